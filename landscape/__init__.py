@@ -1,0 +1,50 @@
+"""landscape: the shape of a network's loss around a trained point, and how far each number can be trusted.
+
+Names are loaded on first use, so that ``import landscape`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "errors": ("LandscapeError",),
+    "results": ("Cost", "Radii", "RayStatus", "Volume", "VolumeEstimate"),
+    "objective": ("Objective",),
+    "radius": ("basin_radii",),
+    "volume": ("log_volume", "radii_from_rollouts", "volume_from_radii"),
+    "checkpoint": ("load_checkpoint",),
+    "task": ("Task",),
+    "store": ("Store",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = sorted([*_HOME_OF, "__version__"])  # noqa: PLE0605
+
+if TYPE_CHECKING:
+    from landscape.checkpoint import load_checkpoint as load_checkpoint
+    from landscape.errors import LandscapeError as LandscapeError
+    from landscape.objective import Objective as Objective
+    from landscape.radius import basin_radii as basin_radii
+    from landscape.results import Cost as Cost
+    from landscape.results import Radii as Radii
+    from landscape.results import RayStatus as RayStatus
+    from landscape.results import Volume as Volume
+    from landscape.results import VolumeEstimate as VolumeEstimate
+    from landscape.store import Store as Store
+    from landscape.task import Task as Task
+    from landscape.volume import log_volume as log_volume
+    from landscape.volume import radii_from_rollouts as radii_from_rollouts
+    from landscape.volume import volume_from_radii as volume_from_radii
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'landscape' has no attribute {name!r}")
+    return getattr(import_module(f"landscape.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
