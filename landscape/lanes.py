@@ -1,0 +1,126 @@
+"""How many points to evaluate together, and how many samples at a time: rules found by measuring.
+
+Running k points in one batched program (*lanes*) pays while a single evaluation is dominated by overhead, and stops
+paying when the points and their activations leave the cache. The rules depend on sizes alone, never on a timing made
+on the spot, so that two runs of one command do the same arithmetic. ``benchmarks/lanes.py`` shows them beside what the
+clock says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import ObjectiveError
+from landscape.program import ModelProgram, Program
+
+_MiB = 2**20
+LANE_BUDGET = {"cpu": 4 * _MiB, "cuda": 1024 * _MiB}
+SAMPLE_BUDGET = {"cpu": 2 * _MiB, "cuda": 1024 * _MiB}
+MOST_LANES = {"cpu": 128, "cuda": 1024}
+FEWEST_LANES = 4
+BLOCK_LANES = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How evaluations are grouped.
+
+    Attributes:
+        lanes: points evaluated together.
+        block: directions searched together (a multiple of ``lanes``); results are committed by block.
+        lane_bytes: memory of one lane: its step, its point and its activations.
+        notes: why points run one at a time, where a reader might expect otherwise.
+    """
+
+    lanes: int
+    block: int
+    lane_bytes: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the points, steps and activations take at the peak, beyond the model and theta."""
+        return self.lane_bytes * self.lanes + (self.block - self.lanes) * self.lane_bytes // 2
+
+
+def measure_activations(program: ModelProgram, theta: Tensor) -> int:
+    """Return the bytes of the largest tensor that a module puts out in a pass over the program's first batch."""
+    largest = 0
+
+    def see(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal largest
+        if isinstance(output, Tensor):
+            largest = max(largest, output.numel() * output.element_size())
+
+    handle = nn.modules.module.register_module_forward_hook(see)
+    try:
+        with program.running():
+            program.output(theta, 0)
+    finally:
+        handle.remove()
+    return largest
+
+
+def sample_limit(sample_bytes: int, samples: int, device: torch.device) -> int:
+    """Return how many samples to run at a time, in even pieces, so that the largest activation fits the cache."""
+    budget = SAMPLE_BUDGET.get(device.type, SAMPLE_BUDGET["cuda"])
+    pieces = -(-samples * sample_bytes // budget)
+    return -(-samples // max(pieces, 1))
+
+
+def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | None) -> Plan:
+    """Return the plan for a program; where it can run points together, show that it gives the same numbers.
+
+    Args:
+        program: the loss.
+        theta: the centre, shape (D,).
+        activation: bytes of the largest activation of one batch.
+        memory: bytes that points evaluated together may take.
+
+    Raises:
+        ObjectiveError: where ``memory`` does not hold a single point.
+    """
+    kind = theta.device.type
+    vector = theta.numel() * theta.element_size()
+    lane_bytes = 2 * vector + 2 * activation
+    if memory is not None and memory < lane_bytes:
+        raise ObjectiveError(
+            f"a memory budget of {memory:,} bytes was given, and one point needs {lane_bytes:,} (its step, the "
+            "point and its activations). Pass a larger --memory, or a smaller --batch-size."
+        )
+    lanes = min(LANE_BUDGET.get(kind, LANE_BUDGET["cuda"]) // lane_bytes, MOST_LANES.get(kind, MOST_LANES["cuda"]))
+    notes: tuple[str, ...] = ()
+    if lanes >= FEWEST_LANES and isinstance(program, ModelProgram):
+        notes = _try_together(program, theta)
+    elif isinstance(program, ModelProgram):
+        lanes = 1
+    if notes:
+        lanes = 1
+    fit = lanes if memory is None else min(lanes, memory // lane_bytes)
+    lanes = max(1, int(fit))
+    block = lanes * BLOCK_LANES if lanes > 1 else 1
+    if memory is not None:
+        block = max(lanes, min(block, lanes + (memory - lanes * lane_bytes) // max(vector, 1) // lanes * lanes))
+    return Plan(lanes, int(block), lane_bytes, notes)
+
+
+def _try_together(program: ModelProgram, theta: Tensor) -> tuple[str, ...]:
+    """Let the program run points together if it can and agrees with itself; otherwise say why not."""
+    pair = torch.stack([theta, theta * 1.01])
+    with program.running():
+        apart = program.totals(pair, 0)
+        program.together = 2**31
+        try:
+            joint = program.totals(pair, 0)
+        except Exception as error:
+            program.together = 1
+            reason = str(error).strip().splitlines()[0][:120]
+            return (f"points run one at a time: the model cannot run under torch.vmap ({reason})",)
+    if not torch.allclose(apart, joint, rtol=1e-4, atol=1e-8, equal_nan=True):
+        program.together = 1
+        return ("points run one at a time: under torch.vmap the model gives other numbers",)
+    return ()

@@ -1,0 +1,253 @@
+"""Losses as sums over samples, so that batches of any size add up exactly.
+
+A mean over batches is biased by a ragged last batch; here every loss gives the total of a batch, the objective adds
+the totals in float64 and divides once by the number of terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from landscape.batches import Batch
+from landscape.errors import TaskError
+
+LOSSES = ("cross_entropy", "binary_cross_entropy", "mse", "model")
+IGNORED_CLASS = -100
+_ALIASES = {"mean_squared_error": "mse", "bce": "binary_cross_entropy"}
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss as a total over one batch.
+
+    Attributes:
+        name: what the user called it.
+        total: (output, batch) -> sum of the batch's terms, a float64 scalar.
+        count: batch -> number of terms; the loss is the sum of totals over the sum of counts.
+        nonnegative: whether no term can be below zero, which makes early stopping exact.
+        per_sample: whether a batch may be cut and joined freely, since each sample's terms depend on it alone.
+    """
+
+    name: str
+    total: Callable[[Any, Batch], Tensor]
+    count: Callable[[Batch], int]
+    nonnegative: bool
+    per_sample: bool
+
+
+def make_loss(loss: str | Callable[..., Any]) -> Loss:
+    """Return the loss called ``loss``, or wrap a callable of (output, target).
+
+    ``cross_entropy`` takes logits (N, C, ...) or (N, ..., C) with class indices (those of -100 are left out) or class
+    probabilities; ``binary_cross_entropy`` takes logits, and like ``mse`` averages over all elements; ``model`` takes
+    the ``.loss`` that the output itself carries. A callable returns one term a sample, shape (N,), or the batch mean,
+    shape (); where the batch has no target it gets the batch itself.
+
+    Raises:
+        TaskError: for an unknown name.
+    """
+    if callable(loss):
+        name = getattr(loss, "__name__", type(loss).__name__)
+        return Loss(name, _from_callable(loss), _samples, nonnegative=False, per_sample=False)
+    name = _ALIASES.get(loss, loss)
+    if name == "cross_entropy":
+        return Loss(name, _cross_entropy, _classes_counted, nonnegative=True, per_sample=True)
+    if name == "binary_cross_entropy":
+        return Loss(name, _binary_cross_entropy, _elements, nonnegative=True, per_sample=True)
+    if name == "mse":
+        return Loss(name, _squared_error, _elements, nonnegative=True, per_sample=True)
+    if name == "model":
+        return Loss(name, _model_loss, _samples, nonnegative=False, per_sample=False)
+    raise TaskError(
+        f"the loss {loss!r} is not known. Pass one of {', '.join(LOSSES)}, a function of (output, target) in Python, "
+        "or --loss pkg.mod:function."
+    )
+
+
+def kl_from(output: Any, batch: Batch, *, binary: bool) -> Loss:
+    """Return the KL divergence from the predictions in ``output`` as a loss on this one batch.
+
+    KL(p0 | p) = sum_k p0_k (log p0_k - log p_k) for each prediction, p0 the trained model's. ``binary`` takes the
+    output as independent logits.
+    """
+    reference = _wide(logits_of(output))
+    if not binary:
+        reference = F.log_softmax(_class_last(reference, batch.target), dim=-1)
+    count = reference.numel() if binary else reference.numel() // reference.shape[-1]
+
+    def total(moved: Any, moved_batch: Batch) -> Tensor:
+        logits = _wide(logits_of(moved))
+        if binary:
+            # in logits z: p0 (z0 - z) + softplus(z) - softplus(z0)
+            terms = torch.sigmoid(reference) * (reference - logits) + F.softplus(logits) - F.softplus(reference)
+        else:
+            log_p = F.log_softmax(_class_last(logits, moved_batch.target), dim=-1)
+            terms = (reference.exp() * (reference - log_p)).sum(-1)
+        return _sum(terms.clamp_min(0.0))  # rounding can leave a term just below zero
+
+    return Loss("kl", total, lambda _: count, nonnegative=True, per_sample=True)
+
+
+def logits_of(output: Any) -> Tensor:
+    """Return the tensor of predictions in a model's output: itself, its ``.logits``, or the first of a tuple.
+
+    Raises:
+        TaskError: where the output holds none.
+    """
+    if isinstance(output, Tensor):
+        return output
+    logits = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
+    if logits is None and isinstance(output, tuple | list) and output:
+        logits = output[0]
+    if not isinstance(logits, Tensor):
+        raise TaskError(
+            f"the loss needs a tensor of predictions, and the model returned {type(output).__name__} without .logits.\n"
+            "Pass a forward function that returns the predictions: Task(..., forward=lambda model, batch: ...)."
+        )
+    return logits
+
+
+def accuracy_counts(output: Any, batch: Batch) -> tuple[int, int]:
+    """Return (right, all) predictions of a batch with class targets; (0, 0) where targets are no classes.
+
+    One logit a sample is right when its sign agrees with a target of 0 or 1.
+    """
+    target = batch.target
+    if not isinstance(target, Tensor):
+        return 0, 0
+    logits = logits_of(output)
+    if logits.numel() == target.numel():
+        flat = target.reshape(-1)
+        if not bool(((flat == 0) | (flat == 1)).all()):
+            return 0, 0
+        return int(((logits.reshape(-1) > 0) == (flat > 0.5)).sum()), flat.numel()
+    if target.is_floating_point() or logits.dim() != target.dim() + 1:
+        return 0, 0
+    known = target != IGNORED_CLASS
+    return int((_class_last(logits, target).argmax(-1) == target)[known].sum()), int(known.sum())
+
+
+def _class_last(logits: Tensor, target: Any) -> Tensor:
+    """Return logits with the class axis last; torch puts it second, transformers puts it last.
+
+    >>> _class_last(torch.zeros(2, 10, 5), torch.zeros(2, 5)).shape
+    torch.Size([2, 5, 10])
+    """
+    if not isinstance(target, Tensor) or logits.dim() != target.dim() + 1 or logits.dim() == 2:
+        return logits
+    second = logits.shape[:1] + logits.shape[2:] == target.shape
+    return logits.movedim(1, -1) if second else logits
+
+
+def _cross_entropy(output: Any, batch: Batch) -> Tensor:
+    logits, target = _wide(logits_of(output)), _need_target(batch, "cross_entropy")
+    if target.is_floating_point() and target.shape == logits.shape:
+        return _sum(F.cross_entropy(logits, target.to(logits.dtype), reduction="none"))
+    logits = _class_last(logits, target)
+    if target.is_floating_point() or logits.shape[:-1] != target.shape:
+        raise TaskError(
+            f"cross_entropy needs a class index for each row of logits; the model returned shape "
+            f"{tuple(logits.shape)} for {target.dtype} targets of shape {tuple(target.shape)}.\n"
+            "Pass --loss binary_cross_entropy for one logit a sample, or --loss mse for regression."
+        )
+    rows = logits.reshape(-1, logits.shape[-1])
+    return _sum(F.cross_entropy(rows, target.reshape(-1).long(), reduction="none", ignore_index=IGNORED_CLASS))
+
+
+def _binary_cross_entropy(output: Any, batch: Batch) -> Tensor:
+    target = _need_target(batch, "binary_cross_entropy")
+    logits = _fit(_wide(logits_of(output)), target, "binary_cross_entropy")
+    return _sum(F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none"))
+
+
+def _squared_error(output: Any, batch: Batch) -> Tensor:
+    target = _need_target(batch, "mse")
+    prediction = _fit(_wide(logits_of(output)), target, "mse")
+    return _sum((prediction - target.to(prediction.dtype)).square())
+
+
+def _model_loss(output: Any, batch: Batch) -> Tensor:
+    value = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
+    if not isinstance(value, Tensor):
+        raise TaskError(
+            f"the loss 'model' takes the output's own .loss, and the model returned {type(output).__name__} without "
+            "one.\nMake sure that the batch carries the labels, or pass --loss cross_entropy."
+        )
+    return _terms_or_mean(value, batch)
+
+
+def _from_callable(function: Callable[..., Any]) -> Callable[[Any, Batch], Tensor]:
+    def total(output: Any, batch: Batch) -> Tensor:
+        value = function(output, batch.raw if batch.target is None else batch.target)
+        if not isinstance(value, Tensor):
+            raise TaskError(
+                f"the loss returned {type(value).__name__}; it must return a tensor: a term a sample, or the mean."
+            )
+        return _terms_or_mean(value, batch)
+
+    return total
+
+
+def _terms_or_mean(value: Tensor, batch: Batch) -> Tensor:
+    """Return the total of a batch from one term a sample, or from their mean."""
+    if value.numel() == 1:
+        return value.reshape(()).double() * batch.samples
+    if value.shape != (batch.samples,):
+        raise TaskError(
+            f"the loss returned shape {tuple(value.shape)} for a batch of {batch.samples} samples; it must return one "
+            f"term a sample, shape ({batch.samples},), or the mean, shape ()."
+        )
+    return _sum(value)
+
+
+def _wide(logits: Tensor) -> Tensor:
+    """Return half-precision predictions as float32: a loss in bfloat16 has two digits."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def _sum(terms: Tensor) -> Tensor:
+    return terms.sum(dtype=torch.float64)
+
+
+def _need_target(batch: Batch, name: str) -> Tensor:
+    if isinstance(batch.target, Tensor):
+        return batch.target
+    raise TaskError(
+        f"the loss {name!r} compares with a target, and the batch ({type(batch.raw).__name__}) carries none.\n"
+        "Give batches (inputs, target), or a dict with the key labels, or a forward and a loss of your own."
+    )
+
+
+def _fit(output: Tensor, target: Tensor, name: str) -> Tensor:
+    """Return ``output`` in the target's shape: (N, 1) against (N,) would otherwise broadcast to (N, N)."""
+    if output.shape == target.shape:
+        return output
+    if output.numel() == target.numel() and output.shape[:1] == target.shape[:1]:
+        return output.reshape(target.shape)
+    raise TaskError(
+        f"{name} needs one prediction for each target; the model returned shape {tuple(output.shape)} for targets of "
+        f"shape {tuple(target.shape)}. Check the targets, or pass --loss cross_entropy for class indices."
+    )
+
+
+def _samples(batch: Batch) -> int:
+    return batch.samples
+
+
+def _elements(batch: Batch) -> int:
+    return batch.target.numel() if isinstance(batch.target, Tensor) else batch.samples
+
+
+def _classes_counted(batch: Batch) -> int:
+    target = batch.target
+    if not isinstance(target, Tensor):
+        return batch.samples
+    if target.is_floating_point():
+        return target.numel() // target.shape[1] if target.dim() > 1 else batch.samples
+    return int((target != IGNORED_CLASS).sum())

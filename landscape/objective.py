@@ -1,0 +1,359 @@
+"""The loss as a function of the flat parameter vector: batched over points, stopped early, the same every time."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from landscape.batches import read_batches, split_batches
+from landscape.errors import ObjectiveError
+from landscape.lanes import measure_activations, plan_lanes, sample_limit
+from landscape.losses import accuracy_counts, kl_from, make_loss
+from landscape.params import Layout, Scope
+from landscape.program import FunctionProgram, ModelProgram, Program
+
+CRITERIA = ("loss", "rise", "kl")
+_REPEAT_TOLERANCE = 1e-6
+_PROBE = 8  # samples in the pass that measures the activations
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The loss at some points.
+
+    Attributes:
+        values: the loss, or, where the pass was stopped early, its mean over what was read; shape (k,), float64.
+        complete: whether all the data were read, shape (k,), bool.
+        read: share of the data read, shape (k,).
+    """
+
+    values: np.ndarray
+    complete: np.ndarray
+    read: np.ndarray
+
+
+class Objective:
+    """The loss of a model on data, as a function of its parameters.
+
+    f(theta) = sum over all samples of the loss's terms / number of terms, accumulated in float64. The data are read
+    once and kept; the model is run in evaluation mode unless ``training``; nothing of the caller's changes.
+
+    Args:
+        model: any torch module holding trained parameters.
+        data: a pair of tensors, a dict of tensors, a Dataset or an iterable of batches
+            (see :func:`landscape.batches.read_batches`).
+        loss: a name (``cross_entropy``, ``binary_cross_entropy``, ``mse``, ``model``), or a callable of
+            (output, target).
+        forward: (model, batch) -> output, for batches that a plain call does not fit.
+        scope: ``weights``, ``all``, or a regular expression on parameter names.
+        batch_size: samples a forward pass; by default what fits the cache.
+        max_samples: use at most this many samples.
+        device: where to compute; by default where the model is.
+        dtype: compute in this dtype; by default the model's own.
+        memory: bytes that points evaluated together may take.
+        training: evaluate in training mode (BatchNorm uses batch statistics).
+        compile: run points that are evaluated together through ``torch.compile``.
+
+    Attributes:
+        theta: the trained parameters, shape (D,).
+        layout: where each tensor lies in ``theta``.
+        scope: which entries move; ``dimension`` is their number n.
+        centre: the loss at ``theta``.
+        samples: number of samples.
+        plan: how many points are evaluated together, and why.
+        theta_hash, data_hash: SHA-256.
+        notes: what a user should know.
+
+    Raises:
+        ObjectiveError: for parameters without values or with NaN, an empty scope, or a loss that differs from one
+            evaluation to the next.
+        TaskError: where model, data and loss do not fit together.
+
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> _ = nn.init.ones_(model.weight)
+    >>> Objective(model, (torch.eye(2), torch.zeros(2)), "mse").centre
+    1.0
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Any,
+        loss: str | Callable[..., Any] = "cross_entropy",
+        *,
+        forward: Callable[[nn.Module, Any], Any] | None = None,
+        scope: str = "weights",
+        batch_size: int | None = None,
+        max_samples: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        memory: int | None = None,
+        training: bool = False,
+        compile: bool = False,
+    ) -> None:
+        _check_count("batch_size", batch_size)
+        _check_count("max_samples", max_samples)
+        _check_values(model)
+        model = _moved(model, device, dtype)
+        layout = Layout.of(model)
+        place = next(model.parameters()).device
+        read = read_batches(data, max_samples=max_samples, device=place, dtype=layout.entries[0].dtype)
+        made = make_loss(loss)
+        theta = layout.flatten(dict(model.named_parameters()))
+        self.notes = list(read.notes)
+        options = {"forward": forward, "training": training, "compile": compile}
+        batches = read.batches
+        whole = training or not made.per_sample
+        few = batches[:1] if whole else split_batches(batches[:1], _PROBE)[:1]
+        probe = ModelProgram(model, few, made, layout, **options)
+        sample_bytes = measure_activations(probe, theta) // probe.batches[0].samples
+        if not whole:
+            batches = split_batches(batches, batch_size or sample_limit(sample_bytes, read.samples, place))
+        program = ModelProgram(model, batches, made, layout, **options)
+        self._settle(program, theta, layout, scope)
+        self.samples = read.samples
+        self.data_hash = read.digest
+        self.loss_name = made.name
+        activation = sample_bytes * max(batch.samples for batch in batches)
+        self.plan = plan_lanes(program, theta, activation, memory)
+        self.notes += self.plan.notes
+
+    @classmethod
+    def from_function(
+        cls,
+        function: Callable[[Tensor], Tensor],
+        theta: Tensor,
+        *,
+        layout: Layout | None = None,
+        scope: str = "weights",
+        memory: int | None = None,
+    ) -> Objective:
+        """Return the objective of any torch function of a flat vector.
+
+        Args:
+            function: maps points of shape (..., D) to values of shape (...).
+            theta: the centre, shape (D,); its dtype and device are used throughout.
+            layout: how theta splits into named tensors; by default a single tensor of one dimension.
+            scope: as for a model.
+            memory: bytes that points evaluated together may take.
+
+        >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(3, dtype=torch.float64))
+        >>> bowl.centre, bowl.dimension
+        (0.0, 3)
+        """
+        theta = torch.as_tensor(theta).detach().clone()
+        if theta.dim() != 1 or not theta.is_floating_point():
+            raise ObjectiveError(
+                f"theta must be one flat floating-point vector, shape (D,); {theta.dtype} of shape "
+                f"{tuple(theta.shape)} arrived. Pass theta.reshape(-1)."
+            )
+        layout = layout or Layout.from_shapes({"theta": tuple(theta.shape)}, theta.dtype)
+        if layout.size != len(theta):
+            raise ObjectiveError(f"the layout holds {layout.size} entries, and theta {len(theta)}; they must agree.")
+        self = object.__new__(cls)
+        self.notes = []
+        program = FunctionProgram(function)
+        self._settle(program, theta, layout, scope)
+        self.samples = 1
+        self.data_hash = ""
+        self.loss_name = getattr(function, "__name__", type(function).__name__)
+        self.plan = plan_lanes(program, theta, 0, memory)
+        return self
+
+    def _settle(self, program: Program, theta: Tensor, layout: Layout, scope: str) -> None:
+        """Take the parts that every objective has, and check the centre."""
+        self._program = program
+        self._counts = np.array(program.counts, dtype=np.float64)
+        self._kl: Program | None = None
+        self.theta = theta
+        self.layout = layout
+        self.scope = Scope.select(scope, layout)
+        self.theta_hash = hashlib.sha256(theta.cpu().contiguous().view(torch.uint8).numpy()).hexdigest()
+        if self._counts.sum() == 0:
+            raise ObjectiveError("every target is left out (-100), so the loss has no term. Check the targets.")
+        self.centre = self._check_centre()
+
+    @property
+    def dimension(self) -> int:
+        """n, the number of entries in scope."""
+        return self.scope.size
+
+    @property
+    def batches(self) -> int:
+        """Number of batches in a pass over the data."""
+        return len(self._counts)
+
+    def loss_at(self, points: Tensor) -> np.ndarray:
+        """Return the loss at each point: (k, D) -> (k,) float64."""
+        with self.running():
+            return np.concatenate(
+                [self._pass(self._program, chunk, None).values for chunk in points.split(self.plan.lanes)]
+            )
+
+    def along(
+        self,
+        steps: Tensor,
+        radii: np.ndarray,
+        *,
+        ceiling: np.ndarray | None = None,
+        criterion: str = "loss",
+    ) -> Evaluation:
+        """Evaluate the criterion at theta + radii · steps. Call it inside :meth:`running`.
+
+        Args:
+            steps: one step for each point, shape (k, D).
+            radii: how far to go along each, shape (k,).
+            ceiling: stop a pass as soon as the criterion provably reaches this value, shape (k,); used where every
+                term of the loss is at least zero, so that a running sum over the ceiling proves it.
+            criterion: ``loss``, ``rise`` (above the centre) or ``kl`` (mean KL divergence from the predictions
+                at theta).
+        """
+        shift = self.centre if criterion == "rise" else 0.0
+        program = self._kl_program() if criterion == "kl" else self._program
+        pieces = []
+        for start in range(0, len(radii), self.plan.lanes):
+            part = slice(start, start + self.plan.lanes)
+            scale = torch.as_tensor(radii[part], dtype=self.theta.dtype, device=self.theta.device)
+            points = torch.addcmul(self.theta, steps[part], scale[:, None])
+            pieces.append(self._pass(program, points, None if ceiling is None else ceiling[part] + shift))
+        values = np.concatenate([piece.values for piece in pieces]) - shift
+        complete = np.concatenate([piece.complete for piece in pieces])
+        return Evaluation(values, complete, np.concatenate([piece.read for piece in pieces]))
+
+    def centre_of(self, criterion: str) -> float:
+        """Return the criterion at theta: the loss, or 0."""
+        if criterion not in CRITERIA:
+            raise ObjectiveError(f"the criterion {criterion!r} is not known. Pass one of {', '.join(CRITERIA)}.")
+        if criterion == "kl":
+            self._kl_program()
+        return self.centre if criterion == "loss" else 0.0
+
+    def accuracy(self) -> float | None:
+        """Return the share of right predictions at theta; None where the targets are no classes."""
+        if not isinstance(self._program, ModelProgram):
+            return None
+        with self.running():
+            outputs = (self._program.output(self.theta, i) for i in range(self.batches))
+            pairs = [accuracy_counts(o, b) for o, b in zip(outputs, self._program.batches, strict=True)]
+        right, known = (sum(column) for column in zip(*pairs, strict=True))
+        return right / known if known else None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Hold the model in the mode in which it is measured; on the way out it is as it was."""
+        with self._program.running():
+            yield
+
+    def describe(self) -> dict[str, Any]:
+        """Return what determines this function: the hashes, sizes and settings that a stored run must share."""
+        return {
+            "loss": self.loss_name,
+            "scope": self.scope.name,
+            "samples": self.samples,
+            "dtype": str(self.theta.dtype).removeprefix("torch."),
+            "training": bool(getattr(self._program, "training", False)),
+            "theta_hash": self.theta_hash,
+            "data_hash": self.data_hash,
+        }
+
+    def _pass(self, program: Program, points: Tensor, ceiling: np.ndarray | None) -> Evaluation:
+        """Run batch after batch, dropping points whose running sum already proves that they reach the ceiling."""
+        counts = self._counts
+        everything = counts.sum()
+        totals = np.zeros(len(points))
+        read = np.zeros(len(points))
+        active = np.arange(len(points))
+        stop_at = None if ceiling is None or not program.nonnegative else ceiling * everything
+        for batch, count in enumerate(counts):
+            chosen = points if len(active) == len(points) else points[torch.as_tensor(active, device=points.device)]
+            totals[active] += program.totals(chosen, batch).cpu().numpy()
+            read[active] += count
+            if stop_at is not None:
+                active = active[totals[active] < stop_at[active]]  # NaN compares false, so it stops too
+                if not len(active):
+                    break
+        return Evaluation(totals / np.maximum(read, 1), read == everything, read / everything)
+
+    def _kl_program(self) -> Program:
+        """Return the program of the KL criterion; the predictions at theta are made once and kept."""
+        if self._kl is None:
+            if not isinstance(self._program, ModelProgram):
+                raise ObjectiveError("the criterion 'kl' compares predictions, and a plain function makes none.")
+            if self.loss_name == "mse":
+                raise ObjectiveError(
+                    "the criterion 'kl' compares probabilities, and this task predicts plain numbers (loss mse).\n"
+                    "Pass --criterion rise."
+                )
+            binary = self.loss_name == "binary_cross_entropy"
+            with self.running():
+                losses = tuple(
+                    kl_from(self._program.output(self.theta, i), batch, binary=binary)
+                    for i, batch in enumerate(self._program.batches)
+                )
+            self._kl = self._program.with_losses(losses)
+        return self._kl
+
+    def _check_centre(self) -> float:
+        """Return the loss at theta, having checked that it is finite and the same twice."""
+        with self.running():
+            first, second = (float(self._pass(self._program, self.theta[None], None).values[0]) for _ in range(2))
+        if not math.isfinite(first):
+            raise ObjectiveError(
+                f"the loss at the trained point is {first}, so there is no basin around it.\n"
+                "Check the inputs' scaling, the targets and the dtype (float16 overflows: try --dtype float32)."
+            )
+        if abs(first - second) > _REPEAT_TOLERANCE * max(abs(first), 1e-12):
+            raise ObjectiveError(
+                f"the loss is not deterministic: two evaluations at the same point gave {first:.9g} and {second:.9g}.\n"
+                "Something draws random numbers in the forward pass (dropout, noise, stochastic depth), and radii "
+                "would measure it. Leave training mode off, or switch it off in the model or the forward function."
+            )
+        return first
+
+
+def _check_count(name: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ObjectiveError(f"{name} must be at least 1, not {value}.")
+
+
+def _check_values(model: nn.Module) -> None:
+    """Refuse parameters without values: none at all, on the meta device, NaN."""
+    if not isinstance(model, nn.Module):
+        raise ObjectiveError(
+            f"the model must be a torch module, not {type(model).__name__}. For a plain function of a vector use "
+            "Objective.from_function(f, theta)."
+        )
+    named = dict(model.named_parameters())
+    if not named:
+        raise ObjectiveError(f"the model ({type(model).__name__}) has no parameters, so nothing can move.")
+    for name, tensor in [*named.items(), *model.named_buffers()]:
+        if tensor.is_meta:
+            raise ObjectiveError(
+                f"{name} is on the meta device and has no values. Load the checkpoint into the model first: "
+                "landscape.load_checkpoint(path, model)."
+            )
+    for name, parameter in named.items():
+        if not parameter.is_floating_point():
+            raise ObjectiveError(
+                f"the parameter {name} is {parameter.dtype}; only floating-point parameters can move. "
+                "Measure the model before quantisation."
+            )
+        if not bool(torch.isfinite(parameter).all()):
+            raise ObjectiveError(f"the parameter {name} holds NaN or infinite values: the training has diverged.")
+
+
+def _moved(model: nn.Module, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Module:
+    """Return the model on another device or in another dtype: a copy, since the caller's must stay as it is."""
+    if device is None and dtype is None:
+        return model
+    from copy import deepcopy
+
+    return deepcopy(model).to(device=device, dtype=dtype)

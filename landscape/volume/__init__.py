@@ -1,0 +1,7 @@
+"""Log-volume of a basin: one file an estimator, one common result."""
+
+from landscape.volume.estimate import log_volume, volume_from_radii
+from landscape.volume.rollouts import radii_from_rollouts
+from landscape.volume.weights import log_unit_ball
+
+__all__ = ["log_unit_ball", "log_volume", "radii_from_rollouts", "volume_from_radii"]
