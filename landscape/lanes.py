@@ -110,7 +110,7 @@ def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | N
 
 def _try_together(program: ModelProgram, theta: Tensor) -> tuple[str, ...]:
     """Let the program run points together if it can and agrees with itself; otherwise say why not."""
-    pair = torch.stack([theta, theta * 1.01])
+    pair = torch.stack([theta * 0.9, theta * 1.1])  # off the centre, where a loss near 0 would be all rounding
     with program.running():
         apart = program.totals(pair, 0)
         program.together = 2**31
@@ -120,7 +120,7 @@ def _try_together(program: ModelProgram, theta: Tensor) -> tuple[str, ...]:
             program.together = 1
             reason = str(error).strip().splitlines()[0][:120]
             return (f"points run one at a time: the model cannot run under torch.vmap ({reason})",)
-    if not torch.allclose(apart, joint, rtol=1e-4, atol=1e-8, equal_nan=True):
+    if not torch.allclose(apart, joint, rtol=1e-3, atol=1e-5, equal_nan=True):
         program.together = 1
         return ("points run one at a time: under torch.vmap the model gives other numbers",)
     return ()

@@ -6,12 +6,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from landscape.crossing import FirstCrossing
+from landscape.crossing import FirstCrossing, fit_shape
 from landscape.directions import RandomDirections, check_seed
 from landscape.errors import LandscapeError, ObjectiveError
 from landscape.metric import Metric, make_metric
@@ -116,7 +117,7 @@ class _Search:
     growth: float
     config: dict[str, Any]
     first_step: float | None
-    exponent: float = 2.0
+    shape: Callable[[np.ndarray], np.ndarray] | None = None
 
     @classmethod
     def prepare(
@@ -166,7 +167,6 @@ class _Search:
     def run(self, indices: np.ndarray, rows: _Rows) -> None:
         """Search one block of rays and write it into ``rows``."""
         started = time.perf_counter()
-        pilot = self.first_step is None
         first = self._pilot_step() if self.first_step is None else self.first_step
         search = FirstCrossing(
             len(indices),
@@ -175,7 +175,7 @@ class _Search:
             max_radius=self.max_radius,
             growth=self.growth,
             rtol=self.rtol,
-            exponent=self.exponent,
+            shape=self.shape,
         )
         steps = self.rays.steps([int(i) for i in indices])
         read = np.zeros(len(indices))
@@ -189,25 +189,22 @@ class _Search:
             read[lanes] += seen.read
             nonfinite[lanes] += ~np.isfinite(seen.values)
         rows.take(indices, search, read, nonfinite, self.centre, time.perf_counter() - started)
-        if pilot:
+        if self.shape is None:
             self.learn(rows)
 
     def learn(self, rows: _Rows) -> None:
-        """Set the first step and the expected slope from the first rays, rounded so that noise does not matter."""
-        if self.config["first_step"] is not None:
-            return
-        typical = float(np.median(rows.radii[:PILOT, 0]))
-        self.first_step = float(f"{_STEP_SHARE * typical:.2g}")
-        near = (
-            (rows.profile_ray < PILOT) & (rows.profile_radius > 0.3 * typical) & (rows.profile_radius < 0.9 * typical)
-        )
-        rise = rows.profile_loss[near] - self.centre
+        """Set the first step and the expected shape of a ray from the first rays.
+
+        They depend on nothing else, so every ray's search is the same whatever the blocks or interruptions.
+        """
+        typical = rows.radii[:PILOT, 0]
+        if self.config["first_step"] is None:
+            self.first_step = float(f"{_STEP_SHARE * np.median(typical):.2g}")
+        seen = rows.profile_ray < PILOT
         with np.errstate(divide="ignore", invalid="ignore"):
-            target = np.log(self.cutoffs[0] - self.centre)
-            reach = np.log(rows.radii[rows.profile_ray[near], 0] / rows.profile_radius[near])
-            slopes = (target - np.log(rise)) / reach
-        slopes = slopes[np.isfinite(slopes) & (slopes > 0)]
-        self.exponent = float(f"{np.median(slopes):.2g}") if len(slopes) else 2.0
+            log_radius = np.log(rows.profile_radius[seen] / typical[rows.profile_ray[seen]])
+            log_rise = np.log(rows.profile_loss[seen] - self.centre)
+        self.shape = fit_shape(log_radius, log_rise, np.array(self.cutoffs) - self.centre)
 
     def _pilot_step(self) -> float:
         if math.isfinite(self.max_radius):
@@ -294,7 +291,7 @@ class _Rows:
         total = len(self.radii)
         bounds = [0, *range(min(PILOT, total), total, size), total]
         pending = (self.status == RayStatus.PENDING).any(axis=1)
-        spans = (np.arange(a, b) for a, b in zip(bounds, bounds[1:], strict=False))
+        spans = (np.arange(a, b) for a, b in pairwise(bounds))
         return [left for span in spans if len(left := span[pending[span]])]
 
     def take(
@@ -329,7 +326,7 @@ class _Rows:
             dimension=search.metric.scope.size,
             log_scale_sum=search.metric.log_scale_sum,
             centre=search.centre,
-            config=dict(search.config),
+            config={**search.config, "first_step_taken": search.first_step},
             cost=Cost(float(self.evaluations.sum()), int(self.calls.sum()), self.seconds),
         )
 

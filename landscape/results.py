@@ -102,7 +102,7 @@ class Radii(Result):
         profile_ray, profile_radius, profile_loss: every full evaluation on the first few rays, shape (points,) each.
         cutoffs: the cutoffs, ascending.
         dimension: n, the number of entries in scope.
-        log_scale_sum: sum of log s_i over the scope: what a volume in metric coordinates gains in parameter coordinates.
+        log_scale_sum: sum of log s_i over the scope: log-volume in parameter coordinates minus that in metric ones.
         centre: the criterion at the trained point.
         config: everything that determines the numbers (criterion, metric, scope, seed, rtol, hashes, ...).
         cost: what all rays together cost.
@@ -260,9 +260,7 @@ class Volume(Result):
 
 def merge_cost(first: Cost, second: Cost) -> Cost:
     """Return the cost of two measurements together."""
-    return Cost(
-        first.evaluations + second.evaluations, first.calls + second.calls, first.seconds + second.seconds
-    )
+    return Cost(first.evaluations + second.evaluations, first.calls + second.calls, first.seconds + second.seconds)
 
 
 def _plain(value: Any) -> Any:
