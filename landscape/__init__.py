@@ -21,7 +21,7 @@ _HOMES = {
     "store": ("Store",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = sorted([*_HOME_OF, "__version__"])  # noqa: PLE0605
+__all__ = sorted([*_HOME_OF, "__version__"])
 
 if TYPE_CHECKING:
     from landscape.checkpoint import load_checkpoint as load_checkpoint

@@ -44,8 +44,8 @@ class FirstCrossing:
     >>> while len(lanes := search.active()):
     ...     r = search.propose(lanes)
     ...     search.tell(lanes, r, r**2, np.array([True]))
-    >>> np.round(search.radii[0, 0], 9), search.calls[0]
-    (np.float64(2.0), 3)
+    >>> round(float(search.radii[0, 0]), 9), int(search.calls[0])
+    (2.0, 3)
     """
 
     def __init__(
