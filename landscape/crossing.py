@@ -81,10 +81,6 @@ class FirstCrossing:
         """Return the rays that still need a point."""
         return np.flatnonzero(self._cutoff < len(self.rises))
 
-    def ceilings(self, lanes: np.ndarray) -> np.ndarray:
-        """Return the largest rise that matters: values above it need not be exact."""
-        return np.full(len(lanes), self.rises[-1])
-
     def propose(self, lanes: np.ndarray) -> np.ndarray:
         """Return the next radius for each of these rays."""
         rise = self.rises[self._cutoff[lanes]]

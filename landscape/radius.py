@@ -160,14 +160,12 @@ class _Search:
             **objective.describe(),
         }
         rays = RandomDirections(metric, seed, objective.theta)
-        return cls(
-            objective, criterion, metric, rays, values, centre, cap, rtol, growth, config, first_step
-        )  # fmt: skip
+        return cls(objective, criterion, metric, rays, values, centre, cap, rtol, growth, config, first_step)
 
     def run(self, indices: np.ndarray, rows: _Rows) -> None:
         """Search one block of rays and write it into ``rows``."""
         started = time.perf_counter()
-        first = self._pilot_step() if self.first_step is None else self.first_step
+        first = self.first_step or self._pilot_step()
         search = FirstCrossing(
             len(indices),
             np.array(self.cutoffs) - self.centre,
@@ -189,7 +187,7 @@ class _Search:
             read[lanes] += seen.read
             nonfinite[lanes] += ~np.isfinite(seen.values)
         rows.take(indices, search, read, nonfinite, self.centre, time.perf_counter() - started)
-        if self.shape is None:
+        if self.shape is None and rows.pilot_done():
             self.learn(rows)
 
     def learn(self, rows: _Rows) -> None:
@@ -207,14 +205,12 @@ class _Search:
         self.shape = fit_shape(log_radius, log_rise, np.array(self.cutoffs) - self.centre)
 
     def _pilot_step(self) -> float:
-        if math.isfinite(self.max_radius):
-            return self.max_radius * _PILOT_STEP
-        size = (
-            float(self.objective.scope.gather(self.objective.theta).double().norm())
-            if not self.metric.relative
-            else 1.0
-        )
-        return _PILOT_STEP * (size or 1.0)
+        """Return a first step far inside the basin: a share of the cap, or else of the size of theta."""
+        size = self.max_radius
+        if math.isinf(size):
+            scale = self.objective.scope.gather(self.objective.theta).double().norm().item()
+            size = 1.0 if self.metric.relative or scale == 0 else scale
+        return _PILOT_STEP * size
 
 
 _RANGES = {
@@ -282,14 +278,18 @@ class _Rows:
         for name in _PROFILE_ARRAYS:
             setattr(self, name, getattr(past, name))
         self.seconds = past.cost.seconds
-        pending = self.status[:PILOT] == RayStatus.PENDING
-        if not pending.any():
+        if self.pilot_done():
             self.search.learn(self)
+
+    def pilot_done(self) -> bool:
+        """Whether the rays that teach the others are all measured."""
+        return not (self.status[:PILOT] == RayStatus.PENDING).any()
 
     def blocks(self, size: int) -> list[np.ndarray]:
         """Return the pending rays in blocks whose bounds do not depend on what is already done."""
         total = len(self.radii)
-        bounds = [0, *range(min(PILOT, total), total, size), total]
+        pilot = min(PILOT, total)
+        bounds = [*range(0, pilot, size), *range(pilot, total, size), total]
         pending = (self.status == RayStatus.PENDING).any(axis=1)
         spans = (np.arange(a, b) for a, b in pairwise(bounds))
         return [left for span in spans if len(left := span[pending[span]])]

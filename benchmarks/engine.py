@@ -1,0 +1,154 @@
+"""What an evaluation costs beyond the forward pass, and what a run costs in memory.
+
+python -m benchmarks.engine
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import torch
+from torch.func import functional_call
+from torch.nn import functional as F
+
+import landscape as ls
+from benchmarks import nets
+from benchmarks.timing import paired
+from landscape.directions import RandomDirections
+from landscape.metric import make_metric
+from landscape.params import Layout
+
+_MEMORY_CHILD = """
+import resource, sys, torch
+import landscape as ls
+from benchmarks.nets import mlp
+rays, widths = int(sys.argv[1]), [int(w) for w in sys.argv[2].split(",")]
+model = mlp(widths)
+data = (torch.randn(64, widths[0]), torch.zeros(64, dtype=torch.long))
+with torch.no_grad():
+    model(data[0])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+if rays:
+    objective = ls.Objective(model, data)
+    ls.basin_radii(objective, [0.5], criterion="rise", directions=rays)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(after - before, sum(p.numel() for p in model.parameters()) * 4 // 1024)
+"""
+
+
+def small_net() -> list[str]:
+    """A 2,000-parameter MLP: points together against a Python loop over functional_call."""
+    model = nets.mlp([2, 32, 32, 24, 1]).eval()
+    x = torch.randn(200, 2)
+    y = (torch.rand(200) > 0.5).float()
+    rays = 512
+    layout = Layout.of(model)
+    radii = np.full(rays, 0.1)
+    lines = []
+    for label, options in (("landscape", {}), ("landscape, compile=True", {"compile": True})):
+        objective = ls.Objective(model, (x, y), "binary_cross_entropy", **options)
+        metric = make_metric("filter", objective.theta, objective.scope)
+        steps = RandomDirections(metric, 0, objective.theta).steps(range(rays))
+
+        def ours(objective: ls.Objective = objective, steps: torch.Tensor = steps) -> None:
+            with objective.running():
+                objective.along(steps, radii)
+
+        def loop(objective: ls.Objective = objective, steps: torch.Tensor = steps) -> None:
+            with torch.no_grad():
+                for step in steps:
+                    parameters = layout.views(objective.theta + 0.1 * step)
+                    F.binary_cross_entropy_with_logits(functional_call(model, parameters, (x,))[:, 0], y).item()
+
+        pair = paired(loop, ours)
+        low, high = pair.spread
+        micro = [1e6 * np.median(times) / rays for times in (pair.b, pair.a)]
+        lines.append(f"| {label} | {micro[0]:.1f} | {micro[1]:.1f} | {pair.ratio:.1f} ({low:.1f} to {high:.1f}) |")
+    head = [
+        f"## Evaluations a second: an MLP of {layout.size:,} parameters, 200 points",
+        "",
+        "512 points along rays, in microseconds an evaluation, beside a Python loop over `torch.func.functional_call`.",
+        "`python -m benchmarks.engine`",
+        "",
+        "| | µs | loop, µs | times faster (range over runs) |",
+        "|---|---|---|---|",
+    ]
+    return [*head, *lines, ""]
+
+
+def resnet() -> list[str]:
+    """ResNet-20 on 256 images: an evaluation against the bare forward passes."""
+    found = nets.resnet20()
+    if found is None:
+        return []
+    model, (images, classes) = found
+    images, classes = torch.cat([images, images[:56]]), torch.cat([classes, classes[:56]])
+    objective = ls.Objective(model, (images, classes))
+    steps = RandomDirections(make_metric("filter", objective.theta, objective.scope), 0, objective.theta).steps([0])
+    model.eval()
+    lines = []
+    size = -(-256 // objective.batches)
+
+    def evaluate() -> None:
+        with objective.running():
+            objective.along(steps, np.array([0.01]))
+
+    for pieces in (size, 256):
+
+        def bare(pieces: int = pieces) -> None:
+            with torch.no_grad():
+                for part in images.split(pieces):
+                    model(part)
+
+        pair = paired(evaluate, bare, runs=15)
+        low, high = pair.spread
+        lines.append(
+            f"| {pieces} | {1e3 * np.median(pair.b):.0f} | {1e3 * np.median(pair.a):.0f} | {pair.ratio:.3f} "
+            f"({low:.3f} to {high:.3f}) |"
+        )
+    return [
+        "## Time beyond the bare forward passes: ResNet-20, 256 images",
+        "",
+        f"An evaluation (move the weights, {objective.batches} forward passes of {size} images, loss) beside bare",
+        "forward passes `model(x)` in pieces of the same size and in one batch. Milliseconds, medians of 15 pairs.",
+        "`python -m benchmarks.engine`",
+        "",
+        "| images a bare pass | bare, ms | evaluation, ms | ratio (range over runs) |",
+        "|---|---|---|---|",
+        *lines,
+        "",
+    ]
+
+
+def memory() -> list[str]:
+    """Peak memory against the number of rays, and in copies of the parameters."""
+    lines = []
+    for widths, counts in (("100,256,10", (20, 200, 2000)), ("1000,4000,4000,10", (4, 20))):
+        for rays in counts:
+            command = [sys.executable, "-c", _MEMORY_CHILD, str(rays), widths]
+            done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=nets.ROOT)
+            extra, size = (int(word) for word in done.stdout.split())
+            lines.append(f"| {size * 256:,} | {rays} | {extra / 1024:.1f} | {extra / size:.1f} |")
+    return [
+        "## Memory",
+        "",
+        "Growth of the peak resident memory of a process over model and data, for radii along a number of rays, in MiB",
+        "and in copies of the parameters. In the large net points run one at a time: its chunk is one step and one",
+        "point, two of the copies. `python -m benchmarks.engine`",
+        "",
+        "| parameters | rays | MiB | copies of the parameters |",
+        "|---|---|---|---|",
+        *lines,
+        "",
+    ]
+
+
+def section() -> list[str]:
+    """Return the sections of the page."""
+    return [*small_net(), *resnet(), *memory()]
+
+
+if __name__ == "__main__":
+    print("\n".join(section()))
