@@ -1,0 +1,99 @@
+"""Frozen results: what was measured, how sure it is and what it cost.
+
+Every result is a frozen dataclass whose fields are numpy arrays or plain values (numbers, strings, tuples, dicts).
+That is all a store needs: :meth:`Result.arrays` and :meth:`Result.attributes` take it apart,
+:meth:`Result.from_parts` puts it together again, and nothing here knows about files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from landscape.errors import LandscapeError
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a measurement cost.
+
+    Attributes:
+        evaluations: full passes over the data; a pass stopped early counts as the fraction that was read.
+        calls: loss evaluations started, whether or not they were stopped early.
+        seconds: wall-clock time.
+    """
+
+    evaluations: float
+    calls: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """Base of all results: taken apart into arrays and attributes, and put together again."""
+
+    kind: ClassVar[str] = ""
+    _kinds: ClassVar[dict[str, type[Result]]] = {}
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        Result._kinds[cls.kind] = cls
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the array fields by name."""
+        return {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), np.ndarray)}
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the other fields by name as dicts, lists and scalars; infinities stay floats."""
+        arrays = self.arrays()
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in arrays}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every field as strict JSON types: arrays as nested lists, infinity and NaN as None."""
+        return finite({f.name: plain(getattr(self, f.name)) for f in fields(self)})
+
+    @classmethod
+    def from_parts(cls, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> Self:
+        """Build the result from what :meth:`arrays` and :meth:`attributes` returned."""
+        return cls(**arrays, **{name: cls._revive(name, value) for name, value in attributes.items()})
+
+    @classmethod
+    def _revive(cls, name: str, value: Any) -> Any:
+        """Turn one attribute back into the type of its field."""
+        return Cost(**value) if name == "cost" else value
+
+
+def result_class(kind: str) -> type[Result]:
+    """Return the result class called ``kind`` (``"radii"``, ``"volume"``, ...)."""
+    if kind not in Result._kinds:
+        raise LandscapeError(
+            f"this version of landscape does not know a result of kind {kind!r} (it knows {sorted(Result._kinds)}).\n"
+            "The file was probably written by a newer version: pip install --upgrade landscape-lab"
+        )
+    return Result._kinds[kind]
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as dicts, lists and Python scalars."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def finite(value: Any) -> Any:
+    """Return ``value`` with None for infinity and NaN, for which JSON has no word."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
