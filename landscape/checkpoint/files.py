@@ -1,0 +1,120 @@
+"""What kind of file lies at a path, told by its first bytes and never by its name."""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import zipfile
+from pathlib import Path
+
+_LEGACY_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa85019")  # the number that torch.save wrote first before torch 1.6
+_LARGEST_HEADER = 100_000_000  # bytes; the limit that safetensors itself sets
+
+#: kinds that hold no torch weights, in words that complete "it is ..."
+FOREIGN = {
+    "empty": "an empty file",
+    "git-lfs": "a Git LFS pointer, not the file it points to. Fetch the file with: git lfs pull",
+    "html": "a web page: the download saved an error or log-in page instead of the file",
+    "text": "a text file",
+    "hdf5": "an HDF5 file (data, Keras weights, or a results file: for those use landscape show)",
+    "npy": "a NumPy array",
+    "npz": "a NumPy archive; if it holds inputs and targets, pass it as --data",
+    "gzip": "compressed with gzip. Unpack it first: gunzip FILE",
+    "zip": "a zip archive that torch did not write",
+    "torn zip": "a zip archive without its end: the copy or the download was cut short",
+    "pickle": "a Python pickle that torch.save did not write. Write it again with torch.save(model.state_dict(), path)",
+    "unknown": "of a kind that landscape does not know",
+}
+
+
+def sniff(path: Path) -> str:
+    """Return what the file holds.
+
+    One of ``torch`` (written by torch.save), ``torchscript``, ``pt2`` (written by torch.export.save), ``safetensors``,
+    or a key of :data:`FOREIGN`.
+    """
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if not head:
+        return "empty"
+    if head.startswith(b"PK\x03\x04"):
+        return _sniff_zip(path)
+    for magic, kind in ((b"\x89HDF\r\n\x1a\n", "hdf5"), (b"\x93NUMPY", "npy"), (b"\x1f\x8b", "gzip")):
+        if head.startswith(magic):
+            return kind
+    if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= _LARGEST_HEADER:
+        return "safetensors"
+    if head[0] == 0x80 and head[1:2] <= b"\x05":
+        return "torch" if _LEGACY_TORCH in head[2:24] else "pickle"
+    return _sniff_text(head)
+
+
+def not_found(path: Path, what: str) -> str:
+    """Return the message for a path that does not exist, with the names that come near it."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f"the {what} {path} does not exist, and neither does the folder {folder}."
+    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
+    near += [name for name in names if Path(name).stem == path.stem and name not in near]
+    if near:
+        return f"the {what} {path} does not exist. Did you mean {' or '.join(str(folder / name) for name in near)}?"
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return f"the {what} {path} does not exist. The folder {folder} holds {shown or 'nothing'}."
+
+
+def foreign(path: Path, kind: str) -> str:
+    """Return the message for a file that holds no torch weights."""
+    return (
+        f"{path} is no checkpoint: it is {FOREIGN[kind]}.\n"
+        "A checkpoint is what torch.save or safetensors wrote, a Hugging Face folder, TorchScript, or a .pt2 archive."
+    )
+
+
+def damaged_entry(path: Path) -> str | None:
+    """Return the first entry of a zip archive whose bytes do not match their checksum; None where all do.
+
+    torch itself does not look: a flipped bit would come back as a weight. Entries without a checksum (torch can be
+    told not to write them) pass.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.CRC == 0:
+                continue
+            try:
+                with archive.open(entry) as file:
+                    while file.read(1 << 20):
+                        pass
+            except (zipfile.BadZipFile, EOFError, OSError):
+                return entry.filename
+    return None
+
+
+def _sniff_zip(path: Path) -> str:
+    if not zipfile.is_zipfile(path):
+        return "torn zip"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        return "torn zip"
+    inner = {name.partition("/")[2] for name in names}
+    if "serialized_exported_program.json" in names or any(n.startswith("models/") for n in inner):
+        return "pt2"
+    if "constants.pkl" in inner:
+        return "torchscript"
+    if "data.pkl" in inner:
+        return "torch"
+    return "npz" if names and all(name.endswith(".npy") for name in names) else "zip"
+
+
+def _sniff_text(head: bytes) -> str:
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # the head may end within a character
+    except UnicodeDecodeError:
+        return "unknown"
+    if not all(character.isprintable() or character in "\n\r\t\f" for character in text):
+        return "unknown"
+    if text.startswith("version https://git-lfs"):
+        return "git-lfs"
+    return "html" if text.lstrip().lower().startswith(("<!doctype html", "<html")) else "text"

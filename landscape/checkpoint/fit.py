@@ -1,0 +1,238 @@
+"""Weights into a model: names made to agree, shapes compared, and an error that says what is likely wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from landscape.checkpoint.search import WRAPPERS, State, is_secondary
+from landscape.errors import CheckpointError
+
+_SHOWN = 10
+_USUAL_PREFIXES = ("", "model.", "net.", "network.", "module.")
+
+_Ties = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Match:
+    """One set of weights held against a model.
+
+    Attributes:
+        state: the weights.
+        removed, added: what was taken off, and put in front of, the names in the file.
+        tensors: name in the model (or the file's, where the model has none) -> tensor.
+        missing: names that only the model has.
+        unexpected: names that only the file has.
+        mismatched: names whose shapes differ.
+        ignored: number of tensors outside the prefix.
+    """
+
+    state: State
+    removed: str
+    added: str
+    tensors: dict[str, Tensor]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: tuple[str, ...]
+    ignored: int
+
+    @property
+    def problems(self) -> int:
+        """Number of names that do not agree."""
+        return len(self.missing) + len(self.unexpected) + len(self.mismatched)
+
+    def renamed(self) -> str:
+        """Return what was done to the names, to be read after the state's own line; empty where nothing was."""
+        line = f", prefix '{self.removed}' removed" if self.removed else ""
+        line += f", prefix '{self.added}' added" if self.added else ""
+        return line + (f", {self.ignored} tensors outside it left out" if self.ignored else "")
+
+
+def load_into(model: nn.Module, states: Sequence[State], path: object) -> Match:
+    """Put the weights that fit best into ``model``, in place, and return how they were matched.
+
+    Of several sets of weights in a file the first that fits is taken. Values are converted to the model's dtype; tied
+    parameters stay tied; a model on the meta device takes the tensors themselves. Counters of BatchNorm batches, which
+    files older than torch 0.4.1 lack, may be missing: nothing depends on them in evaluation mode.
+
+    Raises:
+        CheckpointError: where names or shapes do not agree.
+    """
+    own = {k: v for k, v in model.state_dict(keep_vars=True).items() if isinstance(v, Tensor)}
+    ties = _ties(own)
+    matches = [match for state in states for match in _matches(state, own, ties)]
+    best = min(matches, key=lambda match: match.problems)
+    _check_ambiguity(best, matches, path)
+    if best.mismatched:
+        raise CheckpointError(_complaint(best, own, model, states, path))
+    on_meta = any(tensor.is_meta for tensor in own.values())
+    tensors = best.tensors
+    if on_meta:
+        tensors = {k: v.to(own[k].dtype) if k in own else v for k, v in tensors.items()}
+    try:
+        report = model.load_state_dict(tensors, strict=False, assign=on_meta)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} cannot be put into {type(model).__name__}: {error}") from error
+    # the model's own hooks may have renamed what looked wrong above, so its report decides
+    missing = tuple(name for name in report.missing_keys if not _may_miss(name, ties, tensors))
+    if missing or report.unexpected_keys:
+        left = replace(best, missing=missing, unexpected=tuple(report.unexpected_keys))
+        raise CheckpointError(_complaint(left, own, model, states, path))
+    if on_meta:
+        _tie(model, ties)
+        _check_meta(model)
+    return best
+
+
+def _matches(state: State, own: Mapping[str, Tensor], ties: _Ties) -> Iterable[Match]:
+    """Yield the ways in which names of the file can be read as names of the model, the plainest first."""
+    names = _without_wrappers(own)
+    tensors = {name: state.tensors[key] for name, key in _without_wrappers(state.tensors).items()}
+    for prefix in _prefixes(tensors, names):
+        inside = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        yield _match(state, prefix, "", inside, names, own, ties, len(tensors) - len(inside))
+    for prefix in _prefixes(names, tensors)[1:]:
+        yield _match(state, "", prefix, {prefix + k: v for k, v in tensors.items()}, names, own, ties, 0)
+
+
+def _match(
+    state: State,
+    removed: str,
+    added: str,
+    tensors: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    own: Mapping[str, Tensor],
+    ties: _Ties,
+    ignored: int,
+) -> Match:
+    """Compare names and shapes; ``names`` maps a name without wrappers to the model's own."""
+    loaded = {names.get(name, name): tensor for name, tensor in tensors.items()}
+    missing = tuple(name for name in own if name not in loaded and not _may_miss(name, ties, loaded))
+    unexpected = tuple(name for name in loaded if name not in own)
+    mismatched = tuple(k for k, v in loaded.items() if k in own and not is_lazy(own[k]) and own[k].shape != v.shape)
+    return Match(state, removed, added, loaded, missing, unexpected, mismatched, ignored)
+
+
+def _prefixes(longer: Mapping[str, object], shorter: Mapping[str, object]) -> list[str]:
+    """Return "" and the prefixes under which ``longer`` has at least half of ``shorter``'s names, usual ones first."""
+    votes: Counter[str] = Counter()
+    for name in longer:
+        parts = name.split(".")
+        for depth in range(1, len(parts)):
+            if ".".join(parts[depth:]) in shorter:
+                votes[".".join(parts[:depth]) + "."] += 1
+    enough = [prefix for prefix, count in votes.items() if 2 * count >= len(shorter) and prefix]
+
+    def order(prefix: str) -> tuple[bool, int, str]:
+        usual = _USUAL_PREFIXES.index(prefix) if prefix in _USUAL_PREFIXES else len(_USUAL_PREFIXES)
+        return is_secondary(prefix), usual, prefix
+
+    return ["", *sorted(enough, key=order)]
+
+
+def _without_wrappers(names: Iterable[str]) -> dict[str, str]:
+    """Return each name without the wrappers' parts -> the name itself; unchanged where two would fall together."""
+    plain = {".".join(part for part in name.split(".") if part not in WRAPPERS): name for name in names}
+    names = list(names)
+    return plain if len(plain) == len(names) else {name: name for name in names}
+
+
+def _may_miss(name: str, ties: _Ties, loaded: Mapping[str, Tensor]) -> bool:
+    """Whether the model can do without this name: a batch counter, extra state, or a tensor tied to one loaded."""
+    if name.endswith(("num_batches_tracked", "_extra_state")):
+        return True
+    return any(other in loaded for other in ties.get(name, ()))
+
+
+def _ties(own: Mapping[str, Tensor]) -> _Ties:
+    """Return, for each name that shares its tensor with others, all the names of that tensor."""
+    groups: dict[int, list[str]] = {}
+    for name, tensor in own.items():
+        groups.setdefault(id(tensor), []).append(name)
+    return {name: names for names in groups.values() if len(names) > 1 for name in names}
+
+
+def _tie(model: nn.Module, ties: _Ties) -> None:
+    """Make parameters one again after their tensors were replaced."""
+    for names in ties.values():
+        parameters = [model.get_parameter(name) for name in names]
+        kept = next((parameter for parameter in parameters if not parameter.is_meta), parameters[0])
+        for name in names:
+            owner, _, short = name.rpartition(".")
+            setattr(model.get_submodule(owner), short, kept)
+
+
+def _check_ambiguity(best: Match, matches: Sequence[Match], path: object) -> None:
+    """Refuse to guess between parts of a file that fit a model equally well."""
+    if best.problems or best.removed in _USUAL_PREFIXES:
+        return
+    fitting = [m.removed for m in matches if m.state is best.state and not m.problems and not is_secondary(m.removed)]
+    if len(fitting) > 1:
+        raise CheckpointError(
+            f"{path} holds several parts that fit the model equally well: the names under {', '.join(fitting)}.\n"
+            "Write the part that you mean to a file of its own, or load it in a --task file."
+        )
+
+
+def _check_meta(model: nn.Module) -> None:
+    """Give batch counters a value, and refuse a model of which a part still has none."""
+    for owner in model.modules():
+        counter = getattr(owner, "num_batches_tracked", None)
+        if isinstance(counter, Tensor) and counter.is_meta:
+            owner.num_batches_tracked = torch.zeros_like(counter, device="cpu")
+    empty = [name for name, tensor in [*model.named_parameters(), *model.named_buffers()] if tensor.is_meta]
+    if empty:
+        raise CheckpointError(
+            f"the model was built on the meta device, and the checkpoint holds no value for {_list(empty)} (buffers "
+            "that are not saved with a model are made when it is built).\nBuild the model on the CPU instead."
+        )
+
+
+def _complaint(match: Match, own: Mapping[str, Tensor], model: nn.Module, states: Sequence[State], path: object) -> str:
+    found = match.state.describe() + match.renamed()
+    lines = [f"{path} does not fit the model {type(model).__name__}, which has {len(own)} tensors ({found})."]
+    if match.missing:
+        lines.append(f"  missing from the file ({len(match.missing)}): {_list(match.missing)}")
+    if match.unexpected:
+        lines.append(f"  not in the model ({len(match.unexpected)}): {_list(match.unexpected)}")
+    if match.mismatched:
+        shapes = [f"{k} file {tuple(match.tensors[k].shape)} model {tuple(own[k].shape)}" for k in match.mismatched]
+        lines.append(f"  different shape ({len(shapes)}): {_list(shapes)}")
+    lines.append("Likely cause: " + _likely_cause(match, own))
+    others = [state.describe() for state in states if state is not match.state]
+    if others:
+        lines.append(f"The file also holds: {'; '.join(others[:3])}; none of it fits better.")
+    return "\n".join(lines)
+
+
+def _likely_cause(match: Match, own: Mapping[str, Tensor]) -> str:
+    arguments = "Pass the arguments it was trained with: --model-args '{...}'."
+    shared = sum(name in own for name in match.tensors)
+    if match.mismatched:
+        shapes = [(match.tensors[name].shape, own[name].shape) for name in match.mismatched]
+        if len(shapes) <= 2 and all(a[1:] == b[1:] for a, b in shapes):
+            return (
+                f"another number of outputs (classes): {shapes[0][0][0]} in the file, {shapes[0][1][0]} in the model. "
+                + arguments
+            )
+        return f"the model was built with other arguments (width, input size, number of classes). {arguments}"
+    if shared == 0:
+        return (
+            "the names have nothing in common: another architecture, or a wrapper around the model whose prefix could "
+            "not be told. Compare the names above, and pass the model they belong to."
+        )
+    if match.missing and not match.unexpected:
+        return f"the model is deeper than the file's, or has layers added since. {arguments}"
+    if match.unexpected and not match.missing:
+        return f"the file's model is deeper, or had layers (an extra head, biases) that this one lacks. {arguments}"
+    return f"another variant of the architecture. {arguments}"
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f", ... ({len(names) - _SHOWN} more)" if len(names) > _SHOWN else "")

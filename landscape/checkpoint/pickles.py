@@ -1,0 +1,127 @@
+"""Files written by torch.save, read without running anything they bring along."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import pathlib
+import pickle
+import re
+import types
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from landscape.checkpoint.files import damaged_entry
+from landscape.errors import CheckpointError
+
+_PLAIN_TYPES = (list, dict, tuple, int, float, bool, str, frozenset, slice, range)
+_NUMBER_CODES = "?bBhHiIlLqQefdgFDGSU"  # every numpy dtype except objects, records and times
+
+
+def load_pickle(path: Path, *, unsafe: bool) -> Any:
+    """Return the object in a file written by torch.save, its tensors on the CPU.
+
+    Raises:
+        CheckpointError: for a damaged file, and, unless ``unsafe``, for one that needs more than plain data.
+    """
+    zipped = zipfile.is_zipfile(path)
+    if zipped and (entry := damaged_entry(path)):
+        raise CheckpointError(
+            f"{path} is damaged: the bytes of its entry {entry} do not match their checksum. Copy or download it again."
+        )
+    try:
+        if unsafe:
+            return torch.load(path, map_location="cpu", weights_only=False)
+        with torch.serialization.safe_globals(harmless_globals()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling raises nearly anything
+        if unsafe:
+            raise CheckpointError(_unsafe_failure(path, error)) from error
+        needed = _needed_globals(path, error, zipped)
+        if needed or zipped:
+            raise CheckpointError(_refusal(path, needed, error)) from error
+        raise CheckpointError(
+            f"{path} is damaged or cut short ({_first_line(error)}). Copy or download it again."
+        ) from error
+
+
+def harmless_globals() -> list[Any]:
+    """Return what a checkpoint may name beyond tensors.
+
+    Each builds plain data from the bytes given and runs nothing of the file's: numbers and arrays of numpy (the object
+    dtype is left out), the options of argparse, containers, paths (as pure paths, which never touch the disk), times.
+    """
+    scalar, reconstruct = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
+    numpy_names = [("scalar", scalar), ("_reconstruct", reconstruct)]
+    paths: list[tuple[Any, str]] = [(pathlib.PurePosixPath, "PosixPath"), (pathlib.PurePosixPath, "PurePosixPath")]
+    paths += [(pathlib.PureWindowsPath, "WindowsPath"), (pathlib.PureWindowsPath, "PureWindowsPath")]
+    return [
+        *((thing, f"numpy.{core}.multiarray.{name}") for name, thing in numpy_names for core in ("core", "_core")),
+        (np.ndarray, "numpy.ndarray"),
+        (np.dtype, "numpy.dtype"),
+        *{type(np.dtype(code)) for code in _NUMBER_CODES},
+        *((thing, f"{home}.{name}") for thing, name in paths for home in ("pathlib", "pathlib._local")),
+        *((thing, f"builtins.{thing.__name__}") for thing in _PLAIN_TYPES),
+        # torch fills no other containers than lists and dicts
+        (_plain_dict, "collections.defaultdict"),
+        (_plain_list, "collections.deque"),
+        *(argparse.Namespace, types.SimpleNamespace),
+        *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta),
+    ]
+
+
+def _plain_dict(*_: Any) -> dict[Any, Any]:
+    return {}
+
+
+def _plain_list(items: Any = (), *_: Any) -> list[Any]:
+    return list(items)
+
+
+def _needed_globals(path: Path, error: Exception, zipped: bool) -> list[str]:
+    """Return the Python objects that the file names and that were refused."""
+    names = set(re.findall(r"GLOBAL (\S+) (?:was not|whose)", str(error)))
+    if zipped:
+        try:
+            with torch.serialization.safe_globals(harmless_globals()):
+                names |= set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        except Exception:  # a pickle of another protocol cannot be listed; what the error said must do
+            pass
+    return sorted(names)
+
+
+def _refusal(path: Path, needed: list[str], error: Exception) -> str:
+    shown = ", ".join(needed[:5]) + (", ..." if len(needed) > 5 else "")
+    if any(name.startswith("torch.nn.modules.") for name in needed):
+        own = [name for name in needed if not name.startswith("torch.")]
+        what = f"is a whole pickled model ({own[0] if own else needed[0]}), not only its weights"
+    elif needed:
+        what = f"holds Python objects beside the weights ({shown})"
+    else:
+        what = f"is pickled in a way that cannot be read safely ({_first_line(error)})"
+    return (
+        f"{path} {what}; reading it can run any code that the file brings along, so it is refused.\n"
+        "Where you trust the file's source, pass --unsafe-load (in Python: unsafe=True). Safer: have its author save "
+        "model.state_dict() alone, and pass the network with --model or --task."
+    )
+
+
+def _unsafe_failure(path: Path, error: Exception) -> str:
+    if isinstance(error, AttributeError | ImportError):
+        return (
+            f"{path} is pickled Python, and its code is not here: {_first_line(error)}.\n"
+            "Run landscape in the folder from which the model's own files can be imported."
+        )
+    return f"{path} cannot be unpickled: {type(error).__name__}: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, EOFError | IndexError | pickle.UnpicklingError) and not str(error).strip():
+        return "it ends too early"
+    text = str(error).strip() or type(error).__name__
+    tail = re.search(r"WeightsUnpickler error: *\n*(.+)", text)  # torch puts its own advice first
+    return (tail.group(1) if tail else text.splitlines()[0]).strip().rstrip(".")[:200]
