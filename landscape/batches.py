@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
 from landscape.errors import TaskError
 
@@ -46,7 +46,7 @@ class Batches:
     Attributes:
         batches: the batches.
         samples: number of samples in all.
-        digest: SHA-256 of every tensor, the same for any batch size where samples could be joined.
+        digest: SHA-256 of every tensor, the same for any batch size where samples were joined.
         notes: what a user should know about how the data were read.
     """
 
@@ -57,45 +57,56 @@ class Batches:
 
 
 @contextmanager
-def untouched_rng() -> Iterator[None]:
-    """Leave the random states of torch, numpy and Python as they were."""
+def untouched_rng(*generators: torch.Generator) -> Iterator[None]:
+    """Leave the random states of torch, numpy, Python and these generators as they were."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the caller's global state
+    states = [generator.get_state() for generator in generators]
     with torch.random.fork_rng():
         try:
             yield
         finally:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
+            for generator, state in zip(generators, states, strict=True):
+                generator.set_state(state)
 
 
 def read_batches(
-    data: Any, *, max_samples: int | None = None, device: torch.device | None = None, dtype: torch.dtype | None = None
+    data: Any,
+    *,
+    max_samples: int | None = None,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    join: bool = True,
 ) -> Batches:
     """Read ``data`` once and return its batches.
 
     Args:
-        data: a pair of tensors (inputs, targets), a dict of tensors of equal length, a torch Dataset, or an iterable of
-            batches: tuples whose last item is the target, dicts (the target under ``labels`` or ``targets``), tensors
-            without a target, or any object, which then needs a forward function.
+        data: a pair of tensors (inputs, targets), a dict of tensors of equal length, a torch Dataset of samples, or an
+            iterable of batches: tuples whose last item is the target, dicts (the target under ``labels`` or
+            ``targets``), tensors without a target, or any object, which then needs a forward function. Numpy arrays
+            become tensors, and mappings of any kind dicts.
         max_samples: stop after this many samples.
         device: where the batches are kept.
         dtype: dtype of floating-point inputs; targets keep theirs.
+        join: make one batch of all that are alike, for :func:`split_batches` to cut; else keep them as they came.
 
     Raises:
         TaskError: where there is no data, or inputs and targets differ in length.
     """
-    if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+    if isinstance(data, Dataset):
         data = DataLoader(data, batch_size=_DATASET_BATCH)
+    notes: tuple[str, ...] = ()
     if _is_whole(data):
-        raws, notes = [_head(data, max_samples)], ()
+        raws = [_head(_tensors(data), max_samples)]
     else:
-        with untouched_rng():
+        with untouched_rng(*_generators(data)):
             raws, notes = _read_iterable(data, max_samples)
+    raws = _join(raws) if join else raws
     digest = hashlib.sha256()
-    joined = _join(raws)
-    for raw in joined:
+    for raw in raws:
         _feed(digest, raw)
-    batches = tuple(_batch(_move(raw, device, dtype)) for raw in joined)
+    batches = tuple(_batch(_move(raw, device, dtype)) for raw in raws)
     samples = sum(batch.samples for batch in batches)
     if samples == 0:
         raise TaskError("the data hold no sample, so there is no loss to measure. Check the data, or --max-samples.")
@@ -118,11 +129,12 @@ def _is_whole(data: Any) -> bool:
     """Whether ``data`` is the whole set as tensors, not an iterable of batches."""
     if isinstance(data, Mapping):
         return True
-    return isinstance(data, tuple) and len(data) >= 2 and all(isinstance(item, Tensor) for item in data)
+    return isinstance(data, tuple) and len(data) >= 2 and all(isinstance(item, Tensor | np.ndarray) for item in data)
 
 
 def _head(data: Any, max_samples: int | None) -> Any:
-    lengths = {name: len(item) for name, item in _items(data) if isinstance(item, Tensor)}
+    """Return the first samples of whole data, having checked that they have one row a sample."""
+    lengths = {name: len(item) for name, item in _items(data) if isinstance(item, Tensor) and item.dim()}
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{name}: {length}" for name, length in lengths.items())
         raise TaskError(f"inputs and targets must have one entry a sample, but their lengths differ: {shown}.")
@@ -135,6 +147,30 @@ def _items(raw: Any) -> Iterable[tuple[Any, Any]]:
     return enumerate(raw) if isinstance(raw, tuple | list) else [(0, raw)]
 
 
+def _rebuild(raw: Any, items: Iterable[Any]) -> Any:
+    """Return a batch of the same structure as ``raw`` holding ``items``; a mapping of any kind becomes a dict."""
+    if isinstance(raw, Mapping):
+        return dict(zip(raw, items, strict=True))
+    if isinstance(raw, tuple | list):
+        return type(raw)(*items) if hasattr(raw, "_fields") else type(raw)(items)
+    return next(iter(items))
+
+
+def _tensors(raw: Any) -> Any:
+    """Return a batch with numpy arrays of numbers as tensors."""
+    if isinstance(raw, np.ndarray) and raw.dtype.kind in "biuf":
+        return torch.from_numpy(np.require(raw, raw.dtype.newbyteorder("="), ["C", "W"]))
+    if isinstance(raw, Mapping | tuple | list):
+        return _rebuild(raw, [_tensors(item) for _, item in _items(raw)])
+    return raw
+
+
+def _generators(data: Any) -> list[torch.Generator]:
+    """Return the random generators that a DataLoader was given for its own."""
+    held = [getattr(owner, "generator", None) for owner in (data, getattr(data, "sampler", None))]
+    return [generator for generator in held if isinstance(generator, torch.Generator)]
+
+
 def _read_iterable(data: Any, max_samples: int | None) -> tuple[list[Any], tuple[str, ...]]:
     """Return the batches of an iterable, cut at ``max_samples``, and a note where a second pass would differ."""
     try:
@@ -145,7 +181,7 @@ def _read_iterable(data: Any, max_samples: int | None) -> tuple[list[Any], tuple
             f"DataLoader; {type(data).__name__} arrived."
         ) from None
     raws, seen = [], 0
-    for raw in iterator:
+    for raw in map(_tensors, iterator):
         size = _length(raw)
         if max_samples is not None and seen + size > max_samples:
             if not _is_plain(raw):
@@ -157,7 +193,7 @@ def _read_iterable(data: Any, max_samples: int | None) -> tuple[list[Any], tuple
         if max_samples is not None and seen >= max_samples:
             break
     one_pass = iterator is data or isinstance(data, list | tuple)
-    if raws and not one_pass and not _same(raws[0], next(iter(data), None)):
+    if raws and not one_pass and not _same(raws[0], _tensors(next(iter(data), None))):
         return raws, (
             "a second pass over the data gives other samples (shuffling or augmentation); the first pass was kept, so "
             "this run is consistent, but it cannot be resumed or compared. Pass a loader without them.",
@@ -167,11 +203,11 @@ def _read_iterable(data: Any, max_samples: int | None) -> tuple[list[Any], tuple
 
 def _same(first: Any, second: Any) -> bool:
     """Whether the second pass begins with the same batch (up to a cut at the first one's length)."""
-    for (name, one), (other_name, two) in zip(_items(first), _items(second), strict=False):
-        if isinstance(one, Tensor) and isinstance(two, Tensor):
-            cut = two[: len(one)] if one.dim() else two
-            if name != other_name or one.shape != cut.shape or not torch.equal(one, cut):
-                return False
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return torch.equal(first, second[: len(first)] if first.dim() and second.dim() else second)
+    if isinstance(first, Mapping | tuple | list) and isinstance(second, Mapping | tuple | list):
+        pairs = zip(_items(first), _items(second), strict=False)
+        return all(name == other and _same(one, two) for (name, one), (other, two) in pairs)
     return True
 
 
@@ -182,11 +218,8 @@ def _join(raws: list[Any]) -> list[Any]:
     forms = {(type(raw), tuple((name, item.dtype, item.shape[1:]) for name, item in _items(raw))) for raw in raws}
     if len(forms) > 1:
         return raws
-    names = [name for name, _ in _items(raws[0])]
-    columns = [torch.cat([dict(_items(raw))[name] for raw in raws]) for name in names]
-    if isinstance(raws[0], Mapping):
-        return [dict(zip(names, columns, strict=True))]
-    return [tuple(columns) if isinstance(raws[0], tuple | list) else columns[0]]
+    rows = zip(*([item for _, item in _items(raw)] for raw in raws), strict=True)
+    return [_rebuild(raws[0], [torch.cat(column) for column in rows])]
 
 
 def _is_plain(raw: Any) -> bool:
@@ -213,9 +246,7 @@ def _length(raw: Any) -> int:
 
 
 def _slice(raw: Any, start: int, stop: int) -> Any:
-    if isinstance(raw, Mapping):
-        return {name: item[start:stop] for name, item in raw.items()}
-    return type(raw)(item[start:stop] for item in raw) if isinstance(raw, tuple | list) else raw[start:stop]
+    return _rebuild(raw, [item[start:stop] for _, item in _items(raw)])
 
 
 def _move(raw: Any, device: torch.device | None, dtype: torch.dtype | None, *, target: bool = False) -> Any:
@@ -223,34 +254,32 @@ def _move(raw: Any, device: torch.device | None, dtype: torch.dtype | None, *, t
     if isinstance(raw, Tensor):
         cast = dtype if raw.is_floating_point() and not target else None
         return raw.detach().to(device=device, dtype=cast)
-    if isinstance(raw, Mapping):
+    if isinstance(raw, Mapping | tuple | list):
         key = _target_key(raw)
-        return {name: _move(item, device, dtype, target=name == key) for name, item in raw.items()}
-    if isinstance(raw, tuple | list) and not hasattr(raw, "_fields"):
-        last = len(raw) - 1
-        return type(raw)(_move(item, device, dtype, target=0 < i == last) for i, item in enumerate(raw))
+        return _rebuild(raw, [_move(item, device, dtype, target=target or name == key) for name, item in _items(raw)])
     return raw.to(device) if device is not None and hasattr(raw, "to") else raw
 
 
 def _batch(raw: Any) -> Batch:
     """Return the batch with its inputs told from its target."""
     samples = _length(raw)
+    key = _target_key(raw)
+    target = None if key is None else raw[key]
+    rest = [(name, item) for name, item in _items(raw) if key is None or name != key]
     if isinstance(raw, Mapping):
-        key = _target_key(raw)
-        return Batch(raw, (), {k: v for k, v in raw.items() if k != key}, None if key is None else raw[key], samples)
-    if isinstance(raw, tuple | list) and len(raw) > 1:
-        return Batch(raw, tuple(raw[:-1]), {}, raw[-1], samples)
-    if isinstance(raw, tuple | list):
-        return Batch(raw, tuple(raw), {}, None, samples)
-    return Batch(raw, (raw,), {}, None, samples)
+        return Batch(raw, (), dict(rest), target, samples)
+    return Batch(raw, tuple(item for _, item in rest), {}, target, samples)
 
 
-def _target_key(raw: Mapping[str, Any]) -> str | None:
-    return next((key for key in TARGET_KEYS if key in raw), None)
+def _target_key(raw: Any) -> Any:
+    """Return the key or the position of the target; None where the batch has none."""
+    if isinstance(raw, Mapping):
+        return next((key for key in TARGET_KEYS if key in raw), None)
+    return len(raw) - 1 if isinstance(raw, tuple | list) and len(raw) > 1 else None
 
 
 def _feed(digest: Any, raw: Any) -> None:
-    """Add a batch to a hash: every tensor's dtype, shape and bytes."""
+    """Add a batch to a hash: every tensor's dtype, shape and bytes, and plain values."""
     if isinstance(raw, Tensor):
         data = raw.detach().cpu().contiguous()
         digest.update(f"{data.dtype} {tuple(data.shape)}".encode())
@@ -259,7 +288,8 @@ def _feed(digest: Any, raw: Any) -> None:
         for name, item in _items(raw):
             digest.update(str(name).encode())
             _feed(digest, item)
-    elif hasattr(raw, "__dict__"):
-        _feed(digest, vars(raw))
-    else:
+    elif isinstance(raw, str | int | float | None):
         digest.update(repr(raw).encode())
+    else:  # of an object only what it holds: its repr may name an address, and its attributes may form a circle
+        held = getattr(raw, "__dict__", {}).items()
+        _feed(digest, {k: v for k, v in held if isinstance(v, Tensor | Mapping | tuple | list | str | int | float)})

@@ -16,10 +16,10 @@ from landscape.metric import Metric
 
 
 def check_seed(seed: int) -> int:
-    """Return ``seed`` if it can key a direction."""
-    if not isinstance(seed, int) or not 0 <= seed < 2**64:
+    """Return ``seed`` as an int if it can key a direction."""
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
         raise ObjectiveError(f"the seed must be a whole number from 0 to 2^64 - 1, not {seed!r}.")
-    return seed
+    return int(seed)
 
 
 def gaussian(seed: int, index: int, n: int) -> np.ndarray:
@@ -28,7 +28,9 @@ def gaussian(seed: int, index: int, n: int) -> np.ndarray:
     >>> bool(np.array_equal(gaussian(0, 7, 3), gaussian(0, 7, 5)[:3]))
     True
     """
-    return np.random.Generator(np.random.Philox(key=[seed, index])).standard_normal(n, dtype=np.float32)
+    # a plain list would pass through float64 where the seed is above 2^63, and lose its last digits
+    key = np.array([seed, index], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).standard_normal(n, dtype=np.float32)
 
 
 class RandomDirections:

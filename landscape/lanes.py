@@ -8,6 +8,7 @@ clock says.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,9 +48,13 @@ class Plan:
         return self.lane_bytes * self.lanes + (self.block - self.lanes) * self.lane_bytes // 2
 
 
-def measure_activations(program: ModelProgram, theta: Tensor) -> int:
-    """Return the bytes of the largest tensor that a module puts out in a pass over the program's first batch."""
-    largest = 0
+def measure_activations(program: ModelProgram, theta: Tensor) -> tuple[int, Any]:
+    """Return the bytes of the largest tensor that a module takes or gives in a pass over the program's first batch, and
+    the pass's output.
+    """
+    taken = (*program.batches[0].inputs, *program.batches[0].named.values())
+    # inputs count, since a TorchScript or exported model shows none of its modules
+    largest = max((item.numel() * item.element_size() for item in taken if isinstance(item, Tensor)), default=0)
 
     def see(module: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal largest
@@ -59,10 +64,10 @@ def measure_activations(program: ModelProgram, theta: Tensor) -> int:
     handle = nn.modules.module.register_module_forward_hook(see)
     try:
         with program.running():
-            program.output(theta, 0)
+            output = program.output(theta, 0)
     finally:
         handle.remove()
-    return largest
+    return largest, output
 
 
 def sample_limit(sample_bytes: int, samples: int, device: torch.device) -> int:
@@ -115,10 +120,12 @@ def _try_together(program: ModelProgram, theta: Tensor) -> tuple[str, ...]:
         apart = program.totals(pair, 0)
         program.together = 2**31
         try:
-            joint = program.totals(pair, 0)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that some operation has no batching rule: slower, and right
+                joint = program.totals(pair, 0)
         except Exception as error:
             program.together = 1
-            reason = str(error).strip().splitlines()[0][:120]
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:120]
             return (f"points run one at a time: the model cannot run under torch.vmap ({reason})",)
     if not torch.allclose(apart, joint, rtol=1e-3, atol=1e-5, equal_nan=True):
         program.together = 1

@@ -53,7 +53,7 @@ def make_loss(loss: str | Callable[..., Any]) -> Loss:
         TaskError: for an unknown name.
     """
     if callable(loss):
-        name = getattr(loss, "__name__", type(loss).__name__)
+        name = f"{getattr(loss, '__name__', type(loss).__name__)}()"  # not to be taken for one of ours
         return Loss(name, _from_callable(loss), _samples, nonnegative=False, per_sample=False)
     name = _ALIASES.get(loss, loss)
     if name == "cross_entropy":
@@ -73,13 +73,17 @@ def make_loss(loss: str | Callable[..., Any]) -> Loss:
 def kl_from(output: Any, batch: Batch, *, binary: bool) -> Loss:
     """Return the KL divergence from the predictions in ``output`` as a loss on this one batch.
 
-    KL(p0 | p) = sum_k p0_k (log p0_k - log p_k) for each prediction, p0 the trained model's. ``binary`` takes the
-    output as independent logits.
+    KL(p0 | p) = sum_k p0_k (log p0_k - log p_k) for each prediction, p0 the trained model's, whose target is not left
+    out. ``binary`` takes the output as independent logits, as does a model with a single one.
     """
     reference = _wide(logits_of(output))
+    binary = binary or reference.dim() < 2 or reference.shape[-1] == 1
     if not binary:
         reference = F.log_softmax(_class_last(reference, batch.target), dim=-1)
     count = reference.numel() if binary else reference.numel() // reference.shape[-1]
+    left_out = None if binary else _left_out(reference, batch.target)
+    if left_out is not None:
+        count -= int(left_out.sum())
 
     def total(moved: Any, moved_batch: Batch) -> Tensor:
         logits = _wide(logits_of(moved))
@@ -89,9 +93,48 @@ def kl_from(output: Any, batch: Batch, *, binary: bool) -> Loss:
         else:
             log_p = F.log_softmax(_class_last(logits, moved_batch.target), dim=-1)
             terms = (reference.exp() * (reference - log_p)).sum(-1)
+        if left_out is not None:
+            terms = terms.masked_fill(left_out, 0.0)
         return _sum(terms.clamp_min(0.0))  # rounding can leave a term just below zero
 
     return Loss("kl", total, lambda _: count, nonnegative=True, per_sample=True)
+
+
+def check_targets(loss: Loss, output: Any, first: Batch, batches: tuple[Batch, ...]) -> None:
+    """Refuse targets outside what a loss is defined for: torch fails late, and a GPU with it.
+
+    Args:
+        loss: the loss.
+        output: the model's output on ``first``, which tells the number of classes.
+        first: one batch.
+        batches: all of them.
+
+    Raises:
+        TaskError: for class indices that the model has no class for, and for targets that are no probabilities.
+    """
+    if loss.name not in ("cross_entropy", "binary_cross_entropy"):
+        return
+    rows = _class_last(logits_of(output), first.target)
+    for target in (batch.target for batch in batches if isinstance(batch.target, Tensor) and batch.target.numel()):
+        left_out = _left_out(rows, first.target)
+        indices = left_out is not None and loss.name == "cross_entropy"
+        known = target[target != IGNORED_CLASS] if indices else target
+        most = rows.shape[-1] - 1 if indices else 1
+        low, high = (known.min().item(), known.max().item()) if known.numel() else (0, 0)
+        if not (low >= 0 and high <= most):
+            kind = "class indices" if indices else "probabilities"
+            raise TaskError(
+                f"{loss.name} takes {kind} from 0 to {most} for this model, and the targets run from {low:g} to "
+                f"{high:g}.\nRenumber or scale the targets; for one logit a sample pass --loss binary_cross_entropy, "
+                "for regression --loss mse."
+            )
+
+
+def _left_out(rows: Tensor, target: Any) -> Tensor | None:
+    """Return which rows, shape (..., C), have the ignored class as their target; None where targets are no classes."""
+    if not isinstance(target, Tensor) or target.is_floating_point() or target.shape != rows.shape[:-1]:
+        return None
+    return target == IGNORED_CLASS
 
 
 def logits_of(output: Any) -> Tensor:
@@ -113,24 +156,26 @@ def logits_of(output: Any) -> Tensor:
     return logits
 
 
-def accuracy_counts(output: Any, batch: Batch) -> tuple[int, int]:
+def accuracy_counts(loss: Loss, output: Any, batch: Batch) -> tuple[int, int]:
     """Return (right, all) predictions of a batch with class targets; (0, 0) where targets are no classes.
 
     One logit a sample is right when its sign agrees with a target of 0 or 1.
     """
     target = batch.target
-    if not isinstance(target, Tensor):
+    if not isinstance(target, Tensor) or loss.name == "mse":
         return 0, 0
     logits = logits_of(output)
-    if logits.numel() == target.numel():
-        flat = target.reshape(-1)
-        if not bool(((flat == 0) | (flat == 1)).all()):
+    if loss.name == "binary_cross_entropy" or (loss.name != "cross_entropy" and logits.numel() == target.numel()):
+        if not bool(((target == 0) | (target == 1)).all()):
             return 0, 0
-        return int(((logits.reshape(-1) > 0) == (flat > 0.5)).sum()), flat.numel()
-    if target.is_floating_point() or logits.dim() != target.dim() + 1:
+        return int(((logits.reshape(target.shape) > 0) == (target == 1)).sum()), target.numel()
+    if target.is_floating_point() and target.shape == logits.shape:
+        return int((logits.argmax(1) == target.argmax(1)).sum()), logits.numel() // logits.shape[1]
+    rows = _class_last(logits, target)
+    left_out = _left_out(rows, target)
+    if left_out is None:
         return 0, 0
-    known = target != IGNORED_CLASS
-    return int((_class_last(logits, target).argmax(-1) == target)[known].sum()), int(known.sum())
+    return int((rows.argmax(-1) == target)[~left_out].sum()), int((~left_out).sum())
 
 
 def _class_last(logits: Tensor, target: Any) -> Tensor:
@@ -228,7 +273,10 @@ def _fit(output: Tensor, target: Tensor, name: str) -> Tensor:
     """Return ``output`` in the target's shape: (N, 1) against (N,) would otherwise broadcast to (N, N)."""
     if output.shape == target.shape:
         return output
-    if output.numel() == target.numel() and output.shape[:1] == target.shape[:1]:
+    alike = [size for size in output.shape if size > 1] == [size for size in target.shape if size > 1]
+    flat = output.shape[:1] == target.shape[:1] and min(output.dim(), target.dim()) == 2
+    # never between (N, H, W, C) and (N, C, H, W), which would mix up the entries
+    if output.numel() == target.numel() and (alike or flat):
         return output.reshape(target.shape)
     raise TaskError(
         f"{name} needs one prediction for each target; the model returned shape {tuple(output.shape)} for targets of "

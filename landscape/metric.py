@@ -43,9 +43,8 @@ def make_metric(name: str, theta: Tensor, scope: Scope) -> Metric:
 
     ``filter``: s_i = sqrt(n) · |w_f| / sqrt(d_f) for an entry of filter f with d_f entries and norm |w_f|, so that
     r = 1 moves every filter by about its own norm. ``layer``: the same with the whole tensor as one filter.
-    ``identity``:
-    s = 1, r is Euclidean length. A filter of zero norm cannot move under a relative metric: it leaves the scope, n
-    shrinks, and ``dead`` names it.
+    ``identity``: s = 1, r is Euclidean length. A filter of zero norm cannot move under a relative metric: it leaves
+    the scope, n shrinks, and ``dead`` names it.
 
     Raises:
         ObjectiveError: for an unknown name, or where every filter has zero norm.
@@ -54,19 +53,20 @@ def make_metric(name: str, theta: Tensor, scope: Scope) -> Metric:
         return Metric(name, scope, None, 0.0, ())
     if name not in METRICS:
         raise ObjectiveError(f"the metric {name!r} is not known. Pass one of {', '.join(METRICS)}.")
-    norms = {entry.name: _filter_rms(entry, theta, whole=name == "layer") for entry in scope.entries}
-    dead_names, dead_ranges = _dead(norms, scope)
-    alive = scope.without(dead_ranges)
+    scale = torch.ones_like(theta)
+    dead: list[str] = []
+    for entry in scope.entries:
+        rms = _filter_rms(entry, theta, whole=name == "layer")
+        scale[entry.start : entry.stop] = rms.reshape(-1)
+        dead += _dead_names(entry, rms)
+    alive = scope.without(scale == 0)
     if alive.size == 0:
         raise ObjectiveError(
             f"every filter in scope {scope.name!r} is zero, so the metric {name!r} moves nothing.\n"
             "Pass --metric identity."
         )
-    scale = theta.new_empty(scope.layout.size)
-    for entry in scope.entries:
-        scale[entry.start : entry.stop] = norms[entry.name].reshape(-1)
     scale = alive.gather(scale) * math.sqrt(alive.size)
-    return Metric(name, alive, scale, scale.double().log().sum().item(), dead_names)
+    return Metric(name, alive, scale, scale.double().log().sum().item(), tuple(dead))
 
 
 def _filter_rms(entry: Entry, theta: Tensor, *, whole: bool) -> Tensor:
@@ -78,23 +78,14 @@ def _filter_rms(entry: Entry, theta: Tensor, *, whole: bool) -> Tensor:
     return mean_square.sqrt().expand_as(values).reshape(entry.shape).to(theta.dtype)
 
 
-def _dead(norms: dict[str, Tensor], scope: Scope) -> tuple[tuple[str, ...], list[tuple[int, int]]]:
-    """Return the names and the flat ranges of the filters whose norm is zero."""
-    names, ranges = [], []
-    for entry in scope.entries:
-        flat = norms[entry.name].reshape(-1) == 0
-        if not flat.any():
-            continue
-        # where a run of dead entries begins and ends
-        edges = torch.diff(torch.nn.functional.pad(flat.to(torch.int8), (1, 1)))
-        starts, stops = torch.nonzero(edges == 1).reshape(-1), torch.nonzero(edges == -1).reshape(-1)
-        ranges += [(entry.start + int(a), entry.start + int(b)) for a, b in zip(starts, stops, strict=True)]
-        axes = entry.filter_axes
-        if bool(flat.all()) or not axes:
-            names.append(entry.name)
-            continue
-        shaped = flat.view(entry.filter_shape)
-        inside = [axis for axis in range(shaped.dim()) if axis not in axes]
-        per_filter = shaped.amax(dim=inside) if inside else shaped
-        names += [f"{entry.name}[{int(i)}]" for i in torch.nonzero(per_filter.reshape(-1)).reshape(-1)]
-    return tuple(names), ranges
+def _dead_names(entry: Entry, rms: Tensor) -> list[str]:
+    """Return the names of a tensor's filters whose norm is zero."""
+    flat = rms.reshape(-1) == 0
+    if not bool(flat.any()):
+        return []
+    if bool(flat.all()) or not entry.filter_axes:
+        return [entry.name]
+    # one position of each filter stands for it
+    first = [slice(None) if axis in entry.filter_axes else 0 for axis in range(len(entry.filter_shape))]
+    per_filter = flat.view(entry.filter_shape)[tuple(first)].reshape(-1)
+    return [f"{entry.name}[{index}]" for index in torch.nonzero(per_filter).reshape(-1).tolist()]

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from landscape.batches import read_batches, split_batches
-from landscape.errors import ObjectiveError
+from landscape.errors import LandscapeError, ObjectiveError, TaskError
 from landscape.lanes import measure_activations, plan_lanes, sample_limit
-from landscape.losses import accuracy_counts, kl_from, make_loss
+from landscape.losses import accuracy_counts, check_targets, kl_from, make_loss
 from landscape.params import Layout, Scope
-from landscape.program import FunctionProgram, ModelProgram, Program
+from landscape.program import FunctionProgram, ModelProgram, Program, check_values, mixes_samples, moved
 
 CRITERIA = ("loss", "rise", "kl")
 _REPEAT_TOLERANCE = 1e-6
@@ -54,7 +54,9 @@ class Objective:
             (output, target).
         forward: (model, batch) -> output, for batches that a plain call does not fit.
         scope: ``weights``, ``all``, or a regular expression on parameter names.
-        batch_size: samples a forward pass; by default what fits the cache.
+        batch_size: samples a forward pass; by default what fits the cache. Where samples of a batch act on each other
+            (a callable loss, ``training``, BatchNorm without running statistics) the default is the batches as they
+            came, and this sets their size anew.
         max_samples: use at most this many samples.
         device: where to compute; by default where the model is.
         dtype: compute in this dtype; by default the model's own.
@@ -69,7 +71,8 @@ class Objective:
         centre: the loss at ``theta``.
         samples: number of samples.
         plan: how many points are evaluated together, and why.
-        theta_hash, data_hash: SHA-256.
+        theta_hash: SHA-256 of the parameters and buffers.
+        data_hash: SHA-256 of the data.
         notes: what a user should know.
 
     Raises:
@@ -83,6 +86,7 @@ class Objective:
     1.0
     """
 
+    @torch.inference_mode(False)  # what is made here must serve outside of the caller's inference mode too
     def __init__(
         self,
         model: nn.Module,
@@ -101,23 +105,30 @@ class Objective:
     ) -> None:
         _check_count("batch_size", batch_size)
         _check_count("max_samples", max_samples)
-        _check_values(model)
-        model = _moved(model, device, dtype)
+        place = check_values(model)
+        model = moved(model, device, dtype)
+        place = torch.device(device or place)
         layout = Layout.of(model)
-        place = next(model.parameters()).device
-        read = read_batches(data, max_samples=max_samples, device=place, dtype=layout.entries[0].dtype)
         made = make_loss(loss)
-        theta = layout.flatten(dict(model.named_parameters()))
+        mixing = training or not made.per_sample or mixes_samples(model)
+        read = read_batches(
+            data,
+            max_samples=max_samples,
+            device=place,
+            dtype=layout.entries[0].dtype,
+            join=not mixing or batch_size is not None,
+        )
+        theta = layout.flatten(dict(model.named_parameters()), place)
         self.notes = list(read.notes)
-        options = {"forward": forward, "training": training, "compile": compile}
         batches = read.batches
-        whole = training or not made.per_sample
-        few = batches[:1] if whole else split_batches(batches[:1], _PROBE)[:1]
-        probe = ModelProgram(model, few, made, layout, **options)
-        sample_bytes = measure_activations(probe, theta) // probe.batches[0].samples
-        if not whole:
+        few = batches[:1] if mixing else split_batches(batches[:1], _PROBE)[:1]
+        program = ModelProgram(model, few, made, layout, forward=forward, training=training, compile=compile)
+        probe_bytes, output = _first_pass(program, theta)
+        check_targets(made, output, few[0], batches)
+        sample_bytes = probe_bytes // few[0].samples
+        if batch_size is not None or not mixing:
             batches = split_batches(batches, batch_size or sample_limit(sample_bytes, read.samples, place))
-        program = ModelProgram(model, batches, made, layout, **options)
+        program = program.with_batches(batches)
         self._settle(program, theta, layout, scope)
         self.samples = read.samples
         self.data_hash = read.digest
@@ -127,6 +138,7 @@ class Objective:
         self.notes += self.plan.notes
 
     @classmethod
+    @torch.inference_mode(False)
     def from_function(
         cls,
         function: Callable[[Tensor], Tensor],
@@ -171,13 +183,15 @@ class Objective:
     def _settle(self, program: Program, theta: Tensor, layout: Layout, scope: str) -> None:
         """Take the parts that every objective has, and check the centre."""
         self._program = program
-        self._counts = np.array(program.counts, dtype=np.float64)
         self._kl: Program | None = None
         self.theta = theta
         self.layout = layout
         self.scope = Scope.select(scope, layout)
-        self.theta_hash = hashlib.sha256(theta.cpu().contiguous().view(torch.uint8).numpy()).hexdigest()
-        if self._counts.sum() == 0:
+        digest = hashlib.sha256()
+        for tensor in (theta, *program.constants):
+            digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        self.theta_hash = digest.hexdigest()
+        if sum(program.counts) == 0:
             raise ObjectiveError("every target is left out (-100), so the loss has no term. Check the targets.")
         self.centre = self._check_centre()
 
@@ -189,7 +203,7 @@ class Objective:
     @property
     def batches(self) -> int:
         """Number of batches in a pass over the data."""
-        return len(self._counts)
+        return len(self._program.counts)
 
     def loss_at(self, points: Tensor) -> np.ndarray:
         """Return the loss at each point: (k, D) -> (k,) float64."""
@@ -242,7 +256,8 @@ class Objective:
             return None
         with self.running():
             outputs = (self._program.output(self.theta, i) for i in range(self.batches))
-            pairs = [accuracy_counts(o, b) for o, b in zip(outputs, self._program.batches, strict=True)]
+            loss = self._program.losses[0]
+            pairs = [accuracy_counts(loss, o, b) for o, b in zip(outputs, self._program.batches, strict=True)]
         right, known = (sum(column) for column in zip(*pairs, strict=True))
         return right / known if known else None
 
@@ -266,8 +281,8 @@ class Objective:
 
     def _pass(self, program: Program, points: Tensor, ceiling: np.ndarray | None) -> Evaluation:
         """Run batch after batch, dropping points whose running sum already proves that they reach the ceiling."""
-        counts = self._counts
-        everything = counts.sum()
+        counts = program.counts
+        everything = float(sum(counts))
         totals = np.zeros(len(points))
         read = np.zeros(len(points))
         active = np.arange(len(points))
@@ -310,7 +325,7 @@ class Objective:
                 f"the loss at the trained point is {first}, so there is no basin around it.\n"
                 "Check the inputs' scaling, the targets and the dtype (float16 overflows: try --dtype float32)."
             )
-        if abs(first - second) > _REPEAT_TOLERANCE * max(abs(first), 1e-12):
+        if not abs(first - second) <= _REPEAT_TOLERANCE * max(abs(first), 1e-12):
             raise ObjectiveError(
                 f"the loss is not deterministic: two evaluations at the same point gave {first:.9g} and {second:.9g}.\n"
                 "Something draws random numbers in the forward pass (dropout, noise, stochastic depth), and radii "
@@ -324,36 +339,25 @@ def _check_count(name: str, value: int | None) -> None:
         raise ObjectiveError(f"{name} must be at least 1, not {value}.")
 
 
-def _check_values(model: nn.Module) -> None:
-    """Refuse parameters without values: none at all, on the meta device, NaN."""
-    if not isinstance(model, nn.Module):
-        raise ObjectiveError(
-            f"the model must be a torch module, not {type(model).__name__}. For a plain function of a vector use "
-            "Objective.from_function(f, theta)."
-        )
-    named = dict(model.named_parameters())
-    if not named:
-        raise ObjectiveError(f"the model ({type(model).__name__}) has no parameters, so nothing can move.")
-    for name, tensor in [*named.items(), *model.named_buffers()]:
-        if tensor.is_meta:
-            raise ObjectiveError(
-                f"{name} is on the meta device and has no values. Load the checkpoint into the model first: "
-                "landscape.load_checkpoint(path, model)."
-            )
-    for name, parameter in named.items():
-        if not parameter.is_floating_point():
-            raise ObjectiveError(
-                f"the parameter {name} is {parameter.dtype}; only floating-point parameters can move. "
-                "Measure the model before quantisation."
-            )
-        if not bool(torch.isfinite(parameter).all()):
-            raise ObjectiveError(f"the parameter {name} holds NaN or infinite values: the training has diverged.")
+def _first_pass(program: ModelProgram, theta: Tensor) -> tuple[int, Any]:
+    """Return the bytes of the largest activation, and the output; here model and data meet for the first time."""
+    try:
+        return measure_activations(program, theta)
+    except LandscapeError:
+        raise
+    except Exception as error:
+        batch = program.batches[0]
+        got = [_shape(item) for item in batch.inputs] + [f"{name}: {_shape(v)}" for name, v in batch.named.items()]
+        raise TaskError(
+            f"the model does not run on the data. Called with {', '.join(got)} it failed: "
+            f"{type(error).__name__}: {error}\n"
+            "Check the inputs' shape and dtype, or pass a forward function: forward=lambda model, batch: ..."
+        ) from error
 
 
-def _moved(model: nn.Module, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Module:
-    """Return the model on another device or in another dtype: a copy, since the caller's must stay as it is."""
-    if device is None and dtype is None:
-        return model
-    from copy import deepcopy
-
-    return deepcopy(model).to(device=device, dtype=dtype)
+def _shape(item: Any) -> str:
+    return (
+        f"{str(item.dtype).removeprefix('torch.')} {tuple(item.shape)}"
+        if isinstance(item, Tensor)
+        else repr(type(item))
+    )

@@ -5,6 +5,7 @@ This is the only file that converts between a model's parameters and the vector 
 
 from __future__ import annotations
 
+import bisect
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 
 from landscape.errors import ObjectiveError
 
-_KERNEL_MODULES = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
-_EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+_NO_KERNELS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,12 @@ class Layout:
     @classmethod
     def of(cls, model: nn.Module) -> Layout:
         """Return the layout of a model's parameters."""
-        owners = dict(model.named_modules())
-        kernels = _kernel_names(model)
+        owners = dict(model.named_modules(remove_duplicate=False))
+        kernels = _kernel_names(model, owners)
         entries, start = [], 0
         for name, parameter in model.named_parameters():
-            owner = owners[name.rpartition(".")[0]]
             shape = tuple(parameter.shape)
-            filter_shape, filter_axes = _filters(owner, shape)
+            filter_shape, filter_axes = _filters(owners[_home(name)[0]], shape)
             entry = Entry(name, shape, parameter.dtype, start, name in kernels, filter_shape, filter_axes)
             entries.append(entry)
             start = entry.stop
@@ -131,7 +131,11 @@ class Scope:
         self.layout = layout
         self.ranges = _merge(ranges)
         self.size = sum(stop - start for start, stop in self.ranges)
-        self.entries = tuple(e for e in layout.entries if any(a < e.stop and e.start < b for a, b in self.ranges))
+        self.entries = tuple(e for e in layout.entries if self._touches(e))
+
+    def _touches(self, entry: Entry) -> bool:
+        after = bisect.bisect_left(self.ranges, (entry.stop, 0))  # the first range that begins past the entry
+        return after > 0 and self.ranges[after - 1][1] > entry.start
 
     @classmethod
     def select(cls, name: str, layout: Layout) -> Scope:
@@ -159,15 +163,14 @@ class Scope:
             )
         return scope
 
-    def without(self, ranges: Iterable[tuple[int, int]]) -> Scope:
-        """Return this scope with some ranges taken out."""
-        kept = list(self.ranges)
-        for start, stop in ranges:
-            pieces = []
-            for a, b in kept:
-                pieces += [(a, min(b, start)), (max(a, stop), b)] if a < stop and start < b else [(a, b)]
-            kept = [(a, b) for a, b in pieces if a < b]
-        return Scope(self.name, self.layout, kept)
+    def without(self, out: Tensor) -> Scope:
+        """Return this scope less the positions marked in ``out``, shape (D,), bool."""
+        moving = torch.zeros_like(out, dtype=torch.int8)
+        for start, stop in self.ranges:
+            moving[start:stop] = 1
+        edges = torch.diff(torch.nn.functional.pad(moving.masked_fill_(out, 0), (1, 1)))
+        starts, stops = (torch.nonzero(edges == sign).reshape(-1).tolist() for sign in (1, -1))
+        return Scope(self.name, self.layout, zip(starts, stops, strict=True))
 
     def gather(self, vectors: Tensor) -> Tensor:
         """Return the entries in scope, shape (..., n), of vectors of shape (..., D)."""
@@ -193,33 +196,45 @@ def _merge(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     return tuple(merged)
 
 
-def _kernel_names(model: nn.Module) -> set[str]:
-    """Return the names, ties resolved, of the kernels of linear and convolution layers.
+def _home(name: str) -> tuple[str, str]:
+    """Return (path of the module, attribute) that a parameter belongs to.
 
-    Modules of unknown type (hand-written layers, TorchScript) count by their tensor: two or more dimensions and a name
-    that ends in ``weight``. Embedding tables, position embeddings, biases and normalisation parameters never do,
-    unless a linear layer shares the tensor.
+    A parametrised tensor (weight norm) lives in a child module of the one that uses it.
+
+    >>> _home("block.parametrizations.weight.original1")
+    ('block', 'weight')
+    """
+    path, _, attribute = re.sub(r"(^|\.)parametrizations\.(\w+)\.\w+$", r"\1\2", name).rpartition(".")
+    return path, attribute
+
+
+def _kernel_names(model: nn.Module, owners: Mapping[str, nn.Module]) -> set[str]:
+    """Return the names, ties resolved, of the kernels of linear and convolution layers, hand-written ones too.
+
+    A kernel has two or more dimensions and ``weight`` in its name, and belongs to no embedding or normalisation.
+    A tied tensor is one if it is one under any of its names.
     """
     first_name: dict[int, str] = {}
     chosen = set()
-    for path, module in model.named_modules():
-        for short, parameter in module.named_parameters(recurse=False):
-            name = first_name.setdefault(id(parameter), f"{path}.{short}" if path else short)
-            if parameter.dim() < 2 or isinstance(module, _EMBEDDINGS):
-                continue
-            # a parametrised kernel (weight norm, pruning) lives in a child module called parametrizations.weight
-            parametrised = path.endswith("parametrizations.weight")
-            if isinstance(module, _KERNEL_MODULES) or parametrised or short.endswith("weight"):
-                chosen.add(name)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        first = first_name.setdefault(id(parameter), name)
+        path, attribute = _home(name)
+        if parameter.dim() >= 2 and "weight" in attribute and not _is(owners[path], _NO_KERNELS):
+            chosen.add(first)
     return chosen
+
+
+def _is(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
+    """Whether a module is of one of these kinds, or was before it became TorchScript."""
+    return isinstance(module, kinds) or getattr(module, "original_name", "") in {kind.__name__ for kind in kinds}
 
 
 def _filters(owner: nn.Module, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return (filter_shape, filter_axes) of a tensor of this shape in this module."""
     if len(shape) < 2:
         return shape, ()
-    if isinstance(owner, nn.modules.conv._ConvTransposeNd):
-        groups = owner.groups
+    if _is(owner, _TRANSPOSED) and shape[0] % owner.groups == 0:  # type: ignore[operator]
+        groups = int(owner.groups)  # type: ignore[arg-type]
         return (groups, shape[0] // groups, *shape[1:]), (0, 2)
     if type(owner).__name__ == "Conv1D" and hasattr(owner, "nf"):  # transformers' linear layer, stored transposed
         return shape, (1,)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy, deepcopy
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
+from torch.nn.parameter import is_lazy
 
 from landscape.batches import Batch, untouched_rng
 from landscape.errors import ObjectiveError
@@ -23,9 +26,8 @@ from landscape.params import Layout
 class Program(Protocol):
     """The loss of each batch as a function of points in parameter space."""
 
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """Number of terms in each batch."""
+    counts: tuple[int, ...]  #: number of terms in each batch
+    constants: tuple[Tensor, ...]  #: what the loss depends on beside the point: buffers
 
     @property
     def nonnegative(self) -> bool:
@@ -45,7 +47,8 @@ class Program(Protocol):
 class FunctionProgram:
     """A function of the flat vector, (k, D) -> (k,); a single batch of one term, which may be negative."""
 
-    counts = (1,)
+    counts: tuple[int, ...] = (1,)
+    constants: tuple[Tensor, ...] = ()
     nonnegative = False
     together = 2**31
 
@@ -64,16 +67,17 @@ class FunctionProgram:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        with torch.no_grad():
+        with untouched_rng(), torch.inference_mode(False), torch.no_grad():
             yield
 
 
 class ModelProgram:
     """A module and its loss on batches kept in memory.
 
-    The module's parameters are replaced by views of the point for the length of a call (``functional_call``), its
-    buffers by copies, its training flags for the length of :meth:`running`; the caller's module, its buffers and
-    the random state are the same bit for bit afterwards.
+    For the length of a call the module's parameters are views of the point and its buffers are copies, put back to
+    their values after the call; for the length of :meth:`running` its training flags are set. Afterwards the caller's
+    module, attributes and all, and the random state are the same bit for bit. A TorchScript module's tensors cannot be
+    swapped, only overwritten: of those the program runs a copy.
 
     Args:
         model: the module.
@@ -96,92 +100,169 @@ class ModelProgram:
         training: bool = False,
         compile: bool = False,
     ) -> None:
-        self.model = model
-        self.batches = batches
+        self._scripted = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
+        self.model = deepcopy(model) if self._scripted else model
         self.layout = layout
-        self.losses = (loss,) * len(batches)
         self.together = 1
         self.training = training
-        self._wrapped = _Forward(model, forward, with_target=loss.name == "model")
-        self._scripted = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
-        self._buffers = {f"model.{name}": buffer.clone() for name, buffer in model.named_buffers()}
-        self._many = [self._batched(i) for i in range(len(batches))]
-        if compile:
-            self._many = [torch.compile(function, dynamic=False) for function in self._many]
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        return tuple(loss.count(batch) for loss, batch in zip(self.losses, self.batches, strict=True))
+        self._forward = forward
+        self._with_target = loss.name == "model"
+        self._compile = compile
+        self.constants = tuple(buffer.detach().clone() for buffer in self.model.buffers())
+        self._buffers = [buffer.clone() for buffer in self.constants]
+        self._versions = [buffer._version for buffer in self._buffers]
+        self._places = [] if self._scripted else _places(self.model)
+        self._take(batches, (loss,) * len(batches))
 
     @property
     def nonnegative(self) -> bool:
         return all(loss.nonnegative for loss in self.losses)
 
+    def with_batches(self, batches: tuple[Batch, ...]) -> ModelProgram:
+        """Return a program that shares all but the data."""
+        other = copy(self)
+        other._take(batches, self.losses[:1] * len(batches))
+        return other
+
     def with_losses(self, losses: tuple[Loss, ...]) -> ModelProgram:
         """Return a program that shares all but the loss, one for each batch."""
-        other = object.__new__(ModelProgram)
-        other.__dict__.update(self.__dict__)
-        other.losses = losses
-        other._many = [other._batched(i) for i in range(len(self.batches))]
+        other = copy(self)
+        other._take(self.batches, losses)
         return other
 
     def output(self, point: Tensor, batch: int) -> Any:
         """Return the model's output on one batch at one point, shape (D,)."""
-        parameters = {f"model.{name}": view for name, view in self.layout.views(point).items()}
-        if self._scripted:
-            return self._scripted_output(point, batch)
-        # in training mode a forward pass writes to the buffers: each gets copies of its own
-        buffers = {k: v.clone() for k, v in self._buffers.items()} if self.training else self._buffers
-        return functional_call(self._wrapped, {**parameters, **buffers}, (self.batches[batch],))
+        try:
+            return self._run(point, batch)
+        finally:
+            self._reset_buffers()
 
     def totals(self, points: Tensor, batch: int) -> Tensor:
         if len(points) == 1 or self.together == 1:
-            return torch.stack([self._one(point, batch) for point in points])
-        return self._many[batch](points)
+            loss = self.losses[batch]
+            return torch.stack([loss.total(self.output(point, batch), self.batches[batch]) for point in points])
+        try:
+            return self._many[batch](points)
+        finally:
+            self._reset_buffers()
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Put the module into the mode wanted, without gradients; undo it all on the way out."""
-        modes = [(module, module.training) for module in self.model.modules()]
-        self.model.train(self.training)
+        """Put the module into the mode wanted, without gradients; undo it all on the way out.
+
+        All of a module's own attributes are put back, not its training flag alone: some keep what their last call left
+        (recurrent layers their flat weights, old-style weight norm its product, pruning its masked tensor).
+        """
+        kept = [] if self._scripted else [(module, dict(module.__dict__)) for module in self.model.modules()]
         try:
-            with untouched_rng(), torch.no_grad():
+            if self.training:
+                self.model.train()
+            for module in self.model.modules() if not self.training else ():
+                module.training = False  # not eval(): exported programs refuse it, and some layers merge weights in it
+            with untouched_rng(), torch.inference_mode(False), torch.no_grad():
                 yield
         finally:
-            for module, mode in modes:
-                module.training = mode
+            for module, state in kept:
+                for key in module.__dict__.keys() - state.keys():
+                    del module.__dict__[key]
+                module.__dict__.update(state)
+
+    def _take(self, batches: tuple[Batch, ...], losses: tuple[Loss, ...]) -> None:
+        self.batches, self.losses = batches, losses
+        self.counts = tuple(loss.count(batch) for loss, batch in zip(losses, batches, strict=True))
+        self._many = [vmap(partial(self._one, batch=i)) for i in range(len(batches))]
+        if self._compile:
+            self._many = [torch.compile(function, dynamic=False) for function in self._many]
 
     def _one(self, point: Tensor, batch: int) -> Tensor:
-        return self.losses[batch].total(self.output(point, batch), self.batches[batch])
+        return self.losses[batch].total(self._run(point, batch), self.batches[batch])
 
-    def _batched(self, batch: int) -> Callable[[Tensor], Tensor]:
-        return vmap(lambda point: self._one(point, batch))
-
-    def _scripted_output(self, point: Tensor, batch: int) -> Any:
-        """Run a TorchScript module, whose parameters cannot be swapped: write the point in, run, write them back."""
-        kept = {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
-        views = self.layout.views(point)
+    def _run(self, point: Tensor, batch: int) -> Any:
+        tensors = [*self.layout.views(point).values(), *self._buffers]
+        if self._scripted:
+            for own, tensor in zip([*self.model.parameters(), *self.model.buffers()], tensors, strict=True):
+                own.copy_(tensor)
+            return self._call(self.batches[batch])
+        kept = [store[key] for store, key, _ in self._places]
         try:
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(views[name])
-            return self._wrapped(self.batches[batch])
+            for store, key, which in self._places:
+                store[key] = tensors[which]
+            return self._call(self.batches[batch])
         finally:
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(kept[name])
+            for (store, key, _), tensor in zip(self._places, kept, strict=True):
+                store[key] = tensor
 
+    def _reset_buffers(self) -> None:
+        """Put back the buffers that a forward pass has written to."""
+        for i, (buffer, original) in enumerate(zip(self._buffers, self.constants, strict=True)):
+            # in training mode always: the batch-norm kernel writes without raising the version
+            if self.training or buffer._version != self._versions[i]:
+                buffer.copy_(original)
+                self._versions[i] = buffer._version
 
-class _Forward(nn.Module):
-    """Calls the model on a batch; a module, so that ``functional_call`` reaches a user's forward function too."""
-
-    def __init__(self, model: nn.Module, forward: Callable[[nn.Module, Any], Any] | None, *, with_target: bool) -> None:
-        super().__init__()
-        self.model = model
-        self._how = forward
-        self._with_target = with_target
-
-    def forward(self, batch: Batch) -> Any:
-        if self._how is not None:
-            return self._how(self.model, batch.raw)
-        if self._with_target and isinstance(batch.raw, dict):
-            return self.model(**batch.raw)
+    def _call(self, batch: Batch) -> Any:
+        if self._forward is not None:
+            return self._forward(self.model, batch.raw)
+        if self._with_target:
+            return self.model(**batch.raw) if isinstance(batch.raw, dict) else self.model(*batch.inputs, batch.target)
         return self.model(*batch.inputs, **batch.named)
+
+
+def _places(model: nn.Module) -> list[tuple[dict[str, Any], str, int]]:
+    """Return every place where a module holds a parameter or buffer, and the tensor's index in the order of
+    ``[*model.parameters(), *model.buffers()]``; tied tensors have several places.
+    """
+    index = {id(tensor): i for i, tensor in enumerate([*model.parameters(), *model.buffers()])}
+    stores = [store for module in model.modules() for store in (module._parameters, module._buffers)]
+    return [(store, key, index[id(held)]) for store in stores for key, held in store.items() if held is not None]
+
+
+def check_values(model: nn.Module) -> torch.device:
+    """Return the device of the parameters; refuse some without values: none at all, on the meta device, NaN."""
+    if not isinstance(model, nn.Module):
+        raise ObjectiveError(
+            f"the model must be a torch module, not {type(model).__name__}. For a plain function of a vector use "
+            "Objective.from_function(f, theta)."
+        )
+    named = dict(model.named_parameters())
+    if not named:
+        raise ObjectiveError(
+            f"the model ({type(model).__name__}) has no parameters, so nothing can move. A frozen TorchScript or "
+            "quantised model holds its weights as constants: measure the model it was made from."
+        )
+    for name, tensor in [*named.items(), *model.named_buffers()]:
+        if tensor.is_meta or is_lazy(tensor):
+            raise ObjectiveError(
+                f"{name} has no values yet (a lazy module, or the meta device). Load the checkpoint into the model "
+                "first: landscape.load_checkpoint(path, model)."
+            )
+    for name, parameter in named.items():
+        if not parameter.is_floating_point():
+            raise ObjectiveError(
+                f"the parameter {name} is {parameter.dtype}; only floating-point parameters can move. "
+                "Measure the model before quantisation."
+            )
+        if not bool(torch.isfinite(parameter).all()):
+            raise ObjectiveError(f"the parameter {name} holds NaN or infinite values: the training has diverged.")
+    return next(iter(named.values())).device
+
+
+def moved(model: nn.Module, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Module:
+    """Return the model on another device or in another dtype: a copy, since the caller's must stay as it is."""
+    if device is None and dtype is None:
+        return model
+    # tensors that a hook computes from parameters (pruning, old-style weight norm) refuse to be copied with their graph
+    computed = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
+    try:
+        return deepcopy(model, {id(value): value.detach() for value in computed}).to(device=device, dtype=dtype)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ObjectiveError(
+            f"the model cannot be moved to device {device}, dtype {dtype}: {str(error).splitlines()[0]}.\n"
+            "Pass a device that this machine has and a floating-point dtype, or neither."
+        ) from error
+
+
+def mixes_samples(model: nn.Module) -> bool:
+    """Whether the model uses batch statistics in evaluation mode too."""
+    norms = (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+    return any(norm.running_mean is None for norm in norms)
