@@ -1,0 +1,272 @@
+"""Results -> matplotlib figures, without pyplot: no window, no global state.
+
+Every figure says what it was made from and how far it can be trusted, so that it can stand alone in a report.
+Colours come from cividis: even steps, the same for colour-blind readers, ordered from dark to light in greyscale.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, FigureBase
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from landscape.errors import LandscapeError
+from landscape.results import Radii, RayStatus, Volume, VolumeEstimate
+
+Colour = tuple[float, float, float, float]
+WIDTH = 6.4  #: inches
+FORMATS = ("png", "svg", "pdf")
+_MOST_BINS = 60
+_DPI = 160
+_TITLE_WIDTH = 82  #: characters of small type above a panel
+_RADIUS_LABELS = {
+    "filter": "relative perturbation r (1 = each filter's own norm)",
+    "layer": "relative perturbation r (1 = each layer's own norm)",
+    "identity": "distance r (Euclidean, parameter space)",
+}
+_LOSS_LABELS = {"loss": "loss", "rise": "loss above the centre", "kl": "KL from the centre (nats)"}
+_NUMBERS = FuncFormatter(lambda value, _: f"{value:,.12g}")
+_LINES = ("-", "--", ":", "-.")
+
+
+def radius_histogram(radii: Radii) -> Figure:
+    """Return a histogram of the radii for each cutoff, one below the other; censored rays are a hatched bar at the cap.
+
+    A ray not measured yet is left out, and the title says so.
+    """
+    figure = _figure(1.1 + 1.5 * len(radii.cutoffs))
+    _draw_radii(figure, radii)
+    return figure
+
+
+def loss_along_rays(radii: Radii) -> Figure:
+    """Return the criterion against r along the rays whose every evaluation was kept, with the cutoffs.
+
+    The line between two points is only a guide: the search looks closely near the crossings alone.
+    """
+    figure = _figure(4.0)
+    _draw_rays(figure, radii)
+    return figure
+
+
+def sorted_weights(volume: Volume) -> Figure:
+    """Return the rays' weights in the volume, from the largest down, with what they say about its mean."""
+    figure = _figure(3.4 + 0.2 * len(volume.results))
+    _draw_weights(figure, volume)
+    return figure
+
+
+def overview(radii: Radii, volume: Volume | None = None) -> Figure:
+    """Return the three figures as one; without a volume the last is left out."""
+    heights = [1.1 + 1.5 * len(radii.cutoffs), 4.0]
+    if volume is not None:
+        heights.append(3.4 + 0.2 * len(volume.results))
+    figure = _figure(sum(heights))
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    _draw_radii(parts[0], radii)
+    _draw_rays(parts[1], radii)
+    if volume is not None:
+        _draw_weights(parts[2], volume)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure in the format that the name's ending says: png, svg or pdf. Missing folders are made.
+
+    Raises:
+        LandscapeError: where the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=_DPI)
+    except OSError as error:
+        raise LandscapeError(
+            f"the figure {path} cannot be written ({error.strerror or error}).\nPass another --out, a folder or a file."
+        ) from error
+
+
+def _figure(height: float) -> Figure:
+    return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def _colours(count: int) -> list[Colour]:
+    """Return one colour a cutoff, dark to light; the lightest end would vanish on white."""
+    shades = np.linspace(0.0, 0.75, count) if count > 1 else np.array([0.15])
+    return [(r, g, b, a) for r, g, b, a in colormaps["cividis"](shades).tolist()]
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_radii(figure: FigureBase, radii: Radii) -> None:
+    """One panel a cutoff on a common axis."""
+    panels = figure.subplots(len(radii.cutoffs), 1, sharex=True, squeeze=False)[:, 0]
+    done = int(radii.done.sum())
+    rays = f"{done:,} rays" if done == radii.directions else f"{done:,} of {radii.directions:,} rays measured so far"
+    figure.suptitle(f"Basin radius along random rays: {rays}, n = {radii.dimension:,}", fontsize="medium")
+    panels[-1].set_xlabel(_radius_label(radii))
+    if not done:
+        return
+    edges = _bins(radii.radii[radii.done])
+    for column, (axes, colour) in enumerate(zip(panels, _colours(len(panels)), strict=True)):
+        _draw_panel(axes, radii, column, edges, colour)
+    if (radii.status == RayStatus.CENSORED).any():
+        for axes in panels:
+            axes.axvline(radii.max_radius, color="0.35", linestyle="--", linewidth=1)
+    if _is_geometric(edges):
+        panels[-1].set_xscale("log")
+        panels[-1].set_xlabel(_radius_label(radii) + ", log scale")
+        panels[-1].xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        panels[-1].xaxis.set_major_formatter(_NUMBERS)
+        panels[-1].xaxis.set_minor_formatter(NullFormatter())
+
+
+def _draw_panel(axes: Axes, radii: Radii, column: int, edges: np.ndarray, colour: Colour) -> None:
+    status, values = radii.status[radii.done, column], radii.radii[radii.done, column]
+    censored, unfinished = (int((status == kind).sum()) for kind in (RayStatus.CENSORED, RayStatus.UNFINISHED))
+    crossed = values[status != RayStatus.CENSORED]
+    axes.hist(crossed, bins=edges.tolist(), color=colour, edgecolor="white", linewidth=0.3)
+    if len(crossed):  # a mark for each ray: the few far out are too low for a bar, and they carry the volume
+        (marks,) = axes.plot(crossed, np.full(len(crossed), -0.03), "|", color=colour, markersize=4, clip_on=False)
+        marks.set_transform(axes.get_xaxis_transform())
+    if censored:
+        width = 1.5 * float(edges[-1] - edges[-2])
+        axes.bar(
+            radii.max_radius, censored, width=width, align="edge", edgecolor=colour, facecolor="white", hatch="/////"
+        )
+    name = f"cutoff {radii.cutoffs[column]:g}"
+    told = _numbers(values, radii.max_radius, censored, unfinished, room=_TITLE_WIDTH - len(name))
+    axes.set_title(name, loc="left", fontsize="small", fontweight="bold")
+    axes.set_title(told, loc="right", fontsize="small")
+    axes.set_ylabel("rays")
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    axes.yaxis.set_major_formatter(_NUMBERS)
+    axes.set_ylim(bottom=0)
+    _plain(axes)
+
+
+def _numbers(values: np.ndarray, cap: float, censored: int, unfinished: int, room: int) -> str:
+    """Return the numbers of one panel, on two lines where they take more than ``room`` characters."""
+    low, median, high = np.quantile(values, [0.1, 0.5, 0.9])
+    parts = [f"median {median:.3g}", f"10 % below {low:.3g}"]
+    if high < cap:
+        parts.append(f"90 % below {high:.3g}")
+    top = f"{censored:,} ({censored / len(values):.1%}) at the cap".replace("%", " %")
+    ends = [top if censored else f"largest {values.max():.3g}"]
+    if unfinished:
+        ends.append(f"unfinished {unfinished:,}")
+    joined = "; ".join([*parts, *ends])
+    return joined if len(joined) <= room else "; ".join(parts) + "\n" + "; ".join(ends)
+
+
+def _bins(values: np.ndarray) -> np.ndarray:
+    """Return common bin edges over all cutoffs: even steps, or even ratios where the radii span more than tenfold.
+
+    Equal radii get a little room of their own; a radius of 0 has no ratio.
+    """
+    count = int(np.clip(2 * math.sqrt(len(values)), 12, _MOST_BINS))
+    low, high = float(values.min()), float(values.max())
+    if high - low <= 1e-3 * abs(high):
+        room = 0.05 * abs(high) or 0.5
+        low, high = low - room, high + room
+    if low > 0 and high > 10 * low:
+        return np.geomspace(low, high, count + 1)
+    return np.linspace(low, high, count + 1)
+
+
+def _is_geometric(edges: np.ndarray) -> bool:
+    return bool(edges[-1] - edges[-2] > 1.01 * (edges[1] - edges[0]))
+
+
+def _draw_rays(figure: FigureBase, radii: Radii) -> None:
+    axes = figure.subplots()
+    rays = np.unique(radii.profile_ray)
+    criterion = radii.config.get("criterion", "loss")
+    logarithmic = _wants_log(radii)
+    for ray in rays:
+        chosen = radii.profile_ray == ray
+        r, value = radii.profile_radius[chosen], radii.profile_loss[chosen]
+        if not logarithmic or radii.centre > 0:
+            r, value = np.r_[0.0, r], np.r_[radii.centre, value]
+        axes.plot(r, value, color="0.45", alpha=0.5, linewidth=0.8, marker=".", markersize=4, markeredgewidth=0)
+    for cutoff, colour, line in _styles(radii.cutoffs):
+        axes.axhline(cutoff, color=colour, linestyle=line, linewidth=1.5)
+    if logarithmic:
+        axes.set_yscale("log")
+    axes.set_xlim(left=0)
+    axes.set_xlabel(_radius_label(radii))
+    axes.set_ylabel(_LOSS_LABELS.get(criterion, criterion) + (", log scale" if logarithmic else ""))
+    heights = axes.transAxes.inverted().transform(axes.transData.transform([(0.0, c) for c in radii.cutoffs]))[:, 1]
+    for cutoff, height in zip(radii.cutoffs, _apart(heights), strict=True):
+        axes.text(1.01, height, f"cutoff {cutoff:g}", transform=axes.transAxes, va="center", fontsize="small")
+    told = "the points evaluated, joined as a guide" if len(rays) else "no evaluation was kept along these rays"
+    what = _LOSS_LABELS.get(criterion, criterion)
+    figure.suptitle(f"{what[:1].upper()}{what[1:]} along sampled rays: {told}", fontsize="medium")
+    _plain(axes)
+
+
+def _apart(heights: np.ndarray, gap: float = 0.055) -> np.ndarray:
+    """Return ascending heights moved up just enough that neighbours are ``gap`` apart.
+
+    >>> _apart(np.array([0.1, 0.11, 0.9]), gap=0.1).round(2)
+    array([0.1, 0.2, 0.9])
+    """
+    steps = gap * np.arange(len(heights))
+    return np.maximum.accumulate(heights - steps) + steps
+
+
+def _wants_log(radii: Radii) -> bool:
+    """Whether the values are positive and span more than a decade and a half."""
+    positive = radii.profile_loss[radii.profile_loss > 0]
+    return len(positive) == len(radii.profile_loss) > 0 and positive.max() > 30 * positive.min()
+
+
+def _draw_weights(figure: FigureBase, volume: Volume) -> None:
+    axes = figure.subplots()
+    styles = _styles([row.cutoff for row in volume.results])
+    for column, (row, (_, colour, line)) in enumerate(zip(volume.results, styles, strict=True)):
+        weights = np.sort(volume.log_weights[:, column])[::-1]
+        weights = weights[np.isfinite(weights)]
+        relative = (weights - weights[:1]) / math.log(10)
+        rank = np.arange(1, len(weights) + 1)
+        label = _weight_label(row, volume.directions, volume.directions - len(weights))
+        axes.plot(rank, relative, color=colour, linestyle=line, marker=".", markevery=slice(0, 9), label=label)
+    told = "weights below this line are together less than the largest one"
+    axes.axhline(-math.log10(volume.directions), color="0.6", linewidth=0.8, zorder=0, label=told)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(_NUMBERS)
+    axes.yaxis.set_major_formatter(_NUMBERS)
+    axes.set_xlabel("rays, from the largest weight down (rank, log scale)")
+    axes.set_ylabel("weight over the largest,\norders of magnitude")
+    figure.suptitle(f"Weights in the {volume.estimator} estimate, n = {volume.dimension:,}", fontsize="medium")
+    figure.legend(loc="outside lower center", fontsize="small", frameon=False)
+    _plain(axes)
+
+
+def _weight_label(row: VolumeEstimate, rays: int, nothing: int) -> str:
+    """Say what the weights are worth.
+
+    Args:
+        row: the estimate.
+        rays: number of rays.
+        nothing: how many of them have weight 0, and so no place on a log scale.
+    """
+    dropped = f" ({nothing:,} weigh 0)" if nothing else ""
+    share = f"{100 * row.largest_weight:.3g} %"
+    return f"cutoff {row.cutoff:g}: ess {row.ess:.1f} of {rays:,} rays{dropped}, largest weight {share}: {row.verdict}"
+
+
+def _styles(cutoffs: list[float] | tuple[float, ...]) -> list[tuple[float, Colour, str]]:
+    """Return (cutoff, colour, line style): the style tells neighbours apart in greyscale too."""
+    colours = _colours(len(cutoffs))
+    return [(cutoff, colours[i], _LINES[i % len(_LINES)]) for i, cutoff in enumerate(cutoffs)]
+
+
+def _radius_label(radii: Radii) -> str:
+    return _RADIUS_LABELS.get(radii.config.get("metric", ""), "radius r")
