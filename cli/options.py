@@ -1,0 +1,133 @@
+"""The options of the commands, each in one place. Nothing here imports torch: ``--help`` must answer at once."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+CRITERIA = ("loss", "rise", "kl")
+METRICS = ("filter", "layer", "identity")
+ESTIMATORS = ("uniform",)
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Size(click.ParamType):
+    """A number of bytes, such as 512MB (10^6) or 2GiB (2^30)."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        size = value if isinstance(value, int) else parse_size(value)
+        if not size:
+            self.fail(f"{value!r} is no amount of memory. Pass a number and a unit: 512MB, 2GiB.", param, ctx)
+        return size
+
+
+class Cap(click.ParamType):
+    """A radius, or ``none`` for no cap."""
+
+    name = "number|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, str) and value.lower() == "none":
+            return math.inf
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is no radius. Pass a positive number, or none for no cap.", param, ctx)
+
+
+def parse_size(text: str) -> int | None:
+    """Return the bytes that a text such as ``512MB`` or ``2GiB`` names, or None where it names none.
+
+    >>> parse_size("2GiB"), parse_size("1.5 kB"), parse_size("plenty")
+    (2147483648, 1500, None)
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        return None
+    number, prefix, binary = found.groups()
+    return int(float(number) * (1024 if binary else 1000) ** _POWERS[prefix.lower()])
+
+
+def together(*options: Decorator) -> Decorator:
+    """Return one decorator that adds these options, listed by ``--help`` in this order."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+checkpoint = click.argument("checkpoint", type=click.Path())
+results_path = click.argument("run", type=click.Path())
+
+task = together(
+    click.option("--task", metavar="FILE.py", help="File whose function task() returns a landscape.Task."),
+    click.option("--model", metavar="PKG.MOD:FACTORY", help="What builds the model, instead of --task."),
+    click.option("--model-args", metavar="JSON", help="Keyword arguments of the factory, such as '{\"size\": 32}'."),
+    click.option("--data", metavar="FILE|PKG.MOD:FACTORY", help="Inputs and targets (npz, npy, h5, pt, safetensors)."),
+    click.option(
+        "--loss",
+        metavar="NAME|PKG.MOD:FUNCTION",
+        help="cross_entropy, binary_cross_entropy, mse, model (the output's own), or a function.",
+    ),
+    click.option("--unsafe-load", is_flag=True, help="Unpickle the checkpoint: runs whatever code it holds."),
+)
+
+objective = together(
+    click.option(
+        "--scope",
+        default="weights",
+        show_default=True,
+        metavar="weights|all|REGEX",
+        help="Which parameters move: conv/linear kernels, all, or names that match.",
+    ),
+    click.option("--batch-size", type=click.IntRange(min=1), help="Samples a forward pass.  [default: fits the cache]"),
+    click.option("--max-samples", type=click.IntRange(min=1), help="Use at most this many samples."),
+    click.option("--device", help="cpu, cuda, cuda:1, mps.  [default: cpu]"),
+    click.option("--dtype", type=click.Choice(DTYPES), help="Compute in this dtype.  [default: the model's]"),
+    click.option("--memory", type=Size(), help="What points evaluated together may take: 512MB, 2GiB."),
+)
+
+rays = together(
+    click.option(
+        "--cutoff", "cutoffs", type=float, multiple=True, default=(0.1,), show_default=True,
+        help="Value of the criterion that bounds the basin; repeatable.",
+    ),
+    click.option(
+        "--criterion", type=click.Choice(CRITERIA), default="loss", show_default=True,
+        help="The loss, its rise above the centre, or the mean KL from the trained predictions.",
+    ),
+    click.option(
+        "--directions", type=click.IntRange(min=1), default=1000, show_default=True, help="Number of random rays."
+    ),
+    click.option(
+        "--metric", type=click.Choice(METRICS), default="filter", show_default=True,
+        help="Unit of r: each filter's norm, each layer's norm, or Euclidean length.",
+    ),
+    click.option("--max-radius", type=Cap(), help="Cap on r.  [default: 1; none for identity]"),
+    click.option("--rtol", type=float, default=1e-3, show_default=True, help="Relative accuracy of each radius."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Keys the rays."),
+)  # fmt: skip
+
+keeping = together(
+    click.option("--out", type=click.Path(dir_okay=False), metavar="RUN.h5", help="Keep the run in this HDF5 file."),
+    click.option("--resume", is_flag=True, help="Continue the run in --out (start it where there is none)."),
+    click.option("--overwrite", is_flag=True, help="Replace the run in --out."),
+)
+
+json_flag = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
+
+measuring = together(checkpoint, task, rays, objective, keeping, json_flag, quiet)

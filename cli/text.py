@@ -1,0 +1,227 @@
+"""What the commands print, as pure functions: results -> text for a terminal 80 columns wide."""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from landscape.results import Radii, RayStatus, Volume, VolumeEstimate
+
+WIDTH = 80
+_NO_BREAK = "\u00a0"
+_UNITS = {
+    "filter": "r = 1 moves every filter by about its own norm",
+    "layer": "r = 1 moves every layer by about its own norm",
+    "identity": "r is Euclidean length in parameter space",
+}
+
+
+def strict_json(value: Any) -> str:
+    """Return one JSON document; a NaN or an infinity left in it is an error, since JSON has no word for them."""
+    return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+
+
+def columns(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return an aligned table: cells to the right, the last column to the left.
+
+    >>> print(columns(["cutoff", "verdict"], [["0.1", "reliable"], ["10", "lower bound"]]))
+    cutoff  verdict
+       0.1  reliable
+        10  lower bound
+    """
+    lines = [headers, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headers))]
+    padded = (
+        [*(cell.rjust(width) for cell, width in zip(line[:-1], widths[:-1], strict=True)), line[-1]] for line in lines
+    )
+    return "\n".join("  ".join(cells).rstrip() for cells in padded)
+
+
+def paragraph(text: str) -> str:
+    """Return ``text`` in lines of at most 80 characters; names and quantities such as ``r = 1`` stay whole."""
+    return fill(text, "", "  ")
+
+
+def labelled(label: str, words: str, width: int) -> str:
+    """Return ``words`` beside a label, wrapped in a column of their own.
+
+    >>> print(labelled("data", "400 samples", 8))
+    data    400 samples
+    """
+    return fill(words, label.ljust(width), " " * width)
+
+
+def fill(text: str, first: str, rest: str) -> str:
+    """Return ``text`` wrapped, the first line after ``first`` and the others after ``rest``."""
+    for joined in (" = ", " >= ", " %", "log10 V"):
+        text = text.replace(joined, joined.replace(" ", _NO_BREAK))
+    wrapper = textwrap.TextWrapper(WIDTH, first, rest, break_on_hyphens=False, break_long_words=False)
+    return wrapper.fill(text).replace(_NO_BREAK, " ")
+
+
+def decimal(value: float) -> str:
+    """Return a log-volume with two decimals, or none from 10,000 on, where they carry nothing.
+
+    >>> decimal(-3593.551), decimal(-125493.2), decimal(math.inf)
+    ('-3,593.55', '-125,493', 'inf')
+    """
+    return f"{value:,.2f}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent, never rounding a rare case to nothing or all.
+
+    >>> percent(0.25), percent(0.0), percent(0.0001), percent(0.9999)
+    ('25.0 %', '0.0 %', '<0.1 %', '>99.9 %')
+    """
+    if 0 < share < 0.0005:
+        return "<0.1 %"
+    return ">99.9 %" if 0.9995 <= share < 1 else f"{share:.1%}".replace("%", " %")
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the two units that matter.
+
+    >>> duration(0.0042), duration(0.25), duration(3.25), duration(250), duration(7500), duration(200000)
+    ('4.2 ms', '250 ms', '3.2 s', '4 min 10 s', '2 h 05 min', '2 d 7 h')
+    """
+    if seconds < 0.01:
+        return f"{seconds * 1000:.2g} ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def byte_size(size: float) -> str:
+    """Return a number of bytes in a binary unit.
+
+    >>> byte_size(900), byte_size(3 * 2**20)
+    ('900 B', '3.0 MiB')
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:,.1f} {unit}" if unit != "B" else f"{size:,.0f} B"
+        size /= 1024
+    return f"{size:,.1f} TiB"
+
+
+def settings_text(config: Mapping[str, Any], dimension: int) -> str:
+    """Return what was measured, from a result's configuration."""
+    metric, cap, dead = config.get("metric", "?"), config.get("max_radius"), config.get("dead_filters", 0)
+    lost = f" (without {dead:,} filter{'s' * (dead > 1)} of norm zero)" if dead else ""
+    told = [
+        *(f"{key} {config.get(key, '?')}" for key in ("criterion", "scope", "seed")),
+        f"n = {dimension:,}{lost}",
+        "no cap" if cap is None else f"cap r = {cap:g}",
+        f"metric {metric} ({_UNITS.get(metric, 'metric units')})",
+    ]
+    return paragraph(", ".join(told))
+
+
+def volume_text(volume: Volume, radii: Radii | None = None) -> str:
+    """Return the table of log-volumes, what was measured, what it cost and what may be said of it."""
+    rows = [
+        [
+            f"{row.cutoff:g}",
+            decimal(row.log10_volume) if row.verdict == "reliable" else f">= {decimal(_log10(row.interval[0]))}",
+            "[{}, {}]".format(*(decimal(_log10(end)) for end in row.interval)),
+            f"{row.ess:,.1f}",
+            percent(row.censored),
+            row.verdict,
+        ]
+        for row in volume.results
+    ]
+    head = f"log-volume of the basin: {volume.estimator} estimator, {volume.directions:,} rays"
+    table = columns(["cutoff", "log10 V", "95 % interval", "ess", "at cap", "verdict"], rows)
+    parts = [head, settings_text(volume.config, volume.dimension), "", table]
+    notes = [*bound_notes(volume), *(ray_notes(radii) if radii is not None else [])]
+    if notes:
+        parts += ["", *map(paragraph, notes)]
+    return "\n".join([*parts, "", cost_text(volume.cost.evaluations, volume.cost.seconds, volume.directions)])
+
+
+def bound_notes(volume: Volume) -> list[str]:
+    """Return, where some verdict is ``lower bound``, what that means and what may be quoted."""
+    bounds = [row for row in volume.results if row.verdict != "reliable"]
+    if not bounds:
+        return []
+    quoted = "; ".join(f"log10 V >= {decimal(_log10(row.interval[0]))} at cutoff {row.cutoff:g}" for row in bounds)
+    each = ", each" if len(bounds) > 1 else ""
+    worst = min(bounds, key=lambda row: row.ess)
+    return [
+        f"lower bound: {_weakness(worst, volume.directions)}.",
+        f"May be quoted{each} with 95 % confidence: {quoted}.",
+    ]
+
+
+def _weakness(row: VolumeEstimate, rays: int) -> str:
+    """Say in plain words why an estimate is no measurement."""
+    from landscape.volume import weights
+
+    if row.ess < weights.RELIABLE_ESS or row.largest_weight > weights.RELIABLE_SHARE:
+        few = max(round(row.ess), 1)
+        return (
+            f"an ess of {row.ess:.1f} means that about {few:,} of {rays:,} rays carr{'ies' if few == 1 else 'y'} the "
+            f"mean of r^n (the largest alone {percent(row.largest_weight)}). Rays that were not drawn probably "
+            "outweigh it, so the mean does not measure V"
+        )
+    if row.pareto_k > weights.RELIABLE_PARETO_K:
+        return (
+            f"the rays' weights have a tail index of {row.pareto_k:.2f}, above {weights.RELIABLE_PARETO_K}, so that "
+            "rays that were not drawn may outweigh all that were"
+        )
+    return "the search along some rays was given up, and their radii are the inner ends of their brackets"
+
+
+def radii_text(radii: Radii) -> str:
+    """Return the table of radii over the rays measured so far."""
+    done = int(radii.done.sum())
+    rays = f"{done:,} rays" if done == radii.directions else f"{done:,} of {radii.directions:,} rays measured so far"
+    parts = [f"basin radii along {rays}", settings_text(radii.config, radii.dimension), ""]
+    if not done:
+        return "\n".join(parts[:2])
+    headers = ["cutoff", "median r", "10 %", "90 %", "smallest", "largest", "at cap"]
+    rows = []
+    for column, cutoff in enumerate(radii.cutoffs):
+        values = np.quantile(radii.radii[radii.done, column], [0.5, 0.1, 0.9, 0.0, 1.0])
+        share = float(np.mean(radii.status[radii.done, column] == RayStatus.CENSORED))
+        rows.append([f"{cutoff:g}", *(f"{value:.4g}" for value in values), percent(share)])
+    # the last column goes to the left, so the share is padded here
+    width = max(len(headers[-1]), *(len(row[-1]) for row in rows))
+    headers[-1], rows = headers[-1].rjust(width), [[*row[:-1], row[-1].rjust(width)] for row in rows]
+    parts.append(columns(headers, rows))
+    if notes := ray_notes(radii):
+        parts += ["", *map(paragraph, notes)]
+    return "\n".join([*parts, "", cost_text(radii.cost.evaluations, radii.cost.seconds, done)])
+
+
+def ray_notes(radii: Radii) -> list[str]:
+    """Return what a reader should know of rays that did not end in a clean crossing."""
+    notes = []
+    if points := int(radii.nonfinite.sum()):
+        rays = int((radii.nonfinite > 0).sum())
+        notes.append(f"The loss was NaN or infinite at {points:,} points on {rays:,} rays; they count as outside.")
+    if unfinished := int((radii.status == RayStatus.UNFINISHED).any(axis=1).sum()):
+        notes.append(f"The search was given up on {unfinished:,} rays; their radius is the largest seen inside.")
+    return notes
+
+
+def cost_text(evaluations: float, seconds: float, rays: int) -> str:
+    """Return what the rays cost together."""
+    each = f" ({evaluations / rays:.1f} a ray)" if rays else ""
+    return f"{evaluations:,.0f} passes over the data{each}, {duration(seconds)}"
+
+
+def _log10(value: float) -> float:
+    return value / math.log(10.0)

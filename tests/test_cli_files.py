@@ -1,0 +1,217 @@
+"""What the commands do to files, and what an interruption leaves."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typing_commands import SMALL, fill, run, stored, strict
+
+import landscape as ls
+from landscape.radius import Progress
+from landscape_cli import session
+from landscape_cli.progress import COMMIT_EVERY, COMMIT_SHARE, Display, Keeper
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with the checkpoint and the task in it."""
+    monkeypatch.chdir(tmp_path)
+    return fill(tmp_path)
+
+
+# files: --out, --resume, --overwrite
+
+
+def test_out_keeps_radii_and_volume(here: Path) -> None:
+    printed = strict(run(f"volume {SMALL} --out run.h5 --json").stdout)
+    volume = ls.Store("run.h5")["volume"]
+    assert isinstance(volume, ls.Volume)
+    assert volume.summary() == printed
+    assert stored().done.all()
+
+
+def test_an_existing_run_is_not_touched_without_being_told(here: Path) -> None:
+    run(f"volume {SMALL} --out run.h5")
+    before = Path("run.h5").read_bytes()
+    done = run(f"volume {SMALL} --out run.h5", code=2)
+    assert "a finished run (60 of 60 rays)" in done.stderr
+    assert "--resume" in done.stderr
+    assert "--overwrite" in done.stderr
+    assert Path("run.h5").read_bytes() == before
+
+
+def test_resume_of_a_finished_run_prints_the_table_and_leaves_the_file(here: Path) -> None:
+    first = run(f"volume {SMALL} --out run.h5").stdout
+    before = Path("run.h5").read_bytes()
+    assert run(f"volume {SMALL} --out run.h5 --resume").stdout == first
+    assert Path("run.h5").read_bytes() == before
+
+
+def test_resume_with_more_directions_gives_the_rays_of_one_long_run(here: Path) -> None:
+    run(f"volume {SMALL} --out run.h5")
+    run("volume ckpt.pt --task my_task.py --directions 100 --out run.h5 --resume")
+    run("volume ckpt.pt --task my_task.py --directions 100 --out long.h5")
+    assert stored().radii.tobytes() == stored("long.h5").radii.tobytes()
+    assert ls.Store("run.h5")["volume"].directions == 100
+
+
+def test_resume_where_there_is_no_file_starts_one(here: Path) -> None:
+    run(f"volume {SMALL} --out run.h5 --resume")
+    assert stored().directions == 60
+
+
+def test_resume_adds_the_volume_to_a_run_of_radius(here: Path) -> None:
+    run(f"radius {SMALL} --out run.h5")
+    run(f"volume {SMALL} --out run.h5 --resume")
+    assert "volume" in ls.Store("run.h5")
+
+
+def test_resume_under_other_settings_is_refused(here: Path) -> None:
+    run(f"volume {SMALL} --out run.h5")
+    before = Path("run.h5").read_bytes()
+    done = run(f"volume {SMALL} --seed 1 --out run.h5 --resume", code=2)
+    assert "seed: stored 0, asked 1" in done.stderr
+    assert Path("run.h5").read_bytes() == before
+
+
+def test_overwrite_replaces_the_run_and_its_volume(here: Path) -> None:
+    run(f"volume {SMALL} --out run.h5")
+    run(f"radius {SMALL} --seed 1 --out run.h5 --overwrite")
+    assert stored().config["seed"] == 1
+    assert "volume" not in ls.Store("run.h5")
+
+
+def test_overwrite_loses_nothing_when_the_new_run_cannot_start(here: Path) -> None:
+    run(f"volume {SMALL} --out run.h5")
+    before = Path("run.h5").read_bytes()
+    run(f"volume {SMALL} --cutoff 1e-9 --out run.h5 --overwrite", code=2)
+    assert Path("run.h5").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [("--resume", "--out"), ("--overwrite", "--out"), ("--out run.h5 --resume --overwrite", "one of the two")],
+)
+def test_flags_that_make_no_sense_together(here: Path, flags: str, words: str) -> None:
+    assert words in run(f"volume {SMALL} {flags}", code=2).stderr
+
+
+def test_the_file_is_opened_before_the_checkpoint_is_read(here: Path) -> None:
+    """A second writer fails at once: the checkpoint of this command does not even exist."""
+    with ls.Store("run.h5", write=True):
+        done = run("volume missing.pt --out run.h5", code=2)
+    assert "another run" in done.stderr
+    Path("notes.h5").write_text("mine")
+    assert "will not be overwritten" in run("volume missing.pt --out notes.h5 --overwrite", code=2).stderr
+
+
+# interruptions
+
+
+def long_run(folder: Path, out: str, *flags: str) -> subprocess.Popen[str]:
+    """A run in a process of its own that commits often and lasts for seconds."""
+    line = ["volume", "ckpt.pt", "--task", "my_task.py", "--directions", "3000", "--memory", "6kB", "-q", "--out"]
+    code = "from landscape_cli.main import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *line, out, *flags], cwd=folder, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_resumes_to_the_same_bytes(here: Path, stop: signal.Signals) -> None:
+    with long_run(here, "run.h5") as process:
+        while not Path("run.h5").exists() and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(stop)
+        words = process.communicate()[1]
+    partial = stored()
+    done = int(partial.done.sum())
+    assert 0 < done < 3000
+    if stop == signal.SIGINT:
+        assert process.returncode == 130
+        assert f"interrupted after {done:,} of 3,000 rays, kept in run.h5" in words
+        assert words.count("\n") == 1
+        assert "--directions 3000 --memory 6000 --out run.h5 --resume" in words
+    shown = run("show run.h5").stdout
+    assert f"{done:,} of 3,000 rays; continue with: landscape volume ckpt.pt" in shown
+    line = "volume ckpt.pt --task my_task.py --directions 3000 -q --out"
+    run(f"{line} run.h5 --resume")
+    run(f"{line} whole.h5")
+    resumed, whole = stored(), stored("whole.h5")
+    assert resumed.radii.tobytes() == whole.radii.tobytes()
+    assert resumed.status.tobytes() == whole.status.tobytes()
+    assert (resumed.radii[partial.done] == partial.radii[partial.done]).all()
+
+
+def test_ctrl_c_without_a_file_says_that_nothing_was_kept(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any, on_block: Any, **keywords: Any) -> None:
+        on_block(Progress(16, 60, lambda: partial))
+        raise KeyboardInterrupt
+
+    run(f"radius {SMALL} --out other.h5")
+    partial = stored("other.h5")
+    monkeypatch.setattr(session, "basin_radii", interrupted)
+    done = run(f"volume {SMALL}", code=130)
+    assert "nothing was kept" in done.stderr
+    assert done.stdout == ""
+
+
+class Clock:
+    """Seconds that pass only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_commits_are_seldom_and_cost_little() -> None:
+    """The first block is committed at once, then at most every 2 s and for at most a twentieth of the time."""
+    clock, commits = Clock(), []
+    cost = 0.5
+
+    def put(radii: Any) -> None:
+        commits.append((clock.now, radii))
+        clock.now += cost
+
+    keeper = Keeper(put, clock)
+    for block in range(4000):
+        clock.now += 0.1
+        keeper.block(Progress(block, 4000, lambda block=block: block))
+    times = np.array([at for at, _ in commits])
+    assert times[0] == pytest.approx(0.1)
+    assert np.diff(times).min() >= COMMIT_EVERY
+    assert len(commits) * cost / clock.now <= COMMIT_SHARE * 1.05
+    assert len(commits) > 30
+    keeper.commit()
+    keeper.commit()
+    assert commits[-1][1] == 3999
+    assert [radii for _, radii in commits].count(3999) == 1
+
+
+def test_a_terminal_shows_a_bar_and_a_log_shows_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landscape_cli.progress.LOG_EVERY", 0.0)
+    display = Display(100, 20, quiet=False)
+    display.block(Progress(60, 100, lambda: None))
+    display.close()
+    assert "60 of 100 rays" in capsys.readouterr().err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    display = Display(100, 20, quiet=False)
+    display._bar.mininterval = 0.0
+    display.block(Progress(60, 100, lambda: None))
+    display.close()
+    assert "60/100" in capsys.readouterr().err
+    display = Display(100, 20, quiet=True)
+    display.block(Progress(60, 100, lambda: None))
+    display.close()
+    assert capsys.readouterr().err == ""
