@@ -1,0 +1,196 @@
+"""Data files -> tensors: inputs and targets, found by their names."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.checkpoint.files import FOREIGN, damaged_entry, not_found, sniff
+from landscape.checkpoint.huggingface import read_safetensors
+from landscape.checkpoint.pickles import harmless_globals
+from landscape.errors import CheckpointError, TaskError
+
+INPUT_NAMES = ("inputs", "input", "x", "data", "images", "image", "features")
+TARGET_NAMES = ("targets", "target", "y", "labels", "label")
+#: what transformers' models call their inputs; such a file is a batch of named tensors
+_MODEL_INPUTS = ("input_ids", "inputs_embeds", "pixel_values", "input_values", "input_features")
+_CHANNELS = (1, 3, 4)
+_FORMS = "npz, npy (a structured array), h5, pt (a dict or a pair of tensors) or safetensors"
+
+
+def load_data(path: str | Path) -> tuple[Tensor, Tensor] | dict[str, Tensor]:
+    """Return the inputs and targets in a file, shapes (N, ...) and (N, ...).
+
+    The two are found by name, in any case: inputs, input, x, data, images, image or features; targets, target, y,
+    labels or label. Other entries are left alone. A file with the inputs of a transformers model (input_ids,
+    pixel_values, ...) gives a dict of all its arrays of that length. A single .npy file must hold a structured array,
+    whose fields are taken as names.
+
+    Numbers are changed as follows:
+
+    1. uint8 inputs with three or four axes are images: they become float32 in [0, 1] with channels first. (N, H, W, C)
+       with C of 1, 3 or 4 becomes (N, C, H, W), and (N, H, W) becomes (N, 1, H, W). No mean is taken off.
+    2. float64 inputs and targets become float32; other integers and booleans become int64.
+    3. integer targets of shape (N, 1) become (N,).
+
+    Raises:
+        TaskError: where the file is missing, damaged or of another kind, a name is absent or ambiguous, the lengths
+            differ, or an array holds Python objects.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise TaskError(not_found(path, "data file"))
+    if path.is_dir():
+        raise TaskError(f"the data {path} is a folder. Pass a file ({_FORMS}), or --data my_data.py:batches.")
+    try:
+        with _arrays(path) as arrays:
+            return _choose(arrays, path)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, CheckpointError) as error:
+        raise TaskError(f"the data file {path} cannot be read ({_first_line(error)}). Write it again.") from error
+
+
+@contextmanager
+def _arrays(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the arrays in a file by name: things with a shape and a dtype, which an HDF5 file reads when asked."""
+    kind = sniff(path)
+    if kind in ("npz", "npy"):
+        yield _read_numpy(path)
+    elif kind == "hdf5":
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            names: list[str] = []
+            file.visit(names.append)
+            yield {name: file[name] for name in names if isinstance(file[name], h5py.Dataset)}
+    elif kind == "torch":
+        yield _read_torch(path)
+    elif kind == "safetensors":
+        yield read_safetensors(path)
+    else:
+        what = FOREIGN.get(kind, f"a {kind} file")
+        raise TaskError(
+            f"the data file {path} is {what}.\nData files are {_FORMS}; for anything else: --data my_data.py:batches."
+        )
+
+
+def _read_numpy(path: Path) -> dict[str, Any]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            if loaded.dtype.names is None:
+                raise TaskError(
+                    f"the data file {path} holds one array, {loaded.dtype} {loaded.shape}; inputs and targets must "
+                    "come together.\nWrite them to one file: numpy.savez('data.npz', inputs=x, targets=y)."
+                )
+            return {name: np.ascontiguousarray(loaded[name]) for name in loaded.dtype.names}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise TaskError(
+            f"the data file {path} holds pickled Python objects, which can run any code when they are read, so it is "
+            "refused.\nWrite plain arrays: numpy.savez(path, inputs=x.astype('float32'), targets=y.astype('int64'))."
+        ) from None
+
+
+def _read_torch(path: Path) -> dict[str, Any]:
+    if zipfile.is_zipfile(path) and (entry := damaged_entry(path)):
+        raise TaskError(f"the data file {path} is damaged: its entry {entry} does not match its checksum.")
+    try:
+        with torch.serialization.safe_globals(harmless_globals()):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise TaskError(
+            f"the data file {path} holds more than plain tensors, which can run any code when it is read, so it is "
+            "refused.\nWrite it again: torch.save({'inputs': x, 'targets': y}, path)."
+        ) from error
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+    if isinstance(loaded, Mapping):
+        return {str(name): item for name, item in loaded.items() if isinstance(item, Tensor | np.ndarray)}
+    if isinstance(loaded, list | tuple) and [isinstance(item, Tensor | np.ndarray) for item in loaded] == [True, True]:
+        return {"inputs": loaded[0], "targets": loaded[1]}
+    raise TaskError(
+        f"the data file {path} holds a {type(loaded).__name__}; it must hold a dict or a pair of tensors.\n"
+        "Write it again: torch.save({'inputs': x, 'targets': y}, path)."
+    )
+
+
+def _choose(arrays: Mapping[str, Any], path: Path) -> tuple[Tensor, Tensor] | dict[str, Tensor]:
+    if model_inputs := _named(arrays, _MODEL_INPUTS):
+        length = arrays[model_inputs[0]].shape[:1]
+        chosen = {name: value for name, value in arrays.items() if len(value.shape) and value.shape[:1] == length}
+        return {_last(name): _plain(value, name, path, image=True) for name, value in chosen.items()}
+    found = {}
+    for role, known in (("inputs", INPUT_NAMES), ("targets", TARGET_NAMES)):
+        names = _named(arrays, known)
+        if len(names) != 1:
+            problem = f"several arrays could be the {role}: {', '.join(names)}" if names else f"none is called {role}"
+            raise TaskError(
+                f"the data file {path} does not say what the {role} are ({problem}). It holds {_listing(arrays)}.\n"
+                f"Call them inputs and targets, one each, or pass --data my_data.py:batches. Known names: "
+                f"{', '.join(known)}."
+            )
+        found[role] = names[0]
+    inputs, targets = found["inputs"], found["targets"]
+    x, y = _plain(arrays[inputs], inputs, path, image=True), _plain(arrays[targets], targets, path, image=False)
+    if x.dim() == 0 or y.dim() == 0 or len(x) != len(y) or len(x) == 0:
+        raise TaskError(
+            f"the data file {path} must hold one target for each input; {inputs} has shape {tuple(x.shape)} and "
+            f"{targets} has shape {tuple(y.shape)}."
+        )
+    if not y.is_floating_point() and y.dim() == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    return x, y
+
+
+def _named(arrays: Mapping[str, Any], known: tuple[str, ...]) -> list[str]:
+    return [name for name in arrays if _last(name).lower() in known]
+
+
+def _last(name: str) -> str:
+    """Return the last part of an HDF5 path."""
+    return name.rpartition("/")[2]
+
+
+def _plain(value: Any, name: str, path: Path, *, image: bool) -> Tensor:
+    """Return an array as the tensor that a network or a loss takes."""
+    if not isinstance(value, Tensor):
+        array = np.asarray(value[()])
+        if array.dtype.kind not in "biuf":
+            raise TaskError(
+                f"the data file {path}: {name} is of dtype {array.dtype}, which is no number. Write numeric arrays."
+            )
+        native = array.astype(array.dtype.newbyteorder("="), copy=False)
+        value = torch.from_numpy(np.array(native, order="C"))  # a copy: torch must own memory that it may write to
+    if value.dtype == torch.float64:
+        return value.float()
+    if value.is_floating_point() or value.is_complex():
+        return value
+    if image and value.dtype == torch.uint8 and value.dim() in (3, 4):
+        if value.dim() == 3:
+            value = value[:, None]
+        elif value.shape[-1] in _CHANNELS:
+            value = value.permute(0, 3, 1, 2)
+        return value.contiguous().float() / 255
+    return value.long()
+
+
+def _listing(arrays: Mapping[str, Any]) -> str:
+    if not arrays:
+        return "no array"
+    shown = [f"{name} {tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}" for name, value in arrays.items()]
+    return ", ".join(shown[:12]) + (", ..." if len(shown) > 12 else "")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
