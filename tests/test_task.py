@@ -253,11 +253,6 @@ def test_mistakes_in_a_task_file(code, said):
     found = message("net.pt", task="my_task.py")
     assert said in found
     assert found.startswith("--task")
-    assert (
-        not any(name.startswith("landscape_user_my_task") for name in sys.modules)
-        or "task()" in found
-        or "in " in found
-    )
 
 
 @pytest.mark.parametrize(
