@@ -6,24 +6,43 @@ Along a ray let u(r) = f(r) - f(0). The search for the first r with u(r) >= U ha
    (``growth`` - 1) · r) further out; where the loss predicts a crossing sooner, the step is shorter.
    Guarantee: a stretch of the ray [a, b] outside the basin is never stepped over if b - a >= max(first_step,
    (growth - 1) · a). A thinner wall can be; a smaller ``growth`` and ``first_step`` find it, at more evaluations.
-2. *Close.* Between the last point inside and the first outside, interpolate log r as a function of z(log u), with
-   halvings where that is slow, until both ends are within ``rtol`` of the interpolated crossing. With z(y) = y/2 this
-   is exact for every power law; :func:`fit_shape` learns a z that suits other losses from a few rays.
+2. *Close.* Between the last point inside and the first outside, interpolate log r as a function of log u (exact for
+   every power law, so for every quadratic bowl), with halvings where that is slow. The search ends when the inner end,
+   a point proven to be inside, is within ``rtol`` of the interpolated crossing; or, where the loss jumps, when both
+   ends are that close to each other.
 
-The radius reported is the interpolated crossing within the bracket. All points of a ray serve all its cutoffs.
+The radius reported is the interpolated crossing. Should the loss do something wild just beyond the inner end, the
+radius is too small, never too large by more than ``rtol``. All points of a ray serve all its cutoffs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from landscape.results import RayStatus
 
-_CLOSE = 0.7  # aim this share of rtol beyond the predicted crossing, so that two good guesses close the bracket
-_SLOPES = (1 / 16, 16.0)  # plausible slopes of z against log r
+_AIM = 0.5  # aim this share of rtol short of the predicted crossing, so that a good guess ends just inside
+_NEAR = 0.9  # the least share of the rise from which an extrapolation to the crossing is trusted
+_SLOPES = (1 / 8, 32.0)  # plausible slopes of log u against log r
+_TRUST = 0.5  # standard error of an extrapolation in log r, over its length
 _SLOW = 3  # points a bracket may take to halve (in log) before it is cut in the middle
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What other rays of the same net have shown, so that a new one is guessed better.
+
+    It moves guesses only: brackets are proven on each ray by itself.
+
+    Attributes:
+        step: typical log of each cutoff's radius over the one before (over 1 for the first), shape (cutoffs,).
+        spread: standard deviation of that over rays, shape (cutoffs,); infinite where nothing is known.
+    """
+
+    step: np.ndarray
+    spread: np.ndarray
 
 
 class FirstCrossing:
@@ -36,8 +55,7 @@ class FirstCrossing:
         max_radius: cap on the radius; may be infinite.
         growth: largest ratio of successive radii in the march, > 1.
         rtol: how far, relative to the radius, either end of a finished bracket may lie from it.
-        shape: z, an increasing function of log u that is close to a straight line in log r with slope 1; by
-            default that of a quadratic bowl.
+        habits: what other rays have shown; by default a quadratic bowl of unknown size.
         max_points: evaluations a ray may take before it is given up.
 
     >>> search = FirstCrossing(1, np.array([4.0]), first_step=1.0)
@@ -57,7 +75,7 @@ class FirstCrossing:
         max_radius: float = np.inf,
         growth: float = 2.0,
         rtol: float = 1e-3,
-        shape: Callable[[np.ndarray], np.ndarray] | None = None,
+        habits: Habits | None = None,
         max_points: int = 200,
     ) -> None:
         self.rises = np.asarray(rises, dtype=np.float64)
@@ -75,7 +93,9 @@ class FirstCrossing:
         self._width = np.full(lanes, np.inf)
         self._first_step = min(first_step, max_radius)
         self._max_radius, self._growth, self._rtol = max_radius, growth, rtol
-        self._shape, self._max_points = shape or quadratic_shape, max_points
+        self._max_points = max_points
+        unknown = np.full(len(self.rises), np.inf)
+        self._habits = habits or Habits(np.zeros(len(self.rises)), unknown)
 
     def active(self) -> np.ndarray:
         """Return the rays that still need a point."""
@@ -136,9 +156,12 @@ class FirstCrossing:
         rise = self.rises[column]
         low, high = self._ends(lanes, rise)
         self.lower[lanes, column], self.upper[lanes, column] = low, high
-        value = np.where(np.isfinite(high), np.exp(self._interpolate(lanes, low, high, rise)), low)
-        value = np.clip(np.where(np.isfinite(value), value, low), low, high)
-        crossed = np.isfinite(high) & (np.maximum(high - value, value - low) <= self._rtol * value)
+        value = np.clip(np.exp(self._interpolate(lanes, low, high, rise)), low, high)
+        near = self._rise_at(lanes, low) >= _NEAR * rise
+        with np.errstate(invalid="ignore"):
+            closed = (near & (value - low <= self._rtol * value)) | (high - low <= self._rtol * high)
+        crossed = np.isfinite(high) & closed
+        value = np.where(np.isfinite(value), value, low)
         censored = ~np.isfinite(high) & (low >= self._max_radius)
         given_up = (self.calls[lanes] >= self._max_points) | ((low == 0) & (high < 1e-12 * self._first_step))
         done = crossed | censored | given_up
@@ -148,6 +171,11 @@ class FirstCrossing:
         self.radii[lanes[done], column[done]] = value[done]
         self._note_pace(lanes, low, high)
         return lanes[done]
+
+    def _rise_at(self, lanes: np.ndarray, radius: np.ndarray) -> np.ndarray:
+        """Return u at an evaluated radius; 0 at the centre."""
+        here = self._known(lanes) & (self.points_r[lanes] == radius[:, None])
+        return np.where(here, self.points_u[lanes], 0.0).max(axis=1)
 
     def _note_pace(self, lanes: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
         """Count the points since the bracket last halved."""
@@ -159,30 +187,44 @@ class FirstCrossing:
 
     def _march(self, lanes: np.ndarray, low: np.ndarray, rise: np.ndarray) -> np.ndarray:
         """Return the next radius further out: where the crossing is predicted, and no further than the step rule."""
-        x, z, valid = self._logs(lanes)
+        x, y, valid = self._logs(lanes)
         rows = np.arange(len(lanes))
         outermost = np.argsort(np.where(valid, x, -np.inf), axis=1, kind="stable")
         last, before = outermost[:, -1], outermost[:, -2]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            seen = (z[rows, last] - z[rows, before]) / (x[rows, last] - x[rows, before])
-            slope = np.where(valid[rows, before] & (seen > 0), np.clip(seen, *_SLOPES), 1.0)
-            predicted = np.exp(x[rows, last] + (self._shape(np.log(rise)) - z[rows, last]) / slope)
-        predicted = np.where(valid[rows, last], predicted, np.inf)
+            seen = (y[rows, last] - y[rows, before]) / (x[rows, last] - x[rows, before])
+            slope = np.where(valid[rows, before] & (seen > 0), np.clip(seen, *_SLOPES), 2.0)
+            ahead = (np.log(rise) - y[rows, last]) / slope
+            predicted = np.exp(
+                self._temper(lanes, low, x[rows, last] + ahead, np.where(valid[rows, last], ahead, np.inf))
+            )
         # a guess just short of the last point would not advance the march
-        predicted = np.maximum(predicted, low) * (1 + _CLOSE * self._rtol)
+        predicted = np.maximum(predicted, low) * (1 + self._rtol)
         reach = low + np.maximum(self._first_step, (self._growth - 1) * low)
         return np.minimum(np.minimum(predicted, reach), self._max_radius)
+
+    def _temper(self, lanes: np.ndarray, low: np.ndarray, guess: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+        """Return a log radius just beyond the crossing that an extrapolation by ``ahead`` and other rays suggest.
+
+        The error of an extrapolation is taken to grow with its length; a habit that the ray has already outrun is no
+        longer one.
+        """
+        column = self._cutoff[lanes]
+        start = np.where(column > 0, np.log(self.radii[lanes, np.maximum(column - 1, 0)]), 0.0)
+        habit, spread = start + self._habits.step[column], self._habits.spread[column]
+        own, others = (_TRUST * np.maximum(ahead, self._rtol)) ** -2, spread**-2
+        others = np.where((habit > np.log(low)) & (spread > 0), others, 0.0)
+        weighed = (np.where(own > 0, guess, 0.0) * own + habit * others) / (own + others)
+        # a standard error beyond, since a point outside makes the rest interpolation
+        return np.where(own + others > 0, weighed + (own + others) ** -0.5, np.inf)
 
     def _close(self, lanes: np.ndarray, low: np.ndarray, high: np.ndarray, rise: np.ndarray) -> np.ndarray:
         """Return a radius inside the bracket: near the predicted crossing, or the middle where that is slow."""
         with np.errstate(divide="ignore"):
             bottom, top = np.log(low), np.log(high)
-        guess = self._interpolate(lanes, low, high, rise)
-        margin = _CLOSE * self._rtol
-        beyond_low, short_of_high = guess + margin, guess - margin
-        near_low, near_high = guess - bottom < 2 * margin, top - guess < 2 * margin
-        # with one end close by, step just past the guess to bring up the other; else go for the inner end first
-        target = np.where(near_low, beyond_low, np.where(near_high, short_of_high, guess - margin))
+        target = self._interpolate(lanes, low, high, rise) - _AIM * self._rtol
+        # a guess at the inner end itself would not advance
+        target = np.where(low > 0, np.maximum(target, bottom + _AIM * self._rtol), target)
         middle = np.where(low > 0, (bottom + top) / 2, top - np.log(self._growth))
         bad = ~np.isfinite(target) | (target <= bottom) | (target >= top) | (self._slow[lanes] >= _SLOW)
         self._slow[lanes[bad]] = 0
@@ -191,80 +233,43 @@ class FirstCrossing:
     def _interpolate(self, lanes: np.ndarray, low: np.ndarray, high: np.ndarray, rise: np.ndarray) -> np.ndarray:
         """Return the predicted log radius of the crossing from the bracket's ends and the next nearest point.
 
-        Through three points: log r as a parabola in z. Through two: a line. With nothing known inside, the slope that
-        the points outside show.
+        Through three points: log r as a parabola in log u. Through two: a line. With nothing known inside, the slope
+        that the points outside show.
         """
-        x, z, valid = self._logs(lanes)
-        rows, target = np.arange(len(lanes)), self._shape(np.log(rise))
-        has_low, x1, z1 = self._at(lanes, low, x, z, valid)
-        _, x2, z2 = self._at(lanes, high, x, z, valid)
+        x, y, valid = self._logs(lanes)
+        rows, target = np.arange(len(lanes)), np.log(rise)
+        has_low, x1, y1 = self._at(lanes, low, x, y, valid)
+        has_high, x2, y2 = self._at(lanes, high, x, y, valid)
         with np.errstate(divide="ignore", invalid="ignore"):
-            guess = np.where(has_low, x2 + (target - z2) * (x2 - x1) / (z2 - z1), x2 + (target - z2))
+            guess = np.where(has_low, x2 + (target - y2) * (x2 - x1) / (y2 - y1), x2 + (target - y2) / 2)
             others = valid & (self.points_r[lanes] != low[:, None]) & (self.points_r[lanes] != high[:, None])
             third = np.argmin(np.where(others, np.abs(x - guess[:, None]), np.inf), axis=1)
-            has_third, x3, z3 = others[rows, third], x[rows, third], z[rows, third]
-            slope = np.clip((z3 - z2) / (x3 - x2), *_SLOPES)
+            has_third, x3, y3 = others[rows, third], x[rows, third], y[rows, third]
+            slope = np.clip((y3 - y2) / (x3 - x2), *_SLOPES)
             curved = (
-                x1 * (target - z2) * (target - z3) / ((z1 - z2) * (z1 - z3))
-                + x2 * (target - z1) * (target - z3) / ((z2 - z1) * (z2 - z3))
-                + x3 * (target - z1) * (target - z2) / ((z3 - z1) * (z3 - z2))
+                x1 * (target - y2) * (target - y3) / ((y1 - y2) * (y1 - y3))
+                + x2 * (target - y1) * (target - y3) / ((y2 - y1) * (y2 - y3))
+                + x3 * (target - y1) * (target - y2) / ((y3 - y1) * (y3 - y2))
             )
             # three points that do not rise together with r say nothing of a curve
-            rising = ((x3 - x1) * (z3 - z1) > 0) & ((x3 - x2) * (z3 - z2) > 0)
+            rising = ((x3 - x1) * (y3 - y1) > 0) & ((x3 - x2) * (y3 - y2) > 0)
             usable = has_low & has_third & rising & (curved > x1) & (curved < x2)
             guess = np.where(usable, curved, guess)
-            return np.where(~has_low & has_third & (slope > 0), x2 + (target - z2) / slope, guess)
+            guess = np.where(~has_low & has_third & (slope > 0), x2 + (target - y2) / slope, guess)
+            return np.where(has_high, guess, np.nan)  # nothing can be drawn towards an infinite loss
 
     def _at(
-        self, lanes: np.ndarray, radius: np.ndarray, x: np.ndarray, z: np.ndarray, valid: np.ndarray
+        self, lanes: np.ndarray, radius: np.ndarray, x: np.ndarray, y: np.ndarray, valid: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return whether a point with a usable logarithm lies at ``radius``, and its log r and z."""
+        """Return whether a point with a usable logarithm lies at ``radius``, and its log r and log u."""
         here = valid & (self.points_r[lanes] == radius[:, None])
         column = np.argmax(here, axis=1)
         rows = np.arange(len(lanes))
-        return here[rows, column], x[rows, column], z[rows, column]
+        return here[rows, column], x[rows, column], y[rows, column]
 
     def _logs(self, lanes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return log r, z(log u) and which of them exist, for all points of these rays."""
+        """Return log r, log u and which of them exist, for all points of these rays."""
         u = self.points_u[lanes]
         valid = self._known(lanes) & (u > 0) & np.isfinite(u)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.log(self.points_r[lanes]), self._shape(np.where(valid, np.log(u), 0.0)), valid
-
-
-def quadratic_shape(log_rise: np.ndarray) -> np.ndarray:
-    """Return log u / 2, which is log r up to a constant where u is proportional to r^2."""
-    return log_rise / 2
-
-
-def fit_shape(log_radius: np.ndarray, log_rise: np.ndarray, rises: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Return z(log u): the common shape of some rays, each scaled to the same radius at the first cutoff.
-
-    A cubic of log r in log u, by least squares over the range that the cutoffs need, and a straight line beyond.
-    Where there are too few points, or the cubic does not increase, z(y) = y/2.
-
-    Args:
-        log_radius: log of r over the ray's radius at the first cutoff, shape (points,).
-        log_rise: log u, shape (points,).
-        rises: the cutoffs above the centre.
-
-    >>> u = np.geomspace(0.01, 1, 30)
-    >>> z = fit_shape(0.25 * np.log(u), np.log(u), np.array([0.1, 1.0]))
-    >>> bool(np.isclose(z(np.log(0.5)) - z(np.log(0.1)), 0.25 * np.log(5)))
-    True
-    """
-    low, high = np.log(rises[0]) - 3.0, np.log(rises[-1]) + 1.0
-    kept = np.isfinite(log_radius) & (log_rise >= low) & (log_rise <= high)
-    if kept.sum() < 16:
-        return quadratic_shape
-    low, high = log_rise[kept].min(), log_rise[kept].max()
-    cubic = np.polynomial.Polynomial.fit(log_rise[kept], log_radius[kept], 3)
-    slope = cubic.deriv()
-    if not (slope(np.linspace(low, high, 50)) > 1e-3).all():
-        return quadratic_shape
-
-    def shape(y: np.ndarray) -> np.ndarray:
-        within = np.clip(y, low, high)
-        return cubic(within) + slope(within) * (y - within)
-
-    return shape
+            return np.log(self.points_r[lanes]), np.log(u), valid

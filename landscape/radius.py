@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from landscape.crossing import FirstCrossing, fit_shape
+from landscape.crossing import FirstCrossing, Habits
 from landscape.directions import RandomDirections, check_seed
 from landscape.errors import LandscapeError, ObjectiveError
 from landscape.metric import Metric, make_metric
@@ -21,7 +21,7 @@ from landscape.results import Cost, Radii, RayStatus
 
 PILOT = 16  # the first rays, searched from far in; they set the first step of the others
 PROFILES = 32  # rays whose every evaluation is kept, for plots
-_PILOT_STEP = 1 / 64
+_PILOT_STEP = 1 / 16
 _STEP_SHARE = 0.75
 
 
@@ -71,7 +71,7 @@ def basin_radii(
         seed: keys the rays; equal seeds give equal rays for nets with equal n.
         max_radius: cap, in metric units; by default 1 for the relative metrics and none for ``identity``. Pass
             ``math.inf`` for no cap.
-        rtol: relative width of the bracket around each crossing.
+        rtol: relative tolerance of a radius: how far inside the last point proven to be inside may lie.
         growth: largest ratio of successive radii on the march.
         first_step: length of the first step; by default 0.75 of the median radius of the first 16 rays.
         resume: the partial result of an interrupted run with the same settings; its rays are kept.
@@ -117,7 +117,7 @@ class _Search:
     growth: float
     config: dict[str, Any]
     first_step: float | None
-    shape: Callable[[np.ndarray], np.ndarray] | None = None
+    habits: Habits | None = None
 
     @classmethod
     def prepare(
@@ -173,7 +173,7 @@ class _Search:
             max_radius=self.max_radius,
             growth=self.growth,
             rtol=self.rtol,
-            shape=self.shape,
+            habits=self.habits,
         )
         steps = self.rays.steps([int(i) for i in indices])
         read = np.zeros(len(indices))
@@ -187,22 +187,22 @@ class _Search:
             read[lanes] += seen.read
             nonfinite[lanes] += ~np.isfinite(seen.values)
         rows.take(indices, search, read, nonfinite, self.centre, time.perf_counter() - started)
-        if self.shape is None and rows.pilot_done():
+        if self.habits is None and rows.pilot_done():
             self.learn(rows)
 
     def learn(self, rows: _Rows) -> None:
-        """Set the first step and the expected shape of a ray from the first rays.
+        """Set the first step and what is expected of a ray from the first rays.
 
         They depend on nothing else, so every ray's search is the same whatever the blocks or interruptions.
         """
         typical = rows.radii[:PILOT, 0]
         if self.config["first_step"] is None:
             self.first_step = float(f"{_STEP_SHARE * np.median(typical):.2g}")
-        seen = rows.profile_ray < PILOT
         with np.errstate(divide="ignore", invalid="ignore"):
-            log_radius = np.log(rows.profile_radius[seen] / typical[rows.profile_ray[seen]])
-            log_rise = np.log(rows.profile_loss[seen] - self.centre)
-        self.shape = fit_shape(log_radius, log_rise, np.array(self.cutoffs) - self.centre)
+            steps = np.diff(np.log(rows.radii[:PILOT]), axis=1, prepend=0.0)
+        spread = np.std(steps, axis=0)
+        spread = np.where(np.isfinite(spread) & (len(steps) == PILOT), spread, np.inf)
+        self.habits = Habits(np.median(steps, axis=0), spread)
 
     def _pilot_step(self) -> float:
         """Return a first step far inside the basin: a share of the cap, or else of the size of theta."""

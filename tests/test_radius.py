@@ -145,7 +145,7 @@ def test_chunk_sizes_agree(memory: int) -> None:
 
 def test_early_stopping_changes_no_radius_and_reads_less() -> None:
     net = _Net()
-    settings: dict[str, Any] = {"cutoffs": [0.3], "directions": 60, "rtol": 1e-6, "first_step": 1.0}
+    settings: dict[str, Any] = {"cutoffs": [0.3], "directions": 60, "rtol": 1e-6, "first_step": 5.0, "max_radius": 10.0}
     whole = ls.basin_radii(net.objective(batch_size=120), **settings)
     pieces = ls.basin_radii(net.objective(batch_size=10), **settings)
     np.testing.assert_allclose(pieces.radii, whole.radii, rtol=2e-6)  # each is within rtol of the truth

@@ -2,6 +2,7 @@
 
 from landscape.results.base import Cost, Result, result_class
 from landscape.results.radii import Radii, RayStatus
+from landscape.results.slices import Line, Plane
 from landscape.results.volume import Volume, VolumeEstimate
 
-__all__ = ["Cost", "Radii", "RayStatus", "Result", "Volume", "VolumeEstimate", "result_class"]
+__all__ = ["Cost", "Line", "Plane", "Radii", "RayStatus", "Result", "Volume", "VolumeEstimate", "result_class"]

@@ -29,7 +29,8 @@ class Radii(Result):
         radii: first crossing of each cutoff, in metric units, shape (directions, cutoffs). A censored ray holds
             ``max_radius``, an unfinished one the inner end of its bracket, a pending one NaN.
         status: a :class:`RayStatus` for each radius, int8, shape (directions, cutoffs).
-        lower, upper: the bracket: largest radius seen inside, smallest seen outside, shape (directions, cutoffs).
+        lower, upper: largest radius seen inside (within ``rtol`` of the radius), smallest seen outside, shape
+            (directions, cutoffs).
         calls: loss evaluations started on each ray, all cutoffs together, shape (directions,).
         evaluations: the same in full passes over the data, shape (directions,).
         nonfinite: points on each ray where the loss was NaN or infinite (counted as outside), shape (directions,).

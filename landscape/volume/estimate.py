@@ -86,7 +86,7 @@ def volume_from_radii(
 
     The verdict is ``reliable`` when the effective sample size is at least 50, no weight carries more than a tenth, and
     the weights' tail index is at most 1/2; the interval is then the normal one for the mean, on the log scale, widened
-    by the brackets of the radii. Otherwise the verdict is ``lower bound``: the mean of non-negative unbiased weights
+    by the tolerance of the radii. Otherwise the verdict is ``lower bound``: the mean of non-negative unbiased weights
     exceeds V·e^a with probability at most e^-a (Markov), so with 95 % confidence V is at least 0.05 of the estimate,
     and the upper end is what the cap allows.
 
@@ -114,8 +114,13 @@ def volume_from_radii(
             f"{int((~radii.done).sum())} of {radii.directions} rays are still to be measured, and a volume of the "
             "others alone would be of another run.\nContinue it with --resume, or pass resume= to basin_radii."
         )
+    # a search ends with the inner end proven and the outer one known to its tolerance; a grid knows both its ends
+    outer = np.minimum(radii.upper, radii.radii * (1 + radii.config.get("rtol", math.inf)))
     with np.errstate(divide="ignore"):
-        logs = {name: dimension * np.log(getattr(radii, name)) for name in ("radii", "lower", "upper")}
+        logs = {
+            name: dimension * np.log(values)
+            for name, values in (("radii", radii.radii), ("lower", radii.lower), ("outer", outer))
+        }
     rows = tuple(_estimate(radii, column, dimension, logs) for column in range(len(radii.cutoffs)))
     config = {**radii.config, "rays": radii.directions}
     return Volume(rows, logs["radii"], "uniform", dimension, radii.directions, config, radii.cost)
@@ -130,7 +135,7 @@ def _estimate(radii: Radii, column: int, n: int, logs: dict[str, np.ndarray]) ->
     inner = ball + w.log_mean(logs["lower"][:, column])
     reliable = w.is_reliable(log_weights) and not (radii.status[:, column] == RayStatus.UNFINISHED).any()
     if reliable:
-        outer = np.where(censored, log_weights, logs["upper"][:, column])
+        outer = np.where(censored, log_weights, logs["outer"][:, column])
         half_width = w.Z * w.relative_error(log_weights)
         interval = (inner - half_width, ball + w.log_mean(outer) + half_width)
     else:
