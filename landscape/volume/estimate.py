@@ -115,7 +115,8 @@ def volume_from_radii(
             "others alone would be of another run.\nContinue it with --resume, or pass resume= to basin_radii."
         )
     # a search ends with the inner end proven and the outer one known to its tolerance; a grid knows both its ends
-    outer = np.minimum(radii.upper, radii.radii * (1 + radii.config.get("rtol", math.inf)))
+    rtol = radii.config.get("rtol")
+    outer = radii.upper if rtol is None else np.minimum(radii.upper, radii.radii * (1 + rtol))
     with np.errstate(divide="ignore"):
         logs = {
             name: dimension * np.log(values)
