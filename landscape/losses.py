@@ -156,26 +156,28 @@ def logits_of(output: Any) -> Tensor:
     return logits
 
 
-def accuracy_counts(loss: Loss, output: Any, batch: Batch) -> tuple[int, int]:
-    """Return (right, all) predictions of a batch with class targets; (0, 0) where targets are no classes.
+def accuracy_counts(loss: Loss, output: Any, batch: Batch) -> tuple[Tensor, int]:
+    """Return (right, all) predictions of a batch with class targets; zeros where targets are no classes.
 
-    One logit a sample is right when its sign agrees with a target of 0 or 1.
+    One logit a sample is right when its sign agrees with a target of 0 or 1. The first count is a tensor, so that it
+    can be taken at many points at once.
     """
     target = batch.target
+    none = torch.zeros((), dtype=torch.int64), 0
     if not isinstance(target, Tensor) or loss.name == "mse":
-        return 0, 0
+        return none
     logits = logits_of(output)
     if loss.name == "binary_cross_entropy" or (loss.name != "cross_entropy" and logits.numel() == target.numel()):
         if not bool(((target == 0) | (target == 1)).all()):
-            return 0, 0
-        return int(((logits.reshape(target.shape) > 0) == (target == 1)).sum()), target.numel()
+            return none
+        return ((logits.reshape(target.shape) > 0) == (target == 1)).sum(), target.numel()
     if target.is_floating_point() and target.shape == logits.shape:
-        return int((logits.argmax(1) == target.argmax(1)).sum()), logits.numel() // logits.shape[1]
+        return (logits.argmax(1) == target.argmax(1)).sum(), logits.numel() // logits.shape[1]
     rows = _class_last(logits, target)
     left_out = _left_out(rows, target)
     if left_out is None:
-        return 0, 0
-    return int((rows.argmax(-1) == target)[~left_out].sum()), int((~left_out).sum())
+        return none
+    return ((rows.argmax(-1) == target) & ~left_out).sum(), int((~left_out).sum())
 
 
 def _class_last(logits: Tensor, target: Any) -> Tensor:

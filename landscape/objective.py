@@ -201,6 +201,11 @@ class Objective:
         return self.scope.size
 
     @property
+    def program(self) -> Program:
+        """How the loss of each batch is computed, for measurements that need more of it than its value."""
+        return self._program
+
+    @property
     def batches(self) -> int:
         """Number of batches in a pass over the data."""
         return len(self._program.counts)
@@ -259,7 +264,7 @@ class Objective:
             loss = self._program.losses[0]
             pairs = [accuracy_counts(loss, o, b) for o, b in zip(outputs, self._program.batches, strict=True)]
         right, known = (sum(column) for column in zip(*pairs, strict=True))
-        return right / known if known else None
+        return float(right) / known if known else None
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -108,9 +108,7 @@ class ModelProgram:
         self._forward = forward
         self._with_target = loss.name == "model"
         self._compile = compile
-        self.constants = tuple(buffer.detach().clone() for buffer in self.model.buffers())
-        self._buffers = [buffer.clone() for buffer in self.constants]
-        self._versions = [buffer._version for buffer in self._buffers]
+        self._hold(tuple(buffer.detach().clone() for buffer in self.model.buffers()))
         self._places = [] if self._scripted else _places(self.model)
         self._take(batches, (loss,) * len(batches))
 
@@ -128,6 +126,13 @@ class ModelProgram:
         """Return a program that shares all but the loss, one for each batch."""
         other = copy(self)
         other._take(self.batches, losses)
+        return other
+
+    def with_buffers(self, buffers: tuple[Tensor, ...]) -> ModelProgram:
+        """Return a program that shares all but the buffers, given in the order of ``constants``."""
+        other = copy(self)
+        other._hold(buffers)
+        other._take(self.batches, self.losses)
         return other
 
     def output(self, point: Tensor, batch: int) -> Any:
@@ -166,6 +171,11 @@ class ModelProgram:
                 for key in module.__dict__.keys() - state.keys():
                     del module.__dict__[key]
                 module.__dict__.update(state)
+
+    def _hold(self, buffers: tuple[Tensor, ...]) -> None:
+        self.constants = buffers
+        self._buffers = [buffer.clone() for buffer in buffers]
+        self._versions = [buffer._version for buffer in self._buffers]
 
     def _take(self, batches: tuple[Batch, ...], losses: tuple[Loss, ...]) -> None:
         self.batches, self.losses = batches, losses
