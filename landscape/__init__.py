@@ -12,9 +12,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "errors": ("LandscapeError",),
-    "results": ("Cost", "Radii", "RayStatus", "Volume", "VolumeEstimate"),
+    "results": ("Cost", "Line", "Plane", "Radii", "RayStatus", "Volume", "VolumeEstimate"),
     "objective": ("Objective",),
     "radius": ("basin_radii",),
+    "slices": ("slice_1d", "slice_2d"),
     "volume": ("log_volume", "radii_from_rollouts", "volume_from_radii"),
     "checkpoint": ("load_checkpoint",),
     "task": ("Task",),
@@ -29,10 +30,14 @@ if TYPE_CHECKING:
     from landscape.objective import Objective as Objective
     from landscape.radius import basin_radii as basin_radii
     from landscape.results import Cost as Cost
+    from landscape.results import Line as Line
+    from landscape.results import Plane as Plane
     from landscape.results import Radii as Radii
     from landscape.results import RayStatus as RayStatus
     from landscape.results import Volume as Volume
     from landscape.results import VolumeEstimate as VolumeEstimate
+    from landscape.slices import slice_1d as slice_1d
+    from landscape.slices import slice_2d as slice_2d
     from landscape.store import Store as Store
     from landscape.task import Task as Task
     from landscape.volume import log_volume as log_volume

@@ -1,0 +1,127 @@
+"""What a slice records at each of its points: the loss, the accuracy, and how the loss bends along the line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.batches import Batch
+from landscape.batchnorm import Recalibration
+from landscape.errors import LandscapeError, ObjectiveError
+from landscape.losses import Loss, accuracy_counts
+from landscape.objective import Objective
+from landscape.program import ModelProgram, Program
+
+_GRAPH = 4  # differentiating keeps what evaluating drops, so fewer points go together
+
+
+class Probe:
+    """Evaluates an objective's loss and accuracy at many points. Everything is called while the objective is running.
+
+    Args:
+        objective: the loss around the trained point.
+        recalibrate_bn: estimate BatchNorm statistics anew at each point (see :mod:`landscape.batchnorm`).
+
+    Attributes:
+        lanes: points evaluated together.
+        passes: passes over the data that each point takes.
+    """
+
+    def __init__(self, objective: Objective, *, recalibrate_bn: bool = False) -> None:
+        self._program = objective.program
+        self._terms = max(sum(self._program.counts), 1)
+        self._known = 0
+        if isinstance(self._program, ModelProgram):
+            self._known = self._predictions(objective.theta)
+            if self._known:
+                self._program = self._program.with_losses(tuple(map(_with_accuracy, self._program.losses)))
+        self._recalibration = Recalibration(self._program) if recalibrate_bn else None
+        self.lanes = 1 if recalibrate_bn else objective.plan.lanes
+        self.passes = 2 if recalibrate_bn else 1
+
+    def measure(self, points: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Return the loss and the accuracy (NaN where there is none) at points (k, D): two of (k,), float64."""
+        if self._recalibration is None:
+            totals = self._totals(self._program, points)
+        else:
+            programs = (self._recalibration.at(point) for point in points)
+            totals = torch.cat([self._totals(p, point[None]) for p, point in zip(programs, points, strict=True)])
+        sums = totals.cpu().numpy().reshape(len(points), -1)
+        loss = sums[:, 0] / self._terms
+        accuracy = sums[:, 1] / self._known if self._known else np.full(len(points), np.nan)
+        # a net that computes NaN predicts nothing, whatever class its NaN is counted under
+        return loss, np.where(np.isnan(loss), np.nan, accuracy)
+
+    def _totals(self, program: Program, points: Tensor) -> Tensor:
+        """Return the totals over all batches, (k,) or (k, 2), left on the device until all are added."""
+        total = program.totals(points, 0)
+        for batch in range(1, len(program.counts)):
+            total = total + program.totals(points, batch)
+        return total
+
+    def _predictions(self, theta: Tensor) -> int:
+        """Return how many predictions can be right or wrong; 0 where the targets are no classes."""
+        assert isinstance(self._program, ModelProgram)
+        known = 0
+        for index, (loss, batch) in enumerate(zip(self._program.losses, self._program.batches, strict=True)):
+            try:
+                known += accuracy_counts(loss, self._program.output(theta, index), batch)[1]
+            except LandscapeError:  # an output without predictions, such as one that holds only its loss
+                return 0
+        return known
+
+
+def _with_accuracy(loss: Loss) -> Loss:
+    """Return a loss whose total is the pair (total, right predictions), shape (2,)."""
+
+    def total(output: Any, batch: Batch) -> Tensor:
+        return torch.stack([loss.total(output, batch), accuracy_counts(loss, output, batch)[0].double()])
+
+    return replace(loss, total=total)
+
+
+class Bend:
+    """The exact second derivative of the loss along a line, d²/dx² f(theta + x · step), by differentiating twice.
+
+    Reverse mode both times: every operation has the rule, and with a single input it is as fast as forward mode over
+    forward mode (ResNet-20: 12 evaluations each), or faster (a small MLP: 7 against 11).
+
+    Raises:
+        ObjectiveError: where the loss is not differentiable.
+    """
+
+    def __init__(self, objective: Objective, step: Tensor) -> None:
+        self._program = objective.program
+        self._theta, self._step = objective.theta, step
+        self._terms = max(sum(self._program.counts), 1)
+        self._lanes = max(1, objective.plan.lanes // _GRAPH)
+        self._second(self._theta.new_zeros(1), 0)
+
+    def at(self, x: Tensor) -> np.ndarray:
+        """Return the second derivative at coefficients x, (k,) -> (k,) float64."""
+        pieces = (
+            torch.stack([self._second(piece, batch) for batch in range(len(self._program.counts))]).sum(0)
+            for piece in x.split(self._lanes)
+        )
+        return torch.cat(list(pieces)).cpu().numpy() / self._terms
+
+    def _second(self, x: Tensor, batch: int) -> Tensor:
+        """Return the second derivative of one batch's total."""
+        with torch.enable_grad():
+            x = x.clone().requires_grad_()
+            total = self._program.totals(torch.addcmul(self._theta, x[:, None], self._step), batch)
+            if not total.requires_grad:
+                raise ObjectiveError(
+                    "the loss is not differentiable along the slice: it does not depend on the parameters through "
+                    "operations with a derivative (an argmax, a rounding, a TorchScript model).\nLeave --curvature out."
+                )
+            # each total depends on its own coefficient alone, so the gradient of their sum holds the slope of each
+            (slope,) = torch.autograd.grad(total.sum(), x, create_graph=True)
+            if not slope.requires_grad:  # a straight line
+                return torch.zeros_like(total)
+            (second,) = torch.autograd.grad(slope.sum(), x, materialize_grads=True)
+        return second.double()
