@@ -114,6 +114,11 @@ def test_batches_can_be_kept_as_they_came():
     assert read_batches(pieces(4, 4, 2)).digest == read_batches(pieces(5, 5)).digest
 
 
+def test_digest_tells_apart_what_has_the_same_bytes():
+    same = [X, X.reshape(10, 1, 5), X.view(torch.int32)]
+    assert len({read_batches((x, Y)).digest for x in same}) == 3
+
+
 @pytest.mark.parametrize("size", [1, 3, 5, 10, 999])
 def test_cut_pieces_hold_every_sample_once_and_in_order(size):
     for data in ((X, Y), {"x": X, "labels": Y}, Pair(X, Y), [Pair(X, Y)], [(X, X + 1, Y)]):
@@ -215,6 +220,9 @@ def test_read_only_arrays_are_copied_without_a_warning(recwarn):
     fixed = X.numpy().copy()
     fixed.flags.writeable = False
     assert torch.equal(read_batches((fixed[::-1], Y.numpy())).batches[0].inputs[0], X.flip(0))
+    (kept,) = read_batches((fixed, Y.numpy())).batches[0].inputs
+    assert torch.equal(kept, X)
+    assert kept.data_ptr() != fixed.ctypes.data
     assert not recwarn.list
 
 

@@ -84,7 +84,7 @@ def test_cross_entropy_refuses_shapes_that_do_not_fit(logits, target):
 def test_target_out_of_range_is_named_before_torch_fails(last):
     logits = randn(8, 3, 2)
     good = batch_of(torch.zeros(8, 1), randint(3, 8, 2))
-    bad = batch_of(torch.zeros(8, 1), torch.full((8, 2), 3))
+    bad = batch_of(torch.zeros(8, 1), torch.full((8, 4), 3))  # of another length
     loss = make_loss("cross_entropy")
     output = logits.movedim(1, -1) if last else logits
     check_targets(loss, output, good, (good,))
