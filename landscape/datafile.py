@@ -170,8 +170,7 @@ def _plain(value: Any, name: str, path: Path, *, image: bool) -> Tensor:
             raise TaskError(
                 f"the data file {path}: {name} is of dtype {array.dtype}, which is no number. Write numeric arrays."
             )
-        native = array.astype(array.dtype.newbyteorder("="), copy=False)
-        value = torch.from_numpy(np.array(native, order="C"))  # a copy: torch must own memory that it may write to
+        value = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
     if value.dtype == torch.float64:
         return value.float()
     if value.is_floating_point() or value.is_complex():

@@ -100,7 +100,7 @@ def foreign_files(folder: pathlib.Path) -> dict[str, tuple[pathlib.Path, str]]:
     files = {
         "empty": (b"", "empty file"),
         "text": ("Größe: 3\n".encode(), "text file"),
-        "long text": (("ü" * 2000).encode(), "text file"),
+        "long text": (("a" + "ü" * 2000).encode(), "text file"),
         "page": (b"\n<!DOCTYPE html><html>404</html>", "web page"),
         "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "git lfs pull"),
         "gzip": (b"\x1f\x8b\x08\x00" + b"\x00" * 20, "gunzip"),
@@ -141,7 +141,8 @@ def test_other_files_are_named_for_what_they_are(name, tmp_path):
 def test_a_missing_file_brings_near_names(tmp_path):
     torch.save(mlp().state_dict(), tmp_path / "resnet20.pth")
     assert f"Did you mean {tmp_path / 'resnet20.pth'}?" in message(tmp_path / "resnet20.pt")
-    assert f"holds {'resnet20.pth'}" in message(tmp_path / "else")
+    assert f"Did you mean {tmp_path / 'resnet20.pth'}?" in message(tmp_path / "resnet_2.pth")
+    assert "holds resnet20.pth" in message(tmp_path / "else")
     assert "neither does the folder" in message(tmp_path / "no" / "net.pt")
 
 
