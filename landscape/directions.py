@@ -14,6 +14,8 @@ from torch import Tensor
 from landscape.errors import ObjectiveError
 from landscape.metric import Metric
 
+_PIECE = 2**16
+
 
 def check_seed(seed: int) -> int:
     """Return ``seed`` as an int if it can key a direction."""
@@ -49,9 +51,16 @@ class RandomDirections:
         scope = self.metric.scope
         out = self._like.new_zeros(len(indices), scope.layout.size)
         for row, index in enumerate(indices):
-            normal = torch.from_numpy(gaussian(self.seed, index, scope.size))
-            # the norm in float64: a float32 sum over 10^7 entries would be off in the fifth digit
-            length = float(np.sqrt(np.square(normal.numpy(), dtype=np.float64).sum()))
-            values = normal.to(out) / length
-            scope.scatter(values if self.metric.scale is None else values.mul_(self.metric.scale), out[row])
+            normal = gaussian(self.seed, index, scope.size)
+            length = _length(normal)
+            values = torch.from_numpy(normal).to(out).div_(length)  # in place, where no other dtype or device is wanted
+            if self.metric.scale is not None:
+                values.mul_(self.metric.scale)
+            scope.scatter(values, out[row])
         return out
+
+
+def _length(vector: np.ndarray) -> float:
+    """Return the Euclidean norm summed in float64, piece by piece: in float32 it would be off in the fifth digit."""
+    pieces = range(0, len(vector), _PIECE)
+    return float(np.sqrt(sum(np.square(vector[i : i + _PIECE], dtype=np.float64).sum() for i in pieces)))

@@ -12,6 +12,7 @@ from landscape.errors import ObjectiveError
 from landscape.params import Entry, Scope
 
 METRICS = ("filter", "layer", "identity")
+_PIECE = 2**20  # entries at a time in float64, so that a large net's metric makes no copies of it
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def make_metric(name: str, theta: Tensor, scope: Scope) -> Metric:
     dead: list[str] = []
     for entry in scope.entries:
         rms = _filter_rms(entry, theta, whole=name == "layer")
-        scale[entry.start : entry.stop] = rms.reshape(-1)
+        scale[entry.start : entry.stop].view(entry.filter_shape).copy_(rms)
         dead += _dead_names(entry, rms)
     alive = scope.without(scale == 0)
     if alive.size == 0:
@@ -65,27 +66,25 @@ def make_metric(name: str, theta: Tensor, scope: Scope) -> Metric:
             f"every filter in scope {scope.name!r} is zero, so the metric {name!r} moves nothing.\n"
             "Pass --metric identity."
         )
-    scale = alive.gather(scale) * math.sqrt(alive.size)
-    return Metric(name, alive, scale, scale.double().log().sum().item(), tuple(dead))
+    scale = alive.gather(scale).mul_(math.sqrt(alive.size))
+    log_sum = math.fsum(piece.double().log().sum().item() for piece in scale.split(_PIECE))
+    return Metric(name, alive, scale, log_sum, tuple(dead))
 
 
 def _filter_rms(entry: Entry, theta: Tensor, *, whole: bool) -> Tensor:
-    """Return |w_f| / sqrt(d_f), repeated for every entry of the filter, in the tensor's own shape."""
-    values = theta[entry.start : entry.stop].view(entry.filter_shape).double()
+    """Return |w_f| / sqrt(d_f) of each filter, in the tensor's filter shape with the axes within a filter kept as 1."""
+    values = theta[entry.start : entry.stop].view(entry.filter_shape)
     axes = () if whole else entry.filter_axes
     inside = [axis for axis in range(values.dim()) if axis not in axes]
-    mean_square = values.square().mean(dim=inside, keepdim=True) if inside else values.square()
-    return mean_square.sqrt().expand_as(values).reshape(entry.shape).to(theta.dtype)
+    if not inside:
+        return values.abs()
+    norms = torch.linalg.vector_norm(values, dim=inside, keepdim=True, dtype=torch.float64)
+    return (norms / math.sqrt(values.numel() / norms.numel())).to(theta.dtype)
 
 
 def _dead_names(entry: Entry, rms: Tensor) -> list[str]:
     """Return the names of a tensor's filters whose norm is zero."""
-    flat = rms.reshape(-1) == 0
-    if not bool(flat.any()):
-        return []
-    if bool(flat.all()) or not entry.filter_axes:
+    dead = (rms == 0).reshape(-1)
+    if bool(dead.all()):
         return [entry.name]
-    # one position of each filter stands for it
-    first = [slice(None) if axis in entry.filter_axes else 0 for axis in range(len(entry.filter_shape))]
-    per_filter = flat.view(entry.filter_shape)[tuple(first)].reshape(-1)
-    return [f"{entry.name}[{index}]" for index in torch.nonzero(per_filter).reshape(-1).tolist()]
+    return [f"{entry.name}[{index}]" for index in torch.nonzero(dead).reshape(-1).tolist()]
