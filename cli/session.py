@@ -13,7 +13,7 @@ import torch
 from click.core import ParameterSource
 
 from landscape.checkpoint import Checkpoint
-from landscape.errors import ObjectiveError, StoreError
+from landscape.errors import StoreError
 from landscape.objective import Objective
 from landscape.radius import Progress, basin_radii
 from landscape.results import Radii
@@ -79,8 +79,6 @@ def find_task(given: Mapping[str, Any]) -> tuple[Task, Checkpoint]:
 
 def make_objective(task: Task, given: Mapping[str, Any]) -> Objective:
     """Return the objective of a task under the options."""
-    if given["device"] is not None:
-        check_device(given["device"])
     return Objective(
         task.model,
         task.data,
@@ -93,17 +91,6 @@ def make_objective(task: Task, given: Mapping[str, Any]) -> Objective:
         dtype=None if given["dtype"] is None else getattr(torch, given["dtype"]),
         memory=given["memory"],
     )
-
-
-def check_device(name: str) -> None:
-    """Refuse a device that this machine, or this build of torch, does not have."""
-    try:
-        torch.empty(1, device=name).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ObjectiveError(
-            f"the device {name!r} cannot be used here ({str(error).strip().splitlines()[0]}).\n"
-            "Leave --device out to compute where the model is, or pass --device cpu."
-        ) from error
 
 
 def stored_run(store: Store | None, given: Mapping[str, Any]) -> Radii | None:

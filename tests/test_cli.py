@@ -128,6 +128,16 @@ def task():
 """
 
 
+def test_the_cap_is_what_was_asked_for(here: Path) -> None:
+    """A tiny cap censors every ray; none leaves the interval of a lower bound open."""
+    capped = strict(run(f"volume {SMALL} --max-radius 0.001 --json").stdout)
+    assert capped["max_radius"] == 0.001
+    assert capped["results"][0]["censored"] == 1.0
+    open_end = strict(run(f"volume {SMALL} --max-radius none --cutoff 0.2 --json").stdout)
+    assert open_end["max_radius"] is None
+    assert open_end["results"][0]["interval"][1] is None
+
+
 # radius
 
 
@@ -194,6 +204,7 @@ def test_typed_options_come_back_as_they_must_be_typed(here: Path) -> None:
     again = stored().config["command"]
     assert again.startswith("landscape volume ckpt.pt ")
     assert again.endswith("--resume")
+    assert "--max-radius none" in again
     before = Path("run.h5").read_bytes()
     run(again.removeprefix("landscape "))
     assert Path("run.h5").read_bytes() == before

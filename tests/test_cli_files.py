@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,8 @@ def test_the_file_is_opened_before_the_checkpoint_is_read(here: Path) -> None:
 def long_run(folder: Path, out: str, *flags: str) -> subprocess.Popen[str]:
     """A run in a process of its own that commits often and lasts for seconds."""
     line = ["volume", "ckpt.pt", "--task", "my_task.py", "--directions", "3000", "--memory", "6kB", "-q", "--out"]
-    code = "from landscape_cli.main import main; main()"
+    # a shell that starts the tests in the background would have Ctrl-C ignored
+    code = "import signal; signal.signal(2, signal.default_int_handler); from landscape_cli.main import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, *line, out, *flags], cwd=folder, stderr=subprocess.PIPE, text=True
     )
@@ -150,17 +152,32 @@ def test_a_stopped_run_resumes_to_the_same_bytes(here: Path, stop: signal.Signal
     assert (resumed.radii[partial.done] == partial.radii[partial.done]).all()
 
 
-def test_ctrl_c_without_a_file_says_that_nothing_was_kept(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def first_rays(radii: ls.Radii, count: int) -> ls.Radii:
+    """The partial result after the first rays."""
+    status = radii.status.copy()
+    status[count:] = ls.RayStatus.PENDING
+    return replace(radii, status=status, radii=np.where(status == ls.RayStatus.PENDING, np.nan, radii.radii))
+
+
+@pytest.mark.parametrize("out", ["", "--out run.h5"])
+def test_ctrl_c_keeps_the_last_block_too(here: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
+    """The second of two blocks in quick succession is not committed until Ctrl-C comes."""
+    run(f"radius {SMALL} --out other.h5")
+    whole = stored("other.h5")
+
     def interrupted(*arguments: Any, on_block: Any, **keywords: Any) -> None:
-        on_block(Progress(16, 60, lambda: partial))
+        for count in (20, 40):
+            on_block(Progress(count, 60, lambda count=count: first_rays(whole, count)))
         raise KeyboardInterrupt
 
-    run(f"radius {SMALL} --out other.h5")
-    partial = stored("other.h5")
     monkeypatch.setattr(session, "basin_radii", interrupted)
-    done = run(f"volume {SMALL}", code=130)
-    assert "nothing was kept" in done.stderr
+    done = run(f"volume {SMALL} {out}", code=130)
     assert done.stdout == ""
+    assert "interrupted after 40 of 60 rays" in done.stderr
+    if out:
+        assert stored().done.sum() == 40
+    else:
+        assert "nothing was kept" in done.stderr
 
 
 class Clock:

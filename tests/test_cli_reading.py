@@ -10,6 +10,8 @@ import pytest
 from typing_commands import KEYS, SMALL, TASK, fill, run, stored, strict
 
 import landscape as ls
+from landscape_cli.examine import Report
+from landscape_cli.text import strict_json
 
 
 @pytest.fixture
@@ -162,3 +164,18 @@ def test_doctor_goes_on_after_a_failure(here: Path) -> None:
     assert found["parameters"] == 42
     assert found["dimension"] == 32
     assert [check["name"] for check in found["checks"] if not check["passed"]] == ["objective"]
+
+
+def test_any_failure_of_somebody_elses_code_is_a_line() -> None:
+    def fails() -> None:
+        raise RuntimeError("no such luck\nin two lines")
+
+    report = Report()
+    assert report.attempt("model", fails) is None
+    assert report.checks[0].text == "RuntimeError: no such luck; in two lines"
+    assert not report.ready
+
+
+def test_json_refuses_what_json_has_no_word_for() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        strict_json({"radius": float("nan")})
