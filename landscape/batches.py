@@ -61,7 +61,9 @@ def untouched_rng(*generators: torch.Generator) -> Iterator[None]:
     """Leave the random states of torch, numpy, Python and these generators as they were."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the caller's global state
     states = [generator.get_state() for generator in generators]
-    with torch.random.fork_rng():
+    # a GPU that nobody has used yet has no state to keep, and asking for it would start it up
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=devices):
         try:
             yield
         finally:
@@ -106,7 +108,7 @@ def read_batches(
     digest = hashlib.sha256()
     for raw in raws:
         _feed(digest, raw)
-    batches = tuple(_batch(_move(raw, device, dtype)) for raw in raws)
+    batches = tuple(batch for raw in raws if (batch := _batch(_move(raw, device, dtype))).samples)
     samples = sum(batch.samples for batch in batches)
     if samples == 0:
         raise TaskError("the data hold no sample, so there is no loss to measure. Check the data, or --max-samples.")
@@ -123,6 +125,11 @@ def split_batches(batches: Iterable[Batch], size: int) -> tuple[Batch, ...]:
         for start in range(0, batch.samples, size):
             pieces.append(_batch(_slice(batch.raw, start, min(start + size, batch.samples))))
     return tuple(pieces)
+
+
+def copied(batch: Batch) -> Batch:
+    """Return a batch whose tensors are copies."""
+    return _batch(_clone(batch.raw))
 
 
 def _is_whole(data: Any) -> bool:
@@ -163,6 +170,12 @@ def _tensors(raw: Any) -> Any:
     if isinstance(raw, Mapping | tuple | list):
         return _rebuild(raw, [_tensors(item) for _, item in _items(raw)])
     return raw
+
+
+def _clone(raw: Any) -> Any:
+    if isinstance(raw, Mapping | tuple | list):
+        return _rebuild(raw, [_clone(item) for _, item in _items(raw)])
+    return raw.clone() if isinstance(raw, Tensor) else raw
 
 
 def _generators(data: Any) -> list[torch.Generator]:

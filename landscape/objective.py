@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from landscape.batches import read_batches, split_batches
+from landscape.batches import copied, read_batches, split_batches
 from landscape.errors import LandscapeError, ObjectiveError, TaskError
 from landscape.lanes import measure_activations, plan_lanes, sample_limit
 from landscape.losses import accuracy_counts, check_targets, kl_from, make_loss
@@ -121,11 +121,12 @@ class Objective:
         theta = layout.flatten(dict(model.named_parameters()), place)
         self.notes = list(read.notes)
         batches = read.batches
-        few = batches[:1] if mixing else split_batches(batches[:1], _PROBE)[:1]
-        program = ModelProgram(model, few, made, layout, forward=forward, training=training, compile=compile)
+        # copies, lest a model that writes to its inputs spoil the caller's data before it is found out
+        few = copied(batches[0] if mixing else split_batches(batches[:1], _PROBE)[0])
+        program = ModelProgram(model, (few,), made, layout, forward=forward, training=training, compile=compile)
         probe_bytes, output = _first_pass(program, theta)
-        check_targets(made, output, few[0], batches)
-        sample_bytes = probe_bytes // few[0].samples
+        check_targets(made, output, few, batches)
+        sample_bytes = probe_bytes // few.samples
         if batch_size is not None or not mixing:
             batches = split_batches(batches, batch_size or sample_limit(sample_bytes, read.samples, place))
         program = program.with_batches(batches)
@@ -212,6 +213,11 @@ class Objective:
 
     def loss_at(self, points: Tensor) -> np.ndarray:
         """Return the loss at each point: (k, D) -> (k,) float64."""
+        if points.dim() != 2 or points.shape[1] != self.layout.size:
+            raise ObjectiveError(
+                f"points must have shape (k, {self.layout.size}), not {tuple(points.shape)}. For one point pass "
+                "point[None]."
+            )
         with self.running():
             return np.concatenate(
                 [self._pass(self._program, chunk, None).values for chunk in points.split(self.plan.lanes)]
@@ -346,18 +352,26 @@ def _check_count(name: str, value: int | None) -> None:
 
 def _first_pass(program: ModelProgram, theta: Tensor) -> tuple[int, Any]:
     """Return the bytes of the largest activation, and the output; here model and data meet for the first time."""
+    batch = program.batches[0]
+    inputs = [item for item in (*batch.inputs, *batch.named.values()) if isinstance(item, Tensor)]
+    versions = [item._version for item in inputs]
     try:
-        return measure_activations(program, theta)
+        found = measure_activations(program, theta)
     except LandscapeError:
         raise
     except Exception as error:
-        batch = program.batches[0]
         got = [_shape(item) for item in batch.inputs] + [f"{name}: {_shape(v)}" for name, v in batch.named.items()]
         raise TaskError(
             f"the model does not run on the data. Called with {', '.join(got)} it failed: "
             f"{type(error).__name__}: {error}\n"
             "Check the inputs' shape and dtype, or pass a forward function: forward=lambda model, batch: ..."
         ) from error
+    if versions != [item._version for item in inputs]:
+        raise TaskError(
+            "the model writes to its inputs in place, so that every pass over the data would find others.\n"
+            "Change that in the model, or pass forward=lambda model, batch: model(batch[0].clone())."
+        )
+    return found
 
 
 def _shape(item: Any) -> str:

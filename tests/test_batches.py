@@ -232,6 +232,11 @@ def test_empty_data_are_refused(data):
         read_batches(data)
 
 
+def test_empty_batches_are_left_out():
+    read = read_batches([(X[:0], Y[:0]), (torch.zeros(3, 7), Y[:3])])
+    assert [batch.samples for batch in read.batches] == [3]
+
+
 @pytest.mark.parametrize(("data", "word"), [(7, "int arrived"), ((X, Y[:3]), "lengths differ: 0: 10, 1: 3")])
 def test_what_is_no_data_is_refused(data, word):
     with pytest.raises(TaskError, match=word):

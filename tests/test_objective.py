@@ -192,6 +192,10 @@ def test_a_model_that_fails_without_a_word_under_vmap_still_runs():
     objective = Objective(Picky(6, 3), table())
     assert objective.plan.lanes == 1
     assert "NotImplementedError" in objective.notes[0]
+    points = points_near(objective, 3)
+    with objective.running():
+        totals = objective.program.totals(points, 0)
+    np.testing.assert_allclose(totals / SAMPLES, objective.loss_at(points), rtol=1e-12)
 
 
 def test_the_batched_program_compiles_as_one_graph():
@@ -381,6 +385,21 @@ def test_a_model_that_counts_its_calls_in_a_buffer_stays_the_same():
     assert model.calls == 0
 
 
+def test_a_model_that_writes_to_its_inputs_is_refused_before_it_does_harm():
+    class Clipping(nn.Linear):
+        def forward(self, x):
+            return super().forward(x.relu_())
+
+    x, y = table()
+    kept = x.clone()
+    for data in ((x, y), {"x": x, "labels": y}, [(x, y)]):
+        with pytest.raises(TaskError, match=r"writes to its inputs in place.*\n.*clone"):
+            Objective(Clipping(6, 3), data)
+        assert torch.equal(x, kept)
+    forward = Objective(Clipping(6, 3), (x, y), forward=lambda model, batch: model(batch[0].clone()))
+    assert math.isfinite(forward.centre)
+
+
 def test_shuffled_data_are_noted_and_kept():
     loader = DataLoader(TensorDataset(*table()), batch_size=4, shuffle=True)
     objective = Objective(mlp(), loader)
@@ -548,6 +567,19 @@ def test_early_stopping_is_exact_and_counts_what_it_read(criterion, kind):
     shares = np.array([4, 8, 12, 16, 20, 23]) / 23
     assert np.isin(early.read.round(12), shares.round(12)).all()
     assert (early.complete == (early.read == 1)).all()
+
+
+def test_the_value_of_a_stopped_pass_is_the_mean_of_what_was_read():
+    objective = Objective(mlp(), table(), batch_size=4)
+    steps, full = along(objective, [0.0, 1.0])
+    with objective.running():
+        early = objective.along(steps, np.array([0.0, 1.0]), ceiling=np.full(2, full.values.min() / 2))
+        for row in range(2):
+            point = (objective.theta + row * steps[row])[None]
+            seen = round(early.read[row] * SAMPLES)
+            assert 0 < seen < SAMPLES
+            total = sum(float(objective.program.totals(point, i)) for i in range(seen // 4))
+            assert early.values[row] == pytest.approx(total / seen, rel=1e-6)
 
 
 def test_a_loss_that_may_be_negative_is_never_stopped():
@@ -737,6 +769,13 @@ def test_functions_that_are_no_objective_are_refused():
         Objective.from_function(lambda x: x.square().sum(-1) + torch.rand(()), torch.ones(3))
     with pytest.raises(ObjectiveError, match="trained point is nan"):
         Objective.from_function(lambda x: x.sum(-1).log(), -torch.ones(3))
+
+
+def test_points_of_another_shape_are_refused():
+    objective = Objective(mlp(), table())
+    for points in (objective.theta, objective.theta[None, 1:], objective.theta[None, None]):
+        with pytest.raises(ObjectiveError, match=rf"shape \(k, {objective.layout.size}\)"):
+            objective.loss_at(points)
 
 
 def test_hashes_see_parameters_buffers_and_data():
