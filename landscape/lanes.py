@@ -107,6 +107,8 @@ def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | N
         lanes = 1
     fit = lanes if memory is None else min(lanes, memory // lane_bytes)
     lanes = max(1, int(fit))
+    if isinstance(program, ModelProgram):
+        program.width = lanes
     block = lanes * BLOCK_LANES if lanes > 1 else 1
     if memory is not None:
         block = max(lanes, min(block, lanes + (memory - lanes * lane_bytes) // max(vector, 1) // lanes * lanes))

@@ -104,6 +104,7 @@ class ModelProgram:
         self.model = deepcopy(model) if self._scripted else model
         self.layout = layout
         self.together = 1
+        self.width = 1  # how many points a compiled program takes
         self.training = training
         self._forward = forward
         self._with_target = loss.name == "model"
@@ -143,11 +144,15 @@ class ModelProgram:
             self._reset_buffers()
 
     def totals(self, points: Tensor, batch: int) -> Tensor:
-        if len(points) == 1 or self.together == 1:
+        if self.together == 1 or (len(points) == 1 and not self._compile):
             loss = self.losses[batch]
             return torch.stack([loss.total(self.output(point, batch), self.batches[batch]) for point in points])
+        count = len(points)
+        if self._compile and count < self.width:
+            # always the same number of points: another one would be compiled anew
+            points = torch.cat([points, points[:1].expand(self.width - count, -1)])
         try:
-            return self._many[batch](points)
+            return self._many[batch](points)[:count]
         finally:
             self._reset_buffers()
 
