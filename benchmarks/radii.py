@@ -15,7 +15,7 @@ import landscape as ls
 from benchmarks import nets
 from landscape.directions import RandomDirections
 from landscape.metric import make_metric
-from landscape.recipes import task_from_record, train_swiss_roll
+from landscape.recipes import swiss_roll, task_from_record
 
 Loss = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -96,9 +96,9 @@ def section() -> list[str]:
         "| net | method | median | mean | most |",
         "|---|---|---|---|---|",
     ]
-    trained = train_swiss_roll(seed=0)
-    task = task_from_record(trained["landscape_task"])
-    task.model.load_state_dict(trained["state_dict"])
+    trained = swiss_roll.train(seed=0)
+    task = task_from_record(trained.record)
+    task.model.load_state_dict(trained.state)
     swiss = ls.Objective(task.model, task.data, task.loss)
     lines += compare("swiss roll, n = 3,457", swiss, [0.1, 0.3, 1.0], 400)
     found = nets.resnet20()

@@ -31,7 +31,7 @@ STATS = {
     "usps": (0.2471, 0.2994),
 }
 RESNET_TOML = """\
-model = "{tests}/nets.py:ResNet20"
+model = "{tests}/nets.py:ResNetCifar"
 data = "cifar.npz"
 loss = "cross_entropy"
 """
