@@ -179,7 +179,7 @@ def _toward(request: Request) -> Axes:
     if len(request.others) != request.count:
         shape = ("line joins this checkpoint and one other", "plane goes through this checkpoint and two others")
         raise ObjectiveError(
-            f"the {shape[request.count - 1]}; {len(request.others)} others arrived. Pass {request.count}."
+            f"the {shape[request.count - 1]}; {len(request.others)} others given. Pass {request.count}."
         )
     vectors = torch.stack(request.others) - objective.theta
     _refuse_outside(objective, vectors)
