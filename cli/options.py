@@ -74,15 +74,21 @@ results_path = click.argument("run", type=click.Path())
 
 task = together(
     click.option("--task", metavar="FILE.py", help="File whose function task() returns a landscape.Task."),
-    click.option("--model", metavar="PKG.MOD:FACTORY", help="What builds the model, instead of --task."),
-    click.option("--model-args", metavar="JSON", help="Keyword arguments of the factory, such as '{\"size\": 32}'."),
-    click.option("--data", metavar="FILE|PKG.MOD:FACTORY", help="Inputs and targets (npz, npy, h5, pt, safetensors)."),
+    click.option("--model", metavar="FILE.py:NAME", help="Function that makes the model; pkg.mod:name works too."),
+    click.option("--model-args", metavar="JSON", help="Keyword arguments of --model, such as '{\"size\": 32}'."),
+    click.option(
+        "--data",
+        metavar="FILE|FILE.py:NAME",
+        help="Inputs and targets (npz, npy, h5, pt, safetensors), or a function that gives batches.",
+    ),
     click.option(
         "--loss",
-        metavar="NAME|PKG.MOD:FUNCTION",
+        metavar="NAME|FILE.py:NAME",
         help="cross_entropy, binary_cross_entropy, mse, model (the output's own), or a function.",
     ),
-    click.option("--unsafe-load", is_flag=True, help="Unpickle the checkpoint: runs whatever code it holds."),
+    click.option(
+        "--unsafe-load", is_flag=True, help="Unpickle the checkpoint and run any code in it: only if trusted."
+    ),
 )
 
 objective = together(
@@ -93,11 +99,20 @@ objective = together(
         metavar="weights|all|REGEX",
         help="Which parameters move: conv/linear kernels, all, or names that match.",
     ),
-    click.option("--batch-size", type=click.IntRange(min=1), help="Samples a forward pass.  [default: fits the cache]"),
-    click.option("--max-samples", type=click.IntRange(min=1), help="Use at most this many samples."),
-    click.option("--device", help="cpu, cuda, cuda:1, mps.  [default: cpu]"),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Samples in a forward pass.  [default: fits the cache]",
+    ),
+    click.option("--max-samples", type=click.IntRange(min=1), metavar="N", help="Use the first N samples only."),
+    click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps.  [default: the model's]"),
     click.option("--dtype", type=click.Choice(DTYPES), help="Compute in this dtype.  [default: the model's]"),
-    click.option("--memory", type=Size(), help="What points evaluated together may take: 512MB, 2GiB."),
+    click.option(
+        "--memory",
+        type=Size(),
+        help="Limit on points evaluated together, beyond the model: 512MB, 2GiB.  [default: fits the cache]",
+    ),
 )
 
 rays = together(
@@ -110,7 +125,8 @@ rays = together(
         help="The loss, its rise above the centre, or the mean KL from the trained predictions.",
     ),
     click.option(
-        "--directions", type=click.IntRange(min=1), default=1000, show_default=True, help="Number of random rays."
+        "--directions", type=click.IntRange(min=1), metavar="N", default=1000, show_default=True,
+        help="Number of random rays.",
     ),
     click.option(
         "--metric", type=click.Choice(METRICS), default="filter", show_default=True,
@@ -118,7 +134,9 @@ rays = together(
     ),
     click.option("--max-radius", type=Cap(), help="Cap on r.  [default: 1; none for identity]"),
     click.option("--rtol", type=float, default=1e-3, show_default=True, help="Relative accuracy of each radius."),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Keys the rays."),
+    click.option(
+        "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of the rays."
+    ),
 )  # fmt: skip
 
 keeping = together(
@@ -127,7 +145,7 @@ keeping = together(
     click.option("--overwrite", is_flag=True, help="Replace the run in --out."),
 )
 
-json_flag = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
+json_flag = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
 
 measuring = together(checkpoint, task, rays, objective, keeping, json_flag, quiet)

@@ -24,7 +24,12 @@ FORMATS = ("png", "svg", "pdf")
     metavar="FOLDER|FILE",
     help="A folder for three figures, or a file (.png, .svg, .pdf) for all in one.  [default: beside RUN]",
 )
-@click.option("--format", "suffix", type=click.Choice(FORMATS), help="[default: png, or the ending of --out]")
+@click.option(
+    "--format",
+    "suffix",
+    type=click.Choice(FORMATS),
+    help="Format of the figures.  [default: png, or the ending of --out]",
+)
 def command(run: str, out: str | None, suffix: str | None) -> None:
     """Draw the radii, the loss along sampled rays and the weights of the results file RUN."""
     from landscape import plots

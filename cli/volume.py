@@ -16,7 +16,7 @@ from landscape_cli import options
     type=click.Choice(options.ESTIMATORS),
     default="uniform",
     show_default=True,
-    help="How V is estimated.",
+    help="How V is estimated; uniform: the mean of r^n over uniform rays.",
 )
 @click.pass_context
 def command(context: click.Context, **given: Any) -> None:
