@@ -1,24 +1,40 @@
-"""While rays are measured: show how far it is, and commit what is known now and then."""
+"""While rays or points are measured: show how far it is, and commit what is known now and then."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
 import click
 from tqdm import tqdm
 
-from landscape.radius import Progress
-from landscape.results import Radii
+from landscape.results import Result
 from landscape_cli.text import duration
+
+Kind = TypeVar("Kind", bound=Result)
+Made = TypeVar("Made", bound=Result, covariant=True)
 
 COMMIT_EVERY = 2.0  #: seconds between commits, at least
 COMMIT_SHARE = 0.05  #: of the time, at most, goes into commits
 LOG_EVERY = 30.0  #: seconds between lines where stderr is a file
 
 
-class Keeper:
+class Progress(Protocol[Made]):
+    """Where a measurement stands: rays or points done and wanted, and what makes its partial result."""
+
+    @property
+    def done(self) -> int: ...
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def snapshot(self) -> Callable[[], Made]: ...
+
+
+class Keeper(Generic[Kind]):
     """Commits the partial result after blocks of rays: the first at once, then seldom enough to cost next to nothing.
 
     Args:
@@ -29,14 +45,14 @@ class Keeper:
         latest: the partial result after the last block; None before the first.
     """
 
-    def __init__(self, put: Callable[[Radii], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self.latest: Radii | None = None
+    def __init__(self, put: Callable[[Kind], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self.latest: Kind | None = None
         self._put = put
         self._clock = clock
         self._due = -float("inf")
         self._kept = True
 
-    def block(self, progress: Progress) -> None:
+    def block(self, progress: Progress[Kind]) -> None:
         """Take the state after one block."""
         # The copy costs next to nothing. Taken later, on Ctrl-C, it could catch the arrays half written.
         self.latest, self._kept = progress.snapshot(), False
@@ -57,23 +73,22 @@ class Keeper:
 class Display:
     """Shows the rays done: a bar on a terminal, now and then a line in a log, nothing when ``quiet``."""
 
-    def __init__(self, total: int, done: int, *, quiet: bool) -> None:
-        terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=total, initial=done, unit=" rays", disable=quiet or not terminal, dynamic_ncols=True, leave=False
-        )
+    def __init__(self, total: int, done: int, *, quiet: bool, unit: str = "rays") -> None:
+        terminal, self._unit = sys.stderr.isatty(), unit
+        silent = quiet or not terminal
+        self._bar = tqdm(total=total, initial=done, unit=f" {unit}", disable=silent, dynamic_ncols=True, leave=False)
         self._log = not quiet and not terminal
         self._first, self._started = done, time.monotonic()
         self._next = self._started + LOG_EVERY
 
-    def block(self, progress: Progress) -> None:
+    def block(self, progress: Progress[Result]) -> None:
         """Show the state after one block."""
         self._bar.update(progress.done - self._bar.n)
         now = time.monotonic()
         if self._log and now >= self._next:
-            click.echo(
-                progress_line(progress.done, progress.total, progress.done - self._first, now - self._started), err=True
-            )
+            measured = progress.done - self._first
+            line = progress_line(progress.done, progress.total, measured, now - self._started, self._unit)
+            click.echo(line, err=True)
             self._next = now + LOG_EVERY
 
     def close(self) -> None:
@@ -81,11 +96,11 @@ class Display:
         self._bar.close()
 
 
-def progress_line(done: int, total: int, measured: int, seconds: float) -> str:
+def progress_line(done: int, total: int, measured: int, seconds: float, unit: str = "rays") -> str:
     """Return one line for a log: how far, how fast, how long still.
 
     >>> progress_line(400, 1000, 300, 60.0)
     '400 of 1,000 rays, 5 a second, 2 min 00 s left'
     """
     rate = measured / seconds
-    return f"{done:,} of {total:,} rays, {rate:.3g} a second, {duration((total - done) / rate)} left"
+    return f"{done:,} of {total:,} {unit}, {rate:.3g} a second, {duration((total - done) / rate)} left"

@@ -147,7 +147,7 @@ def typed_options(context: click.Context) -> list[str]:
         if context.get_parameter_source(name) != ParameterSource.COMMANDLINE or name in _UNSAID:
             continue
         if isinstance(parameter, click.Argument):
-            words.append(str(value))
+            words += map(str, value) if isinstance(value, tuple) else [str(value)]
             continue
         flag = parameter.opts[0]
         if isinstance(value, bool):
