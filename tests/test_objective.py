@@ -198,6 +198,25 @@ def test_a_model_that_fails_without_a_word_under_vmap_still_runs():
     np.testing.assert_allclose(totals / SAMPLES, objective.loss_at(points), rtol=1e-12)
 
 
+def test_a_model_that_gives_other_numbers_under_vmap_runs_one_point_at_a_time():
+    class TwoFaced(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * (1.1 if torch._C._functorch.is_batchedtensor(self.weight) else 1.0)
+
+    model, (x, y) = TwoFaced(6, 3).double(), wide(table())
+    objective = Objective(model, (x, y))
+    assert objective.plan.lanes == 1
+    assert "gives other numbers" in objective.notes[0]
+    expected = float(F.cross_entropy(model(x).detach(), y))
+    assert objective.loss_at(objective.theta.repeat(2, 1)) == pytest.approx([expected] * 2, rel=1e-12)
+
+
+def test_a_block_holds_a_few_rounds_of_points():
+    for kind, rounds in (("mlp", 4), ("lstm", 1)):
+        plan = Objective(*(part() for part in KINDS[kind])).plan
+        assert plan.block == rounds * plan.lanes
+
+
 def test_the_batched_program_compiles_as_one_graph():
     objective = Objective(conv(), images())
     points = points_near(objective, 4)

@@ -51,6 +51,10 @@ def random_states() -> tuple[Any, ...]:
     return torch.get_rng_state().tolist(), numpy[1].tolist(), numpy[2:], random.getstate()
 
 
+def global_hooks() -> list[int]:
+    return [len(value) for key, value in vars(nn.modules.module).items() if key.startswith("_global_") and value]
+
+
 class Caching(nn.Module):
     """A model that keeps things from its last call, and counts."""
 
@@ -147,10 +151,11 @@ def unchanged():
 
     def watch(model: nn.Module) -> None:
         watched.append((model, snapshot(model)))
-        watch.states = random_states()
+        watch.states, watch.hooks = random_states(), global_hooks()
 
     yield watch
     assert random_states() == watch.states
+    assert global_hooks() == watch.hooks
     assert torch.is_grad_enabled()
     assert watched
     for model, before in watched:
