@@ -10,7 +10,9 @@ import click
 from landscape_cli import options
 
 if TYPE_CHECKING:
-    from landscape.results import Radii, Volume
+    from matplotlib.figure import Figure
+
+    from landscape.results import Line, Plane, Radii, Volume
     from landscape.store import Store
 
 FORMATS = ("png", "svg", "pdf")
@@ -22,40 +24,55 @@ FORMATS = ("png", "svg", "pdf")
     "--out",
     type=click.Path(),
     metavar="FOLDER|FILE",
-    help="A folder for three figures, or a file (.png, .svg, .pdf) for all in one.  [default: beside RUN]",
+    help="A folder for the figures, or a file (.png, .svg, .pdf) for one.  [default: beside RUN]",
 )
-@click.option(
-    "--format",
-    "suffix",
-    type=click.Choice(FORMATS),
-    help="Format of the figures.  [default: png, or the ending of --out]",
-)
+@click.option("--format", "suffix", type=click.Choice(FORMATS), help="[default: png, or the ending of --out]")
 def command(run: str, out: str | None, suffix: str | None) -> None:
-    """Draw the radii, the loss along sampled rays and the weights of the results file RUN."""
-    from landscape import plots
+    """Draw what the results file RUN holds: radii, loss along sampled rays and weights; lines and planes."""
+    from landscape import plots, slice_plots
     from landscape.errors import StoreError
-    from landscape.results import Radii
+    from landscape.results import Line, Plane, Radii
     from landscape.store import Store
 
     store = Store(run)
-    radii = store["radii"]
-    if not isinstance(radii, Radii):
-        raise StoreError(f"'radii' in {run} is a {type(radii).__name__}, and there is nothing to draw from it.")
-    volume = _volume(store, radii)
-    if volume is None:
-        click.echo("The run is not finished, so there are no weights to draw yet.", err=True)
+    results = {name: store[name] for name in store.names()}
+    radii, slices = results.get("radii"), {n: r for n, r in results.items() if isinstance(r, Line | Plane)}
+    volume = None
+    if isinstance(radii, Radii):
+        volume = _volume(store, radii)
+        if volume is None:
+            click.echo("The run is not finished, so there are no weights to draw yet.", err=True)
+    elif not slices:
+        raise StoreError(f"{run} holds nothing to draw: {', '.join(results) or 'no result'}.")
     single = single_file(out, suffix)
     if single is not None:
-        figures = {single: plots.overview(radii, volume)}
+        figures = {single: one_figure(radii if isinstance(radii, Radii) else None, volume, slices)}
     else:
-        folder = Path(run).parent if out is None else Path(out)
-        names = {"radii": plots.radius_histogram(radii), "rays": plots.loss_along_rays(radii)}
+        named: dict[str, Figure] = {}
+        if isinstance(radii, Radii):
+            named |= {"radii": plots.radius_histogram(radii), "rays": plots.loss_along_rays(radii)}
         if volume is not None:
-            names["weights"] = plots.sorted_weights(volume)
-        figures = {folder / f"{Path(run).stem}-{name}.{suffix or 'png'}": drawn for name, drawn in names.items()}
+            named["weights"] = plots.sorted_weights(volume)
+        for name, result in slices.items():
+            made = slice_plots.figures(result)
+            named |= {f"{name}-{kind}" if len(made) > 1 else name: drawn for kind, drawn in made.items()}
+        folder = Path(run).parent if out is None else Path(out)
+        figures = {folder / f"{Path(run).stem}-{name}.{suffix or 'png'}": drawn for name, drawn in named.items()}
     for path, figure in figures.items():
         plots.save(figure, path)
         click.echo(str(path))
+
+
+def one_figure(radii: Radii | None, volume: Volume | None, slices: dict[str, Line | Plane]) -> Figure:
+    """Return the figure for a single file: everything about the radii, or a slice as a line or filled contours."""
+    from landscape import plots, slice_plots
+
+    if radii is not None:
+        return plots.overview(radii, volume)
+    if len(slices) > 1:
+        raise click.UsageError(f"the run holds {len(slices)} slices ({', '.join(slices)}). Pass a folder as --out.")
+    made = slice_plots.figures(next(iter(slices.values())))
+    return made.get("filled") or made["line"]
 
 
 def single_file(out: str | None, suffix: str | None) -> Path | None:

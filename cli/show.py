@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from landscape.store import Store
 
 _HASH_DIGITS = 12
+_UNITS = {"radii": "rays", "line": "points"}  #: what a row is; any other kind has plain rows
 _SAID_ELSEWHERE = ("command", "rays")
 
 
@@ -81,7 +82,7 @@ def part_text(name: str, about: Mapping[str, Any], result: Result | None, settin
     title = name if name == about["kind"] else f"{name} ({about['kind']})"
     lines = [f"== {title} ==", paragraph(f"written {about['created']} with {versions}")]
     if rows := about["rows"]:
-        lines.append(rows_text(rows, about["config"]))
+        lines.append(rows_text(rows, about["config"], _UNITS.get(about["kind"], "rows")))
     else:
         held = ", ".join(f"{key} {tuple(data['shape'])}" for key, data in about["datasets"].items())
         lines.append(paragraph(f"arrays: {held}"))
@@ -100,13 +101,13 @@ def result_text(result: Result | None) -> str:
     return radii_text(result) if isinstance(result, Radii) else str(result)
 
 
-def rows_text(rows: Mapping[str, int], config: Mapping[str, Any]) -> str:
-    """Say how many rays are measured and, where some are missing, what to type.
+def rows_text(rows: Mapping[str, int], config: Mapping[str, Any], unit: str = "rays") -> str:
+    """Say how many rays, or other rows, are measured and, where some are missing, what to type.
 
     >>> print(rows_text({"done": 412, "total": 1000}, {"command": "landscape volume net.pt --out run.h5 --resume"}))
     412 of 1,000 rays; continue with: landscape volume net.pt --out run.h5 --resume
     """
-    counted = f"{rows['done']:,} of {rows['total']:,} rays"
+    counted = f"{rows['done']:,} of {rows['total']:,} {unit}"
     if rows["done"] == rows["total"]:
         return counted
     return f"{counted}; continue with: {config.get('command', 'the command that began it, and --resume')}"

@@ -86,8 +86,9 @@ def command(context: click.Context, **given: Any) -> None:
             session.say(given, line)
         provenance = {"checkpoint": str(given["checkpoint"]), "command": session.resume_command(context)}
         result = measure(objective, others, given, store, stored, provenance)
-        for path in given["exports"] if isinstance(result, Plane) else ():
-            export(result, path)
+        if isinstance(result, Plane):
+            for path in given["exports"]:
+                export(result, path)
         click.echo(text.strict_json(summary(result)) if given["as_json"] else str(result))
     for path in given["exports"]:
         session.say(given, f"wrote {path}")

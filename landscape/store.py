@@ -339,10 +339,13 @@ def _describe(group: h5py.Group) -> dict[str, Any]:
 
 
 def _rows(group: h5py.Group) -> dict[str, int] | None:
-    """Return how many rays are measured of how many, or None for a result that does not consist of rays."""
-    if group.attrs["kind"] != "radii":
+    """Return how many rays or rows are measured of how many, or None for a result that does not consist of them."""
+    if group.attrs["kind"] == "radii":
+        done = (_read_array(group["status"]) != RayStatus.PENDING).all(axis=1)
+    elif "done" in group:
+        done = _read_array(group["done"])
+    else:
         return None
-    done = (_read_array(group["status"]) != RayStatus.PENDING).all(axis=1)
     return {"done": int(done.sum()), "total": len(done)}
 
 
