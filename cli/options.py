@@ -113,6 +113,7 @@ objective = together(
         type=Size(),
         help="Limit on points evaluated together, beyond the model: 512MB, 2GiB.  [default: fits the cache]",
     ),
+    click.option("--compile", is_flag=True, help="Compile the evaluation of many points (torch.compile): long runs."),
 )
 
 rays = together(

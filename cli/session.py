@@ -90,6 +90,7 @@ def make_objective(task: Task, given: Mapping[str, Any]) -> Objective:
         device=given["device"],
         dtype=None if given["dtype"] is None else getattr(torch, given["dtype"]),
         memory=given["memory"],
+        compile=given["compile"],
     )
 
 
@@ -186,7 +187,8 @@ def _measure(
         if store is None:
             return
         # Not before there are new rays to take the old ones' place: a run that never starts loses nothing.
-        if given["overwrite"] and VOLUME in store:
+        # A volume of fewer rays than the file holds would be of another run.
+        if VOLUME in store:
             del store[VOLUME]
         store[RADII] = replace(radii, config={**radii.config, **provenance})
 

@@ -232,3 +232,14 @@ def test_a_terminal_shows_a_bar_and_a_log_shows_lines(
     display.block(Progress(60, 100, lambda: None))
     display.close()
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("first", ["radius", "volume"])
+def test_a_volume_of_fewer_rays_does_not_outlive_more_of_them(here: Path, first: str) -> None:
+    run(f"volume {SMALL} --cutoff 0.5 --out run.h5 -q")
+    more = SMALL.replace("60", "90")
+    run(f"{first} {more} --cutoff 0.5 --out run.h5 --resume -q")
+    run(f"volume {more} --cutoff 0.5 --out run.h5 --resume -q")
+    volume = ls.Store("run.h5")["volume"]
+    assert isinstance(volume, ls.Volume)
+    assert volume.directions == stored().directions == 90
