@@ -213,6 +213,7 @@ def _kernel_names(model: nn.Module, owners: Mapping[str, nn.Module]) -> set[str]
 
     A kernel has two or more dimensions and ``weight`` in its name, and belongs to no embedding or normalisation.
     A tied tensor is one if it is one under any of its names.
+    An exported program has lost the types of its modules: there an embedding counts too.
     """
     first_name: dict[int, str] = {}
     chosen = set()

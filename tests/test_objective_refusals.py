@@ -1,0 +1,142 @@
+"""What the objective refuses, with the words that say what to do instead; and what its hashes see."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from objective_examples import SAMPLES, conv, images, mlp, table
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from landscape.errors import ObjectiveError, TaskError
+from landscape.objective import Objective
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+# Refusals
+
+
+def with_nan(model: nn.Module) -> nn.Module:
+    with torch.no_grad():
+        model[0].bias[3] = math.nan
+    return model
+
+
+def frozen_script() -> nn.Module:
+    return torch.jit.freeze(torch.jit.script(mlp().eval()))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: mlp().to("meta"), r"0\.weight has no values yet.*\n?.*load_checkpoint"),
+        (lambda: nn.Sequential(nn.LazyLinear(8), nn.Linear(8, 3)), r"0\.weight has no values yet"),
+        (lambda: with_nan(mlp()), r"0\.bias holds NaN"),
+        (lambda: nn.ReLU(), r"\(ReLU\) has no parameters"),
+        (frozen_script, "holds its weights as constants"),
+        (lambda: lambda x: x, r"torch module, not function.*\n?.*from_function"),
+        (lambda: {"0.weight": torch.ones(2)}, "torch module, not dict"),
+    ],
+)
+def test_models_that_cannot_be_measured(make, words):
+    with pytest.raises(ObjectiveError, match=words):
+        Objective(make(), table())
+
+
+def test_integer_parameters_are_refused():
+    model = mlp()
+    model.register_parameter("codes", nn.Parameter(torch.zeros(3, dtype=torch.int8), requires_grad=False))
+    with pytest.raises(ObjectiveError, match=r"codes is torch\.int8.*before quantisation"):
+        Objective(model, table())
+
+
+def test_a_loss_that_is_not_finite_at_the_centre_is_refused():
+    x, y = table()
+    for bad in (math.nan, math.inf):
+        spoilt = x.clone()
+        spoilt[20, 2] = bad
+        with pytest.raises(ObjectiveError, match=r"loss at the trained point is (nan|inf).*\n.*float32"):
+            Objective(nn.Linear(6, 3), (spoilt, y), batch_size=4)
+
+
+def test_targets_out_of_range_are_refused_whichever_batch_holds_them():
+    x, y = table()
+    y[-1] = 3
+    with pytest.raises(TaskError, match="from 0 to 2 for this model, and the targets run from 0 to 3"):
+        Objective(mlp(), (x, y), batch_size=4)
+    with pytest.raises(TaskError, match="binary_cross_entropy"):
+        Objective(nn.Linear(6, 1), (x, torch.ones(SAMPLES, dtype=torch.long)))
+
+
+def test_every_target_left_out_is_refused():
+    with pytest.raises(ObjectiveError, match="every target is left out"):
+        Objective(mlp(), (table()[0], torch.full((SAMPLES,), -100)))
+
+
+def test_data_that_do_not_fit_the_model_are_named():
+    with pytest.raises(TaskError, match=r"float32 \(8, 5\).*failed: RuntimeError(.|\n)*forward=lambda"):
+        Objective(mlp(), table(5))
+    with pytest.raises(TaskError, match=r"ids: int64 \(8,\).*unexpected keyword"):
+        Objective(mlp(), {"ids": table()[1], "labels": table()[1]})
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"max_samples": -3}, "max_samples must be at least 1"),
+        ({"device": "cuda:77"}, "cannot be moved to device cuda:77"),
+        ({"device": "abacus"}, "cannot be moved to device abacus"),
+        ({"dtype": torch.int8}, "floating-point dtype"),
+        ({"scope": "nothing"}, "matches no parameter"),
+    ],
+)
+def test_senseless_options_are_refused(options, words):
+    with pytest.raises(ObjectiveError, match=words):
+        Objective(mlp(), table(), **options)
+
+
+# Functions and hashes
+
+
+def test_functions_that_are_no_objective_are_refused():
+    with pytest.raises(ObjectiveError, match=r"f\(x\)\.sum\(-1\)"):
+        Objective.from_function(lambda x: x.square().sum(), torch.zeros(3))
+    with pytest.raises(ObjectiveError, match="one flat floating-point vector"):
+        Objective.from_function(lambda x: x.sum(-1), torch.zeros(3, 3))
+    with pytest.raises(ObjectiveError, match="not deterministic"):
+        Objective.from_function(lambda x: x.square().sum(-1) + torch.rand(()), torch.ones(3))
+    with pytest.raises(ObjectiveError, match="trained point is nan"):
+        Objective.from_function(lambda x: x.sum(-1).log(), -torch.ones(3))
+
+
+def test_points_of_another_shape_are_refused():
+    objective = Objective(mlp(), table())
+    for points in (objective.theta, objective.theta[None, 1:], objective.theta[None, None]):
+        with pytest.raises(ObjectiveError, match=rf"shape \(k, {objective.layout.size}\)"):
+            objective.loss_at(points)
+
+
+def test_hashes_see_parameters_buffers_and_data():
+    model, (x, y) = conv(), images()
+    first = Objective(model, (x, y))
+    assert first.theta_hash == Objective(model, (x, y), scope="all", batch_size=3).theta_hash
+    assert first.data_hash == Objective(model, DataLoader(TensorDataset(x, y), batch_size=4)).data_hash
+    assert first.data_hash != Objective(model, (x, y), max_samples=SAMPLES - 1).data_hash
+    assert first.data_hash != Objective(model, (x, y.flip(0))).data_hash
+    model[1].running_var.mul_(2)
+    assert first.theta_hash != Objective(model, (x, y)).theta_hash
+    model[1].running_var.div_(2)
+    model[1].weight.data[0] += 1e-3
+    assert first.theta_hash != Objective(model, (x, y)).theta_hash
