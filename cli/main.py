@@ -9,15 +9,19 @@ import difflib
 import os
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
 from landscape import __version__
 from landscape.errors import LandscapeError
 
+MISUSE = 2
+INTERRUPTED = 130
 COMMANDS = {
     "volume": "Measure the log-volume of the basin around a checkpoint.",
     "radius": "Measure the basin radius along random rays.",
+    "slice": "Measure the loss on a line or a plane through a checkpoint.",
     "doctor": "Say what a checkpoint holds, and what a run on it will cost.",
     "show": "Say what is in a results file.",
     "plot": "Draw what is in a results file.",
@@ -55,12 +59,41 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except LandscapeError as error:
             raise Misuse(str(error)) from error
+        except KeyboardInterrupt:
+            # here, since click itself would print an empty line first
+            interrupted()
+        except BrokenPipeError:
+            # here, since click itself would exit with 1, which says that there is a bug
+            raise PipeClosed from None
 
 
 class Misuse(click.ClickException):
     """An error of the library on the command line: its message, and exit code 2."""
 
-    exit_code = 2
+    exit_code = MISUSE
+
+
+class PipeClosed(Exception):
+    """Whoever read the output has enough, as in ``landscape show run.h5 | head``."""
+
+
+def interrupted() -> NoReturn:
+    """Say in one line that Ctrl-C was pressed, and leave."""
+    # a terminal shows ^C, and the line begins below it
+    click.echo("\nInterrupted." if sys.stderr.isatty() else "Interrupted.", err=True)
+    raise SystemExit(INTERRUPTED)
+
+
+def misuse_text(error: click.ClickException) -> str:
+    """Return the message of an error, and for one in the options what to type to see them.
+
+    >>> print(misuse_text(click.UsageError("No such option '--cutof'.", click.Context(cli, info_name="landscape"))))
+    Error: No such option '--cutof'. See: landscape --help
+    """
+    told = f"Error: {error.format_message()}"
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        told += f" See: {error.ctx.command_path} --help"
+    return told
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -75,18 +108,18 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; the entry point of ``landscape``."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="landscape", standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.Exit as done:
-        code = done.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        code = error.exit_code
+        code = MISUSE
+    except click.ClickException as error:
+        click.echo(misuse_text(error), err=True)
+        code = MISUSE
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted.", err=True)
-        code = 130
-    except BrokenPipeError:
-        # whoever read our output has enough; what Python still holds must not raise again when it exits
+        interrupted()
+    except (PipeClosed, BrokenPipeError):
+        # what Python still holds for the closed pipe must not raise again when it exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code if isinstance(code, int) else 0)

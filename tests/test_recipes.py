@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import io
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 import torch
 
 import landscape as ls
-from landscape.recipes import RECORD, swiss_roll, task_from_record
+from landscape.recipes import RECORD, load_recipe, swiss_roll, task_from_record, train_swiss_roll, training
+from landscape.recipes.training import Phase, Settings
 from landscape.task import resolve_task
 
 
@@ -49,11 +53,78 @@ def test_seeds_key_everything_and_the_global_state_nothing() -> None:
     assert not torch.equal(swiss_roll.points(0, 20, 0)[0], swiss_roll.points(0, 20, 1)[0])
 
 
-def test_training_fits_and_generalises() -> None:
-    trained = swiss_roll.train(seed=0, steps=1500)
+def test_the_first_weights_follow_torchs_own_rule() -> None:
+    """Uniform within 1/sqrt(inputs), weights and biases alike."""
+    model = swiss_roll.network(0)
+    for layer in model:
+        if isinstance(layer, torch.nn.Linear):
+            bound = layer.in_features**-0.5
+            assert layer.weight.dtype == torch.float32
+            assert layer.weight.abs().max() <= bound
+            assert layer.bias.abs().max() <= bound
+    wide = model[6].weight.double().flatten() * model[6].in_features ** 0.5  # 832 numbers, uniform on [-1, 1]
+    assert abs(wide.square().mean().item() - 1 / 3) < 4 * (4 / 45 / len(wide)) ** 0.5
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_training_fits_every_point_and_generalises(seed: int) -> None:
+    """The issue's bar is 99 % on the test points; plain Adam leaves seed 2 at 98 %."""
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    trained = swiss_roll.train(seed=seed)
     assert trained.numbers.train_accuracy == 1.0
-    assert trained.numbers.test_accuracy > 0.95
-    assert trained.numbers.train_loss < 0.01
+    assert trained.numbers.test_accuracy >= 0.99
+    assert 1e-6 < trained.numbers.train_loss < 1e-3
+    assert trained.numbers.steps < swiss_roll.SETTINGS.steps
+    assert trained.numbers.seconds < 60
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def descend(phases: tuple[Phase, ...], monkeypatch: pytest.MonkeyPatch, fitted: float = 0.0, steps: int = 20) -> int:
+    """Train on two points far apart, and return the steps made."""
+    monkeypatch.setattr(swiss_roll, "SETTINGS", Settings(steps, phases, clip=8.0, fitted=fitted))
+    monkeypatch.setattr(swiss_roll, "points", lambda *_: (torch.tensor([[9.0, 0.0], [-9.0, 0.0]]), torch.eye(2)[0]))
+    return swiss_roll.train(seed=0).numbers.steps
+
+
+def test_training_stops_as_soon_as_the_points_are_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast, jittered = Phase(1.0, 0.01), Phase(0.5, 0.01, 0.5)
+    assert 1 < descend((fast,), monkeypatch, fitted=0.5) < 20
+    assert descend((fast,), monkeypatch, fitted=0.0) == 20
+    assert descend((jittered, fast), monkeypatch, fitted=0.5) == 10  # at the first look at the bare points
+
+
+def test_a_wrong_point_keeps_training_going(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss below the mark does not end the training while a point lies on the wrong side."""
+    monkeypatch.setattr(training, "accuracy", lambda *_: 0.99)
+    assert descend((Phase(1.0, 0.01),), monkeypatch, fitted=0.5) == 20
+
+
+def test_the_gradient_is_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Spy(torch.optim.Adam):
+        def step(self, closure=None):  # type: ignore[no-untyped-def, override]
+            grads = [p.grad for group in self.param_groups for p in group["params"]]
+            seen.append((torch.cat([g.flatten() for g in grads]).norm().item(), self.param_groups[0]["lr"]))
+            super().step()
+
+    monkeypatch.setattr(torch.optim, "Adam", Spy)
+    far = (torch.tensor([[1e4, 0.0], [-1e4, 0.0]]), torch.tensor([0.0, 1.0]))
+    monkeypatch.setattr(swiss_roll, "points", lambda *_: far)
+    swiss_roll.train(seed=0, steps=20)
+    norms, rates = zip(*seen, strict=True)
+    assert max(norms) == pytest.approx(8.0, rel=1e-4)
+    assert rates[:13] == (0.0125,) * 8 + (0.00125,) * 5
+
+
+def test_the_noise_is_keyed_by_seed_and_step() -> None:
+    inputs = torch.zeros(2000, 2)
+    first = training._jittered(inputs, 0.5, 3, 7)
+    assert torch.equal(first, training._jittered(inputs, 0.5, 3, 7))
+    assert not torch.equal(first, training._jittered(inputs, 0.5, 3, 8))
+    assert not torch.equal(first, training._jittered(inputs, 0.5, 4, 7))
+    assert abs(first.std().item() - 0.5) < 4 * 0.5 / (2 * 4000) ** 0.5
 
 
 def test_the_same_seed_gives_the_same_weights_and_a_checkpoint_with_its_task(tmp_path: Path) -> None:
@@ -61,7 +132,7 @@ def test_the_same_seed_gives_the_same_weights_and_a_checkpoint_with_its_task(tmp
     assert all(torch.equal(first.state[name], second.state[name]) for name in first.state)
     first.save(tmp_path / "ckpt.pt")
     stored = torch.load(tmp_path / "ckpt.pt", weights_only=True)
-    assert stored[RECORD] == {"recipe": "swiss-roll", "args": {"seed": 1}}
+    assert stored[RECORD] == {"recipe": "swiss-roll", "args": {"seed": 1, "data_seed": 0}}
     task, _ = resolve_task(tmp_path / "ckpt.pt")
     objective = ls.Objective(task.model, task.data, task.loss)
     assert objective.centre == pytest.approx(first.numbers.train_loss, rel=1e-5)
@@ -76,15 +147,63 @@ def test_training_that_diverges_stops_at_once(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     ("record", "words"),
-    [({"recipe": "jelly-roll"}, "swiss-roll"), ({"recipe": "swiss-roll", "args": {"size": 3}}, "does not fit")],
+    [
+        ({"recipe": "jelly-roll"}, "this version knows swiss-roll"),
+        ({"recipe": "swiss-roll", "args": {"size": 3}}, "does not fit"),
+        ({"recipe": "swiss-roll", "args": {"data_seed": -1}}, "whole number"),
+        ({}, "this version knows swiss-roll"),
+    ],
 )
 def test_records_of_other_versions(record: dict[str, object], words: str) -> None:
     with pytest.raises(ls.LandscapeError, match=words):
         task_from_record(record)
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+def test_a_recipe_that_is_not_there() -> None:
+    with pytest.raises(ls.LandscapeError, match="the recipes are: swiss-roll"):
+        load_recipe("jelly-roll")
+
+
+def test_the_record_rebuilds_the_very_data_that_were_trained_on() -> None:
+    trained = swiss_roll.train(seed=4, data_seed=7, steps=30)
+    task = task_from_record(trained.record)
+    assert torch.equal(task.data[0], swiss_roll.points(7, 200)[0])
+    task.model.load_state_dict(trained.state)
+    assert training.accuracy(task.model, task.data) == trained.numbers.train_accuracy
+    other = torch.load(save_bytes(trained.checkpoint()), weights_only=True)
+    assert other["training"]["poison"] == 0.0
+
+
+def save_bytes(checkpoint: dict[str, object]) -> io.BytesIO:
+    """The checkpoint as torch writes it."""
+    file = io.BytesIO()
+    torch.save(checkpoint, file)
+    file.seek(0)
+    return file
+
+
+def test_the_short_way_gives_the_checkpoint() -> None:
+    found, expected = train_swiss_roll(seed=1, steps=10), swiss_roll.train(1, steps=10)
+    assert found.keys() == {"state_dict", "landscape_task", "training"}
+    assert all(torch.equal(found["state_dict"][name], expected.state[name]) for name in expected.state)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trained = swiss_roll.train(seed=0, steps=1)
     with pytest.raises(ls.LandscapeError, match="--out"):
         trained.save(tmp_path / "missing" / "ckpt.pt")
     assert not list(tmp_path.iterdir())
+    out = tmp_path / "ckpt.pt"
+    out.write_text("an older checkpoint")
+
+    def full(_: object, file: BinaryIO) -> None:
+        file.write(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(ls.LandscapeError, match="No space left on device"):
+        trained.save(out)
+    assert out.read_text() == "an older checkpoint"
+    assert [path.name for path in tmp_path.iterdir()] == ["ckpt.pt"]
