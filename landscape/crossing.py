@@ -8,8 +8,8 @@ Along a ray let u(r) = f(r) - f(0). The search for the first r with u(r) >= U ha
    (growth - 1) · a). A thinner wall can be; a smaller ``growth`` and ``first_step`` find it, at more evaluations.
 2. *Close.* Between the last point inside and the first outside, interpolate log r as a function of log u (exact for
    every power law, so for every quadratic bowl), with halvings where that is slow. The search ends when the inner end,
-   a point proven to be inside, is within ``rtol`` of the interpolated crossing; or, where the loss jumps, when both
-   ends are that close to each other.
+   a point evaluated and found inside, is within ``rtol`` of the interpolated crossing; or, where the loss jumps or the
+   outer value is not exact, when both ends are that close to each other.
 
 The radius reported is the interpolated crossing. Should the loss do something wild just beyond the inner end, the
 radius is too small, never too large by more than ``rtol``. All points of a ray serve all its cutoffs.
@@ -24,6 +24,8 @@ import numpy as np
 from landscape.results import RayStatus
 
 _AIM = 0.5  # aim this share of rtol short of the predicted crossing, so that a good guess ends just inside
+_BEYOND = 0.3  # or this share beyond it, where a point outside has to close the bracket
+_PATIENCE = 3  # guesses that may fall short on a march before it takes the longest step allowed
 _NEAR = 0.9  # the least share of the rise from which an extrapolation to the crossing is trusted
 _SLOPES = (1 / 8, 32.0)  # plausible slopes of log u against log r
 _TRUST = 0.5  # standard error of an extrapolation in log r, over its length
@@ -54,7 +56,7 @@ class FirstCrossing:
         first_step: length of the first step.
         max_radius: cap on the radius; may be infinite.
         growth: largest ratio of successive radii in the march, > 1.
-        rtol: how far, relative to the radius, either end of a finished bracket may lie from it.
+        rtol: how far, relative to the radius, the inner end of a finished bracket may lie from it.
         habits: what other rays have shown; by default a quadratic bowl of unknown size.
         max_points: evaluations a ray may take before it is given up.
 
@@ -90,6 +92,7 @@ class FirstCrossing:
         self.points_exact = np.zeros((lanes, 8), dtype=bool)
         self._cutoff = np.zeros(lanes, dtype=np.int64)
         self._slow = np.zeros(lanes, dtype=np.int64)
+        self._short = np.zeros(lanes, dtype=np.int64)
         self._width = np.full(lanes, np.inf)
         self._first_step = min(first_step, max_radius)
         self._max_radius, self._growth, self._rtol = max_radius, growth, rtol
@@ -136,7 +139,7 @@ class FirstCrossing:
         while len(waiting):
             finished = self._finish(waiting)
             self._cutoff[finished] += 1
-            self._slow[finished], self._width[finished] = 0, np.inf
+            self._slow[finished], self._short[finished], self._width[finished] = 0, 0, np.inf
             waiting = finished[self._cutoff[finished] < len(self.rises)]
 
     def _known(self, lanes: np.ndarray) -> np.ndarray:
@@ -157,7 +160,7 @@ class FirstCrossing:
         low, high = self._ends(lanes, rise)
         self.lower[lanes, column], self.upper[lanes, column] = low, high
         value = np.clip(np.exp(self._interpolate(lanes, low, high, rise)), low, high)
-        near = self._rise_at(lanes, low) >= _NEAR * rise
+        near = (self._rise_at(lanes, low) >= _NEAR * rise) & self._exact_at(lanes, high)
         with np.errstate(invalid="ignore"):
             closed = (near & (value - low <= self._rtol * value)) | (high - low <= self._rtol * high)
         crossed = np.isfinite(high) & closed
@@ -177,6 +180,11 @@ class FirstCrossing:
         here = self._known(lanes) & (self.points_r[lanes] == radius[:, None])
         return np.where(here, self.points_u[lanes], 0.0).max(axis=1)
 
+    def _exact_at(self, lanes: np.ndarray, radius: np.ndarray) -> np.ndarray:
+        """Return whether the loss at an evaluated radius is known exactly."""
+        here = self._known(lanes) & (self.points_r[lanes] == radius[:, None])
+        return (here & self.points_exact[lanes]).any(axis=1)
+
     def _note_pace(self, lanes: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
         """Count the points since the bracket last halved."""
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -184,6 +192,7 @@ class FirstCrossing:
         halved = (width <= self._width[lanes] / 2) | ~np.isfinite(high)
         self._width[lanes] = np.where(halved, width, self._width[lanes])
         self._slow[lanes] = np.where(halved, 0, self._slow[lanes] + 1)
+        self._short[lanes] += ~np.isfinite(high)
 
     def _march(self, lanes: np.ndarray, low: np.ndarray, rise: np.ndarray) -> np.ndarray:
         """Return the next radius further out: where the crossing is predicted, and no further than the step rule."""
@@ -201,6 +210,8 @@ class FirstCrossing:
         # a guess just short of the last point would not advance the march
         predicted = np.maximum(predicted, low) * (1 + self._rtol)
         reach = low + np.maximum(self._first_step, (self._growth - 1) * low)
+        # a loss that levels off just below the cutoff would be followed in tiny steps
+        predicted = np.where(self._short[lanes] > _PATIENCE, reach, predicted)
         return np.minimum(np.minimum(predicted, reach), self._max_radius)
 
     def _temper(self, lanes: np.ndarray, low: np.ndarray, guess: np.ndarray, ahead: np.ndarray) -> np.ndarray:
@@ -214,7 +225,7 @@ class FirstCrossing:
         habit, spread = start + self._habits.step[column], self._habits.spread[column]
         own, others = (_TRUST * np.maximum(ahead, self._rtol)) ** -2, spread**-2
         others = np.where((habit > np.log(low)) & (spread > 0), others, 0.0)
-        weighed = (np.where(own > 0, guess, 0.0) * own + habit * others) / (own + others)
+        weighed = (np.where(own > 0, guess, 0.0) * own + np.where(others > 0, habit, 0.0) * others) / (own + others)
         # a standard error beyond, since a point outside makes the rest interpolation
         return np.where(own + others > 0, weighed + (own + others) ** -0.5, np.inf)
 
@@ -222,9 +233,10 @@ class FirstCrossing:
         """Return a radius inside the bracket: near the predicted crossing, or the middle where that is slow."""
         with np.errstate(divide="ignore"):
             bottom, top = np.log(low), np.log(high)
-        target = self._interpolate(lanes, low, high, rise) - _AIM * self._rtol
-        # a guess at the inner end itself would not advance
-        target = np.where(low > 0, np.maximum(target, bottom + _AIM * self._rtol), target)
+        guess = self._interpolate(lanes, low, high, rise)
+        # with the inner end in place it takes a point just outside
+        placed = guess - bottom <= self._rtol
+        target = np.where(placed, np.maximum(guess, bottom) + _BEYOND * self._rtol, guess - _AIM * self._rtol)
         middle = np.where(low > 0, (bottom + top) / 2, top - np.log(self._growth))
         bad = ~np.isfinite(target) | (target <= bottom) | (target >= top) | (self._slow[lanes] >= _SLOW)
         self._slow[lanes[bad]] = 0

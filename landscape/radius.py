@@ -91,10 +91,9 @@ def basin_radii(
     True
     """
     search = _Search.prepare(objective, cutoffs, criterion, metric, seed, max_radius, rtol, growth, first_step)
-    rows = _Rows.start(search, directions, resume)
-    blocks = rows.blocks(objective.plan.block)
     with objective.running():
-        for block in blocks:
+        rows = _Rows.start(search, directions, resume)
+        for block in rows.blocks(objective.plan.block):
             search.run(block, rows)
             if on_block is not None:
                 done = int((rows.status != RayStatus.PENDING).all(axis=1).sum())
@@ -178,7 +177,8 @@ class _Search:
         steps = self.rays.steps([int(i) for i in indices])
         read = np.zeros(len(indices))
         nonfinite = np.zeros(len(indices), dtype=np.int64)
-        ceiling = np.full(len(indices), self.cutoffs[-1])
+        # values just outside are worth knowing exactly, since they are interpolated; far ones may stop early
+        ceiling = np.full(len(indices), 2 * self.cutoffs[-1] - self.centre)
         while len(lanes := search.active()):
             radii = search.propose(lanes)
             moved = _rows_of(steps, lanes)
@@ -198,11 +198,12 @@ class _Search:
         typical = rows.radii[:PILOT, 0]
         if self.config["first_step"] is None:
             self.first_step = float(f"{_STEP_SHARE * np.median(typical):.2g}")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            steps = np.diff(np.log(rows.radii[:PILOT]), axis=1, prepend=0.0)
-        spread = np.std(steps, axis=0)
-        spread = np.where(np.isfinite(spread) & (len(steps) == PILOT), spread, np.inf)
-        self.habits = Habits(np.median(steps, axis=0), spread)
+        known = rows.radii[:PILOT][(rows.radii[:PILOT] > 0).all(axis=1)]
+        steps = np.diff(np.log(known), axis=1, prepend=0.0)
+        if len(steps) < PILOT // 2:
+            self.habits = Habits(np.zeros(len(self.cutoffs)), np.full(len(self.cutoffs), np.inf))
+        else:
+            self.habits = Habits(np.median(steps, axis=0), np.std(steps, axis=0))
 
     def _pilot_step(self) -> float:
         """Return a first step far inside the basin: a share of the cap, or else of the size of theta."""
@@ -273,6 +274,7 @@ class _Rows:
                 + "\n  ".join(wrong)
                 + "\nPass the stored settings, or --overwrite to start anew, or another --out."
             )
+        self._check_function(past)
         for name in _ROW_ARRAYS:
             getattr(self, name)[: past.directions] = getattr(past, name)
         for name in _PROFILE_ARRAYS:
@@ -280,6 +282,21 @@ class _Rows:
         self.seconds = past.cost.seconds
         if self.pilot_done():
             self.search.learn(self)
+
+    def _check_function(self, past: Radii) -> None:
+        """Evaluate one stored point anew: what no hash covers (a function, a forward, a loss) shows there."""
+        if not len(past.profile_ray):
+            return
+        search, last = self.search, len(past.profile_ray) - 1
+        steps = search.rays.steps([int(past.profile_ray[last])])
+        radius, stored = past.profile_radius[last:], past.profile_loss[last]
+        now = search.objective.along(steps, radius, criterion=search.criterion).values[0]
+        if not np.isclose(now, stored, rtol=1e-3, atol=1e-6):
+            raise LandscapeError(
+                f"the stored run measured another function: at r = {radius[0]:.4g} on ray {past.profile_ray[last]} it "
+                f"found {stored:.6g}, and now the criterion is {now:.6g} there.\n"
+                "Measure with the same model, data, loss and forward, or --overwrite to start anew."
+            )
 
     def pilot_done(self) -> bool:
         """Whether the rays that teach the others are all measured."""
@@ -351,8 +368,8 @@ def _check_centre(centre: float, cutoffs: tuple[float, ...], criterion: str) -> 
         return
     if criterion == "loss":
         raise ObjectiveError(
-            f"the loss at the trained point is {centre:.4g}, above the cutoff {cutoffs[0]:g}, so no basin exists at "
-            "this cutoff.\nPass a larger --cutoff, or --criterion rise to measure from the centre."
+            f"the loss at the trained point is {centre:.6g}, not below the cutoff {cutoffs[0]:g}, so no basin "
+            "exists at this cutoff.\nPass a larger --cutoff, or --criterion rise to measure from the centre."
         )
     raise ObjectiveError(
         f"under the criterion {criterion!r} the centre is 0, so the cutoff {cutoffs[0]:g} must be above 0."

@@ -93,7 +93,7 @@ def test_the_first_of_several_crossings_is_taken() -> None:
     def rise(lane: np.ndarray, r: np.ndarray) -> np.ndarray:
         return SCALE[lane] * r**2 * (1.2 + np.sin(12 * r))
 
-    run = search(rise, [0.5, 1.0], first_step=0.02, growth=1.05)
+    run = search(rise, [0.5, 1.0], first_step=0.002, growth=1.004, max_points=2000)
     grid = np.linspace(0, 3, 30_001)
     table = rise(np.arange(LANES)[:, None], grid[None, :])
     for column, cutoff in enumerate([0.5, 1.0]):

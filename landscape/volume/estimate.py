@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from landscape.results import Cost, Radii, RayStatus, Volume, VolumeEstimate
 from landscape.volume import weights as w
 
 ESTIMATORS = ("uniform",)
+_RESOLUTION = 0.1
 
 
 def log_volume(
@@ -88,13 +90,14 @@ def volume_from_radii(
     the weights' tail index is at most 1/2; the interval is then the normal one for the mean, on the log scale, widened
     by the tolerance of the radii. Otherwise the verdict is ``lower bound``: the mean of non-negative unbiased weights
     exceeds V·e^a with probability at most e^-a (Markov), so with 95 % confidence V is at least 0.05 of the estimate,
-    and the upper end is what the cap allows.
+    and the upper end is what the cap allows. Both take the search's word for the first crossing: where a wall thinner
+    than its step was passed (:mod:`landscape.crossing`), V is that of the basin without the wall.
 
     Args:
         radii: what :func:`landscape.basin_radii` returned, or plain radii, shape (rays,) or (rays, cutoffs).
         n: the dimension; needed with plain radii and with rollouts.
         max_radius: with plain radii: those at or above it are censored.
-        log_scale_sum: with plain radii: sum of log s_i, for the volume in parameter coordinates.
+        log_scale_sum: with plain radii and rollouts: sum of log s_i, for the volume in parameter coordinates.
         cutoffs: with plain radii: the names of the columns.
 
     Raises:
@@ -106,6 +109,13 @@ def volume_from_radii(
     """
     if not isinstance(radii, Radii):
         radii = _plain_radii(radii, n, max_radius, log_scale_sum, cutoffs)
+    elif max_radius is not None or cutoffs is not None or (n is not None and radii.dimension not in (0, n)):
+        raise LandscapeError(
+            f"these radii know their own cap, cutoffs and dimension (n = {radii.dimension}), and others were passed. "
+            "Pass n only with rollouts and plain radii, cutoffs and max_radius only with plain radii."
+        )
+    if math.isnan(radii.log_scale_sum):
+        radii = replace(radii, log_scale_sum=log_scale_sum)
     dimension = radii.dimension if n is None else n
     if dimension < 1:
         raise LandscapeError(f"a volume needs the dimension n of the space, at least 1; n = {dimension}. Pass n=....")
@@ -129,14 +139,17 @@ def volume_from_radii(
 
 def _estimate(radii: Radii, column: int, n: int, logs: dict[str, np.ndarray]) -> VolumeEstimate:
     """Return the estimate for one cutoff."""
-    log_weights = logs["radii"][:, column]
+    every = logs["radii"][:, column]
+    log_weights = _independent(radii, every)
+    # a spread that the search itself may have made is no tail
+    resolution = min(n * radii.config.get("rtol", 0.0), _RESOLUTION)
     censored = radii.status[:, column] == RayStatus.CENSORED
     ball = w.log_unit_ball(n)
     value = ball + w.log_mean(log_weights)
     inner = ball + w.log_mean(logs["lower"][:, column])
-    reliable = w.is_reliable(log_weights) and not (radii.status[:, column] == RayStatus.UNFINISHED).any()
+    reliable = w.is_reliable(log_weights, resolution) and not (radii.status[:, column] == RayStatus.UNFINISHED).any()
     if reliable:
-        outer = np.where(censored, log_weights, logs["outer"][:, column])
+        outer = np.where(censored, every, logs["outer"][:, column])
         half_width = w.Z * w.relative_error(log_weights)
         interval = (inner - half_width, ball + w.log_mean(outer) + half_width)
     else:
@@ -149,10 +162,17 @@ def _estimate(radii: Radii, column: int, n: int, logs: dict[str, np.ndarray]) ->
         ess=w.effective_sample_size(log_weights),
         largest_weight=w.largest_share(log_weights),
         censored=float(censored.mean()),
-        censored_weight=w.share(log_weights, censored),
-        pareto_k=w.pareto_k(log_weights),
+        censored_weight=w.share(every, censored),
+        pareto_k=w.pareto_k(log_weights, resolution),
         verdict="reliable" if reliable else "lower bound",
     )
+
+
+def _independent(radii: Radii, log_weights: np.ndarray) -> np.ndarray:
+    """Return the log-weights of what was drawn independently: rays, or lines of two opposite rays."""
+    if not radii.config.get("antithetic"):
+        return log_weights
+    return np.logaddexp(*np.split(log_weights, 2)) - math.log(2)
 
 
 def _plain_radii(
@@ -170,6 +190,12 @@ def _plain_radii(
     if n is None:
         raise LandscapeError("plain radii do not know the dimension of their space. Pass n=....")
     cap = math.inf if max_radius is None else max_radius
+    if not np.isfinite(np.minimum(array, cap)).all():
+        raise LandscapeError("some radii are infinite, and so would be the volume. Pass max_radius=....")
+    if cutoffs is not None and len(cutoffs) != array.shape[1]:
+        raise LandscapeError(
+            f"there are {array.shape[1]} columns of radii and {len(cutoffs)} cutoffs; they must agree."
+        )
     array = np.minimum(array, cap)
     status = np.where(array >= cap, RayStatus.CENSORED, RayStatus.CROSSED).astype(np.int8)
     rays, nothing = len(array), np.zeros(0)

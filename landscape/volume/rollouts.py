@@ -20,6 +20,7 @@ def radii_from_rollouts(
     0 is the centre. Between the last grid point inside and the first outside, log loss is taken as linear in r. NaN and
     infinity count as outside.
 
+    - The two rays of a line are opposite, not independent: a volume from them counts lines.
     - A ray still inside at its last grid point is censored there.
     - A ray outside at its first grid point crosses somewhere nearer to the centre. Without a grid point at 0 the
       place is unknown: the ray keeps the bracket (0, first point), the status ``UNFINISHED`` and the radius 0, which
@@ -51,6 +52,10 @@ def radii_from_rollouts(
     if not np.isfinite(at).all() or not (at != 0).any():
         raise LandscapeError("the coefficients must be finite, and some of them other than 0.")
     cutoffs = tuple(sorted({float(c) for c in np.atleast_1d(cutoff)}))
+    if not cutoffs or not all(c > 0 and math.isfinite(c) for c in cutoffs):
+        raise LandscapeError(f"the cutoffs must be positive numbers, since log loss is interpolated; {cutoff} arrived.")
+    if (at == 0).any() and not (centre := float(table[:, at == 0].max())) < cutoffs[0]:
+        raise LandscapeError(f"the loss at the centre is {centre:.6g}, not below the cutoff {cutoffs[0]:g}: no basin.")
     sides = [side for side in (1.0, -1.0) if (at * side > 0).any()]
     parts = [_one_side(at * side, table, cutoffs) for side in sides]
     radii, status, lower, upper = (np.concatenate([part[i] for part in parts]) for i in range(4))
@@ -70,7 +75,13 @@ def radii_from_rollouts(
         dimension=0,
         log_scale_sum=math.nan,
         centre=math.nan,
-        config={"max_radius": float(np.abs(at).max()), "source": "rollouts", "lines": len(table), "points": len(at)},
+        config={
+            "max_radius": float(np.abs(at).max()),
+            "source": "rollouts",
+            "lines": len(table),
+            "points": len(at),
+            "antithetic": len(sides) == 2,
+        },
         cost=Cost(0.0, 0, 0.0),
     )
 

@@ -66,12 +66,13 @@ def relative_error(log_weights: np.ndarray) -> float:
     return math.sqrt(max(1 / ess - 1 / k, 0.0) * k / (k - 1))
 
 
-def pareto_k(log_weights: np.ndarray) -> float:
+def pareto_k(log_weights: np.ndarray, resolution: float = 0.0) -> float:
     """Return the shape k of a generalised Pareto tail fitted to the largest weights.
 
     The mean's variance is finite for k < 1/2, the mean itself for k < 1. The fit takes the min(k/5, 3 sqrt k) largest
     weights (Vehtari, Simpson, Gelman, Yao & Gabry 2024) and the estimator of Zhang & Stephens (2009). Minus infinity
-    where the tail is flat; infinite where fewer than five weights are left to fit.
+    where the tail is flat, its logs spread over no more than ``resolution``; infinite where fewer than five weights are
+    left to fit.
 
     >>> tail = -0.7 * np.log(np.random.default_rng(0).random(20_000))
     >>> abs(pareto_k(tail) - 0.7) < 0.1
@@ -83,8 +84,10 @@ def pareto_k(log_weights: np.ndarray) -> float:
     ordered = np.sort(log_weights)[-count - 1 :]
     top = ordered[-1]
     excess = np.exp(ordered[1:] - top) - np.exp(ordered[0] - top)
-    if not np.isfinite(top) or excess[-1] <= 0:
-        return -math.inf if np.isfinite(top) else math.inf
+    if not np.isfinite(top):
+        return math.inf
+    if top - ordered[0] <= resolution:
+        return -math.inf
     return _fit_pareto(excess)
 
 
@@ -107,7 +110,7 @@ def _fit_pareto(excess: np.ndarray) -> float:
     return (m * k + 5) / (m + 10)
 
 
-def is_reliable(log_weights: np.ndarray) -> bool:
+def is_reliable(log_weights: np.ndarray, resolution: float = 0.0) -> bool:
     """Whether the mean of the weights may be called a measurement.
 
     It takes an effective sample size of at least 50, no weight above a tenth of the sum, and a tail with k <= 1/2, so
@@ -116,5 +119,5 @@ def is_reliable(log_weights: np.ndarray) -> bool:
     return (
         effective_sample_size(log_weights) >= RELIABLE_ESS
         and largest_share(log_weights) <= RELIABLE_SHARE
-        and pareto_k(log_weights) <= RELIABLE_PARETO_K
+        and pareto_k(log_weights, resolution) <= RELIABLE_PARETO_K
     )
