@@ -132,6 +132,11 @@ class _Search:
         first_step: float | None,
     ) -> _Search:
         """Check every setting once."""
+        if not isinstance(objective, Objective):
+            raise ObjectiveError(
+                f"radii are measured on an Objective, and {type(objective).__name__} arrived. "
+                "Pass landscape.Objective(model, data, loss)."
+            )
         values = _check_cutoffs(cutoffs)
         centre = objective.centre_of(criterion)
         _check_centre(centre, values, criterion)
@@ -354,11 +359,9 @@ def _rows_of(steps: Tensor, lanes: np.ndarray) -> Tensor:
 
 
 def _check_cutoffs(cutoffs: Sequence[float]) -> tuple[float, ...]:
-    values = tuple(sorted({float(c) for c in np.atleast_1d(cutoffs)}))
-    if not values or not all(math.isfinite(c) for c in values):
-        raise ObjectiveError(
-            f"the cutoffs must be finite numbers, at least one; {list(np.atleast_1d(cutoffs))} arrived."
-        )
+    values = tuple(sorted({float(c) for c in np.atleast_1d(np.asarray(cutoffs, dtype=np.float64))}))
+    if not values or not all(map(math.isfinite, values)):
+        raise ObjectiveError(f"the cutoffs must be finite numbers, at least one; {list(values)} arrived.")
     return values
 
 
