@@ -74,12 +74,14 @@ def kl_from(output: Any, batch: Batch, *, binary: bool) -> Loss:
     """Return the KL divergence from the predictions in ``output`` as a loss on this one batch.
 
     KL(p0 | p) = sum_k p0_k (log p0_k - log p_k) for each prediction, p0 the trained model's, whose target is not left
-    out. ``binary`` takes the output as independent logits, as does a model with a single one.
+    out. ``binary`` takes the output as independent logits, as does a model with a single one. Where logits have more
+    than two dimensions the target's shape tells the class axis; without a target it is a guess: the last one.
     """
     reference = _wide(logits_of(output))
-    binary = binary or reference.dim() < 2 or reference.shape[-1] == 1
+    rows = _class_last(reference, batch.target)
+    binary = binary or rows.dim() < 2 or rows.shape[-1] == 1
     if not binary:
-        reference = F.log_softmax(_class_last(reference, batch.target), dim=-1)
+        reference = F.log_softmax(rows, dim=-1)
     count = reference.numel() if binary else reference.numel() // reference.shape[-1]
     left_out = None if binary else _left_out(reference, batch.target)
     if left_out is not None:
@@ -183,12 +185,16 @@ def accuracy_counts(loss: Loss, output: Any, batch: Batch) -> tuple[Tensor, int]
 def _class_last(logits: Tensor, target: Any) -> Tensor:
     """Return logits with the class axis last; torch puts it second, transformers puts it last.
 
+    Class indices tell by their shape which it is; probabilities, in the shape of the logits, have it second as in
+    torch; without a target it is taken to be last.
+
     >>> _class_last(torch.zeros(2, 10, 5), torch.zeros(2, 5)).shape
     torch.Size([2, 5, 10])
     """
-    if not isinstance(target, Tensor) or logits.dim() != target.dim() + 1 or logits.dim() == 2:
+    if not isinstance(target, Tensor) or logits.dim() <= 2:
         return logits
-    second = logits.shape[:1] + logits.shape[2:] == target.shape
+    probabilities = target.is_floating_point() and target.shape == logits.shape
+    second = probabilities or logits.shape[:1] + logits.shape[2:] == target.shape
     return logits.movedim(1, -1) if second else logits
 
 

@@ -14,11 +14,21 @@ import torch
 from torch import Tensor, nn
 
 from landscape.batches import copied, read_batches, split_batches
-from landscape.errors import LandscapeError, ObjectiveError, TaskError
-from landscape.lanes import measure_activations, plan_lanes, sample_limit
+from landscape.errors import ObjectiveError
+from landscape.lanes import first_pass, plan_lanes, sample_limit
 from landscape.losses import accuracy_counts, check_targets, kl_from, make_loss
 from landscape.params import Layout, Scope
-from landscape.program import FunctionProgram, ModelProgram, Program, check_values, mixes_samples, moved
+from landscape.program import (
+    CENTRE,
+    FunctionProgram,
+    ModelProgram,
+    Program,
+    check_device,
+    check_values,
+    evaluating,
+    mixes_samples,
+    moved,
+)
 
 CRITERIA = ("loss", "rise", "kl")
 _REPEAT_TOLERANCE = 1e-6
@@ -58,7 +68,7 @@ class Objective:
             (a callable loss, ``training``, BatchNorm without running statistics) the default is the batches as they
             came, and this sets their size anew.
         max_samples: use at most this many samples.
-        device: where to compute; by default where the model is.
+        device: where to compute, a CPU or CUDA device; by default where the model is.
         dtype: compute in this dtype; by default the model's own.
         memory: bytes that points evaluated together may take.
         training: evaluate in training mode (BatchNorm uses batch statistics).
@@ -76,8 +86,8 @@ class Objective:
         notes: what a user should know.
 
     Raises:
-        ObjectiveError: for parameters without values or with NaN, an empty scope, or a loss that differs from one
-            evaluation to the next.
+        ObjectiveError: for parameters without values or with NaN, an empty scope, a loss that differs from one
+            evaluation to the next, or one that fails; the last from every measurement too.
         TaskError: where model, data and loss do not fit together.
 
     >>> model = nn.Linear(2, 1, bias=False)
@@ -106,6 +116,7 @@ class Objective:
         _check_count("batch_size", batch_size)
         _check_count("max_samples", max_samples)
         place = check_values(model)
+        check_device(device or place)
         model = moved(model, device, dtype)
         place = torch.device(device or place)
         layout = Layout.of(model)
@@ -124,7 +135,7 @@ class Objective:
         # copies, lest a model that writes to its inputs spoil the caller's data before it is found out
         few = copied(batches[0] if mixing else split_batches(batches[:1], _PROBE)[0])
         program = ModelProgram(model, (few,), made, layout, forward=forward, training=training, compile=compile)
-        probe_bytes, output = _first_pass(program, theta)
+        probe_bytes, output = first_pass(program, theta)
         check_targets(made, output, few, batches)
         sample_bytes = probe_bytes // few.samples
         if batch_size is not None or not mixing:
@@ -134,6 +145,7 @@ class Objective:
         self.samples = read.samples
         self.data_hash = read.digest
         self.loss_name = made.name
+        self._mixing = mixing
         activation = sample_bytes * max(batch.samples for batch in batches)
         self.plan = plan_lanes(program, theta, activation, memory)
         self.notes += self.plan.notes
@@ -168,11 +180,13 @@ class Objective:
                 f"theta must be one flat floating-point vector, shape (D,); {theta.dtype} of shape "
                 f"{tuple(theta.shape)} arrived. Pass theta.reshape(-1)."
             )
+        check_device(theta.device)
         layout = layout or Layout.from_shapes({"theta": tuple(theta.shape)}, theta.dtype)
         if layout.size != len(theta):
             raise ObjectiveError(f"the layout holds {layout.size} entries, and theta {len(theta)}; they must agree.")
         self = object.__new__(cls)
         self.notes = []
+        self._mixing = False
         program = FunctionProgram(function)
         self._settle(program, theta, layout, scope)
         self.samples = 1
@@ -228,14 +242,16 @@ class Objective:
         steps: Tensor,
         radii: np.ndarray,
         *,
+        rows: np.ndarray | None = None,
         ceiling: np.ndarray | None = None,
         criterion: str = "loss",
     ) -> Evaluation:
         """Evaluate the criterion at theta + radii · steps. Call it inside :meth:`running`.
 
         Args:
-            steps: one step for each point, shape (k, D).
+            steps: one step for each point, shape (k, D), or those that ``rows`` chooses from.
             radii: how far to go along each, shape (k,).
+            rows: which of the steps each point takes, shape (k,), looked up for few points at a time; by default all.
             ceiling: stop a pass as soon as the criterion provably reaches this value, shape (k,); used where every
                 term of the loss is at least zero, so that a running sum over the ceiling proves it.
             criterion: ``loss``, ``rise`` (above the centre) or ``kl`` (mean KL divergence from the predictions
@@ -247,7 +263,7 @@ class Objective:
         for start in range(0, len(radii), self.plan.lanes):
             part = slice(start, start + self.plan.lanes)
             scale = torch.as_tensor(radii[part], dtype=self.theta.dtype, device=self.theta.device)
-            points = torch.addcmul(self.theta, steps[part], scale[:, None])
+            points = torch.addcmul(self.theta, _chosen(steps, part, rows), scale[:, None])
             pieces.append(self._pass(program, points, None if ceiling is None else ceiling[part] + shift))
         values = np.concatenate([piece.values for piece in pieces]) - shift
         complete = np.concatenate([piece.complete for piece in pieces])
@@ -266,7 +282,7 @@ class Objective:
         if not isinstance(self._program, ModelProgram):
             return None
         with self.running():
-            outputs = (self._program.output(self.theta, i) for i in range(self.batches))
+            outputs = (self._centre_output(i) for i in range(self.batches))
             loss = self._program.losses[0]
             pairs = [accuracy_counts(loss, o, b) for o, b in zip(outputs, self._program.batches, strict=True)]
         right, known = (sum(column) for column in zip(*pairs, strict=True))
@@ -279,18 +295,33 @@ class Objective:
             yield
 
     def describe(self) -> dict[str, Any]:
-        """Return what determines this function: the hashes, sizes and settings that a stored run must share."""
+        """Return what determines this function: the hashes, sizes and settings that a stored run must share.
+
+        ``batch_sizes`` is None where a sample's loss does not depend on the others of its batch.
+        """
+        program = self._program
+        mixed = program.batches if self._mixing and isinstance(program, ModelProgram) else ()
         return {
             "loss": self.loss_name,
             "scope": self.scope.name,
             "samples": self.samples,
             "dtype": str(self.theta.dtype).removeprefix("torch."),
-            "training": bool(getattr(self._program, "training", False)),
+            "training": bool(getattr(program, "training", False)),
+            "forward": getattr(program, "forward", None) is not None,
+            "batch_sizes": [batch.samples for batch in mixed] or None,
             "theta_hash": self.theta_hash,
             "data_hash": self.data_hash,
         }
 
-    def _pass(self, program: Program, points: Tensor, ceiling: np.ndarray | None) -> Evaluation:
+    def _centre_output(self, batch: int) -> Any:
+        """Return the model's output on one batch at theta."""
+        assert isinstance(self._program, ModelProgram)
+        with evaluating(self._program, batch, CENTRE):
+            return self._program.output(self.theta, batch)
+
+    def _pass(
+        self, program: Program, points: Tensor, ceiling: np.ndarray | None, place: str = "around the trained point"
+    ) -> Evaluation:
         """Run batch after batch, dropping points whose running sum already proves that they reach the ceiling."""
         counts = program.counts
         everything = float(sum(counts))
@@ -300,7 +331,8 @@ class Objective:
         stop_at = None if ceiling is None or not program.nonnegative else ceiling * everything
         for batch, count in enumerate(counts):
             chosen = points if len(active) == len(points) else points[torch.as_tensor(active, device=points.device)]
-            totals[active] += program.totals(chosen, batch).cpu().numpy()
+            with evaluating(program, batch, place):
+                totals[active] += program.totals(chosen, batch).cpu().numpy()
             read[active] += count
             if stop_at is not None:
                 active = active[totals[active] < stop_at[active]]  # NaN compares false, so it stops too
@@ -321,7 +353,7 @@ class Objective:
             binary = self.loss_name == "binary_cross_entropy"
             with self.running():
                 losses = tuple(
-                    kl_from(self._program.output(self.theta, i), batch, binary=binary)
+                    kl_from(self._centre_output(i), batch, binary=binary)
                     for i, batch in enumerate(self._program.batches)
                 )
             self._kl = self._program.with_losses(losses)
@@ -330,7 +362,8 @@ class Objective:
     def _check_centre(self) -> float:
         """Return the loss at theta, having checked that it is finite and the same twice."""
         with self.running():
-            first, second = (float(self._pass(self._program, self.theta[None], None).values[0]) for _ in range(2))
+            passes = [self._pass(self._program, self.theta[None], None, CENTRE) for _ in range(2)]
+        first, second = (float(found.values[0]) for found in passes)
         if not math.isfinite(first):
             raise ObjectiveError(
                 f"the loss at the trained point is {first}, so there is no basin around it.\n"
@@ -350,33 +383,11 @@ def _check_count(name: str, value: int | None) -> None:
         raise ObjectiveError(f"{name} must be at least 1, not {value}.")
 
 
-def _first_pass(program: ModelProgram, theta: Tensor) -> tuple[int, Any]:
-    """Return the bytes of the largest activation, and the output; here model and data meet for the first time."""
-    batch = program.batches[0]
-    inputs = [item for item in (*batch.inputs, *batch.named.values()) if isinstance(item, Tensor)]
-    versions = [item._version for item in inputs]
-    try:
-        found = measure_activations(program, theta)
-    except LandscapeError:
-        raise
-    except Exception as error:
-        got = [_shape(item) for item in batch.inputs] + [f"{name}: {_shape(v)}" for name, v in batch.named.items()]
-        raise TaskError(
-            f"the model does not run on the data. Called with {', '.join(got)} it failed: "
-            f"{type(error).__name__}: {error}\n"
-            "Check the inputs' shape and dtype, or pass a forward function: forward=lambda model, batch: ..."
-        ) from error
-    if versions != [item._version for item in inputs]:
-        raise TaskError(
-            "the model writes to its inputs in place, so that every pass over the data would find others.\n"
-            "Change that in the model, or pass forward=lambda model, batch: model(batch[0].clone())."
-        )
-    return found
-
-
-def _shape(item: Any) -> str:
-    return (
-        f"{str(item.dtype).removeprefix('torch.')} {tuple(item.shape)}"
-        if isinstance(item, Tensor)
-        else repr(type(item))
-    )
+def _chosen(steps: Tensor, part: slice, rows: np.ndarray | None) -> Tensor:
+    """Return the steps of some points: a copy only where they do not lie one after the other."""
+    if rows is None:
+        return steps[part]
+    rows = rows[part]
+    if np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
+        return steps[rows[0] : rows[0] + len(rows)]
+    return steps[torch.as_tensor(rows, device=steps.device)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -18,9 +17,11 @@ from torch.func import vmap
 from torch.nn.parameter import is_lazy
 
 from landscape.batches import Batch, untouched_rng
-from landscape.errors import ObjectiveError
+from landscape.errors import LandscapeError, ObjectiveError
 from landscape.losses import Loss
 from landscape.params import Layout
+
+CENTRE = "at the trained point"
 
 
 class Program(Protocol):
@@ -34,8 +35,8 @@ class Program(Protocol):
         """Whether every term is at least zero."""
 
     @property
-    def together(self) -> int:
-        """How many points one call of :meth:`totals` may take; 1 where they cannot run together."""
+    def together(self) -> bool:
+        """Whether :meth:`totals` runs its points in one batched program, not one after the other."""
 
     def totals(self, points: Tensor, batch: int) -> Tensor:
         """Return the sum of a batch's terms at each point: (k, D) -> (k,) float64."""
@@ -50,7 +51,7 @@ class FunctionProgram:
     counts: tuple[int, ...] = (1,)
     constants: tuple[Tensor, ...] = ()
     nonnegative = False
-    together = 2**31
+    together = True
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         self._function = function
@@ -86,7 +87,7 @@ class ModelProgram:
         layout: where each parameter lies in the vector.
         forward: (module, batch as the data gave it) -> output; by default the module is called with the inputs.
         training: run in training mode (batch statistics in BatchNorm) instead of evaluation mode.
-        compile: run the batched program through ``torch.compile``.
+        compile: run the batched program through ``torch.compile``, once :meth:`run_together` has set its width.
     """
 
     def __init__(
@@ -103,12 +104,12 @@ class ModelProgram:
         self._scripted = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
         self.model = deepcopy(model) if self._scripted else model
         self.layout = layout
-        self.together = 1
-        self.width = 1  # how many points a compiled program takes
+        self.together = False
         self.training = training
-        self._forward = forward
+        self.forward = forward
+        self.compile = compile
         self._with_target = loss.name == "model"
-        self._compile = compile
+        self._width = 1
         self._hold(tuple(buffer.detach().clone() for buffer in self.model.buffers()))
         self._places = [] if self._scripted else _places(self.model)
         self._take(batches, (loss,) * len(batches))
@@ -116,6 +117,11 @@ class ModelProgram:
     @property
     def nonnegative(self) -> bool:
         return all(loss.nonnegative for loss in self.losses)
+
+    def run_together(self, width: int) -> None:
+        """From now on run points in one batched program; a compiled one always takes ``width`` of them."""
+        self.together, self._width = True, width
+        self._take(self.batches, self.losses)
 
     def with_batches(self, batches: tuple[Batch, ...]) -> ModelProgram:
         """Return a program that shares all but the data."""
@@ -139,20 +145,24 @@ class ModelProgram:
     def output(self, point: Tensor, batch: int) -> Any:
         """Return the model's output on one batch at one point, shape (D,)."""
         try:
-            return self._run(point, batch)
+            return self._run(point, self.batches[batch])
         finally:
             self._reset_buffers()
 
     def totals(self, points: Tensor, batch: int) -> Tensor:
-        if self.together == 1 or (len(points) == 1 and not self._compile):
-            loss = self.losses[batch]
-            return torch.stack([loss.total(self.output(point, batch), self.batches[batch]) for point in points])
+        if self.together and (len(points) > 1 or self.compile):
+            return self.joint_totals(points, batch)
+        loss = self.losses[batch]
+        return torch.stack([loss.total(self.output(point, batch), self.batches[batch]) for point in points])
+
+    def joint_totals(self, points: Tensor, batch: int) -> Tensor:
+        """Return what :meth:`totals` does, from one batched program whether or not points run together."""
         count = len(points)
-        if self._compile and count < self.width:
+        if self.compile and count < self._width:
             # always the same number of points: another one would be compiled anew
-            points = torch.cat([points, points[:1].expand(self.width - count, -1)])
+            points = torch.cat([points, points[:1].expand(self._width - count, -1)])
         try:
-            return self._many[batch](points)[:count]
+            return self._many(points, self.batches[batch], self.losses[batch])[:count]
         finally:
             self._reset_buffers()
 
@@ -185,24 +195,25 @@ class ModelProgram:
     def _take(self, batches: tuple[Batch, ...], losses: tuple[Loss, ...]) -> None:
         self.batches, self.losses = batches, losses
         self.counts = tuple(loss.count(batch) for loss, batch in zip(losses, batches, strict=True))
-        self._many = [vmap(partial(self._one, batch=i)) for i in range(len(batches))]
-        if self._compile:
-            self._many = [torch.compile(function, dynamic=False) for function in self._many]
+        self._many = self._at_many
+        if self.compile and self.together:
+            self._many = torch.compile(self._at_many, dynamic=False)
 
-    def _one(self, point: Tensor, batch: int) -> Tensor:
-        return self.losses[batch].total(self._run(point, batch), self.batches[batch])
+    def _at_many(self, points: Tensor, batch: Batch, loss: Loss) -> Tensor:
+        # batch and loss are arguments, not looked up by number: so one compiled graph serves all batches of a shape
+        return vmap(lambda point: loss.total(self._run(point, batch), batch))(points)
 
-    def _run(self, point: Tensor, batch: int) -> Any:
+    def _run(self, point: Tensor, batch: Batch) -> Any:
         tensors = [*self.layout.views(point).values(), *self._buffers]
         if self._scripted:
             for own, tensor in zip([*self.model.parameters(), *self.model.buffers()], tensors, strict=True):
                 own.copy_(tensor)
-            return self._call(self.batches[batch])
+            return self._call(batch)
         kept = [store[key] for store, key, _ in self._places]
         try:
             for store, key, which in self._places:
                 store[key] = tensors[which]
-            return self._call(self.batches[batch])
+            return self._call(batch)
         finally:
             for (store, key, _), tensor in zip(self._places, kept, strict=True):
                 store[key] = tensor
@@ -216,8 +227,8 @@ class ModelProgram:
                 self._versions[i] = buffer._version
 
     def _call(self, batch: Batch) -> Any:
-        if self._forward is not None:
-            return self._forward(self.model, batch.raw)
+        if self.forward is not None:
+            return self.forward(self.model, batch.raw)
         if self._with_target:
             return self.model(**batch.raw) if isinstance(batch.raw, dict) else self.model(*batch.inputs, batch.target)
         return self.model(*batch.inputs, **batch.named)
@@ -230,6 +241,45 @@ def _places(model: nn.Module) -> list[tuple[dict[str, Any], str, int]]:
     index = {id(tensor): i for i, tensor in enumerate([*model.parameters(), *model.buffers()])}
     stores = [store for module in model.modules() for store in (module._parameters, module._buffers)]
     return [(store, key, index[id(held)]) for store in stores for key, held in store.items() if held is not None]
+
+
+@contextmanager
+def evaluating(program: Program, batch: int, place: str) -> Iterator[None]:
+    """Turn what the user's model, forward or loss raises into an error that says where, why and what to type."""
+    try:
+        yield
+    except LandscapeError:
+        raise
+    except Exception as error:
+        where = place
+        sizes = [held.samples for held in program.batches] if isinstance(program, ModelProgram) else []
+        if len(sizes) > 1:
+            where += f", batch {batch + 1} of {len(sizes)} (samples: {sizes[batch]})"
+        hint = "Check the model, the forward function and the loss there"
+        hint += "." if place == CENTRE else "; where they have no value let them give NaN: it counts as outside."
+        if out_of_memory(error):
+            hint = "Pass a smaller --memory or --batch-size."
+        elif sizes and sizes[batch] == 1 < max(sizes):
+            hint = "A batch of one sample may be the cause: pass another --batch-size or --max-samples to have none."
+        raise ObjectiveError(f"the loss cannot be evaluated {where}: {reason_of(error)}\n{hint}") from error
+
+
+def reason_of(error: Exception) -> str:
+    """Return the kind of an exception and the first line of what it says."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a device or the machine had no memory left; torch tells the second by words alone."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def check_device(device: torch.device | str) -> None:
+    """Refuse the one kind of device that cannot sum in float64."""
+    if str(device).partition(":")[0] == "mps":
+        raise ObjectiveError(
+            "losses are summed in float64, which the device mps does not have. Pass device cpu (--device cpu) or cuda."
+        )
 
 
 def check_values(model: nn.Module) -> torch.device:

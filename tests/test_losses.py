@@ -271,6 +271,17 @@ def test_kl_leaves_out_what_the_loss_leaves_out():
     assert float(made.total(moved, batch)) == pytest.approx(float(plain.total(moved[:, :2], kept)), rel=1e-14)
 
 
+@pytest.mark.parametrize("extra", [(5,), (1,), (4, 6)])
+def test_kl_with_probabilities_as_targets_has_the_class_axis_second(extra):
+    trained, moved, target = randn(8, 3, *extra), randn(8, 3, *extra), randn(8, 3, *extra).softmax(1)
+    batch = batch_of(torch.zeros(8, 1), target)
+    made = kl_from(trained, batch, binary=False)
+    assert made.count(batch) == make_loss("cross_entropy").count(batch) == target.numel() // 3
+    log_p0, log_p = F.log_softmax(trained, 1), F.log_softmax(moved, 1)
+    expected = float(F.kl_div(log_p, log_p0, log_target=True, reduction="none").sum(1).mean())
+    assert float(made.total(moved, batch)) / made.count(batch) == pytest.approx(expected, rel=1e-13)
+
+
 @pytest.mark.parametrize(
     ("shape", "binary"), [((8,), True), ((8, 1), True), ((8, 4), True), ((8, 1), False), ((8,), False)]
 )

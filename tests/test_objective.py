@@ -92,14 +92,6 @@ def test_a_block_holds_a_few_rounds_of_points():
         assert plan.block == rounds * plan.lanes
 
 
-def test_the_batched_program_compiles_as_one_graph():
-    objective = Objective(conv(), images())
-    points = points_near(objective, 4)
-    with objective.running():
-        whole = torch.compile(objective.program._many[0], backend="eager", fullgraph=True)(points)
-        assert torch.equal(whole, objective.program.totals(points, 0))
-
-
 # Batches
 
 

@@ -9,7 +9,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from objective_examples import KINDS, SAMPLES, TinyLM, along, mlp, moved, table, tokens, wide
+from objective_examples import KINDS, SAMPLES, TinyLM, along, mlp, moved, points_near, table, tokens, wide
 from torch import nn
 from torch.nn import functional as F
 
@@ -171,10 +171,11 @@ def test_radii_do_not_depend_on_chunks(kind):
     settings = {"cutoffs": [0.2, 0.5], "criterion": "rise", "directions": 40}
     plain = Objective(model, xy)
     whole = ls.basin_radii(plain, **settings)
+    one = plain.plan.lane_bytes + plain.plan.step_bytes
     for factor in (1, 3, 20):
-        objective = Objective(model, xy, memory=factor * plain.plan.lane_bytes)
+        objective = Objective(model, xy, memory=factor * one)
         assert objective.plan.lanes <= factor
-        assert objective.plan.bytes <= factor * plain.plan.lane_bytes
+        assert objective.plan.bytes <= factor * one
         np.testing.assert_allclose(ls.basin_radii(objective, **settings).radii, whole.radii, rtol=1e-6)
 
 
@@ -209,6 +210,25 @@ def test_memory_does_not_grow_with_the_number_of_directions():
     assert peaks[1] - peaks[0] < 20_000
     parameters = 4 * objective.layout.size
     assert peaks[1] - before < 2_000_000 + 2 * parameters
+
+
+@pytest.mark.parametrize("rows", [[2, 3, 4], [4, 1, 3, 3, 0, 2, 1], [5]])
+def test_rows_choose_among_the_steps(rows):
+    objective = Objective(mlp(), table(), memory=3 * 2000)
+    assert objective.plan.lanes < 7
+    steps, rows = points_near(objective, 6, 1.0), np.array(rows, dtype=np.int64)
+    radii, ceiling = np.linspace(0.1, 1.0, len(rows)), np.linspace(0.5, 2.0, len(rows))
+    with objective.running():
+        found = objective.along(steps, radii, rows=rows, ceiling=ceiling)
+        expected = objective.along(steps[rows.tolist()], radii, ceiling=ceiling)
+    for name in ("values", "complete", "read"):
+        assert np.array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_the_planned_bytes_hold_a_block_and_what_one_evaluation_takes():
+    plan = Objective(mlp(), table()).plan
+    vector, activation = 4 * (6 * 8 + 8 + 8 * 3 + 3), 4 * 8 * SAMPLES
+    assert plan.bytes == plan.block * vector + plan.lanes * 2 * (vector + activation)
 
 
 def test_a_memory_budget_below_one_point_is_refused():

@@ -98,6 +98,8 @@ def test_data_that_do_not_fit_the_model_are_named():
         ({"max_samples": -3}, "max_samples must be at least 1"),
         ({"device": "cuda:77"}, "cannot be moved to device cuda:77"),
         ({"device": "abacus"}, "cannot be moved to device abacus"),
+        ({"device": "mps"}, r"float64, which the device mps does not have\. Pass device cpu"),
+        ({"device": torch.device("mps:0")}, "float64, which the device mps does not have"),
         ({"dtype": torch.int8}, "floating-point dtype"),
         ({"scope": "nothing"}, "matches no parameter"),
     ],
@@ -105,6 +107,95 @@ def test_data_that_do_not_fit_the_model_are_named():
 def test_senseless_options_are_refused(options, words):
     with pytest.raises(ObjectiveError, match=words):
         Objective(mlp(), table(), **options)
+
+
+# Failures away from the centre
+
+
+class Breaks(nn.Linear):
+    """Raises as soon as it has moved: or, from the start, on a batch of one sample."""
+
+    def __init__(self, error: BaseException, *, at_one_sample: bool = False) -> None:
+        super().__init__(6, 3)
+        self.error, self.at_one_sample, self.start = error, at_one_sample, self.weight.detach().clone()
+
+    def forward(self, x):
+        if len(x) == 1 if self.at_one_sample else not torch.equal(self.weight, self.start):
+            raise self.error
+        return super().forward(x)
+
+
+OOM = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.\nmore")
+BREAKS = {
+    "any": (ValueError("no such place\nmore"), r"ValueError: no such place\n.*give NaN"),
+    "wordless": (KeyError(), r"KeyError\n.*give NaN"),
+    "device memory": (OOM, r"OutOfMemoryError: CUDA.*3 GiB\.\nPass a smaller --memory or --batch-size"),
+    "memory": (MemoryError(), r"MemoryError\nPass a smaller --memory"),
+    "torch on a cpu": (RuntimeError("DefaultCPUAllocator: no"), r"RuntimeError.*\nPass a smaller --memory"),
+}
+
+
+@pytest.mark.parametrize("kind", BREAKS)
+@pytest.mark.parametrize("part", ["model", "forward", "loss"])
+def test_what_fails_away_from_the_centre_is_told(part, kind):
+    error, words = BREAKS[kind]
+    x, y = table()
+    if part == "model":  # the trial away from the centre is the first evaluation there
+        with pytest.raises(ObjectiveError, match=rf"evaluated at 0\.9 and 1\.1 times.*batch 1 of 3 \(.*8\): {words}"):
+            Objective(Breaks(error), (x, y), batch_size=8)
+        return
+    broken = False
+
+    def until_broken(*given):
+        if broken:
+            raise error
+        return given[0](given[1][0]) if part == "forward" else nn.functional.cross_entropy(*given)
+
+    options = {"forward": until_broken} if part == "forward" else {"loss": until_broken}
+    objective = Objective(nn.Linear(6, 3), (x, y), batch_size=8, **options)
+    broken = True
+    words = rf"evaluated around the trained point, batch 1 of 3 \(.*8\): {words}"
+    with pytest.raises(ObjectiveError, match=words) as told:
+        objective.loss_at(objective.theta[None] * 2)
+    assert told.value.__cause__ is error
+
+
+def test_a_function_that_fails_away_from_the_centre_is_told():
+    def f(x):
+        if x.any():
+            raise ValueError("not here")
+        return x.sum(-1)
+
+    objective = Objective.from_function(f, torch.zeros(3))
+    with pytest.raises(ObjectiveError, match=r"evaluated around the trained point: ValueError: not here\n"):
+        objective.loss_at(torch.ones(1, 3))
+
+
+def test_an_interrupt_passes_through():
+    with pytest.raises(KeyboardInterrupt):
+        Objective(Breaks(KeyboardInterrupt()), table())
+
+
+def test_batch_norm_in_training_mode_meets_a_last_batch_of_one_sample():
+    model = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    with pytest.raises(
+        ObjectiveError, match=r"at the trained point, batch 3 of 3 \(samples: 1\): Val.*\n.*--batch-size"
+    ):
+        Objective(model, table(), batch_size=11, training=True)
+
+
+def test_memory_that_runs_out_in_the_first_pass_is_no_misfit_of_model_and_data():
+    with pytest.raises(ObjectiveError, match=r"at the trained point: Out.*\nPass a smaller --memory or --batch-size"):
+        Objective(Breaks(OOM, at_one_sample=True), [(torch.ones(1, 6), torch.zeros(1, dtype=torch.long))])
+
+
+def test_outputs_at_the_centre_that_fail_are_told():
+    parts = {"net": lambda net, batch: net(batch[0])}
+    objective = Objective(mlp(), table(), forward=lambda net, batch: parts["net"](net, batch))
+    parts["net"] = None
+    for measure in (objective.accuracy, lambda: objective.centre_of("kl")):
+        with pytest.raises(ObjectiveError, match="at the trained point: TypeError"):
+            measure()
 
 
 # Functions and hashes
@@ -140,3 +231,18 @@ def test_hashes_see_parameters_buffers_and_data():
     model[1].running_var.div_(2)
     model[1].weight.data[0] += 1e-3
     assert first.theta_hash != Objective(model, (x, y)).theta_hash
+
+
+@pytest.mark.parametrize("kind", ["plain", "training", "statistics", "callable"])
+def test_the_description_tells_the_sizes_of_batches_that_matter(kind):
+    model = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4, track_running_stats=kind != "statistics"), nn.Linear(4, 3))
+    loss = nn.functional.cross_entropy if kind == "callable" else "cross_entropy"
+    told = Objective(model, table(), loss, batch_size=9, training=kind == "training").describe()
+    assert told["batch_sizes"] == (None if kind == "plain" else [9, 9, 5])
+
+
+def test_the_description_tells_a_forward_of_ones_own():
+    plain, own = Objective(mlp(), table()), Objective(mlp(), table(), forward=lambda model, batch: model(batch[0]))
+    function = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(3))
+    assert [made.describe()["forward"] for made in (plain, own, function)] == [False, True, False]
+    assert function.describe()["batch_sizes"] is None
