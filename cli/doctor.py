@@ -20,7 +20,8 @@ _LABEL = 13
 def command(context: click.Context, **given: Any) -> None:
     """Examine CHECKPOINT and its task, and say what to type next.
 
-    Every check is one line; one that fails says why, and the others go on where they can.
+    Every check is one line; one that fails says why, and the others go on where they can. Exits 0 even where checks
+    fail: --json has "ready", true or false.
     """
     from landscape_cli import text
     from landscape_cli.examine import examine

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a bug (with its traceback), 2 misuse (one line that says w
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import sys
 from importlib import import_module
@@ -84,6 +85,20 @@ def interrupted() -> NoReturn:
     raise SystemExit(INTERRUPTED)
 
 
+def output_is_full() -> bool:
+    """Whether stdout, and not only another file, has no space; a line break is printed to see."""
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False
+
+
+def drop_output() -> None:
+    """Send what Python still holds for stdout nowhere, so that it does not raise again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def misuse_text(error: click.ClickException) -> str:
     """Return the message of an error, and for one in the options what to type to see them.
 
@@ -119,7 +134,12 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         interrupted()
     except (PipeClosed, BrokenPipeError):
-        # what Python still holds for the closed pipe must not raise again when it exits
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         code = 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC or not output_is_full():
+            raise
+        click.echo("Error: could not print: no space left on the output. Free some, or print elsewhere.", err=True)
+        drop_output()
+        code = MISUSE
     sys.exit(code if isinstance(code, int) else 0)

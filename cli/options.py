@@ -97,7 +97,7 @@ objective = together(
         default="weights",
         show_default=True,
         metavar="weights|all|REGEX",
-        help="Which parameters move: conv/linear kernels, all, or names that match.",
+        help="Which parameters move: kernels (no biases, norms, embeddings), all, or names that match.",
     ),
     click.option(
         "--batch-size",
@@ -106,7 +106,7 @@ objective = together(
         help="Samples in a forward pass.  [default: fits the cache]",
     ),
     click.option("--max-samples", type=click.IntRange(min=1), metavar="N", help="Use the first N samples only."),
-    click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps.  [default: the model's]"),
+    click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1.  [default: the model's]"),
     click.option("--dtype", type=click.Choice(DTYPES), help="Compute in this dtype.  [default: the model's]"),
     click.option(
         "--memory",

@@ -18,6 +18,7 @@ Made = TypeVar("Made", bound=Result, covariant=True)
 
 COMMIT_EVERY = 2.0  #: seconds between commits, at least
 COMMIT_SHARE = 0.05  #: of the time, at most, goes into commits
+INTERRUPTED = 130  #: exit code after Ctrl-C
 LOG_EVERY = 30.0  #: seconds between lines where stderr is a file
 
 
@@ -94,6 +95,47 @@ class Display:
     def close(self) -> None:
         """Take the bar away."""
         self._bar.close()
+
+
+def keep_measuring(
+    measure: Callable[[Callable[[Progress[Kind]], None]], Kind],
+    put: Callable[[Kind], None],
+    display: Display,
+    stopped: Callable[[str, Kind | None], str],
+) -> tuple[Kind, bool]:
+    """Return what ``measure`` returns and whether it measured anything new, committing what is finished as it goes.
+
+    Whatever stops it, Ctrl-C or an error, what was finished by then is committed and said.
+
+    Args:
+        measure: called with what it must call after every block.
+        put: stores a partial result.
+        display: shows the progress; closed at the end.
+        stopped: makes the line to print from why it stopped and the latest partial result.
+    """
+    keeper: Keeper[Kind] = Keeper(put)
+
+    def on_block(progress: Progress[Kind]) -> None:
+        display.block(progress)
+        keeper.block(progress)
+
+    try:
+        result = measure(on_block)
+        keeper.commit()
+    except KeyboardInterrupt:
+        display.close()
+        keeper.commit()
+        click.echo(stopped("interrupted", keeper.latest), err=True)
+        raise SystemExit(INTERRUPTED) from None
+    except Exception:
+        display.close()
+        if keeper.latest is not None:
+            keeper.commit()
+            click.echo(stopped("stopped by an error", keeper.latest), err=True)
+        raise
+    finally:
+        display.close()
+    return result, keeper.latest is not None
 
 
 def progress_line(done: int, total: int, measured: int, seconds: float, unit: str = "rays") -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import torch
@@ -14,18 +14,19 @@ from click.core import ParameterSource
 
 from landscape.checkpoint import Checkpoint
 from landscape.errors import StoreError
+from landscape.metric import make_metric
 from landscape.objective import Objective
-from landscape.radius import Progress, basin_radii
-from landscape.results import Radii
+from landscape.radius import basin_radii
+from landscape.results import Line, Plane, Radii
 from landscape.store import Store
 from landscape.task import Task, resolve_task
-from landscape_cli.progress import Display, Keeper
+from landscape_cli.progress import Display, keep_measuring
 from landscape_cli.text import paragraph
 
 RADII = "radii"
 VOLUME = "volume"
-INTERRUPTED = 130
 _UNSAID = ("resume", "overwrite", "as_json", "as_csv", "quiet")
+Kept = TypeVar("Kept", Radii, Line, Plane)
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ def measured(context: click.Context) -> Iterator[Measured]:
     The file is opened first: what is wrong with it shows before anything expensive begins.
     """
     given = context.params
-    with _open_store(given) as store:
-        stored = stored_run(store, given)
+    with open_store(given) as store:
+        stored = stored_result(store, given, RADII, Radii, "run", "rays")
         task, checkpoint = find_task(given)
         say(given, f"{given['checkpoint']}: {checkpoint.form}")
         objective = make_objective(task, given)
@@ -94,38 +95,57 @@ def make_objective(task: Task, given: Mapping[str, Any]) -> Objective:
     )
 
 
-def stored_run(store: Store | None, given: Mapping[str, Any]) -> Radii | None:
-    """Return the run in the file that this one continues; refuse to touch one without being told what to do."""
+@contextmanager
+def open_store(given: Mapping[str, Any]) -> Iterator[Store | None]:
+    """Open and lock the file of ``--out``; what is wrong with it shows before anything expensive begins."""
+    if given["out"] is None:
+        yield None
+        return
+    with Store(given["out"], write=True) as store:
+        yield store
+
+
+def stored_result(
+    store: Store | None, given: Mapping[str, Any], name: str, kind: type[Kept], noun: str, unit: str
+) -> Kept | None:
+    """Return the result in the file that this run continues; refuse to touch one without being told what to do.
+
+    Args:
+        store: the file, or None.
+        given: the options.
+        name: of the result in the file.
+        kind: its class.
+        noun: what to call it.
+        unit: what its rows are.
+    """
     if given["resume"] and given["overwrite"]:
-        raise StoreError("--resume keeps the stored rays and --overwrite drops them. Type one of the two.")
+        raise StoreError("--resume keeps what is stored and --overwrite drops it. Type one of the two.")
     if store is None:
         if given["resume"] or given["overwrite"]:
             raise StoreError("--resume and --overwrite say what to do with the file of --out. Add --out run.h5.")
         return None
-    if RADII not in store:
+    if name not in store or given["overwrite"]:
         return None
-    if given["overwrite"]:
-        return None
-    run = store[RADII]
-    if not isinstance(run, Radii):
-        raise StoreError(f"{given['out']} holds something else under the name {RADII!r}. Write to another --out.")
+    held = store[name]
+    if not isinstance(held, kind):
+        raise StoreError(f"{given['out']} holds something else under the name {name!r}. Write to another --out.")
     if given["resume"]:
-        return run
-    done = int(run.done.sum())
-    state = "a finished run" if done == run.directions else "an unfinished run"
+        return held
+    state = "a finished" if held.done.all() else "an unfinished"
     raise StoreError(
-        f"{given['out']} already holds {state} ({done:,} of {run.directions:,} rays).\n"
-        "Type --resume to keep its rays and measure what is missing, --overwrite to start anew, or another --out."
+        f"{given['out']} already holds {state} {noun} ({int(held.done.sum()):,} of {len(held.done):,} {unit}).\n"
+        "Type --resume to keep it and measure what is missing, --overwrite to start anew, or another --out."
     )
 
 
 def measuring_lines(objective: Objective, given: Mapping[str, Any], stored: Radii | None) -> list[str]:
     """Return what is about to be measured, and what a user should know about it."""
     plan, rays = objective.plan, given["directions"]
+    dimension = make_metric(given["metric"], objective.theta, objective.scope).scope.size
     known = "" if stored is None else f" ({int(stored.done.sum()):,} of them from the file)"
     together = "one point at a time" if plan.lanes == 1 else f"{plan.lanes:,} points at a time"
     return [
-        f"measuring {rays:,} rays{known}: n = {objective.dimension:,} of {objective.layout.size:,} parameters, "
+        f"measuring {rays:,} rays{known}: n = {dimension:,} of {objective.layout.size:,} parameters, "
         f"{objective.samples:,} samples, loss at the centre {objective.centre:.4g}, {together}",
         *(f"note: {note}" for note in objective.notes),
     ]
@@ -165,13 +185,22 @@ def say(given: Mapping[str, Any], line: str) -> None:
         click.echo(line, err=True)
 
 
-@contextmanager
-def _open_store(given: Mapping[str, Any]) -> Iterator[Store | None]:
-    if given["out"] is None:
-        yield None
-        return
-    with Store(given["out"], write=True) as store:
-        yield store
+def with_provenance(result: Kept, provenance: Mapping[str, str]) -> Kept:
+    """Return the result with where it came from in its configuration."""
+    return replace(result, config={**result.config, **provenance})
+
+
+def stopped_line(done: str | None, out: str | None, command: str) -> str:
+    """Return the one line that says what a run that stopped leaves and how to go on.
+
+    >>> stopped_line("interrupted after 4 of 9 rays", None, "landscape volume net.pt")
+    'interrupted after 4 of 9 rays; nothing was kept (with --out run.h5 it can be continued)'
+    """
+    if done is None:
+        return "interrupted before anything was measured; nothing was kept"
+    if out is None:
+        return f"{done}; nothing was kept (with --out run.h5 it can be continued)"
+    return f"{done}, kept in {out}; continue with: {command}"
 
 
 def _measure(
@@ -181,26 +210,10 @@ def _measure(
     stored: Radii | None,
     provenance: Mapping[str, str],
 ) -> tuple[Radii, bool]:
-    """Return the radii and whether any was measured now; on Ctrl-C keep what there is and leave."""
+    """Return the radii and whether any was measured now; where it stops, keep what there is."""
 
-    def put(radii: Radii) -> None:
-        if store is None:
-            return
-        # Not before there are new rays to take the old ones' place: a run that never starts loses nothing.
-        # A volume of fewer rays than the file holds would be of another run.
-        if VOLUME in store:
-            del store[VOLUME]
-        store[RADII] = replace(radii, config={**radii.config, **provenance})
-
-    known = 0 if stored is None else int(stored.done.sum())
-    keeper, display = Keeper(put), Display(given["directions"], known, quiet=given["quiet"])
-
-    def on_block(progress: Progress) -> None:
-        display.block(progress)
-        keeper.block(progress)
-
-    try:
-        radii = basin_radii(
+    def measure(on_block: Callable[[Any], None]) -> Radii:
+        return basin_radii(
             objective,
             given["cutoffs"],
             criterion=given["criterion"],
@@ -212,24 +225,24 @@ def _measure(
             resume=stored,
             on_block=on_block,
         )
-        keeper.commit()
-    except KeyboardInterrupt:
-        display.close()
-        keeper.commit()
-        click.echo(interrupted_line(keeper.latest or stored, given["out"], provenance["command"]), err=True)
-        raise SystemExit(INTERRUPTED) from None
-    finally:
-        display.close()
-    if stored is not None and keeper.latest is None:
+
+    def put(radii: Radii) -> None:
+        if store is None:
+            return
+        # Not before there are new rays to take the old ones' place: a run that never starts loses nothing.
+        # A volume of fewer rays than the file holds would be of another run.
+        if VOLUME in store:
+            del store[VOLUME]
+        store[RADII] = with_provenance(radii, provenance)
+
+    def stopped(why: str, latest: Radii | None) -> str:
+        radii = latest or stored
+        done = None if radii is None else f"{why} after {int(radii.done.sum()):,} of {radii.directions:,} rays"
+        return stopped_line(done, given["out"], provenance["command"])
+
+    known = 0 if stored is None else int(stored.done.sum())
+    display = Display(given["directions"], known, quiet=given["quiet"])
+    radii, fresh = keep_measuring(measure, put, display, stopped)
+    if stored is not None and not fresh:
         return stored, False
-    return replace(radii, config={**radii.config, **provenance}), True
-
-
-def interrupted_line(radii: Radii | None, out: str | None, command: str) -> str:
-    """Return the one line that says what an interrupted run leaves and how to go on."""
-    if radii is None:
-        return "interrupted before the first rays were measured; nothing was kept"
-    done = f"interrupted after {int(radii.done.sum()):,} of {radii.directions:,} rays"
-    if out is None:
-        return f"{done}; nothing was kept (with --out run.h5 a run can be continued)"
-    return f"{done}, kept in {out}; continue with: {command}"
+    return with_provenance(radii, provenance), True

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,7 +66,7 @@ def command(context: click.Context, **given: Any) -> None:
     --directions pca the plane is the main one of a training run, whose checkpoints are OTHERS, in order.
     """
     from landscape.export import export
-    from landscape.results import Plane
+    from landscape.results import Line, Plane
     from landscape_cli import session, text
 
     given["plane"] = (given["dim"] or ("2" if given["directions"] == "pca" else "1")) == "2"
@@ -76,8 +74,10 @@ def command(context: click.Context, **given: Any) -> None:
     # a path to another net leads through every parameter, so that is the scope unless one was typed
     if given["others"] and context.get_parameter_source("scope") != ParameterSource.COMMANDLINE:
         given["scope"] = "all"
-    with open_store(given) as store:
-        stored = stored_slice(store, given)
+    kind: type[Any] = Plane if given["plane"] else Line
+    unit, called = "rows" if given["plane"] else "points", f"slice called {name_of(given)}"
+    with session.open_store(given) as store:
+        stored = session.stored_result(store, given, name_of(given), kind, called, unit)
         task, checkpoint = session.find_task(given)
         session.say(given, f"{given['checkpoint']}: {checkpoint.form}")
         objective = session.make_objective(task, given)
@@ -119,45 +119,6 @@ def name_of(given: Mapping[str, Any]) -> str:
     return f"{'plane' if given['plane'] else 'line'}-{given['directions']}"
 
 
-@contextmanager
-def open_store(given: Mapping[str, Any]) -> Iterator[Store | None]:
-    """Open and lock the file of ``--out``; what is wrong with it shows before anything expensive begins."""
-    from landscape.store import Store
-
-    if given["out"] is None:
-        yield None
-        return
-    with Store(given["out"], write=True) as store:
-        yield store
-
-
-def stored_slice(store: Store | None, given: Mapping[str, Any]) -> Line | Plane | None:
-    """Return the slice in the file that this one continues; refuse to touch one without being told what to do."""
-    from landscape.errors import StoreError
-    from landscape.results import Line, Plane
-
-    if given["resume"] and given["overwrite"]:
-        raise StoreError("--resume keeps the stored values and --overwrite drops them. Type one of the two.")
-    if store is None:
-        if given["resume"] or given["overwrite"]:
-            raise StoreError("--resume and --overwrite say what to do with the file of --out. Add --out run.h5.")
-        return None
-    name = name_of(given)
-    if name not in store or given["overwrite"]:
-        return None
-    held = store[name]
-    if not isinstance(held, Plane if given["plane"] else Line):
-        raise StoreError(f"{given['out']} holds something else under the name {name!r}. Write to another --out.")
-    if given["resume"]:
-        return held
-    done, what = int(held.done.sum()), "rows" if isinstance(held, Plane) else "points"
-    state = "a finished slice" if held.done.all() else "an unfinished slice"
-    raise StoreError(
-        f"{given['out']} already holds {state} called {name} ({done:,} of {len(held.done):,} {what}).\n"
-        "Type --resume to keep it and measure what is missing, --overwrite to start anew, or another --out."
-    )
-
-
 def read_others(task: Task, objective: Objective, given: Mapping[str, Any]) -> list[Tensor]:
     """Return the weights of the other checkpoints as flat vectors."""
     from copy import deepcopy
@@ -176,13 +137,17 @@ def read_others(task: Task, objective: Objective, given: Mapping[str, Any]) -> l
 
 def measuring_lines(objective: Objective, given: Mapping[str, Any], stored: Line | Plane | None) -> list[str]:
     """Return what is about to be measured, and what a user should know about it."""
+    from landscape.metric import make_metric
+
     steps = given["steps"]
     size = f"a plane of {steps} x {steps} points" if given["plane"] else f"a line of {steps} points"
     known = "" if stored is None else f" ({stored.done.mean():.0%} of it from the file)"
-    lanes = objective.plan.lanes
+    lanes, dimension = objective.plan.lanes, objective.dimension
+    if given["directions"] == "random":
+        dimension = make_metric(given["metric"], objective.theta, objective.scope).scope.size
     together = "one point at a time" if lanes == 1 or given["recalibrate_bn"] else f"{lanes:,} points at a time"
     return [
-        f"measuring {size}{known}: scope {objective.scope.name}, n = {objective.dimension:,} of "
+        f"measuring {size}{known}: scope {objective.scope.name}, n = {dimension:,} of "
         f"{objective.layout.size:,} parameters, {objective.samples:,} samples, loss at the centre "
         f"{objective.centre:.4g}, {together}",
         *(f"note: {note}" for note in objective.notes),
@@ -197,38 +162,32 @@ def measure(
     stored: Line | Plane | None,
     provenance: Mapping[str, str],
 ) -> Line | Plane:
-    """Return the slice, committing it row by row; on Ctrl-C keep what there is and leave."""
-    from landscape_cli.progress import Display, Keeper, Progress
-    from landscape_cli.session import INTERRUPTED
+    """Return the slice, committing it row by row; where it stops, keep what there is."""
+    from landscape_cli import session
+    from landscape_cli.progress import Display, keep_measuring
 
-    def put(result: Line | Plane) -> None:
+    def put(result: Any) -> None:
         if store is not None:
-            store[name_of(given)] = with_provenance(result, provenance)
+            store[name_of(given)] = session.with_provenance(result, provenance)
+
+    def stopped(why: str, latest: Line | Plane | None) -> str:
+        result = latest or stored
+        done = None if result is None else f"{why} after {result.done.mean():.0%} of the points"
+        return session.stopped_line(done, given["out"], provenance["command"])
 
     total = given["steps"] ** 2 if given["plane"] else given["steps"]
     known = 0 if stored is None else round(stored.done.mean() * total)
-    keeper: Keeper[Any] = Keeper(put)
     display = Display(total, known, quiet=given["quiet"], unit="points")
 
-    def on_row(progress: Progress[Any]) -> None:
-        display.block(progress)
-        keeper.block(progress)
+    def make(on_row: Callable[[Any], None]) -> Any:
+        return sliced(objective, others, given, stored, on_row)
 
-    try:
-        result = sliced(objective, others, given, stored, on_row)
-        keeper.commit()
-    except KeyboardInterrupt:
-        display.close()
-        keeper.commit()
-        click.echo(interrupted_line(keeper.latest or stored, given["out"], provenance["command"]), err=True)
-        raise SystemExit(INTERRUPTED) from None
-    finally:
-        display.close()
-    return result if keeper.latest is None else with_provenance(result, provenance)
+    result, fresh = keep_measuring(make, put, display, stopped)
+    return session.with_provenance(result, provenance) if fresh else result
 
 
 def sliced(
-    objective: Objective, others: list[Tensor], given: Mapping[str, Any], stored: Any, on_row: Any
+    objective: Objective, others: list[Tensor], given: Mapping[str, Any], stored: Any, on_row: Callable[[Any], None]
 ) -> Line | Plane:
     """Call the library."""
     from landscape.errors import ObjectiveError
@@ -247,21 +206,6 @@ def sliced(
         )
     other = others[0] if others else None
     return slice_1d(objective, direction=given["directions"], other=other, curvature=given["curvature"], **common)
-
-
-def with_provenance(result: Any, provenance: Mapping[str, str]) -> Any:
-    """Return the result with where it came from in its configuration."""
-    return replace(result, config={**result.config, **provenance})
-
-
-def interrupted_line(result: Line | Plane | None, out: str | None, command: str) -> str:
-    """Return the one line that says what an interrupted run leaves and how to go on."""
-    if result is None:
-        return "interrupted before the first points were measured; nothing was kept"
-    done = f"interrupted after {result.done.mean():.0%} of the points"
-    if out is None:
-        return f"{done}; nothing was kept (with --out run.h5 a slice can be continued)"
-    return f"{done}, kept in {out}; continue with: {command}"
 
 
 def summary(result: Line | Plane) -> dict[str, Any]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from landscape.results import Radii, RayStatus, Volume, VolumeEstimate
+from landscape.results.table import percent
 
 WIDTH = 80
 _NO_BREAK = "\u00a0"
@@ -24,22 +22,6 @@ _UNITS = {
 def strict_json(value: Any) -> str:
     """Return one JSON document; a NaN or an infinity left in it is an error, since JSON has no word for them."""
     return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
-
-
-def columns(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return an aligned table: cells to the right, the last column to the left.
-
-    >>> print(columns(["cutoff", "verdict"], [["0.1", "reliable"], ["10", "lower bound"]]))
-    cutoff  verdict
-       0.1  reliable
-        10  lower bound
-    """
-    lines = [headers, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(headers))]
-    padded = (
-        [*(cell.rjust(width) for cell, width in zip(line[:-1], widths[:-1], strict=True)), line[-1]] for line in lines
-    )
-    return "\n".join("  ".join(cells).rstrip() for cells in padded)
 
 
 def paragraph(text: str) -> str:
@@ -62,26 +44,6 @@ def fill(text: str, first: str, rest: str) -> str:
         text = text.replace(joined, joined.replace(" ", _NO_BREAK))
     wrapper = textwrap.TextWrapper(WIDTH, first, rest, break_on_hyphens=False, break_long_words=False)
     return wrapper.fill(text).replace(_NO_BREAK, " ")
-
-
-def decimal(value: float) -> str:
-    """Return a log-volume with two decimals, or none from 10,000 on, where they carry nothing.
-
-    >>> decimal(-3593.551), decimal(-125493.2), decimal(math.inf)
-    ('-3,593.55', '-125,493', 'inf')
-    """
-    return f"{value:,.2f}" if abs(value) < 1e4 else f"{value:,.0f}"
-
-
-def percent(share: float) -> str:
-    """Return a share in per cent, never rounding a rare case to nothing or all.
-
-    >>> percent(0.25), percent(0.0), percent(0.0001), percent(0.9999)
-    ('25.0 %', '0.0 %', '<0.1 %', '>99.9 %')
-    """
-    if 0 < share < 0.0005:
-        return "<0.1 %"
-    return ">99.9 %" if 0.9995 <= share < 1 else f"{share:.1%}".replace("%", " %")
 
 
 def duration(seconds: float) -> str:
@@ -131,20 +93,8 @@ def settings_text(config: Mapping[str, Any], dimension: int) -> str:
 
 def volume_text(volume: Volume, radii: Radii | None = None) -> str:
     """Return the table of log-volumes, what was measured, what it cost and what may be said of it."""
-    rows = [
-        [
-            f"{row.cutoff:g}",
-            decimal(row.log10_volume) if row.verdict == "reliable" else f">= {decimal(_log10(row.interval[0]))}",
-            "[{}, {}]".format(*(decimal(_log10(end)) for end in row.interval)),
-            f"{row.ess:,.1f}",
-            percent(row.censored),
-            row.verdict,
-        ]
-        for row in volume.results
-    ]
     head = f"log-volume of the basin: {volume.estimator} estimator, {volume.directions:,} rays"
-    table = columns(["cutoff", "log10 V", "95 % interval", "ess", "at cap", "verdict"], rows)
-    parts = [head, settings_text(volume.config, volume.dimension), "", table]
+    parts = [head, settings_text(volume.config, volume.dimension), "", volume.table()]
     notes = [*bound_notes(volume), *(ray_notes(radii) if radii is not None else [])]
     if notes:
         parts += ["", *map(paragraph, notes)]
@@ -156,7 +106,7 @@ def bound_notes(volume: Volume) -> list[str]:
     bounds = [row for row in volume.results if row.verdict != "reliable"]
     if not bounds:
         return []
-    quoted = "; ".join(f"log10 V >= {decimal(_log10(row.interval[0]))} at cutoff {row.cutoff:g}" for row in bounds)
+    quoted = "; ".join(f"log10 V {row.quotable} at cutoff {row.cutoff:g}" for row in bounds)
     each = ", each" if len(bounds) > 1 else ""
     worst = min(bounds, key=lambda row: row.ess)
     return [
@@ -169,18 +119,23 @@ def _weakness(row: VolumeEstimate, rays: int) -> str:
     """Say in plain words why an estimate is no measurement."""
     from landscape.volume import weights
 
+    # a censored ray weighs as much as any ray can
+    capped = row.censored > 0
+    unseen = "The cap bounds every weight, but too few rays reached it to measure V: pass more --directions"
+    if row.ess < weights.RELIABLE_ESS and 2 * row.ess >= rays:
+        few = f"fewer than {weights.RELIABLE_ESS:.0f} rays" if rays < weights.RELIABLE_ESS else f"only {rays:,} rays"
+        return f"{few}: pass --directions 1000"
     if row.ess < weights.RELIABLE_ESS or row.largest_weight > weights.RELIABLE_SHARE:
-        few = max(round(row.ess), 1)
+        carrying = max(round(row.ess), 1)
+        outweighed = "Rays that were not drawn probably outweigh it, so the mean does not measure V"
         return (
-            f"an ess of {row.ess:.1f} means that about {few:,} of {rays:,} rays carr{'ies' if few == 1 else 'y'} the "
-            f"mean of r^n (the largest alone {percent(row.largest_weight)}). Rays that were not drawn probably "
-            "outweigh it, so the mean does not measure V"
+            f"an ess of {row.ess:.1f} means that about {carrying:,} of {rays:,} rays "
+            f"carr{'ies' if carrying == 1 else 'y'} the mean of r^n (the largest alone "
+            f"{percent(row.largest_weight)}). {unseen if capped else outweighed}"
         )
     if row.pareto_k > weights.RELIABLE_PARETO_K:
-        return (
-            f"the rays' weights have a tail index of {row.pareto_k:.2f}, above {weights.RELIABLE_PARETO_K}, so that "
-            "rays that were not drawn may outweigh all that were"
-        )
+        tail = f"the rays' weights have a tail index of {row.pareto_k:.2f}, above {weights.RELIABLE_PARETO_K}"
+        return f"{tail}. {unseen}" if capped else f"{tail}, so that rays that were not drawn may outweigh all that were"
     return "the search along some rays was given up, and their radii are the inner ends of their brackets"
 
 
@@ -191,16 +146,7 @@ def radii_text(radii: Radii) -> str:
     parts = [f"basin radii along {rays}", settings_text(radii.config, radii.dimension), ""]
     if not done:
         return "\n".join(parts[:2])
-    headers = ["cutoff", "median r", "10 %", "90 %", "smallest", "largest", "at cap"]
-    rows = []
-    for column, cutoff in enumerate(radii.cutoffs):
-        values = np.quantile(radii.radii[radii.done, column], [0.5, 0.1, 0.9, 0.0, 1.0])
-        share = float(np.mean(radii.status[radii.done, column] == RayStatus.CENSORED))
-        rows.append([f"{cutoff:g}", *(f"{value:.4g}" for value in values), percent(share)])
-    # the last column goes to the left, so the share is padded here
-    width = max(len(headers[-1]), *(len(row[-1]) for row in rows))
-    headers[-1], rows = headers[-1].rjust(width), [[*row[:-1], row[-1].rjust(width)] for row in rows]
-    parts.append(columns(headers, rows))
+    parts.append(radii.table())
     if notes := ray_notes(radii):
         parts += ["", *map(paragraph, notes)]
     return "\n".join([*parts, "", cost_text(radii.cost.evaluations, radii.cost.seconds, done)])
@@ -221,7 +167,3 @@ def cost_text(evaluations: float, seconds: float, rays: int) -> str:
     """Return what the rays cost together."""
     each = f" ({evaluations / rays:.1f} a ray)" if rays else ""
     return f"{evaluations:,.0f} passes over the data{each}, {duration(seconds)}"
-
-
-def _log10(value: float) -> float:
-    return value / math.log(10.0)

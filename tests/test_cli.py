@@ -86,6 +86,21 @@ def test_a_lower_bound_is_never_printed_as_a_volume(here: Path) -> None:
     assert f">= {bound:,.2f}" in words
     assert f" {mean:,.2f} " not in words
     assert f"log10 V >= {bound:,.2f} at cutoff 0.2" in " ".join(words.split())
+    run(f"volume {SMALL} --cutoff 0.2 --out run.h5")
+    volume = ls.Store("run.h5")["volume"]
+    assert isinstance(volume, ls.Volume)
+    assert f">= {bound:,.2f}" in str(volume)
+    assert f" {mean:,.2f} " not in str(volume)
+    assert volume.table() in words
+
+
+def test_radii_print_the_rays_measured_so_far() -> None:
+    bowl = ls.Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(3, dtype=torch.float64))
+    radii = ls.basin_radii(bowl, [1.0], metric="identity", directions=4)
+    assert str(radii).splitlines()[-1].split() == ["1", "1", "1", "1", "1", "1", "0.0", "%"]
+    nothing = replace(radii, status=np.full_like(radii.status, ls.RayStatus.PENDING))
+    assert str(nothing).startswith("basin radii along 0 of 4 rays measured so far")
+    assert str(nothing).splitlines()[-1].split() == ["1", *"------"]
 
 
 def test_the_reason_of_a_lower_bound_is_the_one_that_failed() -> None:
@@ -97,8 +112,22 @@ def test_the_reason_of_a_lower_bound_is_the_one_that_failed() -> None:
     words = " ".join(volume_text(replace(volume, results=(few,))).split())
     assert "about 1 of 4,000 rays carries" in words
     assert "91.0 %" in words
+    for row in (tail, few):
+        capped = " ".join(volume_text(replace(volume, results=(replace(row, censored=0.001),))).split())
+        assert "The cap bounds every weight" in capped
+        assert "not drawn" not in capped
     given_up = replace(tail, pareto_k=0.1)
     assert "given up" in volume_text(replace(volume, results=(given_up,)))
+
+
+@pytest.mark.parametrize(("rays", "words"), [(30, "fewer than 50 rays: pass --directions 1000"), (60, "only 60 rays")])
+def test_too_few_rays_are_said_to_be_too_few(rays: int, words: str) -> None:
+    """Nearly equal weights tell of no rays that outweigh them."""
+    volume = ls.volume_from_radii(np.linspace(1.0, 1.3, rays), n=7, cutoffs=[0.1])
+    assert rays / 2 < volume.results[0].ess < 50
+    text = " ".join(volume_text(volume).split())
+    assert f"lower bound: {words}" in text
+    assert "not drawn" not in text
 
 
 def test_dead_filters_and_nonfinite_losses_are_reported(here: Path) -> None:
@@ -107,6 +136,10 @@ def test_dead_filters_and_nonfinite_losses_are_reported(here: Path) -> None:
     torch.save(state, "dead.pt")
     done = run("volume dead.pt --task my_task.py --directions 20 --criterion rise")
     assert "n = 30 (without 1 filter of norm zero)" in " ".join(done.stdout.split())
+    assert "n = 30 of 42 parameters" in " ".join(done.stderr.split())
+    done = run("slice dead.pt --task my_task.py --steps 3")
+    assert "n = 30 of 42 parameters" in " ".join(done.stderr.split())
+    assert "n = 30" in done.stdout
     Path("spiky.py").write_text(TASK + SPIKY)
     done = run("volume ckpt.pt --task spiky.py --directions 20 --criterion rise --cutoff 5")
     assert "NaN or infinite" in done.stdout

@@ -180,6 +180,28 @@ def test_ctrl_c_keeps_the_last_block_too(here: Path, monkeypatch: pytest.MonkeyP
         assert "nothing was kept" in done.stderr
 
 
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), ls.LandscapeError("no such luck")])
+def test_an_error_in_the_middle_keeps_the_finished_rays(
+    here: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    run(f"radius {SMALL} --out other.h5")
+    whole = stored("other.h5")
+
+    def broken(*arguments: Any, on_block: Any, **keywords: Any) -> None:
+        for count in (20, 40):
+            on_block(Progress(count, 60, lambda count=count: first_rays(whole, count)))
+        raise error
+
+    monkeypatch.setattr(session, "basin_radii", broken)
+    done = run(f"volume {SMALL} --out run.h5", code=2 if isinstance(error, ls.LandscapeError) else 1)
+    assert stored().done.sum() == 40
+    assert "stopped by an error after 40 of 60 rays, kept in run.h5; continue with: landscape volume" in done.stderr
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    run(f"volume {SMALL} --out run.h5 --resume")
+    assert stored().radii.tobytes() == whole.radii.tobytes()
+
+
 class Clock:
     """Seconds that pass only when told to."""
 

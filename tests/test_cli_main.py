@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -123,6 +124,36 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
     assert process.wait() == 0
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
+@pytest.mark.parametrize("buffered", [[], ["-u"]])
+def test_a_full_output_is_one_line(buffered: list[str]) -> None:
+    line = [sys.executable, *buffered, "-c", "from landscape_cli.main import main; main()", "--help"]
+    given = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, env=given)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: ")
+    assert "no space left on the output" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_full_disk_elsewhere_is_not_blamed_on_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    def broken() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "net.pt")
+
+    monkeypatch.setattr(main.LazyGroup, "get_command", lambda *_: broken)
+    monkeypatch.setattr(sys, "argv", ["landscape", "show"])
+    with pytest.raises(OSError, match="No space left"):
+        main.main()
+
+
+def test_doctor_says_that_it_exits_0() -> None:
+    done = CliRunner().invoke(cli, ["doctor", "--help"])
+    assert 'Exits 0 even where checks fail: --json has "ready"' in " ".join(done.output.split())
+    assert "mps" not in done.output
 
 
 def test_version() -> None:

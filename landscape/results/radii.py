@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Cost, Result
+from landscape.results.table import columns, percent
 
 
 class RayStatus(IntEnum):
@@ -82,17 +83,21 @@ class Radii(Result):
         cap = self.config.get("max_radius")
         return math.inf if cap is None else float(cap)
 
-    def __str__(self) -> str:
-        lines = [
-            f"basin radii along {self.directions} rays, n = {self.dimension:,}",
-            f"{'cutoff':>10} {'median':>10} {'10 %':>10} {'90 %':>10} {'smallest':>10} {'largest':>10} {'censored':>9}",
-        ]
+    def table(self) -> str:
+        """Return a row a cutoff over the rays measured so far."""
+        headers = ["cutoff", "median r", "10 %", "90 %", "smallest", "largest", "at cap"]
+        known = self.done
+        rows = []
         for column, cutoff in enumerate(self.cutoffs):
-            known = self.radii[self.done, column]
-            if not len(known):
-                lines.append(f"{cutoff:>10g} no ray measured yet")
+            if not known.any():
+                rows.append([f"{cutoff:g}", *["-"] * 6])
                 continue
-            quantiles = np.quantile(known, [0.5, 0.1, 0.9, 0.0, 1.0])
-            censored = np.mean(self.status[self.done, column] == RayStatus.CENSORED)
-            lines.append(f"{cutoff:>10g} " + " ".join(f"{q:>10.4g}" for q in quantiles) + f" {censored:>8.1%}")
-        return "\n".join(lines)
+            quantiles = np.quantile(self.radii[known, column], [0.5, 0.1, 0.9, 0.0, 1.0])
+            censored = float(np.mean(self.status[known, column] == RayStatus.CENSORED))
+            rows.append([f"{cutoff:g}", *(f"{q:.4g}" for q in quantiles), percent(censored)])
+        return columns(headers, rows)
+
+    def __str__(self) -> str:
+        done = int(self.done.sum())
+        rays = f"{done:,} rays" if done == self.directions else f"{done:,} of {self.directions:,} rays measured so far"
+        return f"basin radii along {rays}, n = {self.dimension:,}\n{self.table()}"

@@ -9,6 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Cost, Result, finite, plain
+from landscape.results.table import columns, decimal, percent
+
+_WIDEST = len("lower bound")  # words stand to the left in a column
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,17 @@ class VolumeEstimate:
     def log10_volume(self) -> float:
         """Orders of magnitude: ``log_volume`` / log 10."""
         return self.log_volume / math.log(10.0)
+
+    @property
+    def log10_interval(self) -> tuple[float, float]:
+        """The interval in orders of magnitude."""
+        low, high = self.interval
+        return low / math.log(10.0), high / math.log(10.0)
+
+    @property
+    def quotable(self) -> str:
+        """What may be quoted as log10 V: the estimate, or under the verdict ``lower bound`` the bound alone."""
+        return decimal(self.log10_volume) if self.verdict == "reliable" else f">= {decimal(self.log10_interval[0])}"
 
 
 @dataclass(frozen=True)
@@ -94,13 +108,21 @@ class Volume(Result):
             )
         )
 
+    def table(self) -> str:
+        """Return a row a cutoff, which for a lower bound holds the bound and not the collapsed estimate."""
+        rows = [
+            [
+                f"{row.cutoff:g}",
+                row.quotable,
+                "[{}, {}]".format(*map(decimal, row.log10_interval)),
+                f"{row.ess:,.1f}",
+                percent(row.censored),
+                row.verdict.ljust(_WIDEST),
+            ]
+            for row in self.results
+        ]
+        return columns(["cutoff", "log10 V", "95 % interval", "ess", "at cap", "verdict".ljust(_WIDEST)], rows)
+
     def __str__(self) -> str:
-        head = f"log-volume of the basin, {self.estimator} estimator, {self.directions} rays, n = {self.dimension:,}"
-        lines = [head, f"{'cutoff':>10} {'log10 V':>14} {'95 % interval':>27} {'ess':>8} {'censored':>9}  verdict"]
-        for row in self.results:
-            low, high = (end / math.log(10.0) for end in row.interval)
-            lines.append(
-                f"{row.cutoff:>10g} {row.log10_volume:>14,.2f} [{low:>12,.2f}, {high:>12,.2f}] {row.ess:>7.1f} "
-                f"{row.censored:>9.1%}  {row.verdict}"
-            )
-        return "\n".join(lines)
+        head = f"log-volume of the basin: {self.estimator} estimator, {self.directions:,} rays, n = {self.dimension:,}"
+        return f"{head}\n{self.table()}"
