@@ -19,7 +19,7 @@ from landscape.errors import LandscapeError, ObjectiveError, TaskError
 from landscape.program import CENTRE, ModelProgram, Program, evaluating, out_of_memory, reason_of
 
 _MiB = 2**20
-LANE_BUDGET = {"cpu": 4 * _MiB, "cuda": 1024 * _MiB}
+LANE_BUDGET = {"cpu": 8 * _MiB, "cuda": 1024 * _MiB}
 SAMPLE_BUDGET = {"cpu": 2 * _MiB, "cuda": 1024 * _MiB}
 MOST_LANES = {"cpu": 128, "cuda": 1024}
 FEWEST_LANES = 4

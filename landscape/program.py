@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn.parameter import is_lazy
 
+from landscape.allocator import keep_freed_memory
 from landscape.batches import Batch, untouched_rng
 from landscape.errors import LandscapeError, ObjectiveError
 from landscape.losses import Loss
@@ -173,6 +174,7 @@ class ModelProgram:
         All of a module's own attributes are put back, not its training flag alone: some keep what their last call left
         (recurrent layers their flat weights, old-style weight norm its product, pruning its masked tensor).
         """
+        keep_freed_memory()
         kept = [] if self._scripted else [(module, dict(module.__dict__)) for module in self.model.modules()]
         try:
             if self.training:
