@@ -10,7 +10,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from landscape.crossing import FirstCrossing, Habits
 from landscape.directions import RandomDirections, check_seed
@@ -186,8 +185,7 @@ class _Search:
         ceiling = np.full(len(indices), 2 * self.cutoffs[-1] - self.centre)
         while len(lanes := search.active()):
             radii = search.propose(lanes)
-            moved = _rows_of(steps, lanes)
-            seen = self.objective.along(moved, radii, ceiling=ceiling[lanes], criterion=self.criterion)
+            seen = self.objective.along(steps, radii, rows=lanes, ceiling=ceiling[lanes], criterion=self.criterion)
             search.tell(lanes, radii, seen.values - self.centre, seen.complete)
             read[lanes] += seen.read
             nonfinite[lanes] += ~np.isfinite(seen.values)
@@ -351,11 +349,6 @@ class _Rows:
             config={**search.config, "first_step_taken": search.first_step},
             cost=Cost(float(self.evaluations.sum()), int(self.calls.sum()), self.seconds),
         )
-
-
-def _rows_of(steps: Tensor, lanes: np.ndarray) -> Tensor:
-    """Return the steps of these lanes, without a copy where all are wanted."""
-    return steps if len(lanes) == len(steps) else steps[lanes.tolist()]
 
 
 def _check_cutoffs(cutoffs: Sequence[float]) -> tuple[float, ...]:

@@ -49,8 +49,6 @@ def prefixed(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.T
     return {prefix + name: tensor for name, tensor in weights.items()}
 
 
-# --- dicts of tensors, nested and prefixed ---
-
 NESTINGS = {
     "plain": (lambda w: w, "state_dict, 4 tensors"),
     "ordered": (lambda w: collections.OrderedDict(w), "state_dict, 4 tensors"),
