@@ -111,7 +111,8 @@ objective = together(
     click.option(
         "--memory",
         type=Size(),
-        help="Limit on points evaluated together, beyond the model: 512MB, 2GiB.  [default: 12 MiB on a CPU, 3 GiB on a GPU]",
+        help="Limit on points evaluated together, beyond the model: 512MB, 2GiB.  "
+        "[default: 12 MiB on a CPU, 3 GiB on a GPU]",
     ),
     click.option("--compile", is_flag=True, help="Compile the evaluation of many points (torch.compile): long runs."),
 )
