@@ -163,22 +163,23 @@ class Grid:
                 started = time.perf_counter()
                 block = slice(rows.start * self.width, rows.stop * self.width)
                 for piece in _even_pieces(block, probe.lanes):
-                    self._take(piece, objective, probe, bend)
-                if not recalibrate_bn:
-                    # the centre's loss is known already, from a pass of its own; together with others it could differ
-                    # in the last digit
-                    self.loss[block][~self.points[block].any(axis=1)] = self.centre
+                    self._take(piece, objective, probe, bend, known=not recalibrate_bn)
                 self.done[rows] = True
                 self.seconds += time.perf_counter() - started
                 yield
 
-    def _take(self, piece: slice, objective: Objective, probe: Probe, bend: Bend | None) -> None:
-        """Measure some points together."""
+    def _take(self, piece: slice, objective: Objective, probe: Probe, bend: Bend | None, *, known: bool) -> None:
+        """Measure some points together; ``known``: the trained point's values are those of the objective itself."""
+        centre = ~self.points[piece].any(axis=1)
         coefficients = torch.from_numpy(self.points[piece]).to(objective.theta)
-        points = torch.addcmul(objective.theta, coefficients[:, :1], self.axes.vectors[0])
-        if self.points.shape[1] == 2:
-            points.addcmul_(coefficients[:, 1:], self.axes.vectors[1])
-        self.loss[piece], self.accuracy[piece] = probe.measure(points)
+        if not (known and centre.all()):
+            points = torch.addcmul(objective.theta, coefficients[:, :1], self.axes.vectors[0])
+            if self.points.shape[1] == 2:
+                points.addcmul_(coefficients[:, 1:], self.axes.vectors[1])
+            self.loss[piece], self.accuracy[piece] = probe.measure(points)
+        if known:
+            # from passes of its own: evaluated together with other points it could differ in the last digit
+            self.loss[piece][centre], self.accuracy[piece][centre] = objective.centre, probe.accuracy
         if bend is not None:
             self.curvature[piece] = bend.at(coefficients[:, 0])
 

@@ -158,28 +158,39 @@ def logits_of(output: Any) -> Tensor:
     return logits
 
 
-def accuracy_counts(loss: Loss, output: Any, batch: Batch) -> tuple[Tensor, int]:
-    """Return (right, all) predictions of a batch with class targets; zeros where targets are no classes.
+def accuracy_counts(loss: Loss, output: Any, batch: Batch) -> tuple[int, int]:
+    """Return (right, all) predictions of a batch with class targets; (0, 0) where targets are no classes."""
+    right, known = right_from(loss, output, batch)
+    return int(right(output)), known
 
-    One logit a sample is right when its sign agrees with a target of 0 or 1. The first count is a tensor, so that it
-    can be taken at many points at once.
+
+def right_from(loss: Loss, output: Any, batch: Batch) -> tuple[Callable[[Any], Tensor], int]:
+    """Return a function from any output on this batch to its number of right predictions, and how many there are.
+
+    One logit a sample is right when its sign agrees with a target of 0 or 1. The function is made of tensor operations
+    alone, so that it can count at many points at once; where the targets are no classes both numbers are 0.
     """
     target = batch.target
-    none = torch.zeros((), dtype=torch.int64), 0
+    none = (lambda _: torch.zeros((), dtype=torch.int64)), 0
     if not isinstance(target, Tensor) or loss.name == "mse":
         return none
     logits = logits_of(output)
     if loss.name == "binary_cross_entropy" or (loss.name != "cross_entropy" and logits.numel() == target.numel()):
         if not bool(((target == 0) | (target == 1)).all()):
             return none
-        return ((logits.reshape(target.shape) > 0) == (target == 1)).sum(), target.numel()
+        positive = target == 1
+        return lambda moved: ((logits_of(moved).reshape(target.shape) > 0) == positive).sum(), target.numel()
     if target.is_floating_point() and target.shape == logits.shape:
-        return (logits.argmax(1) == target.argmax(1)).sum(), logits.numel() // logits.shape[1]
-    rows = _class_last(logits, target)
-    left_out = _left_out(rows, target)
+        likeliest = target.argmax(1)
+        return lambda moved: (logits_of(moved).argmax(1) == likeliest).sum(), likeliest.numel()
+    left_out = _left_out(_class_last(logits, target), target)
     if left_out is None:
         return none
-    return ((rows.argmax(-1) == target) & ~left_out).sum(), int((~left_out).sum())
+    counted = ~left_out
+    return (
+        lambda moved: ((_class_last(logits_of(moved), target).argmax(-1) == target) & counted).sum(),
+        int(counted.sum()),
+    )
 
 
 def _class_last(logits: Tensor, target: Any) -> Tensor:

@@ -286,7 +286,7 @@ class Objective:
             loss = self._program.losses[0]
             pairs = [accuracy_counts(loss, o, b) for o, b in zip(outputs, self._program.batches, strict=True)]
         right, known = (sum(column) for column in zip(*pairs, strict=True))
-        return float(right) / known if known else None
+        return right / known if known else None
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +14,7 @@ from torch import Tensor
 from landscape.batches import Batch
 from landscape.batchnorm import Recalibration
 from landscape.errors import LandscapeError, ObjectiveError
-from landscape.losses import Loss, accuracy_counts
+from landscape.losses import Loss, right_from
 from landscape.objective import Objective
 from landscape.program import ModelProgram, Program
 
@@ -28,20 +30,17 @@ class Probe:
 
     Attributes:
         lanes: points evaluated together.
-        passes: passes over the data that each point takes.
+        accuracy: at the trained point, with its own BatchNorm statistics; NaN where there is none.
     """
 
     def __init__(self, objective: Objective, *, recalibrate_bn: bool = False) -> None:
         self._program = objective.program
         self._terms = max(sum(self._program.counts), 1)
-        self._known = 0
+        self._known, self.accuracy = 0, math.nan
         if isinstance(self._program, ModelProgram):
-            self._known = self._predictions(objective.theta)
-            if self._known:
-                self._program = self._program.with_losses(tuple(map(_with_accuracy, self._program.losses)))
+            self._program = self._counting(self._program, objective.theta)
         self._recalibration = Recalibration(self._program) if recalibrate_bn else None
         self.lanes = 1 if recalibrate_bn else objective.plan.lanes
-        self.passes = 2 if recalibrate_bn else 1
 
     def measure(self, points: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return the loss and the accuracy (NaN where there is none) at points (k, D): two of (k,), float64."""
@@ -63,23 +62,29 @@ class Probe:
             total = total + program.totals(points, batch)
         return total
 
-    def _predictions(self, theta: Tensor) -> int:
-        """Return how many predictions can be right or wrong; 0 where the targets are no classes."""
-        assert isinstance(self._program, ModelProgram)
-        known = 0
-        for index, (loss, batch) in enumerate(zip(self._program.losses, self._program.batches, strict=True)):
+    def _counting(self, program: ModelProgram, theta: Tensor) -> ModelProgram:
+        """Return a program that counts right predictions too, if there are any; one pass at the trained point tells."""
+        losses, right = [], 0
+        for index, (loss, batch) in enumerate(zip(program.losses, program.batches, strict=True)):
+            output = program.output(theta, index)
             try:
-                known += accuracy_counts(loss, self._program.output(theta, index), batch)[1]
+                count, known = right_from(loss, output, batch)
             except LandscapeError:  # an output without predictions, such as one that holds only its loss
-                return 0
-        return known
+                return program
+            losses.append(_with_count(loss, count))
+            self._known += known
+            right += int(count(output))
+        if not self._known:
+            return program
+        self.accuracy = right / self._known
+        return program.with_losses(tuple(losses))
 
 
-def _with_accuracy(loss: Loss) -> Loss:
+def _with_count(loss: Loss, count: Callable[[Any], Tensor]) -> Loss:
     """Return a loss whose total is the pair (total, right predictions), shape (2,)."""
 
     def total(output: Any, batch: Batch) -> Tensor:
-        return torch.stack([loss.total(output, batch), accuracy_counts(loss, output, batch)[0].double()])
+        return torch.stack([loss.total(output, batch), count(output).double()])
 
     return replace(loss, total=total)
 
