@@ -112,7 +112,7 @@ objective = together(
         "--memory",
         type=Size(),
         help="Limit on points evaluated together, beyond the model: 512MB, 2GiB.  "
-        "[default: 12 MiB on a CPU, 3 GiB on a GPU]",
+        "[default: 24 MiB on a CPU, 3 GiB on a GPU]",
     ),
     click.option("--compile", is_flag=True, help="Compile the evaluation of many points (torch.compile): long runs."),
 )

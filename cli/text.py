@@ -102,14 +102,20 @@ def volume_text(volume: Volume, radii: Radii | None = None) -> str:
 
 
 def bound_notes(volume: Volume) -> list[str]:
-    """Return, where some verdict is ``lower bound``, what that means and what may be quoted."""
+    """Return what a reader should know before quoting: a cap that is all that was measured, or a lower bound."""
+    notes = [
+        f"every ray reached the cap at cutoff {row.cutoff:g}, so V is that of the cap alone: pass --max-radius none"
+        for row in volume.results
+        if row.censored == 1
+    ]
     bounds = [row for row in volume.results if row.verdict != "reliable"]
     if not bounds:
-        return []
+        return notes
     quoted = "; ".join(f"log10 V {row.quotable} at cutoff {row.cutoff:g}" for row in bounds)
     each = ", each" if len(bounds) > 1 else ""
     worst = min(bounds, key=lambda row: row.ess)
     return [
+        *notes,
         f"lower bound: {_weakness(worst, volume.directions)}.",
         f"May be quoted{each} with 95 % confidence: {quoted}.",
     ]

@@ -11,7 +11,7 @@ from typing_commands import KEYS, SMALL, TASK, fill, run, stored, strict
 
 import landscape as ls
 from landscape_cli.examine import Report
-from landscape_cli.text import strict_json
+from landscape_cli.text import bound_notes, strict_json
 
 
 @pytest.fixture
@@ -179,3 +179,10 @@ def test_any_failure_of_somebody_elses_code_is_a_line() -> None:
 def test_json_refuses_what_json_has_no_word_for() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         strict_json({"radius": float("nan")})
+
+
+def test_a_run_that_saw_nothing_but_the_cap_says_so() -> None:
+    radii = np.full(100, 2.0)
+    notes = bound_notes(ls.volume_from_radii(radii, n=3, max_radius=2.0, cutoffs=[0.5]))
+    assert "every ray reached the cap at cutoff 0.5" in notes[0]
+    assert not bound_notes(ls.volume_from_radii(radii, n=3, max_radius=2.5, cutoffs=[0.5]))
