@@ -30,7 +30,10 @@ def main() -> None:
     """Write the page."""
     started = time.perf_counter()
     torch.manual_seed(0)
-    body = [*engine.section(), *radii.section()]
+    body: list[str] = []
+    for part in (engine.small_net, engine.resnet, engine.memory, radii.section):
+        body += part()
+        print(f"{part.__module__}.{part.__name__}: {time.perf_counter() - started:.0f} s", flush=True)
     head = [
         "# Benchmarks",
         "",
