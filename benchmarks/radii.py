@@ -24,13 +24,14 @@ def bisection(loss: Loss, cutoff: float, rays: int, rtol: float, start: float) -
     """Return the evaluations a ray takes by doubling from ``start`` and halving to a relative width ``rtol``."""
     low, high = np.zeros(rays), np.full(rays, start)
     calls = np.zeros(rays, dtype=int)
-    while len(lanes := np.flatnonzero(high <= 1)):
+    growing = np.ones(rays, dtype=bool)
+    while len(lanes := np.flatnonzero(growing)):
         inside = loss(lanes, high[lanes]) < cutoff
         calls[lanes] += 1
-        if not inside.any():
-            break
+        growing[lanes[~inside]] = False
         grown = lanes[inside]
         low[grown], high[grown] = high[grown], 2 * high[grown]
+        growing &= high <= 1
     while len(lanes := np.flatnonzero(high - low > rtol * high)):
         middle = (low[lanes] + high[lanes]) / 2
         inside = loss(lanes, middle) < cutoff
@@ -79,7 +80,7 @@ def compare(name: str, objective: ls.Objective, cutoffs: list[float], rays: int,
         for method, calls in rows.items()
     ]
     lines.append(
-        f"| {name} | landscape, each further cutoff of {cutoffs[1:]} | {rays} | {further_median:.2f} | {further:.2f} | |"
+        f"| {name} | landscape, each further of {cutoffs[1:]} | {rays} | {further_median:.2f} | {further:.2f} | |"
     )
     lines.append(f"| {name} | landscape, share of the data read an evaluation | {rays} | | {read:.3f} | |")
     return lines
