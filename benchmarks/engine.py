@@ -21,7 +21,8 @@ from landscape.metric import make_metric
 from landscape.params import Layout
 
 _MEMORY_CHILD = """
-import resource, sys, torch
+import sys, torch
+from pathlib import Path
 import landscape as ls
 from benchmarks.nets import mlp
 rays, widths = int(sys.argv[1]), [int(w) for w in sys.argv[2].split(",")]
@@ -31,12 +32,19 @@ model = mlp(widths)
 data = (torch.randn(64, widths[0]), torch.zeros(64, dtype=torch.long))
 with torch.no_grad():
     model(data[0])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def kib(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1])
+
+
+Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten (Linux)
+before = kib("VmRSS")
 if rays:
     objective = ls.Objective(model, data)
     ls.basin_radii(objective, [0.5], criterion="rise", directions=rays)
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(after - before, sum(p.numel() for p in model.parameters()) * 4 // 1024)
+print(kib("VmHWM") - before, sum(p.numel() for p in model.parameters()) * 4 // 1024)
 """
 
 
@@ -138,7 +146,8 @@ def memory() -> list[str]:
         "",
         "Growth of the peak resident memory of a process over model and data, for radii along a number of rays, in MiB",
         "and in copies of the parameters. In the large net points run one at a time: its chunk is one step and one",
-        "point, two of the copies. `python -m benchmarks.engine`",
+        "point, two of the copies; theta and the metric's scale are two more, and the rest, about half a copy and now",
+        "and then more, is what the C library keeps of passing allocations. `python -m benchmarks.engine`",
         "",
         "| parameters | rays | MiB | copies of the parameters |",
         "|---|---|---|---|",
