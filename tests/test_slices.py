@@ -275,6 +275,14 @@ def test_batchnorm_is_frozen_or_recalibrated() -> None:
     assert anew.cost.evaluations == 2 * frozen.cost.evaluations
 
 
+def test_recalibration_leaves_the_objective_as_it_was() -> None:
+    torch.manual_seed(2)
+    objective = ls.Objective(ConvNet(), (torch.randn(24, 3, 4, 4) + 1, torch.randint(10, (24,))), batch_size=6)
+    first = ls.slice_1d(objective, steps=3).loss
+    ls.slice_1d(objective, steps=3, recalibrate_bn=True)
+    np.testing.assert_array_equal(ls.slice_1d(objective, steps=3).loss, first)
+
+
 def test_recalibration_weighs_a_ragged_batch_by_its_size() -> None:
     from landscape.batchnorm import Recalibration
 
