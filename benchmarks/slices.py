@@ -26,7 +26,7 @@ from landscape.probe import Probe
 
 WIDTHS = [2, 32, 32, 32, 32, 24, 2]  #: six layers
 STEPS = 51
-LANES = (8, 17, 26, 51, 102)
+LANES = (8, 26, 102)
 IMAGES = 256
 
 Data = tuple[Tensor, Tensor]
@@ -156,7 +156,7 @@ def small() -> list[str]:
     ]
 
 
-def resnet(steps: int = 3) -> list[str]:
+def resnet(steps: int = 5) -> list[str]:
     """Return the section on ResNet-20: a plane against the bare forward passes and the peer."""
     found = nets.resnet20()
     if found is None:
@@ -179,10 +179,13 @@ def resnet(steps: int = 3) -> list[str]:
 
         return measure
 
-    rows = [(f"bare forward passes of {pieces} images", paired(ours, bare(pieces))) for pieces in (size, IMAGES)]
+    rows = [
+        (f"bare forward passes of {pieces} images", paired(ours, bare(pieces), runs=5, warmup=1))
+        for pieces in (size, IMAGES)
+    ]
     measure = peer(model, data, steps)
     if measure is not None:
-        rows.append(("loss-landscapes 3.0.6, the loss alone", paired(ours, measure)))
+        rows.append(("loss-landscapes 3.0.6, the loss alone", paired(ours, measure, runs=5, warmup=1)))
     lines = []
     for label, pair in rows:
         low, high = pair.spread

@@ -46,6 +46,7 @@ RESULTS: dict[str, Line | Plane] = {
 
 
 def words(figure: Figure) -> str:
+    FigureCanvasAgg(figure).draw()
     return "\n".join(text.get_text() for text in figure.findobj(Text))
 
 
@@ -90,7 +91,18 @@ def test_every_format_is_written(tmp_path: Path, suffix: str) -> None:
         (RESULTS["line toward"], ["this checkpoint", "the other", "Euclidean distance 3"]),
         (RESULTS["line with gaps"], ["NaN or infinite (5 points)"]),
         (RESULTS["line not begun"], ["0 of 21 points measured so far"]),
-        (make_plane(), ["loss, log scale", "21 × 21 points", "1 = each filter's own norm", "this checkpoint"]),
+        (
+            make_plane(),
+            [
+                "\n0.1\n",
+                "\n1\n",
+                "\n10\n",
+                "loss, log scale",
+                "21 × 21 points",
+                "1 = each filter's own norm",
+                "this checkpoint",
+            ],
+        ),
         (RESULTS["identity"], ["Euclidean distance"]),
         (make_run(), ["component 1: 80.0% of the variance", "component 2: 12.3%", "at most 0.072 off the plane"]),
         (RESULTS["toward"], ["toward checkpoint 2", "less its part along x", "checkpoint 3"]),

@@ -162,6 +162,7 @@ def test_nan_and_infinity_stay_what_they_are(tmp_path: Any) -> None:
         for key, array in before.arrays().items():
             np.testing.assert_array_equal(after.arrays()[key], array)
         assert repr(after.attributes()) == repr(before.attributes())
+        assert after.notes == before.notes
 
 
 def test_a_net_that_computes_nan_has_no_accuracy() -> None:
