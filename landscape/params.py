@@ -111,9 +111,13 @@ class Layout:
         return vector
 
     def views(self, vector: Tensor) -> dict[str, Tensor]:
-        """Return the named tensors as views of ``vector``, shape (D,); a copy only where the dtype is narrower."""
-        pairs = zip(self.entries, vector.split(self._sizes), strict=True)
-        return {entry.name: piece.view(entry.shape).to(entry.dtype) for entry, piece in pairs}
+        """Return the named tensors, shapes (..., *shape), as views of ``vector``, shape (..., D).
+
+        They are copies only where the dtype is narrower.
+        """
+        pairs = zip(self.entries, vector.split(self._sizes, dim=-1), strict=True)
+        lead = vector.shape[:-1]
+        return {entry.name: piece.view(*lead, *entry.shape).to(entry.dtype) for entry, piece in pairs}
 
 
 class Scope:

@@ -111,6 +111,7 @@ class ModelProgram:
         self.compile = compile
         self._with_target = loss.name == "model"
         self._width = 1
+        self._viewed: tuple[Tensor, int, list[list[Tensor]]] | None = None
         self._hold(tuple(buffer.detach().clone() for buffer in self.model.buffers()))
         self._places = [] if self._scripted else _places(self.model)
         self._take(batches, (loss,) * len(batches))
@@ -145,16 +146,14 @@ class ModelProgram:
 
     def output(self, point: Tensor, batch: int) -> Any:
         """Return the model's output on one batch at one point, shape (D,)."""
-        try:
-            return self._run(point, self.batches[batch])
-        finally:
-            self._reset_buffers()
+        return self._output([*self.layout.views(point).values()], batch)
 
     def totals(self, points: Tensor, batch: int) -> Tensor:
         if self.together and (len(points) > 1 or self.compile):
             return self.joint_totals(points, batch)
         loss = self.losses[batch]
-        return torch.stack([loss.total(self.output(point, batch), self.batches[batch]) for point in points])
+        outputs = (self._output(views, batch) for views in self._views_at(points))
+        return torch.stack([loss.total(output, self.batches[batch]) for output in outputs])
 
     def joint_totals(self, points: Tensor, batch: int) -> Tensor:
         """Return what :meth:`totals` does, from one batched program whether or not points run together."""
@@ -184,6 +183,7 @@ class ModelProgram:
             with untouched_rng(), torch.inference_mode(False), torch.no_grad():
                 yield
         finally:
+            self._viewed = None
             for module, state in kept:
                 for key in module.__dict__.keys() - state.keys():
                     del module.__dict__[key]
@@ -203,10 +203,24 @@ class ModelProgram:
 
     def _at_many(self, points: Tensor, batch: Batch, loss: Loss) -> Tensor:
         # batch and loss are arguments, not looked up by number: so one compiled graph serves all batches of a shape
-        return vmap(lambda point: loss.total(self._run(point, batch), batch))(points)
+        views = self.layout.views(points).values()  # outside of vmap, where each of them takes a tenth of the time
+        return vmap(lambda *views: loss.total(self._run(list(views), batch), batch))(*views)
 
-    def _run(self, point: Tensor, batch: Batch) -> Any:
-        tensors = [*self.layout.views(point).values(), *self._buffers]
+    def _views_at(self, points: Tensor) -> list[list[Tensor]]:
+        """Return the parameters at each point, made once for all batches: of many tensors they take a while."""
+        if self._viewed is None or self._viewed[0] is not points or self._viewed[1] != points._version:
+            views = [[*self.layout.views(point).values()] for point in points]
+            self._viewed = points, points._version, views
+        return self._viewed[2]
+
+    def _output(self, views: list[Tensor], batch: int) -> Any:
+        try:
+            return self._run(views, self.batches[batch])
+        finally:
+            self._reset_buffers()
+
+    def _run(self, views: list[Tensor], batch: Batch) -> Any:
+        tensors = [*views, *self._buffers]
         if self._scripted:
             for own, tensor in zip([*self.model.parameters(), *self.model.buffers()], tensors, strict=True):
                 own.copy_(tensor)
