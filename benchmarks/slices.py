@@ -156,7 +156,7 @@ def small() -> list[str]:
     ]
 
 
-def resnet(steps: int = 7) -> list[str]:
+def resnet(steps: int = 5) -> list[str]:
     """Return the section on ResNet-20: a plane against the bare forward passes and the peer."""
     found = nets.resnet20()
     if found is None:
@@ -180,12 +180,12 @@ def resnet(steps: int = 7) -> list[str]:
         return measure
 
     rows = [
-        (f"bare forward passes of {pieces} images", paired(ours, bare(pieces), runs=3, warmup=1))
+        (f"bare forward passes of {pieces} images", paired(ours, bare(pieces), runs=9, warmup=1))
         for pieces in (size, IMAGES)
     ]
     measure = peer(model, data, steps)
     if measure is not None:
-        rows.append(("loss-landscapes 3.0.6, the loss alone", paired(ours, measure, runs=3, warmup=1)))
+        rows.append(("loss-landscapes 3.0.6, the loss alone", paired(ours, measure, runs=5, warmup=1)))
     lines = []
     for label, pair in rows:
         low, high = pair.spread
