@@ -19,6 +19,10 @@ class ObjectiveError(LandscapeError):
     """The loss around the trained point is not a function that can be measured."""
 
 
+class CurvatureError(LandscapeError):
+    """A curvature cannot be computed: an operator, a vector or a setting makes no sense."""
+
+
 class StoreError(LandscapeError):
     """A results file cannot be read, written or continued."""
 

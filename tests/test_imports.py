@@ -34,6 +34,7 @@ ARROWS = {
     "export": {"page", "slice_plots", "results", "errors"},
     "crossing": {"results"},
     "radius": {"objective", "directions", "metric", "crossing", "results", "errors"},
+    "curvature": {"objective", "program", "metric", "directions", "batches", "params", "results", "errors"},
     "volume": {"radius", "objective", "results", "errors"},
     "checkpoint": {"errors"},
     "usercode": {"checkpoint", "errors"},

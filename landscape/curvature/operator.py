@@ -1,0 +1,121 @@
+"""A symmetric matrix that is known by its products alone."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.errors import CurvatureError
+from landscape.results import Cost
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one parameter tensor: ``name``, and its first position and one past its last among the n."""
+
+    name: str
+    start: int
+    stop: int
+
+
+class Operator(ABC):
+    """A symmetric n x n matrix A, known by A @ v.
+
+    Attributes:
+        shape: (n, n).
+        dtype, device: of its products.
+        parts: which rows belong to which parameter tensor, in order.
+    """
+
+    def __init__(self, size: int, dtype: torch.dtype, device: torch.device, parts: tuple[Part, ...] = ()) -> None:
+        self.shape = (size, size)
+        self.dtype = dtype
+        self.device = device
+        self.parts = parts or (Part("theta", 0, size),)
+        self._products = 0
+        self._calls = 0
+        self._seconds = 0.0
+
+    @property
+    def size(self) -> int:
+        """n, the number of rows."""
+        return self.shape[0]
+
+    @property
+    def cost(self) -> Cost:
+        """What all products so far cost; ``evaluations`` counts vectors, each a pass over the data."""
+        return Cost(float(self._products), self._calls, self._seconds)
+
+    def __matmul__(self, vectors: Tensor) -> Tensor:
+        """Return A @ v: (n,) -> (n,), or (n, k) -> (n, k)."""
+        block = self._checked(vectors)
+        started = time.perf_counter()
+        product = self._apply(block if block.dim() > 1 else block[:, None])
+        self._count(product.shape[1], started)
+        return product if vectors.dim() > 1 else product[:, 0]
+
+    def forms(self, vectors: Tensor) -> Tensor:
+        """Return the quadratic forms v . A v of the columns: (n, k) -> (k,), float64."""
+        block = self._checked(vectors)
+        started = time.perf_counter()
+        values = self._forms(block)
+        self._count(len(values), started)
+        return values
+
+    def describe(self) -> dict[str, Any]:
+        """Return what determines this matrix."""
+        return {"operator": type(self).__name__, "dimension": self.size}
+
+    def to_scipy(self) -> Any:
+        """Return the operator for ``scipy.sparse.linalg``, on numpy arrays."""
+        from scipy.sparse.linalg import LinearOperator
+
+        dtype = torch.empty(0, dtype=self.dtype).numpy().dtype
+
+        def product(vectors: np.ndarray) -> np.ndarray:
+            moved = torch.as_tensor(np.ascontiguousarray(vectors)).to(device=self.device, dtype=self.dtype)
+            return (self @ moved).cpu().numpy()
+
+        return LinearOperator(self.shape, matvec=lambda v: product(v.reshape(-1)), matmat=product, dtype=dtype)
+
+    @abstractmethod
+    def _apply(self, vectors: Tensor) -> Tensor:
+        """Return A @ vectors for checked vectors: (n, k) -> (n, k)."""
+
+    def _forms(self, vectors: Tensor) -> Tensor:
+        return (vectors.double() * self._apply(vectors).double()).sum(0)
+
+    def _count(self, products: int, started: float) -> None:
+        self._products += products
+        self._calls += 1
+        self._seconds += time.perf_counter() - started
+
+    def _checked(self, vectors: Tensor) -> Tensor:
+        if not isinstance(vectors, Tensor) or vectors.dim() not in (1, 2) or vectors.shape[0] != self.size:
+            got = tuple(vectors.shape) if isinstance(vectors, Tensor) else type(vectors).__name__
+            raise CurvatureError(
+                f"this operator has n = {self.size} rows, so it multiplies torch tensors of shape ({self.size},) or "
+                f"({self.size}, k); {got} arrived. For numpy arrays use to_scipy()."
+            )
+        return vectors.detach().to(device=self.device, dtype=self.dtype)
+
+
+class Dense(Operator):
+    """A matrix that is at hand: for tests, and to compare with.
+
+    >>> Dense(torch.diag(torch.tensor([1.0, 2.0]))) @ torch.ones(2)
+    tensor([1., 2.])
+    """
+
+    def __init__(self, matrix: Tensor, parts: tuple[Part, ...] = ()) -> None:
+        super().__init__(len(matrix), matrix.dtype, matrix.device, parts)
+        self.matrix = matrix
+
+    def _apply(self, vectors: Tensor) -> Tensor:
+        return self.matrix @ vectors
