@@ -110,14 +110,19 @@ class Layout:
             view.copy_(tensors[entry.name].detach().reshape(-1))
         return vector
 
+    def split(self, vector: Tensor) -> list[Tensor]:
+        """Return the tensors in order, shapes (..., *shape), as views of ``vector``, shape (..., D), in its dtype."""
+        lead = vector.shape[:-1]
+        pieces = vector.split(self._sizes, dim=-1)
+        return [piece.view(*lead, *entry.shape) for entry, piece in zip(self.entries, pieces, strict=True)]
+
     def views(self, vector: Tensor) -> dict[str, Tensor]:
         """Return the named tensors, shapes (..., *shape), as views of ``vector``, shape (..., D).
 
         They are copies only where the dtype is narrower.
         """
-        pairs = zip(self.entries, vector.split(self._sizes, dim=-1), strict=True)
-        lead = vector.shape[:-1]
-        return {entry.name: piece.view(*lead, *entry.shape).to(entry.dtype) for entry, piece in pairs}
+        pairs = zip(self.entries, self.split(vector), strict=True)
+        return {entry.name: piece.to(entry.dtype) for entry, piece in pairs}
 
 
 class Scope:

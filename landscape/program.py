@@ -42,8 +42,14 @@ class Program(Protocol):
     def totals(self, points: Tensor, batch: int) -> Tensor:
         """Return the sum of a batch's terms at each point: (k, D) -> (k,) float64."""
 
+    def leaves(self, theta: Tensor) -> list[Tensor]:
+        """Return copies of the point, shape (D,), as the tensors that :meth:`total_of` takes, in order."""
+
+    def total_of(self, leaves: list[Tensor], batch: int) -> Tensor:
+        """Return the sum of a batch's terms, a float64 scalar that can be differentiated by ``leaves``."""
+
     def running(self) -> Any:
-        """Return a context in which :meth:`totals` may be called."""
+        """Return a context in which all of these may be called."""
 
 
 class FunctionProgram:
@@ -66,6 +72,12 @@ class FunctionProgram:
                 f"{tuple(points.shape)} it returned {got}. Reduce over the last axis only: f(x).sum(-1)."
             )
         return values.double()
+
+    def leaves(self, theta: Tensor) -> list[Tensor]:
+        return [theta.clone()]
+
+    def total_of(self, leaves: list[Tensor], batch: int) -> Tensor:
+        return self.totals(leaves[0][None], batch)[0]
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -148,6 +160,24 @@ class ModelProgram:
         """Return the model's output on one batch at one point, shape (D,)."""
         return self._output([*self.layout.views(point).values()], batch)
 
+    def leaves(self, theta: Tensor) -> list[Tensor]:
+        views = self.layout.split(theta)
+        if not self._scripted:
+            return [view.clone() for view in views]
+        own = [parameter.requires_grad_(False) for parameter in self.model.parameters()]
+        return [tensor.copy_(view) for tensor, view in zip(own, views, strict=True)]
+
+    def output_of(self, leaves: list[Tensor], batch: int) -> Any:
+        """Return the model's output on one batch, which can be differentiated by ``leaves``."""
+        if self._scripted:
+            return self._call(self.batches[batch])
+        narrow = [leaf.to(entry.dtype) for leaf, entry in zip(leaves, self.layout.entries, strict=True)]
+        # buffers of its own, since the graph outlives the call
+        return self._run([*narrow, *(buffer.clone() for buffer in self.constants)], self.batches[batch])
+
+    def total_of(self, leaves: list[Tensor], batch: int) -> Tensor:
+        return self.losses[batch].total(self.output_of(leaves, batch), self.batches[batch])
+
     def totals(self, points: Tensor, batch: int) -> Tensor:
         if self.together and (len(points) > 1 or self.compile):
             return self.joint_totals(points, batch)
@@ -204,7 +234,7 @@ class ModelProgram:
     def _at_many(self, points: Tensor, batch: Batch, loss: Loss) -> Tensor:
         # batch and loss are arguments, not looked up by number: so one compiled graph serves all batches of a shape
         views = self.layout.views(points).values()  # outside of vmap, where each of them takes a tenth of the time
-        return vmap(lambda *views: loss.total(self._run(list(views), batch), batch))(*views)
+        return vmap(lambda *views: loss.total(self._run([*views, *self._buffers], batch), batch))(*views)
 
     def _views_at(self, points: Tensor) -> list[list[Tensor]]:
         """Return the parameters at each point, made once for all batches: of many tensors they take a while."""
@@ -215,12 +245,12 @@ class ModelProgram:
 
     def _output(self, views: list[Tensor], batch: int) -> Any:
         try:
-            return self._run(views, self.batches[batch])
+            return self._run([*views, *self._buffers], self.batches[batch])
         finally:
             self._reset_buffers()
 
-    def _run(self, views: list[Tensor], batch: Batch) -> Any:
-        tensors = [*views, *self._buffers]
+    def _run(self, tensors: list[Tensor], batch: Batch) -> Any:
+        """Call the model with these parameters and buffers, in the order of ``_places``."""
         if self._scripted:
             for own, tensor in zip([*self.model.parameters(), *self.model.buffers()], tensors, strict=True):
                 own.copy_(tensor)

@@ -1,0 +1,240 @@
+"""The derivatives of one batch as graphs that several products share, kept from one product to the next where they fit.
+
+Half of a Hessian product made from scratch is the gradient that it differentiates. Here a block of vectors shares that
+gradient's graph, batch by batch; and where the graphs of all batches fit in memory, so do later products.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from landscape.curvature.kernels import CheapSeconds
+from landscape.errors import CurvatureError, LandscapeError
+from landscape.losses import logits_of
+from landscape.objective import Objective
+from landscape.program import CENTRE, ModelProgram, evaluating, reason_of
+
+_KEPT_SHARE = 4  # a quarter of the free memory may hold graphs
+
+
+class Graph(ABC):
+    """What a batch contributes to a matrix-vector product, differentiable once more."""
+
+    @abstractmethod
+    def product(self, vectors: list[Tensor], together: bool) -> list[Tensor | None]:
+        """Return the product, a tensor a leaf, None for zero.
+
+        Args:
+            vectors: a tensor a leaf, with k of them stacked in front if ``together``.
+            together: whether the tensors hold k vectors.
+        """
+
+    @abstractmethod
+    def form(self, vectors: list[Tensor], together: bool) -> Tensor:
+        """Return the quadratic form v . A v, shape () or (k,), float64."""
+
+
+class HessianGraph(Graph):
+    """The gradient of a batch's total; its derivative along v is H v (Pearlmutter 1994)."""
+
+    def __init__(self, total: Tensor, leaves: list[Tensor]) -> None:
+        self._leaves = leaves
+        self._gradients = _derivative([total], leaves, None, create_graph=True)
+
+    def product(self, vectors: list[Tensor], together: bool) -> list[Tensor | None]:
+        return _derivative(self._gradients, self._leaves, vectors, together=together)
+
+    def form(self, vectors: list[Tensor], together: bool) -> Tensor:
+        return _dot(vectors, self.product(vectors, together), together)
+
+
+class GaussNewtonGraph(Graph):
+    """G = J^T H_L J with J the predictions' Jacobian and H_L the loss's Hessian by the predictions.
+
+    The pull-back u -> J^T u is linear in u, so its derivative by u along v is J v: no forward mode is needed.
+    """
+
+    def __init__(self, predictions: Tensor, total_of: Callable[[Tensor], Tensor], leaves: list[Tensor]) -> None:
+        self._leaves, self._predictions = leaves, predictions
+        self._seed = torch.zeros_like(predictions, requires_grad=True)
+        self._pulled = _derivative([predictions], leaves, [self._seed], create_graph=True)
+        self._at = predictions.detach().requires_grad_()
+        self._slope = _derivative([total_of(self._at)], [self._at], None, create_graph=True)
+
+    def product(self, vectors: list[Tensor], together: bool) -> list[Tensor | None]:
+        _, curved = self._pushed(vectors, together)
+        return _derivative([self._predictions], self._leaves, [curved], together=together)
+
+    def form(self, vectors: list[Tensor], together: bool) -> Tensor:
+        pushed, curved = self._pushed(vectors, together)
+        return _dot([pushed], [curved], together)
+
+    def _pushed(self, vectors: list[Tensor], together: bool) -> tuple[Tensor, Tensor]:
+        """Return J v and H_L J v."""
+        lead = vectors[0].shape[:1] if together else ()
+        zero = self._at.detach().new_zeros(()).expand(*lead, *self._at.shape)
+        pushed = _derivative(self._pulled, [self._seed], vectors, together=together)[0]
+        pushed = zero if pushed is None else pushed
+        curved = _derivative(self._slope, [self._at], [pushed], together=together)[0]
+        return pushed, zero if curved is None else curved
+
+
+class Graphs:
+    """The graphs of all batches of an objective, made when needed.
+
+    Args:
+        objective: the loss around the trained point.
+        kind: ``HessianGraph`` or ``GaussNewtonGraph``.
+        ranges: (start, stop) of the entries to differentiate by; tensors that they touch are taken whole.
+        memory: bytes that kept graphs may take; by default a quarter of what is free.
+    """
+
+    def __init__(
+        self, objective: Objective, kind: type[Graph], ranges: Sequence[tuple[int, int]], memory: int | None = None
+    ) -> None:
+        self._objective, self._kind = objective, kind
+        self._program = objective.program
+        with objective.running():
+            self._leaves = self._program.leaves(objective.theta)
+        self._sizes = [leaf.numel() for leaf in self._leaves]
+        stops = list(accumulate(self._sizes))
+        spans = zip(stops, self._sizes, strict=True)
+        self._moves = [any(a < stop and stop - size < b for a, b in ranges) for stop, size in spans]
+        self._budget = _free(objective.theta.device) // _KEPT_SHARE if memory is None else memory
+        self._kept: dict[int, Graph] = {}
+        self._each: int | None = None
+
+    def split(self, vectors: Tensor) -> list[Tensor]:
+        """Return the views of vectors, shape (..., D), that belong to the tensors differentiated by."""
+        lead = vectors.shape[:-1]
+        pieces = zip(vectors.split(self._sizes, -1), self._leaves, self._moves, strict=True)
+        return [piece.view(*lead, *leaf.shape) for piece, leaf, moves in pieces if moves]
+
+    def each(self, *, keep: bool) -> Iterator[Graph]:
+        """Yield the graph of every batch. Call it inside :meth:`Objective.running`.
+
+        Args:
+            keep: hold on to the graphs, as many as fit, for a later call.
+        """
+        for batch in range(self._objective.batches):
+            graph = self._kept.get(batch)
+            if graph is None:
+                graph = self._made(batch)
+                if keep and self._fits(batch):
+                    self._kept[batch] = graph
+            yield graph
+
+    def forget(self) -> None:
+        """Let go of the graphs that were kept."""
+        self._kept.clear()
+
+    def _fits(self, batch: int) -> bool:
+        if self._each is None:
+            seen: dict[int, int] = {}
+
+            def note(tensor: Tensor) -> Tensor:
+                storage = tensor.untyped_storage()
+                seen[storage.data_ptr()] = storage.nbytes()
+                return tensor
+
+            with saved_tensors_hooks(note, lambda tensor: tensor):
+                self._made(batch)
+            self._each = sum(seen.values())
+        return (len(self._kept) + 1) * self._each <= self._budget
+
+    def _made(self, batch: int) -> Graph:
+        program, leaves = self._program, self._leaves
+        # set anew each time: a TorchScript module's own tensors are shared by all that measure it
+        for leaf, moves in zip(leaves, self._moves, strict=True):
+            leaf.requires_grad_(moves)
+        moving = [leaf for leaf in leaves if leaf.requires_grad]
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            with CheapSeconds(), evaluating(program, batch, CENTRE):
+                if self._kind is HessianGraph:
+                    value = program.total_of(leaves, batch)
+                else:
+                    assert isinstance(program, ModelProgram), "GaussNewton lets no other in"
+                    value = logits_of(program.output_of(leaves, batch))
+            if not value.requires_grad:
+                raise CurvatureError(
+                    "the loss does not depend on the parameters in scope through operations that can be "
+                    "differentiated, so it has no curvature.\n"
+                    "Pass a differentiable loss (no argmax, rounding or .item()), or another --scope."
+                )
+            if not isinstance(program, ModelProgram) or self._kind is HessianGraph:
+                return HessianGraph(value, moving)
+            loss, data = program.losses[batch], program.batches[batch]
+            return GaussNewtonGraph(value, lambda z: loss.total(z, data), moving)
+
+
+@contextmanager
+def differentiating() -> Iterator[None]:
+    """Turn what torch raises where a derivative does not exist into an error that says what to do."""
+    try:
+        yield
+    except LandscapeError:
+        raise
+    except Exception as error:
+        raise CurvatureError(
+            f"the second derivative of the loss cannot be computed: {reason_of(error)}\n"
+            "Some operation of the model has no rule for it, or the memory is too small: leave its layers out with "
+            "--scope, or pass a smaller --batch-size."
+        ) from error
+
+
+def _derivative(
+    outputs: list[Tensor | None],
+    inputs: list[Tensor],
+    vectors: list[Any] | None,
+    *,
+    create_graph: bool = False,
+    together: bool = False,
+) -> list[Tensor | None]:
+    """Return the derivatives of ``outputs`` by ``inputs``, weighted by ``vectors``; None where there are none."""
+    weights = [None] * len(outputs) if vectors is None else vectors
+    pairs = [(o, w) for o, w in zip(outputs, weights, strict=True) if o is not None and o.requires_grad]
+    if not pairs:
+        return [None] * len(inputs)
+    return list(
+        torch.autograd.grad(
+            [output for output, _ in pairs],
+            inputs,
+            None if vectors is None else [weight for _, weight in pairs],
+            retain_graph=True,
+            create_graph=create_graph,
+            allow_unused=True,
+            is_grads_batched=together,
+        )
+    )
+
+
+def _dot(a: list[Tensor], b: list[Tensor | None], together: bool) -> Tensor:
+    """Return the inner product over all tensors, shape () or (k,), float64."""
+    first = 1 if together else 0
+    zero = a[0].new_zeros(a[0].shape[:first], dtype=torch.float64)
+    for x, y in zip(a, b, strict=True):
+        if y is not None:
+            inner = tuple(range(first, x.dim()))
+            terms = x * y
+            zero = zero + (terms.sum(inner, dtype=torch.float64) if inner else terms.double())
+    return zero
+
+
+def _free(device: torch.device) -> int:
+    """Return the bytes of memory that are free."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):  # not every system tells
+        return 2**30

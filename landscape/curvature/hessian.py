@@ -1,0 +1,182 @@
+"""The Hessian and the Gauss-Newton matrix of an objective at the trained point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape.curvature.graphs import GaussNewtonGraph, Graph, Graphs, HessianGraph, differentiating
+from landscape.curvature.operator import Operator, Part
+from landscape.errors import CurvatureError
+from landscape.metric import make_metric
+from landscape.objective import Objective
+from landscape.params import Scope
+from landscape.program import ModelProgram
+
+_KEEP_BELOW = 8  # vectors in a block from which on a graph kept for later saves little
+
+
+class _Curvature(Operator):
+    """A second derivative of the objective, restricted to a scope, in the coordinates of a metric.
+
+    Batches count by their number of terms, so a ragged last one does not bias the sum.
+    """
+
+    kind: type[Graph]
+    name = ""
+
+    def __init__(
+        self, objective: Objective, *, scope: str | None = None, metric: str = "identity", memory: int | None = None
+    ) -> None:
+        if not isinstance(objective, Objective):
+            raise CurvatureError(
+                f"curvature is that of an Objective, and {type(objective).__name__} arrived. "
+                "Pass landscape.Objective(model, data, loss)."
+            )
+        chosen = objective.scope if scope is None else Scope.select(scope, objective.layout)
+        self.objective = objective
+        self.metric = make_metric(metric, objective.theta, chosen)
+        self.scope = self.metric.scope
+        theta = objective.theta
+        super().__init__(self.scope.size, theta.dtype, theta.device, _parts(self.scope))
+        self._terms = float(sum(objective.program.counts))
+        self._graphs = Graphs(objective, self.kind, self.scope.ranges, memory)
+        self._width = objective.plan.lanes if objective.program.together else 1
+
+    def __matmul__(self, vectors: Tensor) -> Tensor:
+        """Return A @ v: (n,) -> (n,) or (n, k) -> (n, k).
+
+        Vectors of the full length D, (D,) or (D, k), count by their entries in scope; the product is zero outside it.
+        """
+        full = self.objective.layout.size
+        if isinstance(vectors, Tensor) and vectors.dim() in (1, 2) and len(vectors) == full != self.size:
+            product = super().__matmul__(self.scope.gather(vectors.T).T)
+            return self.scope.scatter(product.T, product.new_zeros(vectors.T.shape)).T
+        return super().__matmul__(vectors)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what determines this matrix."""
+        return {
+            **self.objective.describe(),
+            "operator": self.name,
+            "scope": self.scope.name,
+            "metric": self.metric.name,
+            "dimension": self.size,
+            "parameters": self.objective.layout.size,
+        }
+
+    def forget(self) -> None:
+        """Let go of the memory that is kept to make the next product faster."""
+        self._graphs.forget()
+
+    def _apply(self, vectors: Tensor) -> Tensor:
+        steps = self._steps(vectors)
+        out = torch.zeros_like(steps)
+        for graph in self._each(len(steps)):
+            for rows in self._blocks(len(steps)):
+                for target, value in zip(self._split(out[rows]), self._of(graph.product, steps[rows]), strict=True):
+                    if value is not None:
+                        target += value
+        product = self.scope.gather(out).div_(self._terms)
+        return (product if self.metric.scale is None else product.mul_(self.metric.scale)).T
+
+    def _forms(self, vectors: Tensor) -> Tensor:
+        steps = self._steps(vectors)
+        out = steps.new_zeros(len(steps), dtype=torch.float64)
+        for graph in self._each(len(steps)):
+            for rows in self._blocks(len(steps)):
+                out[rows] += self._of(graph.form, steps[rows])
+        return out / self._terms
+
+    def _steps(self, vectors: Tensor) -> Tensor:
+        """Return the vectors as steps in parameter space, (n, k) -> (k, D)."""
+        values = vectors.T if self.metric.scale is None else vectors.T * self.metric.scale
+        return self.scope.scatter(values, values.new_zeros(len(values), self.objective.layout.size))
+
+    def _each(self, count: int) -> Iterator[Graph]:
+        """Yield the graph of every batch for a block of this many vectors."""
+        with self.objective.running(), differentiating():
+            yield from self._graphs.each(keep=count < _KEEP_BELOW)
+
+    def _blocks(self, count: int) -> Iterator[slice]:
+        """Yield the rows to run at once."""
+        return (slice(start, min(start + self._width, count)) for start in range(0, count, self._width))
+
+    def _split(self, rows: Tensor) -> list[Tensor]:
+        """Return the tensors that a graph takes: the single row's own, or those of all rows stacked."""
+        return self._graphs.split(rows if self._width > 1 else rows[0])
+
+    def _of(self, call: Callable[[list[Tensor], bool], Any], rows: Tensor) -> Any:
+        return call(self._split(rows), self._width > 1)
+
+
+class Hessian(_Curvature):
+    """H = second derivative of the loss at the trained point, as an operator.
+
+    A product is the derivative of the gradient along a vector (Pearlmutter 1994), batch by batch.
+
+    Args:
+        objective: the loss around the trained point.
+        scope: which parameters: ``weights``, ``all`` or a regular expression on names; by default the objective's.
+        metric: ``identity`` for H itself; ``filter`` or ``layer`` for S H S with the metric's scale S, the second
+            derivative along steps relative to the weights' own norm, comparable between networks.
+        memory: bytes that may be kept between products to make them faster; by default a quarter of what is free.
+
+    Raises:
+        CurvatureError: for a loss that cannot be differentiated twice, and for vectors of another shape.
+        ObjectiveError: for a scope that matches nothing.
+
+    >>> bowl = Objective.from_function(lambda x: (x * x).sum(-1) / 2, torch.zeros(2, dtype=torch.float64))
+    >>> Hessian(bowl) @ torch.tensor([1.0, 2.0], dtype=torch.float64)
+    tensor([1., 2.], dtype=torch.float64)
+    """
+
+    kind = HessianGraph
+    name = "hessian"
+
+
+class GaussNewton(_Curvature):
+    """G = sum over samples of J^T H_L J / number of terms, as an operator: the Hessian less the model's own curvature.
+
+    J is the Jacobian of the predictions by the parameters, H_L the Hessian of the loss by the predictions (Schraudolph
+    2002). Positive semi-definite where the loss is convex in the predictions; for cross-entropy it is the Fisher
+    information. A quadratic form costs half of a product.
+
+    Args:
+        objective, scope, metric, memory: as for :class:`Hessian`.
+
+    Raises:
+        CurvatureError: as for :class:`Hessian`, and for an objective without predictions: a plain function of the
+            parameters, or a loss that the model computes itself.
+
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> G = GaussNewton(Objective(model, (torch.tensor([[1.0], [3.0]]), torch.zeros(2)), "mse"))
+    >>> G @ torch.ones(1)  # 2 · mean of x²
+    tensor([10.])
+    """
+
+    kind = GaussNewtonGraph
+    name = "ggn"
+
+    def __init__(
+        self, objective: Objective, *, scope: str | None = None, metric: str = "identity", memory: int | None = None
+    ) -> None:
+        super().__init__(objective, scope=scope, metric=metric, memory=memory)
+        if not isinstance(objective.program, ModelProgram) or objective.loss_name == "model":
+            raise CurvatureError(
+                "the Gauss-Newton matrix needs a model's predictions and a loss of (predictions, target); this "
+                "objective gives the loss alone. Pass --operator hessian, or a loss such as cross_entropy."
+            )
+
+
+def _parts(scope: Scope) -> tuple[Part, ...]:
+    """Return which rows among the n belong to which parameter tensor."""
+    parts, start = [], 0
+    for entry in scope.entries:
+        inside = sum(max(0, min(stop, entry.stop) - max(first, entry.start)) for first, stop in scope.ranges)
+        parts.append(Part(entry.name, start, start + inside))
+        start += inside
+    return tuple(parts)
