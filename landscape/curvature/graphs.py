@@ -159,7 +159,7 @@ class Graphs:
             leaf.requires_grad_(moves)
         moving = [leaf for leaf in leaves if leaf.requires_grad]
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            with CheapSeconds(), evaluating(program, batch, CENTRE):
+            with CheapSeconds(pull_back_only=self._kind is GaussNewtonGraph), evaluating(program, batch, CENTRE):
                 if self._kind is HessianGraph:
                     value = program.total_of(leaves, batch)
                 else:

@@ -25,7 +25,16 @@ Geometry = tuple[Sequence[int], Sequence[int], Sequence[int], int]  #: stride, p
 
 
 class CheapSeconds(TorchFunctionMode):
-    """Within this context convolutions and frozen batch normalisations use the rules of this file."""
+    """Within this context convolutions and frozen batch normalisations use the rules of this file.
+
+    Args:
+        pull_back_only: of the first derivative nothing will be differentiated but its dependence on the incoming
+            gradient, so half of the work of the second is left out.
+    """
+
+    def __init__(self, *, pull_back_only: bool = False) -> None:
+        super().__init__()
+        self._pull_back_only = pull_back_only
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -35,7 +44,9 @@ class CheapSeconds(TorchFunctionMode):
                 return func(*args, **kwargs)
             every = _CONVOLUTIONS[func]
             sizes = [_each(found[name], every) for name in ("stride", "padding", "dilation")]
-            return _Convolution.apply(found["input"], found["weight"], found["bias"], (*sizes, found["groups"]))
+            geometry = (*sizes, found["groups"])
+            operands = found["input"], found["weight"], found["bias"]
+            return _Convolution.apply(*operands, geometry, self._pull_back_only)
         if func is F.batch_norm:
             return _batch_norm(*args, **kwargs)
         return func(*args, **kwargs)
@@ -87,9 +98,11 @@ class _Convolution(Function):
     """y = w * x + b, (N, C, ...) and (O, C / groups, ...) -> (N, O, ...)."""
 
     @staticmethod
-    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    def forward(
+        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, pull_back_only: bool
+    ) -> Tensor:
         ctx.save_for_backward(input, weight)
-        ctx.geometry = geometry
+        ctx.geometry, ctx.pull_back_only = geometry, pull_back_only
         return _convolve(input, weight, geometry, bias)
 
     @staticmethod
@@ -97,11 +110,13 @@ class _Convolution(Function):
         input, weight = ctx.saved_tensors
         mask = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled():
+            if ctx.pull_back_only:
+                input, weight = input.detach(), weight.detach()
             by_input, by_weight = _ConvolutionBackward.apply(gradient, input, weight, ctx.geometry, mask)
         else:
             by_input, by_weight = _pull_back(gradient, input, weight, ctx.geometry, mask)
         by_bias = gradient.sum((0, *range(2, gradient.dim()))) if ctx.needs_input_grad[2] else None
-        return by_input, by_weight, by_bias, None
+        return by_input, by_weight, by_bias, None, None
 
 
 class _ConvolutionBackward(Function):
