@@ -1,7 +1,17 @@
 """Log-volume of a basin: one file an estimator, one common result."""
 
+from landscape.volume.annealed import annealed_volume, volume_from_chains
+from landscape.volume.chains import anneal
 from landscape.volume.estimate import log_volume, volume_from_radii
 from landscape.volume.rollouts import radii_from_rollouts
 from landscape.volume.weights import log_unit_ball
 
-__all__ = ["log_unit_ball", "log_volume", "radii_from_rollouts", "volume_from_radii"]
+__all__ = [
+    "anneal",
+    "annealed_volume",
+    "log_unit_ball",
+    "log_volume",
+    "radii_from_rollouts",
+    "volume_from_chains",
+    "volume_from_radii",
+]

@@ -1,4 +1,4 @@
-"""The ``uniform`` estimator: the mean of r^n over uniform rays, and the result that every estimator shares."""
+"""Which estimator there is, and the ``uniform`` one: the mean of r^n over uniform rays."""
 
 from __future__ import annotations
 
@@ -11,45 +11,31 @@ import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
-from landscape.radius import Progress, basin_radii
+from landscape.radius import basin_radii
 from landscape.results import Cost, Radii, RayStatus, Volume, VolumeEstimate
 from landscape.volume import weights as w
+from landscape.volume.annealed import annealed_volume
 
-ESTIMATORS = ("uniform",)
 _RESOLUTION = 0.1
 
 
-def log_volume(
-    objective: Objective,
-    cutoffs: Sequence[float],
-    *,
-    estimator: str = "uniform",
-    criterion: str = "loss",
-    metric: str = "filter",
-    directions: int = 1000,
-    seed: int = 0,
-    max_radius: float | None = None,
-    rtol: float = 1e-3,
-    growth: float = 2.0,
-    first_step: float | None = None,
-    resume: Radii | None = None,
-    on_block: Callable[[Progress], None] | None = None,
-) -> Volume:
+def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str = "uniform", **options: Any) -> Volume:
     """Return the log-volume of the basin for each cutoff, with an interval, an effective sample size and a verdict.
 
     log V = log ω_n + log E[r(phi)^n] over uniform directions phi, in metric coordinates (Huang et al. 2019). In high
-    dimension the mean is carried by rays that no sample contains; then the verdict is ``lower bound`` and says no more
-    than that (see :func:`volume_from_radii`).
+    dimension the mean is carried by rays that no sample of uniform ones contains. Then ``uniform`` gives the verdict
+    ``lower bound`` and says no more than that (see :func:`volume_from_radii`); ``annealed`` walks to those rays.
 
     Args:
         objective: the loss around the trained point.
         cutoffs: values of the criterion that bound the basin.
-        estimator: ``uniform``.
-        criterion, metric, directions, seed, max_radius, rtol, growth, first_step, resume, on_block: as for
-            :func:`landscape.basin_radii`.
+        estimator: ``uniform`` or ``annealed``.
+        options: ``uniform`` takes those of :func:`landscape.basin_radii` (criterion, metric, directions, seed,
+            max_radius, rtol, growth, first_step, resume, on_block); ``annealed`` takes chains and temperatures in the
+            place of directions (:func:`landscape.volume.chains.anneal`).
 
     Raises:
-        LandscapeError: for an unknown estimator, and whatever :func:`landscape.basin_radii` raises.
+        LandscapeError: for an unknown estimator, and whatever the estimator raises.
 
     >>> import torch
     >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(2, dtype=torch.float64))
@@ -59,21 +45,15 @@ def log_volume(
     """
     if estimator not in ESTIMATORS:
         raise LandscapeError(f"the estimator {estimator!r} is not known. Pass one of {', '.join(ESTIMATORS)}.")
-    radii = basin_radii(
-        objective,
-        cutoffs,
-        criterion=criterion,
-        metric=metric,
-        directions=directions,
-        seed=seed,
-        max_radius=max_radius,
-        rtol=rtol,
-        growth=growth,
-        first_step=first_step,
-        resume=resume,
-        on_block=on_block,
-    )
-    return volume_from_radii(radii)
+    return ESTIMATORS[estimator](objective, cutoffs, **options)
+
+
+def uniform_volume(objective: Objective, cutoffs: Sequence[float], **options: Any) -> Volume:
+    """Return the plain mean of r^n over uniform rays, measured with the options of :func:`landscape.basin_radii`."""
+    return volume_from_radii(basin_radii(objective, cutoffs, **options))
+
+
+ESTIMATORS: dict[str, Callable[..., Volume]] = {"uniform": uniform_volume, "annealed": annealed_volume}
 
 
 def volume_from_radii(

@@ -1,0 +1,177 @@
+"""Annealed chains: the state to continue from, the weights they earned, and a trace of every temperature."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from landscape.results.base import Cost, Result
+from landscape.results.volume import Volume
+
+LEGS = ("pilot", "half", "full")
+COLUMNS = (
+    "leg",
+    "temperature",
+    "energy",
+    "energy_spread",
+    "weight_spread",
+    "flight",
+    "accepted",
+    "angle",
+    "correlation",
+    "evaluations",
+    "step",
+    "time",
+    "width",
+    "flight_gain",
+    "slice_gain",
+    "log_radius",
+    "log_radius_spread",
+)
+
+
+@dataclass(frozen=True)
+class Chains(Result):
+    """Chains annealed from uniform directions to the basin, for each cutoff: a pilot, a run of half effort, a full one.
+
+    Attributes:
+        log_weights: log of each finished chain's weight, an unbiased estimate of E[r^n], by effort (half, full); NaN
+            where unfinished, shape (cutoffs, 2, chains).
+        censored_first: whether the chain's first, uniform ray ends at the cap, shape (cutoffs, 2, chains), bool.
+        censored_last: whether its last ray does, shape (cutoffs, 2, chains), bool.
+        unfinished: searches for a radius that were given up, by effort, shape (cutoffs, 2).
+        trace: one row a temperature, in the order in which they were done, shape (rows, columns): which leg
+            (3 · cutoff + 0 for the pilot, 1 for half, 2 for full effort), temperature t, mean over chains of
+            n log r and its standard deviation, standard deviation of the log-weights after the gain; of the move that
+            follows: whether by Hamiltonian flight (1) or slice (0), share accepted, mean angle, correlation of log r
+            before and after, evaluations a chain; of the pilot: time of a leapfrog step and of a flight, width of the
+            arc, squared sine of the angle gone an evaluation by flight and by slice, median log r and its spread.
+        phi: where the chains of the current leg are: unit directions, shape (chains, n).
+        phi_log_radius, phi_log_weight: log r there and the weight so far, shape (chains,).
+        phi_censored, phi_unfinished: whether that r is the cap, or its search was given up, shape (chains,), bool.
+        look: radii along the first uniform rays, shape (rays, cutoffs): a changed function shows there.
+        position: the leg, and the number of temperatures done of it.
+        cutoffs: the cutoffs, ascending.
+        columns: names of the columns of the trace.
+        dimension: n, the number of entries in scope.
+        log_scale_sum: sum of log s_i over the scope.
+        config: everything that determines the numbers.
+        cost: what it all cost.
+    """
+
+    kind: ClassVar[str] = "chains"
+
+    log_weights: np.ndarray
+    censored_first: np.ndarray
+    censored_last: np.ndarray
+    unfinished: np.ndarray
+    trace: np.ndarray
+    phi: np.ndarray
+    phi_log_radius: np.ndarray
+    phi_log_weight: np.ndarray
+    phi_censored: np.ndarray
+    phi_unfinished: np.ndarray
+    look: np.ndarray
+    position: tuple[int, int]
+    cutoffs: tuple[float, ...]
+    columns: tuple[str, ...]
+    dimension: int
+    log_scale_sum: float
+    config: dict[str, Any]
+    cost: Cost
+
+    @classmethod
+    def _revive(cls, name: str, value: Any) -> Any:
+        return tuple(value) if name in ("cutoffs", "columns", "position") else super()._revive(name, value)
+
+    @property
+    def chains(self) -> int:
+        """Number of chains."""
+        return self.log_weights.shape[2]
+
+    @property
+    def done(self) -> np.ndarray:
+        """Which temperatures of the runs of half and full effort are done, all cutoffs, shape (temperatures,), bool."""
+        full = int(self.config["temperatures"])
+        total = len(self.cutoffs) * (full // 2 + full)
+        count = int((self.trace[:, 0] % 3 > 0).sum())
+        return np.arange(total) < count
+
+    @property
+    def max_radius(self) -> float:
+        """The cap on every radius; infinite where there is none."""
+        cap = self.config.get("max_radius")
+        return math.inf if cap is None else float(cap)
+
+    def column(self, name: str, cutoff: int = 0, leg: str = "full") -> np.ndarray:
+        """Return one column of the trace for one leg of one cutoff.
+
+        Args:
+            name: one of ``columns``.
+            cutoff: its number.
+            leg: ``pilot``, ``half`` or ``full``.
+        """
+        rows = self.trace[:, 0] == len(LEGS) * cutoff + LEGS.index(leg)
+        return self.trace[rows, self.columns.index(name)]
+
+    def __str__(self) -> str:
+        done = self.done
+        return (
+            f"annealed chains: {self.chains} of {int(self.config['temperatures']):,} temperatures, n = "
+            f"{self.dimension:,}, {int(done.sum()):,} of {len(done):,} temperatures done"
+        )
+
+
+@dataclass(frozen=True)
+class AnnealedVolume(Volume):
+    """A :class:`Volume` from annealed chains, with what shows whether they settled.
+
+    ``directions`` is the number of chains, ``log_weights`` holds one weight a chain.
+
+    Attributes:
+        log_weights_half: the same from the run of half effort, shape (chains, cutoffs).
+        log_volume_half: log V from half the temperatures, shape (cutoffs,).
+        weight_spread: standard deviation of the chains' log-weights, at half and full effort, shape (cutoffs, 2).
+        temperature: t of every temperature of the full run, shape (temperatures, cutoffs).
+        energy, energy_spread: mean and standard deviation over the chains of n log r there, shape (temperatures,
+            cutoffs).
+        accepted: share of proposals accepted in the move that follows (1 for slices), shape (temperatures, cutoffs).
+        correlation: of log r before and after that move, over the chains, shape (temperatures, cutoffs).
+    """
+
+    kind: ClassVar[str] = "annealed"
+
+    log_weights_half: np.ndarray
+    log_volume_half: np.ndarray
+    weight_spread: np.ndarray
+    temperature: np.ndarray
+    energy: np.ndarray
+    energy_spread: np.ndarray
+    accepted: np.ndarray
+    correlation: np.ndarray
+
+    def evidence(self) -> str:
+        """Return a row a cutoff of what speaks for or against the estimate."""
+        from landscape.results.table import columns
+
+        rows = [
+            [
+                f"{row.cutoff:g}",
+                f"{row.log_volume:,.2f}",
+                f"{row.log_volume - self.log_volume_half[i]:+,.2f}",
+                f"{self.weight_spread[i, 1]:.2f}",
+                f"{np.nanmean(self.accepted[:, i]):.2f}",
+                f"{np.nanmean(self.correlation[:, i]):.2f}",
+            ]
+            for i, row in enumerate(self.results)
+        ]
+        return columns(["cutoff", "log V", "over half effort", "spread", "accepted", "autocorrelation"], rows)
+
+    def __str__(self) -> str:
+        head = (
+            f"log-volume of the basin: {self.estimator} estimator, {self.directions:,} chains, n = {self.dimension:,}"
+        )
+        return f"{head}\n{self.table()}\n{self.evidence()}"

@@ -1,0 +1,209 @@
+"""Moves on the unit sphere that leave pi_t(phi), proportional to r(phi)^(t n), as it is.
+
+Every chain draws from a stream of its own, so that what it does depends on no other chain.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.volume.body import Points, StarBody, sphere
+
+MOST_SHRINKS = 100
+_FASTEST = 4.0  # limit on the change of velocity in a half step, over the typical speed sqrt(n)
+
+Streams = list[np.random.Generator]
+Guess = tuple[float, float] | None
+
+
+def stream(seed: int, chain: int, leg: int, step: int) -> np.random.Generator:
+    """Return the random numbers of one chain at one step of one leg of a run, and of nothing else.
+
+    >>> stream(0, 3, 1, 9).random() == stream(0, 3, 1, 9).random()
+    True
+    """
+    key = np.array([seed, chain], dtype=np.uint64)
+    # the first words count the draws; directions, which share the seed, have all four at zero
+    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, step, leg + 1], dtype=np.uint64)))
+
+
+def normals(streams: Streams, like: Tensor) -> Tensor:
+    """Return standard normals, one row a stream, shape and place as ``like``, shape (k, n)."""
+    drawn = np.stack([random.standard_normal(like.shape[1], dtype=np.float32) for random in streams])
+    return torch.from_numpy(drawn).to(like)
+
+
+def uniforms(streams: Streams, rows: np.ndarray | None = None) -> np.ndarray:
+    """Return a uniform number from each of these streams, above 0 and at most 1."""
+    chosen = streams if rows is None else [streams[row] for row in rows]
+    return np.array([1.0 - random.random() for random in chosen])
+
+
+def tangent(vectors: Tensor, phi: Tensor) -> Tensor:
+    """Return vectors without their parts along phi, shape (k, n)."""
+    return vectors - (vectors * phi).sum(1, keepdim=True) * phi
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a move did.
+
+    Attributes:
+        points: where the chains are now.
+        accepted: probability with which each chain's proposal was taken, shape (k,); of a slice move, whether it moved.
+        angle: how far each chain went, radians, shape (k,).
+    """
+
+    points: Points
+    accepted: np.ndarray
+    angle: np.ndarray
+
+
+def slice_move(
+    body: StarBody, points: Points, power: float, width: float, streams: Streams, guess: Guess = None
+) -> Moved:
+    """Move along a random great circle by slice sampling with shrinkage (Neal 2003; Habeck et al. 2023).
+
+    With level rho = r(phi) · U^(1/power), the next point is drawn on the part of a random great circle where r >= rho:
+    an arc of length ``width`` is laid at random around phi; what is drawn on it outside shrinks it towards phi. A
+    candidate where the criterion at rho has reached the cutoff costs one evaluation; one where it has not costs the
+    search for its radius, since another wall may lie nearer in.
+
+    1. The arc may be shorter than the circle, which in Habeck et al. it is not: placed at random and never widened, it
+       leaves the target as it is (Neal 2003, section 4.1), and saves the first shrinkages.
+
+    Args:
+        body: whose radius it is.
+        points: where the chains are.
+        power: t · n, above 0.
+        width: length of the arc, radians, at most 2π.
+        streams: random numbers, one stream a chain.
+        guess: for :meth:`StarBody.measure`.
+    """
+    across = sphere(tangent(normals(streams, points.phi), points.phi))
+    level = points.log_radius + np.log(uniforms(streams)) / power
+    low = -width * uniforms(streams)
+    high = low + width
+    now, angle = points.copy(), np.zeros(len(points))
+    active = np.arange(len(points))
+    for _ in range(MOST_SHRINKS):
+        drawn = low[active] + (high[active] - low[active]) * uniforms(streams, active)
+        rows = torch.as_tensor(active, device=points.phi.device)
+        turn = torch.as_tensor(drawn, device=points.phi.device)[:, None]
+        candidate = sphere(points.phi[rows] * torch.cos(turn) + across[rows] * torch.sin(turn))
+        inside = body.holds(candidate, level[active])
+        if inside.any():
+            found = body.measure(candidate[torch.as_tensor(inside, device=rows.device)], guess)
+            reached = found.log_radius >= level[active[inside]]
+            inside[inside] = reached
+            now.put(active[inside], found.take(np.flatnonzero(reached)))
+            angle[active[inside]] = np.abs(drawn[inside])
+        out, where = active[~inside], drawn[~inside]
+        low[out[where < 0]], high[out[where >= 0]] = where[where < 0], where[where >= 0]
+        active = out
+        if not len(active):
+            break
+    # an arc that has shrunk to nothing is the point itself, which lies above its level
+    return Moved(now, (angle > 0).astype(np.float64), angle)
+
+
+class Flight:
+    """Points that fly over the sphere under the force of pi_t, one geodesic leapfrog step after the other.
+
+    A step is half a kick by the force, a great circle, half a kick (Byrne & Girolami 2013).
+
+    Args:
+        body: whose radius makes the force.
+        phi: where they start, shape (k, n).
+        velocity: tangent at phi, shape (k, n).
+        power: t · n.
+        radius: where the force is taken.
+        step: time of a step.
+    """
+
+    def __init__(
+        self, body: StarBody, phi: Tensor, velocity: Tensor, *, power: float, radius: float, step: float
+    ) -> None:
+        self.phi, self.velocity = phi, velocity
+        self._body, self._power, self._radius, self._step = body, power, radius, step
+        self._force = self._force_here()
+
+    def advance(self) -> None:
+        """Take one step."""
+        self._kick()
+        self._drift()
+        self._force = self._force_here()
+        self._kick()
+
+    def kinetic(self) -> np.ndarray:
+        """Return |velocity|^2 / 2, shape (k,)."""
+        return self.velocity.square().sum(1).cpu().numpy() / 2
+
+    def _force_here(self) -> Tensor:
+        return self._power * self._body.log_radius_gradient(self.phi, self._radius)
+
+    def _kick(self) -> None:
+        change = self._force * (self._step / 2)
+        # cut where it would be wild: still a function of phi alone
+        most = _FASTEST * math.sqrt(change.shape[1])
+        size = torch.linalg.vector_norm(change, dim=1, keepdim=True)
+        self.velocity = self.velocity + change * torch.clamp(most / size, max=1.0)
+
+    def _drift(self) -> None:
+        speed = torch.linalg.vector_norm(self.velocity, dim=1, keepdim=True)
+        cos, sin = torch.cos(speed * self._step), torch.sin(speed * self._step)
+        phi = sphere(self.phi * cos + self.velocity / speed * sin)  # rounding would take it off over many steps
+        self.velocity = tangent(self.velocity * cos - self.phi * speed * sin, phi)
+        self.phi = phi
+
+
+def flight_move(
+    body: StarBody,
+    points: Points,
+    power: float,
+    radius: float,
+    step: float,
+    count: int,
+    streams: Streams,
+    guess: Guess = None,
+) -> Moved:
+    """Move by geodesic Hamiltonian Monte Carlo (Byrne & Girolami 2013).
+
+    A velocity drawn from the standard normal in the tangent space, ``count`` leapfrog steps of great circles, and a
+    proposal accepted with probability min(1, exp(H - H')), H = -power · log r(phi) + |velocity|^2 / 2.
+
+    1. The force is power · (-P∇f / (∇f · phi)) taken at one radius for all, not at r(phi): no search for the crossing
+       along the way. Leapfrog steps are reversible and keep the volume under any force that depends on phi alone, and
+       the last step weighs the true radii, so the target is left as it is; the force only decides how often a proposal
+       is accepted.
+
+    Args:
+        body: whose radius it is.
+        points: where the chains are.
+        power: t · n.
+        radius: where the force is taken.
+        step: time of a leapfrog step.
+        count: number of leapfrog steps.
+        streams: random numbers, one stream a chain.
+        guess: for :meth:`StarBody.measure`.
+    """
+    velocity = tangent(normals(streams, points.phi), points.phi)
+    flight = Flight(body, points.phi, velocity, power=power, radius=radius, step=step)
+    before = flight.kinetic()
+    for _ in range(count):
+        flight.advance()
+    after = flight.kinetic()
+    found = body.measure(flight.phi, guess)
+    with np.errstate(over="ignore"):
+        ratio = power * (found.log_radius - points.log_radius) + before - after
+        accepted = np.where(np.isfinite(ratio), np.exp(np.minimum(ratio, 0.0)), 0.0)
+    taken = np.flatnonzero(uniforms(streams) <= accepted)
+    now = points.copy()
+    now.put(taken, found.take(taken))
+    cosine = (now.phi * points.phi).sum(1).clamp(-1, 1).cpu().numpy()
+    return Moved(now, accepted, np.arccos(cosine))
