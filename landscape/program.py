@@ -164,7 +164,8 @@ class ModelProgram:
         views = self.layout.split(theta)
         if not self._scripted:
             return [view.clone() for view in views]
-        own = [parameter.requires_grad_(False) for parameter in self.model.parameters()]
+        # a copied TorchScript module's parameters hang on those that they were copied from
+        own = [parameter.detach_() for parameter in self.model.parameters()]
         return [tensor.copy_(view) for tensor, view in zip(own, views, strict=True)]
 
     def output_of(self, leaves: list[Tensor], batch: int) -> Any:

@@ -28,7 +28,13 @@ _KEPT_SHARE = 4  # a quarter of the free memory may hold graphs
 
 
 class Graph(ABC):
-    """What a batch contributes to a matrix-vector product, differentiable once more."""
+    """What a batch contributes to a matrix-vector product, differentiable once more.
+
+    Attributes:
+        first: the first derivatives, whose graph is differentiated again.
+    """
+
+    first: list[Tensor | None]
 
     @abstractmethod
     def product(self, vectors: list[Tensor], together: bool) -> list[Tensor | None]:
@@ -49,10 +55,10 @@ class HessianGraph(Graph):
 
     def __init__(self, total: Tensor, leaves: list[Tensor]) -> None:
         self._leaves = leaves
-        self._gradients = _derivative([total], leaves, None, create_graph=True)
+        self.first = _derivative([total], leaves, None, create_graph=True)
 
     def product(self, vectors: list[Tensor], together: bool) -> list[Tensor | None]:
-        return _derivative(self._gradients, self._leaves, vectors, together=together)
+        return _derivative(self.first, self._leaves, vectors, together=together)
 
     def form(self, vectors: list[Tensor], together: bool) -> Tensor:
         return _dot(vectors, self.product(vectors, together), together)
@@ -67,7 +73,7 @@ class GaussNewtonGraph(Graph):
     def __init__(self, predictions: Tensor, total_of: Callable[[Tensor], Tensor], leaves: list[Tensor]) -> None:
         self._leaves, self._predictions = leaves, predictions
         self._seed = torch.zeros_like(predictions, requires_grad=True)
-        self._pulled = _derivative([predictions], leaves, [self._seed], create_graph=True)
+        self.first = _derivative([predictions], leaves, [self._seed], create_graph=True)
         self._at = predictions.detach().requires_grad_()
         self._slope = _derivative([total_of(self._at)], [self._at], None, create_graph=True)
 
@@ -83,7 +89,7 @@ class GaussNewtonGraph(Graph):
         """Return J v and H_L J v."""
         lead = vectors[0].shape[:1] if together else ()
         zero = self._at.detach().new_zeros(()).expand(*lead, *self._at.shape)
-        pushed = _derivative(self._pulled, [self._seed], vectors, together=together)[0]
+        pushed = _derivative(self.first, [self._seed], vectors, together=together)[0]
         pushed = zero if pushed is None else pushed
         curved = _derivative(self._slope, [self._at], [pushed], together=together)[0]
         return pushed, zero if curved is None else curved
@@ -113,6 +119,7 @@ class Graphs:
         self._budget = _free(objective.theta.device) // _KEPT_SHARE if memory is None else memory
         self._kept: dict[int, Graph] = {}
         self._each: int | None = None
+        self._checked = False
 
     def split(self, vectors: Tensor) -> list[Tensor]:
         """Return the views of vectors, shape (..., D), that belong to the tensors differentiated by."""
@@ -130,6 +137,9 @@ class Graphs:
             graph = self._kept.get(batch)
             if graph is None:
                 graph = self._made(batch)
+                if not self._checked:
+                    _check_twice(graph.first)
+                    self._checked = True
                 if keep and self._fits(batch):
                     self._kept[batch] = graph
             yield graph
@@ -190,6 +200,24 @@ def differentiating() -> Iterator[None]:
             "Some operation of the model has no rule for it, or the memory is too small: leave its layers out with "
             "--scope, or pass a smaller --batch-size."
         ) from error
+
+
+def _check_twice(gradients: list[Tensor | None]) -> None:
+    """Refuse gradients that stop at an operation marked once-differentiable: beyond it torch would see a constant."""
+    waiting = [gradient.grad_fn for gradient in gradients if gradient is not None]
+    seen = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.name() == "torch::autograd::Error":
+            raise CurvatureError(
+                "the second derivative of the loss cannot be computed: the model has an operation that is marked as "
+                "differentiable once only.\nLeave the layers up to it out with --scope, or write its backward in "
+                "differentiable operations."
+            )
+        waiting += [following for following, _ in node.next_functions]
 
 
 def _derivative(

@@ -53,8 +53,10 @@ class _Curvature(Operator):
         """
         full = self.objective.layout.size
         if isinstance(vectors, Tensor) and vectors.dim() in (1, 2) and len(vectors) == full != self.size:
-            product = super().__matmul__(self.scope.gather(vectors.T).T)
-            return self.scope.scatter(product.T, product.new_zeros(vectors.T.shape)).T
+            block = vectors if vectors.dim() == 2 else vectors[:, None]
+            product = super().__matmul__(self.scope.gather(block.mT).mT).mT
+            out = self.scope.scatter(product, product.new_zeros(product.shape[0], full)).mT
+            return out if vectors.dim() == 2 else out[:, 0]
         return super().__matmul__(vectors)
 
     def describe(self) -> dict[str, Any]:

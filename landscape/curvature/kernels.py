@@ -3,6 +3,9 @@
 torch's own rule for the second derivative of a convolution convolves with whole feature maps as kernels, which its
 fast libraries do not take, and that of batch normalisation in evaluation mode treats the constant statistics as if
 they moved. On a ResNet-20 the rules below save a third of a Hessian product. The numbers are the same up to rounding.
+
+One more rule is here because torch's own gives a wrong number: weight norm, whose second derivative leaves out how the
+norm depends on the direction (torch 2.13 on a CPU).
 """
 
 from __future__ import annotations
@@ -49,7 +52,13 @@ class CheapSeconds(TorchFunctionMode):
             return _Convolution.apply(*operands, geometry, self._pull_back_only)
         if func is F.batch_norm:
             return _batch_norm(*args, **kwargs)
+        if func is torch._weight_norm:
+            return _weight_norm(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    return v * (g / torch.norm_except_dim(v, 2, dim))
 
 
 def _each(value: int | Sequence[int], dimensions: int) -> tuple[int, ...]:
