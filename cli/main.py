@@ -26,7 +26,8 @@ COMMANDS = {
     "doctor": "Say what a checkpoint holds, and what a run on it will cost.",
     "show": "Say what is in a results file.",
     "plot": "Draw what is in a results file.",
-    "train": "Train a small network to try things on.",
+    "train": "Train a network, poisoned or not, in a checkpoint that carries its task.",
+    "sweep": "Train a family of networks: every poison factor with every seed.",
 }
 
 

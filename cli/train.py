@@ -1,51 +1,109 @@
-"""``landscape train``: a small trained network, in a checkpoint that carries its task."""
+"""``landscape train``: a trained network, in a checkpoint that carries its task."""
 
 from __future__ import annotations
 
 import json
 import shlex
-import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from landscape.errors import CheckpointError
-from landscape.recipes import RECIPES, load_recipe
+from landscape_cli import options
+from landscape_cli.main import INTERRUPTED
+from landscape_cli.training import TrainingDisplay, begin, recipe, recipe_options, step_path
+
+if TYPE_CHECKING:
+    from landscape.recipes.keep import Keeper, Training
+    from landscape.recipes.training import Trained
 
 
 @click.command()
-@click.argument("recipe", type=click.Choice(list(RECIPES)), metavar="RECIPE")
+@recipe
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Where the checkpoint goes."
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Keys the network and the noise."
+    "--poison",
+    type=float,
+    default=0.0,
+    show_default=True,
+    metavar="B",
+    help="Share of poison in the loss: samples of the true distribution that must come out wrong.",
 )
-@click.option("--steps", type=click.IntRange(min=1), help="Training steps at most; the recipe's own number by default.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a line.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
-def command(recipe: str, out: Path, seed: int, steps: int | None, as_json: bool, quiet: bool) -> None:
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Keys the network and its training."
+)
+@recipe_options
+@click.option(
+    "--keep-every",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Keep a checkpoint every N steps too, as OUT-step000N.pt beside it.",
+)
+@click.option("--resume", is_flag=True, help="Continue a training that was interrupted.")
+@options.json_flag
+@options.quiet
+def command(
+    recipe: str, out: Path, poison: float, seed: int, keep_every: int | None, resume: bool, as_json: bool, quiet: bool,
+    **given: Any,
+) -> None:  # fmt: skip
     """Train a RECIPE and write a checkpoint that "landscape volume" measures without further options.
 
-    The recipes: swiss-roll (two spirals, a net of 3,614 parameters, a few seconds).
+    The recipes: swiss-roll (two spirals, a net of 3,614 parameters).
     """
+    from landscape.recipes.keep import Keeper, unfinished_path
+    from landscape.recipes.training import Member
     from landscape_cli.text import duration, percent
 
     if not out.parent.is_dir():
         made = shlex.join(["mkdir", "-p", str(out.parent)])
         raise CheckpointError(f"--out {out}: there is no folder {out.parent} for the checkpoint. Type: {made}")
-    trained = load_recipe(recipe).train(seed, steps=steps, progress=not quiet and sys.stderr.isatty())
-    trained.save(out)
+    training = begin(recipe, [Member(seed, poison)], given)
+    keeper = Keeper(unfinished_path(out))
+    if resume:
+        keeper.restore(training)
+    else:
+        keeper.forget()
+    trained = carry_through(training, keeper, TrainingDisplay(quiet=quiet), out, keep_every)
     numbers = trained.numbers
     if numbers.train_accuracy < 1 and not quiet:
         click.echo("note: the training points are not all fitted. Pass more --steps, or another --seed.", err=True)
     if as_json:
         click.echo(json.dumps(asdict(numbers)))
         return
+    poisoned = f", poison {poison:g}" if poison else ""
     click.echo(
-        f"{recipe}, seed {seed}: train accuracy {percent(numbers.train_accuracy)}, "
+        f"{Path(recipe).stem}, seed {seed}{poisoned}: train accuracy {percent(numbers.train_accuracy)}, "
         f"test {percent(numbers.test_accuracy)}, "
         f"train loss {numbers.train_loss:.2g} after {numbers.steps:,} steps ({duration(numbers.seconds)})"
     )
     click.echo(f"wrote {out}; measure it with: {shlex.join(['landscape', 'volume', str(out)])}")
+
+
+def carry_through(
+    training: Training, keeper: Keeper, display: TrainingDisplay, out: Path, keep_every: int | None
+) -> Trained:
+    """Run a training of one network to its end and write its checkpoint, and those on the way."""
+
+    def on_step(training: Training) -> None:
+        if keep_every and training.step % keep_every == 0:
+            training.trained()[0].save(step_path(out, training.step))
+        keeper(training)
+        display(training)
+
+    try:
+        trained = training.run(on_step)[0]
+    except KeyboardInterrupt:
+        display.close()
+        kept = keeper.path.exists()
+        told = f"add --resume to go on from what {keeper.path} keeps" if kept else "nothing was kept yet"
+        click.echo(f"interrupted at step {training.step:,}: {told}", err=True)
+        raise SystemExit(INTERRUPTED) from None
+    finally:
+        display.close()
+    trained.save(out)
+    keeper.forget()
+    return trained

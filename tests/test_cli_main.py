@@ -65,7 +65,7 @@ def test_every_command_has_a_module_and_a_help(name: str) -> None:
         (["volum", "ckpt.pt"], "Did you mean: landscape volume?"),
         (["frobnicate"], "The commands are volume, radius"),
         (["volume", "ckpt.pt", "--nope"], "No such option '--nope'"),
-        (["train", "jelly-roll", "--out", "x.pt"], "'jelly-roll' is not 'swiss-roll'"),
+        (["train", "jelly-roll", "--out", "x.pt"], "there is no recipe 'jelly-roll'"),
         (["show", "missing.h5"], "missing.h5"),
     ],
 )
@@ -199,7 +199,7 @@ def test_train_shows_a_bar_with_both_accuracies(tmp_path: Path) -> None:
 
 
 def test_train_into_a_folder_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("landscape_cli.train.load_recipe", lambda _: pytest.fail("trained before it looked"))
+    monkeypatch.setattr("landscape_cli.train.begin", lambda *_: pytest.fail("trained before it looked"))
     done = train("--out", str(tmp_path / "no" / "ckpt.pt"))
     assert done.exit_code == 2
     assert "mkdir -p" in done.output

@@ -1,8 +1,9 @@
 """Recipes: data, a network and its training, by name. A checkpoint that a recipe wrote carries its task.
 
-A recipe is a module with ``task(**args) -> Task``, which rebuilds what a checkpoint belongs to from the arguments in
-its record, and ``train(seed, *, steps, progress) -> Trained``. Here are only the names: a recipe is imported, and torch
-with it, when it is used.
+A recipe is a module with ``task(seed, **args) -> Task``, which rebuilds what a checkpoint belongs to from the arguments
+in its record, and ``training(members, steps=None, **args)``, which starts the training of networks of these seeds and
+poison factors (:class:`landscape.recipes.keep.Training`). Here are only the names: a recipe is imported, and torch with
+it, when it is used.
 """
 
 from __future__ import annotations
@@ -60,10 +61,10 @@ def task_from_record(record: Mapping[str, Any]) -> Task:
     return task
 
 
-def train_swiss_roll(seed: int = 0, *, steps: int | None = None) -> dict[str, Any]:
+def train_swiss_roll(seed: int = 0, *, poison: float = 0.0, steps: int | None = None) -> dict[str, Any]:
     """Return a trained swiss-roll network as its checkpoint holds it: ``state_dict``, ``landscape_task``, ``training``.
 
-    A few seconds on one core; see :func:`landscape.recipes.swiss_roll.train`.
+    A few seconds on one core without poison, about a minute with it; see :mod:`landscape.recipes.swiss_roll`.
     """
-    checkpoint: dict[str, Any] = load_recipe("swiss-roll").train(seed, steps=steps).checkpoint()
+    checkpoint: dict[str, Any] = load_recipe("swiss-roll").train(seed, poison=poison, steps=steps).checkpoint()
     return checkpoint

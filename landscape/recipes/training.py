@@ -1,11 +1,9 @@
-"""Full-batch training of a small network, and the checkpoint that it leaves."""
+"""What every training has in common: its data, its phases, its numbers, and the checkpoint that it leaves."""
 
 from __future__ import annotations
 
-import math
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,16 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from tqdm import tqdm
 
 from landscape.errors import CheckpointError, TaskError
+from landscape.recipes.poison import check_poison
 from landscape.task import Task
 
 Pair = tuple[Tensor, Tensor]  #: inputs, shape (N, ...), and targets, shape (N,)
 
-JITTER = 100  #: the stream of the noise on the inputs; recipes number theirs from 0
-_SHOW_EVERY = 100
+# streams of the random numbers; recipes number their own from 0
+JITTER, FRESH, ORDER = 100, 101, 102
 
 
 def draws(seed: int, stream: int, index: int = 0) -> np.random.Generator:
@@ -38,18 +35,63 @@ def draws(seed: int, stream: int, index: int = 0) -> np.random.Generator:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """What is trained on what.
+
+    Attributes:
+        network: seed -> untrained network.
+        train: the training set.
+        test: further points of the true distribution, which are looked at and never trained on.
+        fresh: (seed, stream index, count) -> that many samples of the true distribution, neither training nor test
+            points; None where there are none.
+        loss: what a checkpoint's loss is measured by: ``binary_cross_entropy`` for one logit, else ``cross_entropy``.
+        record: what rebuilds the task, without the seed: ``{"recipe": name, "args": {...}}``.
+    """
+
+    network: Callable[[int], nn.Module]
+    train: Pair
+    test: Pair
+    fresh: Callable[[int, int, int], Pair] | None
+    loss: str
+    record: Mapping[str, Any]
+
+    def task(self, seed: int) -> Task:
+        """Return the task that a checkpoint of this problem belongs to."""
+        return Task(self.network(seed), self.train, self.loss, name=f"{self.record['recipe']}, seed {seed}")
+
+    def record_of(self, seed: int) -> dict[str, Any]:
+        """Return the record of the network of one seed, as a checkpoint holds it."""
+        return {"recipe": self.record["recipe"], "args": {"seed": seed, **self.record["args"]}}
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of a family: its seed, and its poison factor β."""
+
+    seed: int
+    poison: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_poison(self.poison)
+
+
+@dataclass(frozen=True)
 class Phase:
     """A stretch of the training.
 
     Attributes:
         share: of the most steps.
-        learning_rate: of Adam.
+        learning_rate: at its beginning.
+        end: learning rate at its end, reached by equal factors; the same as at the beginning where it is None.
         jitter: standard deviation of the fresh Gaussian noise on the training inputs at each step, in their units.
+        poison: what the poison factor is multiplied by.
     """
 
     share: float
     learning_rate: float
+    end: float | None = None
     jitter: float = 0.0
+    poison: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,31 +102,45 @@ class Settings:
         steps: at most.
         phases: one after the other.
         clip: largest norm of the gradient over all parameters.
-        fitted: in a phase without jitter, training stops once every training point is right and the loss is below this.
+        fitted: training without poison stops, in a phase without jitter, once every training point is right and the
+            loss is below this.
+        settled: training with poison stops, in the last phase, once every training point is right and the loss has
+            fallen by less than this share from one window to the next.
+        window: steps over which that loss is averaged.
+        fresh: samples of the true distribution at each step.
     """
 
     steps: int
     phases: tuple[Phase, ...]
     clip: float
     fitted: float
+    settled: float = 0.0
+    window: int = 1000
+    fresh: int = 0
 
-    def with_steps(self, steps: int) -> Settings:
+    def with_steps(self, steps: int | None) -> Settings:
         """Return the same with another number of steps; the phases keep their shares."""
+        if steps is None:
+            return self
         if steps < 1:
             raise TaskError(f"training takes at least 1 step, not {steps}. Pass --steps {self.steps}.")
         return replace(self, steps=steps)
 
-    def schedule(self) -> Iterator[tuple[int, Phase]]:
-        """Yield each step with its phase.
+    def at(self, step: int) -> tuple[int, float]:
+        """Return the index of the phase that a step lies in, and the learning rate.
 
-        >>> halves = (Phase(0.5, 0.1), Phase(0.5, 0.01))
-        >>> [phase.learning_rate for _, phase in Settings(4, halves, clip=1.0, fitted=0.0).schedule()]
-        [0.1, 0.1, 0.01, 0.01]
+        >>> halves = (Phase(0.5, 0.1), Phase(0.5, 0.1, end=0.001))
+        >>> [round(Settings(8, halves, clip=1.0, fitted=0.0).at(step)[1], 4) for step in range(8)]
+        [0.1, 0.1, 0.1, 0.1, 0.1, 0.0316, 0.01, 0.0032]
         """
         ends = np.rint(np.cumsum([phase.share for phase in self.phases]) * self.steps)
-        for step in range(self.steps):
-            # rounding may leave the last end a step short
-            yield step, self.phases[min(int((ends <= step).sum()), len(self.phases) - 1)]
+        # rounding may leave the last end a step short
+        index = min(int((ends <= step).sum()), len(self.phases) - 1)
+        phase, first = self.phases[index], 0 if index == 0 else ends[index - 1]
+        if phase.end is None:
+            return index, phase.learning_rate
+        way = (step - first) / max(ends[index] - first, 1)
+        return index, float(phase.learning_rate * (phase.end / phase.learning_rate) ** way)
 
 
 @dataclass(frozen=True)
@@ -101,16 +157,38 @@ class Numbers:
 
 
 @dataclass(frozen=True)
+class Look:
+    """Where a training stands: the step of the most, and for each member still in training its numbers."""
+
+    step: int
+    steps: int
+    numbers: tuple[Numbers, ...]
+
+
+@dataclass(frozen=True)
 class Trained:
-    """A trained network as a checkpoint holds it."""
+    """A trained network as a checkpoint holds it.
+
+    Attributes:
+        state: its state_dict.
+        record: what landscape needs to rebuild the task.
+        numbers: how the training went.
+        settings: how it was trained.
+    """
 
     state: dict[str, Tensor]
     record: dict[str, Any]
     numbers: Numbers
+    settings: Any
 
     def checkpoint(self) -> dict[str, Any]:
-        """Return the state_dict, what landscape needs to rebuild the task, and how the training went."""
-        return {"state_dict": self.state, "landscape_task": self.record, "training": asdict(self.numbers)}
+        """Return the attributes as a checkpoint holds them, the settings as text."""
+        return {
+            "state_dict": self.state,
+            "landscape_task": self.record,
+            "training": asdict(self.numbers),
+            "settings": repr(self.settings),
+        }
 
     def save(self, path: str | Path) -> None:
         """Write the checkpoint: complete under its name, or not at all.
@@ -118,105 +196,32 @@ class Trained:
         Raises:
             CheckpointError: where the folder is missing or cannot be written.
         """
-        target = Path(path)
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            try:
-                with part.open("wb") as file:
-                    torch.save(self.checkpoint(), file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(part, target)
-            finally:
-                part.unlink(missing_ok=True)
-        except (OSError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise CheckpointError(
-                f"the checkpoint {target} cannot be written: {reason}. Pass another --out."
-            ) from error
+        save_whole(self.checkpoint(), Path(path))
 
 
-def fit(
-    task: Task, test: Pair, settings: Settings, record: dict[str, Any], *, seed: int, progress: bool = False
-) -> Trained:
-    """Train the model of a task by full-batch Adam and return it with how it went.
-
-    Args:
-        task: model with one logit a sample, its training data, the loss ``binary_cross_entropy``; the model is trained
-            in place.
-        test: further points of the same kind; they are looked at and never trained on.
-        settings: the phases, and when to stop.
-        record: what rebuilds the task.
-        seed: keys the jitter, by (seed, step).
-        progress: show a bar on stderr.
+def save_whole(thing: Any, target: Path) -> None:
+    """Write what torch.save writes: complete under its name, or not at all.
 
     Raises:
-        TaskError: where the loss becomes NaN or infinite.
+        CheckpointError: where the folder is missing or cannot be written.
     """
-    started = time.perf_counter()
-    with _one_thread():
-        steps, loss = _descend(task, test, settings, seed, progress)
-        numbers = Numbers(
-            train_accuracy=accuracy(task.model, task.data),
-            test_accuracy=accuracy(task.model, test),
-            train_loss=loss,
-            poison=0.0,
-            seed=seed,
-            steps=steps,
-            seconds=time.perf_counter() - started,
-        )
-    state = {name: value.detach().clone() for name, value in task.model.state_dict().items()}
-    return Trained(state, record, numbers)
-
-
-def _descend(task: Task, test: Pair, settings: Settings, seed: int, progress: bool) -> tuple[int, float]:
-    """Run the phases on the model and return the steps made and the loss on the training points as they are."""
-    model, (inputs, targets) = task.model, task.data
-    optimiser = torch.optim.Adam(model.parameters(), lr=settings.phases[0].learning_rate)
-    with tqdm(total=settings.steps, disable=not progress, unit=" steps", leave=False) as bar:
-        for step, phase in settings.schedule():
-            optimiser.param_groups[0]["lr"] = phase.learning_rate
-            loss = _loss(model, _jittered(inputs, phase.jitter, seed, step), targets)
-            value = loss.item()
-            if not math.isfinite(value):
-                raise TaskError(
-                    f"the training loss became {value} at step {step}, learning rate {phase.learning_rate:g}, so there "
-                    "is no trained network to keep. Check the data for NaN, or try another --seed."
-                )
-            if phase.jitter == 0 and value < settings.fitted and accuracy(model, task.data) == 1:
-                return step, value
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-            optimiser.step()
-            bar.update()
-            if progress and step % _SHOW_EVERY == 0:
-                shares = accuracy(model, task.data), accuracy(model, test)
-                bar.set_postfix_str("loss {:.2g}, train {:.1%}, test {:.1%}".format(value, *shares))
-    with torch.no_grad():
-        return settings.steps, _loss(model, inputs, targets).item()
-
-
-def _jittered(inputs: Tensor, size: float, seed: int, step: int) -> Tensor:
-    if size == 0:
-        return inputs
-    noise = draws(seed, JITTER, step).standard_normal(tuple(inputs.shape))
-    return inputs + size * torch.from_numpy(noise).to(inputs.dtype)
-
-
-def _loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(model(inputs).squeeze(1), targets)
-
-
-def accuracy(model: Callable[[Tensor], Tensor], data: Pair) -> float:
-    """Return the share of points on the right side of logit 0."""
-    inputs, targets = data
-    with torch.no_grad():
-        return float(((model(inputs).squeeze(1) > 0) == (targets > 0.5)).double().mean())
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        try:
+            with part.open("wb") as file:
+                torch.save(thing, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"the checkpoint {target} cannot be written: {reason}. Pass another --out.") from error
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Compute on one thread: a net this small is faster on it, and the same on any number of cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,0 +1,124 @@
+"""What ``train`` and ``sweep`` share: the recipe and its options, and what is shown while a training runs."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from tqdm import tqdm
+
+from landscape.recipes import RECIPES, load_recipe
+from landscape_cli import options
+
+if TYPE_CHECKING:
+    from landscape.recipes.keep import Training
+    from landscape.recipes.training import Look, Member
+
+SHOW_EVERY = 2.0  #: seconds between two looks at the accuracies, at least
+SHOW_SHARE = 0.02  #: of the time, at most, goes into looking
+LOG_EVERY = 30.0  #: seconds between lines where stderr is a file
+
+
+class RecipeName(click.ParamType):
+    """The name of a recipe."""
+
+    name = "recipe"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in RECIPES:
+            self.fail(f"there is no recipe {value!r}. The recipes are {', '.join(RECIPES)}.", param, ctx)
+        return str(value)
+
+
+recipe = click.argument("recipe", type=RecipeName(), metavar="RECIPE")
+recipe_options = options.together(
+    click.option(
+        "--steps", type=click.IntRange(min=1), metavar="N",
+        help="Training steps at most; the recipe's own number by default.",
+    ),
+)  # fmt: skip
+
+
+def checked(recipe: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given for a recipe.
+
+    Raises:
+        click.UsageError: for one that this recipe does not take.
+    """
+    known = inspect.signature(load_recipe(recipe).training).parameters
+    taken = {name: value for name, value in given.items() if value is not None}
+    for name in taken:
+        if name not in known:
+            raise click.UsageError(f"the recipe {recipe} takes no --{name.replace('_', '-')}.")
+    return taken
+
+
+def begin(recipe: str, members: list[Member], given: dict[str, Any]) -> Training:
+    """Start the training of these members, with the options that were given for the recipe."""
+    training: Training = load_recipe(recipe).training(members, **checked(recipe, given))
+    return training
+
+
+def shown(look: Look) -> str:
+    """Return the loss and the accuracies of a training in one line; the means where several nets are trained."""
+    count = max(len(look.numbers), 1)
+    loss, train, test = (
+        sum(getattr(numbers, name) for numbers in look.numbers) / count
+        for name in ("train_loss", "train_accuracy", "test_accuracy")
+    )
+    nets = f", mean of {count} nets" if count > 1 else ""
+    return f"loss {loss:.2g}, train {train:.1%}, test {test:.1%}{nets}"
+
+
+class TrainingDisplay:
+    """Shows the steps made and both accuracies: a bar on a terminal, a line now and then in a log.
+
+    Args:
+        quiet: show nothing.
+        clock: seconds, for tests.
+    """
+
+    def __init__(self, *, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._terminal, self._quiet, self._clock = sys.stderr.isatty(), quiet, clock
+        self._bar: tqdm | None = None
+        self._next = clock() if self._terminal else clock() + LOG_EVERY
+
+    def __call__(self, training: Training) -> None:
+        """Show where the training stands, if it is time."""
+        if self._quiet:
+            return
+        if self._terminal:
+            if self._bar is None:
+                steps = training.settings.steps
+                self._bar = tqdm(total=steps, unit=" steps", leave=False, dynamic_ncols=True)
+            self._bar.update(training.step - self._bar.n)
+        started = self._clock()
+        if started < self._next:
+            return
+        text = shown(training.look())
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+        else:
+            click.echo(f"{training.step:,} of {training.settings.steps:,} steps: {text}", err=True)
+        ended = self._clock()
+        wait = SHOW_EVERY if self._terminal else LOG_EVERY
+        self._next = ended + max(wait, (ended - started) / SHOW_SHARE)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def step_path(out: Path, step: int) -> Path:
+    """Return where the checkpoint of a step goes; the names sort by step.
+
+    >>> step_path(Path("run/ckpt.pt"), 500).as_posix()
+    'run/ckpt-step00000500.pt'
+    """
+    return out.with_name(f"{out.stem}-step{step:08d}{out.suffix}")
