@@ -12,7 +12,20 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "errors": ("LandscapeError",),
-    "results": ("Cost", "Line", "Plane", "Radii", "RayStatus", "Volume", "VolumeEstimate"),
+    "curvature": ("diagonal", "layer_traces", "top_eigenpairs", "trace"),
+    "results": (
+        "Cost",
+        "Diagonal",
+        "Eigenpairs",
+        "LayerTraces",
+        "Line",
+        "Plane",
+        "Radii",
+        "RayStatus",
+        "Trace",
+        "Volume",
+        "VolumeEstimate",
+    ),
     "objective": ("Objective",),
     "radius": ("basin_radii",),
     "slices": ("slice_1d", "slice_2d"),
@@ -26,14 +39,22 @@ __all__ = sorted([*_HOME_OF, "__version__"])
 
 if TYPE_CHECKING:
     from landscape.checkpoint import load_checkpoint as load_checkpoint
+    from landscape.curvature import diagonal as diagonal
+    from landscape.curvature import layer_traces as layer_traces
+    from landscape.curvature import top_eigenpairs as top_eigenpairs
+    from landscape.curvature import trace as trace
     from landscape.errors import LandscapeError as LandscapeError
     from landscape.objective import Objective as Objective
     from landscape.radius import basin_radii as basin_radii
     from landscape.results import Cost as Cost
+    from landscape.results import Diagonal as Diagonal
+    from landscape.results import Eigenpairs as Eigenpairs
+    from landscape.results import LayerTraces as LayerTraces
     from landscape.results import Line as Line
     from landscape.results import Plane as Plane
     from landscape.results import Radii as Radii
     from landscape.results import RayStatus as RayStatus
+    from landscape.results import Trace as Trace
     from landscape.results import Volume as Volume
     from landscape.results import VolumeEstimate as VolumeEstimate
     from landscape.slices import slice_1d as slice_1d

@@ -2,6 +2,7 @@
 
 from landscape.results.base import Cost, Result, result_class
 from landscape.results.chains import AnnealedVolume, Chains
+from landscape.results.curvature import Diagonal, Eigenpairs, LayerTraces, Trace
 from landscape.results.radii import Radii, RayStatus
 from landscape.results.slices import Line, Plane
 from landscape.results.volume import Volume, VolumeEstimate
@@ -10,11 +11,15 @@ __all__ = [
     "AnnealedVolume",
     "Chains",
     "Cost",
+    "Diagonal",
+    "Eigenpairs",
+    "LayerTraces",
     "Line",
     "Plane",
     "Radii",
     "RayStatus",
     "Result",
+    "Trace",
     "Volume",
     "VolumeEstimate",
     "result_class",

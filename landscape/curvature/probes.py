@@ -1,0 +1,138 @@
+"""Random probe vectors, keyed by (seed, index), and products that are checked to be numbers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.curvature.operator import Operator
+from landscape.directions import check_seed
+from landscape.errors import CurvatureError
+from landscape.results import Cost
+
+BLOCK_BYTES = 2**28  #: of one block of probes and of its product, each; an operator may split it further
+_WORD = 64
+_STREAM = 2**63  # the last word of the counter: rays and chains, which share the seed, have a smaller one
+
+
+def signs(seed: int, index: int, n: int) -> np.ndarray:
+    """Return n independent fair signs, -1 or 1, int8, which depend on (seed, index) alone.
+
+    >>> bool(np.array_equal(signs(0, 7, 100), signs(0, 7, 200)[:100]))
+    True
+    """
+    bits = _random(seed, index, 0).random_raw(-(-n // _WORD)).astype("<u8").view(np.uint8)
+    return 2 * np.unpackbits(bits, count=n, bitorder="little").astype(np.int8) - 1
+
+
+def normals(seed: int, index: int, n: int) -> np.ndarray:
+    """Return n independent standard normals, float32, which depend on (seed, index) alone."""
+    return np.random.Generator(_random(seed, index, 1)).standard_normal(n, dtype=np.float32)
+
+
+def _random(seed: int, index: int, stream: int) -> np.random.Philox:
+    key = np.array([seed, index], dtype=np.uint64)
+    return np.random.Philox(key=key, counter=np.array([0, 0, stream, _STREAM], dtype=np.uint64))
+
+
+@dataclass(frozen=True)
+class Probes:
+    """The vectors z with which a trace is probed: tr A is the mean of weight · z . A z.
+
+    Attributes:
+        size: n.
+        count: number of vectors.
+        exact: whether they are the n unit vectors, which give the trace itself, and not random signs.
+        seed: of the random signs.
+    """
+
+    size: int
+    count: int
+    exact: bool
+    seed: int
+
+    @classmethod
+    def of(cls, op: Operator, count: int, seed: int) -> Probes:
+        """Return ``count`` random probes for ``op``, or the n exact ones where that is no more."""
+        if check_count("probes", count, 1) < 2 and op.size > 1:
+            raise CurvatureError(
+                "one probe alone cannot say how far it is off: its standard error needs a second one.\n"
+                "Pass probes=2 or more; 50 is the default of trace()."
+            )
+        exact = op.size <= count
+        return cls(op.size, op.size if exact else int(count), exact, check_seed(seed))
+
+    @property
+    def weight(self) -> float:
+        """n for unit vectors, 1 for signs."""
+        return float(self.size) if self.exact else 1.0
+
+    def block(self, start: int, stop: int, op: Operator) -> Tensor:
+        """Return the probes with these indices as columns, shape (n, k), on the device and in the dtype of ``op``."""
+        if self.exact:
+            columns = torch.zeros(self.size, stop - start, dtype=op.dtype, device=op.device)
+            columns[start:stop].fill_diagonal_(1.0)
+            return columns
+        return columns_of([signs(self.seed, index, self.size) for index in range(start, stop)], op)
+
+    def gaussian_block(self, count: int, op: Operator) -> Tensor:
+        """Return uniform points on the sphere of radius sqrt(n) as columns, shape (n, count)."""
+        drawn = columns_of([normals(self.seed, index, self.size) for index in range(count)], op).double()
+        return (drawn * (self.size**0.5 / drawn.norm(dim=0))).to(op.dtype)
+
+    def blocks(self, op: Operator) -> Iterator[Tensor]:
+        """Yield all probes, in blocks of at most ``BLOCK_BYTES``."""
+        most = max(1, BLOCK_BYTES // (self.size * op.dtype.itemsize))
+        for start in range(0, self.count, most):
+            yield self.block(start, min(start + most, self.count), op)
+
+    def error(self, samples: np.ndarray) -> np.ndarray:
+        """Return the standard error of the mean over the first axis, which holds a value a probe; 0 for exact ones."""
+        if self.exact:
+            return np.zeros(samples.shape[1:])
+        return np.std(samples, axis=0, ddof=1) / len(samples) ** 0.5
+
+
+def columns_of(rows: list[np.ndarray], op: Operator) -> Tensor:
+    """Return vectors of shape (n,) as columns, shape (n, k), on the device and in the dtype of ``op``."""
+    return torch.from_numpy(np.stack(rows)).to(device=op.device, dtype=op.dtype).T.contiguous()
+
+
+def finite(product: Tensor, op: Operator) -> Tensor:
+    """Return a product of ``op``, or refuse NaN and infinity."""
+    if torch.isfinite(product).all():
+        return product
+    raise CurvatureError(
+        f"a product of the {op.describe().get('operator', type(op).__name__)} operator holds NaN or infinite entries, "
+        "so nothing can be said of its spectrum.\n"
+        "The loss is not finite, or not twice differentiable, at the trained point (sqrt or log at 0, overflow in half "
+        "precision): check it there, use float64, or leave the parameters concerned out of the scope."
+    )
+
+
+def check_count(name: str, value: int, least: int) -> int:
+    """Return ``value`` if it is a whole number of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise CurvatureError(f"{name} must be a whole number of at least {least}, not {value!r}.")
+    return int(value)
+
+
+class Spent:
+    """What a measurement cost, once :func:`spending` has ended."""
+
+    cost = Cost(0.0, 0, 0.0)
+
+
+@contextmanager
+def spending(op: Operator) -> Iterator[Spent]:
+    """Count the products and the time spent inside."""
+    spent, before, started = Spent(), op.cost, time.perf_counter()
+    yield spent
+    after, seconds = op.cost, time.perf_counter() - started
+    spent.cost = Cost(after.evaluations - before.evaluations, after.calls - before.calls, seconds)

@@ -1,0 +1,208 @@
+"""The trace of an operator, of its blocks, and its diagonal, from random probes of a fixed number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.curvature.lanczos import ROUNDING
+from landscape.curvature.operator import Operator
+from landscape.curvature.probes import Probes, finite, spending
+from landscape.errors import CurvatureError
+from landscape.results import Diagonal, LayerTraces, Trace
+
+
+def trace(op: Operator, probes: int = 50, *, method: str = "hutchinson", seed: int = 0) -> Trace:
+    """Return the trace of a symmetric operator with its standard error, from a number of products fixed beforehand.
+
+    - ``hutchinson``: the mean of z . A z over random signs z (Hutchinson 1989). Unbiased; variance
+      2 · sum of a_ij^2 over i != j, divided by the number of probes. It needs the quadratic forms alone, which an
+      operator may have cheaper than products.
+    - ``hutch++``: a third of the products finds a subspace that holds most of A, a third gives the trace on it exactly,
+      and a third estimates the rest (Meyer et al. 2021). Unbiased, and better where the spectrum decays fast.
+    - ``xtrace``: half of the products find the subspace, half multiply it, and each test vector in turn is left out of
+      the subspace and estimates the rest (Epperly, Tropp and Webber 2024). Unbiased, mostly the best of the three.
+
+    The standard error of ``hutchinson`` is that of independent values; that of ``hutch++`` rests on a third of the
+    probes. The values that ``xtrace`` averages share vectors. Each has the right mean whatever the other vectors are,
+    so two of them have in common only what both vectors bring about together; if such effects of pairs are all, the
+    variance of the mean is at most 2 (k - 1) / (k - 2) times what the scatter of the k values suggests. Its standard
+    error allows for that.
+
+    1. As soon as n <= probes, unit vectors take the place of random ones: the trace is exact, at n products.
+    2. ``xtrace`` draws its vectors on the sphere of radius sqrt(n), ``hutch++`` random signs. The error that the
+       authors of ``xtrace`` propose, without the factor, was up to 30 % too small on the spectra of our tests.
+
+    Args:
+        op: the operator, n rows.
+        probes: number of products with A, at least 2 (``hutch++`` and ``xtrace``: 6).
+        method: see above.
+        seed: probe i depends on (seed, i) alone.
+
+    Raises:
+        CurvatureError: too few probes, an unknown method, or products that are NaN.
+
+    >>> from landscape.curvature.operator import Dense
+    >>> trace(Dense(torch.tensor([[1.0, 0.5], [0.5, 2.0]]))).value
+    3.0
+    """
+    if method not in METHODS:
+        raise CurvatureError(f"method={method!r} estimates no trace: pass one of {', '.join(METHODS)}.")
+    drawn = Probes.of(op, probes, seed)
+    if not drawn.exact and probes < (least := _LEAST[method]):
+        raise CurvatureError(
+            f"{method} splits its probes and needs {least} of them for a standard error; probes={probes} arrived.\n"
+            f"Pass probes={least} or more, or method='hutchinson'."
+        )
+    with spending(op) as spent:
+        samples, error = (_hutchinson if drawn.exact else METHODS[method])(op, drawn)
+    return Trace(
+        value=float(samples.mean()),
+        standard_error=error,
+        samples=samples,
+        exact=drawn.exact,
+        method=method,
+        dimension=op.size,
+        config=_config(op, probes=probes, method=method, seed=seed),
+        cost=spent.cost,
+    )
+
+
+def layer_traces(op: Operator, probes: int = 50, *, seed: int = 0) -> LayerTraces:
+    """Return the trace of the diagonal block of each parameter tensor, with standard errors.
+
+    tr A_bb is the mean of z_b . (A z)_b over random signs z: what couples a block to others averages out, but adds to
+    the variance. One set of probes serves all blocks; n <= probes makes it exact, as in :func:`trace`.
+
+    Args:
+        op: the operator; its ``parts`` are the blocks.
+        probes: number of products, at least 2.
+        seed: as in :func:`trace`.
+
+    >>> from landscape.curvature.operator import Dense, Part
+    >>> blocks = Part("weight", 0, 1), Part("bias", 1, 2)
+    >>> layer_traces(Dense(torch.tensor([[1.0, 0.5], [0.5, 2.0]]), blocks)).values
+    array([1., 2.])
+    """
+    drawn = Probes.of(op, probes, seed)
+    with spending(op) as spent:
+        samples = drawn.weight * np.concatenate([_by_part(op, z * finite(op @ z, op)) for z in drawn.blocks(op)])
+    return LayerTraces(
+        names=tuple(part.name for part in op.parts),
+        sizes=np.array([part.stop - part.start for part in op.parts]),
+        values=samples.mean(0),
+        standard_errors=drawn.error(samples),
+        samples=samples,
+        exact=drawn.exact,
+        dimension=op.size,
+        config=_config(op, probes=probes, seed=seed),
+        cost=spent.cost,
+    )
+
+
+def diagonal(op: Operator, probes: int = 100, *, seed: int = 0) -> Diagonal:
+    """Return the diagonal of a symmetric operator, with a standard error for each entry.
+
+    a_ii is the mean of z_i · (A z)_i over random signs z (Bekas, Kokiopoulou and Saad 2007, whose denominator, the sum
+    of z_i^2, is constant for signs). The variance is the sum of a_ij^2 over j != i, divided by the number of probes.
+    Unit vectors make it exact as soon as n <= probes.
+
+    Args:
+        op: the operator.
+        probes: number of products, at least 2.
+        seed: as in :func:`trace`.
+
+    >>> from landscape.curvature.operator import Dense
+    >>> diagonal(Dense(torch.tensor([[1.0, 0.5], [0.5, 2.0]]))).values
+    array([1., 2.])
+    """
+    drawn = Probes.of(op, probes, seed)
+    mean = torch.zeros(op.size, dtype=torch.float64, device=op.device)
+    scatter, seen = torch.zeros_like(mean), 0
+    with spending(op) as spent:
+        for z in drawn.blocks(op):
+            values = (z * finite(op @ z, op)).double() * drawn.weight
+            count, centre = values.shape[1], values.mean(1)
+            # two groups pooled: their scatters, and that between their means (Chan et al. 1979)
+            between = (centre - mean).square() * (seen * count / (seen + count))
+            scatter += (values - centre[:, None]).square().sum(1) + between
+            mean += (centre - mean) * (count / (seen + count))
+            seen += count
+    error = torch.zeros_like(mean) if drawn.exact else (scatter / ((seen - 1) * seen)).sqrt()
+    return Diagonal(
+        values=mean.cpu().numpy(),
+        standard_errors=error.cpu().numpy(),
+        exact=drawn.exact,
+        probes=seen,
+        config=_config(op, probes=probes, seed=seed),
+        cost=spent.cost,
+    )
+
+
+def _config(op: Operator, **settings: Any) -> dict[str, Any]:
+    return {**op.describe(), "dtype": str(op.dtype).removeprefix("torch."), **settings}
+
+
+def _by_part(op: Operator, terms: Tensor) -> np.ndarray:
+    """Return the sums over the rows of each part, float64, shape (k, parts)."""
+    sums = [terms[part.start : part.stop].double().sum(0) for part in op.parts]
+    return torch.stack(sums, dim=1).cpu().numpy()
+
+
+def _hutchinson(op: Operator, drawn: Probes) -> tuple[np.ndarray, float]:
+    samples = drawn.weight * np.concatenate([finite(op.forms(z), op).cpu().numpy() for z in drawn.blocks(op)])
+    return samples, float(drawn.error(samples))
+
+
+def _hutch_plus_plus(op: Operator, drawn: Probes) -> tuple[np.ndarray, float]:
+    third = drawn.count // 3
+    basis = _range(finite(op @ drawn.block(0, third, op), op).double(), op.dtype)
+    inside = float(finite(op.forms(basis.to(op.dtype)), op).sum()) if basis.shape[1] else 0.0
+    z = drawn.block(third, drawn.count - third, op).double()
+    rest = finite(op.forms((z - basis @ (basis.T @ z)).to(op.dtype)), op).cpu().numpy()
+    return inside + rest, float(drawn.error(rest))
+
+
+def _xtrace(op: Operator, drawn: Probes) -> tuple[np.ndarray, float]:
+    """XTrace in the coordinates of the basis Q of all images A z, where all that is needed is small.
+
+    Leaving z_i out leaves the projector Q (1 - s s') Q', s the unit vector normal to the other images. With w = Q'z_i,
+    y = Q'A z_i, H = Q'AQ and x = w - s (s . w), the part of z_i in the smaller subspace, the i-th estimate is
+    tr H - s'Hs + c (w . y - 2 x . y + x'Hx), where c scales what is left of z_i to length sqrt(n - k + 1).
+    """
+    n, k = op.size, drawn.count // 2
+    z = drawn.gaussian_block(k, op)
+    images = finite(op @ z, op).double()
+    basis = _range(images, op.dtype)
+    if not basis.shape[1]:
+        return np.zeros(k), 0.0
+    products = finite(op @ basis.to(op.dtype), op).double()
+    h, w, y = (a.cpu().numpy() for a in (basis.T @ products, basis.T @ z.double(), basis.T @ images))
+    h = (h + h.T) / 2
+    if len(y) < k:  # the rank of A is less than k, and any k - 1 images span its range: what is left of z_i is 0
+        rest = ((w * (h @ w)).sum(0) - (w * y).sum(0)) * n / (n - (w * w).sum(0))
+        return np.trace(h) + rest, float(np.std(rest, ddof=1) / k**0.5)
+    s = np.linalg.inv(y).T
+    s = s / np.linalg.norm(s, axis=0)
+    x = w - s * (s * w).sum(0)
+    rest = ((w * y).sum(0) - 2 * (x * y).sum(0) + (x * (h @ x)).sum(0)) / (n - (x * x).sum(0))
+    samples = np.trace(h) - (s * (h @ s)).sum(0) + (n - k + 1) * rest
+    return samples, float(np.std(samples, ddof=1) * np.sqrt(2 * (k - 1) / (k * (k - 2))))
+
+
+def _range(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return an orthonormal basis of the span of the columns, without what only the rounding of ``dtype`` put there."""
+    left, size, _ = torch.linalg.svd(images, full_matrices=False)
+    return left[:, size > ROUNDING * torch.finfo(dtype).eps * size[0]]
+
+
+METHODS: dict[str, Callable[[Operator, Probes], tuple[np.ndarray, float]]] = {
+    "hutchinson": _hutchinson,
+    "hutch++": _hutch_plus_plus,
+    "xtrace": _xtrace,
+}
+_LEAST = {"hutchinson": 2, "hutch++": 6, "xtrace": 6}
