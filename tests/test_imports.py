@@ -40,7 +40,7 @@ ARROWS = {
     "usercode": {"checkpoint", "errors"},
     "datafile": {"checkpoint", "errors"},
     "task": {"checkpoint", "datafile", "usercode", "errors"},
-    "recipes": {"task", "errors"},
+    "recipes": {"task", "datafile", "usercode", "errors"},
     "lock": {"errors"},
     "store": {"results", "lock", "errors"},
     "plots": {"results", "volume", "errors"},
