@@ -10,7 +10,7 @@ from spectra import Spectrum, dense, outliers, rotated
 from torch import Tensor
 
 from landscape.curvature import Dense, Operator, eigenpairs, top_eigenpairs
-from landscape.curvature.lanczos import Search
+from landscape.curvature.lanczos import Krylov, Search
 from landscape.errors import CurvatureError, LandscapeError
 from landscape.results import Eigenpairs
 
@@ -195,6 +195,19 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
     assert first.config["seed"] == 7
     assert first.config["dimension"] == 200
     assert first.vectors.dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_basis_stays_orthonormal(dtype: torch.dtype) -> None:
+    """Also where a product lies nearly in the span of the basis, so that little of it is left."""
+    krylov = Krylov(Spectrum(np.geomspace(1e6, 1e-6, 300), dtype), 60, 1.0, 0)
+    krylov.start()
+    for _ in range(59):
+        if not krylov.waiting:
+            krylov.start()
+        krylov.multiply()
+    basis = krylov.basis[: krylov.count].double()
+    assert float((basis @ basis.T - torch.eye(krylov.count)).abs().max()) < 10 * torch.finfo(dtype).eps
 
 
 def test_the_share_bound_holds_for_any_measure() -> None:

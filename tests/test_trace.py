@@ -92,6 +92,15 @@ def test_the_trace_is_unbiased_and_its_error_is_honest(method: str, name: str) -
     assert {one.cost.evaluations for one in found} == {48.0}
 
 
+def test_the_error_of_xtrace_allows_for_shared_vectors() -> None:
+    """The bare scatter of its values says a quarter too little here."""
+    op = dense(decaying(120))
+    found = [trace(op, 48, method="xtrace", seed=seed) for seed in range(400)]
+    scatter = np.std([one.value for one in found], ddof=1)
+    said = math.sqrt(np.mean([one.standard_error**2 for one in found]))
+    assert scatter < said * (1 + Z / math.sqrt(2 * 400))
+
+
 def test_the_error_of_hutchinson_is_the_known_one() -> None:
     """Variance 2 · sum of a_ij^2 over i != j, over the number of probes."""
     matrix = rotated(outliers(500))
