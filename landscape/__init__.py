@@ -12,16 +12,18 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "errors": ("LandscapeError",),
-    "curvature": ("diagonal", "layer_traces", "top_eigenpairs", "trace"),
+    "curvature": ("diagonal", "layer_traces", "log_determinant", "spectral_density", "top_eigenpairs", "trace"),
     "results": (
         "Cost",
         "Diagonal",
         "Eigenpairs",
         "LayerTraces",
         "Line",
+        "LogDeterminant",
         "Plane",
         "Radii",
         "RayStatus",
+        "SpectralDensity",
         "Trace",
         "Volume",
         "VolumeEstimate",
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from landscape.checkpoint import load_checkpoint as load_checkpoint
     from landscape.curvature import diagonal as diagonal
     from landscape.curvature import layer_traces as layer_traces
+    from landscape.curvature import log_determinant as log_determinant
+    from landscape.curvature import spectral_density as spectral_density
     from landscape.curvature import top_eigenpairs as top_eigenpairs
     from landscape.curvature import trace as trace
     from landscape.errors import LandscapeError as LandscapeError
@@ -51,9 +55,11 @@ if TYPE_CHECKING:
     from landscape.results import Eigenpairs as Eigenpairs
     from landscape.results import LayerTraces as LayerTraces
     from landscape.results import Line as Line
+    from landscape.results import LogDeterminant as LogDeterminant
     from landscape.results import Plane as Plane
     from landscape.results import Radii as Radii
     from landscape.results import RayStatus as RayStatus
+    from landscape.results import SpectralDensity as SpectralDensity
     from landscape.results import Trace as Trace
     from landscape.results import Volume as Volume
     from landscape.results import VolumeEstimate as VolumeEstimate

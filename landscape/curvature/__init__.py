@@ -1,5 +1,6 @@
 """Curvature around the trained point: operators known by their products, and what is read from them."""
 
+from landscape.curvature.density import log_determinant, spectral_density
 from landscape.curvature.eigenpairs import top_eigenpairs
 from landscape.curvature.hessian import GaussNewton, Hessian
 from landscape.curvature.operator import Dense, Operator, Part
@@ -13,6 +14,8 @@ __all__ = [
     "Part",
     "diagonal",
     "layer_traces",
+    "log_determinant",
+    "spectral_density",
     "top_eigenpairs",
     "trace",
 ]

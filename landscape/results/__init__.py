@@ -5,6 +5,7 @@ from landscape.results.chains import AnnealedVolume, Chains
 from landscape.results.curvature import Diagonal, Eigenpairs, LayerTraces, Trace
 from landscape.results.radii import Radii, RayStatus
 from landscape.results.slices import Line, Plane
+from landscape.results.spectrum import LogDeterminant, SpectralDensity
 from landscape.results.volume import Volume, VolumeEstimate
 
 __all__ = [
@@ -15,10 +16,12 @@ __all__ = [
     "Eigenpairs",
     "LayerTraces",
     "Line",
+    "LogDeterminant",
     "Plane",
     "Radii",
     "RayStatus",
     "Result",
+    "SpectralDensity",
     "Trace",
     "Volume",
     "VolumeEstimate",
