@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from landscape_cli import options
 from landscape_cli.main import INTERRUPTED
-from landscape_cli.training import LOG_EVERY, checked, recipe, recipe_options
+from landscape_cli.training import LOG_EVERY, checked, name_task, recipe, recipe_options
 
 if TYPE_CHECKING:
     from landscape.recipes.sweep import Group, Level
@@ -74,6 +74,7 @@ def command(
     started = time.monotonic()
     if groups:
         work(recipe, args, out, groups, jobs, quiet=quiet)
+    name_task(recipe, out)
     numbers = read_numbers(out, members)
     rows = levels(numbers)
     if as_json:

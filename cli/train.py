@@ -13,7 +13,7 @@ import click
 from landscape.errors import CheckpointError
 from landscape_cli import options
 from landscape_cli.main import INTERRUPTED
-from landscape_cli.training import TrainingDisplay, begin, recipe, recipe_options, step_path
+from landscape_cli.training import TrainingDisplay, begin, name_task, recipe, recipe_options, step_path
 
 if TYPE_CHECKING:
     from landscape.recipes.keep import Keeper, Training
@@ -52,7 +52,8 @@ def command(
 ) -> None:  # fmt: skip
     """Train a RECIPE and write a checkpoint that "landscape volume" measures without further options.
 
-    The recipes: swiss-roll (two spirals, a net of 3,614 parameters).
+    The recipes: swiss-roll (two spirals, a net of 3,614 parameters), mnist, fashion-mnist, cifar10 and svhn (small
+    residual nets, on files that you have), and TASK.py, a file of your own with task(), test() and pool().
     """
     from landscape.recipes.keep import Keeper, unfinished_path
     from landscape.recipes.training import Member
@@ -68,7 +69,7 @@ def command(
     else:
         keeper.forget()
     trained = carry_through(training, keeper, TrainingDisplay(quiet=quiet), out, keep_every)
-    numbers = trained.numbers
+    numbers, needed = trained.numbers, name_task(recipe, out.parent)
     if numbers.train_accuracy < 1 and not quiet:
         click.echo("note: the training points are not all fitted. Pass more --steps, or another --seed.", err=True)
     if as_json:
@@ -80,7 +81,7 @@ def command(
         f"test {percent(numbers.test_accuracy)}, "
         f"train loss {numbers.train_loss:.2g} after {numbers.steps:,} steps ({duration(numbers.seconds)})"
     )
-    click.echo(f"wrote {out}; measure it with: {shlex.join(['landscape', 'volume', str(out)])}")
+    click.echo(f"wrote {out}; measure it with: {shlex.join(['landscape', 'volume', str(out)])}{needed}")
 
 
 def carry_through(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import json
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -25,13 +27,13 @@ LOG_EVERY = 30.0  #: seconds between lines where stderr is a file
 
 
 class RecipeName(click.ParamType):
-    """The name of a recipe."""
+    """The name of a recipe, or a file with one."""
 
     name = "recipe"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value not in RECIPES:
-            self.fail(f"there is no recipe {value!r}. The recipes are {', '.join(RECIPES)}.", param, ctx)
+        if value not in RECIPES and not str(value).endswith(".py"):
+            self.fail(f"there is no recipe {value!r}. The recipes are {', '.join(RECIPES)}, TASK.py.", param, ctx)
         return str(value)
 
 
@@ -41,6 +43,14 @@ recipe_options = options.together(
         "--steps", type=click.IntRange(min=1), metavar="N",
         help="Training steps at most; the recipe's own number by default.",
     ),
+    click.option("--data", metavar="FOLDER", help="Images: folder of their files.  [default: data/RECIPE]"),
+    click.option(
+        "--images", type=click.IntRange(min=1), metavar="N", help="Images: size of the training set.  [default: 2000]"
+    ),
+    click.option(
+        "--model", metavar="NAME", help="Images: resnet8, resnet20, resnet8-bn, resnet20-bn.  [default: resnet8]"
+    ),
+    click.option("--device", metavar="NAME", help="Images and TASK.py: cpu or cuda.  [default: cpu]"),
 )  # fmt: skip
 
 
@@ -113,6 +123,19 @@ class TrainingDisplay:
         """Take the bar away."""
         if self._bar is not None:
             self._bar.close()
+
+
+def name_task(recipe: str, folder: Path) -> str:
+    """Name the task of a ``TASK.py`` in a landscape.toml beside its checkpoints; return the options that are needed.
+
+    None are needed where the checkpoint carries its task or the toml names it. A toml that is there is left alone.
+    """
+    if not recipe.endswith(".py"):
+        return ""
+    path, told = folder / "landscape.toml", f"task = {json.dumps(str(Path(recipe).resolve()))}\n"
+    if not path.exists():
+        path.write_text(told, encoding="utf-8")
+    return "" if path.read_text(encoding="utf-8") == told else f" {shlex.join(['--task', recipe])}"
 
 
 def step_path(out: Path, step: int) -> Path:

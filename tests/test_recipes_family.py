@@ -43,7 +43,8 @@ def problem(classes: int = 3) -> Problem:
         test=samples(0, 1, 0, 500, classes),
         fresh=lambda seed, index, count: samples(seed, 2, index, count, classes),
         loss="cross_entropy" if classes > 2 else "binary_cross_entropy",
-        record={"recipe": "clouds", "args": {}},
+        name="clouds",
+        record=None,
     )
 
 

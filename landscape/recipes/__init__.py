@@ -17,19 +17,30 @@ from landscape.errors import TaskError
 if TYPE_CHECKING:
     from landscape.task import Task
 
-RECIPES = {"swiss-roll": "landscape.recipes.swiss_roll"}  #: name -> module
+#: name -> module, or module:object
+RECIPES = {
+    "swiss-roll": "landscape.recipes.swiss_roll",
+    "digits": "landscape.recipes.digits",
+    "mnist": "landscape.recipes.images:MNIST",
+    "fashion-mnist": "landscape.recipes.images:FASHION_MNIST",
+    "cifar10": "landscape.recipes.images:CIFAR10",
+    "svhn": "landscape.recipes.images:SVHN",
+}
 RECORD = "landscape_task"  #: where a checkpoint holds its record
 
 
 def load_recipe(name: str) -> Any:
-    """Return the module of a recipe.
+    """Return a recipe: a module, or an object with the same names; for ``FILE.py`` the one in that file.
 
     Raises:
         TaskError: for a name that is not known.
     """
+    if name.endswith(".py"):
+        return import_module("landscape.recipes.task_file").TaskFile(name)
     if name not in RECIPES:
         raise TaskError(f"there is no recipe {name!r}; the recipes are: {', '.join(RECIPES)}.")
-    return import_module(RECIPES[name])
+    module, _, inner = RECIPES[name].partition(":")
+    return getattr(import_module(module), inner) if inner else import_module(module)
 
 
 def task_from_record(record: Mapping[str, Any]) -> Task:

@@ -52,7 +52,7 @@ class Family:
     def __init__(self, problem: Problem, members: Sequence[Member], settings: Settings) -> None:
         if problem.fresh is None and any(member.poison > 0 for member in members):
             raise TaskError(
-                f"poison needs samples of the true distribution beside the training set, and {problem.record['recipe']}"
+                f"poison needs samples of the true distribution beside the training set, and {problem.name}"
                 " has none. Pass --poison 0, or more data."
             )
         self.problem, self.members, self.settings = problem, tuple(members), settings

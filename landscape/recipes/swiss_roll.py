@@ -103,6 +103,7 @@ def problem(data_seed: int = 0) -> Problem:
         test=points(data_seed, TEST_POINTS, _TEST),
         fresh=fresh,
         loss=LOSS,
+        name="swiss-roll",
         record={"recipe": "swiss-roll", "args": {"data_seed": data_seed}},
     )
 

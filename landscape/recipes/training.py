@@ -45,7 +45,9 @@ class Problem:
         fresh: (seed, stream index, count) -> that many samples of the true distribution, neither training nor test
             points; None where there are none.
         loss: what a checkpoint's loss is measured by: ``binary_cross_entropy`` for one logit, else ``cross_entropy``.
-        record: what rebuilds the task, without the seed: ``{"recipe": name, "args": {...}}``.
+        name: what the problem is called.
+        record: what rebuilds the task, without the seed: ``{"recipe": name, "args": {...}}``; None where a checkpoint
+            shall not carry its task.
     """
 
     network: Callable[[int], nn.Module]
@@ -53,14 +55,17 @@ class Problem:
     test: Pair
     fresh: Callable[[int, int, int], Pair] | None
     loss: str
-    record: Mapping[str, Any]
+    name: str
+    record: Mapping[str, Any] | None
 
     def task(self, seed: int) -> Task:
         """Return the task that a checkpoint of this problem belongs to."""
-        return Task(self.network(seed), self.train, self.loss, name=f"{self.record['recipe']}, seed {seed}")
+        return Task(self.network(seed), self.train, self.loss, name=f"{self.name}, seed {seed}")
 
-    def record_of(self, seed: int) -> dict[str, Any]:
+    def record_of(self, seed: int) -> dict[str, Any] | None:
         """Return the record of the network of one seed, as a checkpoint holds it."""
+        if self.record is None:
+            return None
         return {"recipe": self.record["recipe"], "args": {"seed": seed, **self.record["args"]}}
 
 
@@ -171,13 +176,13 @@ class Trained:
 
     Attributes:
         state: its state_dict.
-        record: what landscape needs to rebuild the task.
+        record: what landscape needs to rebuild the task, or None.
         numbers: how the training went.
         settings: how it was trained.
     """
 
     state: dict[str, Tensor]
-    record: dict[str, Any]
+    record: dict[str, Any] | None
     numbers: Numbers
     settings: Any
 

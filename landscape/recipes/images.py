@@ -1,0 +1,223 @@
+"""Image recipes: the standard public sets, a small residual network, and poison from images held out of training.
+
+Nothing is downloaded: the files lie in a folder of yours, ``data/NAME`` if you name no other. The training set is the
+first so many images of the published training split in an order of our own; the pool of true samples for the poison is
+the rest of that split, or for SVHN the ``extra`` split as in Huang et al. (2019). The test split is never in the pool.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.errors import TaskError
+from landscape.recipes.formats import Images, read_cifar, read_folder, read_idx_pair, read_npz, read_svhn
+from landscape.recipes.minibatch import Minibatch, MinibatchSettings
+from landscape.recipes.resnet import MODELS, resnet
+from landscape.recipes.training import FRESH, Member, Pair, Phase, Problem, draws
+from landscape.task import Task
+
+SETTINGS = MinibatchSettings(
+    steps=3000,
+    phases=(Phase(0.3, 0.003), Phase(0.7, 0.003, end=0.00003)),
+    clip=8.0,
+    fitted=0.01,
+    settled=0.0,
+    window=100,
+    batch=256,
+)
+_ORDER, _CLASSES = 0, 10  # stream of the order of the images; classes of every set here
+
+
+@dataclass(frozen=True)
+class ImageRecipe:
+    """A recipe for one public set of images.
+
+    Attributes:
+        name: what it is called.
+        files: split -> the standard files of it; those of IDX may be compressed, with ``.gz``.
+        kind: how they are read: ``idx``, ``cifar`` or ``svhn``.
+        source: where the files come from.
+    """
+
+    name: str
+    files: Mapping[str, tuple[str, ...]]
+    kind: str
+    source: str
+
+    TOGETHER = 1
+
+    def task(self, seed: int, data: str, images: int, model: str, channels: int, digest: str) -> Task:
+        """Return the task that a checkpoint belongs to: the untrained network and the training images.
+
+        Raises:
+            TaskError: where the images are not there, or not those that the network was trained on.
+        """
+        folder = Path(data) if Path(data).is_dir() else self.default_folder()
+        train = _chosen(self.read(folder, "train"), slice(images))
+        if _digest(train) != digest:
+            raise TaskError(
+                f"the images in {folder} are not those that the checkpoint was trained on.\n"
+                "Put the files of that time there, or say what the checkpoint is: --task my_task.py."
+            )
+        network = resnet(model, seed, channels=channels, classes=_CLASSES)
+        return Task(network, _scaled(train, *_scale(train)), "cross_entropy", name=f"{self.name}, seed {seed}")
+
+    def training(
+        self,
+        members: Sequence[Member],
+        *,
+        steps: int | None = None,
+        data: str | None = None,
+        images: int = 2000,
+        model: str = "resnet8",
+        device: str = "cpu",
+    ) -> Minibatch:
+        """Start the training of one network.
+
+        Args:
+            members: one seed and poison factor.
+            steps: at most; the phases keep their shares.
+            data: folder of the files; ``data/NAME`` in the working folder by default.
+            images: size of the training set.
+            model: one of :data:`landscape.recipes.resnet.MODELS`.
+            device: where to compute.
+
+        Raises:
+            TaskError: where files are missing, or an option is out of range.
+        """
+        settings = SETTINGS.with_steps(steps)
+        assert isinstance(settings, MinibatchSettings)
+        folder = Path(data).expanduser() if data else self.default_folder()
+        return Minibatch(self.problem(folder, images, model), members, settings, device)
+
+    def problem(self, folder: Path, images: int, model: str) -> Problem:
+        """Return the images in a folder and the network."""
+        if model not in MODELS:
+            raise TaskError(f"there is no model {model!r}; the models are {', '.join(MODELS)}.")
+        whole, test = self.read(folder, "train"), self.read(folder, "test")
+        if not 1 <= images <= len(whole.targets):
+            most = len(whole.targets)
+            raise TaskError(f"the training split has {most:,} images, not {images:,}. Pass --images {most} or fewer.")
+        train, rest = _chosen(whole, slice(images)), _chosen(whole, slice(images, None))
+        scale = _scale(train)
+        channels = train.inputs.shape[1]
+        args = {"images": images, "model": model, "channels": channels, "digest": _digest(train)}
+        pool = self.pool(folder, rest)
+        return Problem(
+            partial(resnet, model, channels=channels, classes=_CLASSES),
+            train=_scaled(train, *scale),
+            test=_scaled(test, *scale),
+            fresh=partial(_fresh, pool, scale) if pool is not None else None,
+            loss="cross_entropy",
+            name=self.name,
+            record={"recipe": self.name, "args": {"data": str(folder.resolve()), **args}},
+        )
+
+    def pool(self, folder: Path, rest: Images) -> Images | None:
+        """Return true samples for the poison: the extra split where there is one, else the rest; None without any."""
+        if "extra" in self.files and self.find(folder, "extra"):
+            return self.read(folder, "extra")
+        return rest if len(rest.targets) else None
+
+    def default_folder(self) -> Path:
+        """Return where the files are looked for: ``data/NAME`` in the working folder."""
+        return Path("data") / self.name
+
+    def find(self, folder: Path, split: str) -> list[Path]:
+        """Return the files of a split: the standard ones, else ``SPLIT.npz``, else the folder ``SPLIT``; none: []."""
+        found = []
+        for name in self.files[split]:
+            near = [folder / name, folder / f"{name}.gz", folder / "cifar-10-batches-py" / name]
+            found += [next(path for path in near if path.is_file())] if any(path.is_file() for path in near) else []
+        if len(found) == len(self.files[split]):
+            return found
+        return next(([path] for path in (folder / f"{split}.npz", folder / split) if path.exists()), [])
+
+    def read(self, folder: Path, split: str) -> Images:
+        """Return the images of a split.
+
+        Raises:
+            TaskError: where a file is missing, with where to get it and where to put it, or damaged.
+        """
+        paths = self.find(folder, split)
+        if not paths:
+            raise TaskError(
+                f"the recipe {self.name} needs {', '.join(self.files[split])} in the folder {folder}, and "
+                f"{'they are' if len(self.files[split]) > 1 else 'it is'} not there.\n"
+                f"Get the files from {self.source}, and put them there or name their folder: --data FOLDER.\n"
+                f"Images of your own go in as {split}.npz (inputs, targets) or {split}/CLASS/*.png in that folder."
+            )
+        return _read(self.kind, tuple(paths), tuple(path.stat().st_mtime_ns for path in paths))
+
+
+@cache
+def _read(kind: str, paths: tuple[Path, ...], _: tuple[int, ...]) -> Images:
+    """Read the files of a split, once as long as they do not change: a sweep asks again and again."""
+    if paths[0].is_dir():
+        return read_folder(paths[0])
+    if paths[0].suffix == ".npz":
+        return read_npz(paths[0])
+    if kind == "idx":
+        return read_idx_pair(*paths)
+    parts = [(read_svhn if kind == "svhn" else read_cifar)(path) for path in paths]
+    return Images(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _chosen(images: Images, part: slice) -> Images:
+    """Return a part of the images in an order that is always the same; files are often sorted by class."""
+    order = draws(0, _ORDER).permutation(len(images.targets))[part]
+    return Images(images.inputs[order], images.targets[order])
+
+
+def _digest(images: Images) -> str:
+    return hashlib.sha256(images.inputs.tobytes() + images.targets.tobytes()).hexdigest()[:16]
+
+
+def _scale(images: Images) -> tuple[Tensor, Tensor]:
+    """Return the mean and the standard deviation of each channel, of pixels from 0 to 1."""
+    pixels = images.inputs / np.float64(255)
+    mean, deviation = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
+    as_image = [torch.from_numpy(part).float()[:, None, None] for part in (mean, deviation.clip(1e-3))]
+    return as_image[0], as_image[1]
+
+
+def _scaled(images: Images, mean: Tensor, deviation: Tensor) -> Pair:
+    return (torch.from_numpy(images.inputs).float() / 255 - mean) / deviation, torch.from_numpy(images.targets)
+
+
+def _fresh(pool: Images, scale: tuple[Tensor, Tensor], seed: int, index: int, count: int) -> Pair:
+    """Return samples drawn from the pool, keyed by (seed, index)."""
+    chosen = draws(seed, FRESH, index).integers(len(pool.targets), size=count)
+    return _scaled(Images(pool.inputs[chosen], pool.targets[chosen]), *scale)
+
+
+_IDX = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+MNIST = ImageRecipe(
+    "mnist", _IDX, "idx", "https://storage.googleapis.com/cvdf-datasets/mnist/ (four files, plain or .gz)"
+)
+FASHION_MNIST = ImageRecipe(
+    "fashion-mnist", _IDX, "idx", "https://github.com/zalandoresearch/fashion-mnist (four files, plain or .gz)"
+)
+CIFAR10 = ImageRecipe(
+    "cifar10",
+    {"train": tuple(f"data_batch_{k}" for k in range(1, 6)), "test": ("test_batch",)},
+    "cifar",
+    "https://www.cs.toronto.edu/~kriz/cifar.html (the python version, unpacked)",
+)
+SVHN = ImageRecipe(
+    "svhn",
+    {split: (f"{split}_32x32.mat",) for split in ("train", "test", "extra")},
+    "svhn",
+    "http://ufldl.stanford.edu/housenumbers (format 2; extra_32x32.mat too, for the poison)",
+)
