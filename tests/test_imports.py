@@ -30,6 +30,7 @@ ARROWS = {
     "grid": {"objective", "axes", "batchnorm", "probe", "results", "errors"},
     "slices": {"objective", "axes", "grid", "results", "errors"},
     "slice_plots": {"plots", "results", "errors"},
+    "curvature_plots": {"slice_plots", "plots", "results", "errors"},
     "page": {"slice_plots", "results", "errors"},
     "export": {"page", "slice_plots", "results", "errors"},
     "crossing": {"results"},

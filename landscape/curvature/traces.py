@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from landscape.curvature.lanczos import ROUNDING
-from landscape.curvature.operator import Operator
+from landscape.curvature.operator import Operator, Part
 from landscape.curvature.probes import Probes, finite, spending
 from landscape.errors import CurvatureError
 from landscape.results import Diagonal, LayerTraces, Trace
@@ -92,8 +92,8 @@ def layer_traces(op: Operator, probes: int = 50, *, seed: int = 0) -> LayerTrace
     with spending(op) as spent:
         samples = drawn.weight * np.concatenate([_by_part(op, z * finite(op @ z, op)) for z in drawn.blocks(op)])
     return LayerTraces(
-        names=tuple(part.name for part in op.parts),
-        sizes=np.array([part.stop - part.start for part in op.parts]),
+        names=tuple(part.name for part in _filled(op)),
+        sizes=np.array([part.stop - part.start for part in _filled(op)]),
         values=samples.mean(0),
         standard_errors=drawn.error(samples),
         samples=samples,
@@ -149,8 +149,13 @@ def _config(op: Operator, **settings: Any) -> dict[str, Any]:
 
 def _by_part(op: Operator, terms: Tensor) -> np.ndarray:
     """Return the sums over the rows of each part, float64, shape (k, parts)."""
-    sums = [terms[part.start : part.stop].double().sum(0) for part in op.parts]
+    sums = [terms[part.start : part.stop].double().sum(0) for part in _filled(op)]
     return torch.stack(sums, dim=1).cpu().numpy()
+
+
+def _filled(op: Operator) -> list[Part]:
+    """Return the parts that hold rows: a mask may leave none of a tensor in scope."""
+    return [part for part in op.parts if part.stop > part.start]
 
 
 def _hutchinson(op: Operator, drawn: Probes) -> tuple[np.ndarray, float]:

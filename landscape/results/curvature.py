@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,8 +11,6 @@ import numpy as np
 
 from landscape.results.base import Cost, Result
 from landscape.results.table import columns
-
-_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,11 @@ class Eigenpairs(Result):
     def _revive(cls, name: str, value: Any) -> Any:
         return tuple(value) if name == "notes" else super()._revive(name, value)
 
+    @property
+    def wanted(self) -> str:
+        """Which end of the spectrum, in words."""
+        return _WHICH[self.which]
+
     def table(self) -> str:
         """Return a row a pair, and beside a value that did not converge the words that it did not."""
         rows = [
@@ -62,10 +66,8 @@ class Eigenpairs(Result):
         return columns(["", "eigenvalue", "residual", "converged"], rows)
 
     def __str__(self) -> str:
-        matrix = f"{self.config.get('operator', 'A')} operator"
-        head = (
-            f"{len(self.values)} {_WHICH[self.which]} of the {matrix}, n = {self.dimension:,}, {_products(self.cost)}"
-        )
+        matrix = matrix_name(self.config)
+        head = f"{len(self.values)} {self.wanted} of the {matrix}, n = {self.dimension:,}, {_products(self.cost)}"
         return "\n".join([head, self.table(), *(f"note: {note}" for note in self.notes)])
 
 
@@ -109,7 +111,7 @@ class Trace(Result):
 
     def __str__(self) -> str:
         how = "exact, by unit vectors" if self.exact else self.method
-        matrix = f"{self.config.get('operator', 'A')} operator"
+        matrix = matrix_name(self.config)
         return f"trace of the {matrix}: {how}, n = {self.dimension:,}, {_products(self.cost)}\n{self.table()}"
 
 
@@ -165,7 +167,7 @@ class LayerTraces(Result):
 
     def __str__(self) -> str:
         how = "exact, by unit vectors" if self.exact else f"{len(self.samples)} probes"
-        matrix = f"{self.config.get('operator', 'A')} operator"
+        matrix = matrix_name(self.config)
         return f"trace of the {matrix} by tensor: {how}, {_products(self.cost)}\n{self.table()}"
 
 
@@ -201,8 +203,19 @@ class Diagonal(Result):
 
     def __str__(self) -> str:
         how = "exact, by unit vectors" if self.exact else f"{self.probes} probes"
-        matrix = f"{self.config.get('operator', 'A')} operator"
+        matrix = matrix_name(self.config)
         return f"diagonal of the {matrix}: {how}, n = {len(self.values):,}, {_products(self.cost)}\n{self.table()}"
+
+
+def matrix_name(config: Mapping[str, Any]) -> str:
+    """Return what a configuration calls its matrix.
+
+    >>> matrix_name({"operator": "hessian", "metric": "filter"}), matrix_name({"operator": "Dense"})
+    ('Hessian in filter metric', 'Dense operator')
+    """
+    operator, metric = config.get("operator", "unknown"), config.get("metric", "identity")
+    name = {"hessian": "Hessian", "ggn": "Gauss-Newton matrix"}.get(operator, f"{operator} operator")
+    return name if metric == "identity" else f"{name} in {metric} metric"
 
 
 def _products(cost: Cost) -> str:

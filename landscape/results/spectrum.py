@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Cost, Result
+from landscape.results.curvature import matrix_name
 from landscape.results.table import columns, percent
 
-_REACH = 8  # half widths of a kernel that are drawn
+_PER_WIDTH = 4  # points of the grid
+_REACH = 28  # points on each side of a node: seven widths, where the kernel has fallen by ten decades
 _BETWEEN = 200  # points of the grid, whatever lies there
 _ABSENT = 1e-14  # weights below are rounding
 _FINEST = 1e-3  # of the whole range, for a width
@@ -80,7 +82,7 @@ class SpectralDensity(Result):
 
     def grid(self, width: float | None = None) -> np.ndarray:
         """Return points, ascending, close enough around every node to integrate the density by trapezoids."""
-        pitch = (self.width if width is None else width) / 2
+        pitch = (self.width if width is None else width) / _PER_WIDTH
         cells = np.unique(np.round(self.nodes[self.weights > _ABSENT] / pitch))
         near = np.unique(cells[:, None] + np.arange(-_REACH, _REACH + 1))
         # even steps around the nodes make the trapezoids exact; what fills the gaps lies on the same lattice
@@ -146,7 +148,7 @@ class SpectralDensity(Result):
     def __str__(self) -> str:
         how = "unit vectors" if self.exact else "random probes"
         probes, steps = self.nodes.shape
-        matrix = f"{self.config.get('operator', 'A')} operator"
+        matrix = matrix_name(self.config)
         head = f"spectral density of the {matrix}: {probes} {how} of {steps} steps, n = {self.dimension:,}"
         return f"{head}\n{self.table()}"
 
@@ -201,13 +203,14 @@ class LogDeterminant(Result):
         return columns(["log |det|", "standard error", "quadrature error"], [row])
 
     def __str__(self) -> str:
-        matrix = f"{self.config.get('operator', 'A')} operator" + (f" + {self.shift:g}" if self.shift else "")
+        matrix = matrix_name(self.config) + (f" + {self.shift:g}" if self.shift else "")
         lines = [f"log-determinant of the {matrix}: {len(self.samples)} probes, n = {self.dimension:,}", self.table()]
         if not math.isfinite(self.value):
             lines.append(f"note: singular: about {self.zero:.3g} eigenvalues are 0 to rounding. Pass a shift above 0.")
         if self.negative > 0:
+            within = round(self.negative_error, 3)
             lines.append(
-                f"note: not positive definite: about {self.negative:.3g} ± {self.negative_error:.1g} eigenvalues are "
-                "negative, so this is log |det| and says nothing of a volume. Pass a larger shift."
+                f"note: not positive definite: about {self.negative:.3g} ± {within:.2g} eigenvalues are negative, "
+                "so this is log |det| and says nothing of a volume. Pass a larger shift."
             )
         return "\n".join(lines)
