@@ -171,13 +171,10 @@ def assert_same(one: Chains, other: Chains) -> None:
     assert (one.cost.calls, one.cost.evaluations) == (other.cost.calls, other.cost.evaluations)
 
 
-class Stop(Exception):
-    pass
-
-
-def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["radius", "soft"])
+def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(path: str, tmp_path: Path) -> None:
     objective = ellipsoid(np.array([0.3, 1.0, 2.0, 9.0]))
-    options: dict[str, Any] = {"metric": "identity", "chains": 4, "temperatures": 4, "seed": 8}
+    options: dict[str, Any] = {"metric": "identity", "chains": 4, "temperatures": 4, "seed": 8, "path": path}
     whole = anneal(objective, [0.1, 0.4], **options)
     blocks: list[Chains] = []
     anneal(objective, [0.1, 0.4], on_block=lambda progress: blocks.append(progress.snapshot()), **options)
@@ -226,6 +223,7 @@ def test_what_cannot_be_continued() -> None:
     [
         ({"chains": 1}, "Pass at least 4"),
         ({"temperatures": 1}, "Pass at least 2"),
+        ({"path": "straight"}, "auto, radius, soft"),
         ({"cutoffs": [-1.0]}, "no basin"),
         ({"seed": -1}, "seed"),
         ({"rtol": 1.0}, "rtol"),

@@ -15,6 +15,7 @@ import landscape as ls
 from landscape.metric import make_metric
 from landscape.volume.body import Points, StarBody, sphere
 from landscape.volume.kernels import Flight, Moved, flight_move, normals, slice_move, stream, tangent
+from landscape.volume.targets import RadiusTarget
 
 CURVATURES = np.array([0.5, 1.0, 2.0, 4.0, 8.0])
 Move = Callable[[StarBody, Points, float, list[np.random.Generator]], Moved]
@@ -39,7 +40,10 @@ def sliding(width: float) -> Move:
 
 
 def flying(radius: float, step: float, count: int) -> Move:
-    return lambda body, points, power, streams: flight_move(body, points, power, radius, step, count, streams)
+    def move(body: StarBody, points: Points, power: float, streams: list[np.random.Generator]) -> Moved:
+        return flight_move(RadiusTarget(body, power, (math.log(radius), math.inf)), points, step, count, streams)
+
+    return move
 
 
 MOVES = {
@@ -91,8 +95,9 @@ def on_circle(radius: Callable[[np.ndarray], np.ndarray], power: float, chains: 
     return np.stack([np.cos(drawn), np.sin(drawn)], axis=1), moments
 
 
-@pytest.mark.parametrize("name", MOVES)
-@pytest.mark.parametrize("power", [0.4, 5.0])
+@pytest.mark.parametrize(
+    ("name", "power"), [*((name, power) for name in MOVES for power in (0.4, 5.0)), ("slice, whole circle", 60.0)]
+)
 def test_the_circle_at_any_temperature(name: str, power: float) -> None:
     def radius(angle: np.ndarray) -> np.ndarray:
         return np.sqrt(0.6 / (0.5 * np.cos(angle) ** 2 + 4 * np.sin(angle) ** 2))
@@ -147,12 +152,12 @@ def test_a_flight_goes_back_the_way_it_came() -> None:
     streams = [stream(1, chain, 0, 0) for chain in range(8)]
     start = sphere(normals(streams, torch.empty(8, 5, dtype=torch.float64)))
     velocity = tangent(normals(streams, start), start)
-    settings = {"power": 5.0, "radius": 0.4, "step": 0.3}
+    target = RadiusTarget(body, 5.0, (math.log(0.4), math.inf))
     with body.objective.running():
-        there = Flight(body, start, velocity, **settings)
+        there = Flight(target, start, velocity, 0.3)
         for _ in range(20):
             there.advance()
-        back = Flight(body, there.phi, -there.velocity, **settings)
+        back = Flight(target, there.phi, -there.velocity, 0.3)
         for _ in range(20):
             back.advance()
     assert (there.phi - start).abs().max() > 0.1
@@ -169,7 +174,7 @@ def test_energy_is_kept_better_by_shorter_steps() -> None:
     errors = []
     with body.objective.running():
         for step, count in ((0.05, 10), (0.005, 100)):
-            flight = Flight(body, start, velocity, power=5.0, radius=0.4, step=step)
+            flight = Flight(RadiusTarget(body, 5.0, (math.log(0.4), math.inf)), start, velocity, step)
             before = flight.kinetic() - 5 * body.measure(start).log_radius
             for _ in range(count):
                 flight.advance()

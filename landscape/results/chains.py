@@ -15,6 +15,8 @@ LEGS = ("pilot", "half", "full")
 COLUMNS = (
     "leg",
     "temperature",
+    "hardness",
+    "stride",
     "energy",
     "energy_spread",
     "weight_spread",
@@ -44,14 +46,17 @@ class Chains(Result):
         censored_last: whether its last ray does, shape (cutoffs, 2, chains), bool.
         unfinished: searches for a radius that were given up, by effort, shape (cutoffs, 2).
         trace: one row a temperature, in the order in which they were done, shape (rows, columns): which leg
-            (3 · cutoff + 0 for the pilot, 1 for half, 2 for full effort), temperature t, mean over chains of
-            n log r and its standard deviation, standard deviation of the log-weights after the gain; of the move that
-            follows: whether by Hamiltonian flight (1) or slice (0), share accepted, mean angle, correlation of log r
-            before and after, evaluations a chain; of the pilot: time of a leapfrog step and of a flight, width of the
-            arc, squared sine of the angle gone an evaluation by flight and by slice, median log r and its spread.
+            (3 · cutoff + 0 for the pilot, 1 for half, 2 for full effort), temperature t, hardness b of the soft path
+            (NaN by radius), standard deviation of the gain over the chains, mean over chains of n log r and its
+            standard deviation (NaN where no radius was needed), standard deviation of the log-weights after the gain;
+            of the move that follows: whether by Hamiltonian flight (1) or slice (0), share accepted, mean angle,
+            correlation of the log density before and after, evaluations a chain; of the pilot: time of a leapfrog step
+            and of a flight, width of the arc, squared sine of the angle gone an evaluation by flight and by slice,
+            median log r and its spread.
         phi: where the chains of the current leg are: unit directions, shape (chains, n).
         phi_log_radius, phi_log_weight: log r there and the weight so far, shape (chains,).
         phi_censored, phi_unfinished: whether that r is the cap, or its search was given up, shape (chains,), bool.
+        phi_rises: rises on points of the rays there, over that of the cutoff, shape (chains, points).
         look: radii along the first uniform rays, shape (rays, cutoffs): a changed function shows there.
         position: the leg, and the number of temperatures done of it.
         cutoffs: the cutoffs, ascending.
@@ -74,6 +79,7 @@ class Chains(Result):
     phi_log_weight: np.ndarray
     phi_censored: np.ndarray
     phi_unfinished: np.ndarray
+    phi_rises: np.ndarray
     look: np.ndarray
     position: tuple[int, int]
     cutoffs: tuple[float, ...]
@@ -139,7 +145,7 @@ class AnnealedVolume(Volume):
         energy, energy_spread: mean and standard deviation over the chains of n log r there, shape (temperatures,
             cutoffs).
         accepted: share of proposals accepted in the move that follows (1 for slices), shape (temperatures, cutoffs).
-        correlation: of log r before and after that move, over the chains, shape (temperatures, cutoffs).
+        correlation: of the log density before and after that move, over the chains, shape (temperatures, cutoffs).
     """
 
     kind: ClassVar[str] = "annealed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from landscape.objective import Objective
 from landscape.program import evaluating
 from landscape.results import RayStatus
 
+HIGHEST = 1e4  # rises above that, over that of the cutoff, are cut
 _GRADIENT_COST = 3.0  # a forward and a backward pass, in evaluations
 
 
@@ -28,19 +30,29 @@ class Points:
         log_radius: log r(phi), shape (k,).
         censored: whether r is the cap, shape (k,), bool.
         unfinished: whether the search for r was given up, so that r is only known to be reached, shape (k,), bool.
+        rises: the criterion's rise on some points of the ray over that of the cutoff, shape (k, points); no points
+            where nobody looked.
     """
 
     phi: Tensor
     log_radius: np.ndarray
     censored: np.ndarray
     unfinished: np.ndarray
+    rises: np.ndarray
+
+    @classmethod
+    def bare(cls, phi: Tensor) -> Points:
+        """Return directions of which no radius is known: NaN."""
+        nothing = np.zeros(len(phi), dtype=bool)
+        return cls(phi, np.full(len(phi), np.nan), nothing, nothing.copy(), np.zeros((len(phi), 0)))
 
     def __len__(self) -> int:
         return len(self.log_radius)
 
     def copy(self) -> Points:
         """Return a copy that shares nothing."""
-        return Points(self.phi.clone(), self.log_radius.copy(), self.censored.copy(), self.unfinished.copy())
+        arrays = (self.log_radius, self.censored, self.unfinished, self.rises)
+        return Points(self.phi.clone(), *(array.copy() for array in arrays))
 
     def put(self, rows: np.ndarray, other: Points) -> None:
         """Replace some rows by those of ``other``."""
@@ -48,11 +60,12 @@ class Points:
         self.log_radius[rows] = other.log_radius
         self.censored[rows] = other.censored
         self.unfinished[rows] = other.unfinished
+        self.rises[rows] = other.rises
 
     def take(self, rows: np.ndarray) -> Points:
         """Return some rows."""
         phi = self.phi[torch.as_tensor(rows, device=self.phi.device)]
-        return Points(phi, self.log_radius[rows], self.censored[rows], self.unfinished[rows])
+        return Points(phi, self.log_radius[rows], self.censored[rows], self.unfinished[rows], self.rises[rows])
 
 
 class StarBody:
@@ -122,7 +135,8 @@ class StarBody:
         status = search.status[:, 0]
         with np.errstate(divide="ignore"):
             log_radius = np.log(search.radii[:, 0])
-        return Points(phi, log_radius, status == RayStatus.CENSORED, status == RayStatus.UNFINISHED)
+        unfinished, nothing = status == RayStatus.UNFINISHED, np.zeros((lanes, 0))
+        return Points(phi, log_radius, status == RayStatus.CENSORED, unfinished, nothing)
 
     def holds(self, phi: Tensor, log_radius: np.ndarray) -> np.ndarray:
         """Return whether the criterion is below the cutoff at these radii; walls nearer in are not looked for."""
@@ -139,14 +153,47 @@ class StarBody:
         a reversible move asks of a force.
         """
         points = torch.addcmul(self.objective.theta, self._steps(phi), self.objective.theta.new_tensor(radius))
-        slopes = torch.cat([self._gradient(part) for part in points.split(self.objective.plan.lanes)])
-        slopes = self.metric.scope.gather(slopes).double()
-        if self.metric.scale is not None:
-            slopes *= self.metric.scale.double()
+        slopes = torch.cat([self._value_and_gradient(part)[1] for part in points.split(self.objective.plan.lanes)])
+        slopes = self._in_scope(slopes)
         outwards = (slopes * phi).sum(1, keepdim=True)
         found = phi - slopes / outwards
         usable = (outwards > 0) & torch.isfinite(found).all(1, keepdim=True)
         return torch.where(usable, found, 0.0)
+
+    def rises(self, phi: Tensor, radii: np.ndarray) -> np.ndarray:
+        """Return the criterion's rise over that of the cutoff at these radii of each ray, shape (k, points).
+
+        What has no value, or one above ``HIGHEST``, counts as ``HIGHEST``.
+        """
+        count, rows = len(phi), np.repeat(np.arange(len(phi)), len(radii))
+        seen = self.objective.along(self._steps(phi), np.tile(radii, count), rows=rows, criterion=self.criterion)
+        self._count(seen.read)
+        return self._scaled(seen.values).reshape(count, len(radii))
+
+    def pulled(self, phi: Tensor, radii: np.ndarray, pull: Callable[[np.ndarray], np.ndarray]) -> Tensor:
+        """Return the tangent gradient of a function of the rises along each ray, shape (k, n).
+
+        Args:
+            phi: unit directions, shape (k, n).
+            radii: where the rises are taken, shape (points,).
+            pull: takes rises to the derivative by each of them, shape (k, points) both.
+        """
+        chunk = max(1, self.objective.plan.lanes // len(radii))
+        return torch.cat([self._pulled(part, radii, pull) for part in phi.split(chunk)])
+
+    def _pulled(self, phi: Tensor, radii: np.ndarray, pull: Callable[[np.ndarray], np.ndarray]) -> Tensor:
+        places = self.objective.theta.new_tensor(radii)
+        points = self.objective.theta + (places[None, :, None] * self._steps(phi)[:, None, :]).flatten(0, 1)
+        values, slopes = self._value_and_gradient(points)
+        rises = self._scaled(values).reshape(len(phi), len(radii))
+        share = pull(rises) * radii / (self.cutoff - self.centre) * (rises < HIGHEST)
+        slopes = self._in_scope(slopes).view(len(phi), len(radii), -1)
+        found = (torch.from_numpy(share).to(slopes)[:, :, None] * torch.nan_to_num(slopes, 0, 0, 0)).sum(1)
+        return found - (found * phi).sum(1, keepdim=True) * phi
+
+    def _scaled(self, values: np.ndarray) -> np.ndarray:
+        rises = (values - self.centre) / (self.cutoff - self.centre)
+        return np.minimum(np.nan_to_num(rises, nan=HIGHEST, posinf=HIGHEST, neginf=HIGHEST), HIGHEST)
 
     def has_gradient(self, phi: Tensor) -> bool:
         """Whether the criterion can be differentiated: a function that leaves torch cannot."""
@@ -156,16 +203,23 @@ class StarBody:
             return False
         return True
 
-    def _gradient(self, points: Tensor) -> Tensor:
-        """Return the gradient of the criterion's sum over the data at each point, shape (k, D)."""
-        total = torch.zeros_like(points)
-        with torch.enable_grad():
-            for batch in range(len(self._program.counts)):
-                leaf = points.detach().requires_grad_()
-                with evaluating(self._program, batch, "around the trained point"):
-                    total += torch.autograd.grad(self._program.totals(leaf, batch).sum(), leaf)[0]
+    def _value_and_gradient(self, points: Tensor) -> tuple[np.ndarray, Tensor]:
+        """Return the criterion at each point, shape (k,), and its gradient, shape (k, D)."""
+        terms = float(sum(self._program.counts))
+        value, gradient = np.zeros(len(points)), torch.zeros_like(points)
+        for batch in range(len(self._program.counts)):
+            leaf = points.detach().requires_grad_()
+            with torch.enable_grad(), evaluating(self._program, batch, "around the trained point"):
+                totals = self._program.totals(leaf, batch)
+                gradient += torch.autograd.grad(totals.sum() / terms, leaf)[0]
+            value += totals.detach().cpu().numpy() / terms
         self._count(np.full(len(points), _GRADIENT_COST))
-        return total
+        return value - (self.objective.centre if self.criterion == "rise" else 0.0), gradient
+
+    def _in_scope(self, slopes: Tensor) -> Tensor:
+        """Return gradients by theta as gradients by r · phi, shape (k, n), float64."""
+        found = self.metric.scope.gather(slopes).double()
+        return found if self.metric.scale is None else found * self.metric.scale.double()
 
     def _steps(self, phi: Tensor) -> Tensor:
         """Return the step for r = 1 along each direction, shape (k, D)."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from landscape.volume.body import Points, StarBody, sphere
+from landscape.volume.targets import Target
 
 MOST_SHRINKS = 100
 _FASTEST = 4.0  # limit on the change of velocity in a half step, over the typical speed sqrt(n)
@@ -113,39 +114,32 @@ def slice_move(
 
 
 class Flight:
-    """Points that fly over the sphere under the force of pi_t, one geodesic leapfrog step after the other.
+    """Points that fly over the sphere under the force of a target, one geodesic leapfrog step after the other.
 
     A step is half a kick by the force, a great circle, half a kick (Byrne & Girolami 2013).
 
     Args:
-        body: whose radius makes the force.
+        target: whose force it is.
         phi: where they start, shape (k, n).
         velocity: tangent at phi, shape (k, n).
-        power: t · n.
-        radius: where the force is taken.
         step: time of a step.
     """
 
-    def __init__(
-        self, body: StarBody, phi: Tensor, velocity: Tensor, *, power: float, radius: float, step: float
-    ) -> None:
+    def __init__(self, target: Target, phi: Tensor, velocity: Tensor, step: float) -> None:
         self.phi, self.velocity = phi, velocity
-        self._body, self._power, self._radius, self._step = body, power, radius, step
-        self._force = self._force_here()
+        self._target, self._step = target, step
+        self._force = target.force(phi)
 
     def advance(self) -> None:
         """Take one step."""
         self._kick()
         self._drift()
-        self._force = self._force_here()
+        self._force = self._target.force(self.phi)
         self._kick()
 
     def kinetic(self) -> np.ndarray:
         """Return |velocity|^2 / 2, shape (k,)."""
         return self.velocity.square().sum(1).cpu().numpy() / 2
-
-    def _force_here(self) -> Tensor:
-        return self._power * self._body.log_radius_gradient(self.phi, self._radius)
 
     def _kick(self) -> None:
         change = self._force * (self._step / 2)
@@ -162,45 +156,32 @@ class Flight:
         self.phi = phi
 
 
-def flight_move(
-    body: StarBody,
-    points: Points,
-    power: float,
-    radius: float,
-    step: float,
-    count: int,
-    streams: Streams,
-    guess: Guess = None,
-) -> Moved:
+def flight_move(target: Target, points: Points, step: float, count: int, streams: Streams) -> Moved:
     """Move by geodesic Hamiltonian Monte Carlo (Byrne & Girolami 2013).
 
     A velocity drawn from the standard normal in the tangent space, ``count`` leapfrog steps of great circles, and a
-    proposal accepted with probability min(1, exp(H - H')), H = -power · log r(phi) + |velocity|^2 / 2.
+    proposal accepted with probability min(1, exp(H - H')), H = -log density + |velocity|^2 / 2.
 
-    1. The force is power · (-P∇f / (∇f · phi)) taken at one radius for all, not at r(phi): no search for the crossing
-       along the way. Leapfrog steps are reversible and keep the volume under any force that depends on phi alone, and
-       the last step weighs the true radii, so the target is left as it is; the force only decides how often a proposal
-       is accepted.
+    1. The force need not be the gradient of the log density. Leapfrog steps are reversible and keep the volume under
+       any force that depends on phi alone, and the last step weighs the density itself, so the target is left as it
+       is; the force only decides how often a proposal is accepted.
 
     Args:
-        body: whose radius it is.
+        target: the density and a force for it.
         points: where the chains are.
-        power: t · n.
-        radius: where the force is taken.
         step: time of a leapfrog step.
         count: number of leapfrog steps.
         streams: random numbers, one stream a chain.
-        guess: for :meth:`StarBody.measure`.
     """
     velocity = tangent(normals(streams, points.phi), points.phi)
-    flight = Flight(body, points.phi, velocity, power=power, radius=radius, step=step)
+    flight = Flight(target, points.phi, velocity, step)
     before = flight.kinetic()
     for _ in range(count):
         flight.advance()
     after = flight.kinetic()
-    found = body.measure(flight.phi, guess)
-    with np.errstate(over="ignore"):
-        ratio = power * (found.log_radius - points.log_radius) + before - after
+    found = target.at(flight.phi)
+    with np.errstate(over="ignore", invalid="ignore"):
+        ratio = target.log_density(found) - target.log_density(points) + before - after
         accepted = np.where(np.isfinite(ratio), np.exp(np.minimum(ratio, 0.0)), 0.0)
     taken = np.flatnonzero(uniforms(streams) <= accepted)
     now = points.copy()

@@ -1,36 +1,47 @@
-"""Temperatures and move sizes, learnt by pilot chains and then frozen, so that the weights stay unbiased.
+"""The path from uniform directions to r^n, learnt by pilot chains and then frozen, so that the weights stay unbiased.
 
-The pilot steps from t to t + dt with a fixed dt · sd(n log r), whose square is twice the divergence between
-neighbouring targets; the whole way is in proportion to sqrt(n), and so is that step, which makes some 20 to 40 of them.
-It tries both moves at every temperature and keeps what it learns. The runs that count take K temperatures at equal
-steps of the pilot's length, so each costs about the same divergence, and from the pilot by interpolation whatever a
-move needs. They use other random numbers, and nothing of theirs changes the schedule.
+The pilot goes from target to target by gains of log density whose standard deviation over the chains is fixed: its
+square is twice the divergence between neighbouring targets. It tries the moves at every target and keeps what it
+learns. The runs that count take K targets at equal steps of the pilot's length, so each costs about the same
+divergence, and from the pilot by interpolation whatever a move needs. They use other random numbers, and nothing of
+theirs changes the schedule.
+
+Two paths (:mod:`landscape.volume.targets`): by *radius*, r^(t n) with t from 0 to 1, and *soft*, F_b with b from 0
+until the chains are inside, then F_b^(1-t) r^(t n). Left to itself the pilot begins by radius, and turns to the soft
+path where a gradient exists but flights along the radius get nowhere: on nets.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from landscape.volume.body import Points, StarBody, typical
-from landscape.volume.kernels import Flight, Moved, flight_move, normals, slice_move, stream, tangent
+from landscape.volume.kernels import Flight, Moved, Streams, flight_move, normals, slice_move, stream, tangent
+from landscape.volume.targets import RadiusTarget, Ray, SoftTarget, Target
 
+PATHS = ("auto", "radius", "soft")
 PILOT_CHAINS = 16
-_STRIDE = 1 / 25  # dt · sd(n log r) over sqrt(n)
-MOST_STEPS = 1000  # leapfrog steps a flight may take
+MOST_STEPS = {"radius": 1000, "soft": 20}  # leapfrog steps a flight may take; a soft one costs several gradients
+_STRIDE = 1 / 25  # standard deviation of a gain on the way by radius, over sqrt(n)
+_SOFT_STRIDE = 1.0
 _TARGET = 0.8  # acceptance that step sizes aim at
-_GIVE_UP = 3  # temperatures in a row at which flights were worse than slices by _WORSE
+_GIVE_UP = 3  # targets in a row at which flights were worse than slices by _WORSE
 _WORSE = 10.0
 _ARC = 5.0  # width of the arc over the mean angle
+_INSIDE, _MOST_INSIDE = 0.8, 0.9  # rises over the cutoff's, and the share of chains below it, at which b is enough
+_HARDEST = 1e7
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What the pilot learnt at one temperature; the fields are columns of the trace."""
+    """What the pilot learnt at one target; the fields are columns of the trace."""
 
     temperature: float
+    hardness: float  # NaN on the way by radius
+    stride: float  # standard deviation of the gain that led here
     energy: float
     energy_spread: float
     step: float
@@ -43,47 +54,47 @@ class Lesson:
     accepted: float = math.nan
     evaluations: float = math.nan
 
+    @property
+    def soft(self) -> bool:
+        """Whether it is of the soft path."""
+        return not math.isnan(self.hardness)
 
-def first_lesson(body: StarBody, points: Points) -> Lesson:
+
+def first_lesson(body: StarBody, points: Points, *, soft: bool) -> Lesson:
     """Return what uniform rays say, and the sizes to start from."""
-    n = body.dimension
-    quarter = math.pi / 2 / math.sqrt(n)
+    quarter = math.pi / 2 / math.sqrt(body.dimension)
     step = 0.3 * quarter if body.has_gradient(points.phi[:1]) else 0.0
-    return Lesson(0.0, *_energy(n, points), step, quarter, 2 * math.pi, 0.0, 0.0, *typical(points.log_radius))
+    hardness = 0.0 if soft else math.nan
+    guess = typical(points.log_radius)
+    return Lesson(0.0, hardness, 0.0, *_energy(body, points), step, quarter, 2 * math.pi, 0.0, 0.0, *guess)
 
 
-def _energy(n: int, points: Points) -> tuple[float, float]:
-    energy = n * points.log_radius
+def _energy(body: StarBody, points: Points) -> tuple[float, float]:
+    energy = body.dimension * points.log_radius
     return float(energy.mean()), float(energy.std(ddof=1))
 
 
-def pilot_step(body: StarBody, points: Points, lessons: list[Lesson], seed: int, leg: int) -> tuple[Points, Lesson]:
-    """Go to the next temperature and try both moves there; return where the chains are and what was learnt."""
-    last, n = lessons[-1], body.dimension
+def radius_step(body: StarBody, points: Points, lessons: list[Lesson], seed: int, leg: int) -> tuple[Points, Lesson]:
+    """Go to the next temperature by radius and try both moves; return where the chains are and what was learnt."""
+    last, n, before = lessons[-1], body.dimension, body.evaluations
     gain = _STRIDE * math.sqrt(n) / last.energy_spread if last.energy_spread > 0 else 1.0
     t = min(last.temperature + gain, 1.0)
-    guess = typical(points.log_radius)
-    before = body.evaluations
-    streams = [stream(seed, chain, leg, 2 * len(lessons)) for chain in range(len(points))]
-    slid = slice_move(body, points, t * n, last.width, streams, guess)
-    slice_gain = _gain(slid, body.evaluations - before)
-    points = slid.points
-    width = float(
-        np.clip(_ARC * np.arcsin(np.sin(slid.angle)).mean(), last.width / 2, min(2 * last.width, 2 * math.pi))
+    target = RadiusTarget(body, t * n, typical(points.log_radius))
+    slid = slice_move(
+        body, points, target.power, last.width, _streams(points, seed, leg, 2 * len(lessons)), target.guess
     )
+    slice_gain = _gain(slid, body.evaluations - before)
+    points, mean_angle = slid.points, float(np.arcsin(np.sin(slid.angle)).mean())
+    width = float(np.clip(_ARC * mean_angle, last.width / 2, min(2 * last.width, 2 * math.pi)))
     step, time, flight_gain, accepted = 0.0, 0.0, 0.0, math.nan
     if last.step > 0 and not hopeless(lessons):
-        streams = [stream(seed, chain, leg, 2 * len(lessons) + 1) for chain in range(len(points))]
-        time = _quarter_turn(body, points, t * n, math.exp(guess[0]), last, streams)
-        count = min(max(round(time / last.step), 1), MOST_STEPS)
-        middle = body.evaluations
-        flown = flight_move(body, points, t * n, math.exp(guess[0]), last.step, count, streams, guess)
-        flight_gain = _gain(flown, body.evaluations - middle)
-        points, accepted = flown.points, float(flown.accepted.mean())
-        step = min(last.step * math.exp(accepted - _TARGET), math.pi / 2 / math.sqrt(n))
-    lesson = Lesson(
+        streams = _streams(points, seed, leg, 2 * len(lessons) + 1)
+        points, step, time, flight_gain, accepted = _fly(body, target, points, last, streams, MOST_STEPS["radius"])
+    return points, Lesson(
         t,
-        *_energy(n, points),
+        math.nan,
+        (t - last.temperature) * last.energy_spread,
+        *_energy(body, points),
         step,
         time,
         width,
@@ -93,7 +104,50 @@ def pilot_step(body: StarBody, points: Points, lessons: list[Lesson], seed: int,
         accepted=accepted,
         evaluations=(body.evaluations - before) / len(points),
     )
-    return points, lesson
+
+
+def soft_step(
+    body: StarBody, ray: Ray, points: Points, lessons: list[Lesson], seed: int, leg: int
+) -> tuple[Points, Lesson]:
+    """Go to the next target of the soft path; return where the chains are and what was learnt."""
+    last, before = lessons[-1], body.evaluations
+    now = SoftTarget(body, ray, last.hardness, last.temperature)
+    inside = ray.inside(points.rises, last.hardness, _INSIDE).mean() >= _MOST_INSIDE
+    if last.temperature == 0 and not inside and last.hardness < _HARDEST:
+        target = SoftTarget(body, ray, _harder(ray, points.rises, last.hardness), 0.0)
+    else:
+        points = measured(body, points)
+        full = SoftTarget(body, ray, last.hardness, 1.0)
+        way = _spread(full.log_density(points) - SoftTarget(body, ray, last.hardness, 0.0).log_density(points))
+        t = min(last.temperature + (_SOFT_STRIDE / way if way > 0 else 1.0), 1.0)
+        target = SoftTarget(body, ray, last.hardness, t)
+    stride = _spread(target.log_density(points) - now.log_density(points))
+    streams = _streams(points, seed, leg, 2 * len(lessons))
+    points, step, time, gain, accepted = _fly(body, target, points, last, streams, MOST_STEPS["soft"])
+    return points, Lesson(
+        target.temperature,
+        target.hardness,
+        stride,
+        *_energy(body, points),
+        step,
+        time,
+        math.nan,
+        gain,
+        0.0,
+        math.nan,
+        math.nan,
+        accepted=accepted,
+        evaluations=(body.evaluations - before) / len(points),
+    )
+
+
+def measured(body: StarBody, points: Points) -> Points:
+    """Return the points with their radii, which the soft path does without until it needs them."""
+    if not np.isnan(points.log_radius).any():
+        return points
+    found = body.measure(points.phi)
+    found.rises = points.rises
+    return found
 
 
 def hopeless(lessons: list[Lesson]) -> bool:
@@ -104,23 +158,52 @@ def hopeless(lessons: list[Lesson]) -> bool:
     )
 
 
+def _streams(points: Points, seed: int, leg: int, step: int) -> Streams:
+    return [stream(seed, chain, leg, step) for chain in range(len(points))]
+
+
+def _spread(values: np.ndarray) -> float:
+    """Return half the width of the middle 68 %: a few chains that are lost should not hold up the others."""
+    low, high = np.quantile(values, [0.16, 0.84])
+    return float(high - low) / 2
+
+
+def _harder(ray: Ray, rises: np.ndarray, hardness: float) -> float:
+    """Return the next b: at most half as much again, less where the gains would spread by more than the stride."""
+    here, more = ray.log_soft(rises, hardness), max(0.5 * hardness, 1e-4)
+    while _spread(ray.log_soft(rises, hardness + more) - here) > _SOFT_STRIDE and more > 1e-12:
+        more *= 0.8
+    return hardness + more
+
+
+def _fly(
+    body: StarBody, target: Target, points: Points, last: Lesson, streams: Streams, most: int
+) -> tuple[Points, float, float, float, float]:
+    """Find how long to fly, and fly; return the points, the next step and time, the gain and the acceptance."""
+    time = _quarter_turn(target, points, last, streams, most)
+    count = min(max(round(time / last.step), 1), most)
+    before = body.evaluations
+    flown = flight_move(target, points, last.step, count, streams)
+    accepted = float(flown.accepted.mean())
+    step = min(last.step * math.exp(accepted - _TARGET), math.pi / 2 / math.sqrt(body.dimension))
+    return flown.points, step, time, _gain(flown, body.evaluations - before), accepted
+
+
 def _gain(moved: Moved, evaluations: float) -> float:
     """Return the squared sine of the angle gone an evaluation: on a symmetric body the antipode is no way off."""
     return float(np.square(np.sin(moved.angle)).sum()) / max(evaluations, 1.0)
 
 
-def _quarter_turn(
-    body: StarBody, points: Points, power: float, radius: float, last: Lesson, streams: list[np.random.Generator]
-) -> float:
+def _quarter_turn(target: Target, points: Points, last: Lesson, streams: Streams, most: int) -> float:
     """Return half the time after which the median flight turns back towards where it began."""
     velocity = tangent(normals(streams, points.phi), points.phi)
-    flight = Flight(body, points.phi, velocity, power=power, radius=radius, step=last.step)
-    most = min(max(50, 4 * round(last.time / last.step)), MOST_STEPS)
-    turned = np.full(len(points), most)
-    for count in range(1, most):
+    flight = Flight(target, points.phi, velocity, last.step)
+    limit = min(max(50, 4 * round(last.time / last.step)), 2 * most)
+    turned = np.full(len(points), limit)
+    for count in range(1, limit):
         flight.advance()
         back = ((flight.phi - points.phi) * flight.velocity).sum(1).cpu().numpy() < 0
-        turned[back & (turned == most)] = count
+        turned[back & (turned == limit)] = count
         if np.median(turned) <= count:
             break
     return float(np.median(turned)) * last.step / 2
@@ -128,45 +211,66 @@ def _quarter_turn(
 
 @dataclass(frozen=True)
 class Move:
-    """How to move at one temperature."""
+    """A target on the way, and how to move under it."""
 
+    target: Target
     flight: bool
     step: float
     time: float
     width: float
-    guess: tuple[float, float]
+    most: int
 
 
-@dataclass
 class Schedule:
-    """The frozen temperatures of one run, t_0 = 0 to t_K = 1, and how to move at each."""
+    """The frozen targets of one run, K + 1 of them from uniform to r^n.
 
-    temperatures: np.ndarray
-    lessons: list[Lesson]
-    _table: dict[str, np.ndarray] = field(init=False)
+    Args:
+        body: whose radius it is.
+        ray: of the soft path.
+        lessons: what the pilot learnt, on one path.
+        count: K.
+    """
 
-    def __post_init__(self) -> None:
-        names = ("step", "time", "width", "flight_gain", "slice_gain", "log_radius", "log_radius_spread")
-        self._table = {name: np.array([getattr(lesson, name) for lesson in self.lessons]) for name in names}
-        for name in ("step", "time", "width", "flight_gain", "slice_gain"):
-            self._table[name] = _smooth(self._table[name][1:])
+    def __init__(self, body: StarBody, ray: Ray, lessons: list[Lesson], count: int) -> None:
+        self._body, self._ray, self._lessons = body, ray, lessons
+        length = np.cumsum([lesson.stride for lesson in lessons])
+        rows = np.arange(len(lessons))
+        if length[-1] > 0:
+            self._places = np.interp(np.linspace(0, length[-1], count + 1), length, rows)
+        else:
+            self._places = np.linspace(0, rows[-1], count + 1)
+        self._places[-1] = rows[-1]
+        names = ("step", "time", "width", "flight_gain", "slice_gain")
+        self._table = {name: _smooth(self._column(name)[1:]) for name in names}
+        self._guess = {name: self._column(name) for name in ("log_radius", "log_radius_spread")}
 
-    @classmethod
-    def learnt(cls, lessons: list[Lesson], count: int) -> Schedule:
-        """Return ``count`` gains at equal steps of the pilot's length."""
-        known = np.array([lesson.temperature for lesson in lessons])
-        gains = np.diff(known) * np.array([max(lesson.energy_spread, 1e-12) for lesson in lessons[:-1]])
-        length = np.concatenate([[0.0], np.cumsum(gains)])
-        return cls(np.interp(np.linspace(0, length[-1], count + 1), length, known), lessons)
+    def __len__(self) -> int:
+        return len(self._places) - 1
 
-    def move(self, t: float) -> Move:
-        """Return how to move at a temperature."""
-        known = np.array([lesson.temperature for lesson in self.lessons])
-        at = {name: float(np.interp(t, known[len(known) - len(row) :], row)) for name, row in self._table.items()}
+    def move(self, k: int) -> Move:
+        """Return the k-th target and how to move there."""
+        place, known = self._places[k], np.arange(len(self._lessons))
+        at = {name: float(np.interp(place, known[1:], row)) for name, row in self._table.items()}
+        t = float(np.interp(place, known, self._column("temperature")))
+        if self._lessons[0].soft:
+            target: Target = SoftTarget(self._body, self._ray, self._hardness(place), t)
+            return Move(target, True, at["step"], at["time"], 0.0, MOST_STEPS["soft"])
+        guess = {name: float(np.interp(place, known, row)) for name, row in self._guess.items()}
+        target = RadiusTarget(self._body, t * self._body.dimension, (guess["log_radius"], guess["log_radius_spread"]))
         flight = at["step"] > 0 and at["flight_gain"] >= at["slice_gain"]
-        return Move(flight, at["step"], at["time"], at["width"], (at["log_radius"], at["log_radius_spread"]))
+        return Move(target, flight, at["step"], at["time"], at["width"], MOST_STEPS["radius"])
+
+    def _column(self, name: str) -> np.ndarray:
+        return np.array([getattr(lesson, name) for lesson in self._lessons])
+
+    def _hardness(self, place: float) -> float:
+        """Return b: linear up to the first lesson, then in proportion."""
+        row = self._column("hardness")
+        if place < 1:
+            return float(place * row[1])
+        return float(np.exp(np.interp(place, np.arange(1, len(row)), np.log(row[1:]))))
 
 
 def _smooth(row: np.ndarray) -> np.ndarray:
-    """Return the median of each value and its neighbours, which takes out what one noisy temperature showed."""
+    """Return the median of each value and its neighbours, which takes out what one noisy target showed."""
     return np.array([np.median(row[max(i - 2, 0) : i + 3]) for i in range(len(row))])

@@ -1,0 +1,313 @@
+"""The state of a run of annealed chains, and one target after the other.
+
+For each cutoff three *legs*, each with random numbers of its own: the pilot, whose lessons fix the schedule; then
+chains at half the targets and chains at all of them. Within a leg all chains take each target together, in one batch.
+A leg's state after a target is all that the next one needs, so a run can stop and go on at any of them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from landscape.errors import LandscapeError, ObjectiveError
+from landscape.metric import make_metric
+from landscape.objective import Objective
+from landscape.results import Cost, Radii
+from landscape.results.chains import COLUMNS, LEGS, Chains
+from landscape.volume.body import Points, StarBody, sphere
+from landscape.volume.kernels import Moved, flight_move, normals, slice_move, stream, uniforms
+from landscape.volume.schedule import (
+    PILOT_CHAINS,
+    Lesson,
+    Move,
+    Schedule,
+    first_lesson,
+    hopeless,
+    measured,
+    radius_step,
+    soft_step,
+)
+from landscape.volume.targets import RadiusTarget, Ray
+
+_BEYOND = 4.0  # outermost point of the soft path where there is no cap, over the longest ray of the first look
+_DERIVED = ("first_step_taken",)  # settings that the function itself makes
+_SOFT_START = 2**32  # the step at which the soft pilot draws its directions
+_SHARED = 2**64 - 1  # the chain number of draws that all chains share
+
+
+@dataclass
+class Run:
+    """The growing result, and where it stands."""
+
+    bodies: list[StarBody]
+    rays: list[Ray]
+    look: Radii
+    config: dict[str, Any]
+    seed: int
+    chains: int
+    temperatures: int
+    log_weights: np.ndarray
+    censored_first: np.ndarray
+    censored_last: np.ndarray
+    unfinished: np.ndarray
+    leg: int = 0
+    step: int = 0
+    points: Points | None = None
+    log_weight: np.ndarray | None = None
+    trace: list[list[float]] | None = None
+    seconds: float = 0.0
+    evaluations: float = 0.0
+    calls: int = 0
+    _frozen: tuple[int, Schedule] | None = None
+
+    @classmethod
+    def start(cls, objective: Objective, look: Radii, chains: int, temperatures: int, path: str) -> Run:
+        """Return a run with nothing done."""
+        made = make_metric(look.config["metric"], objective.theta, objective.scope)
+        bodies = [
+            StarBody(
+                objective,
+                made,
+                criterion=look.config["criterion"],
+                cutoff=cutoff,
+                centre=look.centre,
+                max_radius=look.max_radius,
+                rtol=look.config["rtol"],
+                growth=look.config["growth"],
+                first_step=look.config["first_step_taken"] or look.config["first_step"],
+            )
+            for cutoff in look.cutoffs
+        ]
+        capped, n = math.isfinite(look.max_radius), bodies[0].dimension
+        tops = [look.max_radius if capped else _BEYOND * float(column.max()) for column in look.radii.T]
+        rays = [Ray.up_to(top, n) for top in tops]
+        shape = (len(bodies), 2, chains)
+        return cls(
+            bodies,
+            rays,
+            look,
+            {**look.config, "chains": chains, "temperatures": temperatures, "path": path},
+            look.config["seed"],
+            chains,
+            temperatures,
+            np.full(shape, np.nan),
+            np.zeros(shape, dtype=bool),
+            np.zeros(shape, dtype=bool),
+            np.zeros(shape[:2], dtype=np.int64),
+            trace=[],
+            seconds=look.cost.seconds,
+            evaluations=look.cost.evaluations,
+            calls=look.cost.calls,
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether all legs are done."""
+        return self.leg == len(LEGS) * len(self.bodies)
+
+    @property
+    def body(self) -> StarBody:
+        """That of the current leg."""
+        return self.bodies[self.leg // len(LEGS)]
+
+    def advance(self) -> None:
+        """Do one temperature of the current leg."""
+        started, body = time.perf_counter(), self.body
+        body.evaluations, body.calls = 0.0, 0
+        if self.leg % len(LEGS) == 0:
+            self._pilot()
+        else:
+            self._anneal(self.leg % len(LEGS) - 1)
+        self.evaluations += body.evaluations
+        self.calls += body.calls
+        self.seconds += time.perf_counter() - started
+
+    @property
+    def ray(self) -> Ray:
+        """Where the soft path looks, at the current leg's cutoff."""
+        return self.rays[self.leg // len(LEGS)]
+
+    def _begin(self, count: int, *, soft: bool, step: int = 0) -> Points:
+        """Return uniform directions with their radii, the first of this leg."""
+        streams = [stream(self.seed, chain, self.leg, step) for chain in range(count)]
+        body = self.body
+        like = torch.empty(count, body.dimension, dtype=torch.float64, device=body.objective.theta.device)
+        points = body.measure(sphere(normals(streams, like)))
+        if soft:
+            points.rises = body.rises(points.phi, self.ray.radii)
+        return points
+
+    def _pilot(self) -> None:
+        lessons = self._lessons()
+        switch = bool(lessons) and not lessons[-1].soft and self.config["path"] == "auto" and hopeless(lessons)
+        if not lessons or (switch and lessons[0].step > 0):
+            soft = bool(lessons) or self.config["path"] == "soft"
+            self.points = self._begin(PILOT_CHAINS, soft=soft, step=_SOFT_START if lessons else 0)
+            self.log_weight = np.zeros(PILOT_CHAINS)
+            lesson = first_lesson(self.body, self.points, soft=soft)
+            if soft and lesson.step == 0:
+                raise ObjectiveError(
+                    "the soft path needs gradients, and this function has none that torch can follow. Pass "
+                    "path='radius'."
+                )
+        else:
+            assert self.points is not None
+            given = (self.points, lessons, self.seed, self.leg)
+            if lessons[-1].soft:
+                self.points, lesson = soft_step(self.body, self.ray, *given)
+            else:
+                self.points, lesson = radius_step(self.body, *given)
+        self._note(**asdict(lesson))
+        self.step += 1
+        if lesson.temperature == 1.0:
+            self._next_leg()
+
+    def _anneal(self, effort: int) -> None:
+        cutoff, schedule = self.leg // len(LEGS), self._schedule()
+        here, following = schedule.move(self.step), schedule.move(self.step + 1)
+        if self.points is None:
+            self.points = self._begin(self.chains, soft=self._lessons()[0].soft)
+            self.log_weight = here.target.log_density(self.points)
+            self.censored_first[cutoff, effort] = self.points.censored
+            self.unfinished[cutoff, effort] = self.points.unfinished.sum()
+        assert self.log_weight is not None
+        if following.target.temperature > 0:
+            self.points = measured(self.body, self.points)
+        before = self.points
+        gain = following.target.log_density(before) - here.target.log_density(before)
+        self.log_weight = self.log_weight + gain
+        energy = self.body.dimension * before.log_radius
+        row = {
+            "temperature": here.target.temperature,
+            "hardness": getattr(here.target, "hardness", math.nan),
+            "stride": gain.std(ddof=1),
+            "energy": energy.mean(),
+            "energy_spread": energy.std(ddof=1),
+            "weight_spread": self.log_weight.std(ddof=1),
+        }
+        self.step += 1
+        if self.step == len(schedule):
+            self._note(**row)
+            self.log_weights[cutoff, effort] = self.log_weight
+            self.censored_last[cutoff, effort] = before.censored
+            self._next_leg()
+            return
+        started = self.body.evaluations
+        moved = self._move(following)
+        self.points = moved.points
+        self.unfinished[cutoff, effort] += moved.points.unfinished.sum()
+        density = [following.target.log_density(points) for points in (before, moved.points)]
+        self._note(
+            **row,
+            flight=following.flight,
+            accepted=moved.accepted.mean(),
+            angle=moved.angle.mean(),
+            correlation=_correlation(*density),
+            evaluations=(self.body.evaluations - started) / self.chains,
+        )
+
+    def _move(self, how: Move) -> Moved:
+        """Move all chains under the next target."""
+        assert self.points is not None
+        streams = [stream(self.seed, chain, self.leg, self.step) for chain in range(self.chains)]
+        if not how.flight:
+            assert isinstance(how.target, RadiusTarget)
+            return slice_move(self.body, self.points, how.target.power, how.width, streams, how.target.guess)
+        # flights of one length could be in step with a period of the body
+        share = 0.5 + float(uniforms([stream(self.seed, _SHARED, self.leg, self.step)])[0])
+        count = min(max(round(how.time * share / how.step), 1), how.most)
+        return flight_move(how.target, self.points, how.step, count, streams)
+
+    def _lessons(self) -> list[Lesson]:
+        """Return what this cutoff's pilot has learnt so far, of the soft path alone once it has turned to it."""
+        pilot = self.leg - self.leg % len(LEGS)
+        rows = (dict(zip(COLUMNS, row, strict=True)) for row in self.trace or [] if row[0] == pilot)
+        lessons = [Lesson(**{name: row[name] for name in Lesson.__dataclass_fields__}) for row in rows]
+        return [lesson for lesson in lessons if lesson.soft] or lessons
+
+    def _schedule(self) -> Schedule:
+        if self._frozen is None or self._frozen[0] != self.leg:
+            count = self.temperatures // 2 if self.leg % len(LEGS) == 1 else self.temperatures
+            self._frozen = self.leg, Schedule(self.body, self.ray, self._lessons(), count)
+        return self._frozen[1]
+
+    def _note(self, **values: Any) -> None:
+        assert self.trace is not None
+        values["leg"] = self.leg
+        self.trace.append([float(values.get(name, math.nan)) for name in COLUMNS])
+
+    def _next_leg(self) -> None:
+        self.leg, self.step, self.points, self.log_weight = self.leg + 1, 0, None, None
+
+    def go_on(self, past: Chains) -> None:
+        """Take the state of an earlier run, having checked that it measured the same thing."""
+        now, then = self.result(), past
+        wrong = [
+            f"{key}: stored {then.config.get(key)!r}, asked {value!r}"
+            for key, value in now.config.items()
+            if then.config.get(key) != value and key not in _DERIVED
+        ]
+        if then.cutoffs != now.cutoffs:
+            wrong.append(f"cutoffs: stored {list(then.cutoffs)}, asked {list(now.cutoffs)}")
+        if then.columns != COLUMNS:
+            wrong.append("version: stored by another version of landscape")
+        if wrong:
+            raise LandscapeError(
+                "the stored run was measured with other settings, so it cannot be continued:\n  "
+                + "\n  ".join(wrong)
+                + "\nPass the stored settings, or --overwrite to start anew, or another --out."
+            )
+        if not np.allclose(then.look, now.look, rtol=1e-3):
+            raise LandscapeError(
+                "the stored run measured another function: radii along the same rays are no longer the same.\n"
+                "Measure with the same model, data, loss and forward, or --overwrite to start anew."
+            )
+        for name in ("log_weights", "censored_first", "censored_last", "unfinished"):
+            setattr(self, name, getattr(past, name).copy())
+        self.trace = past.trace.tolist()
+        self.leg, self.step = past.position
+        self.evaluations, self.calls, self.seconds = past.cost.evaluations, past.cost.calls, past.cost.seconds
+        if len(past.phi):
+            phi = torch.from_numpy(past.phi).to(self.body.objective.theta.device)
+            arrays = (past.phi_log_radius, past.phi_censored, past.phi_unfinished, past.phi_rises)
+            self.points = Points(phi, *(array.copy() for array in arrays))
+            self.log_weight = past.phi_log_weight.copy()
+
+    def result(self) -> Chains:
+        """Return what is known so far as a frozen result."""
+        points, n = self.points, self.bodies[0].dimension
+        nothing = np.zeros(0)
+        return Chains(
+            log_weights=self.log_weights.copy(),
+            censored_first=self.censored_first.copy(),
+            censored_last=self.censored_last.copy(),
+            unfinished=self.unfinished.copy(),
+            trace=np.array(self.trace, dtype=np.float64).reshape(-1, len(COLUMNS)),
+            phi=np.zeros((0, n)) if points is None else points.phi.cpu().numpy().copy(),
+            phi_log_radius=nothing if points is None else points.log_radius,
+            phi_log_weight=nothing if self.log_weight is None else self.log_weight,
+            phi_censored=nothing.astype(bool) if points is None else points.censored,
+            phi_unfinished=nothing.astype(bool) if points is None else points.unfinished,
+            phi_rises=np.zeros((0, 0)) if points is None else points.rises,
+            look=self.look.radii,
+            position=(self.leg, self.step),
+            cutoffs=self.look.cutoffs,
+            columns=COLUMNS,
+            dimension=n,
+            log_scale_sum=self.look.log_scale_sum,
+            config=self.config,
+            cost=Cost(self.evaluations, self.calls, self.seconds),
+        )
+
+
+def _correlation(before: np.ndarray, after: np.ndarray) -> float:
+    """Return the correlation over chains; NaN where either does not vary."""
+    if before.std() == 0 or after.std() == 0:
+        return math.nan
+    return float(np.corrcoef(before, after)[0, 1])

@@ -1,0 +1,157 @@
+"""What the chains are drawn from on the way: r^(t n), or a smooth stand-in for r^n that hardens into it.
+
+``RadiusTarget`` is pi_t(phi), proportional to r(phi)^(t n). Its radius takes a search, and on nets it jumps from ray to
+ray, so that a gradient says little. ``SoftTarget`` looks at the criterion on a few points of the whole ray instead.
+With u(s) the rise at s over the rise of the cutoff, drawn as straight lines between those points, and H(s) its integral
+from 0 to s, over the outermost radius,
+
+    F_b(phi) = sum over shells m of (s_m^n - s_{m-1}^n) exp(-b H(s_m))
+
+is the volume that a walker keeps who leaves the ray at rate b u. F_0 is a constant; as b grows, directions are favoured
+along which the criterion stays low from the centre out, and the shell that weighs most moves inwards by itself where
+that costs less. From F_b the chains go on to r^n by F_b^(1-t) r^(t n). Every weight stays unbiased: whatever the path
+between its ends, the gains are log-ratios of neighbouring targets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from landscape.volume.body import Points, StarBody
+
+POINTS = 6  # on a ray
+SHELLS = 256
+
+
+class Target(Protocol):
+    """An unnormalised density on the sphere, with t of how far on the way to r^n it is."""
+
+    @property
+    def temperature(self) -> float:
+        """t: 1 for r^n."""
+
+    def at(self, phi: Tensor) -> Points:
+        """Return these directions with all that the density needs."""
+
+    def log_density(self, points: Points) -> np.ndarray:
+        """Return its logarithm, shape (k,)."""
+
+    def force(self, phi: Tensor) -> Tensor:
+        """Return about the gradient of its logarithm, tangent at phi, shape (k, n); a function of phi alone."""
+
+
+@dataclass(frozen=True)
+class RadiusTarget:
+    """r(phi)^power.
+
+    Attributes:
+        body: whose radius it is.
+        power: t · n.
+        guess: typical log radius and its spread. The force is taken at that radius for all directions: no search for
+            the crossing along the way.
+    """
+
+    body: StarBody
+    power: float
+    guess: tuple[float, float]
+
+    @property
+    def temperature(self) -> float:
+        return self.power / self.body.dimension
+
+    def at(self, phi: Tensor) -> Points:
+        return self.body.measure(phi, self.guess)
+
+    def log_density(self, points: Points) -> np.ndarray:
+        return self.power * points.log_radius
+
+    def force(self, phi: Tensor) -> Tensor:
+        return self.power * self.body.log_radius_gradient(phi, float(np.exp(self.guess[0])))
+
+
+@dataclass(frozen=True)
+class Ray:
+    """The points on a ray and the shells between them, for n dimensions.
+
+    Attributes:
+        radii: where the criterion is looked at, shape (points,).
+        log_shell: log(s_m^n - s_{m-1}^n), shape (shells,).
+        integral: takes rises at the points to the integral up to each shell, shape (shells, points).
+    """
+
+    radii: np.ndarray
+    log_shell: np.ndarray
+    integral: np.ndarray
+
+    @classmethod
+    def up_to(cls, top: float, n: int) -> Ray:
+        """Return equal steps from 0 to ``top``."""
+        share = np.arange(1, SHELLS + 1) / SHELLS
+        inner = share - 1 / SHELLS
+        with np.errstate(divide="ignore"):
+            log_shell = n * np.log(top * share) + np.log(-np.expm1(n * (np.log(inner) - np.log(share))))
+        knots = np.arange(POINTS + 1) / POINTS
+        fine = np.linspace(0, 1, 8 * SHELLS + 1)
+        # the rise at each fine point as straight lines between the knots, of which the first, the centre, has none
+        hats = np.stack([np.interp(fine, knots, np.eye(POINTS + 1)[i]) for i in range(1, POINTS + 1)], axis=1)
+        areas = np.concatenate([np.zeros((1, POINTS)), np.cumsum((hats[1:] + hats[:-1]) / 2, axis=0) / (8 * SHELLS)])
+        return cls(top * knots[1:], log_shell, areas[8::8])
+
+    def shares(self, rises: np.ndarray, hardness: float) -> np.ndarray:
+        """Return log of each shell's term of F, shape (k, shells)."""
+        return self.log_shell - hardness * (rises @ self.integral.T)
+
+    def log_soft(self, rises: np.ndarray, hardness: float) -> np.ndarray:
+        """Return log F for rises of shape (k, points): shape (k,)."""
+        terms = self.shares(rises, hardness)
+        top = terms.max(axis=1)
+        return top + np.log(np.exp(terms - top[:, None]).sum(axis=1))
+
+    def pull(self, rises: np.ndarray, hardness: float) -> np.ndarray:
+        """Return the derivative of log F by each rise, shape (k, points)."""
+        terms = self.shares(rises, hardness)
+        weight = np.exp(terms - terms.max(axis=1)[:, None])
+        return -hardness * (weight / weight.sum(axis=1)[:, None]) @ self.integral
+
+    def inside(self, rises: np.ndarray, hardness: float, level: float) -> np.ndarray:
+        """Return whether all rises up to the shell that weighs most are below a level, shape (k,)."""
+        shell = (self.shares(rises, hardness).argmax(axis=1) + 1) / SHELLS * self.radii[-1]
+        return ((rises <= level) | (self.radii > shell[:, None] * (1 + 1e-9))).all(axis=1)
+
+
+@dataclass(frozen=True)
+class SoftTarget:
+    """F_b(phi)^(1-t) · r(phi)^(t n).
+
+    Attributes:
+        body: whose radius and rises they are.
+        ray: where the rises are looked at.
+        hardness: b.
+        temperature: t; at 0 no radius is searched for.
+    """
+
+    body: StarBody
+    ray: Ray
+    hardness: float
+    temperature: float
+
+    def at(self, phi: Tensor) -> Points:
+        points = self.body.measure(phi) if self.temperature > 0 else Points.bare(phi)
+        points.rises = self.body.rises(phi, self.ray.radii)
+        return points
+
+    def log_density(self, points: Points) -> np.ndarray:
+        soft = self.ray.log_soft(points.rises, self.hardness)
+        if self.temperature == 0:
+            return soft
+        return (1 - self.temperature) * soft + self.temperature * self.body.dimension * points.log_radius
+
+    def force(self, phi: Tensor) -> Tensor:
+        def pull(rises: np.ndarray) -> np.ndarray:
+            return (1 - self.temperature) * self.ray.pull(rises, self.hardness)
+
+        return self.body.pulled(phi, self.ray.radii, pull)

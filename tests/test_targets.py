@@ -1,0 +1,161 @@
+"""The soft stand-in for r^n: its formula, its gradient, moves that leave it as it is, and the volumes it leads to."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bodies import ellipsoid, ellipsoid_log_volume, lp_ball
+from nets import mlp
+from scipy.integrate import quad
+from test_kernels import body_of, z_of
+from torch import Tensor
+
+import landscape as ls
+from landscape.volume import anneal, log_unit_ball, volume_from_chains
+from landscape.volume.body import sphere
+from landscape.volume.kernels import flight_move, stream, tangent
+from landscape.volume.targets import POINTS, Ray, SoftTarget
+
+
+def directions(seed: int, count: int, n: int) -> Tensor:
+    return sphere(torch.from_numpy(np.random.default_rng(seed).normal(size=(count, n))))
+
+
+def test_unhardened_it_is_the_whole_ball() -> None:
+    ray = Ray.up_to(2.0, 30)
+    assert ray.log_soft(np.random.default_rng(0).random((4, POINTS)), 0.0) == pytest.approx(30 * math.log(2.0))
+
+
+@pytest.mark.parametrize("n", [2, 9])
+def test_it_is_the_volume_that_outlives_the_hazard(n: int) -> None:
+    """F_b = integral of n s^(n-1) exp(-b H(s)), H by integrating the straight lines between the points."""
+    rises, hardness = np.array([0.1, 0.4, 0.2, 1.5, 2.0, 7.0]), 3.0
+    ray = Ray.up_to(2.0, n)
+    knots = np.linspace(0, 2, POINTS + 1)
+
+    def survival(s: float) -> float:
+        return math.exp(-hardness * quad(np.interp, 0, s, args=(knots, [0, *rises]), points=knots[knots < s])[0] / 2)
+
+    truth = quad(lambda s: n * s ** (n - 1) * survival(s), 0, 2, limit=200)[0]
+    # sums over 256 shells, each at its outer end
+    assert ray.log_soft(rises[None], hardness)[0] == pytest.approx(math.log(truth), abs=0.02)
+
+
+def test_its_derivatives_by_each_rise() -> None:
+    ray, rises = Ray.up_to(1.5, 12), np.random.default_rng(1).random((3, POINTS)) * 3
+    found = ray.pull(rises, 4.0)
+    for i in range(POINTS):
+        step = np.zeros(POINTS)
+        step[i] = 1e-6
+        slope = (ray.log_soft(rises + step, 4.0) - ray.log_soft(rises - step, 4.0)) / 2e-6
+        assert found[:, i] == pytest.approx(slope, rel=1e-5)
+
+
+def test_inside_looks_no_further_than_the_heaviest_shell() -> None:
+    ray = Ray.up_to(1.0, 50)
+    rises = np.array([[0.0, 0.0, 0.0, 0.1, 0.1, 0.1], [0.0, 0.0, 0.1, 1e3, 1e4, 1e4], [0.0, 0.9, 0.0, 0.0, 0.0, 0.0]])
+    assert ray.inside(rises, 20.0, 0.8).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.4])
+def test_the_force_is_the_gradient_of_the_soft_part(temperature: float) -> None:
+    body, ray = body_of(lp_ball(5, 4), 0.3), Ray.up_to(1.2, 5)
+    target = SoftTarget(body, ray, 6.0, temperature)
+    phi = directions(2, 7, 5)
+    aside = tangent(directions(3, 7, 5), phi)
+    with body.objective.running():
+        slope = (target.force(phi) * aside).sum(1).numpy()
+        ends = [body.rises(sphere(phi + sign * 1e-4 * aside), ray.radii) for sign in (1, -1)]
+    values = [ray.log_soft(rises, 6.0) for rises in ends]
+    assert slope == pytest.approx((1 - temperature) * (values[0] - values[1]) / 2e-4, rel=1e-5)
+
+
+def test_on_a_net_too_with_chunks_and_batches() -> None:
+    torch.manual_seed(1)
+    inputs = torch.randn(30, 2)
+    settings: dict[str, Any] = {"scope": "all", "dtype": torch.float64}
+    objective = ls.Objective(mlp(), (inputs, torch.arange(30) % 3), "cross_entropy", batch_size=7, **settings)
+    body, ray = body_of(objective, objective.centre + 0.5), Ray.up_to(3.0, objective.dimension)
+    target, phi = SoftTarget(body, ray, 2.0, 0.0), directions(4, 40, objective.dimension)
+    aside = tangent(directions(5, 40, objective.dimension), phi)
+    with objective.running():
+        slope = (target.force(phi) * aside).sum(1).numpy()
+        ends = [target.log_density(target.at(sphere(phi + sign * 1e-4 * aside))) for sign in (1, -1)]
+    assert slope == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=1e-4, abs=1e-6)
+
+
+def test_what_has_no_value_counts_as_far_outside() -> None:
+    def f(x: Tensor) -> Tensor:
+        return torch.where(x[..., 0] > 0.5, torch.nan, torch.where(x[..., 0] < -0.5, 1e30, 1.0) * x.square().sum(-1))
+
+    body = body_of(ls.Objective.from_function(f, torch.zeros(2, dtype=torch.float64)), 0.3)
+    ray, phi = Ray.up_to(1.2, 2), torch.tensor([[1, 0], [0.6, 0.8], [-0.6, 0.8]], dtype=torch.float64)
+    target = SoftTarget(body, ray, 2.0, 0.0)
+    with body.objective.running():
+        points, force = target.at(phi), target.force(phi)
+    assert (points.rises[:, -1] == 1e4).all()
+    assert force.abs().max() < 100
+    assert np.isfinite(target.log_density(points)).all()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
+def test_flights_leave_it_as_it_is(temperature: float) -> None:
+    """On the circle, from exact draws by quadrature; E cos^2 after every step."""
+    body, ray = body_of(ellipsoid(np.array([0.5, 4.0])), 0.3), Ray.up_to(1.5, 2)
+    target = SoftTarget(body, ray, 5.0, temperature)
+    angle = (np.arange(4000) + 0.5) * 2 * math.pi / 4000
+    circle = torch.from_numpy(np.stack([np.cos(angle), np.sin(angle)], axis=1))
+    with body.objective.running():
+        density = np.exp(target.log_density(target.at(circle)))
+        density /= density.sum()
+        drawn = np.interp(np.random.default_rng(6).random(200), np.cumsum(density), angle)
+        points, kept = target.at(torch.from_numpy(np.stack([np.cos(drawn), np.sin(drawn)], axis=1))), []
+        for step in range(25):
+            streams = [stream(7, chain, 0, step) for chain in range(200)]
+            points = flight_move(target, points, 0.5, 2, streams).points
+            kept.append(points.phi[:, 0].numpy() ** 2)
+    assert abs(z_of(np.stack(kept), float((density * np.cos(angle) ** 2).sum()))) < 4
+
+
+@pytest.mark.parametrize("cap", [math.inf, 0.6])
+def test_the_soft_path_is_unbiased(cap: float) -> None:
+    curvatures = np.array([0.5, 1.0, 3.0])
+    chains = anneal(
+        ellipsoid(curvatures), [0.3], metric="identity", path="soft", chains=400, temperatures=24, max_radius=cap
+    )
+    plain = ls.log_volume(ellipsoid(curvatures), [0.3], metric="identity", directions=40_000, max_radius=cap).results[0]
+    if cap == math.inf:
+        assert plain.log_volume == pytest.approx(ellipsoid_log_volume(curvatures, 0.3), abs=0.05)
+    for weights in chains.log_weights[0]:
+        share = np.exp(weights + log_unit_ball(3) - plain.log_volume)
+        error = math.hypot(share.std(ddof=1) / 20, (plain.interval[1] - plain.interval[0]) / 3.92)
+        assert abs(share.mean() - 1) < 4 * error
+
+
+def test_a_box_by_the_soft_path() -> None:
+    box = ls.Objective.from_function(lambda x: x.abs().amax(-1), torch.zeros(20, dtype=torch.float64))
+    chains = anneal(box, [1.0], metric="identity", path="soft", chains=32, temperatures=60)
+    assert abs(volume_from_chains(chains).results[0].log_volume - 20 * math.log(2)) < 2
+    assert chains.column("hardness")[0] == chains.column("temperature")[0] == 0
+
+
+@pytest.mark.parametrize("hopeless", [False, True])
+def test_the_pilot_turns_to_the_soft_path_where_flights_by_radius_get_nowhere(
+    hopeless: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("landscape.volume.run.hopeless", lambda lessons: hopeless and len(lessons) > 2)
+    chains = anneal(ellipsoid(np.array([0.1, 1.0, 9.0])), [0.1], metric="identity", chains=4, temperatures=4)
+    hardness = chains.column("hardness", leg="pilot")
+    assert np.isnan(hardness[:3]).all()
+    assert np.isnan(hardness[3:]).all() != hopeless
+    assert np.isnan(chains.column("hardness")).all() != hopeless
+
+
+def test_the_soft_path_without_gradients_is_refused() -> None:
+    flat = ls.Objective.from_function(lambda x: x.detach().square().sum(-1), torch.zeros(2, dtype=torch.float64))
+    with pytest.raises(ls.LandscapeError, match="path='radius'"):
+        anneal(flat, [0.1], metric="identity", path="soft")
