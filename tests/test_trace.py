@@ -149,6 +149,15 @@ def test_block_traces_are_honest() -> None:
     assert found[5].sizes.tolist() == [70, 10, 40]
 
 
+def test_a_tensor_of_which_no_entry_is_in_scope_is_left_out() -> None:
+    op = Spectrum(np.arange(6.0))
+    op.parts = (Part("a", 0, 4), Part("masked", 4, 4), Part("b", 4, 6))
+    found = layer_traces(op)
+    assert found.names == ("a", "b")
+    assert found.sizes.tolist() == [4, 2]
+    np.testing.assert_allclose(found.values, [6.0, 9.0])
+
+
 def test_the_diagonal_is_honest() -> None:
     matrix = rotated(outliers(120))
     found = [diagonal(Dense(torch.as_tensor(matrix)), 40, seed=seed) for seed in range(SEEDS)]
