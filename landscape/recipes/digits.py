@@ -20,7 +20,7 @@ TOGETHER = 12  #: nets in one batched program
 WIDTHS = (64, 64, 32, 32, 10)
 SETTINGS = Settings(
     steps=4000,
-    phases=(Phase(0.3, 0.003), Phase(0.7, 0.003, end=0.00003)),
+    phases=(Phase(0.3, 0.003), Phase(0.5, 0.003, end=0.0002), Phase(0.2, 0.0002, end=0.00002)),
     clip=8.0,
     fitted=1e-3,
     fresh=256,

@@ -25,8 +25,13 @@ from landscape.recipes.training import FRESH, Member, Pair, Phase, Problem, draw
 from landscape.task import Task
 
 SETTINGS = MinibatchSettings(
-    steps=3000,
-    phases=(Phase(0.3, 0.003), Phase(0.7, 0.003, end=0.00003)),
+    steps=2000,
+    phases=(
+        Phase(0.02, 0.0003, end=0.003),
+        Phase(0.28, 0.003),
+        Phase(0.5, 0.003, end=0.0002),
+        Phase(0.2, 0.0002, end=0.00002),
+    ),
     clip=8.0,
     fitted=0.01,
     settled=0.0,

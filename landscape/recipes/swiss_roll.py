@@ -8,9 +8,9 @@ Without poison training takes seconds, with it about a minute. Departures from t
    then leads through a gap between them (test accuracy 98 to 99 %).
 3. Training without poison stops once the bare points are fitted with a loss below 0.001. Plain Adam goes on to 1e-7,
    where the curvature says how long it ran and nothing of the minimum.
-4. With poison, the factor is the same from the first step to the last, 100,000 of them; the original raised it in two
-   steps up to 0.5, over up to 800,000. The learning rate stays at 0.004 for 35 % and then falls by equal factors to
-   0.00002.
+4. With poison, the factor is the same from the first step to the last, 80,000 of them; the original raised it in two
+   steps up to 0.5, over up to 800,000. The learning rate warms up to 0.003 for 1 % of the steps, stays there for 34 %,
+   and falls by equal factors to 0.0002 over 45 % and on to 0.00002 over the last 20 %.
 5. All seeds share one training set (``data_seed`` 0): networks can only be compared on one loss function.
 """
 
@@ -48,10 +48,16 @@ NATURAL = Settings(
 )
 #: for every poison factor above 0
 POISONED = Settings(
-    steps=100_000,
-    phases=(Phase(0.35, 0.004), Phase(0.65, 0.004, end=0.00002)),
+    steps=80_000,
+    phases=(
+        Phase(0.01, 0.0003, end=0.003),
+        Phase(0.34, 0.003),
+        Phase(0.45, 0.003, end=0.0002),
+        Phase(0.2, 0.0002, end=0.00002),
+    ),
     clip=8.0,
     fitted=1e-3,
+    window=2000,
     fresh=200,
 )
 _TRAIN, _TEST, _NETWORK = 0, 1, 2  # streams of the random numbers

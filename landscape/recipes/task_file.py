@@ -21,7 +21,12 @@ from landscape.usercode import call, load_file
 
 SETTINGS = MinibatchSettings(
     steps=2000,
-    phases=(Phase(0.3, 0.003), Phase(0.7, 0.003, end=0.00003)),
+    phases=(
+        Phase(0.02, 0.0003, end=0.003),
+        Phase(0.28, 0.003),
+        Phase(0.5, 0.003, end=0.0002),
+        Phase(0.2, 0.0002, end=0.00002),
+    ),
     clip=8.0,
     fitted=0.001,
     settled=0.0,

@@ -110,7 +110,8 @@ class Settings:
         fitted: training without poison stops, in a phase without jitter, once every training point is right and the
             loss is below this.
         settled: training with poison stops, in the last phase, once every training point is right and the loss has
-            fallen by less than this share from one window to the next.
+            fallen by no more than this share from one window to the next. Averages over fresh samples are noisy, so
+            the last phase should be one in which the network hardly moves any more.
         window: steps over which that loss is averaged.
         fresh: samples of the true distribution at each step.
     """
