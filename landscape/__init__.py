@@ -12,7 +12,16 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "errors": ("LandscapeError",),
-    "curvature": ("diagonal", "layer_traces", "log_determinant", "spectral_density", "top_eigenpairs", "trace"),
+    "curvature": (
+        "GaussNewton",
+        "Hessian",
+        "diagonal",
+        "layer_traces",
+        "log_determinant",
+        "spectral_density",
+        "top_eigenpairs",
+        "trace",
+    ),
     "results": (
         "Cost",
         "Diagonal",
@@ -41,6 +50,8 @@ __all__ = sorted([*_HOME_OF, "__version__"])
 
 if TYPE_CHECKING:
     from landscape.checkpoint import load_checkpoint as load_checkpoint
+    from landscape.curvature import GaussNewton as GaussNewton
+    from landscape.curvature import Hessian as Hessian
     from landscape.curvature import diagonal as diagonal
     from landscape.curvature import layer_traces as layer_traces
     from landscape.curvature import log_determinant as log_determinant

@@ -11,7 +11,19 @@ import torch
 from spectra import Spectrum, decaying, dense, outliers, rotated
 from torch import Tensor
 
-from landscape.curvature import Dense, Operator, Part, diagonal, layer_traces, probes, trace, traces
+from landscape.curvature import (
+    Dense,
+    Operator,
+    Part,
+    diagonal,
+    layer_traces,
+    log_determinant,
+    probes,
+    spectral_density,
+    top_eigenpairs,
+    trace,
+    traces,
+)
 from landscape.errors import LandscapeError
 
 METHODS = tuple(traces.METHODS)
@@ -234,6 +246,16 @@ def test_products_that_are_no_numbers_are_refused(measure: Callable[[Operator], 
     values[7] = np.inf
     with pytest.raises(LandscapeError, match="NaN or infinite"):
         measure(Spectrum(values))
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [trace, layer_traces, diagonal, top_eigenpairs, spectral_density, log_determinant],
+    ids=lambda m: m.__name__,
+)
+def test_what_is_no_operator_is_refused(measure: Callable[..., object]) -> None:
+    with pytest.raises(LandscapeError, match=r"ndarray arrived.\nPass landscape.Hessian"):
+        measure(np.eye(3))
 
 
 def test_the_results_read_as_tables() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from landscape.curvature.lanczos import ROUNDING, Krylov, Ritz
 from landscape.curvature.operator import Operator
-from landscape.curvature.probes import check_count, spending
+from landscape.curvature.probes import check_count, check_operator, spending
 from landscape.directions import check_seed
 from landscape.errors import CurvatureError
 from landscape.results import Eigenpairs
@@ -182,7 +182,7 @@ def _validate(op: Operator, k: int, which: str, rtol: float, max_products: int |
     """Refuse settings that make no sense, and return the limit of products."""
     if which not in WHICH:
         raise CurvatureError(f"which={which!r} is none of the ends of a spectrum: pass one of {', '.join(WHICH)}.")
-    if check_count("k", k, 1) > op.size:
+    if check_count("k", k, 1) > check_operator(op).size:
         raise CurvatureError(
             f"an operator with n = {op.size:,} rows has no {k:,} eigenpairs.\n"
             f"Pass k={op.size} or less, or widen the scope."

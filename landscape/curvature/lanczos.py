@@ -204,14 +204,16 @@ class Krylov:
     def _take_out(self, vector: Tensor) -> np.ndarray:
         """Take out of ``vector``, float64, in place, its part along the basis, and return the coefficients.
 
-        Twice is enough (Giraud et al. 2005). Coefficients are summed in float64, piece by piece.
+        Twice is enough (Giraud et al. 2005): in float64, piece by piece; then what rounding left, in the basis's dtype.
         """
         total = vector.new_zeros(self.count)
-        for _ in range(2):
+        for dtype in (torch.float64, self.op.dtype):
             along = vector.new_zeros(self.count)
             for at in range(0, self.op.size, _PIECE):
-                along += self.basis[: self.count, at : at + _PIECE].double() @ vector[at : at + _PIECE]
+                piece = self.basis[: self.count, at : at + _PIECE].to(dtype)
+                along += piece @ vector[at : at + _PIECE].to(dtype)
             for at in range(0, self.op.size, _PIECE):
-                vector[at : at + _PIECE] -= along @ self.basis[: self.count, at : at + _PIECE].double()
+                piece = self.basis[: self.count, at : at + _PIECE].to(dtype)
+                vector[at : at + _PIECE] -= along.to(dtype) @ piece
             total += along
         return total.cpu().numpy()

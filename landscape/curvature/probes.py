@@ -60,12 +60,12 @@ class Probes:
     @classmethod
     def of(cls, op: Operator, count: int, seed: int) -> Probes:
         """Return ``count`` random probes for ``op``, or the n exact ones where that is no more."""
-        if check_count("probes", count, 1) < 2 and op.size > 1:
+        if check_operator(op).size > 1 and check_count("probes", count, 1) < 2:
             raise CurvatureError(
                 "one probe alone cannot say how far it is off: its standard error needs a second one.\n"
                 "Pass probes=2 or more; 50 is the default of trace()."
             )
-        exact = op.size <= count
+        exact = op.size <= check_count("probes", count, 1)
         return cls(op.size, op.size if exact else int(count), exact, check_seed(seed))
 
     @property
@@ -113,6 +113,16 @@ def finite(product: Tensor, op: Operator) -> Tensor:
         "so nothing can be said of its spectrum.\n"
         "The loss is not finite, or not twice differentiable, at the trained point (sqrt or log at 0, overflow in half "
         "precision): check it there, use float64, or leave the parameters concerned out of the scope."
+    )
+
+
+def check_operator(op: Operator) -> Operator:
+    """Return ``op`` if it is an operator."""
+    if isinstance(op, Operator):
+        return op
+    raise CurvatureError(
+        f"this is measured on an operator, and {type(op).__name__} arrived.\n"
+        "Pass landscape.Hessian(objective), landscape.GaussNewton(objective), or Dense(matrix) for a matrix at hand."
     )
 
 

@@ -13,7 +13,6 @@ from landscape.curvature.operator import Operator
 from landscape.curvature.probes import Probes, finite
 
 BASIS_BYTES = 2**30  #: up to here all vectors are kept, and the chains stay orthogonal
-_PIECE = 2**13
 
 
 @dataclass(frozen=True)
@@ -54,30 +53,30 @@ def lanczos(op: Operator, probes: Probes, steps: int) -> Chains:
     split between the copies, which a quadrature can bear (Greenbaum 1989).
     """
     steps = min(steps, op.size)
-    vectors = probes.block(0, probes.count, op).double().T.contiguous()
-    vectors /= vectors.norm(dim=1, keepdim=True)
     kept = keeps_all(op, probes.count, steps)
     basis = torch.empty(probes.count, steps if kept else 2, op.size, dtype=op.dtype, device=op.device)
+    vectors = probes.block(0, probes.count, op).double().T.contiguous()
+    vectors /= vectors.norm(dim=1, keepdim=True)
     diagonal, beside = np.zeros((2, probes.count, steps))
-    scale = torch.zeros(probes.count, dtype=torch.float64, device=op.device)
-    eps = torch.finfo(op.dtype).eps
+    rest = scale = vectors.new_zeros(probes.count)
     for j in range(steps):
-        now = j if kept else j % 2
+        now, before = (j, j - 1) if kept else (j % 2, 1 - j % 2)
         basis[:, now] = vectors
         product = finite(op @ basis[:, now].T.contiguous(), op).T.double().contiguous()
+        if j:
+            product -= rest[:, None] * basis[:, before]
         along = (basis[:, now].double() * product).sum(1)
-        diagonal[:, j] = along.cpu().numpy()
-        # the vector before is row 1 - now of two, or the last of all
-        _take_out(product, basis[:, : j + 1] if kept else basis[:, : min(j + 1, 2)])
+        product -= along[:, None] * basis[:, now]
+        if kept:
+            _take_out(product, basis[:, : j + 1])
         rest = product.norm(dim=1)
         scale = torch.maximum(scale, along.abs() + rest)
-        rest[rest <= ROUNDING * eps * scale] = 0.0
-        if j + 1 == op.size:
-            rest[:] = 0.0
-        beside[:, j] = rest.cpu().numpy()
-        vectors = torch.where(rest[:, None] > 0, product / rest[:, None], 0.0)
+        # nothing but rounding is left, or nothing at all can be
+        rest[(rest <= ROUNDING * torch.finfo(op.dtype).eps * scale) | (j + 1 == op.size)] = 0.0
+        diagonal[:, j], beside[:, j] = along.cpu().numpy(), rest.cpu().numpy()
         if not rest.any():
             return Chains(diagonal[:, : j + 1], beside[:, : j + 1], True)
+        vectors = torch.where(rest[:, None] > 0, product / rest[:, None], 0.0)
     return Chains(diagonal, beside, False)
 
 
@@ -87,12 +86,9 @@ def keeps_all(op: Operator, probes: int, steps: int) -> bool:
 
 
 def _take_out(vectors: Tensor, basis: Tensor) -> None:
-    """Take out of each vector, shape (p, n), in place, its part along its own basis, shape (p, j, n); twice."""
-    for _ in range(2):
-        along = vectors.new_zeros(basis.shape[:2])
-        for at in range(0, vectors.shape[1], _PIECE):
-            piece = basis[:, :, at : at + _PIECE].double()
-            along += (piece @ vectors[:, at : at + _PIECE, None])[..., 0]
-        for at in range(0, vectors.shape[1], _PIECE):
-            piece = basis[:, :, at : at + _PIECE].double()
-            vectors[:, at : at + _PIECE] -= (along[:, None] @ piece)[:, 0]
+    """Take out of each vector, shape (p, n), in place, what rounding left of its own basis in it, shape (p, j, n).
+
+    The dtype of the basis will do, since the large parts are gone already.
+    """
+    along = torch.bmm(basis, vectors.to(basis.dtype)[..., None])
+    vectors -= torch.bmm(along.transpose(1, 2), basis)[:, 0]
