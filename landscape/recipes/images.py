@@ -25,7 +25,7 @@ from landscape.recipes.training import FRESH, Member, Pair, Phase, Problem, draw
 from landscape.task import Task
 
 SETTINGS = MinibatchSettings(
-    steps=2000,
+    steps=1600,
     phases=(
         Phase(0.02, 0.0003, end=0.003),
         Phase(0.28, 0.003),
