@@ -79,6 +79,15 @@ def test_every_copy_of_a_multiple_eigenvalue(multiplicity: int, seed: int) -> No
     assert unchecked.values[1] == pytest.approx(4.0), "the check has nothing to do here"
 
 
+def test_complete_is_wrong_in_at_most_one_of_a_hundred() -> None:
+    """Over seeds, of runs that call themselves complete."""
+    values = np.concatenate([[5.0, 5.0, 4.0, 3.0, 3.0, 2.0], np.linspace(-1, 1, 150)])
+    runs = [top_eigenpairs(Spectrum(values), 5, seed=seed) for seed in range(100)]
+    wrong = [pairs.complete and np.abs(pairs.values - values[:5]).max() > 1e-3 for pairs in runs]
+    assert sum(pairs.complete for pairs in runs) == 100
+    assert sum(wrong) <= 1 + 4 * np.sqrt(0.99)
+
+
 def test_few_distinct_values() -> None:
     values = np.repeat([3.0, 1.0, 0.0], [4, 2, 50])
     pairs = top_eigenpairs(dense(values), 7)
