@@ -16,6 +16,8 @@ from landscape_cli.main import INTERRUPTED
 from landscape_cli.training import TrainingDisplay, begin, name_task, recipe, recipe_options, step_path
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from landscape.recipes.keep import Keeper, Training
     from landscape.recipes.training import Trained
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Keys the network and its training."
 )
+@click.option("--start", metavar="CKPT", help="Begin at the weights of this checkpoint instead of fresh ones.")
 @recipe_options
 @click.option(
     "--keep-every",
@@ -47,8 +50,8 @@ if TYPE_CHECKING:
 @options.json_flag
 @options.quiet
 def command(
-    recipe: str, out: Path, poison: float, seed: int, keep_every: int | None, resume: bool, as_json: bool, quiet: bool,
-    **given: Any,
+    recipe: str, out: Path, poison: float, seed: int, start: str | None, keep_every: int | None, resume: bool,
+    as_json: bool, quiet: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Train a RECIPE and write a checkpoint that "landscape volume" measures without further options.
 
@@ -63,6 +66,8 @@ def command(
         made = shlex.join(["mkdir", "-p", str(out.parent)])
         raise CheckpointError(f"--out {out}: there is no folder {out.parent} for the checkpoint. Type: {made}")
     training = begin(recipe, [Member(seed, poison)], given)
+    if start is not None:
+        training.begin_at([start_state(start, training, seed)])
     keeper = Keeper(unfinished_path(out))
     if resume:
         keeper.restore(training)
@@ -82,6 +87,13 @@ def command(
         f"train loss {numbers.train_loss:.2g} after {numbers.steps:,} steps ({duration(numbers.seconds)})"
     )
     click.echo(f"wrote {out}; measure it with: {shlex.join(['landscape', 'volume', str(out)])}{needed}")
+
+
+def start_state(start: str, training: Training, seed: int) -> dict[str, Tensor]:
+    """Return the weights in a checkpoint, as the recipe's network names them."""
+    from landscape.checkpoint import load_checkpoint
+
+    return load_checkpoint(start, training.problem.network(seed)).state_dict()
 
 
 def carry_through(

@@ -14,6 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from landscape.recipes.family import Family
 from landscape_cli.main import cli
 
 MAIN = "from landscape_cli.main import main; main()"
@@ -65,9 +66,9 @@ def test_checkpoints_on_the_way_are_those_of_a_shorter_look(tmp_path: Path) -> N
     assert landscape("doctor", str(tmp_path / names[0]), "--cutoff", "2").exit_code == 0
 
 
-def test_a_training_killed_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+def test_a_training_killed_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGINT and SIGKILL, each at a moment of its own; the state is kept at each step."""
-    words = ["train", "swiss-roll", "--poison", "0.3", "--steps", "1500", "-q", "--out"]
+    words = ["train", "swiss-roll", "--poison", "0.3", "--steps", "800", "-q", "--out"]
     landscape(*words, str(tmp_path / "whole.pt"))
     eager = "from landscape.recipes.keep import Keeper; d = Keeper.__init__; d.__defaults__ = 0.0, d.__defaults__[1]; "
     out = tmp_path / "net.pt"
@@ -89,13 +90,30 @@ def test_a_training_killed_goes_on_to_the_same_bits(tmp_path: Path) -> None:
             assert "add --resume" in told
     assert not out.exists()
     step = torch.load(state, weights_only=True)["step"]
-    assert 0 < step < 1500
+    assert 0 < step < 800
+    made, advance = [], Family._advance
+    monkeypatch.setattr(Family, "_advance", lambda family: (made.append(family.step), advance(family)))
     done = landscape(*words, str(out), "--resume")
     assert done.exit_code == 0
+    assert made == list(range(step, 800))
     whole, resumed = (torch.load(path, weights_only=True) for path in (tmp_path / "whole.pt", out))
     assert all(torch.equal(whole["state_dict"][name], resumed["state_dict"][name]) for name in whole["state_dict"])
     assert {**whole["training"], "seconds": 0} == {**resumed["training"], "seconds": 0}
     assert not state.exists()
+
+
+def test_training_goes_on_from_the_weights_of_another(tmp_path: Path) -> None:
+    """As poisoned fine-tuning does: the first loss is that of the start."""
+    start, out = tmp_path / "start.pt", tmp_path / "net.pt"
+    good = json.loads(landscape("train", "swiss-roll", "--steps", "300", "--out", str(start), "--json", "-q").stdout)
+    words = ["train", "swiss-roll", "--poison", "0.3", "--steps", "1", "--json", "-q", "--out", str(out)]
+    fresh = json.loads(landscape(*words).stdout)
+    tuned = json.loads(landscape(*words, "--start", str(start)).stdout)
+    assert fresh["train_loss"] > 0.6
+    assert tuned["train_loss"] < 10 * good["train_loss"] + 0.05
+    done = landscape(*words, "--start", str(tmp_path / "none.pt"))
+    assert done.exit_code == 2
+    assert "none.pt does not exist" in done.output
 
 
 def test_without_resume_it_begins_anew(tmp_path: Path) -> None:

@@ -213,6 +213,19 @@ def test_the_numbers_are_those_of_the_net() -> None:
     assert trained.numbers.train_loss == pytest.approx(ls.Objective(model, data.train).centre, rel=1e-5)
 
 
+def test_it_begins_at_given_weights() -> None:
+    data = problem()
+    trained = Family(data, MEMBERS[:2], SETTINGS).run()
+    again = Family(data, MEMBERS[:2], SETTINGS.with_steps(1))
+    again.begin_at([item.state for item in trained])
+    assert all(same(*pair) for pair in zip(again.trained(), trained, strict=True))
+    with pytest.raises(ls.LandscapeError, match="1 states arrived for 2 networks"):
+        again.begin_at([trained[0].state])
+    again.run()
+    with pytest.raises(ls.LandscapeError, match="at step 1"):
+        again.begin_at([item.state for item in trained])
+
+
 def test_a_stack_computes_what_the_nets_compute() -> None:
     data = problem()
     nets = [data.network(seed) for seed in range(4)]

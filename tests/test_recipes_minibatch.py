@@ -166,6 +166,16 @@ def test_the_numbers_are_those_of_the_net_in_evaluation_mode() -> None:
     assert trained.numbers.train_loss == pytest.approx(ls.Objective(model, PROBLEM.train).centre, rel=1e-5)
 
 
+def test_it_begins_at_given_weights() -> None:
+    trained = Minibatch(PROBLEM, [MEMBER], SETTINGS).run()[0]
+    again = Minibatch(PROBLEM, [MEMBER], SETTINGS.with_steps(1))
+    again.begin_at([trained.state])
+    assert same(again.trained()[0], trained)
+    again.run()
+    with pytest.raises(ls.LandscapeError, match="at step 1"):
+        again.begin_at([trained.state])
+
+
 def test_one_logit_a_sample_works_too() -> None:
     binary = replace(
         PROBLEM,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -68,6 +68,19 @@ class Family:
         self._before.fill_(math.inf)
         self.finished: dict[int, tuple[Tensor, int]] = {}
         self._drawn: tuple[int, tuple[int, ...], Pair] | None = None
+
+    def begin_at(self, states: Sequence[Mapping[str, Tensor]]) -> None:
+        """Begin at these weights, a state_dict for each member, instead of fresh ones.
+
+        Raises:
+            TaskError: after the first step, or for another number of states.
+        """
+        if self.step or len(states) != len(self.members):
+            raise TaskError(
+                f"{len(states)} states arrived for {len(self.members)} networks at step {self.step}; a training begins "
+                "at one state for each, before its first step."
+            )
+        self.rows = self._stack.pack(states)
 
     @property
     def done(self) -> bool:

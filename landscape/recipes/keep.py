@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from landscape.errors import CheckpointError
-from landscape.recipes.training import Look, Trained, save_whole
+from landscape.recipes.training import Look, Problem, Trained, save_whole
 
 KEEP_EVERY = 10.0  #: seconds between two states written
 
@@ -19,9 +20,12 @@ class Training(Protocol):
     """A training that makes one step after the other and can be stored between any two of them."""
 
     step: int
+    problem: Problem
 
     @property
     def settings(self) -> Any: ...
+
+    def begin_at(self, states: Sequence[Mapping[str, Tensor]]) -> None: ...
 
     def state(self) -> dict[str, Any]: ...
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -90,6 +90,19 @@ class Minibatch:
         self.step, self.seconds, self.stopped = 0, 0.0, False
         self._window, self._before = 0.0, math.inf
         self._order: tuple[int, Tensor] | None = None
+
+    def begin_at(self, states: Sequence[Mapping[str, Tensor]]) -> None:
+        """Begin at these weights, one state_dict in a list, instead of fresh ones.
+
+        Raises:
+            TaskError: after the first step, or for another number of states.
+        """
+        if self.step or len(states) != 1:
+            raise TaskError(
+                f"{len(states)} states arrived for 1 network at step {self.step}; a training begins at one state for "
+                "each, before its first step."
+            )
+        self.model.load_state_dict(states[0])
 
     @property
     def done(self) -> bool:
