@@ -19,6 +19,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.curvature.kernels import CheapSeconds
+from landscape.curvature.tape import Tape
 from landscape.errors import CurvatureError, LandscapeError
 from landscape.losses import logits_of
 from landscape.objective import Objective
@@ -120,6 +121,7 @@ class Graphs:
         self._kept: dict[int, Graph] = {}
         self._each: int | None = None
         self._checked = False
+        self._tapes: bool | None = None
 
     def split(self, vectors: Tensor) -> list[Tensor]:
         """Return the views of vectors, shape (..., D), that belong to the tensors differentiated by."""
@@ -162,12 +164,51 @@ class Graphs:
             self._each = sum(seen.values())
         return (len(self._kept) + 1) * self._each <= self._budget
 
+    def tape(self, batch: int) -> Tape | None:
+        """Return the batch's operations as they were called, for quadratic forms; None where they are of no use.
+
+        A TorchScript module shows none of its operations, and others may do what a tape does not see: so the first
+        one must give the form that the graph gives.
+        """
+        if self._tapes is None:
+            self._tapes = self._tape_is_right(batch)
+        return self._taped(batch) if self._tapes else None
+
+    def _taped(self, batch: int) -> Tape:
+        moving = self._moving()
+        with sdpa_kernel(SDPBackend.MATH):
+            return Tape(lambda: self._program.total_of(self._leaves, batch), moving)
+
+    def _tape_is_right(self, batch: int) -> bool:
+        moving = self._moving()
+        generator = torch.Generator(moving[0].device).manual_seed(0)
+        vectors = [
+            torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype, device=leaf.device) for leaf in moving
+        ]
+        product = self._made(batch).product(vectors, together=False)
+        wanted = _dot(vectors, product, together=False)
+        sizes = [
+            sum(float(item.double().square().sum()) for item in items if item is not None)
+            for items in (vectors, product)
+        ]
+        try:
+            found = self._taped(batch).form(vectors)
+        except Exception:  # whatever a model does, products remain
+            return False
+        precision = torch.finfo(moving[0].dtype).eps
+        allowed = precision**0.5 * abs(wanted) + 10 * precision * (sizes[0] * sizes[1]) ** 0.5
+        return bool(abs(found - wanted) <= allowed)
+
+    def _moving(self) -> list[Tensor]:
+        """Return the leaves to differentiate by, and see to it that they and no others are."""
+        for leaf, moves in zip(self._leaves, self._moves, strict=True):
+            # set anew each time: a TorchScript module's own tensors are shared by all that measure it
+            leaf.requires_grad_(moves)
+        return [leaf for leaf in self._leaves if leaf.requires_grad]
+
     def _made(self, batch: int) -> Graph:
         program, leaves = self._program, self._leaves
-        # set anew each time: a TorchScript module's own tensors are shared by all that measure it
-        for leaf, moves in zip(leaves, self._moves, strict=True):
-            leaf.requires_grad_(moves)
-        moving = [leaf for leaf in leaves if leaf.requires_grad]
+        moving = self._moving()
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             with CheapSeconds(pull_back_only=self._kind is GaussNewtonGraph), evaluating(program, batch, CENTRE):
                 if self._kind is HessianGraph:

@@ -118,7 +118,8 @@ class _Curvature(Operator):
 class Hessian(_Curvature):
     """H = second derivative of the loss at the trained point, as an operator.
 
-    A product is the derivative of the gradient along a vector (Pearlmutter 1994), batch by batch.
+    A product is the derivative of the gradient along a vector (Pearlmutter 1994), batch by batch. A quadratic form
+    (:meth:`forms`) costs about half of it where vectors run one at a time.
 
     Args:
         objective: the loss around the trained point.
@@ -138,6 +139,17 @@ class Hessian(_Curvature):
 
     kind = HessianGraph
     name = "hessian"
+
+    def _forms(self, vectors: Tensor) -> Tensor:
+        steps = self._steps(vectors)
+        out = steps.new_zeros(len(steps), dtype=torch.float64)
+        with self.objective.running(), differentiating():
+            for batch in range(self.objective.batches):
+                tape = self._graphs.tape(batch) if self._width == 1 else None
+                if tape is None:  # small nets run many vectors together, which a tape does not
+                    return super()._forms(vectors)
+                out += torch.stack([tape.form(self._graphs.split(step)) for step in steps])
+        return out / self._terms
 
 
 class GaussNewton(_Curvature):

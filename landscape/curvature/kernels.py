@@ -41,8 +41,8 @@ class CheapSeconds(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in _CONVOLUTIONS:
-            found = _DEFAULTS | dict(zip(_ARGUMENTS, args, strict=False)) | kwargs
+        if is_convolution(func):
+            found = _DEFAULTS | arguments_of_convolution(args, kwargs)
             if isinstance(found["padding"], str) or found["input"].dim() != found["weight"].dim():
                 return func(*args, **kwargs)
             every = _CONVOLUTIONS[func]
@@ -55,6 +55,16 @@ class CheapSeconds(TorchFunctionMode):
         if func is torch._weight_norm:
             return _weight_norm(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+def is_convolution(function: Any) -> bool:
+    """Whether a function is one of torch's plain convolutions."""
+    return function in _CONVOLUTIONS
+
+
+def arguments_of_convolution(args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a convolution or a linear layer by name, as they were given."""
+    return {"bias": None} | dict(zip(_ARGUMENTS, args, strict=False)) | kwargs
 
 
 def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
@@ -78,13 +88,30 @@ def _batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Normalise by constant statistics as one product and one sum a channel; with batch statistics as torch does."""
-    if training or running_mean is None or running_var is None:
+    scale = frozen_scale(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    if scale is None or running_mean is None:
         return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    mean = running_mean.view(scale.shape)
+    shift = -mean * scale if bias is None else bias.view(scale.shape) - mean * scale
+    return torch.addcmul(shift, input, scale).to(input.dtype)
+
+
+def frozen_scale(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor | None:
+    """Return what each channel is multiplied by, ready to broadcast; None where the batch's own statistics rule."""
+    if training or running_mean is None or running_var is None:
+        return None
     scale = torch.rsqrt(running_var + eps)
     scale = scale if weight is None else scale * weight
-    shift = -running_mean * scale if bias is None else bias - running_mean * scale
-    shape = (1, -1, *(1,) * (input.dim() - 2))
-    return torch.addcmul(shift.view(shape), input, scale.view(shape)).to(input.dtype)
+    return scale.view(1, -1, *(1,) * (input.dim() - 2))
 
 
 def _convolve(input: Tensor, weight: Tensor, geometry: Geometry, bias: Tensor | None = None) -> Tensor:

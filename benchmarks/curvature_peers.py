@@ -1,0 +1,161 @@
+"""The same curvature by landscape, curvlinops, hessian-eigenthings and PyHessian: what each worker runs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import landscape as ls
+from benchmarks import nets
+from landscape.curvature import GaussNewton, Hessian
+
+IMAGES = 256
+PROBES = 10
+TOP = 5
+Call = Callable[[], Any]
+
+
+def problem(task: str) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
+    """Return the trained ResNet-20 and its images: in one batch of 256, or in 8 of 32 where the task says so."""
+    found = nets.resnet20()
+    if found is None:
+        raise SystemExit("the ResNet-20 checkpoint is not at hand")
+    model, (images, classes) = found
+    images, classes = torch.cat([images] * 2)[:IMAGES], torch.cat([classes] * 2)[:IMAGES]
+    size = 32 if "8 x 32" in task else IMAGES
+    return model.eval(), list(zip(images.split(size), classes.split(size), strict=True))
+
+
+def probes(count: int) -> Tensor:
+    """Return Rademacher vectors, (D, count), the same for all."""
+    generator = torch.Generator().manual_seed(0)
+    size = sum(p.numel() for p in nets.resnet20()[0].parameters())  # type: ignore[index]
+    return torch.randint(0, 2, (size, count), generator=generator).mul_(2).sub_(1).float()
+
+
+def landscape(task: str) -> Call:
+    model, batches = problem(task)
+    objective = ls.Objective(model, batches, scope="all")
+    kind = GaussNewton if "Gauss-Newton" in task else Hessian
+    if "eigenpairs" in task:
+        return lambda: (lambda r: [r.values.tolist(), r.cost.evaluations])(
+            ls.top_eigenpairs(kind(objective), TOP, rtol=1e-4, seed=0)
+        )
+    vectors = probes(PROBES)
+    if "trace" in task:
+        return lambda: float(kind(objective).forms(vectors).mean())
+    return lambda: float((vectors * (kind(objective) @ vectors)).sum(0).mean())
+
+
+def curvlinops(task: str) -> Call:
+    import curvlinops as peer
+    from scipy.sparse.linalg import eigsh
+
+    model, batches = problem(task)
+    kind = peer.GGNLinearOperator if "Gauss-Newton" in task else peer.HessianLinearOperator
+    make = lambda: kind(  # noqa: E731
+        model, nn.CrossEntropyLoss(), list(model.parameters()), batches, check_deterministic=False
+    )
+    if "eigenpairs" in task:
+
+        def top() -> Any:
+            linear, count = make().to_scipy(), [0]
+
+            def product(vector: Any) -> Any:
+                count[0] += 1
+                return linear @ vector
+
+            counted = type(linear)(linear.shape, matvec=product, dtype=linear.dtype)
+            values = eigsh(counted, TOP, which="LA", tol=1e-4, return_eigenvectors=False)
+            return [sorted(values.tolist(), reverse=True), count[0]]
+
+        return top
+    return _column_by_column(make, probes(PROBES))
+
+
+def eigenthings(task: str) -> Call:
+    import hessian_eigenthings as peer
+
+    model, batches = problem(task)
+    criterion = nn.CrossEntropyLoss()
+    if "Gauss-Newton" in task:
+        make = lambda: peer.GGNOperator(  # noqa: E731
+            model, batches, peer.supervised_forward, peer.supervised_loss_of_output(criterion)
+        )
+    else:
+        make = lambda: peer.HessianOperator(model, batches, peer.supervised_loss(criterion))  # noqa: E731
+    if "eigenpairs" in task:
+
+        def top() -> Any:
+            found = peer.lanczos(make(), TOP, max_iter=100, tol=1e-4, which="LA", seed=0)
+            return [sorted(found.eigenvalues.tolist(), reverse=True), found.iterations]
+
+        return top
+
+    class Matrix:
+        def __init__(self) -> None:
+            self.operator = make()
+
+        def __matmul__(self, vector: Tensor) -> Tensor:
+            return self.operator.matvec(vector)
+
+    return _column_by_column(Matrix, probes(PROBES))
+
+
+def pyhessian(task: str) -> Call:
+    from pyhessian import hessian
+    from pyhessian.utils import hessian_vector_product
+
+    model, batches = problem(task)
+    data: Any = {"data": batches[0]} if len(batches) == 1 else {"dataloader": batches}
+    make = lambda: hessian(model, nn.CrossEntropyLoss(), cuda=False, **data)  # noqa: E731
+    if "eigenpairs" in task:
+
+        def top() -> Any:
+            torch.manual_seed(0)
+            return [[float(v) for v in make().eigenvalues(maxIter=100, tol=1e-4, top_n=TOP)[0]], None]
+
+        return top
+    shapes = [p.shape for p in model.parameters()]
+    sizes = [shape.numel() for shape in shapes]
+
+    class Matrix:
+        def __init__(self) -> None:
+            self.operator = make()
+
+        def __matmul__(self, vector: Tensor) -> Tensor:
+            pieces = [piece.view(shape) for piece, shape in zip(vector.split(sizes), shapes, strict=True)]
+            if len(batches) == 1:
+                found = hessian_vector_product(self.operator.gradsH, self.operator.params, pieces)
+            else:
+                found = self.operator.dataloader_hv_product(pieces)[1]
+            return torch.cat([piece.reshape(-1) for piece in found])
+
+    return _column_by_column(Matrix, probes(PROBES))
+
+
+def _column_by_column(make: Callable[[], Any], vectors: Tensor) -> Call:
+    def measure() -> float:
+        operator = make()
+        return float(torch.stack([vector @ (operator @ vector.contiguous()) for vector in vectors.T]).mean())
+
+    return measure
+
+
+CONTENDERS: dict[str, Callable[[str], Call]] = {
+    "landscape": landscape,
+    "curvlinops 3.0.1": curvlinops,
+    "hessian-eigenthings 1.0.0a5": eigenthings,
+    "PyHessian 0.1": pyhessian,
+}
+
+
+def prepare(task: str, name: str) -> Call:
+    """Return the call of one contender for one task."""
+    warnings.simplefilter("ignore")
+    torch.manual_seed(0)
+    return CONTENDERS[name](task)
