@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from nets import ConvNet, ResNetCifar, TiedNet
-from objective_examples import KINDS, SAMPLES, Sequence, mlp, moved, table, times, wide
+from hessian_examples import NETS, make, small
+from nets import ConvNet, ResNetCifar
+from objective_examples import KINDS, SAMPLES, mlp, moved, table, wide
 from torch import nn
 from torch.nn import functional as F
 
@@ -22,20 +23,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning"),
 ]
-
-
-def make(kind: str, **options):
-    torch.manual_seed(0)
-    build, draw = KINDS[kind]
-    model = build() if kind == "exported" else build().double()
-    with torch.no_grad():
-        for name, buffer in model.named_buffers():  # statistics that differ from those of an untrained net
-            if "running" in name:
-                buffer.uniform_(0.5, 2)
-    data = wide(draw())
-    with torch.no_grad():
-        model(data[0])  # old-style weight norm and pruning leave a product that can be copied
-    return model, data, ls.Objective(model, data, scope="all", **options)
 
 
 def plain_gradient(model: nn.Module, objective: ls.Objective, data, point: torch.Tensor) -> torch.Tensor:
@@ -63,85 +50,6 @@ def test_a_product_is_the_difference_of_plain_gradients(kind):
     torch.testing.assert_close(single, found[:, 0], rtol=1e-10, atol=1e-13)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_quadratic_form_is_the_vector_times_its_product(kind):
-    """From the tape where a model shows its operations, which all but TorchScript do."""
-    _, _, objective = make(kind, batch_size=None if kind == "exported" else 5)
-    operator = Hessian(objective)
-    operator._width = 1  # as for a net too large to run vectors together
-    vectors = torch.randn(objective.layout.size, 2, dtype=torch.float64)
-    wanted = (vectors * (operator @ vectors)).sum(0)
-    torch.testing.assert_close(operator.forms(vectors), wanted, rtol=1e-9, atol=1e-12)
-    assert operator._graphs._tapes == ("script" not in kind and kind != "traced")
-
-
-class Bent(nn.Module):
-    """Operations in place, parts of tensors, several outputs, a batch statistic, a product of two moving things."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.one, self.two = nn.Linear(6, 8), nn.Linear(8, 3)
-        self.act = nn.ReLU(inplace=True)
-
-    def forward(self, x):
-        x = self.act(self.one(x))
-        y = x.sin()
-        y += x
-        left, right = y.chunk(2, dim=1)
-        largest, _ = y.max(dim=1, keepdim=True)
-        x = torch.cat([left * right, F.layer_norm(right, (4,)) / (1 + largest**2)], dim=1)
-        return self.two(x - x.mean(0))
-
-
-def test_quadratic_forms_of_unusual_operations():
-    torch.manual_seed(0)
-    model, data = Bent().double(), wide(table())
-    objective = ls.Objective(model, data, scope="all", batch_size=SAMPLES)
-    operator = Hessian(objective)
-    operator._width = 1
-    vectors = torch.randn(operator.size, 3, dtype=torch.float64)
-    torch.testing.assert_close(operator.forms(vectors), (vectors * (operator @ vectors)).sum(0), rtol=1e-9, atol=1e-12)
-    assert operator._graphs._tapes
-
-
-def test_a_model_that_hides_an_operation_falls_back_on_products():
-    class Hidden(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.one, self.two = nn.Linear(6, 8), nn.Linear(8, 3)
-
-        def forward(self, x):
-            x = self.one(x)
-            with torch._C.DisableTorchFunction():
-                x = x.tanh()
-            return self.two(x)
-
-    torch.manual_seed(0)
-    operator = Hessian(ls.Objective(Hidden().double(), wide(table()), scope="all"))
-    operator._width = 1
-    vectors = torch.randn(operator.size, 2, dtype=torch.float64)
-    torch.testing.assert_close(operator.forms(vectors), (vectors * (operator @ vectors)).sum(0), rtol=1e-9, atol=1e-12)
-    assert operator._graphs._tapes is False
-
-
-class Convolutions(nn.Module):
-    """One, two and three dimensions; stride, padding by name and by number, dilation, groups, with and without bias."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.one = nn.Conv1d(2, 4, 3, padding="same", groups=2)
-        self.norm = nn.BatchNorm1d(4, affine=False)
-        self.two = nn.Conv2d(1, 3, 2, stride=(2, 1), padding=1, dilation=(1, 2), bias=False)
-        self.three = nn.Conv3d(1, 2, (2, 1, 2))
-        self.head = nn.Linear(32, 3)
-
-    def forward(self, x):
-        x = torch.tanh(self.norm(self.one(x)))
-        x = torch.tanh(self.two(x[:, None]))
-        x = torch.tanh(self.three(x[:, None]))
-        return self.head(x.flatten(1)[:, :32])
-
-
 def dense(objective: ls.Objective, model: nn.Module, data, loss=F.cross_entropy) -> torch.Tensor:
     """The Hessian by torch's own double backward over all the data at once, shape (D, D)."""
     model.eval()
@@ -161,27 +69,6 @@ def dense_gauss_newton(objective: ls.Objective, model: nn.Module, data) -> torch
     p = predict(objective.theta).softmax(-1).detach()
     inner = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
     return torch.einsum("nci,ncd,ndj->ij", jacobian, inner, jacobian) / len(p)
-
-
-NETS = {
-    "convolutions": (Convolutions, lambda: (torch.randn(SAMPLES, 2, 6), torch.randint(0, 3, (SAMPLES,)))),
-    "batch norm": (
-        lambda: ConvNet(2, 3, 4),
-        lambda: (torch.randn(SAMPLES, 2, 5, 5), torch.randint(0, 4, (SAMPLES,))),
-    ),
-    "attention": (lambda: Sequence(nn.TransformerEncoderLayer(4, 2, 6, batch_first=True), 4), times),
-    "tied": (TiedNet, lambda: (torch.randint(0, 7, (SAMPLES, 3)), torch.randint(0, 7, (SAMPLES,)))),
-    "mlp": (mlp, table),
-}
-
-
-def small(name: str, **options):
-    torch.manual_seed(1)
-    model, data = NETS[name][0]().double(), wide(NETS[name][1]())
-    for name_, buffer in model.named_buffers():
-        if "running" in name_:
-            buffer.uniform_(0.5, 2)
-    return model, data, ls.Objective(model, data, scope="all", batch_size=5, **options)
 
 
 @pytest.mark.parametrize("name", NETS)
