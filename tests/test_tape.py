@@ -43,6 +43,7 @@ class Bent(nn.Module):
         x = self.act(self.one(x))
         y = x.sin()
         y += x
+        y *= 1.5
         left, right = y.chunk(2, dim=1)
         largest, _ = y.max(dim=1, keepdim=True)
         x = torch.cat([left * right, F.layer_norm(right, (4,)) / (1 + largest**2)], dim=1)

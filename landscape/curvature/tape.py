@@ -26,7 +26,14 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from landscape.curvature.kernels import CheapSeconds, arguments_of_convolution, frozen_scale, is_convolution
 
-_PLAIN = {Tensor.__iadd__: torch.add, Tensor.add_: torch.add, torch.relu_: torch.relu, Tensor.relu_: torch.relu}
+_PLAIN = {
+    Tensor.add_: Tensor.add,
+    Tensor.sub_: Tensor.sub,
+    Tensor.mul_: Tensor.mul,
+    Tensor.div_: Tensor.div,
+    Tensor.relu_: torch.relu,
+    torch.relu_: torch.relu,
+}  #: a call in place -> the one that leaves its inputs as the tape needs them; x += y takes the result either way
 _STRAIGHT = {
     torch.add,
     torch.sub,
@@ -188,9 +195,7 @@ class _Recorder(TorchFunctionMode):
         if kwargs.get("inplace"):
             kwargs["inplace"] = False
         result = func(*args, **kwargs)
-        taken = {id(item) for item in tree_flatten((args, kwargs))[0]}
-        # what comes out as it went in (dropout that is off) is no operation
-        outputs = [item for item in _floats(result) if item.requires_grad and id(item) not in taken]
+        outputs = [item for item in _floats(result) if item.requires_grad]
         if outputs:
             self.operations.append(_Operation(func, args, kwargs, result, outputs, []))
         return result
