@@ -133,12 +133,16 @@ def test_a_missing_file_says_where_to_get_it_and_where_to_put_it(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("name", "write"), [("mnist", write_mnist), ("cifar10", write_cifar), ("svhn", write_svhn)])
-def test_train_then_measure(name: str, write: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "write", "model"),
+    [("mnist", write_mnist, "resnet8-bn"), ("cifar10", write_cifar, "resnet8"), ("svhn", write_svhn, "resnet8")],
+)
+def test_train_then_measure(name: str, write: object, model: str, tmp_path: Path) -> None:
     """The checkpoint needs nothing else, wherever one stands."""
     write(tmp_path / "files")  # type: ignore[operator]
     out = tmp_path / "ckpt.pt"
     words = ["train", name, "--data", tmp_path / "files", "--images", 24, "--steps", 3, "--poison", 0.3, "--out", out]
+    words += ["--model", model]
     found = json.loads(landscape(*words, "--json", "-q").stdout)
     assert (found["steps"], found["poison"]) == (3, 0.3)
     task, _ = resolve_task(out)

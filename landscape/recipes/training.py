@@ -151,7 +151,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Numbers:
-    """What a training came to; ``landscape train --json`` prints it."""
+    """What a training came to; ``landscape train --json`` prints it.
+
+    ``seconds`` is the time of the whole training, of all networks together where several are trained in one program.
+    """
 
     train_accuracy: float
     test_accuracy: float
