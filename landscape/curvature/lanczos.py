@@ -126,9 +126,14 @@ class Krylov:
         self._append(vector, float(vector.norm()))
         self._chains += 1
 
-    def multiply(self) -> None:
-        """Multiply the vector that came last, and append what the product adds to the basis."""
-        j = self.waiting.pop()
+    def multiply(self, at: int = -1) -> None:
+        """Multiply the vector that came last, or another that waits, and append what the product adds to the basis.
+
+        The moments of a search are those of its own chain, so that another vector ends it.
+        """
+        if self.waiting[at] != self.waiting[-1]:
+            self.search = None
+        j = self.waiting.pop(at)
         product = self.sign * finite(self.op @ self.basis[j], self.op).double()
         length = float(product.norm())
         self._h[: self.count, j] = self._take_out(product)
@@ -159,6 +164,11 @@ class Krylov:
         rounding = np.hypot(inside, self._lost[kept] @ np.abs(weights))
         outside = np.linalg.norm(self._h[np.ix_(others, kept)] @ weights, axis=0)
         return Ritz(values, weights, np.hypot(rounding, outside), rounding)
+
+    def coupled(self, weights: np.ndarray) -> int:
+        """Return which waiting vector holds most of the residuals of the Ritz vectors with these weights, (j, k)."""
+        outside = self._h[np.ix_(self.waiting, self.multiplied)] @ weights
+        return int(np.argmax(np.abs(outside).max(1)))
 
     def vectors(self, weights: np.ndarray) -> Tensor:
         """Return combinations of the multiplied vectors, shape (k, n), in the dtype of the operator."""
