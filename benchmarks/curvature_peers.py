@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 import landscape as ls
 from benchmarks import nets
-from landscape.curvature import GaussNewton, Hessian
 
 IMAGES = 256
 PROBES = 10
@@ -38,17 +37,27 @@ def probes(count: int) -> Tensor:
 
 
 def landscape(task: str) -> Call:
+    """Products, or the top eigenpairs."""
     model, batches = problem(task)
     objective = ls.Objective(model, batches, scope="all")
-    kind = GaussNewton if "Gauss-Newton" in task else Hessian
+    kind = ls.GaussNewton if "Gauss-Newton" in task else ls.Hessian
     if "eigenpairs" in task:
-        return lambda: (lambda r: [r.values.tolist(), r.cost.evaluations])(
-            ls.top_eigenpairs(kind(objective), TOP, rtol=1e-4, seed=0)
-        )
+
+        def top() -> Any:
+            found = ls.top_eigenpairs(kind(objective), TOP, rtol=1e-4, seed=0)
+            return [found.values.tolist(), found.cost.evaluations]
+
+        return top
     vectors = probes(PROBES)
-    if "trace" in task:
-        return lambda: float(kind(objective).forms(vectors).mean())
     return lambda: float((vectors * (kind(objective) @ vectors)).sum(0).mean())
+
+
+def landscape_forms(task: str) -> Call:
+    """The quadratic forms that a trace takes."""
+    model, batches = problem(task)
+    objective = ls.Objective(model, batches, scope="all")
+    kind, vectors = ls.GaussNewton if "Gauss-Newton" in task else ls.Hessian, probes(PROBES)
+    return lambda: float(kind(objective).forms(vectors).mean())
 
 
 def curvlinops(task: str) -> Call:
@@ -147,7 +156,8 @@ def _column_by_column(make: Callable[[], Any], vectors: Tensor) -> Call:
 
 
 CONTENDERS: dict[str, Callable[[str], Call]] = {
-    "landscape": landscape,
+    "landscape, products": landscape,
+    "landscape, quadratic forms": landscape_forms,
     "curvlinops 3.0.1": curvlinops,
     "hessian-eigenthings 1.0.0a5": eigenthings,
     "PyHessian 0.1": pyhessian,

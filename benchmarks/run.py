@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import engine, radii
+from benchmarks import curvature, engine, radii, slices
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
@@ -31,7 +31,7 @@ def main() -> None:
     started = time.perf_counter()
     torch.manual_seed(0)
     body: list[str] = []
-    for part in (engine.small_net, engine.resnet, engine.memory, radii.section):
+    for part in (engine.small_net, engine.resnet, engine.memory, radii.section, slices.section, curvature.section):
         body += part()
         print(f"{part.__module__}.{part.__name__}: {time.perf_counter() - started:.0f} s", flush=True)
     head = [

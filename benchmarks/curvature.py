@@ -1,0 +1,178 @@
+"""What curvature costs: products, traces and eigenpairs beside the peers', and how the cost grows with n and the data.
+
+python -m benchmarks.curvature
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+import landscape as ls
+from benchmarks import nets
+from benchmarks.curvature_peers import CONTENDERS, IMAGES, PROBES, TOP, problem
+from benchmarks.workers import Run, in_turn, ratio
+
+MODULE = "benchmarks.curvature_peers"
+FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "curvature_cost.png"
+TASKS = (
+    f"Hessian, 1 x {IMAGES}",
+    "Hessian, 8 x 32",
+    f"Gauss-Newton, 1 x {IMAGES}",
+    "Gauss-Newton, 8 x 32",
+)
+_PACKAGES = {"curvlinops": "curvlinops", "hessian-eigenthings": "hessian_eigenthings", "PyHessian": "pyhessian"}
+_SIZES = (10, 30, 100, 300, 1000, 3100)  #: widths, for about 10^3 to 10^7 parameters
+_SAMPLES = (64, 256, 1024, 4096, 16384)
+_MiB = 2**20
+
+
+def contenders(task: str) -> list[str]:
+    """Return who can do a task here: PyHessian has no Gauss-Newton matrix, and a peer may not be installed."""
+    missing = {peer for peer, package in _PACKAGES.items() if importlib.util.find_spec(package) is None}
+    able = [name for name in CONTENDERS if name.split()[0] not in missing]
+    if "Gauss-Newton" in task:
+        able = [name for name in able if not name.startswith("PyHessian")]
+    if "eigenpairs" in task:
+        able = [name for name in able if "forms" not in name]
+    return able
+
+
+def products() -> list[str]:
+    """Return the section on products and quadratic forms."""
+    lines = [
+        f"## Curvature products: ResNet-20, all 272,474 parameters, {IMAGES} images",
+        "",
+        f"Seconds for each of {PROBES} vectors, graphs included, each contender in a process of its own, in turn.",
+        "Traces by random signs take quadratic forms, and peers make them from products; equal vectors give equal",
+        "standard errors. Peak: resident memory beyond what the process held before. `python -m benchmarks.curvature`",
+        "",
+        "| task: matrix, data as batches x images | contender | s a vector | over ours, products (range over runs) | "
+        "over ours, forms | peak, MiB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for task in TASKS:
+        found = in_turn(MODULE, task, contenders(task), runs=3)
+        ours = [found["landscape, products"], found["landscape, quadratic forms"]]
+        for name, run in found.items():
+            cells = [f"{pair.ratio:.2f} ({pair.spread[0]:.2f} to {pair.spread[1]:.2f})" for pair in _against(run, ours)]
+            seconds = float(np.median(run.seconds)) / PROBES
+            lines.append(f"| {task} | {name} | {seconds:.3f} | {cells[0]} | {cells[1]} | {run.peak / _MiB:,.0f} |")
+        values = {name: run.answer for name, run in found.items()}
+        spread = max(values.values()) / min(values.values()) - 1
+        assert spread < 1e-3, f"the contenders disagree: {values}"
+    return [*lines, ""]
+
+
+def _against(run: Run, ours: list[Run]) -> list[Any]:
+    return [ratio(run, own) for own in ours]
+
+
+def eigenpairs() -> list[str]:
+    """Return the section on the top eigenpairs."""
+    task = f"Hessian, 8 x 32, eigenpairs of {IMAGES} images"
+    found = in_turn(MODULE, task, contenders(task), runs=1, warmup=False)
+    exact = _reference(task)
+    lines = [
+        f"## Top {TOP} eigenpairs of the Hessian to 1e-4: ResNet-20, {IMAGES} images in 8 batches of 32",
+        "",
+        f"Reference, by landscape to 1e-6: {', '.join(f'{value:.4f}' for value in exact)}. An eigenvalue is right",
+        "within 1e-4 of itself.",
+        "curvlinops runs scipy's `eigsh` (ARPACK), the others their own method, each asked for the same tolerance.",
+        "",
+        "| contender | seconds | products | eigenvalues | right | peak, MiB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, run in found.items():
+        values, count = run.answer
+        right = sum(abs(a - b) <= 1e-4 * abs(b) for a, b in zip(values, exact, strict=False))
+        lines.append(
+            f"| {name} | {run.seconds[0]:.1f} | {count and f'{count:.0f}'} | "
+            f"{', '.join(f'{value:.4f}' for value in values)} | {right} of {TOP} | {run.peak / _MiB:,.0f} |"
+        )
+    lines += [f"| scipy `lobpcg` on our products | | {_lobpcg_products(task)} | | | |", ""]
+    return lines
+
+
+def _reference(task: str) -> list[float]:
+    model, batches = problem(task)
+    found = ls.top_eigenpairs(ls.Hessian(ls.Objective(model, batches, scope="all")), TOP, rtol=1e-6, seed=1)
+    return [float(value) for value in found.values]
+
+
+def _lobpcg_products(task: str) -> int:
+    """Return how many products LOBPCG takes for the same residual."""
+    from scipy.sparse.linalg import lobpcg
+
+    model, batches = problem(task)
+    operator = ls.Hessian(ls.Objective(model, batches, scope="all"))
+    largest = float(_reference(task)[0])
+    start = np.random.default_rng(0).standard_normal((operator.size, TOP)).astype(np.float32)
+    lobpcg(operator.to_scipy(), start, largest=True, tol=1e-4 * largest, maxiter=60)
+    return int(operator.cost.evaluations)
+
+
+def growth() -> list[str]:
+    """Return the section on how a product's cost grows, and draw it."""
+    by_size = [(size, _seconds(width, 256)) for width in _SIZES if (size := _count(width))]
+    by_data = [(samples, _seconds(100, samples)) for samples in _SAMPLES]
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained", dpi=160)
+    for axes, points, label in zip(
+        figure.subplots(1, 2), (by_size, by_data), ("parameters n (256 samples)", "samples (n = 31,210)"), strict=True
+    ):
+        x, y = np.array(points).T
+        slope = np.polyfit(np.log(x[-3:]), np.log(y[-3:]), 1)[0]
+        axes.loglog(x, y, "o-", color="black")
+        axes.set(xlabel=label, ylabel="seconds a Hessian product", title=f"last three points: slope {slope:.2f}")
+        axes.grid(alpha=0.3)
+    FIGURE.parent.mkdir(exist_ok=True)
+    figure.savefig(FIGURE)
+    row = lambda points: ", ".join(f"{x:,}: {y * 1e3:,.3g} ms" for x, y in points)  # noqa: E731
+    return [
+        "## How a Hessian product grows with n and with the data",
+        "",
+        f"A ReLU net of three linear layers. Against n: {row(by_size)}.",
+        f"Against the number of samples: {row(by_data)}.",
+        "Small nets are all overhead, so the left ends are flat; from there both grow in proportion.",
+        "",
+        f"![seconds a product against n and against the number of samples](figures/{FIGURE.name})",
+        "",
+    ]
+
+
+def _widths(width: int) -> list[int]:
+    return [100, width, width, 10]
+
+
+def _count(width: int) -> int:
+    return sum(p.numel() for p in nets.mlp(_widths(width)).parameters())
+
+
+def _seconds(width: int, samples: int) -> float:
+    """Return the median time of a product with one vector, once its graphs are kept."""
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randn(samples, 100, generator=generator), torch.randint(0, 10, (samples,), generator=generator)
+    operator = ls.Hessian(ls.Objective(nets.mlp(_widths(width)), data, scope="all"))
+    vector = torch.randn(operator.size, generator=generator)
+    times = []
+    for _ in range(7):
+        started = time.perf_counter()
+        operator @ vector
+        times.append(time.perf_counter() - started)
+    return float(np.median(times[2:]))
+
+
+def section() -> list[str]:
+    """Return the sections of the page."""
+    return [*(products() + eigenpairs() if nets.resnet20() else []), *growth()]
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    print("\n".join(section()))
