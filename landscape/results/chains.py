@@ -44,6 +44,7 @@ class Chains(Result):
             where unfinished, shape (cutoffs, 2, chains).
         censored_first: whether the chain's first, uniform ray ends at the cap, shape (cutoffs, 2, chains), bool.
         censored_last: whether its last ray does, shape (cutoffs, 2, chains), bool.
+        log_radius_last: log r of that last ray, NaN where unfinished, shape (cutoffs, 2, chains).
         unfinished: searches for a radius that were given up, by effort, shape (cutoffs, 2).
         trace: one row a temperature, in the order in which they were done, shape (rows, columns): which leg
             (3 · cutoff + 0 for the pilot, 1 for half, 2 for full effort), temperature t, hardness b of the soft path
@@ -72,6 +73,7 @@ class Chains(Result):
     log_weights: np.ndarray
     censored_first: np.ndarray
     censored_last: np.ndarray
+    log_radius_last: np.ndarray
     unfinished: np.ndarray
     trace: np.ndarray
     phi: np.ndarray
@@ -145,6 +147,7 @@ class AnnealedVolume(Volume):
         energy, energy_spread: mean and standard deviation over the chains of n log r there, shape (temperatures,
             cutoffs).
         accepted: share of proposals accepted in the move that follows (1 for slices), shape (temperatures, cutoffs).
+        unseen: how much of V uniform rays show on long rays more than the chains do, shape (cutoffs,).
         correlation: of the log density before and after that move, over the chains, shape (temperatures, cutoffs).
     """
 
@@ -158,6 +161,7 @@ class AnnealedVolume(Volume):
     energy_spread: np.ndarray
     accepted: np.ndarray
     correlation: np.ndarray
+    unseen: np.ndarray
 
     def evidence(self) -> str:
         """Return a row a cutoff of what speaks for or against the estimate."""

@@ -18,6 +18,8 @@ from landscape.volume.chains import anneal
 RELIABLE_CHAINS = 16
 RELIABLE_SPREAD = 1.0  # standard deviation of the log-weights at half effort
 RELIABLE_LARGEST = 0.25
+RELIABLE_UNSEEN = 0.5  # of V, on rays that the first look shows and the chains do not
+_LEVEL = 0.99  # of each of the two intervals: skewed weights would make 95 % miss more often than it says
 _AGREE = 3.0  # joint standard errors that half and full effort may differ by
 
 
@@ -44,13 +46,14 @@ def volume_from_chains(chains: Chains) -> AnnealedVolume:
     with 95 % confidence, settled or not: that is the verdict ``lower bound``, whose upper end is what the cap allows.
     The verdict is ``reliable`` when there are at least 16 chains, the log-weights of the run of *half* effort have a
     standard deviation of at most 1, the two runs agree within three joint standard errors, no weight of full effort
-    carries more than a quarter, and no search was given up. The spread is judged on the other run because a run whose
-    own weights look calm may be one that missed their tail; at half effort the variance of the log-weights is about
-    twice as large. The interval (:func:`interval_of`) is then 95 % for the mean. Both are widened by the tolerance of
-    the radii, n · rtol.
+    carries more than a quarter, no search was given up, and the uniform rays of the first look do not show more of V
+    on long rays than the chains do (:func:`unseen`, at most 0.5). The spread is judged on the other run because a run
+    whose own weights look calm may be one that missed their tail; at half effort the variance of the log-weights is
+    about twice as large. The interval (:func:`interval_of`) is then 95 % for the mean. Both are widened by the
+    tolerance of the radii, n · rtol.
 
-    A part of the basin that no chain has met leaves no trace in the weights: then the bound holds and ``reliable`` is
-    wrong.
+    A part of the basin that neither a chain nor one of those rays has met leaves no trace: then the bound holds and
+    ``reliable`` is wrong.
 
     Raises:
         LandscapeError: for a run that is not finished.
@@ -84,6 +87,7 @@ def volume_from_chains(chains: Chains) -> AnnealedVolume:
         energy_spread=trace("energy_spread"),
         accepted=trace("accepted"),
         correlation=trace("correlation"),
+        unseen=np.array([unseen(chains, column) for column in columns]),
     )
 
 
@@ -92,7 +96,7 @@ def _estimate(chains: Chains, column: int) -> VolumeEstimate:
     n, (half, full) = chains.dimension, chains.log_weights[column]
     ball, tolerance = w.log_unit_ball(n), n * float(chains.config["rtol"])
     value = ball + w.log_mean(full)
-    reliable = is_settled(half, full, tolerance) and not chains.unfinished[column].any()
+    reliable = is_settled(half, full, tolerance, unseen(chains, column)) and not chains.unfinished[column].any()
     if reliable:
         low, high = interval_of(full)
         interval = (ball + low - tolerance, ball + high + tolerance)
@@ -113,17 +117,36 @@ def _estimate(chains: Chains, column: int) -> VolumeEstimate:
     )
 
 
-def is_settled(half: np.ndarray, full: np.ndarray, tolerance: float) -> bool:
+def unseen(chains: Chains, column: int) -> float:
+    """Return how much of V the first look's uniform rays show beyond some radius more than the chains do.
+
+    Beyond x the rays show mean(r^n; r > x) / V, and the chains the share of their weights that ends there; the result
+    is the largest excess of the first over the second, over all x.
+    """
+    n, weights = chains.dimension, chains.log_weights[column, 1]
+    last = chains.log_radius_last[column, 1]
+    rays = np.sort(np.log(chains.look[:, column]))[::-1]
+    # a tolerance nearer in, so that a ray of the same length as a chain's does not count as longer
+    edges = rays - 2 * float(chains.config["rtol"])
+    with np.errstate(over="ignore"):
+        shown = np.exp(np.logaddexp.accumulate(n * rays) - math.log(len(rays)) - w.log_mean(weights))
+    met = np.array([w.share(weights, last > edge) for edge in edges])
+    return max(float((shown - met).max()), 0.0)
+
+
+def is_settled(half: np.ndarray, full: np.ndarray, tolerance: float, beyond: float = 0.0) -> bool:
     """Whether the chains' mean weight may be called a measurement; :func:`volume_from_chains` says when.
 
     Args:
         half, full: log-weights of the chains of half and of full effort, shape (chains,).
         tolerance: what the radii may have moved them by.
+        beyond: share of V on rays that no chain has met.
     """
     joint = math.hypot(w.relative_error(half), w.relative_error(full))
     return (
         len(full) >= RELIABLE_CHAINS
         and float(half.std(ddof=1)) <= RELIABLE_SPREAD
+        and beyond <= RELIABLE_UNSEEN
         and w.largest_share(full) <= RELIABLE_LARGEST
         and abs(w.log_mean(full) - w.log_mean(half)) <= _AGREE * joint + tolerance
     )
@@ -134,13 +157,14 @@ def interval_of(log_weights: np.ndarray) -> tuple[float, float]:
 
     It covers two: Student's for the mean of the weights, which misses upwards where few chains carry much of it; and
     that of a normal distribution of the log-weights, mean + variance / 2 (Land 1972; Olsson 2005), which a sum of many
-    small gains comes near to.
+    small gains comes near to. Both are taken at 99 %, since skewed weights make them miss more often than they say;
+    ``benchmarks/known_bodies.py honesty`` counts how often.
 
     >>> interval_of(np.zeros(16))
     (0.0, 0.0)
     """
     count = len(log_weights)
-    t = float(stdtrit(count - 1, 0.975))
+    t = float(stdtrit(count - 1, (1 + _LEVEL) / 2))
     centre, variance = float(log_weights.mean()), float(log_weights.var(ddof=1))
     plain, normal = w.log_mean(log_weights), centre + variance / 2
     half = t * w.relative_error(log_weights)

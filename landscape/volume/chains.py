@@ -12,7 +12,7 @@ from landscape.results.chains import Chains
 from landscape.volume.run import Run
 from landscape.volume.schedule import PATHS
 
-LOOK = 16  # uniform rays in the first look
+LOOK = 512  # uniform rays in the first look
 LEAST_CHAINS = 4
 _FINE = 0.1  # nats that the tolerance of the radii may move log V by
 _FINEST = 1e-6

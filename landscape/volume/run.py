@@ -55,6 +55,7 @@ class Run:
     log_weights: np.ndarray
     censored_first: np.ndarray
     censored_last: np.ndarray
+    log_radius_last: np.ndarray
     unfinished: np.ndarray
     leg: int = 0
     step: int = 0
@@ -99,6 +100,7 @@ class Run:
             np.full(shape, np.nan),
             np.zeros(shape, dtype=bool),
             np.zeros(shape, dtype=bool),
+            np.full(shape, np.nan),
             np.zeros(shape[:2], dtype=np.int64),
             trace=[],
             seconds=look.cost.seconds,
@@ -196,6 +198,7 @@ class Run:
             self._note(**row)
             self.log_weights[cutoff, effort] = self.log_weight
             self.censored_last[cutoff, effort] = before.censored
+            self.log_radius_last[cutoff, effort] = before.log_radius
             self._next_leg()
             return
         started = self.body.evaluations
@@ -220,7 +223,7 @@ class Run:
             assert isinstance(how.target, RadiusTarget)
             return slice_move(self.body, self.points, how.target.power, how.width, streams, how.target.guess)
         # flights of one length could be in step with a period of the body
-        share = 0.5 + float(uniforms([stream(self.seed, _SHARED, self.leg, self.step)])[0])
+        share = 0.75 + 0.5 * float(uniforms([stream(self.seed, _SHARED, self.leg, self.step)])[0])
         count = min(max(round(how.time * share / how.step), 1), how.most)
         return flight_move(how.target, self.points, how.step, count, streams)
 
@@ -268,7 +271,7 @@ class Run:
                 "the stored run measured another function: radii along the same rays are no longer the same.\n"
                 "Measure with the same model, data, loss and forward, or --overwrite to start anew."
             )
-        for name in ("log_weights", "censored_first", "censored_last", "unfinished"):
+        for name in ("log_weights", "censored_first", "censored_last", "log_radius_last", "unfinished"):
             setattr(self, name, getattr(past, name).copy())
         self.trace = past.trace.tolist()
         self.leg, self.step = past.position
@@ -287,6 +290,7 @@ class Run:
             log_weights=self.log_weights.copy(),
             censored_first=self.censored_first.copy(),
             censored_last=self.censored_last.copy(),
+            log_radius_last=self.log_radius_last.copy(),
             unfinished=self.unfinished.copy(),
             trace=np.array(self.trace, dtype=np.float64).reshape(-1, len(COLUMNS)),
             phi=np.zeros((0, n)) if points is None else points.phi.cpu().numpy().copy(),
