@@ -23,9 +23,11 @@ COMMANDS = {
     "volume": "Measure the log-volume of the basin around a checkpoint.",
     "radius": "Measure the basin radius along random rays.",
     "slice": "Measure the loss on a line or a plane through a checkpoint.",
+    "curvature": "Measure how the loss bends around a checkpoint.",
     "doctor": "Say what a checkpoint holds, and what a run on it will cost.",
     "show": "Say what is in a results file.",
     "plot": "Draw what is in a results file.",
+    "compare": "Say which of two basins is larger, and by how much.",
     "train": "Train a network, poisoned or not, in a checkpoint that carries its task.",
     "sweep": "Train a family of networks: every poison factor with every seed.",
 }

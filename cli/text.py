@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from landscape.results import Radii, RayStatus, Volume, VolumeEstimate
+from landscape.results import Comparison, Radii, RayStatus, Volume, VolumeEstimate
 from landscape.results.table import percent
 
 WIDTH = 80
@@ -99,6 +99,21 @@ def volume_text(volume: Volume, radii: Radii | None = None) -> str:
     if notes:
         parts += ["", *map(paragraph, notes)]
     return "\n".join([*parts, "", cost_text(volume.cost.evaluations, volume.cost.seconds, volume.directions)])
+
+
+def comparison_text(found: Comparison, paths: tuple[str, str]) -> str:
+    """Return which basin is larger at each cutoff, and what a reader should know of it."""
+    head = [
+        f"first: {paths[0]} ({found.estimators[0]})",
+        f"second: {paths[1]} ({found.estimators[1]}), n = {found.dimension:,}",
+    ]
+    notes = [f"note: {note}" for note in found.notes]
+    if any("lower bound" in row.verdicts for row in found.rows):
+        notes.append(
+            "A lower bound alone cannot say that a basin is the smaller one. Estimates that are reliable can: more "
+            "--directions, or another --estimator."
+        )
+    return "\n".join([*head, "", found.table(), *(["", *map(paragraph, notes)] if notes else [])])
 
 
 def bound_notes(volume: Volume) -> list[str]:

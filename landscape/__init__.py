@@ -23,6 +23,7 @@ _HOMES = {
         "trace",
     ),
     "results": (
+        "Comparison",
         "Cost",
         "Diagonal",
         "Eigenpairs",
@@ -40,7 +41,7 @@ _HOMES = {
     "objective": ("Objective",),
     "radius": ("basin_radii",),
     "slices": ("slice_1d", "slice_2d"),
-    "volume": ("log_volume", "radii_from_rollouts", "volume_from_radii"),
+    "volume": ("compare_volumes", "log_volume", "radii_from_rollouts", "volume_from_radii"),
     "checkpoint": ("load_checkpoint",),
     "task": ("Task",),
     "store": ("Store",),
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from landscape.errors import LandscapeError as LandscapeError
     from landscape.objective import Objective as Objective
     from landscape.radius import basin_radii as basin_radii
+    from landscape.results import Comparison as Comparison
     from landscape.results import Cost as Cost
     from landscape.results import Diagonal as Diagonal
     from landscape.results import Eigenpairs as Eigenpairs
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from landscape.slices import slice_2d as slice_2d
     from landscape.store import Store as Store
     from landscape.task import Task as Task
+    from landscape.volume import compare_volumes as compare_volumes
     from landscape.volume import log_volume as log_volume
     from landscape.volume import radii_from_rollouts as radii_from_rollouts
     from landscape.volume import volume_from_radii as volume_from_radii

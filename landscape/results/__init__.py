@@ -2,6 +2,7 @@
 
 from landscape.results.base import Cost, Result, result_class
 from landscape.results.chains import AnnealedVolume, Chains
+from landscape.results.comparison import CANNOT_TELL, Comparison, ComparisonRow
 from landscape.results.curvature import Diagonal, Eigenpairs, LayerTraces, Trace
 from landscape.results.radii import Radii, RayStatus
 from landscape.results.slices import Line, Plane
@@ -9,8 +10,11 @@ from landscape.results.spectrum import LogDeterminant, SpectralDensity
 from landscape.results.volume import Volume, VolumeEstimate
 
 __all__ = [
+    "CANNOT_TELL",
     "AnnealedVolume",
     "Chains",
+    "Comparison",
+    "ComparisonRow",
     "Cost",
     "Diagonal",
     "Eigenpairs",

@@ -2,6 +2,7 @@
 
 from landscape.volume.annealed import annealed_volume, volume_from_chains
 from landscape.volume.chains import anneal
+from landscape.volume.compare import best_volume, compare_volumes
 from landscape.volume.estimate import log_volume, volume_from_radii
 from landscape.volume.rollouts import radii_from_rollouts
 from landscape.volume.weights import log_unit_ball
@@ -9,6 +10,8 @@ from landscape.volume.weights import log_unit_ball
 __all__ = [
     "anneal",
     "annealed_volume",
+    "best_volume",
+    "compare_volumes",
     "log_unit_ball",
     "log_volume",
     "radii_from_rollouts",

@@ -1,0 +1,120 @@
+"""Which of two basins is larger, and by how much: an interval where the estimates allow one, or that they do not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from landscape.errors import LandscapeError
+from landscape.results import CANNOT_TELL, Comparison, ComparisonRow, Volume, VolumeEstimate
+
+_SAME = ("criterion", "metric", "scope", "max_radius")
+_NOTED = {
+    "data_hash": "they were measured on different data",
+    "loss": "they were measured with different losses",
+    "samples": "they were measured on different numbers of samples",
+}
+
+
+def compare_volumes(a: Volume, b: Volume) -> Comparison:
+    """Return how the basins of A and B compare at each cutoff that both were measured at.
+
+    Where one of the two is a lower bound, the interval runs from end to end of theirs: it holds where both do, and
+    since a bound's interval reaches up to what the cap alone allows, it decides only where even that is too small.
+    Otherwise the half-widths of the two independent estimates add in quadrature.
+
+    Both are given in metric coordinates, where a filter metric has divided out each net's own weight norms, and in
+    parameter coordinates, where the volumes are those of sets of weights.
+
+    Args:
+        a, b: log-volumes with one criterion, metric, scope and cap, of the same dimension.
+
+    Raises:
+        LandscapeError: where they do not measure the same thing, or share no cutoff.
+    """
+    _check(a, b)
+    pairs = [(x, y) for x in a.results for y in b.results if math.isclose(x.cutoff, y.cutoff, rel_tol=1e-9)]
+    if not pairs:
+        listed = [", ".join(f"{row.cutoff:g}" for row in volume.results) for volume in (a, b)]
+        raise LandscapeError(
+            f"the two share no cutoff (the first has {listed[0]}, the second {listed[1]}), so there is nothing to "
+            "compare. Measure one of them with a cutoff of the other: --cutoff."
+        )
+    notes = [told for key, told in _NOTED.items() if a.config.get(key) != b.config.get(key)]
+    if a.config.get("theta_hash") is not None and a.config.get("theta_hash") == b.config.get("theta_hash"):
+        notes.append("both are of one trained point")
+    if a.estimator != b.estimator:
+        notes.append(f"the estimators differ: {a.estimator} and {b.estimator}")
+    return Comparison(
+        rows=tuple(_row(x, y) for x, y in pairs),
+        dimension=a.dimension,
+        estimators=(a.estimator, b.estimator),
+        notes=tuple(notes),
+    )
+
+
+def _check(a: Volume, b: Volume) -> None:
+    """Refuse volumes of different spaces or different bodies."""
+    if a.dimension != b.dimension:
+        raise LandscapeError(
+            f"the two volumes have different dimensions (n = {a.dimension:,} and {b.dimension:,}), like an area and a "
+            "length: no ratio of them means anything. Compare nets of one architecture and one --scope."
+        )
+    wrong = [
+        f"{key}: {a.config.get(key)} and {b.config.get(key)}" for key in _SAME if a.config.get(key) != b.config.get(key)
+    ]
+    if wrong:
+        raise LandscapeError(
+            "the two were measured with different settings, so their volumes are of different bodies:\n  "
+            + "\n  ".join(wrong)
+            + "\nMeasure one of them again with the settings of the other."
+        )
+
+
+def _row(a: VolumeEstimate, b: VolumeEstimate) -> ComparisonRow:
+    low, high = _difference(a, b)
+    shift = (a.log_volume_raw - a.log_volume) - (b.log_volume_raw - b.log_volume)
+    return ComparisonRow(
+        cutoff=a.cutoff,
+        difference=a.log_volume - b.log_volume,
+        interval=(low, high),
+        raw_interval=(low + shift, high + shift),
+        verdicts=(a.verdict, b.verdict),
+        larger=_larger(low, high),
+        raw_larger=_larger(low + shift, high + shift),
+    )
+
+
+def _difference(a: VolumeEstimate, b: VolumeEstimate) -> tuple[float, float]:
+    """Return an interval for log V_A - log V_B."""
+    if "lower bound" not in (a.verdict, b.verdict):
+        value = a.log_volume - b.log_volume
+        below = math.hypot(a.log_volume - a.interval[0], b.interval[1] - b.log_volume)
+        above = math.hypot(a.interval[1] - a.log_volume, b.log_volume - b.interval[0])
+        return value - below, value + above
+    return a.interval[0] - b.interval[1], a.interval[1] - b.interval[0]
+
+
+def _larger(low: float, high: float) -> str:
+    return "first" if low > 0 else "second" if high < 0 else CANNOT_TELL  # NaN is neither
+
+
+def best_volume(results: Mapping[str, object], path: str) -> Volume:
+    """Return the log-volume among the results of a file; of several the one that says most.
+
+    Reliable ones come first, then others that are no lower bound, then the bound that lies highest.
+
+    Raises:
+        LandscapeError: where there is none.
+    """
+    found = [result for result in results.values() if isinstance(result, Volume) and result.results]
+    if not found:
+        raise LandscapeError(
+            f"{path} holds no log-volume to compare. Measure one: landscape volume CHECKPOINT --out {path}"
+        )
+    return max(found, key=_worth)
+
+
+def _worth(volume: Volume) -> tuple[int, float]:
+    grades = {"reliable": 2, "lower bound": 0}
+    return min(grades.get(row.verdict, 1) for row in volume.results), volume.results[0].interval[0]
