@@ -61,6 +61,8 @@ def test_two_lower_bounds_cannot_tell() -> None:
     found = compare_volumes(collapsed(), collapsed()).rows[0]
     assert found.verdicts == ("lower bound", "lower bound")
     assert found.larger == "cannot tell"
+    low, high = collapsed().results[0].interval
+    assert found.interval == (low - high, high - low)  # end to end: a bound has no normal error to add in quadrature
 
 
 def test_a_lower_bound_decides_against_a_smaller_reliable_basin_and_against_nothing_else() -> None:
