@@ -173,6 +173,12 @@ def measure(objective: ls.Objective) -> None:
         assert radii.done.all()
     volume = ls.log_volume(objective, [objective.centre + 0.01], directions=3, rtol=0.1)
     assert volume.dimension > 0
+    for kind in (ls.Hessian, ls.GaussNewton):
+        operator = kind(objective, metric="filter")
+        vectors = torch.randn(operator.size, 2, generator=torch.Generator().manual_seed(0))
+        assert (operator @ vectors).shape == vectors.shape
+        operator._width = 1  # the way of large nets
+        assert operator.forms(vectors).shape == (2,)
 
 
 @pytest.mark.parametrize("training", [False, True])
