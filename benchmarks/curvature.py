@@ -39,9 +39,8 @@ def contenders(task: str) -> list[str]:
     able = [name for name in CONTENDERS if name.split()[0] not in missing]
     if "Gauss-Newton" in task:
         able = [name for name in able if not name.startswith("PyHessian")]
-    if "eigenpairs" in task:
-        able = [name for name in able if "forms" not in name]
-    return able
+    other = "forms" if "eigenpairs" in task else "check=False"
+    return [name for name in able if other not in name]
 
 
 def products() -> list[str]:
