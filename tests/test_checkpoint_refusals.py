@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pathlib
 import pickle
+import sys
 import zipfile
 
 import h5py
@@ -82,6 +84,21 @@ def test_a_pickled_module_whose_code_is_absent(tmp_path, monkeypatch):
     torch.save(ConvNet(), tmp_path / "net.pt")
     monkeypatch.delattr("nets.ConvNet")
     assert "its code is not here" in message(tmp_path / "net.pt", unsafe=True)
+
+
+def test_a_pickled_module_whose_code_lies_beside_it(tmp_path, monkeypatch):
+    source = "from torch import nn\n\nclass OwnNet(nn.Linear):\n    pass\n"
+    (tmp_path / "own_net_beside.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = importlib.import_module("own_net_beside").OwnNet
+    torch.save(own(2, 2), tmp_path / "net.pt")
+    monkeypatch.undo()
+    del sys.modules["own_net_beside"]
+    before = list(sys.path)
+    loaded = load_checkpoint(tmp_path / "net.pt", unsafe=True)
+    assert type(loaded).__name__ == "OwnNet"
+    assert sys.path == before
+    del sys.modules["own_net_beside"]
 
 
 def test_another_pickle_protocol_is_explained(tmp_path):

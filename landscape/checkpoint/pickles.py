@@ -7,8 +7,11 @@ import datetime
 import pathlib
 import pickle
 import re
+import sys
 import types
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,8 @@ def load_pickle(path: Path, *, unsafe: bool) -> Any:
         )
     try:
         if unsafe:
-            return torch.load(path, map_location="cpu", weights_only=False)
+            with _importable(Path.cwd(), path.resolve().parent):
+                return torch.load(path, map_location="cpu", weights_only=False)
         with torch.serialization.safe_globals(harmless_globals()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling raises nearly anything
@@ -47,6 +51,18 @@ def load_pickle(path: Path, *, unsafe: bool) -> Any:
         raise CheckpointError(
             f"{path} is damaged or cut short ({_first_line(error)}). Copy or download it again."
         ) from error
+
+
+@contextmanager
+def _importable(*folders: Path) -> Iterator[None]:
+    """Let Python files in these folders be imported, after all others: what a pickled model was made from lies there."""
+    added = [str(folder) for folder in folders if str(folder) not in sys.path]
+    sys.path.extend(added)
+    try:
+        yield
+    finally:
+        for folder in added:
+            sys.path.remove(folder)
 
 
 def harmless_globals() -> list[Any]:
@@ -114,7 +130,8 @@ def _unsafe_failure(path: Path, error: Exception) -> str:
     if isinstance(error, AttributeError | ImportError):
         return (
             f"{path} is pickled Python, and its code is not here: {_first_line(error)}.\n"
-            "Run landscape in the folder from which the model's own files can be imported."
+            "Run landscape in the folder from which the model's own files can be imported, or put them beside the "
+            "checkpoint."
         )
     return f"{path} cannot be unpickled: {type(error).__name__}: {_first_line(error)}"
 
