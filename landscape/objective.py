@@ -210,6 +210,12 @@ class Objective:
             raise ObjectiveError("every target is left out (-100), so the loss has no term. Check the targets.")
         self.centre = self._check_centre()
 
+    def __repr__(self) -> str:
+        return (
+            f"<Objective: {self.loss_name} of {self.samples:,} samples, {self.centre:.6g} at the trained point, "
+            f"n = {self.dimension:,} of {self.layout.size:,} parameters in scope {self.scope.name!r}>"
+        )
+
     @property
     def dimension(self) -> int:
         """n, the number of entries in scope."""

@@ -375,3 +375,10 @@ def test_a_tied_tensor_moves_under_all_its_names():
     with torch.no_grad():
         expected = float(F.cross_entropy(other(x).reshape(-1, 11), y.reshape(-1)))
     assert objective.loss_at(point[None])[0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_an_objective_says_what_it_is() -> None:
+    bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.ones(3, dtype=torch.float64))
+    assert repr(bowl) == (
+        "<Objective: <lambda> of 1 samples, 3 at the trained point, n = 3 of 3 parameters in scope 'weights'>"
+    )

@@ -55,7 +55,7 @@ def load_pickle(path: Path, *, unsafe: bool) -> Any:
 
 @contextmanager
 def _importable(*folders: Path) -> Iterator[None]:
-    """Let Python files in these folders be imported, after all others: what a pickled model was made from lies there."""
+    """Let Python files in these folders be imported, after all others: a pickled model's code may lie there."""
     added = [str(folder) for folder in folders if str(folder) not in sys.path]
     sys.path.extend(added)
     try:
