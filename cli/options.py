@@ -91,7 +91,7 @@ task = together(
     ),
 )
 
-objective = together(
+centre = together(
     click.option(
         "--scope",
         default="weights",
@@ -114,6 +114,10 @@ objective = together(
         help="Limit on points evaluated together, beyond the model: 512MB, 2GiB.  "
         "[default: 24 MiB on a CPU, 3 GiB on a GPU]",
     ),
+)
+
+objective = together(
+    centre,
     click.option("--compile", is_flag=True, help="Compile the evaluation of many points (torch.compile): long runs."),
 )
 

@@ -84,11 +84,14 @@ class Display:
 
     def block(self, progress: Progress[Result]) -> None:
         """Show the state after one block."""
-        self._bar.update(progress.done - self._bar.n)
+        self.show(progress.done, progress.total)
+
+    def show(self, done: int, total: int) -> None:
+        """Show how many are done."""
+        self._bar.update(done - self._bar.n)
         now = time.monotonic()
         if self._log and now >= self._next:
-            measured = progress.done - self._first
-            line = progress_line(progress.done, progress.total, measured, now - self._started, self._unit)
+            line = progress_line(done, total, done - self._first, now - self._started, self._unit)
             click.echo(line, err=True)
             self._next = now + LOG_EVERY
 

@@ -17,7 +17,17 @@ from landscape.errors import StoreError
 from landscape.metric import make_metric
 from landscape.objective import Objective
 from landscape.radius import basin_radii
-from landscape.results import Line, Plane, Radii
+from landscape.results import (
+    Eigenpairs,
+    LayerTraces,
+    Line,
+    LogDeterminant,
+    Plane,
+    Radii,
+    Result,
+    SpectralDensity,
+    Trace,
+)
 from landscape.store import Store
 from landscape.task import Task, resolve_task
 from landscape_cli.progress import Display, keep_measuring
@@ -27,6 +37,8 @@ RADII = "radii"
 VOLUME = "volume"
 _UNSAID = ("resume", "overwrite", "as_json", "as_csv", "quiet")
 Kept = TypeVar("Kept", Radii, Line, Plane)
+Held = TypeVar("Held", bound=Result)
+Sourced = TypeVar("Sourced", Radii, Line, Plane, Eigenpairs, Trace, LayerTraces, SpectralDensity, LogDeterminant)
 
 
 @dataclass(frozen=True)
@@ -91,7 +103,7 @@ def make_objective(task: Task, given: Mapping[str, Any]) -> Objective:
         device=given["device"],
         dtype=None if given["dtype"] is None else getattr(torch, given["dtype"]),
         memory=given["memory"],
-        compile=given["compile"],
+        compile=given.get("compile", False),
     )
 
 
@@ -118,6 +130,18 @@ def stored_result(
         noun: what to call it.
         unit: what its rows are.
     """
+    held = held_result(store, given, name, kind)
+    if held is None or given["resume"]:
+        return held
+    state = "a finished" if held.done.all() else "an unfinished"
+    raise StoreError(
+        f"{given['out']} already holds {state} {noun} ({int(held.done.sum()):,} of {len(held.done):,} {unit}).\n"
+        "Type --resume to keep it and measure what is missing, --overwrite to start anew, or another --out."
+    )
+
+
+def held_result(store: Store | None, given: Mapping[str, Any], name: str, kind: type[Held]) -> Held | None:
+    """Return what the file holds under a name, unless it is to be overwritten; refuse options that contradict."""
     if given["resume"] and given["overwrite"]:
         raise StoreError("--resume keeps what is stored and --overwrite drops it. Type one of the two.")
     if store is None:
@@ -129,13 +153,7 @@ def stored_result(
     held = store[name]
     if not isinstance(held, kind):
         raise StoreError(f"{given['out']} holds something else under the name {name!r}. Write to another --out.")
-    if given["resume"]:
-        return held
-    state = "a finished" if held.done.all() else "an unfinished"
-    raise StoreError(
-        f"{given['out']} already holds {state} {noun} ({int(held.done.sum()):,} of {len(held.done):,} {unit}).\n"
-        "Type --resume to keep it and measure what is missing, --overwrite to start anew, or another --out."
-    )
+    return held
 
 
 def measuring_lines(objective: Objective, given: Mapping[str, Any], stored: Radii | None) -> list[str]:
@@ -185,7 +203,7 @@ def say(given: Mapping[str, Any], line: str) -> None:
         click.echo(line, err=True)
 
 
-def with_provenance(result: Kept, provenance: Mapping[str, str]) -> Kept:
+def with_provenance(result: Sourced, provenance: Mapping[str, str]) -> Sourced:
     """Return the result with where it came from in its configuration."""
     return replace(result, config={**result.config, **provenance})
 
