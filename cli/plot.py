@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,11 @@ from landscape_cli import options
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from landscape.results import Line, Plane, Radii, Volume
+    from landscape.results import Radii, Result, Volume
     from landscape.store import Store
 
 FORMATS = ("png", "svg", "pdf")
+_MATRIX = ("operator", "metric", "scope", "theta_hash", "data_hash", "training", "forward", "loss", "dimension")
 
 
 @click.command("plot")
@@ -28,33 +30,32 @@ FORMATS = ("png", "svg", "pdf")
 )
 @click.option("--format", "suffix", type=click.Choice(FORMATS), help="[default: png, or the ending of --out]")
 def command(run: str, out: str | None, suffix: str | None) -> None:
-    """Draw what the results file RUN holds: radii, loss along sampled rays and weights; lines and planes."""
-    from landscape import plots, slice_plots
+    """Draw what the results file RUN holds: radii, loss along sampled rays and weights; slices; curvature."""
+    from landscape import plots
     from landscape.errors import StoreError
-    from landscape.results import Line, Plane, Radii
+    from landscape.results import Radii
     from landscape.store import Store
 
     store = Store(run)
     results = {name: store[name] for name in store.names()}
-    radii, slices = results.get("radii"), {n: r for n, r in results.items() if isinstance(r, Line | Plane)}
+    radii, others = results.get("radii"), {name: figures_of(name, results) for name in results}
     volume = None
     if isinstance(radii, Radii):
         volume = _volume(store, radii)
         if volume is None:
             click.echo("The run is not finished, so there are no weights to draw yet.", err=True)
-    elif not slices:
+    elif not any(others.values()):
         raise StoreError(f"{run} holds nothing to draw: {', '.join(results) or 'no result'}.")
     single = single_file(out, suffix)
     if single is not None:
-        figures = {single: one_figure(radii if isinstance(radii, Radii) else None, volume, slices)}
+        figures = {single: one_figure(radii if isinstance(radii, Radii) else None, volume, others)}
     else:
         named: dict[str, Figure] = {}
         if isinstance(radii, Radii):
             named |= {"radii": plots.radius_histogram(radii), "rays": plots.loss_along_rays(radii)}
-        if volume is not None:
+        if volume is not None and len(volume.log_weights):
             named["weights"] = plots.sorted_weights(volume)
-        for name, result in slices.items():
-            made = slice_plots.figures(result)
+        for name, made in others.items():
             named |= {f"{name}-{kind}" if len(made) > 1 else name: drawn for kind, drawn in made.items()}
         folder = Path(run).parent if out is None else Path(out)
         figures = {folder / f"{Path(run).stem}-{name}.{suffix or 'png'}": drawn for name, drawn in named.items()}
@@ -63,16 +64,32 @@ def command(run: str, out: str | None, suffix: str | None) -> None:
         click.echo(str(path))
 
 
-def one_figure(radii: Radii | None, volume: Volume | None, slices: dict[str, Line | Plane]) -> Figure:
-    """Return the figure for a single file: everything about the radii, or a slice as a line or filled contours."""
-    from landscape import plots, slice_plots
+def figures_of(name: str, results: Mapping[str, Result]) -> dict[str, Figure]:
+    """Return the figures of a slice or a curvature by a short name; none for what is no picture by itself."""
+    from landscape import curvature_plots, slice_plots
+    from landscape.results import Eigenpairs, LayerTraces, Line, Plane, SpectralDensity
+
+    result = results[name]
+    if isinstance(result, Line | Plane):
+        return slice_plots.figures(result)
+    if isinstance(result, SpectralDensity):
+        pairs = [other for other in results.values() if isinstance(other, Eigenpairs)]
+        same = [found for found in pairs if all(found.config.get(key) == result.config.get(key) for key in _MATRIX)]
+        return curvature_plots.figures(result, same[0] if same else None)
+    return curvature_plots.figures(result) if isinstance(result, Eigenpairs | LayerTraces) else {}
+
+
+def one_figure(radii: Radii | None, volume: Volume | None, others: Mapping[str, dict[str, Figure]]) -> Figure:
+    """Return the figure for a single file: all about the radii, filled contours of a plane, or the only figure."""
+    from landscape import plots
 
     if radii is not None:
         return plots.overview(radii, volume)
-    if len(slices) > 1:
-        raise click.UsageError(f"the run holds {len(slices)} slices ({', '.join(slices)}). Pass a folder as --out.")
-    made = slice_plots.figures(next(iter(slices.values())))
-    return made.get("filled") or made["line"]
+    drawn = {name: made for name, made in others.items() if made}
+    if len(drawn) > 1:
+        raise click.UsageError(f"the run holds {len(drawn)} results ({', '.join(drawn)}). Pass a folder as --out.")
+    (made,) = drawn.values()
+    return made.get("filled") or next(iter(made.values()))
 
 
 def single_file(out: str | None, suffix: str | None) -> Path | None:

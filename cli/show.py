@@ -49,13 +49,21 @@ def known_results(store: Store) -> dict[str, Result | None]:
 
 def show_object(described: Mapping[str, Any], results: Mapping[str, Result | None]) -> dict[str, Any]:
     """Return the JSON object: the file's own description, and a summary of each result where there is one."""
-    from landscape.results import Volume
-
     groups = {}
     for name, about in described["results"].items():
-        result = results[name]
-        groups[name] = {**about, **({"summary": result.summary()} if isinstance(result, Volume) else {})}
+        told = summary(results[name])
+        groups[name] = {**about, **({"summary": told} if told else {})}
     return {**described, "results": groups}
+
+
+def summary(result: Result | None) -> dict[str, Any]:
+    """Return what the command that measured it prints as JSON; nothing for what consists of rays or points."""
+    from landscape.results import Eigenpairs, LayerTraces, LogDeterminant, SpectralDensity, Trace, Volume
+    from landscape_cli.curvature import result_object
+
+    if isinstance(result, Eigenpairs | LayerTraces | LogDeterminant | SpectralDensity | Trace):
+        return result_object(result)
+    return result.summary() if isinstance(result, Volume) else {}
 
 
 def show_text(described: Mapping[str, Any], results: Mapping[str, Result | None]) -> str:

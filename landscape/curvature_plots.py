@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def density_figure(density: SpectralDensity, pairs: Eigenpairs | None = None) ->
         density: the spectral density.
         pairs: eigenpairs of the same operator; those that did not converge are drawn hollow.
     """
-    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     axes = figure.subplots()
     width, grid = density.width, density.grid()
     smooth, error = density.density(grid, width), density.density_error(grid, width)
@@ -52,12 +53,12 @@ def density_figure(density: SpectralDensity, pairs: Eigenpairs | None = None) ->
     probes, steps = density.nodes.shape
     how = f"{probes} unit vectors" if density.exact else f"{probes} probes"
     figure.suptitle(
-        f"Spectral density of the {matrix_name(density.config)}:\n{how} of {steps} Lanczos steps, "
-        f"n = {density.dimension:,}",
+        f"Spectral density of the {matrix_name(density.config)}\n{_about(density.config, density.dimension)}\n"
+        f"{how} of {steps} Lanczos steps",
         fontsize="medium",
     )
     axes.set_title(
-        f"smoothed by {number(width)}; below 0: {percent(density.negative_share)}; "
+        f"smoothed over a width of {number(width)}; below 0: {percent(density.negative_share)}; "
         f"0 to rounding: {percent(density.zero_share)}",
         fontsize="small",
         loc="right",
@@ -70,7 +71,7 @@ def density_figure(density: SpectralDensity, pairs: Eigenpairs | None = None) ->
 def layer_figure(traces: LayerTraces) -> Figure:
     """Return the trace of each parameter tensor's block and its mean eigenvalue as bars, with standard errors."""
     shown = np.sort(np.argsort(-np.abs(traces.values), kind="stable")[:MOST_BARS])
-    figure = Figure(figsize=(WIDTH, 1.5 + 0.2 * max(len(shown), 4)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.7 + 0.2 * max(len(shown), 4)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     at = np.arange(len(shown))
     sizes = traces.sizes[shown]
@@ -98,8 +99,8 @@ def layer_figure(traces: LayerTraces) -> Figure:
     total, error = traces.total
     within = "" if traces.exact else f" ± {number(float(f'{error:.2g}'))}"
     figure.suptitle(
-        f"Trace of the {matrix_name(traces.config)} by parameter tensor\n{how}{dropped}; "
-        f"all {number(total)}{within}, n = {traces.dimension:,}",
+        f"Trace of the {matrix_name(traces.config)} by parameter tensor\n"
+        f"{_about(traces.config, traces.dimension)}\n{how}{dropped}; all {number(total)}{within}",
         fontsize="medium",
     )
     return figure
@@ -131,7 +132,8 @@ def eigenvalue_figure(pairs: Eigenpairs) -> Figure:
     done = int(pairs.converged.sum())
     count = "all converged" if done == len(values) else f"{len(values) - done} of {len(values)} NOT converged"
     figure.suptitle(
-        f"{len(values)} {pairs.wanted} of the {matrix_name(pairs.config)}:\n{count}, n = {pairs.dimension:,}",
+        f"{len(values)} {pairs.wanted} of the {matrix_name(pairs.config)}: {count}\n"
+        f"{_about(pairs.config, pairs.dimension)}",
         fontsize="medium",
     )
     figure.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
@@ -159,7 +161,8 @@ _HOLLOW: dict[str, Any] = {
 
 def _mark(axes: Axes, pairs: Eigenpairs) -> None:
     """Mark eigenvalues along the upper edge."""
-    named = ((pairs.converged, "0.1", "eigenvalues found"), (~pairs.converged, "white", "eigenvalues, not converged"))
+    what = f"the {len(pairs.values)} {pairs.wanted}"
+    named = ((pairs.converged, "0.1", what), (~pairs.converged, "white", f"{what}: not converged"))
     for mask, face, label in named:
         if mask.any():
             axes.plot(
@@ -167,9 +170,10 @@ def _mark(axes: Axes, pairs: Eigenpairs) -> None:
                 np.full(int(mask.sum()), 0.97),
                 linestyle="",
                 marker="v",
-                markersize=7,
+                markersize=6,
                 color="0.1",
                 markerfacecolor=face,
+                markeredgewidth=0.5 if face == "white" else 0,
                 label=label,
                 transform=axes.get_xaxis_transform(),
                 clip_on=False,
@@ -188,6 +192,13 @@ def _eigenvalue_axis(axes: Axes, density: SpectralDensity) -> None:
     axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=linear))
     axes.xaxis.set_major_formatter(_NUMBERS)
     axes.set_xlabel(f"eigenvalue (linear up to ±{number(linear)}, log scale beyond)")
+
+
+def _about(config: Mapping[str, Any], dimension: int) -> str:
+    """Return which net this is, as far as it is known: the checkpoint that a command read, the scope, and n."""
+    net = [_short(str(config["checkpoint"]))] if "checkpoint" in config else []
+    scope = [f"scope {_short(str(config['scope']))}"] if "scope" in config else []
+    return ", ".join([*net, *scope, f"n = {dimension:,}"])
 
 
 def _short(name: str) -> str:

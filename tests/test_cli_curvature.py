@@ -174,6 +174,41 @@ def test_progress_goes_to_a_log(here: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert run(f"curvature {SMALL} -q").stderr == ""
 
 
+def test_plot_draws_what_there_is(here: Path) -> None:
+    run(f"curvature {SMALL} {ALL} --out run.h5 -q")
+    run(f"curvature {SMALL} --top 2 --metric filter --out run.h5 -q")
+    for suffix in ("png", "svg", "pdf"):
+        done = run(f"plot run.h5 --out figures --format {suffix}")
+        drawn = ("density", "eigenpairs", "filter-eigenpairs", "layers")
+        assert sorted(done.stdout.split()) == [f"figures/run-hessian-{name}.{suffix}" for name in drawn]
+    assert "holds 4 results" in run("plot run.h5 --out all.png", code=2).output
+    # only what was found of the very same matrix is marked in a density
+    marked = Path("figures/run-hessian-density.svg").read_text()
+    assert "the 3 largest eigenvalues" in marked
+    assert "ckpt.pt, scope weights, n = 32" in marked
+    run(f"curvature {SMALL} --density --operator ggn --out run.h5 -q")
+    run("plot run.h5 --out more --format svg")
+    assert "largest eigenvalues" not in Path("more/run-ggn-density.svg").read_text()
+    run(f"curvature {SMALL} --density --out one.h5 -q")
+    run("plot one.h5 --out one.pdf")
+
+
+def test_a_trace_alone_is_no_picture(here: Path) -> None:
+    run(f"curvature {SMALL} --trace --out run.h5 -q")
+    assert "holds nothing to draw: hessian-trace" in run("plot run.h5", code=2).output
+
+
+def test_show_says_what_there_is(here: Path) -> None:
+    run(f"curvature {SMALL} {ALL} --out run.h5 -q")
+    done = run("show run.h5")
+    for name in ls.Store("run.h5").names():
+        assert f"== {name} (" in done.stdout
+        assert held(name).table() in done.stdout
+    found = strict(run("show run.h5 --json").stdout)["results"]
+    assert found["hessian-trace"]["summary"]["value"] == held("hessian-trace").value
+    assert found["hessian-eigenpairs"]["summary"]["converged"] == [True] * 3
+
+
 @pytest.mark.parametrize("lanes", [1, 7, 100])
 def test_a_watched_operator_is_the_same_bit_for_bit(lanes: int) -> None:
     measured = objective()

@@ -139,7 +139,7 @@ def test_plot_draws_what_there_is(here: Path) -> None:
     )}  # fmt: skip
     assert {path.name for path in Path("figures").iterdir()} == names
     assert all(name in done.stdout for name in names)
-    assert "2 slices" in run("plot run.h5 --out two.png", code=2).output
+    assert "2 results" in run("plot run.h5 --out two.png", code=2).output
 
 
 @pytest.mark.parametrize(

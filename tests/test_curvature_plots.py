@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def test_every_figure_is_grey(name: str) -> None:
             [
                 "5 probes of 40 Lanczos steps",
                 "standard error between probes",
-                "eigenvalues found",
+                "the 5 largest eigenvalues",
                 "log scale",
                 "below 0",
             ],
@@ -182,3 +183,15 @@ def test_every_format_is_written(tmp_path: Path, suffix: str) -> None:
         for kind, figure in drawn(name).items():
             save(figure, tmp_path / f"{kind}.{suffix}")
             assert (tmp_path / f"{kind}.{suffix}").stat().st_size > 2000
+
+
+def test_a_figure_names_the_net_that_the_file_knows() -> None:
+    for name in ("eigenpairs", "layers", "density"):
+        result = RESULTS[name]
+        path = "runs/of/a/long/experiment/poison-0.4-seed-3/" * 2 + "ckpt.pt"
+        known = replace(result, config={**result.config, "checkpoint": path, "scope": "weights"})
+        (figure,) = plots.figures(known).values()
+        told = words(figure)
+        assert "on-0.4-seed-3/ckpt.pt, scope weights, n = " in told
+        (before,) = plots.figures(result).values()
+        assert "ckpt.pt" not in words(before)
