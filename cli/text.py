@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from landscape.results import Comparison, Radii, RayStatus, Volume, VolumeEstimate
+from landscape.results import Comparison, LaplaceVolume, Radii, RayStatus, Volume, VolumeEstimate
 from landscape.results.table import percent
 
 WIDTH = 80
@@ -93,11 +93,14 @@ def settings_text(config: Mapping[str, Any], dimension: int) -> str:
 
 def volume_text(volume: Volume, radii: Radii | None = None) -> str:
     """Return the table of log-volumes, what was measured, what it cost and what may be said of it."""
-    head = f"log-volume of the basin: {volume.estimator} estimator, {volume.directions:,} rays"
+    rays = f", {volume.directions:,} rays" if volume.directions else ""
+    head = f"log-volume of the basin: {volume.estimator} estimator{rays}"
     parts = [head, settings_text(volume.config, volume.dimension), "", volume.table()]
     notes = [*bound_notes(volume), *(ray_notes(radii) if radii is not None else [])]
     if notes:
         parts += ["", *map(paragraph, notes)]
+    if isinstance(volume, LaplaceVolume):
+        return "\n".join([*parts, "", volume.evidence()])
     return "\n".join([*parts, "", cost_text(volume.cost.evaluations, volume.cost.seconds, volume.directions)])
 
 
@@ -123,7 +126,13 @@ def bound_notes(volume: Volume) -> list[str]:
         for row in volume.results
         if row.censored == 1
     ]
-    bounds = [row for row in volume.results if row.verdict != "reliable"]
+    if any(row.verdict == "approximation" for row in volume.results):
+        notes.append(
+            "approximation: the volume of the quadratic that the curvature describes. Its interval holds the error of "
+            "the log-determinant, and nothing says how far the basin is from that quadratic: compare with another "
+            "--estimator."
+        )
+    bounds = [row for row in volume.results if row.verdict == "lower bound"]
     if not bounds:
         return notes
     quoted = "; ".join(f"log10 V {row.quotable} at cutoff {row.cutoff:g}" for row in bounds)

@@ -56,13 +56,17 @@ def loss_along_rays(radii: Radii) -> Figure:
 
 def sorted_weights(volume: Volume) -> Figure:
     """Return the rays' weights in the volume, from the largest down, with what they say about its mean."""
+    if not len(volume.log_weights):
+        raise LandscapeError(f"the estimator {volume.estimator} measures no rays, so there are no weights to draw.")
     figure = _figure(3.4 + 0.2 * len(volume.results))
     _draw_weights(figure, volume)
     return figure
 
 
 def overview(radii: Radii, volume: Volume | None = None) -> Figure:
-    """Return the three figures as one; without a volume the last is left out."""
+    """Return the three figures as one; without a volume, or where it has no weights, the last is left out."""
+    if volume is not None and not len(volume.log_weights):
+        volume = None
     heights = [1.1 + 1.5 * len(radii.cutoffs), 4.0]
     if volume is not None:
         heights.append(3.4 + 0.2 * len(volume.results))

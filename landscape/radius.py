@@ -131,14 +131,7 @@ class _Search:
         first_step: float | None,
     ) -> _Search:
         """Check every setting once."""
-        if not isinstance(objective, Objective):
-            raise ObjectiveError(
-                f"radii are measured on an Objective, and {type(objective).__name__} arrived. "
-                "Pass landscape.Objective(model, data, loss)."
-            )
-        values = _check_cutoffs(cutoffs)
-        centre = objective.centre_of(criterion)
-        _check_centre(centre, values, criterion)
+        values, centre = check_basin(objective, cutoffs, criterion)
         metric = make_metric(metric_name, objective.theta, objective.scope)
         cap = (1.0 if metric.relative else math.inf) if max_radius is None else float(max_radius)
         for name, value, good in (
@@ -349,6 +342,19 @@ class _Rows:
             config={**search.config, "first_step_taken": search.first_step},
             cost=Cost(float(self.evaluations.sum()), int(self.calls.sum()), self.seconds),
         )
+
+
+def check_basin(objective: Objective, cutoffs: Sequence[float], criterion: str) -> tuple[tuple[float, ...], float]:
+    """Return the cutoffs, ascending, and the criterion at theta, if there is a basin for each cutoff."""
+    if not isinstance(objective, Objective):
+        raise ObjectiveError(
+            f"a basin is that of an Objective, and {type(objective).__name__} arrived. "
+            "Pass landscape.Objective(model, data, loss)."
+        )
+    values = _check_cutoffs(cutoffs)
+    centre = objective.centre_of(criterion)
+    _check_centre(centre, values, criterion)
+    return values, centre
 
 
 def _check_cutoffs(cutoffs: Sequence[float]) -> tuple[float, ...]:

@@ -36,7 +36,7 @@ ARROWS = {
     "crossing": {"results"},
     "radius": {"objective", "directions", "metric", "crossing", "results", "errors"},
     "curvature": {"objective", "program", "metric", "directions", "losses", "params", "results", "errors"},
-    "volume": {"radius", "crossing", "metric", "objective", "program", "results", "errors"},
+    "volume": {"curvature", "radius", "crossing", "directions", "metric", "objective", "program", "results", "errors"},
     "checkpoint": {"errors"},
     "usercode": {"checkpoint", "errors"},
     "datafile": {"checkpoint", "errors"},

@@ -7,7 +7,7 @@ from landscape.results.curvature import Diagonal, Eigenpairs, LayerTraces, Trace
 from landscape.results.radii import Radii, RayStatus
 from landscape.results.slices import Line, Plane
 from landscape.results.spectrum import LogDeterminant, SpectralDensity
-from landscape.results.volume import Volume, VolumeEstimate
+from landscape.results.volume import LaplaceVolume, Volume, VolumeEstimate
 
 __all__ = [
     "CANNOT_TELL",
@@ -18,6 +18,7 @@ __all__ = [
     "Cost",
     "Diagonal",
     "Eigenpairs",
+    "LaplaceVolume",
     "LayerTraces",
     "Line",
     "LogDeterminant",

@@ -11,7 +11,7 @@ import numpy as np
 from landscape.results.base import Cost, Result, finite, plain
 from landscape.results.table import columns, decimal, percent
 
-_WIDEST = len("lower bound")  # words stand to the left in a column
+_WIDEST = len("approximation")  # words stand to the left in a column
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,15 @@ class VolumeEstimate:
         log_volume: log V in metric coordinates, natural log.
         log_volume_raw: log V in parameter coordinates: ``log_volume`` + sum of log s_i.
         interval: 95 % interval for ``log_volume``. Under the verdict ``lower bound`` its lower end is the bound that
-            holds with 95 % confidence and its upper end is what the cap alone allows (infinite without a cap).
-        ess: effective sample size, (sum of w)^2 / (sum of w^2).
+            holds with 95 % confidence and its upper end is what the cap alone allows (infinite without a cap); under
+            ``approximation`` it is for the volume of the model, and says nothing of how far that is from the basin's.
+        ess: effective sample size, (sum of w)^2 / (sum of w^2). It and the next four are NaN for an estimate that has
+            no rays.
         largest_weight: share of the estimate that the single largest weight carries.
         censored: share of rays that end at ``max_radius``.
         censored_weight: their share of the estimate.
         pareto_k: tail index of the weights (Vehtari et al. 2024); above 0.5 their variance is not to be trusted.
-        verdict: ``"reliable"`` or ``"lower bound"``.
+        verdict: ``"reliable"``, ``"lower bound"`` or ``"approximation"`` (neither a measurement nor a bound).
     """
 
     cutoff: float
@@ -56,8 +58,10 @@ class VolumeEstimate:
 
     @property
     def quotable(self) -> str:
-        """What may be quoted as log10 V: the estimate, or under the verdict ``lower bound`` the bound alone."""
-        return decimal(self.log10_volume) if self.verdict == "reliable" else f">= {decimal(self.log10_interval[0])}"
+        """What may be quoted as log10 V: the estimate, marked ~ if an approximation, or of a lower bound the bound."""
+        if self.verdict == "lower bound":
+            return f">= {decimal(self.log10_interval[0])}"
+        return f"~ {decimal(self.log10_volume)}" if self.verdict == "approximation" else decimal(self.log10_volume)
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,7 @@ class Volume(Result):
                 f"{row.cutoff:g}",
                 row.quotable,
                 "[{}, {}]".format(*map(decimal, row.log10_interval)),
-                f"{row.ess:,.1f}",
-                percent(row.censored),
+                *(["-", "-"] if math.isnan(row.ess) else [f"{row.ess:,.1f}", percent(row.censored)]),
                 row.verdict.ljust(_WIDEST),
             ]
             for row in self.results
@@ -126,3 +129,51 @@ class Volume(Result):
     def __str__(self) -> str:
         head = f"log-volume of the basin: {self.estimator} estimator, {self.directions:,} rays, n = {self.dimension:,}"
         return f"{head}\n{self.table()}"
+
+
+@dataclass(frozen=True)
+class LaplaceVolume(Volume):
+    """A :class:`Volume` from curvature alone: no rays, so ``directions`` is 0 and ``log_weights`` has no rows.
+
+    Attributes:
+        log_determinant: log det(H + shift) in metric coordinates; NaN where the cap is all, shape (cutoffs,).
+        standard_error, quadrature_error: of ``log_determinant``, shape (cutoffs,).
+        shift: what was added to the diagonal to keep the body within the cap; infinite where the cap is all, shape
+            (cutoffs,).
+        negative: number of negative eigenvalues seen in H itself.
+    """
+
+    kind: ClassVar[str] = "laplace"
+
+    log_determinant: np.ndarray
+    standard_error: np.ndarray
+    quadrature_error: np.ndarray
+    shift: np.ndarray
+    negative: float
+
+    def summary(self) -> dict[str, Any]:
+        """Return the JSON object of a volume, with the curvature, its errors and the negative eigenvalues seen."""
+        names = ("log_determinant", "standard_error", "quadrature_error", "shift")
+        errors = {name: plain(getattr(self, name)) for name in names}
+        extra = {"curvature": self.config.get("curvature"), "negative": self.negative, **errors}
+        return {**super().summary(), **finite(extra)}
+
+    def evidence(self) -> str:
+        """Return a row a cutoff of the log-determinant behind it, with its errors."""
+        rows = [
+            [
+                f"{row.cutoff:g}",
+                f"{self.log_determinant[i]:.6g}",
+                f"{self.standard_error[i]:.2g}",
+                f"{self.quadrature_error[i]:.2g}",
+                f"{self.shift[i]:.3g}",
+            ]
+            for i, row in enumerate(self.results)
+        ]
+        seen = f"negative eigenvalues seen: {self.negative:.3g} of {self.dimension:,}"
+        return columns(["cutoff", "log det", "standard error", "quadrature error", "shift"], rows) + f"\n{seen}"
+
+    def __str__(self) -> str:
+        matrix = self.config.get("curvature", "curvature")
+        head = f"log-volume of the basin: laplace estimator from the {matrix}, n = {self.dimension:,}"
+        return f"{head}\n{self.table()}\n{self.evidence()}"

@@ -4,6 +4,7 @@ from landscape.volume.annealed import annealed_volume, volume_from_chains
 from landscape.volume.chains import anneal
 from landscape.volume.compare import best_volume, compare_volumes
 from landscape.volume.estimate import log_volume, volume_from_radii
+from landscape.volume.laplace import laplace_volume
 from landscape.volume.rollouts import radii_from_rollouts
 from landscape.volume.weights import log_unit_ball
 
@@ -12,6 +13,7 @@ __all__ = [
     "annealed_volume",
     "best_volume",
     "compare_volumes",
+    "laplace_volume",
     "log_unit_ball",
     "log_volume",
     "radii_from_rollouts",

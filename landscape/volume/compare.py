@@ -45,6 +45,10 @@ def compare_volumes(a: Volume, b: Volume) -> Comparison:
         notes.append("both are of one trained point")
     if a.estimator != b.estimator:
         notes.append(f"the estimators differ: {a.estimator} and {b.estimator}")
+    if any(row.verdict == "approximation" for pair in pairs for row in pair):
+        notes.append(
+            "an approximation's interval is that of its model, and holds nothing of how far the basin is from it"
+        )
     return Comparison(
         rows=tuple(_row(x, y) for x, y in pairs),
         dimension=a.dimension,

@@ -15,6 +15,7 @@ from landscape.radius import basin_radii
 from landscape.results import Cost, Radii, RayStatus, Volume, VolumeEstimate
 from landscape.volume import weights as w
 from landscape.volume.annealed import annealed_volume
+from landscape.volume.laplace import laplace_volume
 
 _RESOLUTION = 0.1
 
@@ -24,15 +25,17 @@ def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str
 
     log V = log ω_n + log E[r(phi)^n] over uniform directions phi, in metric coordinates (Huang et al. 2019). In high
     dimension the mean is carried by rays that no sample of uniform ones contains. Then ``uniform`` gives the verdict
-    ``lower bound`` and says no more than that (see :func:`volume_from_radii`); ``annealed`` walks to those rays.
+    ``lower bound`` and says no more than that (see :func:`volume_from_radii`); ``annealed`` walks to those rays;
+    ``laplace`` measures none and takes the basin for that of a quadratic.
 
     Args:
         objective: the loss around the trained point.
         cutoffs: values of the criterion that bound the basin.
-        estimator: ``uniform`` or ``annealed``.
+        estimator: ``uniform``, ``annealed`` or ``laplace``.
         options: ``uniform`` takes those of :func:`landscape.basin_radii` (criterion, metric, directions, seed,
             max_radius, rtol, growth, first_step, resume, on_block); ``annealed`` takes chains and temperatures in the
-            place of directions (:func:`landscape.volume.chains.anneal`).
+            place of directions (:func:`landscape.volume.chains.anneal`); ``laplace`` takes curvature, probes and steps
+            (:func:`landscape.volume.laplace.laplace_volume`).
 
     Raises:
         LandscapeError: for an unknown estimator, and whatever the estimator raises.
@@ -53,7 +56,11 @@ def uniform_volume(objective: Objective, cutoffs: Sequence[float], **options: An
     return volume_from_radii(basin_radii(objective, cutoffs, **options))
 
 
-ESTIMATORS: dict[str, Callable[..., Volume]] = {"uniform": uniform_volume, "annealed": annealed_volume}
+ESTIMATORS: dict[str, Callable[..., Volume]] = {
+    "uniform": uniform_volume,
+    "annealed": annealed_volume,
+    "laplace": laplace_volume,
+}
 
 
 def volume_from_radii(
