@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from landscape.store import Store
     from landscape.task import Task
 
-DIRECTIONS = ("random", "li2018", "toward", "pca")
+DIRECTIONS = ("random", "li2018", "hessian", "toward", "pca")
 _LISTED = ("direction", "directions", "metric", "seed", "steps", "span", "scope", "recalibrate_bn", "dimension")
 
 shape = options.together(
@@ -27,7 +27,8 @@ shape = options.together(
     ),
     click.option(
         "--directions", type=click.Choice(DIRECTIONS), default="random", show_default=True,
-        help="random in the metric; li2018: each filter on its own; toward OTHER; pca of the run OTHERS.",
+        help="random in the metric; li2018: each filter on its own; hessian: the top eigenvectors; toward OTHER; "
+        "pca of the run OTHERS.",
     ),
     click.option("--steps", type=int, default=51, show_default=True, help="Points along each direction."),
     click.option(
@@ -36,7 +37,7 @@ shape = options.together(
     ),
     click.option(
         "--metric", type=click.Choice(options.METRICS), default="filter", show_default=True,
-        help="Unit of random directions: each filter's norm, each layer's norm, or Euclidean length.",
+        help="Unit of random and hessian: each filter's norm, each layer's norm, or Euclidean length.",
     ),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Keys the directions."),
     click.option("--orthogonal", is_flag=True, help="Make the second direction orthogonal to the first."),
@@ -143,13 +144,14 @@ def measuring_lines(objective: Objective, given: Mapping[str, Any], stored: Line
     size = f"a plane of {steps} x {steps} points" if given["plane"] else f"a line of {steps} points"
     known = "" if stored is None else f" ({stored.done.mean():.0%} of it from the file)"
     lanes, dimension = objective.plan.lanes, objective.dimension
-    if given["directions"] == "random":
+    if given["directions"] in ("random", "hessian"):
         dimension = make_metric(given["metric"], objective.theta, objective.scope).scope.size
     together = "one point at a time" if lanes == 1 or given["recalibrate_bn"] else f"{lanes:,} points at a time"
     return [
         f"measuring {size}{known}: scope {objective.scope.name}, n = {dimension:,} of "
         f"{objective.layout.size:,} parameters, {objective.samples:,} samples, loss at the centre "
         f"{objective.centre:.4g}, {together}",
+        *(["first the eigenvectors: at most 500 Hessian products"] if given["directions"] == "hessian" else []),
         *(f"note: {note}" for note in objective.notes),
     ]
 

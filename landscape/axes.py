@@ -1,14 +1,14 @@
 """The axes of a slice: one or two vectors in parameter space, and the checkpoints that lie on them.
 
-Two kinds. Axes *through the trained point alone* (``random``, ``li2018``, ``given``) are sampled evenly on both sides
-of it. Axes *through other checkpoints* (``toward``, ``pca``) cover those checkpoints.
+Two kinds. Axes *through the trained point alone* (``random``, ``li2018``, ``hessian``, ``given``) are sampled evenly on
+both sides of it. Axes *through other checkpoints* (``toward``, ``pca``) cover those checkpoints.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -16,13 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape.curvature import Hessian, top_eigenpairs
 from landscape.directions import RandomDirections, check_seed, gaussian
 from landscape.errors import ObjectiveError
 from landscape.metric import make_metric
 from landscape.objective import Objective
 from landscape.params import Entry
+from landscape.results import Eigenpairs
 
-DIRECTIONS = ("random", "li2018", "toward", "pca")
+DIRECTIONS = ("random", "li2018", "hessian", "toward", "pca")
 _PIECE = 2**20  #: entries worked on in float64 at a time
 _COLLINEAR = 1e-5  #: a second axis this much shorter than the first, or at so small an angle, spans no plane
 
@@ -39,6 +41,7 @@ class Axes:
         points: coordinates of the checkpoints, shape (k, 1 or 2); k = 0 for axes through the trained point alone.
         off_plane: Euclidean distance of each checkpoint from the line or plane, shape (k,).
         explained: share of the checkpoints' variance along each axis, shape (2,); empty but for ``pca``.
+        notes: what a reader should know of them.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Axes:
     points: np.ndarray
     off_plane: np.ndarray = field(default_factory=lambda: np.zeros(0))
     explained: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    notes: tuple[str, ...] = ()
 
     @property
     def lengths(self) -> np.ndarray:
@@ -87,22 +91,25 @@ def make_axes(
 
     ``random``: uniform directions on the unit sphere of the metric, those of :func:`landscape.basin_radii` with indices
     0 and 1; a coordinate is the metric's r. ``li2018``: each filter gets an independent random unit vector times the
-    filter's norm, tensors of one dimension do not move (Li et al. 2018). ``toward``: the differences from the trained
-    point to the other checkpoints. ``pca``: the first two principal components of the checkpoints, of unit length,
-    through the trained point. Vectors of your own: taken as they are, under the name ``given``.
+    filter's norm, tensors of one dimension do not move (Li et al. 2018). ``hessian``: S v, where v is the unit
+    eigenvector of the largest eigenvalue of S H S, or of the two largest: at x = 0 the second derivative of the loss by
+    the coordinate is that eigenvalue. ``toward``: the differences from the trained point to the other checkpoints.
+    ``pca``: the first two principal components of the checkpoints, of unit length, through the trained point. Vectors
+    of your own: taken as they are, under the name ``given``.
 
     Args:
         objective: the loss around the trained point.
         choice: a name, one vector of shape (D,), or two of them.
         count: 1 for a line, 2 for a plane.
-        metric: the metric of ``random`` directions.
-        seed: keys the random directions.
+        metric: the metric S of ``random`` directions and of the Hessian.
+        seed: keys the random directions, and the search for eigenvectors.
         orthogonal: make the second axis orthogonal to the first: in the metric for ``random``, within each filter for
             ``li2018``, Euclidean otherwise.
         others: the other checkpoints of ``toward`` and ``pca``: vectors of shape (D,), or models like the objective's.
 
     Raises:
         ObjectiveError: for an unknown name, checkpoints that do not fit, or too few of them.
+        CurvatureError: for ``hessian``, where the loss cannot be differentiated twice.
     """
     known = tuple(_as_theta(objective, other, number) for number, other in enumerate(others, start=1))
     request = Request(objective, count, metric, check_seed(seed), orthogonal, known)
@@ -171,6 +178,40 @@ def _on_filters(entry: Entry, weights: Tensor, drawn: list[Tensor], *, orthogona
         units[1] = torch.where(norms(away) > 1e-6, away / norms(away), units[1])
     length = norms(weights.view(entry.filter_shape))
     return [(length * unit).reshape(-1) for unit in units]
+
+
+def _hessian(request: Request) -> Axes:
+    objective = request.objective
+    op = Hessian(objective, metric=request.metric)
+    if op.size < request.count:
+        raise ObjectiveError("a plane needs two directions, and only one entry is in scope. Pass a wider --scope.")
+    pairs = top_eigenpairs(op, request.count, seed=request.seed)
+    steps = torch.from_numpy(pairs.vectors.T.copy()).to(objective.theta)
+    if op.metric.scale is not None:
+        steps *= op.metric.scale
+    vectors = op.scope.scatter(steps, steps.new_zeros(len(steps), objective.layout.size))
+    settings = {
+        "metric": op.metric.name,
+        "seed": request.seed,
+        "dead_filters": len(op.metric.dead),
+        "eigenvalues": pairs.values.tolist(),
+        "converged": pairs.converged.tolist(),
+        "vectors": _digests(vectors),
+    }
+    points = np.zeros((0, request.count))
+    return Axes("hessian", vectors, op.size, settings, points, notes=tuple(_eigenvector_notes(pairs)))
+
+
+def _eigenvector_notes(pairs: Eigenpairs) -> Iterator[str]:
+    """Say how the loss bends along the axes, and which of them are no eigenvectors."""
+    values = ", ".join(f"{value:.5g}" for value in pairs.values)
+    yield f"eigenvalues of the Hessian along the axes, in the metric: {values} ({pairs.cost.evaluations:,.0f} products)"
+    for i in np.flatnonzero(~pairs.converged):
+        yield (
+            f"axis {i + 1} did NOT converge to an eigenvector: its residual is {pairs.residuals[i]:.2g}, beside a "
+            f"value of {pairs.values[i]:.5g}"
+        )
+    yield from pairs.notes
 
 
 def _toward(request: Request) -> Axes:
@@ -260,6 +301,7 @@ def _given(request: Request, choice: Tensor | Sequence[Tensor]) -> Axes:
 _MAKERS: dict[str, Callable[[Request], Axes]] = {
     "random": _random,
     "li2018": _li2018,
+    "hessian": _hessian,
     "toward": _toward,
     "pca": _pca,
 }

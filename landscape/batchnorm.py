@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import ObjectiveError
-from landscape.program import ModelProgram, Program
+from landscape.program import ModelProgram, Program, evaluating
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -62,11 +62,8 @@ class Recalibration:
         try:
             with _batch_statistics(self._norms):
                 for batch in range(len(program.counts)):
-                    program.output(point, batch)
-        except ValueError as error:
-            raise ObjectiveError(
-                f"BatchNorm statistics cannot be estimated: {error}.\nPass a --batch-size that leaves no batch of one."
-            ) from error
+                    with evaluating(program, batch, "for its BatchNorm statistics"), _no_batch_of_one():
+                        program.output(point, batch)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -96,6 +93,19 @@ class _Sums:
         self.mean = self.mean + weight * mean.double()
         self.variance = self.variance + weight * variance.double()
         self.count += weight
+
+
+@contextmanager
+def _no_batch_of_one() -> Iterator[None]:
+    """Turn what torch says where a batch has no variance into what to type."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ObjectiveError(
+            f"BatchNorm statistics cannot be estimated: {error}.\nPass a --batch-size that leaves no batch of one."
+        ) from error
 
 
 @contextmanager

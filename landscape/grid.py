@@ -216,7 +216,8 @@ def _notes(objective: Objective, axes: Axes, *, recalibrated: bool) -> tuple[str
     """Return what a reader of the slice should know."""
     if len(axes.points) and not recalibrated and running_norms(objective.program):
         return (
+            *axes.notes,
             "BatchNorm keeps the running statistics of the trained point everywhere, so at the other checkpoints the "
             "loss is not their own; --recalibrate-bn estimates them at each point",
         )
-    return ()
+    return axes.notes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ from torch import Tensor
 
 from landscape.batches import Batch
 from landscape.batchnorm import Recalibration
+from landscape.curvature.graphs import check_twice
 from landscape.errors import LandscapeError, ObjectiveError
 from landscape.losses import Loss, right_from
 from landscape.objective import Objective
-from landscape.program import ModelProgram, Program
+from landscape.program import CENTRE, ModelProgram, Program, evaluating, reason_of
 
+ON_SLICE = "at points of the slice"
 _GRAPH = 4  # differentiating keeps what evaluating drops, so fewer points go together
 
 
@@ -57,16 +60,18 @@ class Probe:
 
     def _totals(self, program: Program, points: Tensor) -> Tensor:
         """Return the totals over all batches, (k,) or (k, 2), left on the device until all are added."""
-        total = program.totals(points, 0)
-        for batch in range(1, len(program.counts)):
-            total = total + program.totals(points, batch)
-        return total
+        totals = []
+        for batch in range(len(program.counts)):
+            with evaluating(program, batch, ON_SLICE):
+                totals.append(program.totals(points, batch))
+        return reduce(torch.add, totals)
 
     def _counting(self, program: ModelProgram, theta: Tensor) -> ModelProgram:
         """Return a program that counts right predictions too, if there are any; one pass at the trained point tells."""
         losses, right = [], 0
         for index, (loss, batch) in enumerate(zip(program.losses, program.batches, strict=True)):
-            output = program.output(theta, index)
+            with evaluating(program, index, CENTRE):
+                output = program.output(theta, index)
             try:
                 count, known = right_from(loss, output, batch)
             except LandscapeError:  # an output without predictions, such as one that holds only its loss
@@ -96,7 +101,7 @@ class Bend:
     forward mode (ResNet-20: 12 evaluations each), or faster (a small MLP: 7 against 11).
 
     Raises:
-        ObjectiveError: where the loss is not differentiable.
+        ObjectiveError, CurvatureError: where the loss is not differentiable, once or twice.
     """
 
     def __init__(self, objective: Objective, step: Tensor) -> None:
@@ -118,15 +123,25 @@ class Bend:
         """Return the second derivative of one batch's total."""
         with torch.enable_grad():
             x = x.clone().requires_grad_()
-            total = self._program.totals(torch.addcmul(self._theta, x[:, None], self._step), batch)
+            with evaluating(self._program, batch, ON_SLICE):
+                total = self._program.totals(torch.addcmul(self._theta, x[:, None], self._step), batch)
             if not total.requires_grad:
                 raise ObjectiveError(
                     "the loss is not differentiable along the slice: it does not depend on the parameters through "
                     "operations with a derivative (an argmax, a rounding, a TorchScript model).\nLeave --curvature out."
                 )
-            # each total depends on its own coefficient alone, so the gradient of their sum holds the slope of each
-            (slope,) = torch.autograd.grad(total.sum(), x, create_graph=True)
-            if not slope.requires_grad:  # a straight line
-                return torch.zeros_like(total)
-            (second,) = torch.autograd.grad(slope.sum(), x, materialize_grads=True)
+            try:
+                # each total depends on its own coefficient alone, so the gradient of their sum holds the slope of each
+                (slope,) = torch.autograd.grad(total.sum(), x, create_graph=True)
+                if not slope.requires_grad:  # a straight line
+                    return torch.zeros_like(total)
+                check_twice([slope])
+                (second,) = torch.autograd.grad(slope.sum(), x, materialize_grads=True)
+            except LandscapeError:
+                raise
+            except Exception as error:
+                raise ObjectiveError(
+                    f"the second derivative along the slice cannot be computed: {reason_of(error)}\n"
+                    "Some operation of the model has no rule for it, or the memory is too small: leave --curvature out."
+                ) from error
         return second.double()

@@ -32,9 +32,11 @@ _UNITS = {
     "layer": "1 = each layer's own norm",
     "identity": "Euclidean distance",
 }
+_MEAN_UNITS = {**_UNITS, "filter": "1 = the filters' norms on average", "layer": "1 = the layers' norms on average"}
 _NAMES = {
     "random": "random directions",
     "li2018": "filter-normalised directions",
+    "hessian": "the top two eigenvectors of the Hessian",
     "toward": "the plane through three checkpoints",
     "pca": "the main plane of a training run",
     "given": "given directions",
@@ -240,20 +242,31 @@ def plane_labels(plane: Plane) -> tuple[str, str]:
         away = ", less its part along x" if plane.config.get("orthogonal") else ""
         return "toward checkpoint 2 (1 = there)", f"toward checkpoint 3 (1 = there{away})"
     unit = _unit(plane.directions, plane.config)
+    if plane.directions == "hessian":
+        return f"{_eigenvector(plane.config, 0)} ({unit})", f"{_eigenvector(plane.config, 1)} ({unit})"
     return f"along direction 1 ({unit})", f"along direction 2 ({unit})"
 
 
 def _unit(directions: str, config: dict[str, Any]) -> str:
     if directions == "li2018":
         return _UNITS["filter"]
+    if directions == "hessian":  # an eigenvector moves some filters far and others hardly
+        return _MEAN_UNITS[config["metric"]]
     return _UNITS.get(config.get("metric", ""), "1 = the direction as given")
 
 
 def _line_label(line: Line) -> str:
     if line.direction == "toward":
         return f"x, from this checkpoint to the other (Euclidean distance {line.length:.3g})"
+    if line.direction == "hessian":
+        return f"x along {_eigenvector(line.config, 0)} ({_unit(line.direction, line.config)})"
     kind = {"random": "a random direction", "li2018": "a filter-normalised direction"}
     return f"x along {kind.get(line.direction, 'the direction given')} ({_unit(line.direction, line.config)})"
+
+
+def _eigenvector(config: dict[str, Any], axis: int) -> str:
+    told = f"eigenvector {axis + 1}, eigenvalue {number(config['eigenvalues'][axis])}"
+    return told if config["converged"][axis] else f"{told} NOT converged"
 
 
 def _short(label: str) -> str:

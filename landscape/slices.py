@@ -48,14 +48,15 @@ def slice_1d(
 ) -> Line:
     """Return the loss along a line through the trained point, theta + x · direction.
 
-    The trained point is always one of the points, with exactly the objective's centre loss. Random and given directions
+    The trained point is always one of the points, with exactly the objective's centre loss. Directions through it alone
     are sampled at ``steps`` even coefficients from -span to +span. ``toward`` goes from x = 0, this net, to x = 1, the
     other; both are grid points, and a span above 1 goes on beyond either by span - 1, to the nearest grid point.
 
     Args:
         objective: the loss around the trained point.
-        direction: ``random``, ``li2018``, ``toward``, or a vector of shape (D,) (see :func:`landscape.axes.make_axes`).
-        metric: what a coefficient of 1 means for a random direction: ``filter``, ``layer`` or ``identity``.
+        direction: ``random``, ``li2018``, ``hessian`` (the eigenvector of the largest eigenvalue), ``toward``, or a
+            vector of shape (D,) (see :func:`landscape.axes.make_axes`).
+        metric: what a coefficient of 1 means for ``random`` and ``hessian``: ``filter``, ``layer`` or ``identity``.
         steps: number of points; odd, unless the direction is ``toward``.
         span: how far to go.
         seed: keys the random direction.
@@ -127,9 +128,10 @@ def slice_2d(
 
     Args:
         objective: the loss around the trained point.
-        directions: ``random``, ``li2018``, ``toward`` (the plane through this and two other checkpoints), ``pca`` (the
-            plane of a training run), or two vectors of shape (D,) (see :func:`landscape.axes.make_axes`).
-        metric: what a coefficient of 1 means for random directions: ``filter``, ``layer`` or ``identity``.
+        directions: ``random``, ``li2018``, ``hessian`` (the eigenvectors of the two largest eigenvalues), ``toward``
+            (the plane through this and two other checkpoints), ``pca`` (the plane of a training run), or two vectors
+            of shape (D,) (see :func:`landscape.axes.make_axes`).
+        metric: what a coefficient of 1 means for ``random`` and ``hessian``: ``filter``, ``layer`` or ``identity``.
         steps: number of points in each direction; odd for random and given directions.
         span: how far to go.
         seed: keys the random directions.

@@ -24,9 +24,9 @@ ARROWS = {
     "objective": {"params", "batches", "losses", "program", "lanes", "errors"},
     "metric": {"params", "errors"},
     "directions": {"metric", "params", "errors"},
-    "axes": {"objective", "directions", "metric", "params", "errors"},
+    "axes": {"objective", "directions", "metric", "curvature", "params", "results", "errors"},
     "batchnorm": {"program", "errors"},
-    "probe": {"objective", "program", "batches", "batchnorm", "losses", "errors"},
+    "probe": {"objective", "program", "curvature", "batches", "batchnorm", "losses", "errors"},
     "grid": {"objective", "axes", "batchnorm", "probe", "results", "errors"},
     "slices": {"objective", "axes", "grid", "results", "errors"},
     "slice_plots": {"plots", "results", "errors"},
@@ -45,6 +45,10 @@ ARROWS = {
     "lock": {"errors"},
     "store": {"results", "lock", "errors"},
     "plots": {"results", "volume", "errors"},
+    "reproduce": {
+        "recipes", "objective", "slices", "radius", "volume", "curvature",
+        "store", "results", "plots", "slice_plots", "errors",
+    },
 }
 
 

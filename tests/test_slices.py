@@ -309,7 +309,7 @@ def test_recalibration_weighs_a_ragged_batch_by_its_size() -> None:
         ({"span": math.nan}, "span = nan"),
         ({"steps": 50}, "Pass --steps 51"),
         ({"steps": 1}, "at least 3"),
-        ({"direction": "sideways"}, "'sideways' is not known. Pass one of random, li2018, toward, pca"),
+        ({"direction": "sideways"}, "'sideways' is not known. Pass one of random, li2018, hessian, toward, pca"),
         ({"metric": "hull"}, "metric 'hull' is not known"),
         ({"seed": -1}, "seed"),
         ({"recalibrate_bn": True}, "no BatchNorm layer"),

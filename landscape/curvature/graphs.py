@@ -140,7 +140,7 @@ class Graphs:
             if graph is None:
                 graph = self._made(batch)
                 if not self._checked:
-                    _check_twice(graph.first)
+                    check_twice(graph.first)
                     self._checked = True
                 if keep and self._fits(batch):
                     self._kept[batch] = graph
@@ -243,7 +243,7 @@ def differentiating() -> Iterator[None]:
         ) from error
 
 
-def _check_twice(gradients: list[Tensor | None]) -> None:
+def check_twice(gradients: list[Tensor | None]) -> None:
     """Refuse gradients that stop at an operation marked once-differentiable: beyond it torch would see a constant."""
     waiting = [gradient.grad_fn for gradient in gradients if gradient is not None]
     seen = set()

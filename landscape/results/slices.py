@@ -25,7 +25,7 @@ class Line(Result):
         curvature: second derivative of the loss by x, shape (steps,); NaN where it was not asked for.
         done: which points are measured, shape (steps,), bool.
         points: coefficients of the checkpoints that the line joins, shape (k,); empty for a random direction.
-        direction: how the direction was chosen (``random``, ``li2018``, ``toward``, ``given``).
+        direction: how the direction was chosen (``random``, ``li2018``, ``hessian``, ``toward``, ``given``).
         length: Euclidean length of the step from x = 0 to x = 1.
         dimension: number of entries that move.
         centre: the loss at the trained point.
@@ -86,7 +86,7 @@ class Plane(Result):
         explained: share of the checkpoints' variance along each direction, shape (2,); empty but for ``pca``.
         lengths: Euclidean length of the unit step in each direction, shape (2,).
         cosine: cosine of the Euclidean angle between the two directions.
-        directions: how they were chosen (``random``, ``li2018``, ``toward``, ``pca``, ``given``).
+        directions: how they were chosen (``random``, ``li2018``, ``hessian``, ``toward``, ``pca``, ``given``).
         dimension: number of entries that move.
         centre: the loss at the trained point.
         notes: what a reader should know.
