@@ -32,7 +32,7 @@ _UNITS = {
     "layer": "1 = each layer's own norm",
     "identity": "Euclidean distance",
 }
-_MEAN_UNITS = {**_UNITS, "filter": "1 = the filters' norms on average", "layer": "1 = the layers' norms on average"}
+_MEAN_UNITS = {**_UNITS, "filter": "1 = filters' norms on average", "layer": "1 = layers' norms on average"}
 _NAMES = {
     "random": "random directions",
     "li2018": "filter-normalised directions",
@@ -243,7 +243,7 @@ def plane_labels(plane: Plane) -> tuple[str, str]:
         return "toward checkpoint 2 (1 = there)", f"toward checkpoint 3 (1 = there{away})"
     unit = _unit(plane.directions, plane.config)
     if plane.directions == "hessian":
-        return f"{_eigenvector(plane.config, 0)} ({unit})", f"{_eigenvector(plane.config, 1)} ({unit})"
+        return f"{_eigenvector(plane.config, 0)}\n({unit})", f"{_eigenvector(plane.config, 1)}\n({unit})"
     return f"along direction 1 ({unit})", f"along direction 2 ({unit})"
 
 
@@ -259,14 +259,14 @@ def _line_label(line: Line) -> str:
     if line.direction == "toward":
         return f"x, from this checkpoint to the other (Euclidean distance {line.length:.3g})"
     if line.direction == "hessian":
-        return f"x along {_eigenvector(line.config, 0)} ({_unit(line.direction, line.config)})"
+        return f"x along {_eigenvector(line.config, 0)}\n({_unit(line.direction, line.config)})"
     kind = {"random": "a random direction", "li2018": "a filter-normalised direction"}
     return f"x along {kind.get(line.direction, 'the direction given')} ({_unit(line.direction, line.config)})"
 
 
 def _eigenvector(config: dict[str, Any], axis: int) -> str:
-    told = f"eigenvector {axis + 1}, eigenvalue {number(config['eigenvalues'][axis])}"
-    return told if config["converged"][axis] else f"{told} NOT converged"
+    told = f"Hessian eigenvector {axis + 1}, eigenvalue {number(config['eigenvalues'][axis])}"
+    return told if config["converged"][axis] else f"{told}, NOT converged"
 
 
 def _short(label: str) -> str:

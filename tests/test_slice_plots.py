@@ -20,7 +20,10 @@ from landscape.results import Line, Plane
 
 FLAT = np.full((21, 21), 0.3)
 THREE = np.array([[0, 0], [0.8, 0], [0.3, 0.9]])
+BENT = {"metric": "filter", "eigenvalues": [4.0249, 0.0333], "converged": [True, False]}
 RESULTS: dict[str, Line | Plane] = {
+    "hessian line": make_line(direction="hessian", config={**BENT, "converged": [False]}),
+    "hessian": make_plane(directions="hessian", config=BENT),
     "line": make_line(),
     "line of one panel": make_line(accuracy=np.full(21, np.nan), curvature=np.full(21, np.nan)),
     "line toward": make_line(direction="toward", points=np.array([0.0, 1.0]), x=np.linspace(-0.2, 1.2, 21), config={}),
@@ -106,6 +109,15 @@ def test_every_format_is_written(tmp_path: Path, suffix: str) -> None:
         (RESULTS["identity"], ["Euclidean distance"]),
         (make_run(), ["component 1: 80.0% of the variance", "component 2: 12.3%", "at most 0.072 off the plane"]),
         (RESULTS["toward"], ["toward checkpoint 2", "less its part along x", "checkpoint 3"]),
+        (
+            RESULTS["hessian"],
+            [
+                "the top two eigenvectors of the Hessian",
+                "Hessian eigenvector 1, eigenvalue 4.02\n(1 = filters' norms on average)",
+                "Hessian eigenvector 2, eigenvalue 0.0333, NOT converged",
+            ],
+        ),
+        (RESULTS["hessian line"], ["x along Hessian eigenvector 1, eigenvalue 4.02, NOT converged\n"]),
         (RESULTS["gaps"], ["16 of 21 rows measured so far", "NaN or infinite"]),
     ],
 )
