@@ -30,6 +30,7 @@ COMMANDS = {
     "compare": "Say which of two basins is larger, and by how much.",
     "train": "Train a network, poisoned or not, in a checkpoint that carries its task.",
     "sweep": "Train a family of networks: every poison factor with every seed.",
+    "reproduce": "Draw the figures of the study of good and bad minima.",
 }
 
 

@@ -1,6 +1,7 @@
 """Frozen results: what was measured, how sure it is and what it cost. Numpy only; nothing here knows about files."""
 
 from landscape.results.base import Cost, Result, result_class
+from landscape.results.boundary import Boundary
 from landscape.results.chains import AnnealedVolume, Chains
 from landscape.results.comparison import CANNOT_TELL, Comparison, ComparisonRow
 from landscape.results.curvature import Diagonal, Eigenpairs, LayerTraces, Trace
@@ -12,6 +13,7 @@ from landscape.results.volume import LaplaceVolume, Volume, VolumeEstimate
 __all__ = [
     "CANNOT_TELL",
     "AnnealedVolume",
+    "Boundary",
     "Chains",
     "Comparison",
     "ComparisonRow",
