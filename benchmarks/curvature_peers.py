@@ -129,7 +129,11 @@ def pyhessian(task: str) -> Call:
 
     model, batches = problem(task)
     data: Any = {"data": batches[0]} if len(batches) == 1 else {"dataloader": batches}
-    make = lambda: hessian(model, nn.CrossEntropyLoss(), cuda=False, **data)  # noqa: E731
+
+    def make() -> Any:
+        model.zero_grad()  # it adds to the gradients that it finds, and its matrix grows with each use
+        return hessian(model, nn.CrossEntropyLoss(), cuda=False, **data)
+
     if "eigenpairs" in task:
 
         def top() -> Any:

@@ -26,22 +26,37 @@ def machine() -> str:
     return f"{name}, {torch.get_num_threads()} threads, Python {platform.python_version()}, torch {torch.__version__}"
 
 
-def main() -> None:
-    """Write the page."""
-    started = time.perf_counter()
-    torch.manual_seed(0)
-    body: list[str] = []
-    for part in (engine.small_net, engine.resnet, engine.memory, radii.section, slices.section, curvature.section):
-        body += part()
-        print(f"{part.__module__}.{part.__name__}: {time.perf_counter() - started:.0f} s", flush=True)
+def write(body: list[str], seconds: float) -> None:
+    """Write the page with the sections made so far."""
     head = [
         "# Benchmarks",
         "",
-        f"Made by `make bench` on {time.strftime('%Y-%m-%d')}: {machine()}; seed 0; "
-        f"{(time.perf_counter() - started) / 60:.0f} minutes. Ratios are medians of paired runs, taken in turn.",
+        f"Made by `make bench` on {time.strftime('%Y-%m-%d')}: {machine()}; seed 0; {seconds / 60:.0f} minutes. "
+        "Ratios are medians of paired runs, taken in turn.",
         "",
     ]
     PAGE.write_text("\n".join([*head, *body]).rstrip() + "\n")
+
+
+def main() -> None:
+    """Measure, part by part."""
+    started = time.perf_counter()
+    torch.manual_seed(0)
+    body: list[str] = []
+    parts = (
+        engine.small_net,
+        engine.resnet,
+        engine.memory,
+        radii.section,
+        slices.section,
+        curvature.products,
+        curvature.eigenpairs,
+        curvature.growth,
+    )
+    for part in parts:
+        body += part()
+        print(f"{part.__module__}.{part.__name__}: {time.perf_counter() - started:.0f} s", flush=True)
+        write(body, time.perf_counter() - started)  # after each part: an hour's numbers survive a late failure
     print(f"wrote {PAGE}")
 
 
