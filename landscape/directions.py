@@ -6,6 +6,7 @@ A direction depends on nothing else: not on the order of the calls, the chunking
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -35,6 +36,18 @@ def gaussian(seed: int, index: int, n: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=key)).standard_normal(n, dtype=np.float32)
 
 
+class Directions(Protocol):
+    """Random directions keyed by their index: what rays are drawn along."""
+
+    metric: Metric
+
+    def steps(self, indices: Sequence[int]) -> Tensor:
+        """Return the steps for r = 1 with these indices, shape (k, D), each independent of the others asked for."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what determines them besides metric and seed; nothing for uniform ones."""
+
+
 class RandomDirections:
     """Uniform directions on the unit sphere of R^n, as steps in parameter space.
 
@@ -58,6 +71,10 @@ class RandomDirections:
                 values.mul_(self.metric.scale)
             scope.scatter(values, out[row])
         return out
+
+    def describe(self) -> dict[str, Any]:
+        """Return nothing: metric and seed say all."""
+        return {}
 
 
 def _length(vector: np.ndarray) -> float:

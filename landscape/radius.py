@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from landscape.crossing import FirstCrossing, Habits
-from landscape.directions import RandomDirections, check_seed
+from landscape.directions import Directions, RandomDirections, check_seed
 from landscape.errors import LandscapeError, ObjectiveError
 from landscape.metric import Metric, make_metric
 from landscape.objective import Objective
@@ -50,6 +50,7 @@ def basin_radii(
     rtol: float = 1e-3,
     growth: float = 2.0,
     first_step: float | None = None,
+    rays: Directions | None = None,
     resume: Radii | None = None,
     on_block: Callable[[Progress], None] | None = None,
 ) -> Radii:
@@ -73,6 +74,7 @@ def basin_radii(
         rtol: relative tolerance of a radius: how far inside the last point proven to be inside may lie.
         growth: largest ratio of successive radii on the march.
         first_step: length of the first step; by default 0.75 of the median radius of the first 16 rays.
+        rays: directions of this metric and seed to measure along; by default uniform ones.
         resume: the partial result of an interrupted run with the same settings; its rays are kept.
         on_block: called after every block of rays.
 
@@ -89,7 +91,7 @@ def basin_radii(
     >>> bool(np.allclose(found.radii, 2.0))
     True
     """
-    search = _Search.prepare(objective, cutoffs, criterion, metric, seed, max_radius, rtol, growth, first_step)
+    search = _Search.prepare(objective, cutoffs, criterion, metric, seed, max_radius, rtol, growth, first_step, rays)
     with objective.running():
         rows = _Rows.start(search, directions, resume)
         for block in rows.blocks(objective.plan.block):
@@ -107,7 +109,7 @@ class _Search:
     objective: Objective
     criterion: str
     metric: Metric
-    rays: RandomDirections
+    rays: Directions
     cutoffs: tuple[float, ...]
     centre: float
     max_radius: float
@@ -129,6 +131,7 @@ class _Search:
         rtol: float,
         growth: float,
         first_step: float | None,
+        rays: Directions | None,
     ) -> _Search:
         """Check every setting once."""
         values, centre = check_basin(objective, cutoffs, criterion)
@@ -155,7 +158,8 @@ class _Search:
             "dead_filters": len(metric.dead),
             **objective.describe(),
         }
-        rays = RandomDirections(metric, seed, objective.theta)
+        rays = rays or RandomDirections(metric, seed, objective.theta)
+        config |= rays.describe()
         return cls(objective, criterion, metric, rays, values, centre, cap, rtol, growth, config, first_step)
 
     def run(self, indices: np.ndarray, rows: _Rows) -> None:
@@ -259,7 +263,7 @@ class _Rows:
 
     def _continue(self, past: Radii) -> None:
         """Copy the rays of an earlier run, having checked that it measured the same thing."""
-        now = {**self.search.config, "cutoffs": list(self.search.cutoffs)}
+        now = {"proposal": None, **self.search.config, "cutoffs": list(self.search.cutoffs)}
         then = {**past.config, "cutoffs": list(past.cutoffs)}
         wrong = [f"{key}: stored {then.get(key)!r}, asked {now.get(key)!r}" for key in now if then.get(key) != now[key]]
         if past.directions > len(self.radii):

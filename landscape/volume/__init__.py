@@ -3,9 +3,11 @@
 from landscape.volume.annealed import annealed_volume, volume_from_chains
 from landscape.volume.chains import anneal
 from landscape.volume.compare import best_volume, compare_volumes
-from landscape.volume.estimate import log_volume, volume_from_radii
+from landscape.volume.estimate import log_volume
+from landscape.volume.importance import importance_volume
 from landscape.volume.laplace import laplace_volume
 from landscape.volume.rollouts import radii_from_rollouts
+from landscape.volume.uniform import volume_from_radii
 from landscape.volume.weights import log_unit_ball
 
 __all__ = [
@@ -13,6 +15,7 @@ __all__ = [
     "annealed_volume",
     "best_volume",
     "compare_volumes",
+    "importance_volume",
     "laplace_volume",
     "log_unit_ball",
     "log_volume",

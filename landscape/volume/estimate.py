@@ -1,23 +1,24 @@
-"""Which estimator there is, and the ``uniform`` one: the mean of r^n over uniform rays."""
+"""The log-volume of a basin by any estimator, chosen by name."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
-from landscape.radius import basin_radii
-from landscape.results import Cost, Radii, RayStatus, Volume, VolumeEstimate
-from landscape.volume import weights as w
+from landscape.results import Volume
 from landscape.volume.annealed import annealed_volume
+from landscape.volume.importance import importance_volume
 from landscape.volume.laplace import laplace_volume
+from landscape.volume.uniform import uniform_volume
 
-_RESOLUTION = 0.1
+ESTIMATORS: dict[str, Callable[..., Volume]] = {
+    "uniform": uniform_volume,
+    "annealed": annealed_volume,
+    "importance": importance_volume,
+    "laplace": laplace_volume,
+}
 
 
 def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str = "uniform", **options: Any) -> Volume:
@@ -25,22 +26,24 @@ def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str
 
     log V = log ω_n + log E[r(phi)^n] over uniform directions phi, in metric coordinates (Huang et al. 2019). In high
     dimension the mean is carried by rays that no sample of uniform ones contains. Then ``uniform`` gives the verdict
-    ``lower bound`` and says no more than that (see :func:`volume_from_radii`); ``annealed`` walks to those rays;
-    ``laplace`` measures none and takes the basin for that of a quadratic.
+    ``lower bound`` and says no more than that (see :func:`landscape.volume_from_radii`). ``annealed`` walks to those
+    rays; ``importance`` draws more of them, as the curvature tells it; ``laplace`` measures none and takes the basin
+    for that of a quadratic.
 
     Args:
         objective: the loss around the trained point.
         cutoffs: values of the criterion that bound the basin.
-        estimator: ``uniform``, ``annealed`` or ``laplace``.
+        estimator: ``uniform``, ``annealed``, ``importance`` or ``laplace``.
         options: ``uniform`` takes those of :func:`landscape.basin_radii` (criterion, metric, directions, seed,
             max_radius, rtol, growth, first_step, resume, on_block); ``annealed`` takes chains and temperatures in the
-            place of directions (:func:`landscape.volume.chains.anneal`); ``laplace`` takes curvature, probes and steps
-            (:func:`landscape.volume.laplace.laplace_volume`).
+            place of directions (:func:`landscape.volume.chains.anneal`); ``importance`` adds proposal, curvature, rank
+            and probes (:func:`landscape.volume.importance.importance_volume`); ``laplace`` takes curvature, probes and
+            steps (:func:`landscape.volume.laplace.laplace_volume`).
 
     Raises:
         LandscapeError: for an unknown estimator, and whatever the estimator raises.
 
-    >>> import torch
+    >>> import math, torch
     >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(2, dtype=torch.float64))
     >>> disc = log_volume(bowl, [4.0], metric="identity", directions=100).results[0]
     >>> round(math.exp(disc.log_volume) / math.pi, 6), disc.verdict
@@ -49,158 +52,3 @@ def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str
     if estimator not in ESTIMATORS:
         raise LandscapeError(f"the estimator {estimator!r} is not known. Pass one of {', '.join(ESTIMATORS)}.")
     return ESTIMATORS[estimator](objective, cutoffs, **options)
-
-
-def uniform_volume(objective: Objective, cutoffs: Sequence[float], **options: Any) -> Volume:
-    """Return the plain mean of r^n over uniform rays, measured with the options of :func:`landscape.basin_radii`."""
-    return volume_from_radii(basin_radii(objective, cutoffs, **options))
-
-
-ESTIMATORS: dict[str, Callable[..., Volume]] = {
-    "uniform": uniform_volume,
-    "annealed": annealed_volume,
-    "laplace": laplace_volume,
-}
-
-
-def volume_from_radii(
-    radii: Radii | np.ndarray,
-    n: int | None = None,
-    *,
-    max_radius: float | None = None,
-    log_scale_sum: float = math.nan,
-    cutoffs: Sequence[float] | None = None,
-) -> Volume:
-    """Return log V = log ω_n + log mean r^n from radii along uniform rays.
-
-    The verdict is ``reliable`` when the effective sample size is at least 50, no weight carries more than a tenth, and
-    the weights' tail index is at most 1/2; the interval is then the normal one for the mean, on the log scale, widened
-    by the tolerance of the radii. Otherwise the verdict is ``lower bound``: the mean of non-negative unbiased weights
-    exceeds V·e^a with probability at most e^-a (Markov), so with 95 % confidence V is at least 0.05 of the estimate,
-    and the upper end is what the cap allows. Both take the search's word for the first crossing: where a wall thinner
-    than its step was passed (:mod:`landscape.crossing`), V is that of the basin without the wall.
-
-    Args:
-        radii: what :func:`landscape.basin_radii` returned, or plain radii, shape (rays,) or (rays, cutoffs).
-        n: the dimension; needed with plain radii and with rollouts.
-        max_radius: with plain radii: those at or above it are censored.
-        log_scale_sum: with plain radii and rollouts: sum of log s_i, for the volume in parameter coordinates.
-        cutoffs: with plain radii: the names of the columns.
-
-    Raises:
-        LandscapeError: without n, for negative or NaN radii, or a run with rays still to measure.
-
-    >>> ball = volume_from_radii(np.full(100, 2.0), n=3).results[0]
-    >>> round(math.exp(ball.log_volume) * 3 / 4 / math.pi, 9)
-    8.0
-    """
-    if not isinstance(radii, Radii):
-        radii = _plain_radii(radii, n, max_radius, log_scale_sum, cutoffs)
-    elif max_radius is not None or cutoffs is not None or (n is not None and radii.dimension not in (0, n)):
-        raise LandscapeError(
-            f"these radii know their own cap, cutoffs and dimension (n = {radii.dimension}), and others were passed. "
-            "Pass n only with rollouts and plain radii, cutoffs and max_radius only with plain radii."
-        )
-    if math.isnan(radii.log_scale_sum):
-        radii = replace(radii, log_scale_sum=log_scale_sum)
-    dimension = radii.dimension if n is None else n
-    if dimension < 1:
-        raise LandscapeError(f"a volume needs the dimension n of the space, at least 1; n = {dimension}. Pass n=....")
-    if not radii.done.all():
-        raise LandscapeError(
-            f"{int((~radii.done).sum())} of {radii.directions} rays are still to be measured, and a volume of the "
-            "others alone would be of another run.\nContinue it with --resume, or pass resume= to basin_radii."
-        )
-    # a search ends with the inner end proven and the outer one known to its tolerance; a grid knows both its ends
-    rtol = radii.config.get("rtol")
-    outer = radii.upper if rtol is None else np.minimum(radii.upper, radii.radii * (1 + rtol))
-    with np.errstate(divide="ignore"):
-        logs = {
-            name: dimension * np.log(values)
-            for name, values in (("radii", radii.radii), ("lower", radii.lower), ("outer", outer))
-        }
-    rows = tuple(_estimate(radii, column, dimension, logs) for column in range(len(radii.cutoffs)))
-    config = {**radii.config, "rays": radii.directions}
-    return Volume(rows, logs["radii"], "uniform", dimension, radii.directions, config, radii.cost)
-
-
-def _estimate(radii: Radii, column: int, n: int, logs: dict[str, np.ndarray]) -> VolumeEstimate:
-    """Return the estimate for one cutoff."""
-    every = logs["radii"][:, column]
-    log_weights = _independent(radii, every)
-    # a spread that the search itself may have made is no tail
-    resolution = min(n * radii.config.get("rtol", 0.0), _RESOLUTION)
-    censored = radii.status[:, column] == RayStatus.CENSORED
-    ball = w.log_unit_ball(n)
-    value = ball + w.log_mean(log_weights)
-    inner = ball + w.log_mean(logs["lower"][:, column])
-    reliable = w.is_reliable(log_weights, resolution) and not (radii.status[:, column] == RayStatus.UNFINISHED).any()
-    if reliable:
-        outer = np.where(censored, every, logs["outer"][:, column])
-        half_width = w.Z * w.relative_error(log_weights)
-        interval = (inner - half_width, ball + w.log_mean(outer) + half_width)
-    else:
-        interval = (inner + math.log(1 - w.CONFIDENCE), ball + n * math.log(radii.max_radius))
-    return VolumeEstimate(
-        cutoff=radii.cutoffs[column],
-        log_volume=value,
-        log_volume_raw=value + radii.log_scale_sum,
-        interval=interval,
-        ess=w.effective_sample_size(log_weights),
-        largest_weight=w.largest_share(log_weights),
-        censored=float(censored.mean()),
-        censored_weight=w.share(every, censored),
-        pareto_k=w.pareto_k(log_weights, resolution),
-        verdict="reliable" if reliable else "lower bound",
-    )
-
-
-def _independent(radii: Radii, log_weights: np.ndarray) -> np.ndarray:
-    """Return the log-weights of what was drawn independently: rays, or lines of two opposite rays."""
-    if not radii.config.get("antithetic"):
-        return log_weights
-    return np.logaddexp(*np.split(log_weights, 2)) - math.log(2)
-
-
-def _plain_radii(
-    values: Any, n: int | None, max_radius: float | None, log_scale_sum: float, cutoffs: Sequence[float] | None
-) -> Radii:
-    """Return plain radii as a :class:`Radii`, whose brackets are the values themselves."""
-    array = np.asarray(values, dtype=np.float64)
-    array = array[:, None] if array.ndim == 1 else array
-    if array.ndim != 2 or not array.size:
-        raise LandscapeError(f"radii must have shape (rays,) or (rays, cutoffs), and hold some; {array.shape} arrived.")
-    if not bool((array >= 0).all()):
-        raise LandscapeError(
-            "radii must be non-negative numbers, and some are negative or NaN. Drop or mend those rays."
-        )
-    if n is None:
-        raise LandscapeError("plain radii do not know the dimension of their space. Pass n=....")
-    cap = math.inf if max_radius is None else max_radius
-    if not np.isfinite(np.minimum(array, cap)).all():
-        raise LandscapeError("some radii are infinite, and so would be the volume. Pass max_radius=....")
-    if cutoffs is not None and len(cutoffs) != array.shape[1]:
-        raise LandscapeError(
-            f"there are {array.shape[1]} columns of radii and {len(cutoffs)} cutoffs; they must agree."
-        )
-    array = np.minimum(array, cap)
-    status = np.where(array >= cap, RayStatus.CENSORED, RayStatus.CROSSED).astype(np.int8)
-    rays, nothing = len(array), np.zeros(0)
-    return Radii(
-        radii=array,
-        status=status,
-        lower=array,
-        upper=array,
-        calls=np.zeros(rays, dtype=np.int64),
-        evaluations=np.zeros(rays),
-        nonfinite=np.zeros(rays, dtype=np.int64),
-        profile_ray=nothing.astype(np.int64),
-        profile_radius=nothing,
-        profile_loss=nothing,
-        cutoffs=tuple(cutoffs) if cutoffs is not None else (math.nan,) * array.shape[1],
-        dimension=n,
-        log_scale_sum=log_scale_sum,
-        centre=math.nan,
-        config={"max_radius": None if math.isinf(cap) else cap, "source": "plain radii"},
-        cost=Cost(0.0, 0, 0.0),
-    )

@@ -83,7 +83,7 @@ def laplace_volume(
     models: list[_Model] = []
     known: dict[float, LogDeterminant] = {}
     for cutoff in values:
-        balance = _UNCUT if density is None else cap_balance(density, 2 * (cutoff - centre), cap)
+        balance = _UNCUT if density is None else _balance_of(density, 2 * (cutoff - centre), cap)
         if balance.share < 1 and balance.shift not in known:
             known[balance.shift] = log_determinant(op, balance.shift, **settings)
             _check_definite(known[balance.shift], op.name, balance)
@@ -157,7 +157,14 @@ class Balance:
 _UNCUT = Balance(0.0, 0.0, 0.0)
 
 
-def cap_balance(density: SpectralDensity, rise: float, cap: float) -> Balance:
+def _balance_of(density: SpectralDensity, rise: float, cap: float) -> Balance:
+    """Return the balance for the eigenvalues in a spectral density."""
+    nodes = np.where(np.abs(density.nodes) <= density.zero, 0.0, density.nodes)
+    present = density.dimension * density.weights > _ABSENT  # as in the log-determinant
+    return cap_balance(nodes[present], density.weights[present] / len(nodes), density.dimension, rise, cap)
+
+
+def cap_balance(values: np.ndarray, share: np.ndarray, n: int, rise: float, cap: float) -> Balance:
     """Return the λ of the ellipsoid of least volume that contains {x' H x <= rise, |x| <= cap}.
 
     With t the eigenvalues of H · cap² / rise, the log-volume of x' M x <= 1 is a constant minus n/2 times the mean of
@@ -166,15 +173,13 @@ def cap_balance(density: SpectralDensity, rise: float, cap: float) -> Balance:
     q1 <= 1 and q2 <= 1 is E[exp(-n/2 · λ D); D > 0] + E[exp(n/2 · (1 - λ) D); D < 0].
 
     Args:
-        density: of H in metric coordinates.
+        values: eigenvalues of H in metric coordinates, shape (k,).
+        share: how many of all they stand for, shape (k,), summing to 1.
+        n: how many there are.
         rise: 2(c - L0).
         cap: R, finite.
     """
-    n = density.dimension
-    nodes = np.where(np.abs(density.nodes) <= density.zero, 0.0, density.nodes)
-    present = n * density.weights > _ABSENT  # as in the log-determinant
-    share = density.weights[present] / len(nodes)
-    t = nodes[present] * cap**2 / rise
+    t = values * cap**2 / rise
 
     def slope(x: float) -> float:
         return float((share * (1 - t) / ((1 - x) * t + x)).sum())

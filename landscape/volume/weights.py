@@ -15,6 +15,7 @@ RELIABLE_ESS = 50.0
 RELIABLE_SHARE = 0.1
 RELIABLE_PARETO_K = 0.5
 Z = 1.959963984540054
+_SMALLEST = 1e-290  # excess whose inverse can still be multiplied
 
 
 def log_unit_ball(n: int) -> float:
@@ -95,7 +96,7 @@ def _fit_pareto(excess: np.ndarray) -> float:
     """Return the shape of a generalised Pareto distribution fitted to ascending, non-negative excesses."""
     m = len(excess)
     quartile, largest = excess[int(m / 4 + 0.5) - 1], excess[-1]
-    if quartile <= 0:  # the weights span more than float64 does: the tail is as heavy as can be
+    if quartile < _SMALLEST:  # the weights span more than float64 does: the tail is as heavy as can be
         return math.inf
     grid = np.arange(1, 31 + int(math.sqrt(m)))
     b = 1 / largest + (1 - np.sqrt((len(grid)) / (grid - 0.5))) / (3 * quartile)

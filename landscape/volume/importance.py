@@ -1,0 +1,155 @@
+"""The ``importance`` estimator: rays drawn where the curvature says they are long, each weighted for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from landscape.curvature.probes import check_count
+from landscape.errors import CurvatureError
+from landscape.metric import make_metric
+from landscape.objective import Objective
+from landscape.radius import Progress, basin_radii, check_basin
+from landscape.results import Cost, Radii, Volume
+from landscape.volume.laplace import basin_curvature, cap_balance
+from landscape.volume.proposals import PROPOSALS, AngularGaussian, ProposedDirections, floored
+from landscape.volume.uniform import mean_over_rays
+
+_FINE = 0.1  # nats that the tolerance of the radii may move log V by
+_FINEST = 1e-6
+
+
+def importance_volume(
+    objective: Objective,
+    cutoffs: Sequence[float],
+    *,
+    proposal: str | np.ndarray = "low-rank",
+    curvature: str | None = None,
+    rank: int = 20,
+    probes: int = 100,
+    criterion: str = "loss",
+    metric: str = "filter",
+    directions: int = 1000,
+    seed: int = 0,
+    max_radius: float | None = None,
+    rtol: float | None = None,
+    growth: float = 2.0,
+    first_step: float | None = None,
+    resume: Radii | None = None,
+    on_block: Callable[[Progress], None] | None = None,
+) -> Volume:
+    """Return the log-volume of the basin for each cutoff from rays of an angular central Gaussian q.
+
+    log V = log ω_n + 1/2 log |Σ| + log E_q[(r² phi' Σ^-1 phi)^(n/2)], in metric coordinates. With Σ^-1 the curvature
+    of an ellipsoid every weight is the same; the further the basin is from it, the more they scatter. The mean is
+    unbiased whatever Σ is, since log |Σ| is known exactly and Σ is settled before a ray is drawn. So verdict,
+    interval and lower bound are those of :func:`landscape.volume_from_radii`, with these weights.
+
+    Σ^-1 comes from the curvature at theta:
+
+    - ``diagonal``: the diagonal, from random signs (:func:`landscape.diagonal`).
+    - ``low-rank``: the ``rank`` largest eigenvalues and their vectors by Lanczos, and a single curvature for all other
+      directions, fitted to the trace.
+    - ``low-rank-diagonal``: the same, with the diagonal of what is left.
+    - an array, shape (n,): a diagonal of your own, positive, in metric coordinates: for instance squared gradients, or
+      Adam's second moments, times the squared scale of the metric.
+
+    1. A diagonal entry below its own standard error is lifted to it, lest rays crowd a direction that only seems flat.
+    2. With a finite cap the curvature is shifted so that Σ follows the basin cut by the cap at the smallest cutoff
+       (:func:`landscape.volume.laplace.cap_balance`); all cutoffs share the rays.
+
+    Args:
+        objective, cutoffs, criterion, metric, seed, max_radius, growth, first_step, resume, on_block: as for
+            :func:`landscape.basin_radii`; ``resume`` takes what ``on_block`` was handed.
+        proposal: see above.
+        curvature: ``hessian`` or ``ggn``, as for :func:`landscape.volume.laplace.laplace_volume`.
+        rank: number of eigenpairs.
+        probes: products for the diagonal or the trace.
+        directions: number of rays.
+        rtol: relative tolerance of a radius; by default what moves log V by at most 0.1, from 1e-6 to 1e-3.
+
+    Raises:
+        CurvatureError: for an unknown proposal, one that is not positive, or a curvature that is nowhere positive.
+        LandscapeError: whatever :func:`landscape.basin_radii` raises.
+
+    >>> import torch
+    >>> h = torch.tensor([1.0, 100.0], dtype=torch.float64)
+    >>> bowl = Objective.from_function(lambda x: (h * x.square()).sum(-1), torch.zeros(2, dtype=torch.float64))
+    >>> oval = importance_volume(bowl, [4.0], proposal="diagonal", metric="identity", directions=60).results[0]
+    >>> round(math.exp(oval.log_volume) / math.pi, 4), round(oval.ess), oval.verdict
+    (0.4, 60, 'reliable')
+    """
+    values, centre = check_basin(objective, cutoffs, criterion)
+    made = make_metric(metric, objective.theta, objective.scope)
+    cap = (1.0 if made.relative else math.inf) if max_radius is None else float(max_radius)
+    spent = Cost(0.0, 0, 0.0)
+    about: dict[str, Any]
+    if isinstance(proposal, np.ndarray):
+        shape, about = _own(proposal, made.scope.size), {"name": "array"}
+    else:
+        _check(proposal, rank)
+        op = basin_curvature(objective, criterion, metric, curvature)
+        shape = _shape(*PROPOSALS[proposal](op, rank, probes, seed), 2 * (values[0] - centre), cap)
+        about = {"name": proposal, "curvature": op.name, "rank": rank, "probes": probes}
+        spent = op.cost
+    rays = ProposedDirections(shape, made, seed, objective.theta, about)
+    radii = basin_radii(
+        objective,
+        values,
+        criterion=criterion,
+        metric=metric,
+        directions=directions,
+        seed=seed,
+        max_radius=max_radius,
+        rtol=min(max(_FINE / shape.size, _FINEST), 1e-3) if rtol is None else rtol,
+        growth=growth,
+        first_step=first_step,
+        rays=rays,
+        resume=resume,
+        on_block=on_block,
+    )
+    volume = mean_over_rays(radii, shape.size, log_tilts=rays.log_tilts(range(directions)), estimator="importance")
+    run = volume.cost
+    total = Cost(run.evaluations + spent.evaluations, run.calls + spent.calls, run.seconds + spent.seconds)
+    return replace(volume, cost=total)
+
+
+def _check(proposal: str, rank: int) -> None:
+    if proposal not in PROPOSALS:
+        raise CurvatureError(
+            f"the proposal {proposal!r} is not known. Pass one of {', '.join(PROPOSALS)}, or an array of n curvatures."
+        )
+    check_count("rank", rank, 1)
+
+
+def _own(diagonal: np.ndarray, n: int) -> AngularGaussian:
+    """Return the Gaussian of a caller's diagonal."""
+    if diagonal.shape != (n,) or not (np.isfinite(diagonal) & (diagonal > 0)).all():
+        raise CurvatureError(
+            f"a diagonal as proposal must hold n = {n} finite, positive curvatures, shape ({n},); an array of shape "
+            f"{diagonal.shape} arrived, with {int((~(diagonal > 0)).sum())} entries that are not positive.\n"
+            "Add a small constant to it, or pass one of " + ", ".join(PROPOSALS) + "."
+        )
+    return AngularGaussian(np.zeros(0), np.zeros((n, 0)), diagonal)
+
+
+def _shape(
+    values: np.ndarray, vectors: np.ndarray, rest: np.ndarray, errors: np.ndarray, rise: float, cap: float
+) -> AngularGaussian:
+    """Return the Gaussian of a curvature, shifted for the cap."""
+    if math.isinf(cap):
+        return AngularGaussian(values, vectors, floored(rest, errors))
+    rest = np.maximum(rest, 0.0)
+    spectrum = np.concatenate([values, rest])
+    # the rest stands for n - k eigenvalues
+    share = np.concatenate([np.ones(len(values)), np.full(len(rest), 1 - len(values) / len(rest))]) / len(rest)
+    balance = cap_balance(spectrum, share, len(rest), rise, cap)
+    if balance.share == 1:
+        return AngularGaussian(np.zeros(0), np.zeros((len(rest), 0)), np.ones(len(rest)))
+    return AngularGaussian(
+        values + balance.shift, vectors, floored(rest + balance.shift, errors * (balance.shift == 0))
+    )
