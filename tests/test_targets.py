@@ -10,7 +10,6 @@ import pytest
 import torch
 from bodies import ellipsoid, ellipsoid_log_volume, lp_ball
 from nets import mlp
-from scipy.integrate import quad
 from test_kernels import body_of, z_of
 from torch import Tensor
 
@@ -26,27 +25,34 @@ def directions(seed: int, count: int, n: int) -> Tensor:
 
 
 def test_unhardened_it_is_the_whole_ball() -> None:
-    ray = Ray.up_to(2.0, 30)
+    ray = Ray.between(0.1, 2.0, 30)
     assert ray.log_soft(np.random.default_rng(0).random((4, POINTS)), 0.0) == pytest.approx(30 * math.log(2.0))
 
 
 @pytest.mark.parametrize("n", [2, 9])
 def test_it_is_the_volume_that_outlives_the_hazard(n: int) -> None:
-    """F_b = integral of n s^(n-1) exp(-b H(s)), H by integrating the straight lines between the points."""
-    rises, hardness = np.array([0.1, 0.4, 0.2, 1.5, 2.0, 7.0]), 3.0
-    ray = Ray.up_to(2.0, n)
-    knots = np.linspace(0, 2, POINTS + 1)
-
-    def survival(s: float) -> float:
-        return math.exp(-hardness * quad(np.interp, 0, s, args=(knots, [0, *rises]), points=knots[knots < s])[0] / 2)
-
-    truth = quad(lambda s: n * s ** (n - 1) * survival(s), 0, 2, limit=200)[0]
-    # sums over 256 shells, each at its outer end
+    """F_b = integral of n s^(n-1) exp(-b H(s)), H by integrating u(s) / s over the lines between the points."""
+    rises, hardness = np.array([0.1, 0.4, 0.2, 0.3, 1.5, 2.0, 7.0, 9.0]), 3.0
+    ray = Ray.between(0.1, 2.0, n)
+    knots, heights = np.concatenate([[0], ray.radii]), np.concatenate([[0], rises])
+    places = np.linspace(0, 2, 200_001)[1:]
+    hazard = np.cumsum(np.interp(places, knots, heights) / places) * 1e-5
+    truth = (n * places ** (n - 1) * np.exp(-hardness * hazard)).sum() * 1e-5
+    # sums over shells, each at its outer end
     assert ray.log_soft(rises[None], hardness)[0] == pytest.approx(math.log(truth), abs=0.02)
 
 
+def test_of_a_power_it_is_the_radius_already() -> None:
+    """u = (s / r)^8 in 400 dimensions: log F_b - n log r is the same for all r, up to how the lines bend it."""
+    ray = Ray.between(0.1, 10.0, 400)
+    radii = np.geomspace(0.3, 3.0, 9)
+    soft = ray.log_soft((ray.radii / radii[:, None]) ** 8, 500.0)
+    slope = np.polyfit(np.log(radii), soft, 1)[0]
+    assert slope == pytest.approx(400, rel=0.05)
+
+
 def test_its_derivatives_by_each_rise() -> None:
-    ray, rises = Ray.up_to(1.5, 12), np.random.default_rng(1).random((3, POINTS)) * 3
+    ray, rises = Ray.between(0.1, 1.5, 12), np.random.default_rng(1).random((3, POINTS)) * 3
     found = ray.pull(rises, 4.0)
     for i in range(POINTS):
         step = np.zeros(POINTS)
@@ -56,14 +62,16 @@ def test_its_derivatives_by_each_rise() -> None:
 
 
 def test_inside_looks_no_further_than_the_heaviest_shell() -> None:
-    ray = Ray.up_to(1.0, 50)
-    rises = np.array([[0.0, 0.0, 0.0, 0.1, 0.1, 0.1], [0.0, 0.0, 0.1, 1e3, 1e4, 1e4], [0.0, 0.9, 0.0, 0.0, 0.0, 0.0]])
-    assert ray.inside(rises, 20.0, 0.8).tolist() == [True, True, False]
+    ray, low = Ray.between(0.1, 1.0, 50), [0.0] * 5
+    rises = np.array([[*low, 0.1, 0.1, 0.1], [*low, 0.1, 1e4, 1e4], [0.0, 0.9, *low, 0.0]])
+    assert ray.inside(rises, 100.0, 0.8).tolist() == [True, True, False]
+    # half way between points the criterion is where b u = n, which is above the cutoff while b is small
+    assert ray.inside(rises, 40.0, 0.8).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.4])
 def test_the_force_is_the_gradient_of_the_soft_part(temperature: float) -> None:
-    body, ray = body_of(lp_ball(5, 4), 0.3), Ray.up_to(1.2, 5)
+    body, ray = body_of(lp_ball(5, 4), 0.3), Ray.between(0.1, 1.2, 5)
     target = SoftTarget(body, ray, 6.0, temperature)
     phi = directions(2, 7, 5)
     aside = tangent(directions(3, 7, 5), phi)
@@ -79,7 +87,7 @@ def test_on_a_net_too_with_chunks_and_batches() -> None:
     inputs = torch.randn(30, 2)
     settings: dict[str, Any] = {"scope": "all", "dtype": torch.float64}
     objective = ls.Objective(mlp(), (inputs, torch.arange(30) % 3), "cross_entropy", batch_size=7, **settings)
-    body, ray = body_of(objective, objective.centre + 0.5), Ray.up_to(3.0, objective.dimension)
+    body, ray = body_of(objective, objective.centre + 0.5), Ray.between(0.2, 3.0, objective.dimension)
     target, phi = SoftTarget(body, ray, 2.0, 0.0), directions(4, 40, objective.dimension)
     aside = tangent(directions(5, 40, objective.dimension), phi)
     with objective.running():
@@ -93,11 +101,11 @@ def test_what_has_no_value_counts_as_far_outside() -> None:
         return torch.where(x[..., 0] > 0.5, torch.nan, torch.where(x[..., 0] < -0.5, 1e30, 1.0) * x.square().sum(-1))
 
     body = body_of(ls.Objective.from_function(f, torch.zeros(2, dtype=torch.float64)), 0.3)
-    ray, phi = Ray.up_to(1.2, 2), torch.tensor([[1, 0], [0.6, 0.8], [-0.6, 0.8]], dtype=torch.float64)
+    ray, phi = Ray.between(0.3, 1.2, 2), torch.tensor([[1, 0], [0.6, 0.8], [-0.6, 0.8]], dtype=torch.float64)
     target = SoftTarget(body, ray, 2.0, 0.0)
     with body.objective.running():
         points, force = target.at(phi), target.force(phi)
-    assert (points.rises[:, -1] == 1e4).all()
+    assert (points.rises[:, -1] == 1e9).all()
     assert force.abs().max() < 100
     assert np.isfinite(target.log_density(points)).all()
 
@@ -105,7 +113,7 @@ def test_what_has_no_value_counts_as_far_outside() -> None:
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
 def test_flights_leave_it_as_it_is(temperature: float) -> None:
     """On the circle, from exact draws by quadrature; E cos^2 after every step."""
-    body, ray = body_of(ellipsoid(np.array([0.5, 4.0])), 0.3), Ray.up_to(1.5, 2)
+    body, ray = body_of(ellipsoid(np.array([0.5, 4.0])), 0.3), Ray.between(0.1, 1.5, 2)
     target = SoftTarget(body, ray, 5.0, temperature)
     angle = (np.arange(4000) + 0.5) * 2 * math.pi / 4000
     circle = torch.from_numpy(np.stack([np.cos(angle), np.sin(angle)], axis=1))

@@ -17,7 +17,7 @@ from landscape.objective import Objective
 from landscape.program import evaluating
 from landscape.results import RayStatus
 
-HIGHEST = 1e4  # rises above that, over that of the cutoff, are cut
+HIGHEST = 1e9  # rises above that, over that of the cutoff, are cut
 _GRADIENT_COST = 3.0  # a forward and a backward pass, in evaluations
 
 

@@ -87,7 +87,7 @@ class Run:
         ]
         capped, n = math.isfinite(look.max_radius), bodies[0].dimension
         tops = [look.max_radius if capped else _BEYOND * float(column.max()) for column in look.radii.T]
-        rays = [Ray.up_to(top, n) for top in tops]
+        rays = [Ray.between(float(np.median(r)), top, n) for r, top in zip(look.radii.T, tops, strict=True)]
         shape = (len(bodies), 2, chains)
         return cls(
             bodies,

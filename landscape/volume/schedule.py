@@ -26,7 +26,7 @@ PATHS = ("auto", "radius", "soft")
 PILOT_CHAINS = 16
 MOST_STEPS = {"radius": 1000, "soft": 20}  # leapfrog steps a flight may take; a soft one costs several gradients
 _STRIDE = 1 / 25  # standard deviation of a gain on the way by radius, over sqrt(n)
-_SOFT_STRIDE = 1.0
+_SOFT_LESSONS = 25  # on the soft way it is 1, and after so many lessons their number over that: longer on a long way
 _TARGET = 0.8  # acceptance that step sizes aim at
 _GIVE_UP = 3  # targets in a row at which flights were worse than slices by _WORSE
 _WORSE = 10.0
@@ -111,15 +111,16 @@ def soft_step(
 ) -> tuple[Points, Lesson]:
     """Go to the next target of the soft path; return where the chains are and what was learnt."""
     last, before = lessons[-1], body.evaluations
+    most = max(1.0, len(lessons) / _SOFT_LESSONS)
     now = SoftTarget(body, ray, last.hardness, last.temperature)
     inside = ray.inside(points.rises, last.hardness, _INSIDE).mean() >= _MOST_INSIDE
     if last.temperature == 0 and not inside and last.hardness < _HARDEST:
-        target = SoftTarget(body, ray, _harder(ray, points.rises, last.hardness), 0.0)
+        target = SoftTarget(body, ray, _harder(ray, points.rises, last.hardness, most), 0.0)
     else:
         points = measured(body, points)
         full = SoftTarget(body, ray, last.hardness, 1.0)
         way = _spread(full.log_density(points) - SoftTarget(body, ray, last.hardness, 0.0).log_density(points))
-        t = min(last.temperature + (_SOFT_STRIDE / way if way > 0 else 1.0), 1.0)
+        t = min(last.temperature + (most / way if way > 0 else 1.0), 1.0)
         target = SoftTarget(body, ray, last.hardness, t)
     stride = _spread(target.log_density(points) - now.log_density(points))
     streams = _streams(points, seed, leg, 2 * len(lessons))
@@ -168,10 +169,10 @@ def _spread(values: np.ndarray) -> float:
     return float(high - low) / 2
 
 
-def _harder(ray: Ray, rises: np.ndarray, hardness: float) -> float:
+def _harder(ray: Ray, rises: np.ndarray, hardness: float, stride: float) -> float:
     """Return the next b: at most half as much again, less where the gains would spread by more than the stride."""
     here, more = ray.log_soft(rises, hardness), max(0.5 * hardness, 1e-4)
-    while _spread(ray.log_soft(rises, hardness + more) - here) > _SOFT_STRIDE and more > 1e-12:
+    while _spread(ray.log_soft(rises, hardness + more) - here) > stride and more > 1e-12:
         more *= 0.8
     return hardness + more
 

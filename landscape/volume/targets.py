@@ -2,15 +2,16 @@
 
 ``RadiusTarget`` is pi_t(phi), proportional to r(phi)^(t n). Its radius takes a search, and on nets it jumps from ray to
 ray, so that a gradient says little. ``SoftTarget`` looks at the criterion on a few points of the whole ray instead.
-With u(s) the rise at s over the rise of the cutoff, drawn as straight lines between those points, and H(s) its integral
-from 0 to s, over the outermost radius,
+With u(s) the rise at s over the rise of the cutoff, drawn as straight lines between those points, and H(s) the integral
+of u(s) ds / s from 0 to s,
 
     F_b(phi) = sum over shells m of (s_m^n - s_{m-1}^n) exp(-b H(s_m))
 
-is the volume that a walker keeps who leaves the ray at rate b u. F_0 is a constant; as b grows, directions are favoured
-along which the criterion stays low from the centre out, and the shell that weighs most moves inwards by itself where
-that costs less. From F_b the chains go on to r^n by F_b^(1-t) r^(t n). Every weight stays unbiased: whatever the path
-between its ends, the gains are log-ratios of neighbouring targets.
+is the volume that walkers keep who leave the ray at rate b u for each e-fold of its length. F_0 is a constant; as b
+grows, directions are favoured along which the criterion stays low from the centre out, and the shell that weighs most
+moves inwards to where b u = n. Where u is a power of s, F_b is proportional to r^n at once, but for the outermost
+shell. From F_b the chains go on to r^n by F_b^(1-t) r^(t n). Every weight stays unbiased: whatever the path between its
+ends, the gains are log-ratios of neighbouring targets.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from torch import Tensor
 
 from landscape.volume.body import Points, StarBody
 
-POINTS = 6  # on a ray
-SHELLS = 256
+POINTS = 8  # on a ray
+SHELLS = 1024
 
 
 class Target(Protocol):
@@ -81,25 +82,32 @@ class Ray:
         radii: where the criterion is looked at, shape (points,).
         log_shell: log(s_m^n - s_{m-1}^n), shape (shells,).
         integral: takes rises at the points to the integral up to each shell, shape (shells, points).
+        shells: their outer ends, shape (shells,).
+        dimension: n.
     """
 
     radii: np.ndarray
     log_shell: np.ndarray
     integral: np.ndarray
+    shells: np.ndarray
+    dimension: int
 
     @classmethod
-    def up_to(cls, top: float, n: int) -> Ray:
-        """Return equal steps from 0 to ``top``."""
-        share = np.arange(1, SHELLS + 1) / SHELLS
-        inner = share - 1 / SHELLS
-        with np.errstate(divide="ignore"):
-            log_shell = n * np.log(top * share) + np.log(-np.expm1(n * (np.log(inner) - np.log(share))))
-        knots = np.arange(POINTS + 1) / POINTS
-        fine = np.linspace(0, 1, 8 * SHELLS + 1)
-        # the rise at each fine point as straight lines between the knots, of which the first, the centre, has none
-        hats = np.stack([np.interp(fine, knots, np.eye(POINTS + 1)[i]) for i in range(1, POINTS + 1)], axis=1)
-        areas = np.concatenate([np.zeros((1, POINTS)), np.cumsum((hats[1:] + hats[:-1]) / 2, axis=0) / (8 * SHELLS)])
-        return cls(top * knots[1:], log_shell, areas[8::8])
+    def between(cls, first: float, top: float, n: int) -> Ray:
+        """Return points in geometric steps from ``first``, or further in, to ``top``."""
+        first = min(first, top / POINTS)
+        radii = np.geomspace(first, top, POINTS)
+        shells = np.geomspace(first / 4, top, SHELLS)
+        log_shell = n * np.log(shells)
+        log_shell[1:] += np.log(-np.expm1(-n * np.diff(np.log(shells))))
+        fine = np.geomspace(first / 4, top, 8 * (SHELLS - 1) + 1)
+        # the rise at each fine place as straight lines between the points and the centre, which has none
+        knots, unit = np.concatenate([[0.0], radii]), np.eye(POINTS + 1)
+        hats = np.stack([np.interp(fine, knots, unit[i]) for i in range(1, POINTS + 1)], axis=1)
+        steps = (hats[1:] + hats[:-1]) / 2 * np.diff(np.log(fine))[:, None]
+        # up to the first shell the line from the centre has u(s) ds / s = u(s), integrated
+        integral = hats[:1] + np.concatenate([np.zeros((1, POINTS)), np.cumsum(steps, axis=0)])
+        return cls(radii, log_shell, integral[::8], shells, n)
 
     def shares(self, rises: np.ndarray, hardness: float) -> np.ndarray:
         """Return log of each shell's term of F, shape (k, shells)."""
@@ -118,9 +126,13 @@ class Ray:
         return -hardness * (weight / weight.sum(axis=1)[:, None]) @ self.integral
 
     def inside(self, rises: np.ndarray, hardness: float, level: float) -> np.ndarray:
-        """Return whether all rises up to the shell that weighs most are below a level, shape (k,)."""
-        shell = (self.shares(rises, hardness).argmax(axis=1) + 1) / SHELLS * self.radii[-1]
-        return ((rises <= level) | (self.radii > shell[:, None] * (1 + 1e-9))).all(axis=1)
+        """Return whether the rises are below a level up to the shell that weighs most, shape (k,).
+
+        A shell in between weighs most where b u = n.
+        """
+        heaviest = self.shares(rises, hardness).argmax(axis=1)
+        below = ((rises <= level) | (self.radii > self.shells[heaviest, None] * (1 + 1e-9))).all(axis=1)
+        return below & ((heaviest == SHELLS - 1) | (hardness * level >= self.dimension))
 
 
 @dataclass(frozen=True)
