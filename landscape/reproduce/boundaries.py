@@ -19,13 +19,15 @@ from landscape.slice_plots import COLOURS, Scale
 from landscape.slices import slice_2d
 
 CLASSES = ("#1f4e8c", "#c8861a")  #: of the two classes, told apart by colour-blind readers and in greyscale
+COARSE = 101  #: points along a side of a map that is kept and not drawn
 _BANDS = 14
 
 
 def boundary_of(net: Net, study: Study, keep: Keep) -> Boundary:
     """Return the decision boundary and the margins of a net."""
     subject = (logit_of(net.model), *net.data)
-    return keep.get("boundary", net, {"pixels": study.pixels}, measure_boundary, *subject)
+    pixels = study.pixels if net.member.seed == 0 else COARSE
+    return keep.get("boundary", net, {"pixels": pixels}, measure_boundary, *subject)
 
 
 def plane_of(net: Net, study: Study, keep: Keep) -> Plane:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from landscape.reproduce.basins import polar_figure, volume_figure
+from landscape.reproduce.bends import curvature_figure
 from landscape.reproduce.boundaries import good_and_bad
+from landscape.reproduce.growth import gap_figure, margin_figure
 from landscape.reproduce.panel import Panel
 from landscape.reproduce.report import page
 from landscape.reproduce.study import Keep, Net, Study, load_nets
@@ -26,24 +29,32 @@ def reproduce(study: Study, out: Path, command: str, report: Callable[[str], Non
         report: told the name of each measurement that is made.
     """
     nets = load_nets(out / NETS, study.members)
+    target, panels = out / PAGE, []
     with Store(out / RESULTS, write=True) as store:
         keep = Keep(store, report)
-        panels = []
         for make in figures(nets, study, keep):
             panel = make()
+            if panel is None:
+                continue
             panel.write(out / FIGURES)
             panels.append(panel)
-    target = out / PAGE
-    target.write_text(page(panels, out / FIGURES, command, _summary(nets, study), _table(nets)), encoding="utf-8")
+            # after each figure, so that an interrupted run leaves a page of those that are done
+            text = page(panels, out / FIGURES, command, _summary(nets, study), _table(nets))
+            target.write_text(text, encoding="utf-8")
     return target
 
 
-def figures(nets: list[Net], study: Study, keep: Keep) -> list[Callable[[], Panel]]:
-    """Return what makes each figure, in the order of the page."""
+def figures(nets: list[Net], study: Study, keep: Keep) -> list[Callable[[], Panel | None]]:
+    """Return what makes each figure, in the order of the page; the volumes, which take longest, are last."""
     first = [net for net in nets if net.member.seed == 0]
     ends = [first[0], first[-1]]
     return [
         lambda: good_and_bad(ends, study, keep),
+        lambda: gap_figure(nets),
+        lambda: margin_figure(nets, study, keep),
+        lambda: polar_figure(ends, study, keep),
+        lambda: curvature_figure(nets, study, keep),
+        lambda: volume_figure(nets, study, keep),
     ]
 
 

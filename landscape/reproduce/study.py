@@ -36,10 +36,9 @@ class Study:
         span: how far the plane reaches, in filter-normalised units.
         rays: random rays, the same ones for every net.
         cutoffs: losses that bound the basin, ascending.
-        annealed: nets of each factor whose volume is annealed too, at the first cutoff.
+        annealed: factors whose net of seed 0 has its volume annealed too, at the first cutoff: minutes a net.
         chains, temperatures: of the annealing.
         probes: of the trace.
-        frames: of an animation.
     """
 
     factors: tuple[float, ...] = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
@@ -50,11 +49,10 @@ class Study:
     span: float = 0.5
     rays: int = 1000
     cutoffs: tuple[float, ...] = (0.1, 0.5, 1.0)
-    annealed: int = 1
+    annealed: tuple[float, ...] = (0.0, 0.5)
     chains: int = 16
     temperatures: int = 60
     probes: int = 100
-    frames: int = 41
 
     @property
     def members(self) -> list[Member]:
@@ -70,10 +68,8 @@ QUICK = Study(
     pixels=201,
     plane=41,
     rays=100,
-    chains=8,
-    temperatures=10,
+    annealed=(),
     probes=20,
-    frames=15,
 )
 
 
@@ -116,6 +112,11 @@ class Net:
     def gap(self) -> float:
         """The generalisation gap: training accuracy less test accuracy."""
         return self.numbers.train_accuracy - self.numbers.test_accuracy
+
+    @property
+    def fitted(self) -> bool:
+        """Whether every training point is right."""
+        return self.numbers.train_accuracy == 1
 
     @property
     def label(self) -> str:

@@ -1,0 +1,93 @@
+"""The command trains, measures and writes a page that needs nothing beside it, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typing_commands import run
+
+from landscape.reproduce import study as settings
+from landscape.reproduce.run import reproduce
+from landscape.reproduce.study import Study
+
+TINY = Study(
+    factors=(0.0, 0.3), seeds=1, steps=60, pixels=21, plane=5, rays=8, cutoffs=(0.1, 1.0), annealed=(), probes=4
+)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that is done."""
+    folder = tmp_path_factory.mktemp("study") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "QUICK", TINY)
+        told = run(f"reproduce swiss-roll --quick --jobs 1 -q --out {folder}").output
+    assert told.startswith(f"wrote {folder}/index.html")
+    return folder
+
+
+def test_the_page_needs_nothing_beside_it(out: Path) -> None:
+    text = (out / "index.html").read_text()
+    sources = re.findall(r'src="([^"]*)"', text)
+    assert len(sources) == 5
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert "<script" not in text
+    assert "<link" not in text
+    links = [link for link in re.findall(r'href="([^"]*)"', text) if not link.startswith("#")]
+    assert len(links) > 10
+    assert all((out / link).exists() for link in links)
+
+
+def test_each_figure_has_its_numbers(out: Path) -> None:
+    with (out / "figures" / "gap.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["poison"]) for row in rows] == [0.0, 0.3]
+    assert float(rows[0]["gap"]) == pytest.approx(float(rows[0]["train_accuracy"]) - float(rows[0]["test_accuracy"]))
+    names = {path.stem for path in (out / "figures").iterdir()}
+    assert all(
+        (out / "figures" / f"{name}.{end}").stat().st_size > 0 for name in names for end in ("png", "svg", "csv")
+    )
+
+
+def test_the_commands_on_the_page_can_be_typed(out: Path) -> None:
+    from landscape_cli.main import cli
+
+    text = (out / "index.html").read_text()
+    lines = [line for block in re.findall(r"<pre>(.*?)</pre>", text, re.DOTALL) for line in block.splitlines()]
+    assert len(lines) > 4
+    for line in lines:
+        program, name, *arguments = shlex.split(line)
+        command = cli.get_command(None, name)  # type: ignore[arg-type]
+        assert program == "landscape"
+        assert command is not None
+        command.make_context(name, arguments)
+
+
+def test_what_is_there_is_not_measured_again(out: Path) -> None:
+    before = {path.name: path.read_bytes() for path in (out / "figures").glob("*.csv")}
+    made: list[str] = []
+    reproduce(TINY, out, "again", made.append)
+    assert made == []
+    assert {path.name: path.read_bytes() for path in (out / "figures").glob("*.csv")} == before
+
+
+def test_a_run_that_was_stopped_goes_on(out: Path, tmp_path: Path) -> None:
+    def stop(name: str) -> None:
+        made.append(name)
+        if len(made) == 4:
+            raise KeyboardInterrupt
+
+    made: list[str] = []
+    (tmp_path / "nets").symlink_to(out / "nets")
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(TINY, tmp_path, "first", stop)
+    stopped, rest = made[:3], []
+    reproduce(TINY, tmp_path, "second", rest.append)
+    assert rest
+    assert not set(stopped) & set(rest)
+    for path in (out / "figures").glob("*.csv"):
+        assert (tmp_path / "figures" / path.name).read_bytes() == path.read_bytes()
