@@ -108,7 +108,7 @@ def eigenthings(task: str) -> Call:
     if "eigenpairs" in task:
 
         def top() -> Any:
-            found = peer.lanczos(make(), TOP, max_iter=100, tol=1e-4, which="LA", seed=0)
+            found = peer.lanczos(make(), k=TOP, max_iter=100, tol=1e-4, which="LA", seed=0)
             return [sorted(found.eigenvalues.tolist(), reverse=True), found.iterations]
 
         return top

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from hessian_examples import make
@@ -79,3 +82,19 @@ def test_a_model_that_hides_an_operation_falls_back_on_products():
     vectors = torch.randn(operator.size, 2, dtype=torch.float64)
     torch.testing.assert_close(operator.forms(vectors), (vectors * (operator @ vectors)).sum(0), rtol=1e-9, atol=1e-12)
     assert operator._graphs._tapes is False
+
+
+def test_a_tape_is_gone_once_it_is_done_with():
+    """No circle of references: large nets would fill the memory before the collector comes by."""
+    _, _, objective = make("transformer", batch_size=5)
+    operator = Hessian(objective)
+    with objective.running():
+        tape = operator._graphs.tape(0)
+        tape.form(operator._graphs.split(torch.randn(objective.layout.size, dtype=torch.float64)))
+    gone = weakref.ref(tape._operations[-1].outputs[0])
+    gc.disable()
+    try:
+        del tape
+        assert gone() is None
+    finally:
+        gc.enable()

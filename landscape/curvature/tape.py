@@ -110,7 +110,9 @@ class _Alone:
     """An operation cut out of the tape, as a function of the inputs that move, with graphs that all vectors share."""
 
     def __init__(self, operation: _Operation, flat: list[Any], spec: Any, moving: list[int]) -> None:
-        self._operation, self._flat, self._spec, self.moving = operation, flat, spec, moving
+        # not the operation itself: it holds this one, and a circle would keep a whole tape in memory for a while
+        self._function, self._outer_slopes = operation.function, operation.slopes
+        self._flat, self._spec, self.moving = flat, spec, moving
         self._places = [
             i for i, item in enumerate(_floats(operation.result)) if any(item is output for output in operation.outputs)
         ]
@@ -123,7 +125,7 @@ class _Alone:
         for place, value in zip(self.moving, values, strict=True):
             changed[place] = value
         args, kwargs = tree_unflatten(changed, self._spec)
-        found = _floats(self._operation.function(*args, **kwargs))
+        found = _floats(self._function(*args, **kwargs))
         return tuple(found[i] for i in self._places)
 
     def push(self, along: list[Tensor]) -> Pushed:
@@ -142,7 +144,7 @@ class _Alone:
             outputs = list(self.call(*self._inputs))
         self._seeds = [torch.zeros_like(output, requires_grad=True) for output in outputs]
         self._pulled = _gradients(outputs, self._inputs, self._seeds, create_graph=True)
-        slopes = [torch.zeros_like(o) if s is None else s for o, s in zip(outputs, self._operation.slopes, strict=True)]
+        slopes = [torch.zeros_like(o) if s is None else s for o, s in zip(outputs, self._outer_slopes, strict=True)]
         self._slopes = _gradients(outputs, self._inputs, slopes, create_graph=True)
 
 
