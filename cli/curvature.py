@@ -238,12 +238,14 @@ def measure(
                 result = session.with_provenance(run(op, job, given), provenance)
                 if store is not None:
                     store[name_of(given, job)] = result
-            if not given["as_json"]:
-                click.echo(("\n" if found else "") + curvature_text(result))
             found[job.name] = result
+            if not given["as_json"]:
+                click.echo(("\n" if len(found) > 1 else "") + curvature_text(result))
     except KeyboardInterrupt:
         click.echo(stopped("interrupted"), err=True)
         raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:  # whoever reads has enough
+        raise
     except Exception:
         if found:
             click.echo(stopped("stopped by an error"), err=True)

@@ -259,14 +259,15 @@ def _line_label(line: Line) -> str:
     if line.direction == "toward":
         return f"x, from this checkpoint to the other (Euclidean distance {line.length:.3g})"
     if line.direction == "hessian":
-        return f"x along {_eigenvector(line.config, 0)}\n({_unit(line.direction, line.config)})"
+        return f"x along Hessian {_eigenvector(line.config, 0)}\n({_unit(line.direction, line.config)})"
     kind = {"random": "a random direction", "li2018": "a filter-normalised direction"}
     return f"x along {kind.get(line.direction, 'the direction given')} ({_unit(line.direction, line.config)})"
 
 
 def _eigenvector(config: dict[str, Any], axis: int) -> str:
-    told = f"Hessian eigenvector {axis + 1}, eigenvalue {number(config['eigenvalues'][axis])}"
-    return told if config["converged"][axis] else f"{told}, NOT converged"
+    converged = config["converged"][axis]
+    told = f"eigenvalue {number(config['eigenvalues'][axis])}" if converged else "NOT converged"
+    return f"eigenvector {axis + 1}, {told}"
 
 
 def _short(label: str) -> str:
@@ -292,6 +293,7 @@ def _plane_axes(plane: Plane, what: str) -> tuple[Figure, Axes]:
     x_label, y_label = plane_labels(plane)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))  # more would run into each other where the span is small
     axes.set_xlim(plane.x[0], plane.x[-1])
     axes.set_ylim(plane.y[0], plane.y[-1])
     ratio = np.ptp(plane.x) / np.ptp(plane.y)

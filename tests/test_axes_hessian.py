@@ -104,8 +104,8 @@ def test_what_did_not_converge_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "axis 2 did NOT converge" in told
     assert "stopped at max_products = 3" in told
     drawn = figures(plane)["filled"].axes[0]
-    assert "eigenvector 1, eigenvalue" in drawn.get_xlabel()
-    assert "NOT converged" in drawn.get_ylabel()
+    assert "eigenvector 1, NOT converged" in drawn.get_xlabel()
+    assert "eigenvector 2, NOT converged" in drawn.get_ylabel()
     monkeypatch.undo()
     assert "NOT" not in str(ls.slice_2d(net(), directions="hessian", steps=3))
 

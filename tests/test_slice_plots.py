@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,19 @@ def test_every_figure_is_drawn_and_nothing_is_cut_off(name: str) -> None:
                 assert inside, (kind, part, box)
 
 
+@pytest.mark.parametrize("span", [1.0, 0.02, 0.00037, 40.0])
+def test_tick_labels_do_not_run_into_each_other(span: float) -> None:
+    figure = plots.filled_figure(make_plane(x=np.linspace(-span, span, 21), y=np.linspace(-span, span, 21)))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    low, high = figure.axes[0].bbox.x0 - 1, figure.axes[0].bbox.x1 + 1
+    labels = [label.get_window_extent(canvas.get_renderer()) for label in figure.axes[0].get_xticklabels()]
+    shown = [box for box in labels if low < (box.x0 + box.x1) / 2 < high]
+    assert len(shown) > 2
+    for left, right in pairwise(shown):
+        assert left.x1 < right.x0
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_every_format_is_written(tmp_path: Path, suffix: str) -> None:
     for name, figure in plots.figures(make_run()).items():
@@ -113,11 +127,11 @@ def test_every_format_is_written(tmp_path: Path, suffix: str) -> None:
             RESULTS["hessian"],
             [
                 "the top two eigenvectors of the Hessian",
-                "Hessian eigenvector 1, eigenvalue 4.02\n(1 = filters' norms on average)",
-                "Hessian eigenvector 2, eigenvalue 0.0333, NOT converged",
+                "eigenvector 1, eigenvalue 4.02\n(1 = filters' norms on average)",
+                "eigenvector 2, NOT converged\n(1 = filters' norms on average)",
             ],
         ),
-        (RESULTS["hessian line"], ["x along Hessian eigenvector 1, eigenvalue 4.02, NOT converged\n"]),
+        (RESULTS["hessian line"], ["x along Hessian eigenvector 1, NOT converged\n"]),
         (RESULTS["gaps"], ["16 of 21 rows measured so far", "NaN or infinite"]),
     ],
 )
