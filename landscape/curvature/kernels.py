@@ -88,15 +88,16 @@ def _batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """Normalise by constant statistics as one product and one sum a channel; with batch statistics as torch does."""
-    scale = frozen_scale(input, running_mean, running_var, weight, bias, training, momentum, eps)
-    if scale is None or running_mean is None:
+    frozen = frozen_statistics(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    if frozen is None:
         return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-    mean = running_mean.view(scale.shape)
+    mean, scale = frozen
+    scale = scale if weight is None else scale * weight.view(scale.shape)
     shift = -mean * scale if bias is None else bias.view(scale.shape) - mean * scale
     return torch.addcmul(shift, input, scale).to(input.dtype)
 
 
-def frozen_scale(
+def frozen_statistics(
     input: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
@@ -105,13 +106,12 @@ def frozen_scale(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
-) -> Tensor | None:
-    """Return what each channel is multiplied by, ready to broadcast; None where the batch's own statistics rule."""
+) -> tuple[Tensor, Tensor] | None:
+    """Return each channel's mean and one over its deviation, ready to broadcast; None where those of the batch rule."""
     if training or running_mean is None or running_var is None:
         return None
-    scale = torch.rsqrt(running_var + eps)
-    scale = scale if weight is None else scale * weight
-    return scale.view(1, -1, *(1,) * (input.dim() - 2))
+    shape = (1, -1, *(1,) * (input.dim() - 2))
+    return running_mean.view(shape), torch.rsqrt(running_var + eps).view(shape)
 
 
 def _convolve(input: Tensor, weight: Tensor, geometry: Geometry, bias: Tensor | None = None) -> Tensor:

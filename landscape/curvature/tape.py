@@ -24,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from landscape.curvature.kernels import CheapSeconds, arguments_of_convolution, frozen_scale, is_convolution
+from landscape.curvature.kernels import CheapSeconds, arguments_of_convolution, frozen_statistics, is_convolution
 
 _PLAIN = {
     Tensor.add_: Tensor.add,
@@ -96,8 +96,8 @@ class _Operation:
             return [tangent], 0.0 if bend is None or slope is None else 2 * _dot(slope, bend)
         if function in (F.relu, torch.relu):
             return [torch.ops.aten.threshold_backward(tangents[id(flat[moving[0]])], self.outputs[0], 0)], 0.0
-        if function is F.batch_norm and moving == [0] and (scale := frozen_scale(*args, **kwargs)) is not None:
-            return [tangents[id(args[0])] * scale], 0.0
+        if function is F.batch_norm and (frozen := frozen_statistics(*args, **kwargs)) is not None:
+            return _push_frozen_norm(self, *frozen, tangents)
         if self.alone is None or self.alone.moving != moving:
             self.alone = _Alone(self, flat, spec, moving)
         along = [tangents[id(flat[i])] for i in moving]
@@ -146,6 +146,24 @@ class _Alone:
         self._pulled = _gradients(outputs, self._inputs, self._seeds, create_graph=True)
         slopes = [torch.zeros_like(o) if s is None else s for o, s in zip(outputs, self._outer_slopes, strict=True)]
         self._slopes = _gradients(outputs, self._inputs, slopes, create_graph=True)
+
+
+def _push_frozen_norm(operation: _Operation, mean: Tensor, scale: Tensor, tangents: Tangents) -> Pushed:
+    """y = w x^ + b with x^ = (x - mean) scale: y' = w x^' + w' x^ + b', and it bends by 2 w' x^'."""
+    given = dict(zip(("input", "mean", "var", "weight", "bias"), operation.args, strict=False)) | operation.kwargs
+    x, weight, bias = given["input"].detach(), given.get("weight"), given.get("bias")
+    along, by_weight, by_bias = (tangents.get(id(item)) for item in (given["input"], weight, bias))
+    tangent = torch.zeros_like(x)
+    moved = None if along is None else along * scale
+    if moved is not None:
+        tangent = moved if weight is None else moved * weight.detach().view(scale.shape)
+    bend: Tensor | float = 0.0
+    if by_weight is not None:
+        turned = by_weight.view(scale.shape)
+        tangent = torch.addcmul(tangent, x - mean, turned * scale)
+        if moved is not None and (slope := operation.slopes[0]) is not None:
+            bend = 2 * _dot(slope, moved * turned)
+    return [tangent if by_bias is None else tangent + by_bias.view(scale.shape)], bend
 
 
 class Tape:
