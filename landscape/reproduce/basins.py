@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from landscape.plots import WIDTH
 from landscape.radius import basin_radii
@@ -116,6 +116,7 @@ def _ring(axes: Any, radii: np.ndarray, colour: str, label: str) -> None:
     axes.plot(np.r_[turn, 0.0], np.r_[radii, radii[0]], color=colour, linewidth=0.9, label=label or None)
     axes.set_xticklabels([])
     axes.set_ylim(0, None)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
     axes.tick_params(labelsize="small")
 
 

@@ -60,8 +60,8 @@ def margin_figure(nets: Sequence[Net], study: Study, keep: Keep) -> Panel:
     """Return decision boundaries as the poison grows, and the margins of all nets against their factors."""
     found = {net.name: boundary_of(net, study, keep) for net in nets}
     shown = _chosen([net for net in nets if net.member.seed == 0])
-    figure = Figure(figsize=(WIDTH * 1.4, 5.6), layout="constrained")
-    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, 1.7])[:, 0]
+    figure = Figure(figsize=(WIDTH * 1.4, 6.2), layout="constrained")
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, 1.6])[:, 0]
     for axes, net in zip(above.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         draw_boundary(axes, found[net.name], points=False)
         axes.set_title(f"β = {net.poison:g}\ntest {net.numbers.test_accuracy:.0%}".replace("%", " %"), fontsize="small")
