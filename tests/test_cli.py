@@ -227,7 +227,7 @@ def test_options_out_of_range(here: Path, flags: str, words: str) -> None:
 def test_the_choices_are_those_of_the_library() -> None:
     assert options.CRITERIA == CRITERIA
     assert options.METRICS == METRICS
-    assert options.ESTIMATORS == ESTIMATORS
+    assert set(options.ESTIMATORS) <= set(ESTIMATORS)  # the others are reached from Python
 
 
 def test_typed_options_come_back_as_they_must_be_typed(here: Path) -> None:
