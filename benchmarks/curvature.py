@@ -143,7 +143,8 @@ def growth() -> list[str]:
         "",
         f"A ReLU net of three linear layers. Against n: {row(by_size)}.",
         f"Against the number of samples: {row(by_data)}.",
-        "Small nets are all overhead, so the left ends are flat; towards the right both come near to growing in proportion.",
+        "Small nets are all overhead, so the left ends are flat; towards the right both come near to growing in "
+        "proportion.",
         "",
         f"![seconds a product against n and against the number of samples](figures/{FIGURE.name})",
         "",

@@ -46,8 +46,17 @@ ARROWS = {
     "store": {"results", "lock", "errors"},
     "plots": {"results", "volume", "errors"},
     "reproduce": {
-        "recipes", "objective", "slices", "radius", "volume", "curvature",
-        "store", "results", "plots", "slice_plots", "errors",
+        "recipes",
+        "objective",
+        "slices",
+        "radius",
+        "volume",
+        "curvature",
+        "store",
+        "results",
+        "plots",
+        "slice_plots",
+        "errors",
     },
 }
 
