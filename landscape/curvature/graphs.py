@@ -11,13 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from landscape.curvature.derivative import derivative
 from landscape.curvature.kernels import CheapSeconds
 from landscape.curvature.tape import Tape
 from landscape.errors import CurvatureError, LandscapeError
@@ -56,10 +56,10 @@ class HessianGraph(Graph):
 
     def __init__(self, total: Tensor, leaves: list[Tensor]) -> None:
         self._leaves = leaves
-        self.first = _derivative([total], leaves, None, create_graph=True)
+        self.first = derivative([total], leaves, None, create_graph=True)
 
     def product(self, vectors: list[Tensor], together: bool) -> list[Tensor | None]:
-        return _derivative(self.first, self._leaves, vectors, together=together)
+        return derivative(self.first, self._leaves, vectors, together=together)
 
     def form(self, vectors: list[Tensor], together: bool) -> Tensor:
         return _dot(vectors, self.product(vectors, together), together)
@@ -74,13 +74,13 @@ class GaussNewtonGraph(Graph):
     def __init__(self, predictions: Tensor, total_of: Callable[[Tensor], Tensor], leaves: list[Tensor]) -> None:
         self._leaves, self._predictions = leaves, predictions
         self._seed = torch.zeros_like(predictions, requires_grad=True)
-        self.first = _derivative([predictions], leaves, [self._seed], create_graph=True)
+        self.first = derivative([predictions], leaves, [self._seed], create_graph=True)
         self._at = predictions.detach().requires_grad_()
-        self._slope = _derivative([total_of(self._at)], [self._at], None, create_graph=True)
+        self._slope = derivative([total_of(self._at)], [self._at], None, create_graph=True)
 
     def product(self, vectors: list[Tensor], together: bool) -> list[Tensor | None]:
         _, curved = self._pushed(vectors, together)
-        return _derivative([self._predictions], self._leaves, [curved], together=together)
+        return derivative([self._predictions], self._leaves, [curved], together=together)
 
     def form(self, vectors: list[Tensor], together: bool) -> Tensor:
         pushed, curved = self._pushed(vectors, together)
@@ -90,9 +90,9 @@ class GaussNewtonGraph(Graph):
         """Return J v and H_L J v."""
         lead = vectors[0].shape[:1] if together else ()
         zero = self._at.detach().new_zeros(()).expand(*lead, *self._at.shape)
-        pushed = _derivative(self.first, [self._seed], vectors, together=together)[0]
+        pushed = derivative(self.first, [self._seed], vectors, together=together)[0]
         pushed = zero if pushed is None else pushed
-        curved = _derivative(self._slope, [self._at], [pushed], together=together)[0]
+        curved = derivative(self._slope, [self._at], [pushed], together=together)[0]
         return pushed, zero if curved is None else curved
 
 
@@ -259,32 +259,6 @@ def check_twice(gradients: list[Tensor | None]) -> None:
                 "differentiable operations."
             )
         waiting += [following for following, _ in node.next_functions]
-
-
-def _derivative(
-    outputs: list[Tensor | None],
-    inputs: list[Tensor],
-    vectors: list[Any] | None,
-    *,
-    create_graph: bool = False,
-    together: bool = False,
-) -> list[Tensor | None]:
-    """Return the derivatives of ``outputs`` by ``inputs``, weighted by ``vectors``; None where there are none."""
-    weights = [None] * len(outputs) if vectors is None else vectors
-    pairs = [(o, w) for o, w in zip(outputs, weights, strict=True) if o is not None and o.requires_grad]
-    if not pairs:
-        return [None] * len(inputs)
-    return list(
-        torch.autograd.grad(
-            [output for output, _ in pairs],
-            inputs,
-            None if vectors is None else [weight for _, weight in pairs],
-            retain_graph=True,
-            create_graph=create_graph,
-            allow_unused=True,
-            is_grads_batched=together,
-        )
-    )
 
 
 def _dot(a: list[Tensor], b: list[Tensor | None], together: bool) -> Tensor:

@@ -12,7 +12,7 @@ backwards: torch's nested forward mode gives wrong numbers for layer and batch n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from landscape.curvature.derivative import derivative
 from landscape.curvature.kernels import CheapSeconds, arguments_of_convolution, frozen_statistics, is_convolution
 
 _PLAIN = {
@@ -133,8 +134,8 @@ class _Alone:
         if self._seeds is None:
             self._differentiate()
         seeds = self._seeds or []
-        pushed = _gradients(self._pulled, seeds, along)
-        bent = _gradients(self._slopes, self._inputs, along)
+        pushed = derivative(self._pulled, seeds, along)
+        bent = derivative(self._slopes, self._inputs, along)
         return list(pushed), sum(_dot(a, b) for a, b in zip(along, bent, strict=True) if b is not None)
 
     def _differentiate(self) -> None:
@@ -143,9 +144,9 @@ class _Alone:
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), CheapSeconds():
             outputs = list(self.call(*self._inputs))
         self._seeds = [torch.zeros_like(output, requires_grad=True) for output in outputs]
-        self._pulled = _gradients(outputs, self._inputs, self._seeds, create_graph=True)
+        self._pulled = derivative(outputs, self._inputs, self._seeds, create_graph=True)
         slopes = [torch.zeros_like(o) if s is None else s for o, s in zip(outputs, self._outer_slopes, strict=True)]
-        self._slopes = _gradients(outputs, self._inputs, slopes, create_graph=True)
+        self._slopes = derivative(outputs, self._inputs, slopes, create_graph=True)
 
 
 def _push_frozen_norm(operation: _Operation, mean: Tensor, scale: Tensor, tangents: Tangents) -> Pushed:
@@ -227,23 +228,6 @@ def _floats(result: Any) -> list[Tensor]:
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     return torch.dot(a.reshape(-1), b.to(a.dtype).reshape(-1)).double()
-
-
-def _gradients(
-    outputs: Sequence[Tensor | None], inputs: list[Tensor], weights: list[Tensor], *, create_graph: bool = False
-) -> list[Tensor | None]:
-    pairs = [(o, w) for o, w in zip(outputs, weights, strict=True) if o is not None and o.requires_grad]
-    if not pairs:
-        return [None] * len(inputs)
-    found = torch.autograd.grad(
-        [o for o, _ in pairs],
-        inputs,
-        [w for _, w in pairs],
-        retain_graph=True,
-        create_graph=create_graph,
-        allow_unused=True,
-    )
-    return list(found)
 
 
 def _push_bilinear(

@@ -64,6 +64,8 @@ class Result:
     @classmethod
     def _revive(cls, name: str, value: Any) -> Any:
         """Turn one attribute back into the type of its field."""
+        if name == "notes":
+            return tuple(value)
         return Cost(**value) if name == "cost" else value
 
 

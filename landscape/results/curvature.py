@@ -48,10 +48,6 @@ class Eigenpairs(Result):
     config: dict[str, Any]
     cost: Cost
 
-    @classmethod
-    def _revive(cls, name: str, value: Any) -> Any:
-        return tuple(value) if name == "notes" else super()._revive(name, value)
-
     @property
     def wanted(self) -> str:
         """Which end of the spectrum, in words."""

@@ -50,10 +50,6 @@ class Line(Result):
     config: dict[str, Any]
     cost: Cost
 
-    @classmethod
-    def _revive(cls, name: str, value: Any) -> Any:
-        return tuple(value) if name == "notes" else super()._revive(name, value)
-
     def __str__(self) -> str:
         columns = {"x": self.x, "loss": self.loss, "accuracy": self.accuracy, "d2 loss / dx2": self.curvature}
         shown = {name: values for name, values in columns.items() if not np.isnan(values).all()}
@@ -112,10 +108,6 @@ class Plane(Result):
     notes: tuple[str, ...]
     config: dict[str, Any]
     cost: Cost
-
-    @classmethod
-    def _revive(cls, name: str, value: Any) -> Any:
-        return tuple(value) if name == "notes" else super()._revive(name, value)
 
     def __str__(self) -> str:
         finite = np.where(np.isfinite(self.loss), self.loss, np.nan)

@@ -1,0 +1,35 @@
+"""Derivatives by torch where some of the tensors may not depend on one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def derivative(
+    outputs: Sequence[Tensor | None],
+    inputs: list[Tensor],
+    vectors: Sequence[Any] | None,
+    *,
+    create_graph: bool = False,
+    together: bool = False,
+) -> list[Tensor | None]:
+    """Return the derivatives of ``outputs`` by ``inputs``, weighted by ``vectors``; None where there are none."""
+    weights = [None] * len(outputs) if vectors is None else vectors
+    pairs = [(o, w) for o, w in zip(outputs, weights, strict=True) if o is not None and o.requires_grad]
+    if not pairs:
+        return [None] * len(inputs)
+    return list(
+        torch.autograd.grad(
+            [output for output, _ in pairs],
+            inputs,
+            None if vectors is None else [weight for _, weight in pairs],
+            retain_graph=True,
+            create_graph=create_graph,
+            allow_unused=True,
+            is_grads_batched=together,
+        )
+    )
