@@ -50,6 +50,7 @@ def main() -> None:
         radii.section,
         slices.section,
         curvature.products,
+        curvature.profile,
         curvature.eigenpairs,
         curvature.growth,
     )
