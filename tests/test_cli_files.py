@@ -118,7 +118,7 @@ def test_the_file_is_opened_before_the_checkpoint_is_read(here: Path) -> None:
 
 def long_run(folder: Path, out: str, *flags: str) -> subprocess.Popen[str]:
     """A run in a process of its own that commits often and lasts for seconds."""
-    line = ["volume", "ckpt.pt", "--task", "my_task.py", "--directions", "3000", "--memory", "6kB", "-q", "--out"]
+    line = ["volume", "ckpt.pt", "--task", "my_task.py", "--directions", "9000", "--memory", "6kB", "-q", "--out"]
     # a shell that starts the tests in the background would have Ctrl-C ignored
     code = "import signal; signal.signal(2, signal.default_int_handler); from landscape_cli.main import main; main()"
     return subprocess.Popen(
@@ -135,15 +135,15 @@ def test_a_stopped_run_resumes_to_the_same_bytes(here: Path, stop: signal.Signal
         words = process.communicate()[1]
     partial = stored()
     done = int(partial.done.sum())
-    assert 0 < done < 3000
+    assert 0 < done < 9000
     if stop == signal.SIGINT:
         assert process.returncode == 130
-        assert f"interrupted after {done:,} of 3,000 rays, kept in run.h5" in words
+        assert f"interrupted after {done:,} of 9,000 rays, kept in run.h5" in words
         assert words.count("\n") == 1
-        assert "--directions 3000 --memory 6000 --out run.h5 --resume" in words
+        assert "--directions 9000 --memory 6000 --out run.h5 --resume" in words
     shown = run("show run.h5").stdout
-    assert f"{done:,} of 3,000 rays; continue with: landscape volume ckpt.pt" in shown
-    line = "volume ckpt.pt --task my_task.py --directions 3000 -q --out"
+    assert f"{done:,} of 9,000 rays; continue with: landscape volume ckpt.pt" in shown
+    line = "volume ckpt.pt --task my_task.py --directions 9000 -q --out"
     run(f"{line} run.h5 --resume")
     run(f"{line} whole.h5")
     resumed, whole = stored(), stored("whole.h5")
