@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
 import click
@@ -33,6 +36,23 @@ class Progress(Protocol[Made]):
 
     @property
     def snapshot(self) -> Callable[[], Made]: ...
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait until the end of a block: in the midst of a write to HDF5 it can be lost altogether."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    waiting: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: waiting.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if waiting:
+        signal.raise_signal(signal.SIGINT)
 
 
 class Keeper(Generic[Kind]):
@@ -65,8 +85,9 @@ class Keeper(Generic[Kind]):
         if self._kept or self.latest is None:
             return
         started = self._clock()
-        self._put(self.latest)
-        self._kept = True
+        with uninterrupted():
+            self._put(self.latest)
+            self._kept = True
         ended = self._clock()
         self._due = ended + max(COMMIT_EVERY, (ended - started) / COMMIT_SHARE)
 
