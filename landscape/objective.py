@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from landscape.errors import ObjectiveError
 from landscape.lanes import first_pass, plan_lanes, sample_limit
 from landscape.losses import accuracy_counts, check_targets, kl_from, make_loss
 from landscape.params import Layout, Scope
+from landscape.passes import Evaluation, run_pass
 from landscape.program import (
     CENTRE,
     FunctionProgram,
@@ -33,21 +33,6 @@ from landscape.program import (
 CRITERIA = ("loss", "rise", "kl")
 _REPEAT_TOLERANCE = 1e-6
 _PROBE = 8  # samples in the pass that measures the activations
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The loss at some points.
-
-    Attributes:
-        values: the loss, or, where the pass was stopped early, its mean over what was read; shape (k,), float64.
-        complete: whether all the data were read, shape (k,), bool.
-        read: share of the data read, shape (k,).
-    """
-
-    values: np.ndarray
-    complete: np.ndarray
-    read: np.ndarray
 
 
 class Objective:
@@ -239,9 +224,7 @@ class Objective:
                 "point[None]."
             )
         with self.running():
-            return np.concatenate(
-                [self._pass(self._program, chunk, None).values for chunk in points.split(self.plan.lanes)]
-            )
+            return np.concatenate([run_pass(self._program, chunk).values for chunk in points.split(self.plan.lanes)])
 
     def along(
         self,
@@ -264,24 +247,27 @@ class Objective:
                 at theta).
         """
         shift = self.centre if criterion == "rise" else 0.0
-        program = self._kl_program() if criterion == "kl" else self._program
+        program = self.program_of(criterion)
         pieces = []
         for start in range(0, len(radii), self.plan.lanes):
             part = slice(start, start + self.plan.lanes)
             scale = torch.as_tensor(radii[part], dtype=self.theta.dtype, device=self.theta.device)
             points = torch.addcmul(self.theta, _chosen(steps, part, rows), scale[:, None])
-            pieces.append(self._pass(program, points, None if ceiling is None else ceiling[part] + shift))
+            pieces.append(run_pass(program, points, None if ceiling is None else ceiling[part] + shift))
         values = np.concatenate([piece.values for piece in pieces]) - shift
         complete = np.concatenate([piece.complete for piece in pieces])
         return Evaluation(values, complete, np.concatenate([piece.read for piece in pieces]))
 
     def centre_of(self, criterion: str) -> float:
         """Return the criterion at theta: the loss, or 0."""
+        self.program_of(criterion)
+        return self.centre if criterion == "loss" else 0.0
+
+    def program_of(self, criterion: str) -> Program:
+        """Return how a criterion is computed, up to a constant; for ``kl`` the predictions at theta are kept."""
         if criterion not in CRITERIA:
             raise ObjectiveError(f"the criterion {criterion!r} is not known. Pass one of {', '.join(CRITERIA)}.")
-        if criterion == "kl":
-            self._kl_program()
-        return self.centre if criterion == "loss" else 0.0
+        return self._kl_program() if criterion == "kl" else self._program
 
     def accuracy(self) -> float | None:
         """Return the share of right predictions at theta; None where the targets are no classes."""
@@ -325,29 +311,7 @@ class Objective:
         with evaluating(self._program, batch, CENTRE):
             return self._program.output(self.theta, batch)
 
-    def _pass(
-        self, program: Program, points: Tensor, ceiling: np.ndarray | None, place: str = "around the trained point"
-    ) -> Evaluation:
-        """Run batch after batch, dropping points whose running sum already proves that they reach the ceiling."""
-        counts = program.counts
-        everything = float(sum(counts))
-        totals = np.zeros(len(points))
-        read = np.zeros(len(points))
-        active = np.arange(len(points))
-        stop_at = None if ceiling is None or not program.nonnegative else ceiling * everything
-        for batch, count in enumerate(counts):
-            chosen = points if len(active) == len(points) else points[torch.as_tensor(active, device=points.device)]
-            with evaluating(program, batch, place):
-                totals[active] += program.totals(chosen, batch).cpu().numpy()
-            read[active] += count
-            if stop_at is not None:
-                active = active[totals[active] < stop_at[active]]  # NaN compares false, so it stops too
-                if not len(active):
-                    break
-        return Evaluation(totals / np.maximum(read, 1), read == everything, read / everything)
-
     def _kl_program(self) -> Program:
-        """Return the program of the KL criterion; the predictions at theta are made once and kept."""
         if self._kl is None:
             if not isinstance(self._program, ModelProgram):
                 raise ObjectiveError("the criterion 'kl' compares predictions, and a plain function makes none.")
@@ -368,7 +332,7 @@ class Objective:
     def _check_centre(self) -> float:
         """Return the loss at theta, having checked that it is finite and the same twice."""
         with self.running():
-            passes = [self._pass(self._program, self.theta[None], None, CENTRE) for _ in range(2)]
+            passes = [run_pass(self._program, self.theta[None], place=CENTRE) for _ in range(2)]
         first, second = (float(found.values[0]) for found in passes)
         if not math.isfinite(first):
             raise ObjectiveError(

@@ -21,7 +21,8 @@ ARROWS = {
     "allocator": set(),
     "program": {"allocator", "params", "batches", "losses", "errors"},
     "lanes": {"program", "errors"},
-    "objective": {"params", "batches", "losses", "program", "lanes", "errors"},
+    "passes": {"program"},
+    "objective": {"params", "batches", "losses", "program", "passes", "lanes", "errors"},
     "metric": {"params", "errors"},
     "directions": {"metric", "params", "errors"},
     "axes": {"objective", "directions", "metric", "curvature", "params", "results", "errors"},
@@ -47,6 +48,8 @@ ARROWS = {
     "plots": {"results", "volume", "errors"},
     "reproduce": {
         "recipes",
+        "axes",
+        "grid",
         "objective",
         "slices",
         "radius",

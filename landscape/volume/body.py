@@ -98,7 +98,7 @@ class StarBody:
         self.cutoff, self.centre, self.max_radius = cutoff, centre, max_radius
         self.rtol, self.growth, self.first_step = rtol, growth, first_step
         self.evaluations, self.calls = 0.0, 0
-        self._program = objective._kl_program() if criterion == "kl" else objective.program
+        self._program = objective.program_of(criterion)
 
     @property
     def dimension(self) -> int:
