@@ -63,6 +63,25 @@ def test_the_variance_of_log_weights_falls_as_one_over_temperatures() -> None:
     assert abs(math.log(spread[0] / spread[1]) - math.log(2) / 2) < 4 * 0.0708
 
 
+def test_the_path_keeps_what_means_over_uniform_directions_take() -> None:
+    """At every temperature the mean weight of a bare 1 is 1, and that of r^n is V / ω_n; on both paths."""
+    curvatures = np.array([0.3, 1.0, 3.0])
+    truth = ellipsoid_log_volume(curvatures, 0.1) - log_unit_ball(3)
+    for path in ("radius", "soft"):
+        chains = anneal(ellipsoid(curvatures), [0.1], metric="identity", chains=600, temperatures=6, seed=11, path=path)
+        half, full = chains.path_log_weights[0]
+        assert np.isnan(half[3:]).all()
+        assert np.isfinite(half[:3]).all()
+        for weights, radii in zip(full, chains.path_log_radii[0, 1], strict=True):
+            if np.ptp(weights) > 0:
+                assert abs(z_of(weights, 0.0)) < 4
+            if np.isfinite(radii).all():
+                assert abs(z_of(weights + 3 * radii, truth)) < 4
+        assert np.isfinite(chains.path_log_radii[0, 1, [0, -1]]).all()
+        last = chains.path_log_weights[0, 1, -1] + 3 * chains.path_log_radii[0, 1, -1]
+        assert last == pytest.approx(chains.log_weights[0, 1])
+
+
 @pytest.mark.parametrize("p", [1.0, 8.0])
 def test_lp_balls(p: float) -> None:
     volume = annealed(lp_ball(12, p), 0.3, chains=100, temperatures=30, seed=4)

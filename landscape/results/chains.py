@@ -45,6 +45,10 @@ class Chains(Result):
         censored_first: whether the chain's first, uniform ray ends at the cap, shape (cutoffs, 2, chains), bool.
         censored_last: whether its last ray does, shape (cutoffs, 2, chains), bool.
         log_radius_last: log r of that last ray, NaN where unfinished, shape (cutoffs, 2, chains).
+        path_log_weights: log of each chain's weight at every temperature for a mean over *uniform* directions: that of
+            the chain so far over the density it stands at, shape (cutoffs, 2, temperatures, chains); NaN where
+            unfinished, and beyond the fewer temperatures of half effort.
+        path_log_radii: log r where the chain is then; NaN too where the soft path needs none, same shape.
         unfinished: searches for a radius that were given up, by effort, shape (cutoffs, 2).
         trace: one row a temperature, in the order in which they were done, shape (rows, columns): which leg
             (3 · cutoff + 0 for the pilot, 1 for half, 2 for full effort), temperature t, hardness b of the soft path
@@ -74,6 +78,8 @@ class Chains(Result):
     censored_first: np.ndarray
     censored_last: np.ndarray
     log_radius_last: np.ndarray
+    path_log_weights: np.ndarray
+    path_log_radii: np.ndarray
     unfinished: np.ndarray
     trace: np.ndarray
     phi: np.ndarray

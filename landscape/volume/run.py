@@ -37,6 +37,15 @@ from landscape.volume.targets import RadiusTarget, Ray
 
 _BEYOND = 4.0  # outermost point of the soft path where there is no cap, over the longest ray of the first look
 _DERIVED = ("first_step_taken",)  # settings that the function itself makes
+_FINISHED = (
+    "log_weights",
+    "censored_first",
+    "censored_last",
+    "log_radius_last",
+    "path_log_weights",
+    "path_log_radii",
+    "unfinished",
+)  # fields of the result that a run fills in and never changes again
 _SOFT_START = 2**32  # the step at which the soft pilot draws its directions
 _SHARED = 2**64 - 1  # the chain number of draws that all chains share
 
@@ -56,6 +65,8 @@ class Run:
     censored_first: np.ndarray
     censored_last: np.ndarray
     log_radius_last: np.ndarray
+    path_log_weights: np.ndarray
+    path_log_radii: np.ndarray
     unfinished: np.ndarray
     leg: int = 0
     step: int = 0
@@ -88,7 +99,7 @@ class Run:
         capped, n = math.isfinite(look.max_radius), bodies[0].dimension
         tops = [look.max_radius if capped else _BEYOND * float(column.max()) for column in look.radii.T]
         rays = [Ray.between(float(np.median(r)), top, n) for r, top in zip(look.radii.T, tops, strict=True)]
-        shape = (len(bodies), 2, chains)
+        shape, way = (len(bodies), 2, chains), (len(bodies), 2, temperatures, chains)
         return cls(
             bodies,
             rays,
@@ -101,6 +112,8 @@ class Run:
             np.zeros(shape, dtype=bool),
             np.zeros(shape, dtype=bool),
             np.full(shape, np.nan),
+            np.full(way, np.nan),
+            np.full(way, np.nan),
             np.zeros(shape[:2], dtype=np.int64),
             trace=[],
             seconds=look.cost.seconds,
@@ -181,8 +194,10 @@ class Run:
         assert self.log_weight is not None
         if following.target.temperature > 0:
             self.points = measured(self.body, self.points)
-        before = self.points
-        gain = following.target.log_density(before) - here.target.log_density(before)
+        before, density = self.points, here.target.log_density(self.points)
+        self.path_log_weights[cutoff, effort, self.step] = self.log_weight - density
+        self.path_log_radii[cutoff, effort, self.step] = before.log_radius
+        gain = following.target.log_density(before) - density
         self.log_weight = self.log_weight + gain
         energy = self.body.dimension * before.log_radius
         row = {
@@ -205,13 +220,13 @@ class Run:
         moved = self._move(following)
         self.points = moved.points
         self.unfinished[cutoff, effort] += moved.points.unfinished.sum()
-        density = [following.target.log_density(points) for points in (before, moved.points)]
+        densities = [following.target.log_density(points) for points in (before, moved.points)]
         self._note(
             **row,
             flight=following.flight,
             accepted=moved.accepted.mean(),
             angle=moved.angle.mean(),
-            correlation=_correlation(*density),
+            correlation=_correlation(*densities),
             evaluations=(self.body.evaluations - started) / self.chains,
         )
 
@@ -271,7 +286,7 @@ class Run:
                 "the stored run measured another function: radii along the same rays are no longer the same.\n"
                 "Measure with the same model, data, loss and forward, or --overwrite to start anew."
             )
-        for name in ("log_weights", "censored_first", "censored_last", "log_radius_last", "unfinished"):
+        for name in _FINISHED:
             setattr(self, name, getattr(past, name).copy())
         self.trace = past.trace.tolist()
         self.leg, self.step = past.position
@@ -287,11 +302,7 @@ class Run:
         points, n = self.points, self.bodies[0].dimension
         nothing = np.zeros(0)
         return Chains(
-            log_weights=self.log_weights.copy(),
-            censored_first=self.censored_first.copy(),
-            censored_last=self.censored_last.copy(),
-            log_radius_last=self.log_radius_last.copy(),
-            unfinished=self.unfinished.copy(),
+            **{name: getattr(self, name).copy() for name in _FINISHED},
             trace=np.array(self.trace, dtype=np.float64).reshape(-1, len(COLUMNS)),
             phi=np.zeros((0, n)) if points is None else points.phi.cpu().numpy().copy(),
             phi_log_radius=nothing if points is None else points.log_radius,
