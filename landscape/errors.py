@@ -23,6 +23,10 @@ class CurvatureError(LandscapeError):
     """A curvature cannot be computed: an operator, a vector or a setting makes no sense."""
 
 
+class RankError(LandscapeError):
+    """The processes that share a measurement have come apart, or one of them is gone."""
+
+
 class StoreError(LandscapeError):
     """A results file cannot be read, written or continued."""
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape import ranks
 from landscape.batches import copied, read_batches, split_batches
 from landscape.errors import ObjectiveError
 from landscape.lanes import first_pass, plan_lanes, sample_limit
@@ -237,6 +238,8 @@ class Objective:
     ) -> Evaluation:
         """Evaluate the criterion at theta + radii · steps. Call it inside :meth:`running`.
 
+        The points go to the ranks in chunks of ``plan.lanes`` (:mod:`landscape.ranks`).
+
         Args:
             steps: one step for each point, shape (k, D), or those that ``rows`` chooses from.
             radii: how far to go along each, shape (k,).
@@ -248,12 +251,15 @@ class Objective:
         """
         shift = self.centre if criterion == "rise" else 0.0
         program = self.program_of(criterion)
-        pieces = []
-        for start in range(0, len(radii), self.plan.lanes):
-            part = slice(start, start + self.plan.lanes)
+
+        def evaluate(part: slice) -> Evaluation:
             scale = torch.as_tensor(radii[part], dtype=self.theta.dtype, device=self.theta.device)
             points = torch.addcmul(self.theta, _chosen(steps, part, rows), scale[:, None])
-            pieces.append(run_pass(program, points, None if ceiling is None else ceiling[part] + shift))
+            return run_pass(program, points, None if ceiling is None else ceiling[part] + shift)
+
+        starts = range(0, len(radii), self.plan.lanes)
+        parts = [slice(start, start + self.plan.lanes) for start in starts]
+        pieces = ranks.each(parts, evaluate, check=radii.tobytes())
         values = np.concatenate([piece.values for piece in pieces]) - shift
         complete = np.concatenate([piece.complete for piece in pieces])
         return Evaluation(values, complete, np.concatenate([piece.read for piece in pieces]))

@@ -10,15 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape import ranks
 from landscape.crossing import FirstCrossing, Habits
 from landscape.errors import ObjectiveError
 from landscape.metric import Metric
 from landscape.objective import Objective
-from landscape.program import evaluating
+from landscape.passes import run_backward
 from landscape.results import RayStatus
 
 HIGHEST = 1e9  # rises above that, over that of the cutoff, are cut
 _GRADIENT_COST = 3.0  # a forward and a backward pass, in evaluations
+_CHECKED = 64  # entries of each direction by which ranks are compared: a change of one changes all
 
 
 @dataclass
@@ -152,9 +154,14 @@ class StarBody:
         to it nearby; for f a power of a norm it is the same at every radius. It depends on phi alone, which is all that
         a reversible move asks of a force.
         """
-        points = torch.addcmul(self.objective.theta, self._steps(phi), self.objective.theta.new_tensor(radius))
-        slopes = torch.cat([self._value_and_gradient(part)[1] for part in points.split(self.objective.plan.lanes)])
-        slopes = self._in_scope(slopes)
+        theta = self.objective.theta
+
+        def slopes_of(part: Tensor) -> Tensor:
+            points = torch.addcmul(theta, self._steps(part), theta.new_tensor(radius))
+            return self._in_scope(run_backward(self._program, points)[1])
+
+        slopes = self._spread(slopes_of, phi, self.objective.plan.lanes)
+        self._count(np.full(len(phi), _GRADIENT_COST))
         outwards = (slopes * phi).sum(1, keepdim=True)
         found = phi - slopes / outwards
         usable = (outwards > 0) & torch.isfinite(found).all(1, keepdim=True)
@@ -179,12 +186,22 @@ class StarBody:
             pull: takes rises to the derivative by each of them, shape (k, points) both.
         """
         chunk = max(1, self.objective.plan.lanes // len(radii))
-        return torch.cat([self._pulled(part, radii, pull) for part in phi.split(chunk)])
+        found = self._spread(lambda part: self._pulled(part, radii, pull), phi, chunk)
+        self._count(np.full(len(phi) * len(radii), _GRADIENT_COST))
+        return found
+
+    def _spread(self, compute: Callable[[Tensor], Tensor], phi: Tensor, chunk: int) -> Tensor:
+        """Return what is computed from so many directions at a time, on all ranks together, shape (k, n)."""
+        place = phi.device if ranks.count() == 1 else torch.device("cpu")  # from where it is sent
+        check = phi[:, :_CHECKED].cpu().numpy().tobytes()
+        pieces = ranks.each(phi.split(chunk), lambda part: compute(part).to(place), check)
+        return torch.cat(pieces).to(phi.device)
 
     def _pulled(self, phi: Tensor, radii: np.ndarray, pull: Callable[[np.ndarray], np.ndarray]) -> Tensor:
         places = self.objective.theta.new_tensor(radii)
         points = self.objective.theta + (places[None, :, None] * self._steps(phi)[:, None, :]).flatten(0, 1)
-        values, slopes = self._value_and_gradient(points)
+        values, slopes = run_backward(self._program, points)
+        values -= self.objective.centre if self.criterion == "rise" else 0.0
         rises = self._scaled(values).reshape(len(phi), len(radii))
         share = pull(rises) * radii / (self.cutoff - self.centre) * (rises < HIGHEST)
         slopes = self._in_scope(slopes).view(len(phi), len(radii), -1)
@@ -202,19 +219,6 @@ class StarBody:
         except ObjectiveError:
             return False
         return True
-
-    def _value_and_gradient(self, points: Tensor) -> tuple[np.ndarray, Tensor]:
-        """Return the criterion at each point, shape (k,), and its gradient, shape (k, D)."""
-        terms = float(sum(self._program.counts))
-        value, gradient = np.zeros(len(points)), torch.zeros_like(points)
-        for batch in range(len(self._program.counts)):
-            leaf = points.detach().requires_grad_()
-            with torch.enable_grad(), evaluating(self._program, batch, "around the trained point"):
-                totals = self._program.totals(leaf, batch)
-                gradient += torch.autograd.grad(totals.sum() / terms, leaf)[0]
-            value += totals.detach().cpu().numpy() / terms
-        self._count(np.full(len(points), _GRADIENT_COST))
-        return value - (self.objective.centre if self.criterion == "rise" else 0.0), gradient
 
     def _in_scope(self, slopes: Tensor) -> Tensor:
         """Return gradients by theta as gradients by r · phi, shape (k, n), float64."""
