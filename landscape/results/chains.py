@@ -109,6 +109,8 @@ class Chains(Result):
     @property
     def done(self) -> np.ndarray:
         """Which temperatures of the runs of half and full effort are done, all cutoffs, shape (temperatures,), bool."""
+        if self.config["temperatures"] is None:  # the pilots are not done, whose cost decides how many there will be
+            return np.zeros(1, dtype=bool)
         full = int(self.config["temperatures"])
         total = len(self.cutoffs) * (full // 2 + full)
         count = int((self.trace[:, 0] % 3 > 0).sum())
@@ -133,6 +135,8 @@ class Chains(Result):
 
     def __str__(self) -> str:
         done = self.done
+        if self.config["temperatures"] is None:
+            return f"annealed chains: {len(self.trace):,} temperatures of the pilots done, n = {self.dimension:,}"
         return (
             f"annealed chains: {self.chains} of {int(self.config['temperatures']):,} temperatures, n = "
             f"{self.dimension:,}, {int(done.sum()):,} of {len(done):,} temperatures done"

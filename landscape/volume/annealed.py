@@ -58,7 +58,7 @@ def volume_from_chains(chains: Chains) -> AnnealedVolume:
     Raises:
         LandscapeError: for a run that is not finished.
     """
-    if np.isnan(chains.log_weights).any():
+    if not chains.done.all():
         raise LandscapeError(
             f"the chains are not at the end: {int(chains.done.sum()):,} of {len(chains.done):,} temperatures are done, "
             "and a volume needs them all.\nContinue the run with --resume, or pass resume= to anneal."

@@ -9,11 +9,13 @@ from landscape.errors import ObjectiveError
 from landscape.objective import Objective
 from landscape.radius import basin_radii
 from landscape.results.chains import Chains
+from landscape.volume.budget import Budget
 from landscape.volume.run import Run
 from landscape.volume.schedule import PATHS
 
 LOOK = 512  # uniform rays in the first look
 LEAST_CHAINS = 4
+_CHAINS, _TEMPERATURES = 32, 500
 _FINE = 0.1  # nats that the tolerance of the radii may move log V by
 _FINEST = 1e-6
 
@@ -38,8 +40,9 @@ def anneal(
     *,
     criterion: str = "loss",
     metric: str = "filter",
-    chains: int = 32,
-    temperatures: int = 500,
+    chains: int | None = None,
+    temperatures: int | None = None,
+    budget: str | float | None = None,
     path: str = "auto",
     seed: int = 0,
     max_radius: float | None = None,
@@ -61,8 +64,12 @@ def anneal(
 
     Args:
         objective, cutoffs, criterion, metric, max_radius, growth, first_step: as for :func:`landscape.basin_radii`.
-        chains: independent chains, at least 4.
+        chains: independent chains, at least 4; 32 by default.
         temperatures: number of targets of the run of full effort, at least 2; that of half effort takes half of them.
+            500 by default.
+        budget: in the place of both, what the run may cost: a time (``300s``, ``5min``) or a number of full passes over
+            the data. After the pilots it is turned into chains and temperatures (:meth:`Budget.plan`), which stand in
+            ``config`` and are kept when the run is continued. A run whose pilots use it up is handed back unfinished.
         path: ``radius``, ``soft`` or ``auto`` (:mod:`landscape.volume.schedule`).
         seed: keys everything drawn.
         rtol: relative tolerance of a radius; by default what moves log V by at most 0.1, from 1e-6 to 1e-3.
@@ -79,9 +86,12 @@ def anneal(
     >>> bool(np.allclose(found.log_weights, 3 * math.log(2.0)))
     True
     """
-    for name, value, least in (("chains", chains, LEAST_CHAINS), ("temperatures", temperatures, 2)):
-        if value < least:
-            raise ObjectiveError(f"{name} = {value} anneals nothing. Pass at least {least}.")
+    _check_counts(chains, temperatures)
+    limit = None if budget is None else Budget.parse(budget)
+    if limit is None:
+        chains, temperatures = chains or _CHAINS, temperatures or _TEMPERATURES
+    elif chains is not None or temperatures is not None:
+        raise ObjectiveError("a budget decides how many chains and temperatures there are. Pass either it or them.")
     if path not in PATHS:
         raise ObjectiveError(f"the path {path!r} is not known. Pass one of {', '.join(PATHS)}.")
     if rtol is None and isinstance(objective, Objective):
@@ -103,8 +113,19 @@ def anneal(
         run.go_on(resume)
     with objective.running():
         while not run.finished:
+            if limit is not None and run.temperatures is None:
+                if run.piloting and limit.used(run.cost) >= 1:
+                    break
+                if not run.piloting:
+                    run.settle(*limit.plan(run.result()))
             run.advance()
             if on_block is not None:
                 done = run.result().done
                 on_block(Annealed(int(done.sum()), len(done), run.result))
     return run.result()
+
+
+def _check_counts(chains: int | None, temperatures: int | None) -> None:
+    for name, value, least in (("chains", chains, LEAST_CHAINS), ("temperatures", temperatures, 2)):
+        if value is not None and value < least:
+            raise ObjectiveError(f"{name} = {value} anneals nothing. Pass at least {least}.")

@@ -59,8 +59,8 @@ class Run:
     look: Radii
     config: dict[str, Any]
     seed: int
-    chains: int
-    temperatures: int
+    chains: int | None
+    temperatures: int | None
     log_weights: np.ndarray
     censored_first: np.ndarray
     censored_last: np.ndarray
@@ -79,8 +79,8 @@ class Run:
     _frozen: tuple[int, Schedule] | None = None
 
     @classmethod
-    def start(cls, objective: Objective, look: Radii, chains: int, temperatures: int, path: str) -> Run:
-        """Return a run with nothing done."""
+    def start(cls, objective: Objective, look: Radii, chains: int | None, temperatures: int | None, path: str) -> Run:
+        """Return a run with nothing done; without ``temperatures`` it needs :meth:`settle` after its pilots."""
         made = make_metric(look.config["metric"], objective.theta, objective.scope)
         bodies = [
             StarBody(
@@ -99,8 +99,8 @@ class Run:
         capped, n = math.isfinite(look.max_radius), bodies[0].dimension
         tops = [look.max_radius if capped else _BEYOND * float(column.max()) for column in look.radii.T]
         rays = [Ray.between(float(np.median(r)), top, n) for r, top in zip(look.radii.T, tops, strict=True)]
-        shape, way = (len(bodies), 2, chains), (len(bodies), 2, temperatures, chains)
-        return cls(
+        shape = (len(bodies), 2, 0)
+        run = cls(
             bodies,
             rays,
             look,
@@ -112,19 +112,43 @@ class Run:
             np.zeros(shape, dtype=bool),
             np.zeros(shape, dtype=bool),
             np.full(shape, np.nan),
-            np.full(way, np.nan),
-            np.full(way, np.nan),
+            np.zeros((*shape, 0)),
+            np.zeros((*shape, 0)),
             np.zeros(shape[:2], dtype=np.int64),
             trace=[],
             seconds=look.cost.seconds,
             evaluations=look.cost.evaluations,
             calls=look.cost.calls,
         )
+        if chains is not None and temperatures is not None:
+            run.settle(chains, temperatures)
+        return run
+
+    def settle(self, chains: int, temperatures: int) -> None:
+        """Fix how many chains and temperatures there are."""
+        shape = (len(self.bodies), 2, chains)
+        self.chains, self.temperatures = chains, temperatures
+        self.config = {**self.config, "chains": chains, "temperatures": temperatures}
+        self.log_weights, self.log_radius_last = np.full(shape, np.nan), np.full(shape, np.nan)
+        self.censored_first, self.censored_last = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+        self.path_log_weights, self.path_log_radii = (
+            np.full((*shape[:2], temperatures, chains), np.nan) for _ in range(2)
+        )
 
     @property
     def finished(self) -> bool:
         """Whether all legs are done."""
         return self.leg == len(LEGS) * len(self.bodies)
+
+    @property
+    def cost(self) -> Cost:
+        """What it all cost so far."""
+        return Cost(self.evaluations, self.calls, self.seconds)
+
+    @property
+    def piloting(self) -> bool:
+        """Whether the pilots of some cutoffs are still under way: those of all cutoffs come first."""
+        return not self.finished and self.leg % len(LEGS) == 0
 
     @property
     def body(self) -> StarBody:
@@ -135,7 +159,7 @@ class Run:
         """Do one temperature of the current leg."""
         started, body = time.perf_counter(), self.body
         body.evaluations, body.calls = 0.0, 0
-        if self.leg % len(LEGS) == 0:
+        if self.piloting:
             self._pilot()
         else:
             self._anneal(self.leg % len(LEGS) - 1)
@@ -184,6 +208,7 @@ class Run:
             self._next_leg()
 
     def _anneal(self, effort: int) -> None:
+        assert self.chains is not None
         cutoff, schedule = self.leg // len(LEGS), self._schedule()
         here, following = schedule.move(self.step), schedule.move(self.step + 1)
         if self.points is None:
@@ -233,7 +258,7 @@ class Run:
     def _move(self, how: Move) -> Moved:
         """Move all chains under the next target."""
         assert self.points is not None
-        streams = [stream(self.seed, chain, self.leg, self.step) for chain in range(self.chains)]
+        streams = [stream(self.seed, chain, self.leg, self.step) for chain in range(len(self.points))]
         if not how.flight:
             assert isinstance(how.target, RadiusTarget)
             return slice_move(self.body, self.points, how.target.power, how.width, streams, how.target.guess)
@@ -251,6 +276,7 @@ class Run:
 
     def _schedule(self) -> Schedule:
         if self._frozen is None or self._frozen[0] != self.leg:
+            assert self.temperatures is not None
             count = self.temperatures // 2 if self.leg % len(LEGS) == 1 else self.temperatures
             self._frozen = self.leg, Schedule(self.body, self.ray, self._lessons(), count)
         return self._frozen[1]
@@ -261,10 +287,15 @@ class Run:
         self.trace.append([float(values.get(name, math.nan)) for name in COLUMNS])
 
     def _next_leg(self) -> None:
-        self.leg, self.step, self.points, self.log_weight = self.leg + 1, 0, None, None
+        legs = np.arange(len(LEGS) * len(self.bodies)).reshape(-1, len(LEGS))
+        order = [*legs[:, 0].tolist(), *legs[:, 1:].ravel().tolist(), legs.size]
+        self.leg = order[order.index(self.leg) + 1]
+        self.step, self.points, self.log_weight = 0, None, None
 
     def go_on(self, past: Chains) -> None:
         """Take the state of an earlier run, having checked that it measured the same thing."""
+        if self.temperatures is None and past.config.get("temperatures") is not None:
+            self.settle(int(past.config["chains"]), int(past.config["temperatures"]))
         now, then = self.result(), past
         wrong = [
             f"{key}: stored {then.config.get(key)!r}, asked {value!r}"
@@ -317,7 +348,7 @@ class Run:
             dimension=n,
             log_scale_sum=self.look.log_scale_sum,
             config=self.config,
-            cost=Cost(self.evaluations, self.calls, self.seconds),
+            cost=self.cost,
         )
 
 

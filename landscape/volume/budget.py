@@ -1,0 +1,92 @@
+"""How much a run of annealed chains may cost, turned once into a number of chains and temperatures."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from landscape.errors import LandscapeError
+from landscape.results import Chains, Cost
+
+FEW_CHAINS, MANY_CHAINS = 16, 32
+FEWEST, MOST = 4, 100_000  # temperatures
+_MOVE = 0.6  # of what the pilot spends at a target: the rest goes into finding out how to move
+_MIXING = 4.0  # how much longer than with independent draws it takes to settle: a rule of thumb
+_WRITTEN = re.compile(r"(\d+(?:\.\d*)?(?:e\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?)?", re.IGNORECASE)
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A limit on seconds or on full passes over the data; the other is infinite.
+
+    Attributes:
+        seconds: wall-clock time.
+        passes: full passes over the data.
+    """
+
+    seconds: float = math.inf
+    passes: float = math.inf
+
+    @classmethod
+    def parse(cls, text: str | float) -> Self:
+        """Return the budget that a text such as ``300s``, ``5min``, ``1h`` or ``20000`` (passes) names.
+
+        Raises:
+            LandscapeError: where it names none, or nothing.
+
+        >>> Budget.parse("5min"), Budget.parse(20000)
+        (Budget(seconds=300.0, passes=inf), Budget(seconds=inf, passes=20000.0))
+        """
+        found = _WRITTEN.fullmatch(str(text).strip())
+        amount = float(found[1]) if found else 0.0
+        if found is None or not 0 < amount < math.inf:
+            raise LandscapeError(
+                f"the budget {str(text)!r} is none: annealing needs some time, or some full passes over the data.\n"
+                "Pass a positive time, such as 300s, 5min or 1h, or a positive number of passes, such as 20000."
+            )
+        unit = found[2]
+        return cls(passes=amount) if unit is None else cls(seconds=amount * _SECONDS[unit[0].lower()])
+
+    def used(self, cost: Cost) -> float:
+        """Return the share of it that is spent."""
+        return max(cost.seconds / self.seconds, cost.evaluations / self.passes)
+
+    def plan(self, pilot: Chains) -> tuple[int, int]:
+        """Return how many chains, and temperatures for the run of full effort, the rest of the budget is good for.
+
+        A temperature of a chain costs what it cost the pilot, and the runs of half and of full effort take 1.5 K of
+        them for each cutoff. With gains of standard deviation L / K, L the length of the pilot's path, the log-weights
+        at half effort vary by 2 L² / K if every draw is new. There are 32 chains where that leaves enough temperatures
+        to settle, and otherwise 16, the fewest that a verdict ``reliable`` takes, with twice the temperatures.
+
+        Args:
+            pilot: the chains after the pilots of all cutoffs.
+        """
+        columns = range(len(pilot.cutoffs))
+        move = sum(_cost_of_a_move(pilot, column) for column in columns)
+        left = (1 - self.used(pilot.cost)) * _passes(self, pilot.cost)
+        needed = 2 * _MIXING * max(pilot.column("stride", column, "pilot").sum() for column in columns) ** 2
+        for chains in (MANY_CHAINS, FEW_CHAINS):
+            temperatures = left / (1.5 * chains * max(move, 1.0))
+            if temperatures >= needed:
+                break
+        return chains, int(np.clip(temperatures, FEWEST, MOST))
+
+
+def _passes(budget: Budget, cost: Cost) -> float:
+    """Return the whole budget in passes, at the speed so far."""
+    if math.isfinite(budget.passes):
+        return budget.passes
+    return budget.seconds * cost.evaluations / max(cost.seconds, 1e-9)
+
+
+def _cost_of_a_move(pilot: Chains, column: int) -> float:
+    """Return evaluations for one chain at one temperature, mean along the path of one cutoff."""
+    stride, spent, flown = (pilot.column(name, column, "pilot") for name in ("stride", "evaluations", "flight_gain"))
+    spent = np.where(flown > 0, _MOVE, 1.0) * np.nan_to_num(spent)
+    return float((stride * spent).sum() / stride.sum()) if stride.sum() > 0 else float(spent.mean())
