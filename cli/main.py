@@ -16,6 +16,8 @@ import click
 
 from landscape import __version__
 from landscape.errors import LandscapeError
+from landscape_cli.spreading import spreading
+from landscape_cli.interrupts import noticing
 
 MISUSE = 2
 INTERRUPTED = 130
@@ -61,7 +63,8 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(ctx)
+            with spreading(ctx.invoked_subcommand or next(iter([*ctx.protected_args, *ctx.args]), None)):
+                return super().invoke(ctx)
         except LandscapeError as error:
             raise Misuse(str(error)) from error
         except KeyboardInterrupt:
@@ -127,7 +130,8 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; the entry point of ``landscape``."""
     try:
-        code = cli.main(prog_name="landscape", standalone_mode=False)
+        with noticing():
+            code = cli.main(prog_name="landscape", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()

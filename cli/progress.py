@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 import click
 from tqdm import tqdm
 
 from landscape.results import Result
+from landscape_cli.interrupts import check_pressed, uninterrupted
 from landscape_cli.text import duration
 
 Kind = TypeVar("Kind", bound=Result)
@@ -36,23 +34,6 @@ class Progress(Protocol[Made]):
 
     @property
     def snapshot(self) -> Callable[[], Made]: ...
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait until the end of a block: in the midst of a write to HDF5 it can be lost altogether."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    waiting: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, frame: waiting.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if waiting:
-        signal.raise_signal(signal.SIGINT)
 
 
 class Keeper(Generic[Kind]):
@@ -108,7 +89,8 @@ class Display:
         self.show(progress.done, progress.total)
 
     def show(self, done: int, total: int) -> None:
-        """Show how many are done."""
+        """Show how many are done, and stop here if Ctrl-C was pressed."""
+        check_pressed()
         self._bar.update(done - self._bar.n)
         now = time.monotonic()
         if self._log and now >= self._next:

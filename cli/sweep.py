@@ -16,6 +16,7 @@ import click
 from tqdm import tqdm
 
 from landscape_cli import options
+from landscape_cli.interrupts import check_pressed
 from landscape_cli.main import INTERRUPTED
 from landscape_cli.training import LOG_EVERY, checked, name_task, recipe, recipe_options
 
@@ -124,7 +125,8 @@ class FamilyDisplay:
         self._due = self._start + LOG_EVERY
 
     def report(self, group: int, step: int, steps: int) -> None:
-        """Take what one group reports."""
+        """Take what one group reports; stop here if Ctrl-C was pressed."""
+        check_pressed()
         self._shares[group] = step / steps
         done = sum(share * nets for share, nets in zip(self._shares, self._nets, strict=True))
         self._bar.update(round(done, 2) - self._bar.n)

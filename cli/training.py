@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from landscape.recipes import RECIPES, load_recipe
 from landscape_cli import options
+from landscape_cli.interrupts import check_pressed
 
 if TYPE_CHECKING:
     from landscape.recipes.keep import Training
@@ -99,7 +100,8 @@ class TrainingDisplay:
         self._next = clock() if self._terminal else clock() + LOG_EVERY
 
     def __call__(self, training: Training) -> None:
-        """Show where the training stands, if it is time."""
+        """Show where the training stands, if it is time; stop here if Ctrl-C was pressed."""
+        check_pressed()
         if self._quiet:
             return
         if self._terminal:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from enum import EnumMeta, IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from typing_commands import SMALL, fill, run, stored, strict
 import landscape as ls
 from landscape.radius import Progress
 from landscape_cli import session
-from landscape_cli.progress import COMMIT_EVERY, COMMIT_SHARE, Display, Keeper, uninterrupted
+from landscape_cli.interrupts import check_pressed, noticing, uninterrupted
+from landscape_cli.progress import COMMIT_EVERY, COMMIT_SHARE, Display, Keeper
 
 
 @pytest.fixture
@@ -278,4 +280,29 @@ def test_an_interrupt_waits_for_the_end_of_a_write() -> None:
     with pytest.raises(KeyboardInterrupt):
         write()
     assert steps == ["written"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_that_a_library_swallows_still_stops_the_run() -> None:
+    """Numpy drops whatever is raised while it asks an object for its attributes; so Ctrl-C can go by unseen there."""
+
+    class Swallowing(EnumMeta):
+        def __getattr__(cls, name: str) -> Any:
+            signal.raise_signal(signal.SIGINT)
+
+    class Status(IntEnum, metaclass=Swallowing):
+        DONE = 1
+
+    display, steps = Display(10, 0, quiet=True), []
+
+    def measure() -> None:
+        with noticing():
+            assert (np.arange(2) == Status.DONE).tolist() == [False, True]
+            steps.append("went on")
+            display.show(1, 10)
+
+    with pytest.raises(KeyboardInterrupt):
+        measure()
+    assert steps == ["went on"]
+    check_pressed()  # the next run in this process begins anew
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

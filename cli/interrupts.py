@@ -1,0 +1,62 @@
+"""Ctrl-C: that it is never lost, and never comes in the midst of a write."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_pressed = False
+
+
+@contextmanager
+def noticing() -> Iterator[None]:
+    """Remember in a block that Ctrl-C was pressed, for :func:`check_pressed`.
+
+    Python raises KeyboardInterrupt wherever it happens to be, and what is there may swallow it: numpy, for one, drops
+    any exception while it asks an object for its attributes.
+    """
+    global _pressed
+    before = signal.getsignal(signal.SIGINT)
+    # whoever has Ctrl-C ignored, as a shell does for what runs in the background, means it
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield
+        return
+
+    def notice(number: int, frame: FrameType | None) -> None:
+        global _pressed
+        _pressed = True
+        raise KeyboardInterrupt
+
+    _pressed = False
+    signal.signal(signal.SIGINT, notice)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        _pressed = False
+
+
+def check_pressed() -> None:
+    """Raise KeyboardInterrupt if Ctrl-C was pressed and nothing came of it."""
+    if _pressed:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait until the end of a block: in the midst of a write to HDF5 it can be lost altogether."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    waiting: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: waiting.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if waiting:
+        signal.raise_signal(signal.SIGINT)
