@@ -260,15 +260,15 @@ def run(op: Hessian | GaussNewton, job: Job, given: Mapping[str, Any]) -> Any:
 
     total, exact = job.products(op.size)
     display = Display(total, 0, quiet=given["quiet"], unit="products" if exact else "products at most")
-    made = 0
+    made = 0.0
 
-    def report(products: int) -> None:
+    def report(products: float) -> None:
         nonlocal made
         made += products
-        display.show(made, total)
+        display.show(round(made), total)
 
     try:
-        return job.call(Watched(op, report), **job.settings)
+        return job.call(Watched.curvature(op, report), **job.settings)
     finally:
         display.close()
 

@@ -215,14 +215,16 @@ def test_a_watched_operator_is_the_same_bit_for_bit(lanes: int) -> None:
     op = Hessian(measured)
     object.__setattr__(measured.plan, "lanes", lanes)
     op._width = lanes
-    counts: list[int] = []
-    watched = Watched(op, counts.append)
+    counts: list[float] = []
+    watched = Watched.curvature(op, counts.append)
     vectors = torch.randn(N, 23, generator=torch.Generator().manual_seed(0))
     assert torch.equal(watched @ vectors, op @ vectors)
     assert torch.equal(watched.forms(vectors), op.forms(vectors))
     assert sum(counts) == 46
-    assert watched.cost.evaluations == 46
+    assert watched.cost.evaluations == 92, "with those that it was compared with"
     assert max(counts) == {1: 10, 7: 14, 100: 23}[lanes]
+    assert torch.equal(watched.summands()[-1].forms(vectors), op.summands()[-1].forms(vectors))
+    assert sum(counts) == pytest.approx(46 + 23 * op.summands()[-1].share)
     assert watched.parts == op.parts
     assert watched.describe() == op.describe()
 

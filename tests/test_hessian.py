@@ -348,3 +348,17 @@ def test_resnet_with_frozen_statistics_against_torchs_own_rules():
     wanted = torch.cat([g.reshape(-1) for g in torch.autograd.grad(gradients, parameters, pieces)])
     torch.testing.assert_close((Hessian(objective) @ vectors)[:, 0], wanted, rtol=1e-9, atol=1e-12)
     assert math.isfinite(float(wanted.norm()))
+
+
+@pytest.mark.parametrize("operator", [Hessian, GaussNewton])
+@pytest.mark.parametrize("kind", ["conv", "mlp"])
+def test_the_batches_add_up_to_the_whole(operator, kind):
+    """Ragged batches: each is weighted by its share, and all of them cost as much as the whole."""
+    _, _, objective = make(kind, batch_size=5)
+    op, vectors = operator(objective), torch.randn(objective.layout.size, 3, dtype=torch.float64)
+    parts = op.summands()
+    assert len(parts) == objective.batches > 1
+    assert sum(part.share for part in parts) == pytest.approx(1)
+    torch.testing.assert_close(sum(part @ vectors for part in parts), op @ vectors)
+    torch.testing.assert_close(sum(part.forms(vectors) for part in parts), op.forms(vectors))
+    assert op.cost.evaluations == pytest.approx(4 * 3)

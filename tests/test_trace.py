@@ -219,6 +219,61 @@ def test_forms_are_asked_for_where_they_suffice() -> None:
     assert trace(Forms(np.ones(90)), 5).value == 90.0
 
 
+# Sums
+
+
+class Sum(Operator):
+    """A sum of matrices whose summands can be had alone."""
+
+    def __init__(self, matrices: list[np.ndarray]) -> None:
+        self.matrices = [Dense(torch.as_tensor(matrix), PARTS) for matrix in matrices]
+        super().__init__(len(matrices[0]), torch.float64, torch.device("cpu"), PARTS)
+
+    def summands(self) -> list[Dense]:
+        return self.matrices
+
+    def _apply(self, vectors: Tensor) -> Tensor:
+        return torch.stack([matrix @ vectors for matrix in self.matrices]).sum(0)
+
+
+def alike() -> list[np.ndarray]:
+    """Eight positive semi-definite matrices that have half of what they are in common."""
+    common = rotated(outliers(120), seed=1)
+    return [(common + rotated(outliers(120), seed=2 + i)) / 16 for i in range(8)]
+
+
+def off_diagonal(matrix: np.ndarray) -> float:
+    """Sum of squares off the diagonal."""
+    return float(np.square(matrix - np.diag(np.diag(matrix))).sum())
+
+
+def test_summands_are_probed_with_signs_of_their_own() -> None:
+    """Unbiased, and the variance is the sum of the summands', 2 · sum of a_ij² each, not that of the sum."""
+    op = Sum(alike())
+    truth, count = float(sum(np.trace(matrix.matrix) for matrix in op.matrices)), 4000
+    samples = np.concatenate([trace(op, 100, seed=seed).samples for seed in range(count // 100)])
+    own = 2 * sum(off_diagonal(matrix.matrix.numpy()) for matrix in op.matrices)
+    common = 2 * off_diagonal(sum(matrix.matrix.numpy() for matrix in op.matrices))
+    variance = samples.var(ddof=1)
+    deviations = np.square(samples - samples.mean())
+    assert abs(variance - own) < Z * deviations.std() / math.sqrt(count)
+    assert own < 0.5 * common, "or there is nothing to tell"
+    assert abs(samples.mean() - truth) < Z * math.sqrt(own / count)
+
+
+def test_blocks_and_the_diagonal_of_a_sum_are_honest() -> None:
+    op = Sum(alike())
+    whole = sum(matrix.matrix.numpy() for matrix in op.matrices)
+    found = [layer_traces(op, 40, seed=seed) for seed in range(SEEDS)]
+    for i, part in enumerate(PARTS):
+        truth = float(np.trace(whole[part.start : part.stop, part.start : part.stop]))
+        assert_honest(np.array([f.values[i] for f in found]), np.array([f.standard_errors[i] for f in found]), truth)
+    entries = [diagonal(op, 40, seed=seed) for seed in range(SEEDS)]
+    values, errors = np.array([e.values[5] for e in entries]), np.array([e.standard_errors[5] for e in entries])
+    assert_honest(values, errors, float(whole[5, 5]))
+    assert diagonal(op, 200).exact
+
+
 # Misuse
 
 

@@ -129,13 +129,14 @@ class Graphs:
         pieces = zip(vectors.split(self._sizes, -1), self._leaves, self._moves, strict=True)
         return [piece.view(*lead, *leaf.shape) for piece, leaf, moves in pieces if moves]
 
-    def each(self, *, keep: bool) -> Iterator[Graph]:
-        """Yield the graph of every batch. Call it inside :meth:`Objective.running`.
+    def each(self, batches: Sequence[int], *, keep: bool) -> Iterator[Graph]:
+        """Yield the graphs of these batches. Call it inside :meth:`Objective.running`.
 
         Args:
+            batches: their numbers.
             keep: hold on to the graphs, as many as fit, for a later call.
         """
-        for batch in range(self._objective.batches):
+        for batch in batches:
             graph = self._kept.get(batch)
             if graph is None:
                 graph = self._made(batch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -74,10 +74,21 @@ class _Curvature(Operator):
         """Let go of the memory that is kept to make the next product faster."""
         self._graphs.forget()
 
+    def summands(self) -> Sequence[Operator]:
+        """Return what each batch adds: operators whose sum this is."""
+        return [_Batch(self, batch) for batch in range(self.objective.batches)]
+
     def _apply(self, vectors: Tensor) -> Tensor:
+        return self._products_of(vectors, range(self.objective.batches))
+
+    def _forms(self, vectors: Tensor) -> Tensor:
+        return self._forms_of(vectors, range(self.objective.batches))
+
+    def _products_of(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
+        """Return what these batches add to the product, (n, k) -> (n, k)."""
         steps = self._steps(vectors)
         out = torch.zeros_like(steps)
-        for graph in self._each(len(steps)):
+        for graph in self._each(len(steps), batches):
             for rows in self._blocks(len(steps)):
                 for target, value in zip(self._split(out[rows]), self._of(graph.product, steps[rows]), strict=True):
                     if value is not None:
@@ -85,10 +96,11 @@ class _Curvature(Operator):
         product = self.scope.gather(out).div_(self._terms)
         return (product if self.metric.scale is None else product.mul_(self.metric.scale)).T
 
-    def _forms(self, vectors: Tensor) -> Tensor:
+    def _forms_of(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
+        """Return what these batches add to the quadratic forms, (n, k) -> (k,)."""
         steps = self._steps(vectors)
         out = steps.new_zeros(len(steps), dtype=torch.float64)
-        for graph in self._each(len(steps)):
+        for graph in self._each(len(steps), batches):
             for rows in self._blocks(len(steps)):
                 out[rows] += self._of(graph.form, steps[rows])
         return out / self._terms
@@ -98,10 +110,10 @@ class _Curvature(Operator):
         values = vectors.T if self.metric.scale is None else vectors.T * self.metric.scale
         return self.scope.scatter(values, values.new_zeros(len(values), self.objective.layout.size))
 
-    def _each(self, count: int) -> Iterator[Graph]:
-        """Yield the graph of every batch for a block of this many vectors."""
+    def _each(self, count: int, batches: Sequence[int]) -> Iterator[Graph]:
+        """Yield the graphs of these batches for a block of this many vectors."""
         with self.objective.running(), differentiating():
-            yield from self._graphs.each(keep=count < _KEEP_BELOW)
+            yield from self._graphs.each(batches, keep=count < _KEEP_BELOW)
 
     def _blocks(self, count: int) -> Iterator[slice]:
         """Yield the rows to run at once."""
@@ -113,6 +125,29 @@ class _Curvature(Operator):
 
     def _of(self, call: Callable[[list[Tensor], bool], Any], rows: Tensor) -> Any:
         return call(self._split(rows), self._width > 1)
+
+
+class _Batch(Operator):
+    """What one batch adds to a curvature, weighted by its share of the terms."""
+
+    def __init__(self, whole: _Curvature, batch: int) -> None:
+        super().__init__(whole.size, whole.dtype, whole.device, whole.parts)
+        self._whole, self._batches = whole, [batch]
+        counts = whole.objective.program.counts
+        self.share = counts[batch] / float(sum(counts))
+
+    def describe(self) -> dict[str, Any]:
+        return self._whole.describe()
+
+    def _apply(self, vectors: Tensor) -> Tensor:
+        return self._whole._products_of(vectors, self._batches)
+
+    def _forms(self, vectors: Tensor) -> Tensor:
+        return self._whole._forms_of(vectors, self._batches)
+
+    def _count(self, products: float, started: float) -> None:
+        super()._count(products, started)
+        self._whole._count(products * self.share, started)
 
 
 class Hessian(_Curvature):
@@ -140,14 +175,14 @@ class Hessian(_Curvature):
     kind = HessianGraph
     name = "hessian"
 
-    def _forms(self, vectors: Tensor) -> Tensor:
+    def _forms_of(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
         steps = self._steps(vectors)
         out = steps.new_zeros(len(steps), dtype=torch.float64)
         with self.objective.running(), differentiating():
-            for batch in range(self.objective.batches):
+            for batch in batches:
                 tape = self._graphs.tape(batch) if self._width == 1 else None
                 if tape is None:  # small nets run many vectors together, which a tape does not
-                    return super()._forms(vectors)
+                    return super()._forms_of(vectors, batches)
                 out += torch.stack([tape.form(self._graphs.split(step)) for step in steps])
         return out / self._terms
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,14 +32,17 @@ class Operator(ABC):
         shape: (n, n).
         dtype, device: of its products.
         parts: which rows belong to which parameter tensor, in order.
+        share: what a product costs, as a share of one of the operator that this is a summand of.
     """
+
+    share = 1.0
 
     def __init__(self, size: int, dtype: torch.dtype, device: torch.device, parts: tuple[Part, ...] = ()) -> None:
         self.shape = (size, size)
         self.dtype = dtype
         self.device = device
         self.parts = parts or (Part("theta", 0, size),)
-        self._products = 0
+        self._products = 0.0
         self._calls = 0
         self._seconds = 0.0
 
@@ -50,7 +54,7 @@ class Operator(ABC):
     @property
     def cost(self) -> Cost:
         """What all products so far cost; ``evaluations`` counts vectors, each a pass over the data."""
-        return Cost(float(self._products), self._calls, self._seconds)
+        return Cost(self._products, self._calls, self._seconds)
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
         """Return A @ v: (n,) -> (n,), or (n, k) -> (n, k)."""
@@ -72,6 +76,13 @@ class Operator(ABC):
         """Return what determines this matrix."""
         return {"operator": type(self).__name__, "dimension": self.size}
 
+    def summands(self) -> Sequence[Operator]:
+        """Return operators whose sum this is, each cheaper by its share, such as one a batch; itself where it is one.
+
+        What they cost counts as a cost of this operator.
+        """
+        return [self]
+
     def to_scipy(self) -> Any:
         """Return the operator for ``scipy.sparse.linalg``, on numpy arrays."""
         from scipy.sparse.linalg import LinearOperator
@@ -91,7 +102,7 @@ class Operator(ABC):
     def _forms(self, vectors: Tensor) -> Tensor:
         return (vectors.double() * self._apply(vectors).double()).sum(0)
 
-    def _count(self, products: int, started: float) -> None:
+    def _count(self, products: float, started: float) -> None:
         self._products += products
         self._calls += 1
         self._seconds += time.perf_counter() - started

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,13 +21,13 @@ _WORD = 64
 _STREAM = 2**63  # the last word of the counter: rays and chains, which share the seed, have a smaller one
 
 
-def signs(seed: int, index: int, n: int) -> np.ndarray:
-    """Return n independent fair signs, -1 or 1, int8, which depend on (seed, index) alone.
+def signs(seed: int, index: int, n: int, summand: int = 0) -> np.ndarray:
+    """Return n independent fair signs, -1 or 1, int8, which depend on (seed, index, summand) alone.
 
     >>> bool(np.array_equal(signs(0, 7, 100), signs(0, 7, 200)[:100]))
     True
     """
-    bits = _random(seed, index, 0).random_raw(-(-n // _WORD)).astype("<u8").view(np.uint8)
+    bits = _random(seed, index, 0, summand).random_raw(-(-n // _WORD)).astype("<u8").view(np.uint8)
     return 2 * np.unpackbits(bits, count=n, bitorder="little").astype(np.int8) - 1
 
 
@@ -36,9 +36,9 @@ def normals(seed: int, index: int, n: int) -> np.ndarray:
     return np.random.Generator(_random(seed, index, 1)).standard_normal(n, dtype=np.float32)
 
 
-def _random(seed: int, index: int, stream: int) -> np.random.Philox:
+def _random(seed: int, index: int, stream: int, summand: int = 0) -> np.random.Philox:
     key = np.array([seed, index], dtype=np.uint64)
-    return np.random.Philox(key=key, counter=np.array([0, 0, stream, _STREAM], dtype=np.uint64))
+    return np.random.Philox(key=key, counter=np.array([0, summand, stream, _STREAM], dtype=np.uint64))
 
 
 @dataclass(frozen=True)
@@ -73,24 +73,30 @@ class Probes:
         """n for unit vectors, 1 for signs."""
         return float(self.size) if self.exact else 1.0
 
-    def block(self, start: int, stop: int, op: Operator) -> Tensor:
+    def summands(self, op: Operator) -> Sequence[Operator]:
+        """Return the operators to probe, each with vectors of its own: those that ``op`` is the sum of.
+
+        Unit vectors are the same for all of them, and then ``op`` itself is as good.
+        """
+        return [op] if self.exact else op.summands()
+
+    def block(self, start: int, stop: int, op: Operator, summand: int = 0) -> Tensor:
         """Return the probes with these indices as columns, shape (n, k), on the device and in the dtype of ``op``."""
         if self.exact:
             columns = torch.zeros(self.size, stop - start, dtype=op.dtype, device=op.device)
             columns[start:stop].fill_diagonal_(1.0)
             return columns
-        return columns_of([signs(self.seed, index, self.size) for index in range(start, stop)], op)
+        return columns_of([signs(self.seed, index, self.size, summand) for index in range(start, stop)], op)
 
     def gaussian_block(self, count: int, op: Operator) -> Tensor:
         """Return uniform points on the sphere of radius sqrt(n) as columns, shape (n, count)."""
         drawn = columns_of([normals(self.seed, index, self.size) for index in range(count)], op).double()
         return (drawn * (self.size**0.5 / drawn.norm(dim=0))).to(op.dtype)
 
-    def blocks(self, op: Operator) -> Iterator[Tensor]:
-        """Yield all probes, in blocks of at most ``BLOCK_BYTES``."""
+    def spans(self, op: Operator) -> list[tuple[int, int]]:
+        """Return the first index of each block and one past its last."""
         most = max(1, BLOCK_BYTES // (self.size * op.dtype.itemsize))
-        for start in range(0, self.count, most):
-            yield self.block(start, min(start + most, self.count), op)
+        return [(start, min(start + most, self.count)) for start in range(0, self.count, most)]
 
     def error(self, samples: np.ndarray) -> np.ndarray:
         """Return the standard error of the mean over the first axis, which holds a value a probe; 0 for exact ones."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,11 @@ def trace(op: Operator, probes: int = 50, *, method: str = "hutchinson", seed: i
     error allows for that.
 
     1. As soon as n <= probes, unit vectors take the place of random ones: the trace is exact, at n products.
-    2. ``xtrace`` draws its vectors on the sphere of radius sqrt(n), ``hutch++`` random signs. The error that the
+    2. Where the operator is a sum, as a curvature is over the batches that are evaluated at once, ``hutchinson`` probes
+       each summand with signs of its own. The variance is then that of the summands added up, a_ij^2 in each of them,
+       and not that of the sum: at the same cost it is less wherever the summands are alike, and never more for
+       positive semi-definite ones. The samples depend on the split into batches.
+    3. ``xtrace`` draws its vectors on the sphere of radius sqrt(n), ``hutch++`` random signs. The error that the
        authors of ``xtrace`` propose, without the factor, was up to 30 % too small on the spectra of our tests.
 
     Args:
@@ -90,7 +94,7 @@ def layer_traces(op: Operator, probes: int = 50, *, seed: int = 0) -> LayerTrace
     """
     drawn = Probes.of(op, probes, seed)
     with spending(op) as spent:
-        samples = drawn.weight * np.concatenate([_by_part(op, z * finite(op @ z, op)) for z in drawn.blocks(op)])
+        samples = np.concatenate([_by_part(op, terms) for terms in _sums(op, drawn, _entries)])
     return LayerTraces(
         names=tuple(part.name for part in _filled(op)),
         sizes=np.array([part.stop - part.start for part in _filled(op)]),
@@ -124,8 +128,7 @@ def diagonal(op: Operator, probes: int = 100, *, seed: int = 0) -> Diagonal:
     mean = torch.zeros(op.size, dtype=torch.float64, device=op.device)
     scatter, seen = torch.zeros_like(mean), 0
     with spending(op) as spent:
-        for z in drawn.blocks(op):
-            values = (z * finite(op @ z, op)).double() * drawn.weight
+        for values in _sums(op, drawn, _entries):
             count, centre = values.shape[1], values.mean(1)
             # two groups pooled: their scatters, and that between their means (Chan et al. 1979)
             between = (centre - mean).square() * (seen * count / (seen + count))
@@ -158,8 +161,21 @@ def _filled(op: Operator) -> list[Part]:
     return [part for part in op.parts if part.stop > part.start]
 
 
+def _entries(op: Operator, z: Tensor) -> Tensor:
+    """Return z_i (A z)_i of each column, shape (n, k), float64."""
+    return (z * (op @ z)).double()
+
+
+def _sums(op: Operator, drawn: Probes, measure: Callable[[Operator, Tensor], Tensor]) -> Iterator[Tensor]:
+    """Yield what is measured, a block of probes at a time, summed over the summands, each with vectors of its own."""
+    parts = drawn.summands(op)
+    for start, stop in drawn.spans(op):
+        found = [measure(part, drawn.block(start, stop, op, i)) for i, part in enumerate(parts)]
+        yield finite(torch.stack(found).sum(0) if len(found) > 1 else found[0], op) * drawn.weight
+
+
 def _hutchinson(op: Operator, drawn: Probes) -> tuple[np.ndarray, float]:
-    samples = drawn.weight * np.concatenate([finite(op.forms(z), op).cpu().numpy() for z in drawn.blocks(op)])
+    samples = np.concatenate([values.cpu().numpy() for values in _sums(op, drawn, lambda part, z: part.forms(z))])
     return samples, float(drawn.error(samples))
 
 
