@@ -16,8 +16,8 @@ import click
 
 from landscape import __version__
 from landscape.errors import LandscapeError
-from landscape_cli.spreading import spreading
 from landscape_cli.interrupts import noticing
+from landscape_cli.spreading import spreading
 
 MISUSE = 2
 INTERRUPTED = 130
@@ -63,7 +63,7 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            with spreading(ctx.invoked_subcommand or next(iter([*ctx.protected_args, *ctx.args]), None)):
+            with spreading():
                 return super().invoke(ctx)
         except LandscapeError as error:
             raise Misuse(str(error)) from error

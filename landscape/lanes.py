@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscape import ranks
 from landscape.errors import LandscapeError, ObjectiveError, TaskError
 from landscape.program import CENTRE, ModelProgram, Program, evaluating, out_of_memory, reason_of
 
@@ -114,7 +115,7 @@ def sample_limit(sample_bytes: int, samples: int, device: torch.device) -> int:
     return -(-samples // max(pieces, 1))
 
 
-def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | None) -> Plan:
+def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | None, most: int | None = None) -> Plan:
     """Return the plan for a program; where it can run points together, show that it gives the same numbers.
 
     Args:
@@ -122,6 +123,7 @@ def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | N
         theta: the centre, shape (D,).
         activation: bytes of the largest activation of one batch.
         memory: bytes that points evaluated together may take.
+        most: points that may be evaluated together.
 
     Raises:
         ObjectiveError: where ``memory`` does not hold a single point.
@@ -141,9 +143,13 @@ def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | N
         notes = _why_apart(program, theta)
         apart = bool(notes)
     lanes = 1 if apart else max(1, lanes)
+    if most is not None:
+        lanes = min(lanes, most)
     if memory is not None:
         lanes = min(lanes, memory // (lane_bytes + vector))
-    block = lanes * BLOCK_LANES if lanes > 1 else 1
+    # points that run one at a time give the same numbers in blocks of any size, so those may follow the ranks
+    block = lanes * BLOCK_LANES if lanes > 1 or ranks.count() > 1 else 1
+    block *= ranks.count() if lanes == 1 else 1
     if memory is not None:
         block = max(lanes, min(block, (memory - lanes * lane_bytes) // vector // lanes * lanes))
     if isinstance(program, ModelProgram) and not apart:

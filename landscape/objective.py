@@ -57,6 +57,7 @@ class Objective:
         device: where to compute, a CPU or CUDA device; by default where the model is.
         dtype: compute in this dtype; by default the model's own.
         memory: bytes that points evaluated together may take.
+        lanes: points evaluated together, at most; fewer make more chunks to share between ranks.
         training: evaluate in training mode (BatchNorm uses batch statistics).
         compile: run points that are evaluated together through ``torch.compile``.
 
@@ -96,11 +97,13 @@ class Objective:
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         memory: int | None = None,
+        lanes: int | None = None,
         training: bool = False,
         compile: bool = False,
     ) -> None:
         _check_count("batch_size", batch_size)
         _check_count("max_samples", max_samples)
+        _check_count("lanes", lanes)
         place = check_values(model)
         check_device(device or place)
         model = moved(model, device, dtype)
@@ -133,7 +136,7 @@ class Objective:
         self.loss_name = made.name
         self._mixing = mixing
         activation = sample_bytes * max(batch.samples for batch in batches)
-        self.plan = plan_lanes(program, theta, activation, memory)
+        self.plan = plan_lanes(program, theta, activation, memory, lanes)
         self.notes += self.plan.notes
 
     @classmethod
@@ -146,6 +149,7 @@ class Objective:
         layout: Layout | None = None,
         scope: str = "weights",
         memory: int | None = None,
+        lanes: int | None = None,
     ) -> Objective:
         """Return the objective of any torch function of a flat vector.
 
@@ -154,12 +158,13 @@ class Objective:
             theta: the centre, shape (D,); its dtype and device are used throughout.
             layout: how theta splits into named tensors; by default a single tensor of one dimension.
             scope: as for a model.
-            memory: bytes that points evaluated together may take.
+            memory, lanes: as for a model.
 
         >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(3, dtype=torch.float64))
         >>> bowl.centre, bowl.dimension
         (0.0, 3)
         """
+        _check_count("lanes", lanes)
         theta = torch.as_tensor(theta).detach().clone()
         if theta.dim() != 1 or not theta.is_floating_point():
             raise ObjectiveError(
@@ -178,7 +183,7 @@ class Objective:
         self.samples = 1
         self.data_hash = ""
         self.loss_name = getattr(function, "__name__", type(function).__name__)
-        self.plan = plan_lanes(program, theta, 0, memory)
+        self.plan = plan_lanes(program, theta, 0, memory, lanes)
         return self
 
     def _settle(self, program: Program, theta: Tensor, layout: Layout, scope: str) -> None:
@@ -259,7 +264,7 @@ class Objective:
 
         starts = range(0, len(radii), self.plan.lanes)
         parts = [slice(start, start + self.plan.lanes) for start in starts]
-        pieces = ranks.each(parts, evaluate, check=radii.tobytes())
+        pieces = ranks.each(parts, evaluate, lambda: radii.tobytes() + ranks.sample(steps))
         values = np.concatenate([piece.values for piece in pieces]) - shift
         complete = np.concatenate([piece.complete for piece in pieces])
         return Evaluation(values, complete, np.concatenate([piece.read for piece in pieces]))

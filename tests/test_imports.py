@@ -20,7 +20,7 @@ ARROWS = {
     "losses": {"batches", "errors"},
     "allocator": set(),
     "program": {"allocator", "params", "batches", "losses", "errors"},
-    "lanes": {"program", "errors"},
+    "lanes": {"program", "ranks", "errors"},
     "passes": {"program"},
     "ranks": {"errors"},
     "objective": {"params", "batches", "losses", "program", "passes", "ranks", "lanes", "errors"},

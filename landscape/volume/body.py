@@ -20,7 +20,6 @@ from landscape.results import RayStatus
 
 HIGHEST = 1e9  # rises above that, over that of the cutoff, are cut
 _GRADIENT_COST = 3.0  # a forward and a backward pass, in evaluations
-_CHECKED = 64  # entries of each direction by which ranks are compared: a change of one changes all
 
 
 @dataclass
@@ -193,8 +192,7 @@ class StarBody:
     def _spread(self, compute: Callable[[Tensor], Tensor], phi: Tensor, chunk: int) -> Tensor:
         """Return what is computed from so many directions at a time, on all ranks together, shape (k, n)."""
         place = phi.device if ranks.count() == 1 else torch.device("cpu")  # from where it is sent
-        check = phi[:, :_CHECKED].cpu().numpy().tobytes()
-        pieces = ranks.each(phi.split(chunk), lambda part: compute(part).to(place), check)
+        pieces = ranks.each(phi.split(chunk), lambda part: compute(part).to(place), lambda: ranks.sample(phi))
         return torch.cat(pieces).to(phi.device)
 
     def _pulled(self, phi: Tensor, radii: np.ndarray, pull: Callable[[np.ndarray], np.ndarray]) -> Tensor:

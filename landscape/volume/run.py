@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from landscape import ranks
 from landscape.errors import LandscapeError, ObjectiveError
 from landscape.metric import make_metric
 from landscape.objective import Objective
@@ -116,7 +117,7 @@ class Run:
             np.zeros((*shape, 0)),
             np.zeros(shape[:2], dtype=np.int64),
             trace=[],
-            seconds=look.cost.seconds,
+            seconds=ranks.from_first(lambda: look.cost.seconds),
             evaluations=look.cost.evaluations,
             calls=look.cost.calls,
         )
@@ -165,7 +166,8 @@ class Run:
             self._anneal(self.leg % len(LEGS) - 1)
         self.evaluations += body.evaluations
         self.calls += body.calls
-        self.seconds += time.perf_counter() - started
+        # the first rank's clock, since a budget of time is spent by it
+        self.seconds += ranks.from_first(lambda: time.perf_counter() - started)
 
     @property
     def ray(self) -> Ray:

@@ -1,0 +1,103 @@
+"""What a process of several does; run as a script by test_ranks.py, and by torchrun in a time of speed-up.
+
+python tests/ranks_examples.py measure FOLDER     radii and volumes, written to FOLDER/RANK.npz
+python tests/ranks_examples.py fail | leave | stray | bug
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+
+import landscape as ls
+from landscape import ranks
+from landscape.metric import make_metric
+from landscape.volume import anneal
+from landscape.volume.body import StarBody, sphere
+from landscape.volume.targets import Ray, SoftTarget
+
+RANK = int(os.environ.get("RANK", "0"))
+
+
+def bent(lanes: int, n: int = 12) -> ls.Objective:
+    """A body that is no ellipsoid, with the given number of points in a chunk."""
+    h = torch.arange(1, n + 1, dtype=torch.float64)
+    made = ls.Objective.from_function(
+        lambda x: (h * x**2).sum(-1) + x.abs().pow(3).sum(-1) + 0.3 * torch.sin(3 * x).square().sum(-1),
+        torch.full((n,), 0.0, dtype=torch.float64),
+        lanes=lanes,
+    )
+    assert made.plan.lanes == lanes
+    return made
+
+
+def measure() -> dict[str, np.ndarray]:
+    """Every kind of work that is spread, with chunks of one point and of several."""
+    found: dict[str, Any] = {}
+    for lanes in (1, 3):
+        radii = ls.basin_radii(bent(lanes), [0.5, 2.0], metric="identity", directions=40)
+        found |= {f"radii {lanes}": radii.radii, f"profile {lanes}": radii.profile_loss, f"calls {lanes}": radii.calls}
+    objective = bent(3, n=4)
+    chains = anneal(objective, [0.5], metric="identity", chains=5, temperatures=2, path="radius")
+    found |= {"chains": chains.log_weights, "trace": chains.trace}
+    body = StarBody(
+        objective,
+        make_metric("identity", objective.theta, objective.scope),
+        criterion="loss",
+        cutoff=0.5,
+        centre=objective.centre,
+        max_radius=1.0,
+        rtol=1e-4,
+        growth=2.0,
+        first_step=0.1,
+    )
+    phi = sphere(torch.from_numpy(np.random.default_rng(0).normal(size=(25, 4))))
+    target = SoftTarget(body, Ray.between(0.3, 1.0, 4), 3.0, 0.4)
+    with objective.running():
+        points, force = target.at(phi), target.force(phi)
+    return found | {"rises": points.rises, "log radius": points.log_radius, "force": force.numpy()}
+
+
+def fail() -> None:
+    """A loss that has no value on the second rank alone, where a chunk is computed."""
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        if RANK == 1 and ranks.count() > 1 and len(x) > 1:
+            raise ValueError("no memory left on this card")
+        return x.square().sum(-1)
+
+    theta = torch.zeros(4, dtype=torch.float64)
+    objective = ls.Objective.from_function(loss, theta, lanes=5)
+    ls.basin_radii(objective, [1.0], metric="identity", directions=50)
+
+
+def leave() -> None:
+    """A rank that finds no file, while the others measure."""
+    if RANK == 1:
+        raise ls.LandscapeError("the checkpoint net.pt does not exist here")
+    ls.basin_radii(bent(3), [1.0], metric="identity", directions=50)
+
+
+def stray() -> None:
+    """A rank that measures something else."""
+    ls.basin_radii(bent(3), [1.0], metric="identity", directions=50, seed=RANK)
+
+
+def bug() -> None:
+    """A rank that meets an error which is not the user's."""
+    if RANK == 1:
+        raise KeyError("lost")
+    ls.basin_radii(bent(3), [1.0], metric="identity", directions=50)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with ranks.spread():
+        if sys.argv[1] == "measure":
+            np.savez(f"{sys.argv[2]}/{RANK}.npz", **measure())
+        else:
+            {"fail": fail, "leave": leave, "stray": stray, "bug": bug}[sys.argv[1]]()
