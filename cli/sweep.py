@@ -18,7 +18,7 @@ from tqdm import tqdm
 from landscape_cli import options
 from landscape_cli.interrupts import check_pressed
 from landscape_cli.main import INTERRUPTED
-from landscape_cli.training import LOG_EVERY, checked, name_task, recipe, recipe_options
+from landscape_cli.training import LOG_EVERY, checked, jobs_option, name_task, recipe, recipe_options
 
 if TYPE_CHECKING:
     from landscape.recipes.sweep import Group, Level
@@ -49,9 +49,7 @@ class Factors(click.ParamType):
     metavar="DIR",
     help="Folder of the checkpoints; what is there is kept, and what is missing trained.",
 )
-@click.option(
-    "--jobs", type=click.IntRange(min=1), metavar="N", help="Processes at work at once.  [default: one a core]"
-)
+@jobs_option
 @recipe_options
 @options.json_flag
 @options.quiet

@@ -54,6 +54,10 @@ recipe_options = options.together(
     click.option("--device", metavar="NAME", help="Images and TASK.py: cpu or cuda.  [default: cpu]"),
 )  # fmt: skip
 
+jobs_option = click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", help="Trainings at work at once.  [default: one a core]"
+)
+
 
 def checked(recipe: str, given: dict[str, Any]) -> dict[str, Any]:
     """Return the options that were given for a recipe.

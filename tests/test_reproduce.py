@@ -80,7 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def nets(folder: Path) -> list[Net]:
-    return load_nets(folder, replace(TINY, seeds=2).members)
+    return load_nets(folder, replace(TINY, seeds=2))
 
 
 def test_a_net_is_read_with_its_weights_and_numbers(nets: list[Net]) -> None:
@@ -149,11 +149,12 @@ def test_the_polar_plot_holds_the_radii_of_the_same_rays(nets: list[Net], tmp_pa
 
 def test_only_the_chosen_factors_are_annealed(nets: list[Net], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def short(objective: Any, cutoffs: Any, **settings: Any) -> Any:
+        assert settings["estimator"] == "annealed"
         return replace(
             basins.volume_from_radii(basins.basin_radii(objective, cutoffs, directions=5)), estimator="annealed"
         )
 
-    monkeypatch.setattr(basins, "annealed_volume", short)
+    monkeypatch.setattr(basins, "log_volume", short)
     with Store(tmp_path / "study.h5", write=True) as store:
         panel = basins.volume_figure(nets, replace(TINY, annealed=(0.0, 0.3)), Keep(store))
     assert [row[0] for row in panel.rows if row[3] == "annealed"] == ["poison-0-seed-0"]

@@ -15,16 +15,15 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from landscape.plots import WIDTH
 from landscape.radius import basin_radii
-from landscape.reproduce.chart import bare, colour_of, correlation_text, legend
+from landscape.reproduce.chart import CLASSES, bare, colour_of, correlation_text, legend
 from landscape.reproduce.panel import Cell, Panel
 from landscape.reproduce.study import Keep, Net, Study
 from landscape.results import Radii, Volume, VolumeEstimate
 from landscape.results.comparison import says
-from landscape.volume import annealed_volume, compare_volumes, volume_from_radii
+from landscape.volume import compare_volumes, log_volume, volume_from_radii
 
 _LOG10 = math.log(10.0)
 _MOST_SPOKES = 200
-_COLOURS = ("#1f4e8c", "#c8861a")
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,13 @@ def volumes_of(net: Net, study: Study, keep: Keep) -> list[Volume]:
     if wanted and net.numbers.train_loss < study.cutoffs[0]:
         settings = {
             "cutoffs": [study.cutoffs[0]],
+            "estimator": "annealed",
             "metric": "filter",
             "chains": study.chains,
             "temperatures": study.temperatures,
             "seed": 0,
         }
-        found.append(keep.get("annealed", net, settings, annealed_volume))
+        found.append(keep.get("annealed", net, settings, log_volume))
     return found
 
 
@@ -76,9 +76,9 @@ def polar_figure(nets: Sequence[Net], study: Study, keep: Keep) -> Panel | None:
         return None
     figure = Figure(figsize=(WIDTH * 1.3, 4.7), layout="constrained")
     both, alone = figure.subplots(1, 2, subplot_kw={"projection": "polar"})
-    for net, each, colour in zip(nets, radii, _COLOURS, strict=True):
+    for net, each, colour in zip(nets, radii, CLASSES, strict=True):
         _ring(both, each.radii[:, 0], colour, f"β = {net.poison:g}, test {net.numbers.test_accuracy:.0%}")
-    _ring(alone, radii[1].radii[:, 0], _COLOURS[1], "")
+    _ring(alone, radii[1].radii[:, 0], CLASSES[1], "")
     medians = [float(np.median(each.radii[:, 0])) for each in radii]
     ratio = medians[0] / medians[1]
     both.set_title("one scale for both", fontsize="medium")
@@ -106,6 +106,7 @@ def polar_figure(nets: Sequence[Net], study: Study, keep: Keep) -> Panel | None:
 def _radius_command(net: Net, study: Study) -> str:
     return (
         f"landscape radius nets/{net.path.name} --cutoff {study.cutoffs[0]:g} --directions {study.rays} --seed 0 --csv"
+        + study.flags
     )
 
 

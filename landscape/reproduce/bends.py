@@ -70,5 +70,5 @@ def curvature_figure(nets: Sequence[Net], study: Study, keep: Keep) -> Panel:
         header=["net", "gap", "top_eigenvalue", "residual", "converged", "trace", "trace_standard_error"],
         rows=rows,
         figure=figure,
-        commands=[f"landscape curvature nets/{nets[0].path.name} --metric filter --top 1 --trace"],
+        commands=[f"landscape curvature nets/{nets[0].path.name} --metric filter --top 1 --trace{study.flags}"],
     )

@@ -8,19 +8,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter
 
 from landscape.plots import WIDTH
-from landscape.reproduce.margin import logit_of, measure_boundary
+from landscape.recipes.training import Pair
+from landscape.reproduce.chart import CLASSES
+from landscape.reproduce.margin import EXTENT, logit_of, measure_boundary
 from landscape.reproduce.panel import Cell, Panel
 from landscape.reproduce.study import Keep, Net, Study
 from landscape.results import Boundary, Plane
 from landscape.slice_plots import COLOURS, Scale
 from landscape.slices import slice_2d
 
-CLASSES = ("#1f4e8c", "#c8861a")  #: of the two classes, told apart by colour-blind readers and in greyscale
 COARSE = 101  #: points along a side of a map that is kept and not drawn
 _BANDS = 14
+_ABOVE = "Above: the class that the net gives to each point of the plane, and the training points. Below: the"
 
 
 def boundary_of(net: Net, study: Study, keep: Keep) -> Boundary:
@@ -37,14 +40,17 @@ def plane_of(net: Net, study: Study, keep: Keep) -> Plane:
 
 
 def good_and_bad(nets: Sequence[Net], study: Study, keep: Keep) -> Panel:
-    """Return the boundaries of a good and a bad net, and the loss on one plane through each in shared colours."""
-    maps, planes = [boundary_of(net, study, keep) for net in nets], [plane_of(net, study, keep) for net in nets]
-    figure = Figure(figsize=(WIDTH * 1.25, 8.0), layout="constrained")
-    axes = figure.subplots(2, len(nets), squeeze=False)
-    for column, (net, found) in enumerate(zip(nets, maps, strict=True)):
-        draw_boundary(axes[0, column], found)
-        axes[0, column].set_title(f"{net.label}\nmedian margin {found.median:.2g}", fontsize="medium")
-    _draw_planes(figure, axes[1], planes, study.cutoffs[0])
+    """Return the loss on one plane through a good and a bad net in shared colours, under their boundaries if any."""
+    planes, high = [plane_of(net, study, keep) for net in nets], 1 + study.planar
+    figure = Figure(figsize=(WIDTH * 1.25, 4.0 * high), layout="constrained")
+    axes = figure.subplots(high, len(nets), squeeze=False)
+    _draw_planes(figure, axes[-1], planes, study.cutoffs[0])
+    for column, net in zip(axes[0], nets, strict=True):
+        column.set_title(net.label, fontsize="medium")
+        if study.planar:
+            found = boundary_of(net, study, keep)
+            draw_boundary(column, found.logit, net.data)
+            column.set_title(f"{net.label}\nmedian margin {found.median:.2g}", fontsize="medium")
     inside = [float((plane.loss < study.cutoffs[0]).mean()) for plane in planes]
     shares = ", ".join(
         f"{share:.2%}".replace("%", " %") + f" (β = {n.poison:g})" for n, share in zip(nets, inside, strict=True)
@@ -57,11 +63,11 @@ def good_and_bad(nets: Sequence[Net], study: Study, keep: Keep) -> Panel:
     ]
     return Panel(
         name="boundaries",
-        title="A good and a bad minimum: decision boundaries, and the loss around each",
+        title="A good and a bad minimum"
+        + (": decision boundaries, and the loss around each" if study.planar else ": the loss around each"),
         caption=(
-            "Above: the class that the net gives to each point of the plane, and the 200 training points, which both "
-            "nets classify as they report. Below: the training loss on the plane of two random filter-normalised "
-            f"directions, the same two for both nets, in one colour scale; the white line is the loss "
+            f"{_ABOVE if study.planar else 'The'} {_loss_name(study)} on the plane of two random filter-normalised "
+            "directions, the same two for both nets, in one colour scale; the white line is the loss "
             f"{study.cutoffs[0]:g}, the star the trained point. Share of the plane below that loss: {shares}."
         ),
         header=["net", "x", "y", "loss"],
@@ -69,25 +75,34 @@ def good_and_bad(nets: Sequence[Net], study: Study, keep: Keep) -> Panel:
         figure=figure,
         commands=[
             f"landscape slice nets/{net.path.name} --dim 2 --directions random --steps {study.plane} "
-            f"--span {study.span:g} --seed 0 --out {net.name}.h5"
+            f"--span {study.span:g} --seed 0 --out {net.name}.h5{study.flags}"
             for net in nets
         ],
     )
 
 
-def draw_boundary(axes: Axes, found: Boundary, *, points: bool = True) -> None:
-    """Draw the two classes as areas, and the training points."""
-    area = np.where(found.logit[..., None] > 0, _pale(CLASSES[1]), _pale(CLASSES[0]))
-    edge = float(found.x[-1])
-    axes.imshow(area, extent=(-edge, edge, -edge, edge), origin="lower", interpolation="nearest")
-    if points:
+def _loss_name(study: Study) -> str:
+    return "training loss" if study.samples is None else f"loss on the first {study.samples:,} training samples"
+
+
+def draw_boundary(axes: Axes, logit: np.ndarray, data: Pair | None = None) -> AxesImage:
+    """Draw the two classes as areas, and the training points; return the areas."""
+    drawn = axes.imshow(area_of(logit), extent=(-EXTENT, EXTENT, -EXTENT, EXTENT), origin="lower")
+    if data is not None:
+        inputs, targets = (part.numpy() for part in data)
         for value, colour in enumerate(CLASSES):
-            chosen = found.inputs[found.targets == value]
+            chosen = inputs[targets == value]
             axes.plot(
                 *chosen.T, "os"[value], color=colour, markersize=2.6, markeredgecolor="white", markeredgewidth=0.3
             )
     axes.set_xticks([])
     axes.set_yticks([])
+    return drawn
+
+
+def area_of(logit: np.ndarray) -> np.ndarray:
+    """Return the colour of the class at each point, shape (rows, columns, 3)."""
+    return np.where(logit[..., None] > 0, _pale(CLASSES[1]), _pale(CLASSES[0]))
 
 
 def _pale(colour: str) -> np.ndarray:

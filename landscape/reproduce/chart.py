@@ -15,6 +15,8 @@ from scipy import stats
 from landscape.plots import Colour
 from landscape.reproduce.study import Net
 
+CLASSES = ("#1f4e8c", "#c8861a")  #: of two classes or two nets, told apart by colour-blind readers and in greyscale
+
 
 def colour_of(factors: Sequence[float]) -> dict[float, Colour]:
     """Return a colour for each poison factor, dark to light; the lightest end would vanish on white."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from landscape.plots import WIDTH
+from landscape.recipes.training import Numbers
 from landscape.reproduce.boundaries import boundary_of, draw_boundary
 from landscape.reproduce.chart import bare, colour_of, correlation_text, level_axis
 from landscape.reproduce.panel import Cell, Panel
@@ -17,43 +19,50 @@ from landscape.reproduce.study import Keep, Net, Study
 _MOST_MAPS = 5
 
 
-def gap_figure(nets: Sequence[Net]) -> Panel:
-    """Return the generalisation gap of every net against its poison factor."""
-    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
-    axes = figure.subplots()
-    places, colours = level_axis(axes, [net.poison for net in nets]), colour_of([net.poison for net in nets])
+def gap_figure(families: Mapping[str, Sequence[Numbers]]) -> Panel:
+    """Return the generalisation gap of every net against its poison factor, a chart for each recipe."""
+    figure = Figure(figsize=(WIDTH * (1 + 0.6 * (len(families) - 1)), 3.6), layout="constrained")
+    charts = figure.subplots(1, len(families), squeeze=False, sharey=True)[0]
+    told = []
+    for axes, (recipe, numbers) in zip(charts, families.items(), strict=True):
+        _draw_gaps(axes, numbers)
+        axes.set_title(recipe, fontsize="medium")
+        unfitted = [f"β = {n.poison:g}, seed {n.seed}" for n in numbers if n.train_accuracy < 1]
+        told.append(
+            f"{recipe}: gap against β {correlation_text([n.poison for n in numbers], [_gap(n) for n in numbers])}"
+            + (f", not all training samples right for {'; '.join(unfitted)}." if unfitted else ".")
+        )
+    charts[0].set_ylabel("training accuracy less test accuracy")
+    return Panel(
+        name="gap",
+        title="The generalisation gap grows with the poison",
+        caption="Each point is a net, each bar the mean of a factor. All seeds that were trained are shown. "
+        + " ".join(told),
+        header=["recipe", "poison", "seed", "train_accuracy", "test_accuracy", "gap", "train_loss"],
+        rows=[
+            [recipe, n.poison, n.seed, n.train_accuracy, n.test_accuracy, _gap(n), n.train_loss]
+            for recipe, numbers in families.items()
+            for n in numbers
+        ],
+        figure=figure,
+        commands=[sweep_command(recipe, numbers) for recipe, numbers in families.items()],
+    )
+
+
+def _draw_gaps(axes: Axes, numbers: Sequence[Numbers]) -> None:
+    factors = [n.poison for n in numbers]
+    places, colours = level_axis(axes, factors), colour_of(factors)
     for level, place in places.items():
-        gaps = [net.gap for net in nets if net.poison == level]
+        gaps = [_gap(n) for n in numbers if n.poison == level]
         axes.plot(_spread(place, len(gaps)), gaps, "o", color=colours[level], markersize=6, clip_on=False)
         axes.plot([place - 0.25, place + 0.25], [np.mean(gaps)] * 2, color="0.3", linewidth=1.2)
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_ylabel("training accuracy less test accuracy")
     bare(axes)
-    unfitted = [f"β = {n.poison:g}, seed {n.member.seed}" for n in nets if not n.fitted]
-    told = f" Not all training points are fitted by: {'; '.join(unfitted)}." if unfitted else ""
-    return Panel(
-        name="gap",
-        title="The generalisation gap grows with the poison",
-        caption=(
-            "Each point is a net, each bar the mean of a factor. All seeds that were trained are shown. "
-            f"Gap against β: {correlation_text([n.poison for n in nets], [n.gap for n in nets])}.{told}"
-        ),
-        header=["poison", "seed", "train_accuracy", "test_accuracy", "gap", "train_loss"],
-        rows=[
-            [
-                n.poison,
-                n.member.seed,
-                n.numbers.train_accuracy,
-                n.numbers.test_accuracy,
-                n.gap,
-                n.numbers.train_loss,
-            ]
-            for n in nets
-        ],
-        figure=figure,
-        commands=[sweep_command(nets)],
-    )
+
+
+def _gap(numbers: Numbers) -> float:
+    return numbers.train_accuracy - numbers.test_accuracy
 
 
 def margin_figure(nets: Sequence[Net], study: Study, keep: Keep) -> Panel:
@@ -63,7 +72,7 @@ def margin_figure(nets: Sequence[Net], study: Study, keep: Keep) -> Panel:
     figure = Figure(figsize=(WIDTH * 1.4, 6.2), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, 1.6])[:, 0]
     for axes, net in zip(above.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        draw_boundary(axes, found[net.name], points=False)
+        draw_boundary(axes, found[net.name].logit)
         axes.set_title(f"β = {net.poison:g}\ntest {net.numbers.test_accuracy:.0%}".replace("%", " %"), fontsize="small")
     axes = below.subplots()
     places, colours = level_axis(axes, [net.poison for net in nets]), colour_of([net.poison for net in nets])
@@ -102,11 +111,10 @@ def margin_figure(nets: Sequence[Net], study: Study, keep: Keep) -> Panel:
     )
 
 
-def sweep_command(nets: Sequence[Net]) -> str:
+def sweep_command(recipe: str, numbers: Sequence[Numbers]) -> str:
     """Return what trains these nets by itself."""
-    factors = sorted({net.poison for net in nets})
-    seeds = 1 + max(net.member.seed for net in nets)
-    return f"landscape sweep swiss-roll --poison {','.join(f'{f:g}' for f in factors)} --seeds {seeds} --out nets"
+    factors = ",".join(f"{factor:g}" for factor in sorted({n.poison for n in numbers}))
+    return f"landscape sweep {recipe} --poison {factors} --seeds {1 + max(n.seed for n in numbers)} --out nets"
 
 
 def _spread(place: int, count: int) -> np.ndarray:
@@ -119,6 +127,6 @@ def _chosen(nets: Sequence[Net]) -> list[Net]:
     return [nets[pick] for pick in picks]
 
 
-def _log_if_positive(axes: object, values: Sequence[Cell]) -> None:
+def _log_if_positive(axes: Axes, values: Sequence[Cell]) -> None:
     if all(isinstance(value, float) and value > 0 for value in values):
-        axes.set_yscale("log")  # type: ignore[attr-defined]
+        axes.set_yscale("log")

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from landscape.results import Boundary, Cost
 
+EXTENT = 18.0  #: half the side of the square that is mapped, in units of the inputs
 REACH = 20.0  #: how far a boundary is looked for, in units of the inputs
 NEAREST = 1e-4  #: where the search begins
 _STEPS = 64  #: radii between the two, in even ratios of 1.21
@@ -26,7 +27,7 @@ def measure_boundary(
     targets: Tensor,
     *,
     pixels: int = 301,
-    extent: float = 18.0,
+    extent: float = EXTENT,
     angles: int = 64,
 ) -> Boundary:
     """Return the logits on a square, and the distance of each training point to the nearest change of the logit's sign.

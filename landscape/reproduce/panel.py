@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,45 +22,39 @@ class Panel:
         name: of its files.
         title: in a few words.
         caption: what is drawn, and what the numbers say.
-        figure: what is drawn, or for an animation
-        movie: the bytes of a GIF.
+        figure: what is drawn.
         header, rows: the numbers behind it.
+        movies: name -> the bytes of a GIF; where there are some, a page shows them and not the still figure.
         commands: what gives the same numbers by itself.
     """
 
     name: str
     title: str
     caption: str
+    figure: Figure
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
-    figure: Figure | None = None
-    movie: bytes = b""
-    commands: Sequence[str] = field(default=())
+    movies: Mapping[str, bytes] = field(default_factory=dict)
+    commands: Sequence[str] = ()
 
     @property
-    def picture(self) -> str:
-        """The name of the file that a page shows."""
-        return f"{self.name}.gif" if self.movie else f"{self.name}.png"
+    def pictures(self) -> list[str]:
+        """The names of the files that a page shows."""
+        return [f"{name}.gif" for name in self.movies] or [f"{self.name}.png"]
 
     @property
     def files(self) -> list[str]:
         """The names of all its files."""
-        return [self.picture, f"{self.name}.csv"] if self.movie else [self.picture, f"{self.name}.svg", self.table]
-
-    @property
-    def table(self) -> str:
-        """The name of the file with its numbers."""
-        return f"{self.name}.csv"
+        return [*(f"{name}.gif" for name in self.movies), *(f"{self.name}.{end}" for end in ("png", "svg", "csv"))]
 
     def write(self, folder: Path) -> None:
-        """Write the figure and its numbers into a folder."""
+        """Write the figure, the animations and the numbers into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        if self.figure is not None:
-            save(self.figure, folder / self.picture)
-            save(self.figure, folder / f"{self.name}.svg")
-        else:
-            (folder / self.picture).write_bytes(self.movie)
-        with (folder / self.table).open("w", newline="", encoding="utf-8") as file:
+        for name, content in self.movies.items():
+            (folder / f"{name}.gif").write_bytes(content)
+        for end in ("png", "svg"):
+            save(self.figure, folder / f"{self.name}.{end}")
+        with (folder / f"{self.name}.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(self.header)
             writer.writerows(self.rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from landscape import __version__
@@ -23,42 +23,69 @@ nav { font-size: .9rem; }
 """
 
 
-def page(panels: Sequence[Panel], folder: Path, command: str, summary: str, nets: Sequence[Sequence[str]]) -> str:
+_TITLE = "Good and bad minima of one loss"
+
+
+def page(sections: Mapping[str, str]) -> str:
     """Return the page.
 
     Args:
-        panels: the figures, already written.
-        folder: where, relative names of their files are kept.
-        command: what made all of them.
-        summary: the settings in a sentence or two.
-        nets: a table of the trained nets, its header first.
+        sections: recipe -> what :func:`section` returned for its study.
     """
-    links = " · ".join(f'<a href="#{p.name}">{number}. {html.escape(p.name)}</a>' for number, p in enumerate(panels, 1))
-    parts = [_section(number, panel, folder) for number, panel in enumerate(panels, 1)]
+    links = " · ".join(f'<a href="#{recipe}">{recipe}</a>' for recipe in sections)
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Swiss roll: good and bad minima</title>
+<html lang="en"><head><meta charset="utf-8"><title>{_TITLE}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>
-<h1>Good and bad minima of one loss: the swiss roll</h1>
+<h1>{_TITLE}</h1>
 <p>The figures of <em>Understanding Generalization through Visualizations</em> (Huang et al. 2019), made anew from nets
-that were trained for them. {html.escape(summary)}</p>
-<pre>{html.escape(command)}</pre>
-<nav>{links}</nav>
-{"".join(parts)}
-<h2>The nets</h2>
-{_table(nets)}
-<p class="files">All measurements are in <a href="study.h5">study.h5</a>; landscape show study.h5 lists them.
-Made by landscape {html.escape(__version__)}.</p>
+that were trained for them.</p>
+{f"<nav>{links}</nav>" if len(sections) > 1 else ""}
+{"".join(sections.values())}
+<p class="files">Made by landscape {html.escape(__version__)}.</p>
 </body></html>
 """
 
 
-def _section(number: int, panel: Panel, folder: Path) -> str:
-    kind = "gif" if panel.movie else "png"
-    picture = b64encode((folder / panel.picture).read_bytes()).decode()
-    files = ", ".join(f'<a href="{folder.name}/{name}">{name}</a>' for name in panel.files)
+def section(
+    recipe: str, panels: Sequence[Panel], folder: Path, command: str, summary: str, nets: Sequence[Sequence[str]]
+) -> str:
+    """Return the part of the page that shows the study of one recipe.
+
+    Args:
+        recipe: its name.
+        panels: the figures, already written.
+        folder: where; the page lies two folders above it.
+        command: what made all of them.
+        summary: the settings in a sentence or two.
+        nets: a table of the trained nets, its header first.
+    """
+    links = " · ".join(
+        f'<a href="#{recipe}-{p.name}">{number}. {html.escape(p.name)}</a>' for number, p in enumerate(panels, 1)
+    )
+    parts = [_figure(number, panel, folder, recipe) for number, panel in enumerate(panels, 1)]
+    return f"""<h1 id="{recipe}">{recipe}</h1>
+<p>{html.escape(summary)}</p>
+<pre>{html.escape(command)}</pre>
+<p>Further commands on this page are to be typed in the folder {recipe} beside it.</p>
+<nav>{links}</nav>
+{"".join(parts)}
+<h2>The nets</h2>
+{_table(nets)}
+<p class="files">All measurements are in <a href="{recipe}/study.h5">{recipe}/study.h5</a>, which landscape show lists.
+</p>
+"""
+
+
+def _figure(number: int, panel: Panel, folder: Path, recipe: str) -> str:
+    title = html.escape(panel.title)
+    pictures = "\n".join(
+        f'<img alt="{title}" src="data:image/{name[-3:]};base64,{b64encode((folder / name).read_bytes()).decode()}">'
+        for name in panel.pictures
+    )
+    files = ", ".join(f'<a href="{recipe}/{folder.name}/{name}">{name}</a>' for name in panel.files)
     typed = f"<pre>{html.escape(chr(10).join(panel.commands))}</pre>" if panel.commands else ""
-    return f"""<h2 id="{panel.name}">{number}. {html.escape(panel.title)}</h2>
-<img alt="{html.escape(panel.title)}" src="data:image/{kind};base64,{picture}">
+    return f"""<h2 id="{recipe}-{panel.name}">{number}. {title}</h2>
+{pictures}
 <p>{html.escape(panel.caption)}</p>
 {typed}
 <p class="files">{files}</p>

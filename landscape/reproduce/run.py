@@ -2,69 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import torch
+
+from landscape.recipes import RECIPES
+from landscape.recipes.training import Numbers
 from landscape.reproduce.basins import polar_figure, volume_figure
 from landscape.reproduce.bends import curvature_figure
 from landscape.reproduce.boundaries import good_and_bad
 from landscape.reproduce.growth import gap_figure, margin_figure
+from landscape.reproduce.minefield import minefield_figure
+from landscape.reproduce.motion import motion_figure
 from landscape.reproduce.panel import Panel
-from landscape.reproduce.report import page
+from landscape.reproduce.report import page, section
 from landscape.reproduce.study import Keep, Net, Study, load_nets
 from landscape.store import Store
 
-NETS, FIGURES, RESULTS, PAGE = "nets", "figures", "study.h5", "index.html"  #: what the folder of a study holds
+#: what the folder of a study holds; the page is beside it, and shows every study there
+NETS, FIGURES, RESULTS, SECTION, PAGE = "nets", "figures", "study.h5", "section.html", "index.html"
 
 
 def reproduce(study: Study, out: Path, command: str, report: Callable[[str], None] = lambda name: None) -> Path:
-    """Measure the nets in ``out/nets``, draw every figure and return the page.
+    """Measure the nets in ``out/RECIPE/nets``, draw every figure and return the page.
 
-    What ``out/study.h5`` holds and was measured with the same settings on the same weights is not measured again.
+    What ``out/RECIPE/study.h5`` holds, measured with the same settings on the same weights, is not measured again.
 
     Args:
         study: the settings.
-        out: the folder.
+        out: the folder, which may hold the studies of several recipes.
         command: what was typed, for the page.
         report: told the name of each measurement that is made.
     """
-    nets = load_nets(out / NETS, study.members)
-    target, panels = out / PAGE, []
-    with Store(out / RESULTS, write=True) as store:
+    place, panels = out / study.recipe, []
+    nets = load_nets(place / NETS, study)
+    with Store(place / RESULTS, write=True) as store:
         keep = Keep(store, report)
-        for make in figures(nets, study, keep):
+        for make in figures(nets, study, place, keep):
             panel = make()
             if panel is None:
                 continue
-            panel.write(out / FIGURES)
+            panel.write(place / FIGURES)
             panels.append(panel)
             # after each figure, so that an interrupted run leaves a page of those that are done
-            text = page(panels, out / FIGURES, command, _summary(nets, study), _table(nets))
-            target.write_text(text, encoding="utf-8")
-    return target
+            text = section(study.recipe, panels, place / FIGURES, command, _summary(nets, study), _table(nets))
+            (place / SECTION).write_text(text, encoding="utf-8")
+            parts = {name: out / name / SECTION for name in RECIPES}
+            sections = {name: path.read_text(encoding="utf-8") for name, path in parts.items() if path.exists()}
+            (out / PAGE).write_text(page(sections), encoding="utf-8")
+    return out / PAGE
 
 
-def figures(nets: list[Net], study: Study, keep: Keep) -> list[Callable[[], Panel | None]]:
+def figures(nets: list[Net], study: Study, place: Path, keep: Keep) -> list[Callable[[], Panel | None]]:
     """Return what makes each figure, in the order of the page; the volumes, which take longest, are last."""
     first = [net for net in nets if net.member.seed == 0]
     ends = [first[0], first[-1]]
-    return [
-        lambda: good_and_bad(ends, study, keep),
-        lambda: gap_figure(nets),
-        lambda: margin_figure(nets, study, keep),
-        lambda: polar_figure(ends, study, keep),
-        lambda: curvature_figure(nets, study, keep),
-        lambda: volume_figure(nets, study, keep),
+    every: list[tuple[bool, Callable[[], Panel | None]]] = [  # with whether it needs inputs in the plane
+        (False, lambda: good_and_bad(ends, study, keep)),
+        (True, lambda: motion_figure(ends, study, keep)),
+        (False, lambda: gap_figure(families(place.parent, study, nets))),
+        (True, lambda: margin_figure(nets, study, keep)),
+        (False, lambda: polar_figure(ends, study, keep)),
+        (False, lambda: curvature_figure(nets, study, keep)),
+        (True, lambda: minefield_figure(study, place, keep)),
+        (False, lambda: volume_figure(nets, study, keep)),
     ]
+    return [make for planar, make in every if study.planar or not planar]
+
+
+def families(out: Path, study: Study, nets: Sequence[Net]) -> Mapping[str, Sequence[Numbers]]:
+    """Return the numbers of this study's nets, and of those of every other recipe in the same folder."""
+    found: dict[str, Sequence[Numbers]] = {}
+    for recipe in RECIPES:
+        paths = sorted((out / recipe / NETS).glob("poison-*-seed-*.pt"))
+        if recipe == study.recipe:
+            found[recipe] = [net.numbers for net in nets]
+        elif paths:
+            others = [Numbers(**torch.load(path, weights_only=True)["training"]) for path in paths]
+            found[recipe] = sorted(others, key=lambda numbers: (numbers.poison, numbers.seed))
+    return found
 
 
 def _summary(nets: list[Net], study: Study) -> str:
     steps = max(net.numbers.steps for net in nets)
     factors = ", ".join(f"{factor:g}" for factor in study.factors)
     seeds = "one seed" if study.seeds == 1 else f"{study.seeds} seeds"
+    parameters, samples = sum(p.numel() for p in nets[0].model.parameters()), len(nets[0].data[1])
+    measured = "" if study.samples is None else f", of which the first {study.samples:,} are measured on,"
     return (
-        f"{len(nets)} nets of 3,614 parameters fit the same 200 points: poison factors {factors}, {seeds} each, all "
-        f"shown, at most {steps:,} steps. Every loss is that on the 200 training points, without poison."
+        f"{len(nets)} nets of {parameters:,} parameters fit the same {samples:,} samples{measured}: poison factors "
+        f"{factors}, {seeds} each, all shown, at most {steps:,} steps. Every loss is that on the training samples, "
+        "without poison."
     )
 
 

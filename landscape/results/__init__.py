@@ -5,6 +5,7 @@ from landscape.results.boundary import Boundary
 from landscape.results.chains import AnnealedVolume, Chains
 from landscape.results.comparison import CANNOT_TELL, Comparison, ComparisonRow
 from landscape.results.curvature import Diagonal, Eigenpairs, LayerTraces, Trace
+from landscape.results.embedding import Embedding
 from landscape.results.radii import Radii, RayStatus
 from landscape.results.slices import Line, Plane
 from landscape.results.spectrum import LogDeterminant, SpectralDensity
@@ -20,6 +21,7 @@ __all__ = [
     "Cost",
     "Diagonal",
     "Eigenpairs",
+    "Embedding",
     "LaplaceVolume",
     "LayerTraces",
     "Line",
