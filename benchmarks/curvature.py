@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 import landscape as ls
 from benchmarks import nets
+from benchmarks.curvature_limits import limits
 from benchmarks.curvature_peers import CONTENDERS, FEW, IMAGES, PROBES, TOP, problem
 from benchmarks.workers import Run, in_turn, ratio
 
@@ -31,7 +32,6 @@ _PACKAGES = {"curvlinops": "curvlinops", "hessian-eigenthings": "hessian_eigenth
 _SIZES = (10, 30, 100, 300, 1000, 3100)  #: widths, for about 10^3 to 10^7 parameters
 _SAMPLES = (64, 256, 1024, 4096, 16384)
 RUNS = 3
-_KERNELS = ("aten::convolution_backward", "aten::mkldnn_convolution")
 _MiB = 2**20
 
 
@@ -75,27 +75,6 @@ def products() -> list[str]:
 
 def _against(run: Run, ours: list[Run]) -> list[Any]:
     return [ratio(run, own) for own in ours]
-
-
-def profile() -> list[str]:
-    """Return what a product and a quadratic form of ours spend their time on; nothing where there is no checkpoint."""
-    if nets.resnet20() is None:
-        return []
-    model, batches = problem("8 x 32")
-    operator = ls.Hessian(ls.Objective(model, batches, scope="all"))
-    vector = torch.ones(operator.size, 1)
-    lines = ["Share of the processor's time in convolutions, of one vector once its graphs are kept"]
-    for label, call in (("a product", lambda: operator @ vector), ("a quadratic form", lambda: operator.forms(vector))):
-        call()
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
-            call()
-        events = seen.key_averages()
-        spent = sum(event.self_cpu_time_total for event in events)
-        inside = sum(event.self_cpu_time_total for event in events if "convolution" in event.key)
-        count = sum(event.count for event in events if event.key in _KERNELS)
-        lines.append(f"{label} {inside / spent:.0%} ({count} calls of their kernels)")
-    told = ": ".join([lines[0], ", ".join(lines[1:])])
-    return [f"{told}. `python -m benchmarks.curvature`", ""]
 
 
 def eigenpairs() -> list[str]:
@@ -197,7 +176,7 @@ def _seconds(width: int, samples: int) -> float:
 
 def section() -> list[str]:
     """Return the sections of the page."""
-    return [*products(), *profile(), *eigenpairs(), *growth()]
+    return [*products(), *limits(), *eigenpairs(), *growth()]
 
 
 if __name__ == "__main__":

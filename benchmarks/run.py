@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import curvature, engine, radii, slices
+from benchmarks import curvature, curvature_limits, engine, radii, slices
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
@@ -50,7 +50,7 @@ def main() -> None:
         radii.section,
         slices.section,
         curvature.products,
-        curvature.profile,
+        curvature_limits.limits,
         curvature.eigenpairs,
         curvature.growth,
     )
