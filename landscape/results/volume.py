@@ -11,6 +11,7 @@ import numpy as np
 from landscape.results.base import Cost, Result, finite, plain
 from landscape.results.table import columns, decimal, percent
 
+_SETTINGS = ("criterion", "metric", "scope", "seed", "max_radius", "measure", "sigma", "measure_centre")
 _WIDEST = len("approximation")  # words stand to the left in a column
 
 
@@ -97,7 +98,7 @@ class Volume(Result):
     def summary(self) -> dict[str, Any]:
         """Return the one JSON object that ``landscape volume --json`` prints."""
         rows = [{**asdict(row), "log10_volume": row.log10_volume} for row in self.results]
-        settings = {key: self.config.get(key) for key in ("criterion", "metric", "scope", "seed", "max_radius")}
+        settings = {key: self.config.get(key) for key in _SETTINGS}
         return finite(
             plain(
                 {
@@ -127,7 +128,14 @@ class Volume(Result):
         return columns(["cutoff", "log10 V", "95 % interval", "ess", "at cap", "verdict".ljust(_WIDEST)], rows)
 
     def __str__(self) -> str:
-        head = f"log-volume of the basin: {self.estimator} estimator, {self.directions:,} rays, n = {self.dimension:,}"
+        what = f"log-volume of the basin: {self.estimator} estimator"
+        if self.config.get("measure") == "gaussian":
+            centre = "0" if self.config["measure_centre"] == "zero" else "theta"
+            what = (
+                f"log-probability of the basin (V is a probability, under N({centre}, {self.config['sigma']:g}²)): "
+                f"{self.estimator} estimator"
+            )
+        head = f"{what}, {self.directions:,} rays, n = {self.dimension:,}"
         return f"{head}\n{self.table()}"
 
 

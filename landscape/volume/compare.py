@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from landscape.errors import LandscapeError
 from landscape.results import CANNOT_TELL, Comparison, ComparisonRow, Volume, VolumeEstimate
 
-_SAME = ("criterion", "metric", "scope", "max_radius")
+_SAME = ("criterion", "metric", "scope", "max_radius", "measure", "sigma", "measure_centre")
 _NOTED = {
     "data_hash": "they were measured on different data",
     "loss": "they were measured with different losses",

@@ -16,6 +16,7 @@ from landscape.objective import Objective
 from landscape.radius import Progress, basin_radii, check_basin
 from landscape.results import Cost, Radii, Volume
 from landscape.volume.laplace import basin_curvature, cap_balance
+from landscape.volume.measure import check_measure, measure_along
 from landscape.volume.proposals import PROPOSALS, AngularGaussian, ProposedDirections, floored
 from landscape.volume.uniform import mean_over_rays
 
@@ -41,6 +42,9 @@ def importance_volume(
     first_step: float | None = None,
     resume: Radii | None = None,
     on_block: Callable[[Progress], None] | None = None,
+    measure: str = "lebesgue",
+    sigma: float | None = None,
+    measure_centre: str = "zero",
 ) -> Volume:
     """Return the log-volume of the basin for each cutoff from rays of an angular central Gaussian q.
 
@@ -71,6 +75,7 @@ def importance_volume(
         probes: products for the diagonal or the trace.
         directions: number of rays.
         rtol: relative tolerance of a radius; by default what moves log V by at most 0.1, from 1e-6 to 1e-3.
+        measure, sigma, measure_centre: as for :func:`landscape.log_volume`.
 
     Raises:
         CurvatureError: for an unknown proposal, one that is not positive, or a curvature that is nowhere positive.
@@ -83,6 +88,7 @@ def importance_volume(
     >>> round(math.exp(oval.log_volume) / math.pi, 4), round(oval.ess), oval.verdict
     (0.4, 60, 'reliable')
     """
+    check_measure(measure, sigma, measure_centre)
     values, centre = check_basin(objective, cutoffs, criterion)
     made = make_metric(metric, objective.theta, objective.scope)
     cap = (1.0 if made.relative else math.inf) if max_radius is None else float(max_radius)
@@ -112,7 +118,8 @@ def importance_volume(
         resume=resume,
         on_block=on_block,
     )
-    volume = mean_over_rays(radii, shape.size, log_tilts=rays.log_tilts(range(directions)), estimator="importance")
+    along = measure_along(objective, rays, directions, measure, sigma, measure_centre)
+    volume = mean_over_rays(radii, along, log_tilts=rays.log_tilts(range(directions)), estimator="importance")
     run = volume.cost
     total = Cost(run.evaluations + spent.evaluations, run.calls + spent.calls, run.seconds + spent.seconds)
     return replace(volume, cost=total)

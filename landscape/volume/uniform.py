@@ -9,18 +9,47 @@ from typing import Any
 
 import numpy as np
 
+from landscape.directions import RandomDirections
 from landscape.errors import LandscapeError
+from landscape.metric import make_metric
 from landscape.objective import Objective
 from landscape.radius import basin_radii
 from landscape.results import Cost, Radii, RayStatus, Volume, VolumeEstimate
 from landscape.volume import weights as w
+from landscape.volume.measure import Lebesgue, Measure, check_measure, measure_along
 
 _RESOLUTION = 0.1
 
 
-def uniform_volume(objective: Objective, cutoffs: Sequence[float], **options: Any) -> Volume:
-    """Return the plain mean of r^n over uniform rays, measured with the options of :func:`landscape.basin_radii`."""
-    return volume_from_radii(basin_radii(objective, cutoffs, **options))
+def uniform_volume(
+    objective: Objective,
+    cutoffs: Sequence[float],
+    *,
+    measure: str = "lebesgue",
+    sigma: float | None = None,
+    measure_centre: str = "zero",
+    **options: Any,
+) -> Volume:
+    """Return the plain mean of r^n over uniform rays, measured with the options of :func:`landscape.basin_radii`.
+
+    With another measure than the volume (:mod:`landscape.volume.measure`) it is the mean of what that has along a ray.
+    """
+    check_measure(measure, sigma, measure_centre)
+    radii = basin_radii(objective, cutoffs, **options)
+    return volume_from_radii(radii, measure=measure_of_radii(objective, radii, measure, sigma, measure_centre))
+
+
+def measure_of_radii(
+    objective: Objective,
+    radii: Radii,
+    measure: str = "lebesgue",
+    sigma: float | None = None,
+    measure_centre: str = "zero",
+) -> Measure:
+    """Return the measure along the uniform rays that these radii were measured along, with this objective."""
+    metric = make_metric(radii.config["metric"], objective.theta, objective.scope)
+    rays = RandomDirections(metric, radii.config["seed"], objective.theta)
+    return measure_along(objective, rays, radii.directions, measure, sigma, measure_centre)
 
 
 def volume_from_radii(
@@ -30,6 +59,7 @@ def volume_from_radii(
     max_radius: float | None = None,
     log_scale_sum: float = math.nan,
     cutoffs: Sequence[float] | None = None,
+    measure: Measure | None = None,
 ) -> Volume:
     """Return log V = log ω_n + log mean r^n from radii along uniform rays.
 
@@ -46,6 +76,7 @@ def volume_from_radii(
         max_radius: with plain radii: those at or above it are censored.
         log_scale_sum: with plain radii and rollouts: sum of log s_i, for the volume in parameter coordinates.
         cutoffs: with plain radii: the names of the columns.
+        measure: what else to measure the basin by, along these rays (:func:`measure_of_radii`); by default its volume.
 
     Raises:
         LandscapeError: without n, for rays that are not uniform, for negative or NaN radii, or a run with rays still
@@ -78,17 +109,17 @@ def volume_from_radii(
             f"{int((~radii.done).sum())} of {radii.directions} rays are still to be measured, and a volume of the "
             "others alone would be of another run.\nContinue it with --resume, or pass resume= to basin_radii."
         )
-    return mean_over_rays(radii, dimension)
+    return mean_over_rays(radii, measure or Lebesgue(dimension, radii.log_scale_sum))
 
 
 def mean_over_rays(
-    radii: Radii, dimension: int, *, log_tilts: np.ndarray | None = None, estimator: str = "uniform"
+    radii: Radii, measure: Measure, *, log_tilts: np.ndarray | None = None, estimator: str = "uniform"
 ) -> Volume:
-    """Return log V = log ω_n + log mean of r^n · tilt over finished rays.
+    """Return log V = log ω_n + log mean of r^n · tilt over finished rays, or the like for another measure.
 
     Args:
         radii: one row a ray.
-        dimension: n.
+        measure: of the body, along these rays.
         log_tilts: log of the uniform density over that which the rays were drawn from, shape (directions,); by default
             they are uniform.
         estimator: its name.
@@ -97,37 +128,36 @@ def mean_over_rays(
     rtol = radii.config.get("rtol")
     outer = radii.upper if rtol is None else np.minimum(radii.upper, radii.radii * (1 + rtol))
     tilts = np.zeros((1, 1)) if log_tilts is None else log_tilts[:, None]
-    with np.errstate(divide="ignore"):
-        logs = {
-            name: dimension * np.log(values) + tilts
-            for name, values in (("radii", radii.radii), ("lower", radii.lower), ("outer", outer))
-        }
-    rows = tuple(_estimate(radii, column, dimension, logs) for column in range(len(radii.cutoffs)))
-    config = {**radii.config, "rays": radii.directions}
-    return Volume(rows, logs["radii"], estimator, dimension, radii.directions, config, radii.cost)
+    logs = {
+        name: measure.log_mass(values) + tilts
+        for name, values in (("radii", radii.radii), ("lower", radii.lower), ("outer", outer))
+    }
+    rows = tuple(_estimate(radii, column, measure, logs) for column in range(len(radii.cutoffs)))
+    config = {**radii.config, **measure.describe(), "rays": radii.directions}
+    return Volume(rows, logs["radii"], estimator, measure.dimension, radii.directions, config, radii.cost)
 
 
-def _estimate(radii: Radii, column: int, n: int, logs: dict[str, np.ndarray]) -> VolumeEstimate:
+def _estimate(radii: Radii, column: int, measure: Measure, logs: dict[str, np.ndarray]) -> VolumeEstimate:
     """Return the estimate for one cutoff."""
     every = logs["radii"][:, column]
     log_weights = _independent(radii, every)
     # a spread that the search itself may have made is no tail
-    resolution = min(n * radii.config.get("rtol", 0.0), _RESOLUTION)
+    resolution = min(measure.dimension * radii.config.get("rtol", 0.0), _RESOLUTION)
     censored = radii.status[:, column] == RayStatus.CENSORED
-    ball = w.log_unit_ball(n)
-    value = ball + w.log_mean(log_weights)
-    inner = ball + w.log_mean(logs["lower"][:, column])
+    constant, ceiling = measure.log_constant, measure.ceiling(radii.max_radius)
+    value = constant + w.log_mean(log_weights)
+    inner = constant + w.log_mean(logs["lower"][:, column])
     reliable = w.is_reliable(log_weights, resolution) and not (radii.status[:, column] == RayStatus.UNFINISHED).any()
     if reliable:
         outer = np.where(censored, every, logs["outer"][:, column])
         half_width = w.Z * w.relative_error(log_weights)
-        interval = (inner - half_width, ball + w.log_mean(outer) + half_width)
+        interval = (inner - half_width, min(constant + w.log_mean(outer) + half_width, ceiling))
     else:
-        interval = (inner + math.log(1 - w.CONFIDENCE), ball + n * math.log(radii.max_radius))
+        interval = (inner + math.log(1 - w.CONFIDENCE), ceiling)
     return VolumeEstimate(
         cutoff=radii.cutoffs[column],
         log_volume=value,
-        log_volume_raw=value + radii.log_scale_sum,
+        log_volume_raw=value + measure.log_raw,
         interval=interval,
         ess=w.effective_sample_size(log_weights),
         largest_weight=w.largest_share(log_weights),
