@@ -106,9 +106,11 @@ def check(given: Mapping[str, Any]) -> None:
             raise click.UsageError("--orthogonal is about the two directions of a plane. Type --dim 2 with it.")
         if given["exports"]:
             raise click.UsageError("--export writes a plane. Type --dim 2 with it.")
-    for path in given["exports"]:
-        if not str(path).lower().endswith((".vts", ".vtp", ".html")):
-            raise click.UsageError(f"--export {path}: the ending says the format. Use .vts, .vtp or .html.")
+    if given["exports"]:
+        from landscape.export import check_export
+
+        for path in given["exports"]:
+            check_export(path)
 
 
 def name_of(given: Mapping[str, Any]) -> str:

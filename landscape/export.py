@@ -15,10 +15,11 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.page import drawn_heights, interactive_page, on_surface, trajectory
+from landscape.page import drawn_heights, interactive_page, need_plotly, on_surface, trajectory
 from landscape.results import Plane
 from landscape.slice_plots import wants_log
 
+FORMATS = (".vts", ".vtp", ".html")
 HEIGHT = 0.5  #: of the drawn surface, over the width of the plane
 _HIDDEN = 2  #: vtkGhostType of a point that is not drawn
 _TYPES = {"float64": "Float64", "int64": "Int64", "uint8": "UInt8"}
@@ -34,18 +35,34 @@ def export(plane: Plane, path: str | os.PathLike[str]) -> Path:
     NaN or infinite keep their value in the arrays and are left out of the surface.
 
     Raises:
-        LandscapeError: for another ending, or a plane with no number in it.
+        LandscapeError: for another ending, a folder that does not exist, or a plane with no number in it.
         MissingExtraError: for ``.html`` without plotly.
     """
-    target = Path(path)
+    target = check_export(path)
     writers: dict[str, Callable[[Plane], bytes]] = {".vts": _vts, ".vtp": _vtp, ".html": interactive_page}
-    if target.suffix.lower() not in writers:
-        raise LandscapeError(
-            f"a plane cannot be written to {target.name}: the ending says the format. Use one of {', '.join(writers)}."
-        )
     if not np.isfinite(plane.loss).any():
         raise LandscapeError("the plane holds no finite loss yet, so there is no surface to write.")
     _write(target, writers[target.suffix.lower()](plane))
+    return target
+
+
+def check_export(path: str | os.PathLike[str]) -> Path:
+    """Return the path if a plane can be written there, or say before hours of work why it cannot.
+
+    Raises:
+        LandscapeError, MissingExtraError: as for :func:`export`.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in FORMATS:
+        raise LandscapeError(
+            f"a plane cannot be written to {target.name}: the ending says the format. Use one of {', '.join(FORMATS)}."
+        )
+    if target.suffix.lower() == ".html":
+        need_plotly()
+    if not target.parent.is_dir():
+        raise LandscapeError(
+            f"{target} cannot be written: there is no folder {target.parent}. Make it, or use another."
+        )
     return target
 
 

@@ -53,8 +53,8 @@ def trajectory(plane: Plane) -> np.ndarray:
     return np.concatenate(pieces)
 
 
-def interactive_page(plane: Plane) -> bytes:
-    """Return one HTML page with the surface to turn and read; it needs nothing else to open.
+def need_plotly() -> Any:
+    """Return the module ``plotly.graph_objects``.
 
     Raises:
         MissingExtraError: without plotly.
@@ -63,6 +63,16 @@ def interactive_page(plane: Plane) -> bytes:
         import plotly.graph_objects as go
     except ImportError as error:
         raise MissingExtraError("plotly", "interactive", "an interactive page (.html)") from error
+    return go
+
+
+def interactive_page(plane: Plane) -> bytes:
+    """Return one HTML page with the surface to turn and read; it needs nothing else to open.
+
+    Raises:
+        MissingExtraError: without plotly.
+    """
+    go = need_plotly()
     figure = go.Figure([go.Surface(**_surface(plane)), *(go.Scatter3d(**marks) for marks in _checkpoints(plane))])
     scale = Scale.of(plane.loss, _STEPS)
     labels = plane_labels(plane)

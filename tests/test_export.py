@@ -129,7 +129,7 @@ def test_the_page_without_plotly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("plane.stl", "Use one of .vts, .vtp, .html"), ("missing/plane.vts", "Pass a folder that exists")],
+    [("plane.stl", "Use one of .vts, .vtp, .html"), ("missing/plane.vts", "there is no folder")],
 )
 def test_names_that_cannot_be_written(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(LandscapeError, match=message):
