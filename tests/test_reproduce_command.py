@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,5 +109,39 @@ def test_a_run_that_was_stopped_goes_on(out: Path, tmp_path: Path) -> None:
     reproduce(TINY, tmp_path, "second", rest.append)
     assert rest
     assert not set(stopped) & set(rest)
+    for path in (out / "swiss-roll" / "figures").glob("*.csv"):
+        assert (tmp_path / "swiss-roll" / "figures" / path.name).read_bytes() == path.read_bytes()
+
+
+RUNNER = """
+from landscape.reproduce import study
+from test_reproduce_command import TINY
+from landscape_cli.main import main
+study.QUICK = TINY
+main()
+"""
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_numbers(out: Path, tmp_path: Path) -> None:
+    """Killed while it trains the minefield, and again while it measures curvature."""
+    words = [sys.executable, "-c", RUNNER, "reproduce", "swiss-roll", "--quick", "--jobs", "1", "--out", str(tmp_path)]
+    (tmp_path / "swiss-roll").mkdir()
+    (tmp_path / "swiss-roll" / "nets").symlink_to(out / "swiss-roll" / "nets")
+    told: list[str] = []
+    for last in ("trace-poison-0", "3 bad minimisers", ""):
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                told.append(line.partition(": ")[2])
+                if last and last in line:
+                    process.kill()
+                    break
+    assert process.returncode == 0
+    assert (tmp_path / "index.html").exists()
+    # what was under way when it was killed is told twice, all else once
+    assert sorted(line for line in set(told) if told.count(line) > 1) == [
+        "minefield: 3 bad minimisers\n",
+        "trace-poison-0-seed-0\n",
+    ]
     for path in (out / "swiss-roll" / "figures").glob("*.csv"):
         assert (tmp_path / "swiss-roll" / "figures" / path.name).read_bytes() == path.read_bytes()

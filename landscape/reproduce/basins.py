@@ -82,7 +82,7 @@ def polar_figure(nets: Sequence[Net], study: Study, keep: Keep) -> Panel | None:
     medians = [float(np.median(each.radii[:, 0])) for each in radii]
     ratio = medians[0] / medians[1]
     both.set_title("one scale for both", fontsize="medium")
-    alone.set_title(f"the bad one alone, {ratio:,.0f} times enlarged", fontsize="medium")
+    alone.set_title(f"the bad one alone, {ratio:.3g} times enlarged", fontsize="medium")
     figure.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
     rows: list[list[Cell]] = [
         [ray, *(float(each.radii[ray, 0]) for each in radii)] for ray in range(radii[0].directions)
@@ -94,7 +94,7 @@ def polar_figure(nets: Sequence[Net], study: Study, keep: Keep) -> Panel | None:
             f"The distance at which the training loss first reaches {study.cutoffs[0]:g}, along {study.rays:,} random "
             f"filter-normalised rays, the same ones for both nets; the first {_MOST_SPOKES} at most are drawn, at even "
             "angles (the angle itself means nothing). 1 would move every filter by its own norm. Median radius "
-            f"{medians[0]:.3g} and {medians[1]:.3g}: a ratio of {ratio:,.0f}."
+            f"{medians[0]:.3g} and {medians[1]:.3g}: a ratio of {ratio:.3g}."
         ),
         header=["ray", *(net.name for net in nets)],
         rows=rows,

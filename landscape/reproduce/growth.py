@@ -14,7 +14,7 @@ from landscape.recipes.training import Numbers
 from landscape.reproduce.boundaries import boundary_of, draw_boundary
 from landscape.reproduce.chart import bare, colour_of, correlation_text, level_axis
 from landscape.reproduce.panel import Cell, Panel
-from landscape.reproduce.study import Keep, Net, Study
+from landscape.reproduce.study import SWISS_ROLL, Keep, Net, Study
 
 _MOST_MAPS = 5
 
@@ -45,7 +45,7 @@ def gap_figure(families: Mapping[str, Sequence[Numbers]]) -> Panel:
             for n in numbers
         ],
         figure=figure,
-        commands=[sweep_command(recipe, numbers) for recipe, numbers in families.items()],
+        commands=[sweep_command(numbers) for recipe, numbers in families.items() if recipe == SWISS_ROLL],
     )
 
 
@@ -111,10 +111,10 @@ def margin_figure(nets: Sequence[Net], study: Study, keep: Keep) -> Panel:
     )
 
 
-def sweep_command(recipe: str, numbers: Sequence[Numbers]) -> str:
-    """Return what trains these nets by itself."""
+def sweep_command(numbers: Sequence[Numbers]) -> str:
+    """Return what trains these nets of the swiss roll by itself."""
     factors = ",".join(f"{factor:g}" for factor in sorted({n.poison for n in numbers}))
-    return f"landscape sweep {recipe} --poison {factors} --seeds {1 + max(n.seed for n in numbers)} --out nets"
+    return f"landscape sweep {SWISS_ROLL} --poison {factors} --seeds {1 + max(n.seed for n in numbers)} --out nets"
 
 
 def _spread(place: int, count: int) -> np.ndarray:

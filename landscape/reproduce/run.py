@@ -89,11 +89,11 @@ def _summary(nets: list[Net], study: Study) -> str:
     factors = ", ".join(f"{factor:g}" for factor in study.factors)
     seeds = "one seed" if study.seeds == 1 else f"{study.seeds} seeds"
     parameters, samples = sum(p.numel() for p in nets[0].model.parameters()), len(nets[0].data[1])
-    measured = "" if study.samples is None else f", of which the first {study.samples:,} are measured on,"
+    measured = f"the first {study.samples:,} of them" if study.samples else "them"
     return (
-        f"{len(nets)} nets of {parameters:,} parameters fit the same {samples:,} samples{measured}: poison factors "
-        f"{factors}, {seeds} each, all shown, at most {steps:,} steps. Every loss is that on the training samples, "
-        "without poison."
+        f"{len(nets)} nets of {parameters:,} parameters fit the same {samples:,} samples: poison factors {factors}, "
+        f"{seeds} each, all shown, at most {steps:,} steps. Every loss in a figure is that on {measured}, without "
+        "poison."
     )
 
 
