@@ -42,7 +42,7 @@ _HOMES = {
     "radius": ("basin_radii",),
     "slices": ("slice_1d", "slice_2d"),
     "volume": ("compare_volumes", "log_volume", "radii_from_rollouts", "volume_from_radii"),
-    "checkpoint": ("load_checkpoint",),
+    "checkpoint": ("adam_moments", "load_checkpoint"),
     "task": ("Task",),
     "store": ("Store",),
 }
@@ -50,6 +50,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted([*_HOME_OF, "__version__"])
 
 if TYPE_CHECKING:
+    from landscape.checkpoint import adam_moments as adam_moments
     from landscape.checkpoint import load_checkpoint as load_checkpoint
     from landscape.curvature import GaussNewton as GaussNewton
     from landscape.curvature import Hessian as Hessian

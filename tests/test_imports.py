@@ -39,6 +39,7 @@ ARROWS = {
     "radius": {"objective", "directions", "metric", "crossing", "results", "errors"},
     "curvature": {"objective", "program", "metric", "directions", "losses", "params", "results", "errors"},
     "volume": {
+        "batches",
         "curvature",
         "radius",
         "crossing",

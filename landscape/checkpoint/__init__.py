@@ -4,6 +4,7 @@
 them into a model, ``huggingface`` knows that project's folders.
 """
 
+from landscape.checkpoint.optimiser import adam_moments
 from landscape.checkpoint.read import (
     Checkpoint,
     load_checkpoint,
@@ -12,4 +13,4 @@ from landscape.checkpoint.read import (
     read_checkpoint,
 )
 
-__all__ = ["Checkpoint", "load_checkpoint", "own_model", "put_weights", "read_checkpoint"]
+__all__ = ["Checkpoint", "adam_moments", "load_checkpoint", "own_model", "put_weights", "read_checkpoint"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from landscape.curvature.probes import check_count
 from landscape.errors import CurvatureError
@@ -17,18 +18,27 @@ from landscape.radius import Progress, basin_radii, check_basin
 from landscape.results import Cost, Radii, Volume
 from landscape.volume.laplace import basin_curvature, cap_balance
 from landscape.volume.measure import check_measure, measure_along
-from landscape.volume.proposals import PROPOSALS, AngularGaussian, ProposedDirections, floored
+from landscape.volume.proposals import (
+    PROPOSALS,
+    UNSCALED,
+    AngularGaussian,
+    ProposedDirections,
+    fitted,
+    floored,
+    from_moments,
+)
 from landscape.volume.uniform import mean_over_rays
 
 _FINE = 0.1  # nats that the tolerance of the radii may move log V by
 _FINEST = 1e-6
+_GRADIENT_COST = 3.0  # a forward and a backward pass, in evaluations
 
 
 def importance_volume(
     objective: Objective,
     cutoffs: Sequence[float],
     *,
-    proposal: str | np.ndarray = "low-rank",
+    proposal: str | np.ndarray | Mapping[str, Tensor] = "low-rank",
     curvature: str | None = None,
     rank: int = 20,
     probes: int = 100,
@@ -59,12 +69,19 @@ def importance_volume(
     - ``low-rank``: the ``rank`` largest eigenvalues and their vectors by Lanczos, and a single curvature for all other
       directions, fitted to the trace.
     - ``low-rank-diagonal``: the same, with the diagonal of what is left.
-    - an array, shape (n,): a diagonal of your own, positive, in metric coordinates: for instance squared gradients, or
-      Adam's second moments, times the squared scale of the metric.
+    - ``krylov``: the basis of ``rank`` Lanczos steps and what the curvature is on it, and a single curvature for all
+      other directions. For the price of as many products it knows both ends of the spectrum, where ``low-rank`` goes
+      on until its eigenvectors have converged.
+    - ``squared-gradients``: the mean of the squared gradients of ``probes`` samples (the empirical Fisher diagonal).
+    - tensors by the names of the parameters: second moments of gradients such as Adam's, from
+      :func:`landscape.adam_moments`.
+    - an array, shape (n,): a diagonal of your own, positive, in metric coordinates.
 
     1. A diagonal entry below its own standard error is lifted to it, lest rays crowd a direction that only seems flat.
     2. With a finite cap the curvature is shifted so that Σ follows the basin cut by the cap at the smallest cutoff
        (:func:`landscape.volume.laplace.cap_balance`); all cutoffs share the rays.
+    3. Squared gradients and moments tell the shape of a curvature and not its size, which without a cap is of no
+       matter; with one it is fitted to the trace.
 
     Args:
         objective, cutoffs, criterion, metric, seed, max_radius, growth, first_step, resume, on_block: as for
@@ -72,7 +89,7 @@ def importance_volume(
         proposal: see above.
         curvature: ``hessian`` or ``ggn``, as for :func:`landscape.volume.laplace.laplace_volume`.
         rank: number of eigenpairs.
-        probes: products for the diagonal or the trace.
+        probes: products for the diagonal or the trace, or samples whose gradients are squared.
         directions: number of rays.
         rtol: relative tolerance of a radius; by default what moves log V by at most 0.1, from 1e-6 to 1e-3.
         measure, sigma, measure_centre: as for :func:`landscape.log_volume`.
@@ -97,11 +114,18 @@ def importance_volume(
     if isinstance(proposal, np.ndarray):
         shape, about = _own(proposal, made.scope.size), {"name": "array"}
     else:
-        _check(proposal, rank)
+        name = proposal if isinstance(proposal, str) else "moments"
+        _check(name, rank)
         op = basin_curvature(objective, criterion, metric, curvature)
-        shape = _shape(*PROPOSALS[proposal](op, rank, probes, seed), 2 * (values[0] - centre), cap)
-        about = {"name": proposal, "curvature": op.name, "rank": rank, "probes": probes}
+        found = PROPOSALS[proposal](op, rank, probes, seed) if isinstance(proposal, str) else from_moments(proposal, op)
+        if name in UNSCALED and math.isfinite(cap):
+            found = fitted(found, op, probes, seed)
+        shape = _shape(*found, 2 * (values[0] - centre), cap)
+        about = {"name": name, "curvature": op.name, "rank": rank, "probes": probes}
         spent = op.cost
+        if name == "squared-gradients":
+            drawn = min(probes, objective.samples)
+            spent = replace(spent, evaluations=spent.evaluations + _GRADIENT_COST * drawn / objective.samples)
     rays = ProposedDirections(shape, made, seed, objective.theta, about)
     radii = basin_radii(
         objective,
@@ -126,9 +150,10 @@ def importance_volume(
 
 
 def _check(proposal: str, rank: int) -> None:
-    if proposal not in PROPOSALS:
+    if proposal not in (*PROPOSALS, "moments"):
         raise CurvatureError(
-            f"the proposal {proposal!r} is not known. Pass one of {', '.join(PROPOSALS)}, or an array of n curvatures."
+            f"the proposal {proposal!r} is not known. Pass one of {', '.join(PROPOSALS)}, tensors by name, or an array "
+            "of n curvatures."
         )
     check_count("rank", rank, 1)
 
