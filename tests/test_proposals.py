@@ -117,7 +117,7 @@ def test_their_size_is_fitted_under_a_cap() -> None:
     model, x, y = regression()
     objective = ls.Objective(model, (x, y), "mse")
     options: dict[str, Any] = {"criterion": "rise", "metric": "identity", "directions": 60}
-    for cap in (math.inf, 0.6):
+    for cap in (math.inf, 1.5):
         one, other = (
             importance_volume(
                 objective,
