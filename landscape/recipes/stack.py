@@ -80,16 +80,19 @@ class Stack:
         """Return inputs, shape (..., features), in a row of zeros up to the padded width."""
         return F.pad(inputs, (0, self.inputs - inputs.shape[-1]))
 
-    def logits(self, rows: Tensor, inputs: Tensor) -> Tensor:
+    def logits(self, rows: Tensor, inputs: Tensor, leak: float = 0.0) -> Tensor:
         """Return the nets' logits, shape (nets, B, classes); for one logit (nets, B).
 
         Args:
             rows: the nets, shape (nets, size).
             inputs: padded inputs, shape (nets, B, padded width), or (B, padded width) for all nets alike.
+            leak: slope of the ReLUs below zero.
         """
         hidden = inputs.expand(len(rows), -1, -1) if inputs.dim() == 2 else inputs
         for index, (weight, bias) in enumerate(self._views(rows)):
-            hidden = torch.baddbmm(bias, hidden if index == 0 else F.relu(hidden), weight)
+            if index:
+                hidden = F.leaky_relu(hidden, leak) if leak else F.relu(hidden)
+            hidden = torch.baddbmm(bias, hidden, weight)
         if self.widths[-1] == 1:
             return hidden[..., 0].contiguous()
         return hidden[..., : self.widths[-1]].contiguous()

@@ -90,6 +90,7 @@ class Phase:
         end: learning rate at its end, reached by equal factors; the same as at the beginning where it is None.
         jitter: standard deviation of the fresh Gaussian noise on the training inputs at each step, in their units.
         poison: what the poison factor is multiplied by.
+        leak: slope of the ReLUs below zero, for families of dense nets; 0 is the network itself.
     """
 
     share: float
@@ -97,6 +98,7 @@ class Phase:
     end: float | None = None
     jitter: float = 0.0
     poison: float = 1.0
+    leak: float = 0.0
 
 
 @dataclass(frozen=True)
