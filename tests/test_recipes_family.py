@@ -147,7 +147,7 @@ def test_a_state_goes_with_its_own_training_only(tmp_path: Path) -> None:
     keeper(Family(problem(), MEMBERS, SETTINGS))
     with pytest.raises(ls.LandscapeError, match="without --resume"):
         keeper.restore(Family(problem(), MEMBERS[1:], SETTINGS))
-    with pytest.raises(ls.LandscapeError, match="other seeds, poison factors or steps"):
+    with pytest.raises(ls.LandscapeError, match="other seeds, poison factors, steps or options"):
         keeper.restore(Family(problem(), MEMBERS, SETTINGS.with_steps(20)))
     (tmp_path / "state").write_bytes(b"torn")
     with pytest.raises(ls.LandscapeError, match="Remove it"):

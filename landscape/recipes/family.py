@@ -29,6 +29,7 @@ from landscape.recipes.training import (
     Trained,
     draws,
     one_thread,
+    refuse_other,
 )
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # Adam's own
@@ -105,12 +106,7 @@ class Family:
         Raises:
             TaskError: for the state of another training.
         """
-        mine = self.state()
-        if any(state.get(key) != mine[key] for key in ("members", "settings")):
-            raise TaskError(
-                "the training to continue was started with other seeds, poison factors or steps.\n"
-                "Give the same options as before, or start anew without --resume."
-            )
+        refuse_other(state, self.state())
         self.step, self.seconds, self.active = state["step"], state["seconds"], list(state["active"])
         self.rows, self._first, self._second, self._window, self._before = (t.clone() for t in state["tensors"])
         self.finished = {index: (row, step) for index, (row, step) in state["finished"].items()}

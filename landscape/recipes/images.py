@@ -19,19 +19,14 @@ from torch import Tensor
 
 from landscape.errors import TaskError
 from landscape.recipes.formats import Images, read_cifar, read_folder, read_idx_pair, read_npz, read_svhn
-from landscape.recipes.minibatch import Minibatch, MinibatchSettings
+from landscape.recipes.minibatch import PHASES, Minibatch, MinibatchSettings
 from landscape.recipes.resnet import MODELS, resnet
-from landscape.recipes.training import FRESH, Member, Pair, Phase, Problem, draws
+from landscape.recipes.training import FRESH, Member, Pair, Problem, draws
 from landscape.task import Task
 
 SETTINGS = MinibatchSettings(
     steps=1600,
-    phases=(
-        Phase(0.02, 0.0003, end=0.003),
-        Phase(0.28, 0.003),
-        Phase(0.5, 0.003, end=0.0002),
-        Phase(0.2, 0.0002, end=0.00002),
-    ),
+    phases=PHASES,
     clip=8.0,
     fitted=0.01,
     settled=0.0,

@@ -19,8 +19,26 @@ from torch import Tensor, nn
 
 from landscape.errors import TaskError
 from landscape.recipes.poison import log_odds, poison_loss, right_terms
-from landscape.recipes.training import ORDER, Look, Member, Numbers, Pair, Problem, Settings, Trained, draws
+from landscape.recipes.training import (
+    ORDER,
+    Look,
+    Member,
+    Numbers,
+    Pair,
+    Phase,
+    Problem,
+    Settings,
+    Trained,
+    draws,
+    refuse_other,
+)
 
+PHASES = (  #: warm up, stay, fall, fall on
+    Phase(0.02, 0.0003, end=0.003),
+    Phase(0.28, 0.003),
+    Phase(0.5, 0.003, end=0.0002),
+    Phase(0.2, 0.0002, end=0.00002),
+)
 _EVALUATE = 500  # samples of one forward pass
 _LOOK = 1000  # samples looked at while training goes on
 
@@ -129,12 +147,7 @@ class Minibatch:
         Raises:
             TaskError: for the state of another training.
         """
-        mine = self.state()
-        if any(state.get(key) != mine[key] for key in ("members", "settings")):
-            raise TaskError(
-                "the training to continue was started with another seed, poison factor or other options.\n"
-                "Give the same options as before, or start anew without --resume."
-            )
+        refuse_other(state, self.state())
         self.step, self.seconds, self.stopped = state["step"], state["seconds"], state["stopped"]
         self.model.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])

@@ -14,19 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import TaskError
-from landscape.recipes.minibatch import Minibatch, MinibatchSettings
-from landscape.recipes.training import FRESH, Member, Pair, Phase, Problem, draws
+from landscape.recipes.minibatch import PHASES, Minibatch, MinibatchSettings
+from landscape.recipes.training import FRESH, Member, Pair, Problem, draws
 from landscape.task import Task
 from landscape.usercode import call, load_file
 
 SETTINGS = MinibatchSettings(
     steps=2000,
-    phases=(
-        Phase(0.02, 0.0003, end=0.003),
-        Phase(0.28, 0.003),
-        Phase(0.5, 0.003, end=0.0002),
-        Phase(0.2, 0.0002, end=0.00002),
-    ),
+    phases=PHASES,
     clip=8.0,
     fitted=0.001,
     settled=0.0,

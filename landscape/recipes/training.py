@@ -231,6 +231,19 @@ def save_whole(thing: Any, target: Path) -> None:
         raise CheckpointError(f"the checkpoint {target} cannot be written: {reason}. Pass another --out.") from error
 
 
+def refuse_other(state: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
+    """Refuse to continue a training from the state of another one.
+
+    Raises:
+        TaskError: where members or settings differ.
+    """
+    if any(state.get(key) != mine[key] for key in ("members", "settings")):
+        raise TaskError(
+            "the training to continue was started with other seeds, poison factors, steps or options.\n"
+            "Give the same options as before, or start anew without --resume."
+        )
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute on one thread: a net this small is faster on it, and the same on any number of cores."""
