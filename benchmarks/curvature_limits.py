@@ -106,8 +106,8 @@ def scatter() -> list[str]:
     objective = ls.Objective(model, batches, scope="all")
     lines = [
         f"Variance of v . A v over {SCATTER} random signs v common to all data, as peers have them, over that of a",
-        f"trace of ours, whose {objective.batches} pieces of 32 images are probed with signs of their own: so many times",
-        "more vectors a peer needs for the same standard error.",
+        f"trace of ours, whose {objective.batches} pieces of 32 images are probed with signs of their own: so many",
+        "times more vectors a peer needs for the same standard error.",
         "",
         "| matrix | common signs | own signs | variance, times | 95 % interval (jackknife) |",
         "|---|---|---|---|---|",
