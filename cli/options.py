@@ -11,7 +11,9 @@ import click
 
 CRITERIA = ("loss", "rise", "kl")
 METRICS = ("filter", "layer", "identity")
-ESTIMATORS = ("uniform",)
+ESTIMATORS = ("auto", "uniform", "annealed", "importance", "laplace")
+PROPOSALS = ("low-rank", "diagonal", "low-rank-diagonal", "krylov", "squared-gradients")
+CURVATURES = ("hessian", "ggn")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -37,12 +39,50 @@ class Cap(click.ParamType):
     name = "number|none"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, str) and value.lower() == "none":
-            return math.inf
-        try:
-            return float(value)
-        except ValueError:
+        number = math.inf if str(value).lower() == "none" else as_number(value)
+        if not number > 0:
             self.fail(f"{value!r} is no radius. Pass a positive number, or none for no cap.", param, ctx)
+        return number
+
+
+class Number(click.ParamType):
+    """A finite number, between open ends where there are some."""
+
+    name = "float"
+
+    def __init__(self, low: float = -math.inf, high: float = math.inf) -> None:
+        self.low, self.high = low, high
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = as_number(value)
+        if not self.low < number < self.high:
+            between = f" above {self.low:g} and below {self.high:g}" if math.isfinite(self.low) else ""
+            self.fail(f"{value!r} makes no sense here. Pass a finite number{between}.", param, ctx)
+        return number
+
+
+class Spending(click.ParamType):
+    """A budget, kept as it was typed."""
+
+    name = "budget"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from landscape.errors import LandscapeError
+        from landscape.volume.budget import Budget
+
+        try:
+            Budget.parse(value)
+        except LandscapeError as error:
+            self.fail(str(error).replace("\n", " "), param, ctx)
+        return str(value)
+
+
+def as_number(value: Any) -> float:
+    """Return the number that a text is; NaN where it is none."""
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
 
 
 def parse_size(text: str) -> int | None:
@@ -123,7 +163,7 @@ objective = together(
 
 rays = together(
     click.option(
-        "--cutoff", "cutoffs", type=float, multiple=True, default=(0.1,), show_default=True,
+        "--cutoff", "cutoffs", type=Number(), multiple=True, default=(0.1,), show_default=True,
         help="Value of the criterion that bounds the basin; repeatable.",
     ),
     click.option(
@@ -139,9 +179,48 @@ rays = together(
         help="Unit of r: each filter's norm, each layer's norm, or Euclidean length.",
     ),
     click.option("--max-radius", type=Cap(), help="Cap on r.  [default: 1; none for identity]"),
-    click.option("--rtol", type=float, default=1e-3, show_default=True, help="Relative accuracy of each radius."),
+    click.option(
+        "--rtol", type=Number(0, 1), default=1e-3, show_default=True, help="Relative accuracy of each radius."
+    ),
     click.option(
         "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of the rays."
+    ),
+)  # fmt: skip
+
+estimating = together(
+    click.option(
+        "--estimator", type=click.Choice(ESTIMATORS), default="auto", show_default=True,
+        help="How V is estimated. uniform: the mean of r^n over uniform rays; annealed: chains that walk to the long "
+        "rays; importance: rays where the curvature says they are long; laplace: the curvature alone; auto: uniform, "
+        "then annealed where that is not enough.",
+    ),
+    click.option(
+        "--budget", type=Spending(), metavar="TIME|PASSES",
+        help="auto, annealed: what the chains may cost: 300s, 5min, or full passes over the data.  [default: 2min]",
+    ),
+    click.option(
+        "--chains", type=click.IntRange(min=4), metavar="N",
+        help="annealed, with --temperatures: independent chains.  [default: 32]",
+    ),
+    click.option(
+        "--temperatures", type=click.IntRange(min=2), metavar="K",
+        help="annealed: steps from uniform directions to r^n, in the place of --budget.",
+    ),
+    click.option(
+        "--proposal", type=click.Choice(PROPOSALS), default=PROPOSALS[0], show_default=True,
+        help="importance: what of the curvature the rays follow.",
+    ),
+    click.option(
+        "--rank", type=click.IntRange(min=1), metavar="K", default=20, show_default=True,
+        help="importance: eigenpairs of the low-rank proposals.",
+    ),
+    click.option(
+        "--curvature", type=click.Choice(CURVATURES),
+        help="importance, laplace: Hessian or Gauss-Newton matrix.  [default: hessian; ggn for the criterion kl]",
+    ),
+    click.option(
+        "--probes", type=click.IntRange(min=1), metavar="N",
+        help="importance, laplace: random probes of the curvature.  [default: 100, 30]",
     ),
 )  # fmt: skip
 

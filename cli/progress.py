@@ -91,6 +91,7 @@ class Display:
     def show(self, done: int, total: int) -> None:
         """Show how many are done, and stop here if Ctrl-C was pressed."""
         check_pressed()
+        self._bar.total = total
         self._bar.update(done - self._bar.n)
         now = time.monotonic()
         if self._log and now >= self._next:
@@ -150,5 +151,7 @@ def progress_line(done: int, total: int, measured: int, seconds: float, unit: st
     >>> progress_line(400, 1000, 300, 60.0)
     '400 of 1,000 rays, 5 a second, 2 min 00 s left'
     """
+    if not measured:
+        return f"no {unit} yet after {duration(seconds)}"
     rate = measured / seconds
     return f"{done:,} of {total:,} {unit}, {rate:.3g} a second, {duration((total - done) / rate)} left"

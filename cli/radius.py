@@ -26,17 +26,18 @@ def command(context: click.Context, **given: Any) -> None:
     The radius of a ray is the distance at which the criterion first reaches the cutoff, in units of the metric. A ray
     that stays below it up to the cap is censored: it is counted, and holds the cap.
     """
-    from landscape_cli import session, text
+    from landscape_cli import basin, text
 
     if given["as_json"] and given["as_csv"]:
         raise click.UsageError("--json and --csv both print on stdout. Type one of the two.")
-    with session.measured(context) as run:
+    with basin.opened(context, [basin.RAYS]) as run:
+        radii, _ = basin.measured_rays(run)
         if given["as_json"]:
-            click.echo(text.strict_json(summary(run.radii)))
+            click.echo(text.strict_json(summary(radii)))
         elif given["as_csv"]:
-            click.echo(csv_text(run.radii), nl=False)
+            click.echo(csv_text(radii), nl=False)
         else:
-            click.echo(text.radii_text(run.radii))
+            click.echo(text.radii_text(radii))
 
 
 def summary(radii: Radii) -> dict[str, Any]:

@@ -1,80 +1,29 @@
-"""The steps that the measuring commands share: open the file, find the task, build the objective, measure, commit."""
+"""The steps that the measuring commands share: open the file, find the task, build the objective, say how to go on."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
 import torch
 from click.core import ParameterSource
 
+from landscape import ranks
 from landscape.checkpoint import Checkpoint
 from landscape.errors import StoreError
-from landscape.metric import make_metric
 from landscape.objective import Objective
-from landscape.radius import basin_radii
-from landscape.results import (
-    Eigenpairs,
-    LayerTraces,
-    Line,
-    LogDeterminant,
-    Plane,
-    Radii,
-    Result,
-    SpectralDensity,
-    Trace,
-)
+from landscape.results import Chains, Line, Plane, Radii, Result
 from landscape.store import Store
 from landscape.task import Task, resolve_task
-from landscape_cli.progress import Display, keep_measuring
-from landscape_cli.text import paragraph
 
-RADII = "radii"
-VOLUME = "volume"
 _UNSAID = ("resume", "overwrite", "as_json", "as_csv", "quiet")
-Kept = TypeVar("Kept", Radii, Line, Plane)
+Kept = TypeVar("Kept", Radii, Line, Plane, Chains)
 Held = TypeVar("Held", bound=Result)
-Sourced = TypeVar("Sourced", Radii, Line, Plane, Eigenpairs, Trace, LayerTraces, SpectralDensity, LogDeterminant)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a measuring command works with.
-
-    Attributes:
-        radii: complete.
-        store: the file, locked; None where nothing is kept.
-        fresh: whether any ray was measured now.
-    """
-
-    radii: Radii
-    store: Store | None
-    fresh: bool
-
-
-@contextmanager
-def measured(context: click.Context) -> Iterator[Measured]:
-    """Measure the radii that the options ask for, committing them to ``--out``, which stays locked in the block.
-
-    The file is opened first: what is wrong with it shows before anything expensive begins.
-    """
-    given = context.params
-    with open_store(given) as store:
-        stored = stored_result(store, given, RADII, Radii, "run", "rays")
-        task, checkpoint = find_task(given)
-        say(given, f"{given['checkpoint']}: {checkpoint.form}")
-        objective = make_objective(task, given)
-        for line in measuring_lines(objective, given, stored):
-            say(given, paragraph(line))
-        provenance = {"checkpoint": str(given["checkpoint"]), "command": resume_command(context)}
-        radii, fresh = _measure(objective, given, store, stored, provenance)
-        yield Measured(radii, store, fresh)
-    if store is None:
-        say(given, "Nothing was kept; to keep the rays, for plots and to continue with more of them: --out run.h5")
+Sourced = TypeVar("Sourced", bound=Result)
 
 
 def find_task(given: Mapping[str, Any]) -> tuple[Task, Checkpoint]:
@@ -113,7 +62,7 @@ def open_store(given: Mapping[str, Any]) -> Iterator[Store | None]:
     if given["out"] is None:
         yield None
         return
-    with Store(given["out"], write=True) as store:
+    with ranks.file_of_rank(given["out"]) as path, Store(path, write=True) as store:
         yield store
 
 
@@ -156,19 +105,6 @@ def held_result(store: Store | None, given: Mapping[str, Any], name: str, kind: 
     return held
 
 
-def measuring_lines(objective: Objective, given: Mapping[str, Any], stored: Radii | None) -> list[str]:
-    """Return what is about to be measured, and what a user should know about it."""
-    plan, rays = objective.plan, given["directions"]
-    dimension = make_metric(given["metric"], objective.theta, objective.scope).scope.size
-    known = "" if stored is None else f" ({int(stored.done.sum()):,} of them from the file)"
-    together = "one point at a time" if plan.lanes == 1 else f"{plan.lanes:,} points at a time"
-    return [
-        f"measuring {rays:,} rays{known}: n = {dimension:,} of {objective.layout.size:,} parameters, "
-        f"{objective.samples:,} samples, loss at the centre {objective.centre:.4g}, {together}",
-        *(f"note: {note}" for note in objective.notes),
-    ]
-
-
 def resume_command(context: click.Context) -> str:
     """Return the command to type to continue the run that these options began."""
     words = ["landscape", str(context.info_name), *typed_options(context)]
@@ -205,7 +141,7 @@ def say(given: Mapping[str, Any], line: str) -> None:
 
 def with_provenance(result: Sourced, provenance: Mapping[str, str]) -> Sourced:
     """Return the result with where it came from in its configuration."""
-    return replace(result, config={**result.config, **provenance})
+    return replace(result, config={**result.config, **provenance})  # type: ignore[attr-defined, call-arg]
 
 
 def stopped_line(done: str | None, out: str | None, command: str) -> str:
@@ -219,48 +155,3 @@ def stopped_line(done: str | None, out: str | None, command: str) -> str:
     if out is None:
         return f"{done}; nothing was kept (with --out run.h5 it can be continued)"
     return f"{done}, kept in {out}; continue with: {command}"
-
-
-def _measure(
-    objective: Objective,
-    given: Mapping[str, Any],
-    store: Store | None,
-    stored: Radii | None,
-    provenance: Mapping[str, str],
-) -> tuple[Radii, bool]:
-    """Return the radii and whether any was measured now; where it stops, keep what there is."""
-
-    def measure(on_block: Callable[[Any], None]) -> Radii:
-        return basin_radii(
-            objective,
-            given["cutoffs"],
-            criterion=given["criterion"],
-            metric=given["metric"],
-            directions=given["directions"],
-            seed=given["seed"],
-            max_radius=given["max_radius"],
-            rtol=given["rtol"],
-            resume=stored,
-            on_block=on_block,
-        )
-
-    def put(radii: Radii) -> None:
-        if store is None:
-            return
-        # Not before there are new rays to take the old ones' place: a run that never starts loses nothing.
-        # A volume of fewer rays than the file holds would be of another run.
-        if VOLUME in store:
-            del store[VOLUME]
-        store[RADII] = with_provenance(radii, provenance)
-
-    def stopped(why: str, latest: Radii | None) -> str:
-        radii = latest or stored
-        done = None if radii is None else f"{why} after {int(radii.done.sum()):,} of {radii.directions:,} rays"
-        return stopped_line(done, given["out"], provenance["command"])
-
-    known = 0 if stored is None else int(stored.done.sum())
-    display = Display(given["directions"], known, quiet=given["quiet"])
-    radii, fresh = keep_measuring(measure, put, display, stopped)
-    if stored is not None and not fresh:
-        return stored, False
-    return with_provenance(radii, provenance), True

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from landscape.store import Store
 
 _HASH_DIGITS = 12
-_UNITS = {"radii": "rays", "line": "points"}  #: what a row is; any other kind has plain rows
+_UNITS = {"radii": "rays", "line": "points", "chains": "temperatures"}  #: what a row is; any other kind has plain rows
 _SAID_ELSEWHERE = ("command", "rays")
 
 
@@ -89,7 +89,7 @@ def part_text(name: str, about: Mapping[str, Any], result: Result | None, settin
     versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items() if version)
     title = name if name == about["kind"] else f"{name} ({about['kind']})"
     lines = [f"== {title} ==", paragraph(f"written {about['created']} with {versions}")]
-    if rows := about["rows"]:
+    if rows := about["rows"] or chain_rows(result):
         lines.append(rows_text(rows, about["config"], _UNITS.get(about["kind"], "rows")))
     else:
         held = ", ".join(f"{key} {tuple(data['shape'])}" for key, data in about["datasets"].items())
@@ -97,10 +97,20 @@ def part_text(name: str, about: Mapping[str, Any], result: Result | None, settin
     return "\n".join([*lines, paragraph(settings), "", result_text(result)])
 
 
+def chain_rows(result: Result | None) -> dict[str, int] | None:
+    """Return how many temperatures of annealed chains are done; the file has no row for each."""
+    from landscape.results import Chains
+
+    if not isinstance(result, Chains):
+        return None
+    return {"done": int(result.done.sum()), "total": len(result.done)}
+
+
 def result_text(result: Result | None) -> str:
     """Return a result's table."""
     from landscape.results import Radii, Volume
-    from landscape_cli.text import radii_text, volume_text
+    from landscape_cli.text import radii_text
+    from landscape_cli.volume_text import volume_text
 
     if result is None:
         return "(this version of landscape does not know this kind: pip install --upgrade landscape-lab)"

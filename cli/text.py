@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from landscape.results import Comparison, LaplaceVolume, Radii, RayStatus, Volume, VolumeEstimate
-from landscape.results.table import percent
+from landscape.results import Comparison, Radii, RayStatus
+from landscape.results.table import percent as percent
 
 WIDTH = 80
 _NO_BREAK = "\u00a0"
@@ -91,19 +91,6 @@ def settings_text(config: Mapping[str, Any], dimension: int) -> str:
     return paragraph(", ".join(told))
 
 
-def volume_text(volume: Volume, radii: Radii | None = None) -> str:
-    """Return the table of log-volumes, what was measured, what it cost and what may be said of it."""
-    rays = f", {volume.directions:,} rays" if volume.directions else ""
-    head = f"log-volume of the basin: {volume.estimator} estimator{rays}"
-    parts = [head, settings_text(volume.config, volume.dimension), "", volume.table()]
-    notes = [*bound_notes(volume), *(ray_notes(radii) if radii is not None else [])]
-    if notes:
-        parts += ["", *map(paragraph, notes)]
-    if isinstance(volume, LaplaceVolume):
-        return "\n".join([*parts, "", volume.evidence()])
-    return "\n".join([*parts, "", cost_text(volume.cost.evaluations, volume.cost.seconds, volume.directions)])
-
-
 def comparison_text(found: Comparison, paths: tuple[str, str]) -> str:
     """Return which basin is larger at each cutoff, and what a reader should know of it."""
     head = [
@@ -117,56 +104,6 @@ def comparison_text(found: Comparison, paths: tuple[str, str]) -> str:
             "--directions, or another --estimator."
         )
     return "\n".join([*head, "", found.table(), *(["", *map(paragraph, notes)] if notes else [])])
-
-
-def bound_notes(volume: Volume) -> list[str]:
-    """Return what a reader should know before quoting: a cap that is all that was measured, or a lower bound."""
-    notes = [
-        f"every ray reached the cap at cutoff {row.cutoff:g}, so V is that of the cap alone: pass --max-radius none"
-        for row in volume.results
-        if row.censored == 1
-    ]
-    if any(row.verdict == "approximation" for row in volume.results):
-        notes.append(
-            "approximation: the volume of the quadratic that the curvature describes. Its interval holds the error of "
-            "the log-determinant, and nothing says how far the basin is from that quadratic: compare with another "
-            "--estimator."
-        )
-    bounds = [row for row in volume.results if row.verdict == "lower bound"]
-    if not bounds:
-        return notes
-    quoted = "; ".join(f"log10 V {row.quotable} at cutoff {row.cutoff:g}" for row in bounds)
-    each = ", each" if len(bounds) > 1 else ""
-    worst = min(bounds, key=lambda row: row.ess)
-    return [
-        *notes,
-        f"lower bound: {_weakness(worst, volume.directions)}.",
-        f"May be quoted{each} with 95 % confidence: {quoted}.",
-    ]
-
-
-def _weakness(row: VolumeEstimate, rays: int) -> str:
-    """Say in plain words why an estimate is no measurement."""
-    from landscape.volume import weights
-
-    # a censored ray weighs as much as any ray can
-    capped = row.censored > 0
-    unseen = "The cap bounds every weight, but too few rays reached it to measure V: pass more --directions"
-    if row.ess < weights.RELIABLE_ESS and 2 * row.ess >= rays:
-        few = f"fewer than {weights.RELIABLE_ESS:.0f} rays" if rays < weights.RELIABLE_ESS else f"only {rays:,} rays"
-        return f"{few}: pass --directions 1000"
-    if row.ess < weights.RELIABLE_ESS or row.largest_weight > weights.RELIABLE_SHARE:
-        carrying = max(round(row.ess), 1)
-        outweighed = "Rays that were not drawn probably outweigh it, so the mean does not measure V"
-        return (
-            f"an ess of {row.ess:.1f} means that about {carrying:,} of {rays:,} rays "
-            f"carr{'ies' if carrying == 1 else 'y'} the mean of r^n (the largest alone "
-            f"{percent(row.largest_weight)}). {unseen if capped else outweighed}"
-        )
-    if row.pareto_k > weights.RELIABLE_PARETO_K:
-        tail = f"the rays' weights have a tail index of {row.pareto_k:.2f}, above {weights.RELIABLE_PARETO_K}"
-        return f"{tail}. {unseen}" if capped else f"{tail}, so that rays that were not drawn may outweigh all that were"
-    return "the search along some rays was given up, and their radii are the inner ends of their brackets"
 
 
 def radii_text(radii: Radii) -> str:

@@ -2,34 +2,78 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from landscape_cli import options
 
+if TYPE_CHECKING:
+    from landscape.results import Volume
+    from landscape_cli.basin import Basin
+
+#: which options are about which estimators; all others are about every one
+_ABOUT = {
+    "directions": ("auto", "uniform", "importance"),
+    "rtol": ("auto", "uniform", "importance", "annealed"),
+    "budget": ("auto", "annealed"),
+    "chains": ("annealed",),
+    "temperatures": ("annealed",),
+    "proposal": ("importance",),
+    "rank": ("importance",),
+    "curvature": ("importance", "laplace"),
+    "probes": ("importance", "laplace"),
+}
+
 
 @click.command("volume")
-@options.measuring
-@click.option(
-    "--estimator",
-    type=click.Choice(options.ESTIMATORS),
-    default="uniform",
-    show_default=True,
-    help="How V is estimated; uniform: the mean of r^n over uniform rays.",
-)
+@options.checkpoint
+@options.task
+@options.rays
+@options.estimating
+@options.objective
+@options.keeping
+@options.json_flag
+@options.quiet
 @click.pass_context
 def command(context: click.Context, **given: Any) -> None:
     """Measure the log-volume of the basin around CHECKPOINT.
 
-    The basin of a cutoff is what a random ray reaches before the criterion first gets there. V is estimated from the
-    radii along many rays; the verdict says whether the estimate is a measurement or only a lower bound.
+    The basin of a cutoff is what a random ray reaches before the criterion first gets there. The verdict says whether
+    an estimate of V is a measurement or only a lower bound. A first look along uniform rays comes first; where it does
+    not measure V, chains walk to the rays that do, within --budget.
     """
-    from landscape.volume import volume_from_radii
-    from landscape_cli import session, text
+    check(context)
+    from landscape_cli import basin, text
+    from landscape_cli.estimators import PARTS, measured
+    from landscape_cli.volume_text import volumes_text
 
-    with session.measured(context) as run:
-        volume = volume_from_radii(run.radii)
-        if run.store is not None and (run.fresh or session.VOLUME not in run.store):
-            run.store[session.VOLUME] = volume
-        click.echo(text.strict_json(volume.summary()) if given["as_json"] else text.volume_text(volume, run.radii))
+    with basin.opened(context, PARTS[given["estimator"]]) as run:
+        found = measured(run)
+        if given["as_json"]:
+            click.echo(text.strict_json(json_object(found.volumes, run)))
+        else:
+            click.echo(volumes_text(found.volumes, found.radii, found.notes))
+
+
+def check(context: click.Context) -> None:
+    """Refuse options that the estimator has no use for, before anything is read."""
+    given, estimator = context.params, context.params["estimator"]
+    for name, about in _ABOUT.items():
+        typed = context.get_parameter_source(name) == ParameterSource.COMMANDLINE
+        if typed and estimator not in about:
+            raise click.UsageError(
+                f"--{name} is about --estimator {' or '.join(about)}, and {estimator} has no use for it. Leave it out, "
+                f"or type --estimator {about[-1]}."
+            )
+    if given["budget"] is not None and given["temperatures"] is not None:
+        raise click.UsageError("--budget decides how many temperatures there are. Type one of the two.")
+    if given["chains"] is not None and given["temperatures"] is None:
+        raise click.UsageError("--chains goes with --temperatures; with --budget it is decided how many there are.")
+
+
+def json_object(volumes: dict[str, Volume], run: Basin) -> dict[str, Any]:
+    """Return the best estimate's summary, with the loss at the centre, and a summary of each estimate by name."""
+    summaries = {name: volume.summary() for name, volume in volumes.items()}
+    return {**list(summaries.values())[-1], "centre": run.objective.centre, "volumes": summaries}

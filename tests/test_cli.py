@@ -20,7 +20,7 @@ from landscape.metric import METRICS
 from landscape.objective import CRITERIA
 from landscape.volume.estimate import ESTIMATORS
 from landscape_cli import options
-from landscape_cli.text import volume_text
+from landscape_cli.volume_text import volume_text
 
 ROW_KEYS = {
     "cutoff", "log_volume", "log10_volume", "log_volume_raw", "interval", "ess", "largest_weight", "censored",
@@ -39,7 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_volume_prints_a_table_on_stdout_and_the_rest_on_stderr(here: Path) -> None:
-    done = run(f"volume {SMALL} --cutoff 0.5 --cutoff 2 --scope all")
+    done = run(f"volume {SMALL} --estimator uniform --cutoff 0.5 --cutoff 2 --scope all")
     header = next(line for line in done.stdout.splitlines() if line.startswith("cutoff"))
     assert header.split() == ["cutoff", "log10", "V", "95", "%", "interval", "ess", "at", "cap", "verdict"]
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -50,12 +50,12 @@ def test_volume_prints_a_table_on_stdout_and_the_rest_on_stderr(here: Path) -> N
 
 
 def test_quiet_leaves_stderr_empty(here: Path) -> None:
-    assert run(f"volume {SMALL} -q").stderr == ""
+    assert run(f"volume {SMALL} --estimator uniform -q").stderr == ""
 
 
 @pytest.mark.parametrize("more", ["", " --metric identity --max-radius none --cutoff 0.5 --cutoff 1"])
 def test_volume_json_is_one_strict_object_with_every_key(here: Path, more: str) -> None:
-    done = run(f"volume {SMALL} --json{more}")
+    done = run(f"volume {SMALL} --estimator uniform --json{more}")
     found = strict(done.stdout)
     assert found.keys() >= KEYS
     assert all(row.keys() >= ROW_KEYS for row in found["results"])
@@ -71,7 +71,7 @@ def test_volume_agrees_with_python(here: Path) -> None:
     task.model.load_state_dict(torch.load("ckpt.pt"))
     objective = ls.Objective(task.model, task.data, task.loss)
     expected = ls.log_volume(objective, [0.5], criterion="rise", metric="layer", directions=40, seed=3)
-    found = strict(run("volume ckpt.pt --task my_task.py --cutoff 0.5 --criterion rise --metric layer "
+    found = strict(run("volume ckpt.pt --estimator uniform --task my_task.py --cutoff 0.5 --criterion rise --metric layer "
                        "--directions 40 --seed 3 --json").stdout)  # fmt: skip
     assert found["results"][0]["log_volume"] == expected.results[0].log_volume
     assert found["seed"] == 3
@@ -79,14 +79,14 @@ def test_volume_agrees_with_python(here: Path) -> None:
 
 def test_a_lower_bound_is_never_printed_as_a_volume(here: Path) -> None:
     """Beside the verdict stands the bound, and not the collapsed mean."""
-    found = strict(run(f"volume {SMALL} --json --cutoff 0.2").stdout)["results"][0]
+    found = strict(run(f"volume {SMALL} --estimator uniform --json --cutoff 0.2").stdout)["results"][0]
     assert found["verdict"] == "lower bound"
-    words = run(f"volume {SMALL} --cutoff 0.2").stdout
+    words = run(f"volume {SMALL} --estimator uniform --cutoff 0.2").stdout
     bound, mean = found["interval"][0] / math.log(10), found["log10_volume"]
     assert f">= {bound:,.2f}" in words
     assert f" {mean:,.2f} " not in words
     assert f"log10 V >= {bound:,.2f} at cutoff 0.2" in " ".join(words.split())
-    run(f"volume {SMALL} --cutoff 0.2 --out run.h5")
+    run(f"volume {SMALL} --estimator uniform --cutoff 0.2 --out run.h5")
     volume = ls.Store("run.h5")["volume"]
     assert isinstance(volume, ls.Volume)
     assert f">= {bound:,.2f}" in str(volume)
@@ -134,14 +134,14 @@ def test_dead_filters_and_nonfinite_losses_are_reported(here: Path) -> None:
     state = torch.load("ckpt.pt")
     state["0.weight"][3] = 0.0
     torch.save(state, "dead.pt")
-    done = run("volume dead.pt --task my_task.py --directions 20 --criterion rise")
+    done = run("volume dead.pt --estimator uniform --task my_task.py --directions 20 --criterion rise")
     assert "n = 30 (without 1 filter of norm zero)" in " ".join(done.stdout.split())
     assert "n = 30 of 42 parameters" in " ".join(done.stderr.split())
     done = run("slice dead.pt --task my_task.py --steps 3")
     assert "n = 30 of 42 parameters" in " ".join(done.stderr.split())
     assert "n = 30" in done.stdout
     Path("spiky.py").write_text(TASK + SPIKY)
-    done = run("volume ckpt.pt --task spiky.py --directions 20 --criterion rise --cutoff 5")
+    done = run("volume ckpt.pt --estimator uniform --task spiky.py --directions 20 --criterion rise --cutoff 5")
     assert "NaN or infinite" in done.stdout
 
 
@@ -163,10 +163,10 @@ def task():
 
 def test_the_cap_is_what_was_asked_for(here: Path) -> None:
     """A tiny cap censors every ray; none leaves the interval of a lower bound open."""
-    capped = strict(run(f"volume {SMALL} --max-radius 0.001 --json").stdout)
+    capped = strict(run(f"volume {SMALL} --estimator uniform --max-radius 0.001 --json").stdout)
     assert capped["max_radius"] == 0.001
     assert capped["results"][0]["censored"] == 1.0
-    open_end = strict(run(f"volume {SMALL} --max-radius none --cutoff 0.2 --json").stdout)
+    open_end = strict(run(f"volume {SMALL} --estimator uniform --max-radius none --cutoff 0.2 --json").stdout)
     assert open_end["max_radius"] is None
     assert open_end["results"][0]["interval"][1] is None
 
@@ -221,7 +221,7 @@ def test_a_cutoff_below_the_centre_is_one_clear_error(here: Path) -> None:
     ],
 )
 def test_options_out_of_range(here: Path, flags: str, words: str) -> None:
-    assert words in run(f"volume {SMALL} {flags}", code=2).stderr
+    assert words in run(f"volume {SMALL} --estimator uniform {flags}", code=2).stderr
 
 
 def test_the_choices_are_those_of_the_library() -> None:

@@ -17,7 +17,7 @@ from typing_commands import SMALL, fill, run, stored, strict
 
 import landscape as ls
 from landscape.radius import Progress
-from landscape_cli import session
+from landscape_cli import basin
 from landscape_cli.interrupts import check_pressed, noticing, uninterrupted
 from landscape_cli.progress import COMMIT_EVERY, COMMIT_SHARE, Display, Keeper
 
@@ -33,17 +33,17 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_out_keeps_radii_and_volume(here: Path) -> None:
-    printed = strict(run(f"volume {SMALL} --out run.h5 --json").stdout)
+    printed = strict(run(f"volume {SMALL} --estimator uniform --out run.h5 --json").stdout)
     volume = ls.Store("run.h5")["volume"]
     assert isinstance(volume, ls.Volume)
-    assert volume.summary() == printed
+    assert volume.summary() == printed["volumes"]["uniform"]
     assert stored().done.all()
 
 
 def test_an_existing_run_is_not_touched_without_being_told(here: Path) -> None:
-    run(f"volume {SMALL} --out run.h5")
+    run(f"volume {SMALL} --estimator uniform --out run.h5")
     before = Path("run.h5").read_bytes()
-    done = run(f"volume {SMALL} --out run.h5", code=2)
+    done = run(f"volume {SMALL} --estimator uniform --out run.h5", code=2)
     assert "a finished run (60 of 60 rays)" in done.stderr
     assert "--resume" in done.stderr
     assert "--overwrite" in done.stderr
@@ -51,50 +51,50 @@ def test_an_existing_run_is_not_touched_without_being_told(here: Path) -> None:
 
 
 def test_resume_of_a_finished_run_prints_the_table_and_leaves_the_file(here: Path) -> None:
-    first = run(f"volume {SMALL} --out run.h5").stdout
+    first = run(f"volume {SMALL} --estimator uniform --out run.h5").stdout
     before = Path("run.h5").read_bytes()
-    assert run(f"volume {SMALL} --out run.h5 --resume").stdout == first
+    assert run(f"volume {SMALL} --estimator uniform --out run.h5 --resume").stdout == first
     assert Path("run.h5").read_bytes() == before
 
 
 def test_resume_with_more_directions_gives_the_rays_of_one_long_run(here: Path) -> None:
-    run(f"volume {SMALL} --out run.h5")
-    run("volume ckpt.pt --task my_task.py --directions 100 --out run.h5 --resume")
-    run("volume ckpt.pt --task my_task.py --directions 100 --out long.h5")
+    run(f"volume {SMALL} --estimator uniform --out run.h5")
+    run("volume ckpt.pt --estimator uniform --task my_task.py --directions 100 --out run.h5 --resume")
+    run("volume ckpt.pt --estimator uniform --task my_task.py --directions 100 --out long.h5")
     assert stored().radii.tobytes() == stored("long.h5").radii.tobytes()
     assert ls.Store("run.h5")["volume"].directions == 100
 
 
 def test_resume_where_there_is_no_file_starts_one(here: Path) -> None:
-    run(f"volume {SMALL} --out run.h5 --resume")
+    run(f"volume {SMALL} --estimator uniform --out run.h5 --resume")
     assert stored().directions == 60
 
 
 def test_resume_adds_the_volume_to_a_run_of_radius(here: Path) -> None:
     run(f"radius {SMALL} --out run.h5")
-    run(f"volume {SMALL} --out run.h5 --resume")
+    run(f"volume {SMALL} --estimator uniform --out run.h5 --resume")
     assert "volume" in ls.Store("run.h5")
 
 
 def test_resume_under_other_settings_is_refused(here: Path) -> None:
-    run(f"volume {SMALL} --out run.h5")
+    run(f"volume {SMALL} --estimator uniform --out run.h5")
     before = Path("run.h5").read_bytes()
-    done = run(f"volume {SMALL} --seed 1 --out run.h5 --resume", code=2)
+    done = run(f"volume {SMALL} --estimator uniform --seed 1 --out run.h5 --resume", code=2)
     assert "seed: stored 0, asked 1" in done.stderr
     assert Path("run.h5").read_bytes() == before
 
 
 def test_overwrite_replaces_the_run_and_its_volume(here: Path) -> None:
-    run(f"volume {SMALL} --out run.h5")
+    run(f"volume {SMALL} --estimator uniform --out run.h5")
     run(f"radius {SMALL} --seed 1 --out run.h5 --overwrite")
     assert stored().config["seed"] == 1
     assert "volume" not in ls.Store("run.h5")
 
 
 def test_overwrite_loses_nothing_when_the_new_run_cannot_start(here: Path) -> None:
-    run(f"volume {SMALL} --out run.h5")
+    run(f"volume {SMALL} --estimator uniform --out run.h5")
     before = Path("run.h5").read_bytes()
-    run(f"volume {SMALL} --cutoff 1e-9 --out run.h5 --overwrite", code=2)
+    run(f"volume {SMALL} --estimator uniform --cutoff 1e-9 --out run.h5 --overwrite", code=2)
     assert Path("run.h5").read_bytes() == before
 
 
@@ -103,16 +103,19 @@ def test_overwrite_loses_nothing_when_the_new_run_cannot_start(here: Path) -> No
     [("--resume", "--out"), ("--overwrite", "--out"), ("--out run.h5 --resume --overwrite", "one of the two")],
 )
 def test_flags_that_make_no_sense_together(here: Path, flags: str, words: str) -> None:
-    assert words in run(f"volume {SMALL} {flags}", code=2).stderr
+    assert words in run(f"volume {SMALL} --estimator uniform {flags}", code=2).stderr
 
 
 def test_the_file_is_opened_before_the_checkpoint_is_read(here: Path) -> None:
     """A second writer fails at once: the checkpoint of this command does not even exist."""
     with ls.Store("run.h5", write=True):
-        done = run("volume missing.pt --out run.h5", code=2)
+        done = run("volume missing.pt --estimator uniform --out run.h5", code=2)
     assert "another run" in done.stderr
     Path("notes.h5").write_text("mine")
-    assert "will not be overwritten" in run("volume missing.pt --out notes.h5 --overwrite", code=2).stderr
+    assert (
+        "will not be overwritten"
+        in run("volume missing.pt --estimator uniform --out notes.h5 --overwrite", code=2).stderr
+    )
 
 
 # interruptions
@@ -120,7 +123,20 @@ def test_the_file_is_opened_before_the_checkpoint_is_read(here: Path) -> None:
 
 def long_run(folder: Path, out: str, *flags: str) -> subprocess.Popen[str]:
     """A run in a process of its own that commits often and lasts for seconds."""
-    line = ["volume", "ckpt.pt", "--task", "my_task.py", "--directions", "9000", "--memory", "6kB", "-q", "--out"]
+    line = [
+        "volume",
+        "ckpt.pt",
+        "--estimator",
+        "uniform",
+        "--task",
+        "my_task.py",
+        "--directions",
+        "9000",
+        "--memory",
+        "6kB",
+        "-q",
+        "--out",
+    ]
     # a shell that starts the tests in the background would have Ctrl-C ignored
     code = "import signal; signal.signal(2, signal.default_int_handler); from landscape_cli.main import main; main()"
     return subprocess.Popen(
@@ -142,10 +158,10 @@ def test_a_stopped_run_resumes_to_the_same_bytes(here: Path, stop: signal.Signal
         assert process.returncode == 130
         assert f"interrupted after {done:,} of 9,000 rays, kept in run.h5" in words
         assert words.count("\n") == 1
-        assert "--directions 9000 --memory 6000 --out run.h5 --resume" in words
+        assert "--memory 6000 --out run.h5 --resume" in words
     shown = run("show run.h5").stdout
     assert f"{done:,} of 9,000 rays; continue with: landscape volume ckpt.pt" in shown
-    line = "volume ckpt.pt --task my_task.py --directions 9000 -q --out"
+    line = "volume ckpt.pt --estimator uniform --task my_task.py --directions 9000 -q --out"
     run(f"{line} run.h5 --resume")
     run(f"{line} whole.h5")
     resumed, whole = stored(), stored("whole.h5")
@@ -172,8 +188,8 @@ def test_ctrl_c_keeps_the_last_block_too(here: Path, monkeypatch: pytest.MonkeyP
             on_block(Progress(count, 60, lambda count=count: first_rays(whole, count)))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(session, "basin_radii", interrupted)
-    done = run(f"volume {SMALL} {out}", code=130)
+    monkeypatch.setattr(basin, "basin_radii", interrupted)
+    done = run(f"volume {SMALL} --estimator uniform {out}", code=130)
     assert done.stdout == ""
     assert "interrupted after 40 of 60 rays" in done.stderr
     if out:
@@ -194,13 +210,15 @@ def test_an_error_in_the_middle_keeps_the_finished_rays(
             on_block(Progress(count, 60, lambda count=count: first_rays(whole, count)))
         raise error
 
-    monkeypatch.setattr(session, "basin_radii", broken)
-    done = run(f"volume {SMALL} --out run.h5", code=2 if isinstance(error, ls.LandscapeError) else 1)
+    monkeypatch.setattr(basin, "basin_radii", broken)
+    done = run(
+        f"volume {SMALL} --estimator uniform --out run.h5", code=2 if isinstance(error, ls.LandscapeError) else 1
+    )
     assert stored().done.sum() == 40
     assert "stopped by an error after 40 of 60 rays, kept in run.h5; continue with: landscape volume" in done.stderr
     monkeypatch.undo()
     monkeypatch.chdir(here)
-    run(f"volume {SMALL} --out run.h5 --resume")
+    run(f"volume {SMALL} --estimator uniform --out run.h5 --resume")
     assert stored().radii.tobytes() == whole.radii.tobytes()
 
 
@@ -258,12 +276,12 @@ def test_a_terminal_shows_a_bar_and_a_log_shows_lines(
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("first", ["radius", "volume"])
+@pytest.mark.parametrize("first", ["radius", "volume --estimator uniform"])
 def test_a_volume_of_fewer_rays_does_not_outlive_more_of_them(here: Path, first: str) -> None:
-    run(f"volume {SMALL} --cutoff 0.5 --out run.h5 -q")
+    run(f"volume {SMALL} --estimator uniform --cutoff 0.5 --out run.h5 -q")
     more = SMALL.replace("60", "90")
     run(f"{first} {more} --cutoff 0.5 --out run.h5 --resume -q")
-    run(f"volume {more} --cutoff 0.5 --out run.h5 --resume -q")
+    run(f"volume {more} --estimator uniform --cutoff 0.5 --out run.h5 --resume -q")
     volume = ls.Store("run.h5")["volume"]
     assert isinstance(volume, ls.Volume)
     assert volume.directions == stored().directions == 90

@@ -11,7 +11,8 @@ from typing_commands import KEYS, SMALL, TASK, fill, run, stored, strict
 
 import landscape as ls
 from landscape_cli.examine import Report
-from landscape_cli.text import bound_notes, strict_json
+from landscape_cli.text import strict_json
+from landscape_cli.volume_text import bound_notes
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_show_says_what_is_in_the_file(here: Path) -> None:
-    run(f"volume {SMALL} --out run.h5")
+    run(f"volume {SMALL} --estimator uniform --out run.h5")
     text = run("show run.h5").stdout
     for words in ("format 1", "60 of 60 rays", "seed 0", "checkpoint ckpt.pt", "torch 2", "log10 V", "median r"):
         assert words in " ".join(text.split())
@@ -40,14 +41,14 @@ def test_show_says_what_is_in_the_file(here: Path) -> None:
 
 def test_show_of_an_unbounded_run_is_strict_json(here: Path) -> None:
     """Without a cap the interval ends at infinity, and pending rays hold NaN."""
-    run(f"volume {SMALL} --metric identity --cutoff 0.5 --out run.h5")
+    run(f"volume {SMALL} --estimator uniform --metric identity --cutoff 0.5 --out run.h5")
     strict(run("show run.h5 --json").stdout)
 
 
 def test_show_tells_of_kinds_it_does_not_know(here: Path) -> None:
     import h5py
 
-    run(f"volume {SMALL} --out run.h5")
+    run(f"volume {SMALL} --estimator uniform --out run.h5")
     with h5py.File("run.h5", "r+") as file:
         file["volume"].attrs["kind"] = "smell"
     text = run("show run.h5").stdout
@@ -58,7 +59,7 @@ def test_show_tells_of_kinds_it_does_not_know(here: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_plot_writes_every_format(here: Path, suffix: str) -> None:
-    run(f"volume {SMALL} --cutoff 0.5 --out run.h5")
+    run(f"volume {SMALL} --estimator uniform --cutoff 0.5 --out run.h5")
     done = run(f"plot run.h5 --out figures --format {suffix}")
     names = [f"figures/run-{name}.{suffix}" for name in ("radii", "rays", "weights")]
     assert done.stdout.split() == names
@@ -124,7 +125,7 @@ def test_doctor_advises_a_command_that_runs(here: Path) -> None:
     done = run("doctor ckpt.pt --task my_task.py --cutoff 1e-9 --directions 20")
     assert "FAILED: 1e-09" in done.stdout
     advice = done.stdout.splitlines()[-1].removeprefix("next: landscape ")
-    run(advice)
+    run(f"{advice} --estimator uniform")
 
 
 BROKEN = {

@@ -19,7 +19,7 @@ from landscape import plots
 from landscape.params import Layout
 from landscape.results import LaplaceVolume
 from landscape.volume import compare_volumes, laplace_volume, log_unit_ball
-from landscape_cli.text import volume_text
+from landscape_cli.volume_text import volume_text
 
 
 def hartley(x: Tensor) -> Tensor:

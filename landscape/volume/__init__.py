@@ -1,6 +1,7 @@
 """Log-volume of a basin: one file an estimator, one common result."""
 
 from landscape.volume.annealed import annealed_volume, volume_from_chains
+from landscape.volume.auto import auto_volume
 from landscape.volume.chains import anneal
 from landscape.volume.compare import best_volume, compare_volumes
 from landscape.volume.estimate import log_volume
@@ -13,6 +14,7 @@ from landscape.volume.weights import log_unit_ball
 __all__ = [
     "anneal",
     "annealed_volume",
+    "auto_volume",
     "best_volume",
     "compare_volumes",
     "importance_volume",

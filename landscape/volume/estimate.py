@@ -9,6 +9,7 @@ from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.results import Volume
 from landscape.volume.annealed import annealed_volume
+from landscape.volume.auto import auto_volume
 from landscape.volume.importance import importance_volume
 from landscape.volume.laplace import laplace_volume
 from landscape.volume.uniform import uniform_volume
@@ -18,7 +19,11 @@ ESTIMATORS: dict[str, Callable[..., Volume]] = {
     "annealed": annealed_volume,
     "importance": importance_volume,
     "laplace": laplace_volume,
+    "auto": auto_volume,
 }
+
+
+MEASURING = ("uniform", "importance")  # estimators that know other measures than the volume
 
 
 def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str = "uniform", **options: Any) -> Volume:
@@ -28,17 +33,22 @@ def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str
     dimension the mean is carried by rays that no sample of uniform ones contains. Then ``uniform`` gives the verdict
     ``lower bound`` and says no more than that (see :func:`landscape.volume_from_radii`). ``annealed`` walks to those
     rays; ``importance`` draws more of them, as the curvature tells it; ``laplace`` measures none and takes the basin
-    for that of a quadratic.
+    for that of a quadratic. ``auto`` is ``uniform`` where that is reliable, and else ``annealed`` within a budget.
 
     Args:
         objective: the loss around the trained point.
         cutoffs: values of the criterion that bound the basin.
-        estimator: ``uniform``, ``annealed``, ``importance`` or ``laplace``.
+        estimator: ``uniform``, ``annealed``, ``importance``, ``laplace`` or ``auto``.
         options: ``uniform`` takes those of :func:`landscape.basin_radii` (criterion, metric, directions, seed,
-            max_radius, rtol, growth, first_step, resume, on_block); ``annealed`` takes chains and temperatures in the
-            place of directions (:func:`landscape.volume.chains.anneal`); ``importance`` adds proposal, curvature, rank
+            max_radius, rtol, growth, first_step, resume, on_block); ``annealed`` takes chains and temperatures, or a
+            budget, in the place of directions (:func:`landscape.volume.chains.anneal`); ``importance`` adds proposal, curvature, rank
             and probes (:func:`landscape.volume.importance.importance_volume`); ``laplace`` takes curvature, probes and
-            steps (:func:`landscape.volume.laplace.laplace_volume`).
+            steps (:func:`landscape.volume.laplace.laplace_volume`); ``auto`` takes directions and a budget
+            (:func:`landscape.volume.auto.auto_volume`).
+
+    ``uniform`` and ``importance`` also take ``measure="gaussian"`` with ``sigma`` and ``measure_centre`` (``zero`` or
+    ``theta``): then the result is log of the probability that parameters drawn from N(0, sigma^2) or N(theta, sigma^2)
+    lie in the basin, those out of scope staying as they are (Scherlis & Belrose 2025). Its upper end is at most 0.
 
     Raises:
         LandscapeError: for an unknown estimator, and whatever the estimator raises.
@@ -51,4 +61,9 @@ def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str
     """
     if estimator not in ESTIMATORS:
         raise LandscapeError(f"the estimator {estimator!r} is not known. Pass one of {', '.join(ESTIMATORS)}.")
+    if options.get("measure", "lebesgue") != "lebesgue" and estimator not in MEASURING:
+        raise LandscapeError(
+            f"the estimator {estimator!r} measures volumes alone, and measure={options['measure']!r} was asked for. "
+            f"Pass estimator={' or '.join(map(repr, MEASURING))}."
+        )
     return ESTIMATORS[estimator](objective, cutoffs, **options)

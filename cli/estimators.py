@@ -1,0 +1,223 @@
+"""What ``landscape volume`` does under each estimator: measure, keep, and say what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from landscape.errors import StoreError
+from landscape.results import AnnealedVolume, Chains, LaplaceVolume, Radii, Volume
+from landscape.volume import anneal, importance_volume, laplace_volume, volume_from_chains, volume_from_radii
+from landscape.volume.auto import BUDGET, is_enough
+from landscape_cli import session
+from landscape_cli.basin import CHAINS, LAPLACE, PROPOSED, RAYS, Basin, Part, measured_rays
+
+DEFAULT_RTOL = 1e-3
+PARTS: dict[str, list[Part[Any]]] = {
+    "auto": [RAYS, CHAINS],
+    "uniform": [RAYS],
+    "annealed": [CHAINS],
+    "importance": [PROPOSED],
+    "laplace": [],
+}
+
+
+@dataclass
+class Found:
+    """What was measured.
+
+    Attributes:
+        volumes: by estimator, the best one last.
+        radii: uniform rays, where there are some.
+        notes: what a reader should know besides.
+    """
+
+    volumes: dict[str, Volume]
+    radii: Radii | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def measured(run: Basin) -> Found:
+    """Return the volumes that the options ask for."""
+    made: dict[str, Callable[[Basin], Found]] = {
+        "auto": auto,
+        "uniform": uniform,
+        "annealed": annealed,
+        "importance": importance,
+        "laplace": laplace,
+    }
+    return made[run.given["estimator"]](run)
+
+
+def uniform(run: Basin) -> Found:
+    """Measure uniform rays and take the mean."""
+    radii, fresh = measured_rays(run)
+    volume = run.keep(RAYS.volume, fresh, lambda: volume_from_radii(radii), Volume)
+    return Found({"uniform": volume}, radii)
+
+
+def auto(run: Basin) -> Found:
+    """Measure uniform rays, and chains where those are not enough."""
+    found = uniform(run)
+    if is_enough(found.volumes["uniform"]):
+        found.notes.append("The uniform rays measure V: there is nothing that annealed chains would add.")
+        return found
+    chains, volume = annealed_chains(run)
+    if volume is None:
+        found.notes.append(
+            f"The budget of {_budget(run)} was used up before the chains began ({len(chains.trace):,} temperatures of "
+            f"their pilots): pass a longer --budget{', with --resume' if run.store is not None else ''}."
+        )
+    else:
+        found.volumes["annealed"] = volume
+    return found
+
+
+def annealed(run: Basin) -> Found:
+    """Measure chains alone."""
+    chains, volume = annealed_chains(run)
+    if volume is None:
+        raise StoreError(
+            f"the budget of {_budget(run)} was used up before the chains began: their pilots, which have done "
+            f"{len(chains.trace):,} temperatures, are not at the end.\nPass a longer --budget"
+            f"{', with --resume' if run.store is not None else ''}."
+        )
+    return Found({"annealed": volume})
+
+
+def annealed_chains(run: Basin) -> tuple[Chains, AnnealedVolume | None]:
+    """Measure chains within the budget; no volume where the pilots used it up."""
+    given = run.given
+    counts = {key: given[key] for key in ("chains", "temperatures")}
+    budget = None if given["temperatures"] is not None else _budget(run)
+    say_plan = _Planned(run, budget)
+
+    def measure(stored: Chains | None, on_block: Callable[[Any], None]) -> Chains:
+        def block(progress: Any) -> None:
+            on_block(progress)
+            say_plan(progress)
+
+        return anneal(
+            run.objective,
+            given["cutoffs"],
+            rtol=_rtol(run),
+            budget=budget,
+            resume=stored,
+            on_block=block,
+            **counts,
+            **run.options,
+        )
+
+    chains, fresh = run.grow(CHAINS, measure)
+    if not chains.done.all():
+        return chains, None
+    return chains, run.keep(CHAINS.volume, fresh, lambda: volume_from_chains(chains), AnnealedVolume)
+
+
+class _Planned:
+    """Says once what the pilots are for, and once what the budget was turned into."""
+
+    def __init__(self, run: Basin, budget: str | None) -> None:
+        self._given, self._budget = run.given, budget
+        past = run.held.get(CHAINS.name)
+        self._said = budget is None
+        if past is not None and past.config["temperatures"] is not None:
+            self._said = True
+            if run.given["budget"] is not None:
+                session.say(run.given, f"{_counts(past)} are kept, which an earlier budget was turned into")
+        elif not self._said:
+            session.say(run.given, f"annealing within {budget}: pilot chains first")
+
+    def __call__(self, progress: Any) -> None:
+        if not self._said and (chains := progress.snapshot()).config["temperatures"] is not None:
+            self._said = True
+            session.say(self._given, f"annealing {_counts(chains)}, beside a run of half as many temperatures")
+
+
+def _counts(chains: Chains) -> str:
+    return f"{chains.config['chains']} chains of {chains.config['temperatures']:,} temperatures"
+
+
+def importance(run: Basin) -> Found:
+    """Measure rays of a proposal."""
+    given, made = run.given, {}
+    options = {"probes": given["probes"]} if given["probes"] is not None else {}
+
+    def measure(stored: Radii | None, on_block: Callable[[Any], None]) -> Radii:
+        latest = stored
+
+        def block(progress: Any) -> None:
+            nonlocal latest
+            latest = progress.snapshot()
+            on_block(progress)
+
+        made["volume"] = importance_volume(
+            run.objective,
+            given["cutoffs"],
+            proposal=given["proposal"],
+            curvature=given["curvature"],
+            rank=given["rank"],
+            directions=given["directions"],
+            rtol=_rtol(run),
+            resume=stored,
+            on_block=block,
+            **options,
+            **run.options,
+        )
+        assert latest is not None
+        return latest
+
+    session.say(given, f"measuring {given['directions']:,} rays of a {given['proposal']} proposal, the curvature first")
+    _, fresh = run.grow(PROPOSED, measure, given["directions"])
+    volume = run.keep(PROPOSED.volume, fresh, lambda: session.with_provenance(made["volume"], run.provenance), Volume)
+    return Found({"importance": volume})
+
+
+def laplace(run: Basin) -> Found:
+    """Measure the curvature alone."""
+    given = run.given
+    options = {"probes": given["probes"]} if given["probes"] is not None else {}
+    held = session.held_result(run.store, given, LAPLACE, LaplaceVolume)
+    if held is not None and not given["resume"]:
+        raise StoreError(
+            f"{given['out']} already holds a volume from the curvature.\n"
+            "Type --resume to keep it, --overwrite to start anew, or another --out."
+        )
+    if held is not None:
+        _check_laplace(held, run)
+        return Found({LAPLACE: held})
+    session.say(given, "measuring the curvature")
+
+    def make() -> LaplaceVolume:
+        made = laplace_volume(run.objective, given["cutoffs"], curvature=given["curvature"], **options, **run.options)
+        return session.with_provenance(made, run.provenance)
+
+    return Found({LAPLACE: run.keep(LAPLACE, True, make, LaplaceVolume)})
+
+
+def _check_laplace(held: LaplaceVolume, run: Basin) -> None:
+    """Refuse to hand back a stored volume of other settings."""
+    asked = {key: run.given[key] for key in ("criterion", "metric", "seed", "scope")}
+    asked |= {key: run.given[key] for key in ("curvature", "probes", "max_radius") if run.given[key] is not None}
+    if asked.get("max_radius") == float("inf"):
+        asked["max_radius"] = None
+    wrong = [f"{k}: stored {held.config.get(k)!r}, asked {v!r}" for k, v in asked.items() if held.config.get(k) != v]
+    cutoffs = sorted(run.given["cutoffs"])
+    if [row.cutoff for row in held.results] != cutoffs:
+        wrong.append(f"cutoffs: stored {[row.cutoff for row in held.results]}, asked {cutoffs}")
+    if wrong:
+        raise StoreError(
+            "the stored volume was measured with other settings:\n  "
+            + "\n  ".join(wrong)
+            + "\nPass the stored settings, or --overwrite to start anew, or another --out."
+        )
+
+
+def _budget(run: Basin) -> str:
+    return run.given["budget"] or BUDGET
+
+
+def _rtol(run: Basin) -> float | None:
+    """Return the tolerance that was typed; the default of rays is too coarse for better estimators."""
+    return None if run.given["rtol"] == DEFAULT_RTOL else float(run.given["rtol"])
