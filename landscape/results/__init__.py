@@ -2,6 +2,7 @@
 
 from landscape.results.base import Cost, Result, result_class
 from landscape.results.boundary import Boundary
+from landscape.results.caps import CapRow, Caps
 from landscape.results.chains import AnnealedVolume, Chains
 from landscape.results.comparison import CANNOT_TELL, Comparison, ComparisonRow
 from landscape.results.curvature import Diagonal, Eigenpairs, LayerTraces, Trace
@@ -15,6 +16,8 @@ __all__ = [
     "CANNOT_TELL",
     "AnnealedVolume",
     "Boundary",
+    "CapRow",
+    "Caps",
     "Chains",
     "Comparison",
     "ComparisonRow",

@@ -2,6 +2,7 @@
 
 from landscape.volume.annealed import annealed_volume, volume_from_chains
 from landscape.volume.auto import auto_volume
+from landscape.volume.caps import volumes_at_caps
 from landscape.volume.chains import anneal
 from landscape.volume.compare import best_volume, compare_volumes
 from landscape.volume.estimate import log_volume
@@ -24,4 +25,5 @@ __all__ = [
     "radii_from_rollouts",
     "volume_from_chains",
     "volume_from_radii",
+    "volumes_at_caps",
 ]

@@ -1,0 +1,88 @@
+"""Volumes of one basin under several caps, and how many rays reach them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from landscape.results.base import Cost, Result, finite, plain
+from landscape.results.table import columns, decimal
+
+
+@dataclass(frozen=True)
+class CapRow:
+    """One cutoff under one cap.
+
+    Attributes:
+        cutoff: the cutoff of the criterion.
+        cap: largest radius, infinite for none.
+        log_volume: log V of the basin inside the cap, metric coordinates, natural log.
+        interval, ess, verdict: as in :class:`VolumeEstimate`.
+        log_chance: log of the share of uniform rays that reach the cap inside the basin.
+        chance_interval, chance_ess, chance_verdict: the same for it.
+    """
+
+    cutoff: float
+    cap: float
+    log_volume: float
+    interval: tuple[float, float]
+    ess: float
+    verdict: str
+    log_chance: float
+    chance_interval: tuple[float, float]
+    chance_ess: float
+    chance_verdict: str
+
+
+@dataclass(frozen=True)
+class Caps(Result):
+    """How the log-volume of a basin moves with the cap on its radii, from one run of annealed chains.
+
+    Attributes:
+        rows: one :class:`CapRow` a cutoff and cap, ascending.
+        dimension: n.
+        config: what determined the numbers.
+        cost: that of the run.
+    """
+
+    kind: ClassVar[str] = "caps"
+
+    rows: tuple[CapRow, ...]
+    dimension: int
+    config: dict[str, Any]
+    cost: Cost
+
+    @classmethod
+    def _revive(cls, name: str, value: Any) -> Any:
+        if name == "rows":
+            pairs = ("interval", "chance_interval")
+            return tuple(CapRow(**{**row, **{pair: tuple(row[pair]) for pair in pairs}}) for row in value)
+        return super()._revive(name, value)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return one JSON object a row."""
+        found: list[dict[str, Any]] = finite(plain(list(self.rows)))
+        return found
+
+    def __str__(self) -> str:
+        body = [
+            [
+                f"{row.cutoff:g}",
+                "none" if math.isinf(row.cap) else f"{row.cap:g}",
+                _quoted(row.log_volume, row.interval, row.verdict),
+                row.verdict.ljust(len("lower bound")),
+                _quoted(row.log_chance, row.chance_interval, row.chance_verdict),
+                row.chance_verdict.ljust(len("lower bound")),
+            ]
+            for row in self.rows
+        ]
+        words = "verdict".ljust(len("lower bound"))
+        return columns(["cutoff", "cap", "log10 V", words, "log10 P(r = cap)", words], body)
+
+
+def _quoted(value: float, interval: tuple[float, float], verdict: str) -> str:
+    """Return what may be quoted, in orders of magnitude."""
+    if verdict == "lower bound":
+        return f">= {decimal(interval[0] / math.log(10))}"
+    return decimal(value / math.log(10))

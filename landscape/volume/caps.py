@@ -1,0 +1,187 @@
+"""From one run of annealed chains: the volume under smaller caps, and the chance of a ray that reaches a cap.
+
+At every temperature the chains carry weights that turn a mean over them into one over *uniform* directions
+(:attr:`Chains.path_log_weights`). So one run says of any function g of the radius what E[g(r)] is: g = min(r, c)^n
+gives the volume under the cap c, and g = 1 where r >= c the chance that a ray reaches c.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from landscape.errors import LandscapeError
+from landscape.results import CapRow, Caps, Chains
+from landscape.volume import weights as w
+from landscape.volume.annealed import RELIABLE_UNSEEN, interval_of, is_settled, volume_from_chains
+
+CAPS = (0.25, 0.5, 1.0, 2.0)
+_SAME = 1e-12  # of a log radius
+
+
+def volumes_at_caps(chains: Chains, caps: Sequence[float] | None = None) -> Caps:
+    """Return log V under each cap, and the chance that a uniform ray reaches it, from one run of annealed chains.
+
+    With u the log-weights at one temperature and r the radii there, log V_c = log ω_n + log mean exp(u) min(r, c)^n
+    and log P(r >= c) = log mean exp(u) over the chains with r >= c: unbiased at every temperature. Which one is settled
+    on the run of half effort, where the log-weights scatter least, and applied to that of full effort, which drew other
+    random numbers; so the estimate stays unbiased, and verdict, interval and lower bound are those of
+    :func:`landscape.volume.annealed.volume_from_chains`. At the cap of the run V is what that function says.
+
+    A body cut by a smaller cap is a basin of its own, and chains led to r^n may lie elsewhere: the verdict tells.
+
+    Args:
+        chains: finished.
+        caps: ascending, none above the cap of the run; by default those of 0.25, 0.5, 1, 2 up to it. ``inf`` stands for
+            no cap.
+
+    Raises:
+        LandscapeError: for a run that is not finished, and a cap that is not positive or above that of the run.
+
+    >>> import torch
+    >>> from landscape.objective import Objective
+    >>> from landscape.volume.chains import anneal
+    >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(2, dtype=torch.float64))
+    >>> disc = anneal(bowl, [4.0], metric="identity", chains=16, temperatures=2)
+    >>> row = volumes_at_caps(disc, [1.0]).rows[0]
+    >>> round(math.exp(row.log_volume) / math.pi, 6), round(math.exp(row.log_chance), 6)
+    (1.0, 1.0)
+    """
+    volume = volume_from_chains(chains)
+    limit = chains.max_radius
+    chosen = [cap for cap in (*CAPS, limit) if cap <= limit] if caps is None else list(caps)
+    for cap in chosen:
+        if not 0 < cap <= limit:
+            raise LandscapeError(
+                f"the cap {cap:g} is not positive, or above the cap {limit:g} of the run, beyond which it saw nothing. "
+                "Pass smaller caps, or measure with a larger max_radius."
+            )
+    rows = []
+    for column, whole in enumerate(volume.results):
+        for cap in sorted(set(chosen)):
+            body = _Part.of(chains, column, cap)
+            found = body.volume()
+            if cap == limit:
+                found = _Mean(whole.log_volume, whole.interval, whole.ess, whole.verdict)
+            chance = body.chance() if math.isfinite(cap) else _Mean(-math.inf, (-math.inf, -math.inf), 0.0, "reliable")
+            rows.append(
+                CapRow(
+                    cutoff=whole.cutoff,
+                    cap=cap,
+                    log_volume=found.value,
+                    interval=found.interval,
+                    ess=found.ess,
+                    verdict=found.verdict,
+                    log_chance=chance.value,
+                    chance_interval=chance.interval,
+                    chance_ess=chance.ess,
+                    chance_verdict=chance.verdict,
+                )
+            )
+    return Caps(tuple(rows), chains.dimension, chains.config, chains.cost)
+
+
+@dataclass(frozen=True)
+class _Mean:
+    """The log of a mean, and how far it can be trusted."""
+
+    value: float
+    interval: tuple[float, float]
+    ess: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The body of one cutoff inside one cap.
+
+    Attributes:
+        log_weights, log_radii: at the temperatures of half and of full effort, shape (temperatures, chains).
+        rays: log radii of the uniform rays of the first look, shape (rays,).
+        log_cap: log c.
+        dimension: n.
+        rtol: relative tolerance of a radius.
+        whole: whether no search for a radius was given up.
+    """
+
+    log_weights: tuple[np.ndarray, np.ndarray]
+    log_radii: tuple[np.ndarray, np.ndarray]
+    rays: np.ndarray
+    log_cap: float
+    dimension: int
+    rtol: float
+    whole: bool
+
+    @classmethod
+    def of(cls, chains: Chains, column: int, cap: float) -> _Part:
+        full = int(chains.config["temperatures"])
+        weights, radii = chains.path_log_weights[column], chains.path_log_radii[column]
+        return cls(
+            (weights[0, : full // 2], weights[1]),
+            (radii[0, : full // 2], radii[1]),
+            np.log(chains.look[:, column]),
+            math.log(cap),
+            chains.dimension,
+            float(chains.config["rtol"]),
+            not chains.unfinished[column].any(),
+        )
+
+    def volume(self) -> _Mean:
+        """Return log V under the cap."""
+        n, ball = self.dimension, w.log_unit_ball(self.dimension)
+        logs = [u + n * np.minimum(r, self.log_cap) for u, r in zip(self.log_weights, self.log_radii, strict=True)]
+        half, full, last = self._chosen(logs)
+        # of what the first look's rays show beyond some radius, how much the chains lack
+        inside = np.sort(np.minimum(self.rays, self.log_cap))[::-1]
+        with np.errstate(over="ignore"):
+            shown = np.exp(np.logaddexp.accumulate(n * inside) - math.log(len(inside)) - w.log_mean(full))
+        met = np.array([w.share(full, last > edge - 2 * self.rtol) for edge in inside])
+        found = self._judged(half, full, float((shown - met).max()), n * self.rtol, n * self.log_cap)
+        low, high = found.interval
+        return _Mean(ball + found.value, (ball + low, ball + high), found.ess, found.verdict)
+
+    def chance(self) -> _Mean:
+        """Return log P(r >= c)."""
+        logs = [
+            np.where(np.isnan(r), np.nan, np.where(r >= self.log_cap - _SAME, u, -np.inf))
+            for u, r in zip(self.log_weights, self.log_radii, strict=True)
+        ]
+        half, full, _ = self._chosen(logs)
+        seen = float((self.rays >= self.log_cap - _SAME).mean())
+        return self._judged(half, full, seen / max(math.exp(w.log_mean(full)), 1e-300) - 1 if seen else 0.0, 0.0, 0.0)
+
+    def _chosen(self, logs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the log-weights of half and full effort where half effort scatters least, and log r there."""
+        half, full = logs
+        place = int(np.argmin([_scatter(row) for row in half])) / len(half)
+        known = np.flatnonzero(~np.isnan(full).any(axis=1))  # which are known does not depend on the random numbers
+        at = int(known[np.argmin(np.abs(known / len(full) - place))])
+        return half[round(place * len(half))], full[at], self.log_radii[1][at]
+
+    def _judged(self, half: np.ndarray, full: np.ndarray, unseen: float, tolerance: float, most: float) -> _Mean:
+        """Return the mean of the weights with its verdict."""
+        value = w.log_mean(full)
+        finite = bool(np.isfinite(half).all() and np.isfinite(full).all())
+        if not finite and not np.isfinite(full).any():
+            return _Mean(-math.inf, (-math.inf, most), 0.0, "lower bound")
+        if finite and self.whole and unseen <= RELIABLE_UNSEEN and is_settled(half, full, tolerance):
+            low, high = interval_of(full)
+            return _Mean(
+                value, (low - tolerance, min(high + tolerance, most)), w.effective_sample_size(full), "reliable"
+            )
+        lower = value + math.log(1 - w.CONFIDENCE) - tolerance
+        return _Mean(value, (lower, most), w.effective_sample_size(full), "lower bound")
+
+
+def _scatter(log_weights: np.ndarray) -> float:
+    """Return log(E[w²] / E[w]²) if the log-weights that are not zero are normal: their variance - log of their share.
+
+    The sample's own moments would call a temperature calm at which no chain has met what carries the mean.
+    """
+    if np.isnan(log_weights).any():
+        return math.inf
+    hit = log_weights[np.isfinite(log_weights)]
+    return math.inf if len(hit) < 2 else float(hit.var(ddof=1)) - math.log(len(hit) / len(log_weights))

@@ -1,0 +1,110 @@
+"""Volumes under several caps, and the chance of a ray that reaches one, from one run of annealed chains."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bodies import ellipsoid, ellipsoid_log_volume
+
+import landscape as ls
+from landscape.results import Caps
+from landscape.volume import anneal, log_unit_ball, volume_from_chains, volumes_at_caps
+
+CURVATURES = np.array([0.02, 0.1, 0.5, 1.0, 1.0, 2.0, 4.0, 8.0])
+CUTOFF = 0.1
+
+
+def independent(caps: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """V and P(r >= cap) of that ellipsoid with a standard error each, from a million directions and exact radii."""
+    z = np.random.default_rng(99).normal(size=(1_000_000, len(CURVATURES)))
+    phi = z / np.linalg.norm(z, axis=1, keepdims=True)
+    r = np.sqrt(2 * CUTOFF / (phi**2 @ CURVATURES))
+    volumes, chances = [], []
+    for cap in caps:
+        for found, values in ((volumes, np.minimum(r, cap) ** len(CURVATURES)), (chances, r >= cap)):
+            found.append((values.mean(), values.std() / 1000))
+    return np.array(volumes), np.array(chances)
+
+
+@pytest.mark.parametrize(("path", "max_radius"), [("radius", 1.0), ("radius", None), ("soft", 1.0)])
+def test_an_ellipsoid_cut_by_balls(path: str, max_radius: float | None) -> None:
+    caps = [0.3, 0.5, 1.0]
+    chains = anneal(
+        ellipsoid(CURVATURES), [CUTOFF], metric="identity", chains=400, temperatures=40, seed=3, path=path,
+        max_radius=max_radius,
+    )  # fmt: skip
+    found = volumes_at_caps(chains, caps)
+    volumes, chances = independent(caps)
+    ball = log_unit_ball(len(CURVATURES))
+    for row, (volume, volume_error), (chance, chance_error) in zip(found.rows, volumes, chances, strict=True):
+        error = math.hypot(math.sqrt(1 / row.ess), volume_error / volume)
+        assert abs(math.exp(row.log_volume - ball) / volume - 1) < 4 * error
+        error = math.hypot(math.sqrt(1 / row.chance_ess), chance_error / chance)
+        assert abs(math.exp(row.log_chance) / chance - 1) < 4 * error
+        assert row.interval[0] < ball + math.log(volume) < row.interval[1]
+        assert row.chance_interval[0] < math.log(chance) < row.chance_interval[1]
+
+
+def test_a_ball_inside_and_outside_its_cap() -> None:
+    chains = anneal(ellipsoid(np.full(6, 2.0)), [0.25], metric="identity", chains=16, temperatures=4)
+    inner, outer = volumes_at_caps(chains, [0.25, 1.0]).rows
+    assert inner.log_volume == pytest.approx(log_unit_ball(6) + 6 * math.log(0.25), abs=1e-6)
+    assert outer.log_volume == pytest.approx(log_unit_ball(6) + 6 * math.log(0.5), abs=1e-3)
+    assert inner.log_chance == pytest.approx(0.0)
+    assert outer.log_chance == -math.inf
+    assert inner.verdict == outer.verdict == inner.chance_verdict == "reliable"
+
+
+def test_at_the_cap_of_the_run_it_is_the_volume_of_the_run() -> None:
+    chains = anneal(ellipsoid(CURVATURES), [0.1, 0.2], metric="identity", chains=16, temperatures=8, max_radius=1.0)
+    rows = volumes_at_caps(chains).rows
+    assert [(row.cutoff, row.cap) for row in rows] == [(c, cap) for c in (0.1, 0.2) for cap in (0.25, 0.5, 1.0)]
+    for row, whole in zip(rows[2::3], volume_from_chains(chains).results, strict=True):
+        assert (row.log_volume, row.interval, row.verdict) == (whole.log_volume, whole.interval, whole.verdict)
+    for first in (0, 3):
+        values = [row.log_volume for row in rows[first : first + 3]]
+        chances = [row.log_chance for row in rows[first : first + 3]]
+        assert values == sorted(values)
+        assert chances == sorted(chances, reverse=True)
+
+
+def test_without_a_cap_the_last_row_has_none() -> None:
+    chains = anneal(ellipsoid(np.ones(3)), [0.1], metric="identity", chains=16, temperatures=4)
+    found = volumes_at_caps(chains)
+    assert [row.cap for row in found.rows] == [0.25, 0.5, 1.0, 2.0, math.inf]
+    assert found.rows[-1].log_chance == -math.inf
+    assert found.rows[-1].log_volume == pytest.approx(ellipsoid_log_volume(np.ones(3), 0.1), abs=1e-3)
+
+
+def test_weights_are_unbiased_at_any_effort() -> None:
+    """Two temperatures, many chains: right on average, and the verdict makes nothing of it."""
+    chains = anneal(
+        ellipsoid(CURVATURES), [CUTOFF], metric="identity", chains=3000, temperatures=4, seed=5, max_radius=1.0
+    )
+    row = volumes_at_caps(chains, [0.5]).rows[0]
+    volume, error = independent([0.5])[0][0]
+    assert abs(math.exp(row.log_volume - log_unit_ball(8)) / volume - 1) < 4 * math.hypot(row.ess**-0.5, error / volume)
+
+
+@pytest.mark.parametrize("cap", [0.0, -1.0, 1.5, math.nan])
+def test_caps_that_the_run_says_nothing_of(cap: float) -> None:
+    flat = ls.Objective.from_function(lambda x: 0.0 * x.sum(-1), torch.zeros(3, dtype=torch.float64))
+    chains = anneal(flat, [1.0], metric="identity", chains=4, temperatures=2, max_radius=1.0)
+    with pytest.raises(ls.LandscapeError, match="cap"):
+        volumes_at_caps(chains, [cap])
+
+
+def test_they_are_kept_and_print_what_may_be_quoted(tmp_path: Path) -> None:
+    chains = anneal(ellipsoid(CURVATURES), [CUTOFF], metric="identity", chains=16, temperatures=4, max_radius=1.0)
+    found = volumes_at_caps(chains)
+    ls.Store(tmp_path / "run.h5")["caps"] = found
+    kept = ls.Store(tmp_path / "run.h5")["caps"]
+    assert isinstance(kept, Caps)
+    assert kept == found
+    assert str(kept).count("\n") == 3
+    for line, row in zip(str(kept).splitlines()[1:], found.rows, strict=True):
+        assert (">=" in line) == ("lower bound" in (row.verdict, row.chance_verdict))
