@@ -71,7 +71,7 @@ def resnet_job(folder: Path) -> list[tuple[str, list[str]]]:
     (folder / checkpoint.name).symlink_to(checkpoint)
     commands = [
         f"landscape doctor {checkpoint.name}",
-        f"landscape volume {checkpoint.name} --cutoff 0.5 --cutoff 1 --directions 60",
+        f"landscape volume {checkpoint.name} --estimator uniform --cutoff 0.5 --cutoff 1 --directions 60",
     ]
     return [("ResNet-20 on 200 CIFAR-10 test images", commands)]
 
@@ -111,7 +111,8 @@ def digit_jobs(folder: Path, mnist: Path | None) -> list[tuple[str, list[str]]]:
         )
         commands = [
             f"landscape doctor {name}.pth {task}",
-            f"landscape volume {name}.pth {task} --criterion rise --cutoff 0.1 --cutoff 1 --directions 60",
+            f"landscape volume {name}.pth --estimator uniform {task} --criterion rise --cutoff 0.1 --cutoff 1 "
+            "--directions 60",
         ]
         jobs.append((f"ccexam {model} on {what}", commands))
     return jobs

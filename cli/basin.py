@@ -33,6 +33,7 @@ class Part(Generic[Grown]):
         noun: what to call it.
         unit: what it consists of.
         volume: name of the volume that is made from it, which does not outlive a change of it.
+        more: names of what else is.
     """
 
     name: str
@@ -40,13 +41,14 @@ class Part(Generic[Grown]):
     noun: str
     unit: str
     volume: str
+    more: tuple[str, ...] = ()
 
 
+CAPS = "caps"
 RAYS = Part("radii", Radii, "run", "rays", "volume")
 PROPOSED = Part("importance-radii", Radii, "run of proposed rays", "rays", "importance")
-CHAINS = Part("chains", Chains, "run of annealed chains", "temperatures", "annealed")
+CHAINS = Part("chains", Chains, "run of annealed chains", "temperatures", "annealed", (CAPS,))
 LAPLACE = "laplace"
-CAPS = "caps"
 _FAMILY = (LAPLACE, CAPS, *(name for part in (RAYS, PROPOSED, CHAINS) for name in (part.name, part.volume)))
 _SAME = ("theta_hash", "data_hash", "samples")
 
@@ -91,7 +93,7 @@ class Basin:
         def put(result: Grown) -> None:
             if self.store is not None:
                 # not before there is something new to take the old one's place: a run that never starts loses nothing
-                self._drop(part.volume)
+                self._drop(part.volume, *part.more)
                 self.store[part.name] = session.with_provenance(result, self.provenance)
 
         def stopped(why: str, latest: Grown | None) -> str:

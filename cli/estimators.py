@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from landscape.errors import StoreError
-from landscape.results import AnnealedVolume, Chains, LaplaceVolume, Radii, Volume
-from landscape.volume import anneal, importance_volume, laplace_volume, volume_from_chains, volume_from_radii
+from landscape.results import AnnealedVolume, Caps, Chains, LaplaceVolume, Radii, Volume
+from landscape.volume import (
+    anneal,
+    importance_volume,
+    laplace_volume,
+    volume_from_chains,
+    volume_from_radii,
+    volumes_at_caps,
+)
 from landscape.volume.auto import BUDGET, is_enough
+from landscape.volume.uniform import measure_of_radii
 from landscape_cli import session
-from landscape_cli.basin import CHAINS, LAPLACE, PROPOSED, RAYS, Basin, Part, measured_rays
+from landscape_cli.basin import CAPS, CHAINS, LAPLACE, PROPOSED, RAYS, Basin, Part, measured_rays
 
 DEFAULT_RTOL = 1e-3
 PARTS: dict[str, list[Part[Any]]] = {
@@ -31,11 +40,13 @@ class Found:
         volumes: by estimator, the best one last.
         radii: uniform rays, where there are some.
         notes: what a reader should know besides.
+        caps: the volume under smaller caps, where there are chains and a cap.
     """
 
     volumes: dict[str, Volume]
     radii: Radii | None = None
     notes: list[str] = field(default_factory=list)
+    caps: Caps | None = None
 
 
 def measured(run: Basin) -> Found:
@@ -53,8 +64,12 @@ def measured(run: Basin) -> Found:
 def uniform(run: Basin) -> Found:
     """Measure uniform rays and take the mean."""
     radii, fresh = measured_rays(run)
-    volume = run.keep(RAYS.volume, fresh, lambda: volume_from_radii(radii), Volume)
-    return Found({"uniform": volume}, radii)
+
+    def make() -> Volume:
+        return volume_from_radii(radii, measure=measure_of_radii(run.objective, radii, **_measure(run)))
+
+    volume = run.keep(RAYS.volume, fresh or _is_another(run, RAYS.volume), make, Volume)
+    return Found({"uniform": volume}, radii, _about(run))
 
 
 def auto(run: Basin) -> Found:
@@ -63,7 +78,7 @@ def auto(run: Basin) -> Found:
     if is_enough(found.volumes["uniform"]):
         found.notes.append("The uniform rays measure V: there is nothing that annealed chains would add.")
         return found
-    chains, volume = annealed_chains(run)
+    chains, volume, found.caps = annealed_chains(run)
     if volume is None:
         found.notes.append(
             f"The budget of {_budget(run)} was used up before the chains began ({len(chains.trace):,} temperatures of "
@@ -76,18 +91,18 @@ def auto(run: Basin) -> Found:
 
 def annealed(run: Basin) -> Found:
     """Measure chains alone."""
-    chains, volume = annealed_chains(run)
+    chains, volume, caps = annealed_chains(run)
     if volume is None:
         raise StoreError(
             f"the budget of {_budget(run)} was used up before the chains began: their pilots, which have done "
             f"{len(chains.trace):,} temperatures, are not at the end.\nPass a longer --budget"
             f"{', with --resume' if run.store is not None else ''}."
         )
-    return Found({"annealed": volume})
+    return Found({"annealed": volume}, caps=caps)
 
 
-def annealed_chains(run: Basin) -> tuple[Chains, AnnealedVolume | None]:
-    """Measure chains within the budget; no volume where the pilots used it up."""
+def annealed_chains(run: Basin) -> tuple[Chains, AnnealedVolume | None, Caps | None]:
+    """Measure chains within the budget; no volumes where the pilots used it up."""
     given = run.given
     counts = {key: given[key] for key in ("chains", "temperatures")}
     budget = None if given["temperatures"] is not None else _budget(run)
@@ -111,8 +126,11 @@ def annealed_chains(run: Basin) -> tuple[Chains, AnnealedVolume | None]:
 
     chains, fresh = run.grow(CHAINS, measure)
     if not chains.done.all():
-        return chains, None
-    return chains, run.keep(CHAINS.volume, fresh, lambda: volume_from_chains(chains), AnnealedVolume)
+        return chains, None, None
+    volume = run.keep(CHAINS.volume, fresh, lambda: volume_from_chains(chains), AnnealedVolume)
+    if math.isinf(chains.max_radius):  # without a cap the usual ones say nothing: lengths are of any size
+        return chains, volume, None
+    return chains, volume, run.keep(CAPS, fresh, lambda: volumes_at_caps(chains), Caps)
 
 
 class _Planned:
@@ -164,14 +182,38 @@ def importance(run: Basin) -> Found:
             on_block=block,
             **options,
             **run.options,
+            **_measure(run),
         )
         assert latest is not None
         return latest
 
     session.say(given, f"measuring {given['directions']:,} rays of a {given['proposal']} proposal, the curvature first")
     _, fresh = run.grow(PROPOSED, measure, given["directions"])
+    fresh = fresh or _is_another(run, PROPOSED.volume)
     volume = run.keep(PROPOSED.volume, fresh, lambda: session.with_provenance(made["volume"], run.provenance), Volume)
-    return Found({"importance": volume})
+    return Found({"importance": volume}, notes=_about(run))
+
+
+def _measure(run: Basin) -> dict[str, Any]:
+    return {key: run.given[key] for key in ("measure", "sigma", "measure_centre")}
+
+
+def _is_another(run: Basin, name: str) -> bool:
+    """Whether the file holds a volume by another measure than is asked for: the rays are the same, and it is not."""
+    if run.store is None or name not in run.store:
+        return False
+    held, asked = run.store[name].config, _measure(run)  # type: ignore[attr-defined]
+    if asked["measure"] == "lebesgue":
+        return "measure" in held
+    return any(held.get(key) != value for key, value in asked.items())
+
+
+def _about(run: Basin) -> list[str]:
+    """Return what V is, where it is no volume."""
+    if run.given["measure"] == "lebesgue":
+        return []
+    mean = "0" if run.given["measure_centre"] == "zero" else "the trained point"
+    return [f"V is the probability of the basin under a normal density around {mean}, sigma {run.given['sigma']:g}."]
 
 
 def laplace(run: Basin) -> Found:

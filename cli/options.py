@@ -14,6 +14,8 @@ METRICS = ("filter", "layer", "identity")
 ESTIMATORS = ("auto", "uniform", "annealed", "importance", "laplace")
 PROPOSALS = ("low-rank", "diagonal", "low-rank-diagonal", "krylov", "squared-gradients")
 CURVATURES = ("hessian", "ggn")
+MEASURES = ("lebesgue", "gaussian")
+MEASURE_CENTRES = ("zero", "theta")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -158,6 +160,12 @@ centre = together(
 
 objective = together(
     centre,
+    click.option(
+        "--lanes",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Points evaluated together, at most: fewer make more chunks for ranks.  [default: fits the cache]",
+    ),
     click.option("--compile", is_flag=True, help="Compile the evaluation of many points (torch.compile): long runs."),
 )
 
@@ -221,6 +229,15 @@ estimating = together(
     click.option(
         "--probes", type=click.IntRange(min=1), metavar="N",
         help="importance, laplace: random probes of the curvature.  [default: 100, 30]",
+    ),
+    click.option(
+        "--measure", type=click.Choice(MEASURES), default=MEASURES[0], show_default=True,
+        help="uniform, importance: volume, or the chance that parameters drawn at random lie in the basin.",
+    ),
+    click.option("--sigma", type=Number(0), metavar="X", help="gaussian: standard deviation of each parameter."),
+    click.option(
+        "--measure-centre", type=click.Choice(MEASURE_CENTRES), default=MEASURE_CENTRES[0], show_default=True,
+        help="gaussian: its mean, 0 or the trained point.",
     ),
 )  # fmt: skip
 

@@ -10,8 +10,8 @@ from click.core import ParameterSource
 from landscape_cli import options
 
 if TYPE_CHECKING:
-    from landscape.results import Volume
     from landscape_cli.basin import Basin
+    from landscape_cli.estimators import Found
 
 #: which options are about which estimators; all others are about every one
 _ABOUT = {
@@ -24,6 +24,9 @@ _ABOUT = {
     "rank": ("importance",),
     "curvature": ("importance", "laplace"),
     "probes": ("importance", "laplace"),
+    "measure": ("importance", "uniform"),
+    "sigma": ("importance", "uniform"),
+    "measure_centre": ("importance", "uniform"),
 }
 
 
@@ -52,9 +55,9 @@ def command(context: click.Context, **given: Any) -> None:
     with basin.opened(context, PARTS[given["estimator"]]) as run:
         found = measured(run)
         if given["as_json"]:
-            click.echo(text.strict_json(json_object(found.volumes, run)))
+            click.echo(text.strict_json(json_object(found, run)))
         else:
-            click.echo(volumes_text(found.volumes, found.radii, found.notes))
+            click.echo(volumes_text(found.volumes, found.radii, found.notes, found.caps))
 
 
 def check(context: click.Context) -> None:
@@ -64,16 +67,19 @@ def check(context: click.Context) -> None:
         typed = context.get_parameter_source(name) == ParameterSource.COMMANDLINE
         if typed and estimator not in about:
             raise click.UsageError(
-                f"--{name} is about --estimator {' or '.join(about)}, and {estimator} has no use for it. Leave it out, "
-                f"or type --estimator {about[-1]}."
+                f"--{name.replace('_', '-')} is about --estimator {' or '.join(about)}, and {estimator} has no use for "
+                f"it. Leave it out, or type --estimator {about[-1]}."
             )
+    if (given["measure"] == "gaussian") != (given["sigma"] is not None):
+        raise click.UsageError("--measure gaussian and --sigma go together: type both, or neither.")
     if given["budget"] is not None and given["temperatures"] is not None:
         raise click.UsageError("--budget decides how many temperatures there are. Type one of the two.")
     if given["chains"] is not None and given["temperatures"] is None:
         raise click.UsageError("--chains goes with --temperatures; with --budget it is decided how many there are.")
 
 
-def json_object(volumes: dict[str, Volume], run: Basin) -> dict[str, Any]:
+def json_object(found: Found, run: Basin) -> dict[str, Any]:
     """Return the best estimate's summary, with the loss at the centre, and a summary of each estimate by name."""
-    summaries = {name: volume.summary() for name, volume in volumes.items()}
-    return {**list(summaries.values())[-1], "centre": run.objective.centre, "volumes": summaries}
+    summaries = {name: volume.summary() for name, volume in found.volumes.items()}
+    caps = {} if found.caps is None else {"caps": found.caps.summary()}
+    return {**list(summaries.values())[-1], "centre": run.objective.centre, "volumes": summaries, **caps}

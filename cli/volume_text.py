@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from landscape.results import AnnealedVolume, LaplaceVolume, Radii, Volume, VolumeEstimate
+from landscape.results import AnnealedVolume, Caps, LaplaceVolume, Radii, Volume, VolumeEstimate
 from landscape.results.table import columns, decimal, percent
 from landscape_cli.text import cost_text, paragraph, ray_notes, settings_text
 
 
-def volume_text(volume: Volume, radii: Radii | None = None, more: Sequence[str] = ()) -> str:
+def volume_text(volume: Volume, radii: Radii | None = None, more: Sequence[str] = (), caps: Caps | None = None) -> str:
     """Return the table of log-volumes, what was measured, what it cost and what may be said of it."""
     count = f", {volume.directions:,} {_unit(volume)}" if volume.directions else ""
     head = f"log-volume of the basin: {volume.estimator} estimator{count}"
@@ -18,14 +18,19 @@ def volume_text(volume: Volume, radii: Radii | None = None, more: Sequence[str] 
     notes = [*more, *bound_notes(volume), *(ray_notes(radii) if radii is not None else [])]
     if notes:
         parts += ["", *map(paragraph, notes)]
-    return "\n".join([*parts, *_evidence(volume), *_cost(volume)])
+    return "\n".join([*parts, *_evidence(volume), *_caps(caps), *_cost(volume)])
 
 
-def volumes_text(volumes: Mapping[str, Volume], radii: Radii | None = None, more: Sequence[str] = ()) -> str:
+def volumes_text(
+    volumes: Mapping[str, Volume],
+    radii: Radii | None = None,
+    more: Sequence[str] = (),
+    caps: Caps | None = None,
+) -> str:
     """Return the estimates side by side in one table, the best one last, and what may be said of that one."""
     *others, best = volumes.values()
     if not others:
-        return volume_text(best, radii, more)
+        return volume_text(best, radii, more, caps)
     counts = " and ".join(f"{volume.estimator} ({volume.directions:,} {_unit(volume)})" for volume in volumes.values())
     parts = [
         f"log-volume of the basin: {counts}",
@@ -36,7 +41,7 @@ def volumes_text(volumes: Mapping[str, Volume], radii: Radii | None = None, more
     ]
     notes = [*more, *_gains(others[0], best), *bound_notes(best), *(ray_notes(radii) if radii is not None else [])]
     costs = [f"{name}: {_cost(volume)[-1]}" for name, volume in volumes.items()]
-    return "\n".join([*parts, *map(paragraph, notes), *_evidence(best), "", *costs])
+    return "\n".join([*parts, *map(paragraph, notes), *_evidence(best), *_caps(caps), "", *costs])
 
 
 def side_by_side(volumes: Mapping[str, Volume]) -> str:
@@ -77,6 +82,10 @@ def _evidence(volume: Volume) -> list[str]:
     return ["", volume.evidence()] if isinstance(volume, AnnealedVolume | LaplaceVolume) else []
 
 
+def _caps(caps: Caps | None) -> list[str]:
+    return [] if caps is None else ["", "under smaller caps, and the share of rays that reach each:", str(caps)]
+
+
 def _cost(volume: Volume) -> list[str]:
     if isinstance(volume, LaplaceVolume):
         return []
@@ -92,7 +101,7 @@ def bound_notes(volume: Volume) -> list[str]:
         if row.censored == 1
     ]
     notes += [
-        f"{percent(row.censored_weight)} of the estimate at cutoff {row.cutoff:g} lies on rays that reach the cap, so V depends on it."
+        f"{percent(row.censored_weight)} of the estimate at cutoff {row.cutoff:g} is on rays that reach the cap."
         for row in volume.results
         if row.censored_weight > 0 and row.censored < 1
     ]

@@ -233,7 +233,7 @@ def test_the_choices_are_those_of_the_library() -> None:
 def test_typed_options_come_back_as_they_must_be_typed(here: Path) -> None:
     """What ``landscape show`` tells a user to type parses to the same settings."""
     line = f"{SMALL} --cutoff 0.5 --cutoff 2 --max-radius none --memory 2GiB --metric identity --dtype float64"
-    run(f"volume {line} --criterion rise --out run.h5")
+    run(f"volume {line} --estimator uniform --criterion rise --out run.h5")
     again = stored().config["command"]
     assert again.startswith("landscape volume ckpt.pt ")
     assert again.endswith("--resume")

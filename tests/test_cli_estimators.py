@@ -82,6 +82,7 @@ def test_auto_is_the_default_and_prints_both_estimates_in_one_table(here: Path) 
     assert "pilot chains first" in flat(done.stderr)
     assert "temperatures, beside a run of half as many" in flat(done.stderr)
     assert ls.Store("run.h5").names() == ["annealed", "chains", "radii", "volume"]
+    assert "under smaller caps" not in done.stdout  # lengths of the identity metric are of any size
     found = strict(run(f"{NET} {BUDGET} --json").stdout)
     assert found.keys() >= KEYS | {"centre", "volumes"}
     assert found["centre"] == pytest.approx(objective().centre)
@@ -91,6 +92,18 @@ def test_auto_is_the_default_and_prints_both_estimates_in_one_table(here: Path) 
     kept = ls.Store("run.h5")["annealed"]
     assert isinstance(kept, AnnealedVolume)
     assert kept.summary()["results"] == found["results"]
+
+
+def test_chains_under_a_cap_say_how_the_volume_moves_with_it(here: Path) -> None:
+    line = f"{NET} --estimator annealed --temperatures 6 --chains 16 --max-radius 1"
+    done = run(f"{line} --out run.h5")
+    table = done.stdout[done.stdout.index("under smaller caps") :].splitlines()
+    assert [row.split()[1] for row in table[2:5]] == ["0.25", "0.5", "1"]
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    caps = strict(run(f"{line} --json").stdout)["caps"]
+    assert [row["cap"] for row in caps] == [0.25, 0.5, 1.0]
+    assert "caps" in ls.Store("run.h5")
+    assert "P(r = cap)" in run("show run.h5").stdout
 
 
 def test_auto_anneals_nothing_where_uniform_rays_are_reliable(here: Path) -> None:

@@ -95,7 +95,7 @@ def task():
     return ls.Task(model=torch.nn.Linear(2, 2), data=(x, (x[:, 0] > 0).long()), loss="cross_entropy")
 """
 COMMAND = [sys.executable, "-c", "from landscape_cli.main import main; main()"]
-VOLUME = ["volume", "net.pt", "--task", "task.py", "--cutoff", "0.5", "--directions", "40", "--out", "run.h5"]
+VOLUME = "volume net.pt --estimator uniform --task task.py --cutoff 0.5 --directions 40 --out run.h5".split()
 
 
 def test_the_first_rank_alone_prints_and_writes(tmp_path: Path) -> None:
