@@ -54,7 +54,7 @@ class FirstCrossing:
         lanes: number of rays.
         rises: cutoffs above the centre, ascending, shape (cutoffs,), all positive.
         first_step: length of the first step.
-        max_radius: cap on the radius; may be infinite.
+        max_radius: cap on the radius, one for all rays or shape (lanes,); may be infinite.
         growth: largest ratio of successive radii in the march, > 1.
         rtol: how far, relative to the radius, the inner end of a finished bracket may lie from it.
         habits: what other rays have shown; by default a quadratic bowl of unknown size.
@@ -74,7 +74,7 @@ class FirstCrossing:
         rises: np.ndarray,
         *,
         first_step: float,
-        max_radius: float = np.inf,
+        max_radius: float | np.ndarray = np.inf,
         growth: float = 2.0,
         rtol: float = 1e-3,
         habits: Habits | None = None,
@@ -94,8 +94,9 @@ class FirstCrossing:
         self._slow = np.zeros(lanes, dtype=np.int64)
         self._short = np.zeros(lanes, dtype=np.int64)
         self._width = np.full(lanes, np.inf)
-        self._first_step = min(first_step, max_radius)
-        self._max_radius, self._growth, self._rtol = max_radius, growth, rtol
+        self._max_radius = np.broadcast_to(np.asarray(max_radius, dtype=np.float64), lanes)
+        self._first_step = np.minimum(first_step, self._max_radius)
+        self._growth, self._rtol = growth, rtol
         self._max_points = max_points
         unknown = np.full(len(self.rises), np.inf)
         self._habits = habits or Habits(np.zeros(len(self.rises)), unknown)
@@ -165,8 +166,8 @@ class FirstCrossing:
             closed = (near & (value - low <= self._rtol * value)) | (high - low <= self._rtol * high)
         crossed = np.isfinite(high) & closed
         value = np.where(np.isfinite(value), value, low)
-        censored = ~np.isfinite(high) & (low >= self._max_radius)
-        given_up = (self.calls[lanes] >= self._max_points) | ((low == 0) & (high < 1e-12 * self._first_step))
+        censored = ~np.isfinite(high) & (low >= self._max_radius[lanes])
+        given_up = (self.calls[lanes] >= self._max_points) | ((low == 0) & (high < 1e-12 * self._first_step[lanes]))
         done = crossed | censored | given_up
         status = np.select([crossed, censored], [RayStatus.CROSSED, RayStatus.CENSORED], RayStatus.UNFINISHED)
         value = np.where(crossed, value, low)
@@ -209,10 +210,10 @@ class FirstCrossing:
             )
         # a guess just short of the last point would not advance the march
         predicted = np.maximum(predicted, low) * (1 + self._rtol)
-        reach = low + np.maximum(self._first_step, (self._growth - 1) * low)
+        reach = low + np.maximum(self._first_step[lanes], (self._growth - 1) * low)
         # a loss that levels off just below the cutoff would be followed in tiny steps
         predicted = np.where(self._short[lanes] > _PATIENCE, reach, predicted)
-        return np.minimum(np.minimum(predicted, reach), self._max_radius)
+        return np.minimum(np.minimum(predicted, reach), self._max_radius[lanes])
 
     def _temper(self, lanes: np.ndarray, low: np.ndarray, guess: np.ndarray, ahead: np.ndarray) -> np.ndarray:
         """Return a log radius just beyond the crossing that an extrapolation by ``ahead`` and other rays suggest.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from landscape.metric import Metric
 from landscape.objective import Objective
 from landscape.passes import run_backward
 from landscape.results import RayStatus
+
+if TYPE_CHECKING:
+    from landscape.volume.precondition import Shape
 
 HIGHEST = 1e9  # rises above that, over that of the cutoff, are cut
 _GRADIENT_COST = 3.0  # a forward and a backward pass, in evaluations
@@ -80,7 +84,12 @@ class StarBody:
         metric: the scale of a step.
         criterion, cutoff, centre: what bounds the basin, and the criterion at theta.
         max_radius, rtol, growth, first_step: as for :func:`landscape.basin_radii`.
+
+    Attributes:
+        shape: A, where the directions are those of y with x = A y and the radii rho; None where x is y.
     """
+
+    shape: Shape | None = None
 
     def __init__(
         self,
@@ -106,6 +115,21 @@ class StarBody:
         """n, the number of entries that move."""
         return self.metric.scope.size
 
+    @property
+    def log_determinant(self) -> float:
+        """log |det A|, by which V is larger than the volume in y."""
+        return self.shape.log_determinant if self.shape else 0.0
+
+    def log_lengths(self, phi: Tensor) -> np.ndarray:
+        """Return log |A y|, by which log r is larger than log rho, shape (k,)."""
+        if self.shape is None:
+            return np.zeros(len(phi))
+        return torch.linalg.vector_norm(self.shape.apply(phi), dim=1).log().cpu().numpy()
+
+    def reach(self, phi: Tensor) -> np.ndarray:
+        """Return the cap on each radius, shape (k,)."""
+        return self.max_radius * np.exp(-self.log_lengths(phi))
+
     def measure(self, phi: Tensor, guess: tuple[float, float] | None = None) -> Points:
         """Return these directions with their radii.
 
@@ -120,7 +144,7 @@ class StarBody:
             lanes,
             np.array([self.cutoff - self.centre]),
             first_step=self.first_step,
-            max_radius=self.max_radius,
+            max_radius=self.reach(phi),
             growth=self.growth,
             rtol=self.rtol,
             habits=habits,
@@ -165,6 +189,29 @@ class StarBody:
         found = phi - slopes / outwards
         usable = (outwards > 0) & torch.isfinite(found).all(1, keepdim=True)
         return torch.where(usable, found, 0.0)
+
+    def slopes(self, points: Points, share: float) -> Tensor:
+        """Return the gradient of each ray's wall over its part outwards, of those that have one, shape (m, n).
+
+        Taken at a share of the radius; on a ray that ends at the cap the wall is |A y| = const. A gradient nearly along
+        the wall, whose part outwards is less than that of a random vector, is divided by this.
+        """
+        theta = self.objective.theta
+        places = points.phi * torch.as_tensor(share * np.exp(points.log_radius), device=theta.device)[:, None]
+
+        def slopes_of(part: Tensor) -> Tensor:
+            return self._in_scope(run_backward(self._program, theta + self._steps(part))[1])
+
+        found = self._spread(slopes_of, places, self.objective.plan.lanes)
+        self._count(np.full(len(places), _GRADIENT_COST))
+        if points.censored.any():
+            capped = torch.as_tensor(points.censored, device=theta.device)
+            y = points.phi[capped]
+            found[capped] = self.shape.pull(self.shape.apply(y)) if self.shape else y
+        outwards = (found * points.phi).sum(1, keepdim=True)
+        least = torch.linalg.vector_norm(found, dim=1, keepdim=True) / math.sqrt(self.dimension)
+        found = found / torch.maximum(outwards, least)
+        return found[torch.isfinite(found).all(1)]
 
     def rises(self, phi: Tensor, radii: np.ndarray) -> np.ndarray:
         """Return the criterion's rise over that of the cutoff at these radii of each ray, shape (k, points).
@@ -221,12 +268,13 @@ class StarBody:
     def _in_scope(self, slopes: Tensor) -> Tensor:
         """Return gradients by theta as gradients by r · phi, shape (k, n), float64."""
         found = self.metric.scope.gather(slopes).double()
-        return found if self.metric.scale is None else found * self.metric.scale.double()
+        found = found if self.metric.scale is None else found * self.metric.scale.double()
+        return self.shape.pull(found) if self.shape else found
 
     def _steps(self, phi: Tensor) -> Tensor:
         """Return the step for r = 1 along each direction, shape (k, D)."""
         theta, scope = self.objective.theta, self.metric.scope
-        values = phi.to(theta)
+        values = (self.shape.apply(phi) if self.shape else phi).to(theta)
         if self.metric.scale is not None:
             values = values * self.metric.scale
         return scope.scatter(values, theta.new_zeros(len(phi), scope.layout.size))

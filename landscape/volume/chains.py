@@ -10,6 +10,7 @@ from landscape.objective import Objective
 from landscape.radius import basin_radii
 from landscape.results.chains import Chains
 from landscape.volume.budget import Budget
+from landscape.volume.precondition import PRECONDITIONS
 from landscape.volume.run import Run
 from landscape.volume.schedule import PATHS
 
@@ -44,6 +45,7 @@ def anneal(
     temperatures: int | None = None,
     budget: str | float | None = None,
     path: str = "auto",
+    precondition: str = "auto",
     seed: int = 0,
     max_radius: float | None = None,
     rtol: float | None = None,
@@ -71,6 +73,9 @@ def anneal(
             the data. After the pilots it is turned into chains and temperatures (:meth:`Budget.plan`), which stand in
             ``config`` and are kept when the run is continued. A run whose pilots use it up is handed back unfinished.
         path: ``radius``, ``soft`` or ``auto`` (:mod:`landscape.volume.schedule`).
+        precondition: ``slopes``: the chains walk in coordinates in which the basin is rounder, learnt before the
+            pilots (:mod:`landscape.volume.precondition`); ``none``: in those of the metric; ``auto``: ``slopes``, but
+            not where most rays would then end at the cap.
         seed: keys everything drawn.
         rtol: relative tolerance of a radius; by default what moves log V by at most 0.1, from 1e-6 to 1e-3.
         resume: the partial result of an interrupted run with the same settings.
@@ -94,6 +99,8 @@ def anneal(
         raise ObjectiveError("a budget decides how many chains and temperatures there are. Pass either it or them.")
     if path not in PATHS:
         raise ObjectiveError(f"the path {path!r} is not known. Pass one of {', '.join(PATHS)}.")
+    if precondition not in PRECONDITIONS:
+        raise ObjectiveError(f"precondition={precondition!r} is not known. Pass one of {', '.join(PRECONDITIONS)}.")
     if rtol is None and isinstance(objective, Objective):
         rtol = min(max(_FINE / objective.dimension, _FINEST), 1e-3)
     look = basin_radii(
@@ -108,7 +115,7 @@ def anneal(
         growth=growth,
         first_step=first_step,
     )
-    run = Run.start(objective, look, chains, temperatures, path)
+    run = Run.start(objective, look, chains, temperatures, path, precondition)
     if resume is not None:
         run.go_on(resume)
     with objective.running():

@@ -23,6 +23,7 @@ from landscape.results import Cost, Radii
 from landscape.results.chains import COLUMNS, LEGS, Chains
 from landscape.volume.body import Points, StarBody, sphere
 from landscape.volume.kernels import Moved, flight_move, normals, slice_move, stream, uniforms
+from landscape.volume.precondition import learn
 from landscape.volume.schedule import (
     PILOT_CHAINS,
     Lesson,
@@ -80,8 +81,17 @@ class Run:
     _frozen: tuple[int, Schedule] | None = None
 
     @classmethod
-    def start(cls, objective: Objective, look: Radii, chains: int | None, temperatures: int | None, path: str) -> Run:
+    def start(
+        cls,
+        objective: Objective,
+        look: Radii,
+        chains: int | None,
+        temperatures: int | None,
+        path: str,
+        precondition: str = "none",
+    ) -> Run:
         """Return a run with nothing done; without ``temperatures`` it needs :meth:`settle` after its pilots."""
+        started = time.perf_counter()
         made = make_metric(look.config["metric"], objective.theta, objective.scope)
         bodies = [
             StarBody(
@@ -97,15 +107,24 @@ class Run:
             )
             for cutoff in look.cutoffs
         ]
-        capped, n = math.isfinite(look.max_radius), bodies[0].dimension
-        tops = [look.max_radius if capped else _BEYOND * float(column.max()) for column in look.radii.T]
-        rays = [Ray.between(float(np.median(r)), top, n) for r, top in zip(look.radii.T, tops, strict=True)]
+        shown: list[Points | None] = [None] * len(bodies)
+        if precondition != "none":
+            with objective.running():
+                shown = [learn(body, look.config["seed"], len(LEGS) * i, precondition) for i, body in enumerate(bodies)]
+        rays = [_ray(body, *both) for body, *both in zip(bodies, look.radii.T, shown, strict=True)]
         shape = (len(bodies), 2, 0)
         run = cls(
             bodies,
             rays,
             look,
-            {**look.config, "chains": chains, "temperatures": temperatures, "path": path},
+            {
+                **look.config,
+                "chains": chains,
+                "temperatures": temperatures,
+                "path": path,
+                "precondition": precondition,
+                "shapes": [body.shape.digest() if body.shape else None for body in bodies],
+            },
             look.config["seed"],
             chains,
             temperatures,
@@ -117,9 +136,9 @@ class Run:
             np.zeros((*shape, 0)),
             np.zeros(shape[:2], dtype=np.int64),
             trace=[],
-            seconds=ranks.from_first(lambda: look.cost.seconds),
-            evaluations=look.cost.evaluations,
-            calls=look.cost.calls,
+            seconds=ranks.from_first(lambda: look.cost.seconds + time.perf_counter() - started),
+            evaluations=look.cost.evaluations + sum(body.evaluations for body in bodies),
+            calls=look.cost.calls + sum(body.calls for body in bodies),
         )
         if chains is not None and temperatures is not None:
             run.settle(chains, temperatures)
@@ -215,15 +234,16 @@ class Run:
         here, following = schedule.move(self.step), schedule.move(self.step + 1)
         if self.points is None:
             self.points = self._begin(self.chains, soft=self._lessons()[0].soft)
-            self.log_weight = here.target.log_density(self.points)
+            self.log_weight = here.target.log_density(self.points) + self.body.log_determinant
             self.censored_first[cutoff, effort] = self.points.censored
             self.unfinished[cutoff, effort] = self.points.unfinished.sum()
         assert self.log_weight is not None
         if following.target.temperature > 0:
             self.points = measured(self.body, self.points)
         before, density = self.points, here.target.log_density(self.points)
-        self.path_log_weights[cutoff, effort, self.step] = self.log_weight - density
-        self.path_log_radii[cutoff, effort, self.step] = before.log_radius
+        lengths = self.body.log_lengths(before.phi)
+        self.path_log_weights[cutoff, effort, self.step] = self.log_weight - density - self.body.dimension * lengths
+        self.path_log_radii[cutoff, effort, self.step] = before.log_radius + lengths
         gain = following.target.log_density(before) - density
         self.log_weight = self.log_weight + gain
         energy = self.body.dimension * before.log_radius
@@ -240,7 +260,7 @@ class Run:
             self._note(**row)
             self.log_weights[cutoff, effort] = self.log_weight
             self.censored_last[cutoff, effort] = before.censored
-            self.log_radius_last[cutoff, effort] = before.log_radius
+            self.log_radius_last[cutoff, effort] = before.log_radius + lengths
             self._next_leg()
             return
         started = self.body.evaluations
@@ -352,6 +372,15 @@ class Run:
             config=self.config,
             cost=self.cost,
         )
+
+
+def _ray(body: StarBody, radii: np.ndarray, shown: Points | None) -> Ray:
+    """Return the points of the soft path for these radii of the first look, or for those in the body's coordinates."""
+    reach = np.full(1, body.max_radius)
+    if shown is not None:
+        radii, reach = np.exp(shown.log_radius), body.reach(shown.phi)
+    top = float(np.median(reach)) if math.isfinite(body.max_radius) else _BEYOND * float(radii.max())
+    return Ray.between(float(np.median(radii)), top, body.dimension)
 
 
 def _correlation(before: np.ndarray, after: np.ndarray) -> float:
