@@ -52,6 +52,7 @@ def make_objective(task: Task, given: Mapping[str, Any]) -> Objective:
         device=given["device"],
         dtype=None if given["dtype"] is None else getattr(torch, given["dtype"]),
         memory=given["memory"],
+        lanes=given.get("lanes"),
         compile=given.get("compile", False),
     )
 

@@ -66,8 +66,9 @@ def check(context: click.Context) -> None:
     for name, about in _ABOUT.items():
         typed = context.get_parameter_source(name) == ParameterSource.COMMANDLINE
         if typed and estimator not in about:
+            flag = f"--{name.replace('_', '-')}"
             raise click.UsageError(
-                f"--{name.replace('_', '-')} is about --estimator {' or '.join(about)}, and {estimator} has no use for "
+                f"{flag} is about --estimator {' or '.join(about)}, and {estimator} has no use for "
                 f"it. Leave it out, or type --estimator {about[-1]}."
             )
     if (given["measure"] == "gaussian") != (given["sigma"] is not None):
