@@ -201,4 +201,10 @@ def train_in_worker(recipe: str, args: dict[str, Any], out: Path, index: int, gr
     """Train one group in a process of the pool."""
     from landscape.recipes.sweep import train_group
 
-    train_group(recipe, args, out, group, lambda step, steps: _reports.put((index, step, steps)))
+    def report(step: int, steps: int) -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():  # killed: the same command goes on, and not beside this one
+            os._exit(1)
+        _reports.put((index, step, steps))
+
+    train_group(recipe, args, out, group, report)
