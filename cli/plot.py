@@ -30,15 +30,16 @@ _MATRIX = ("operator", "metric", "scope", "theta_hash", "data_hash", "training",
 )
 @click.option("--format", "suffix", type=click.Choice(FORMATS), help="[default: png, or the ending of --out]")
 def command(run: str, out: str | None, suffix: str | None) -> None:
-    """Draw what the results file RUN holds: radii, loss along sampled rays and weights; slices; curvature."""
-    from landscape import plots
+    """Draw what the results file RUN holds: radii, loss along sampled rays and weights; chains; slices; curvature."""
+    from landscape import plots, volume_plots
     from landscape.errors import StoreError
-    from landscape.results import Radii
+    from landscape.results import Radii, Volume
     from landscape.store import Store
 
     store = Store(run)
     results = {name: store[name] for name in store.names()}
     radii, others = results.get("radii"), {name: figures_of(name, results) for name in results}
+    volumes = {name: result for name, result in results.items() if isinstance(result, Volume) and result.results}
     volume = None
     if isinstance(radii, Radii):
         volume = _volume(store, radii)
@@ -55,6 +56,8 @@ def command(run: str, out: str | None, suffix: str | None) -> None:
             named |= {"radii": plots.radius_histogram(radii), "rays": plots.loss_along_rays(radii)}
         if volume is not None and len(volume.log_weights):
             named["weights"] = plots.sorted_weights(volume)
+        if len(volumes) > 1:
+            named["volumes"] = volume_plots.volumes_by_estimator(volumes)
         for name, made in others.items():
             named |= {f"{name}-{kind}" if len(made) > 1 else name: drawn for kind, drawn in made.items()}
         folder = Path(run).parent if out is None else Path(out)
@@ -65,11 +68,15 @@ def command(run: str, out: str | None, suffix: str | None) -> None:
 
 
 def figures_of(name: str, results: Mapping[str, Result]) -> dict[str, Figure]:
-    """Return the figures of a slice or a curvature by a short name; none for what is no picture by itself."""
-    from landscape import curvature_plots, slice_plots
-    from landscape.results import Eigenpairs, LayerTraces, Line, Plane, SpectralDensity
+    """Return the figures of a slice, a curvature or chains by a short name; none for what is no picture by itself."""
+    from landscape import curvature_plots, slice_plots, volume_plots
+    from landscape.results import AnnealedVolume, Eigenpairs, LaplaceVolume, LayerTraces, Line, Plane, SpectralDensity
 
     result = results[name]
+    if isinstance(result, AnnealedVolume):
+        return {"energy": volume_plots.energy_curve(result)}
+    if isinstance(result, LaplaceVolume):
+        return {"volume": volume_plots.volumes_by_estimator({name: result})}
     if isinstance(result, Line | Plane):
         return slice_plots.figures(result)
     if isinstance(result, SpectralDensity):

@@ -30,7 +30,7 @@ _RADIUS_LABELS = {
     "identity": "distance r (Euclidean, parameter space)",
 }
 _LOSS_LABELS = {"loss": "loss", "rise": "loss above the centre", "kl": "KL from the centre (nats)"}
-_NUMBERS = FuncFormatter(lambda value, _: f"{value:,.12g}")
+NUMBERS = FuncFormatter(lambda value, _: f"{value:,.12g}")
 _LINES = ("-", "--", ":", "-.")
 
 
@@ -127,7 +127,7 @@ def _draw_radii(figure: FigureBase, radii: Radii) -> None:
         panels[-1].set_xscale("log")
         panels[-1].set_xlabel(_radius_label(radii) + ", log scale")
         panels[-1].xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        panels[-1].xaxis.set_major_formatter(_NUMBERS)
+        panels[-1].xaxis.set_major_formatter(NUMBERS)
         panels[-1].xaxis.set_minor_formatter(NullFormatter())
 
 
@@ -150,7 +150,7 @@ def _draw_panel(axes: Axes, radii: Radii, column: int, edges: np.ndarray, colour
     axes.set_title(told, loc="right", fontsize="small")
     axes.set_ylabel("rays")
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-    axes.yaxis.set_major_formatter(_NUMBERS)
+    axes.yaxis.set_major_formatter(NUMBERS)
     axes.set_ylim(bottom=0)
     _plain(axes)
 
@@ -199,7 +199,7 @@ def _draw_rays(figure: FigureBase, radii: Radii) -> None:
         if not logarithmic or radii.centre > 0:
             r, value = np.r_[0.0, r], np.r_[radii.centre, value]
         axes.plot(r, value, color="0.45", alpha=0.5, linewidth=0.8, marker=".", markersize=4, markeredgewidth=0)
-    for cutoff, colour, line in _styles(radii.cutoffs):
+    for cutoff, colour, line in cutoff_styles(radii.cutoffs):
         axes.axhline(cutoff, color=colour, linestyle=line, linewidth=1.5)
     if logarithmic:
         axes.set_yscale("log")
@@ -233,7 +233,7 @@ def _wants_log(radii: Radii) -> bool:
 
 def _draw_weights(figure: FigureBase, volume: Volume) -> None:
     axes = figure.subplots()
-    styles = _styles([row.cutoff for row in volume.results])
+    styles = cutoff_styles([row.cutoff for row in volume.results])
     for column, (row, (_, colour, line)) in enumerate(zip(volume.results, styles, strict=True)):
         weights = np.sort(volume.log_weights[:, column])[::-1]
         weights = weights[np.isfinite(weights)]
@@ -244,8 +244,8 @@ def _draw_weights(figure: FigureBase, volume: Volume) -> None:
     told = "weights below this line are together less than the largest one"
     axes.axhline(-math.log10(volume.directions), color="0.6", linewidth=0.8, zorder=0, label=told)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(_NUMBERS)
-    axes.yaxis.set_major_formatter(_NUMBERS)
+    axes.xaxis.set_major_formatter(NUMBERS)
+    axes.yaxis.set_major_formatter(NUMBERS)
     axes.set_xlabel("rays, from the largest weight down (rank, log scale)")
     axes.set_ylabel("weight over the largest,\norders of magnitude")
     figure.suptitle(f"Weights in the {volume.estimator} estimate, n = {volume.dimension:,}", fontsize="medium")
@@ -266,7 +266,7 @@ def _weight_label(row: VolumeEstimate, rays: int, nothing: int) -> str:
     return f"cutoff {row.cutoff:g}: ess {row.ess:.1f} of {rays:,} rays{dropped}, largest weight {share}: {row.verdict}"
 
 
-def _styles(cutoffs: list[float] | tuple[float, ...]) -> list[tuple[float, Colour, str]]:
+def cutoff_styles(cutoffs: list[float] | tuple[float, ...]) -> list[tuple[float, Colour, str]]:
     """Return (cutoff, colour, line style): the style tells neighbours apart in greyscale too."""
     colours = _colours(len(cutoffs))
     return [(cutoff, colours[i], _LINES[i % len(_LINES)]) for i, cutoff in enumerate(cutoffs)]

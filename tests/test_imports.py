@@ -60,6 +60,7 @@ ARROWS = {
     "lock": {"errors"},
     "store": {"results", "lock", "errors"},
     "plots": {"results", "volume", "errors"},
+    "volume_plots": {"plots", "results", "errors"},
     "reproduce": {
         "recipes",
         "axes",
