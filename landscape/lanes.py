@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape import ranks
 from landscape.errors import LandscapeError, ObjectiveError, TaskError
 from landscape.program import CENTRE, ModelProgram, Program, evaluating, out_of_memory, reason_of
 
@@ -36,6 +35,7 @@ class Plan:
         block: directions searched together (a multiple of ``lanes``); results are committed by block.
         lane_bytes: memory of one lane: its point, a copy of the point or of its step, and its activations.
         step_bytes: memory of one direction of a block: its step.
+        room: directions whose steps fit the memory budget; None without one.
         notes: why points run one at a time, where a reader might expect otherwise.
     """
 
@@ -44,6 +44,16 @@ class Plan:
     lane_bytes: int
     step_bytes: int
     notes: tuple[str, ...] = ()
+    room: int | None = None
+
+    def block_on(self, ranks: int) -> int:
+        """Return how many directions to search together on so many ranks.
+
+        Points that run one at a time give the same numbers in a block of any size; others keep to their block, since
+        which of them share a program may show in the last digits.
+        """
+        wanted = self.block if self.lanes > 1 or ranks == 1 else BLOCK_LANES * ranks
+        return wanted if self.room is None else min(wanted, max(self.room, self.block))
 
     @property
     def bytes(self) -> int:
@@ -147,16 +157,15 @@ def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | N
         lanes = min(lanes, most)
     if memory is not None:
         lanes = min(lanes, memory // (lane_bytes + vector))
-    # points that run one at a time give the same numbers in blocks of any size, so those may follow the ranks
-    block = lanes * BLOCK_LANES if lanes > 1 or ranks.count() > 1 else 1
-    block *= ranks.count() if lanes == 1 else 1
-    if memory is not None:
-        block = max(lanes, min(block, (memory - lanes * lane_bytes) // vector // lanes * lanes))
+    block = lanes * BLOCK_LANES if lanes > 1 else 1
+    room = None if memory is None else max(lanes, (memory - lanes * lane_bytes) // vector)
+    if room is not None:
+        block = max(lanes, min(block, room // lanes * lanes))
     if isinstance(program, ModelProgram) and not apart:
         program.run_together(lanes)
     elif isinstance(program, ModelProgram) and program.compile:
         notes += ("compile does nothing here: it serves points that run together, and these run one at a time",)
-    return Plan(lanes, block, lane_bytes, vector, notes)
+    return Plan(lanes, block, lane_bytes, vector, notes, room)
 
 
 def _why_apart(program: ModelProgram, theta: Tensor) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from landscape import ranks
 from landscape.crossing import FirstCrossing, Habits
 from landscape.directions import Directions, RandomDirections, check_seed
 from landscape.errors import LandscapeError, ObjectiveError
@@ -94,7 +95,7 @@ def basin_radii(
     search = _Search.prepare(objective, cutoffs, criterion, metric, seed, max_radius, rtol, growth, first_step, rays)
     with objective.running():
         rows = _Rows.start(search, directions, resume)
-        for block in rows.blocks(objective.plan.block):
+        for block in rows.blocks(objective.plan.block_on(ranks.count())):
             search.run(block, rows)
             if on_block is not None:
                 done = int((rows.status != RayStatus.PENDING).all(axis=1).sum())

@@ -20,7 +20,7 @@ ARROWS = {
     "losses": {"batches", "errors"},
     "allocator": set(),
     "program": {"allocator", "params", "batches", "losses", "errors"},
-    "lanes": {"program", "ranks", "errors"},
+    "lanes": {"program", "errors"},
     "passes": {"program"},
     "ranks": {"errors"},
     "objective": {"params", "batches", "losses", "program", "passes", "ranks", "lanes", "errors"},
@@ -36,7 +36,7 @@ ARROWS = {
     "page": {"slice_plots", "results", "errors"},
     "export": {"page", "slice_plots", "results", "errors"},
     "crossing": {"results"},
-    "radius": {"objective", "directions", "metric", "crossing", "results", "errors"},
+    "radius": {"ranks", "objective", "directions", "metric", "crossing", "results", "errors"},
     "curvature": {"objective", "program", "metric", "directions", "losses", "params", "results", "errors"},
     "volume": {
         "batches",
