@@ -1,17 +1,22 @@
 """Bodies whose volume is known: how near the annealed estimate comes, and how often its verdict is right.
 
-python -m benchmarks.known_bodies ellipsoids 500 2000 10000
-python -m benchmarks.known_bodies bodies 5 10 50
-python -m benchmarks.known_bodies honesty 3 6 20
+python -m benchmarks.known_bodies bodies          (or: ellipsoids, honesty, batching; then sizes n, if not all)
+python -m benchmarks.known_bodies page            writes the section of docs/benchmarks.md and the figure
+
+Every run adds a line to the file of ``--rows`` as soon as it is done, and a run that is there is not made again: hours
+of measuring survive an interruption, and may be done part by part.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +28,12 @@ from landscape.volume import annealed_volume, log_unit_ball
 
 CUTOFF = 0.1
 CHAINS = 32
-TEMPERATURES = {500: 1500, 2000: 1000, 10_000: 1000}
-EFFORTS = {3: (4, 16), 5: (60,), 6: (8, 40), 10: (100,), 20: (20, 120), 50: (400,)}
-SEEDS = 7  # of each body and effort in the honesty experiment
+TEMPERATURES = {500: 1500, 2000: 1000, 10_000: 1000}  # of the ellipsoids
+SEEDS = (0, 1, 2)
+BODIES = {5: 60, 10: 100, 50: 400}  # temperatures by n
+EFFORTS = {3: (4, 16), 6: (8, 40), 20: (20, 120)}  # the same for the honesty experiment
+HONEST = range(1000, 1007)  # its seeds: the rule was settled on others
+Row = dict[str, Any]
 
 
 def cosine_transform(n: int) -> Callable[[Tensor], Tensor]:
@@ -138,81 +146,108 @@ def bodies(n: int) -> list[Body]:
     ]
 
 
-def measure(body: Body, temperatures: int, seed: int, chains: int = CHAINS) -> ls.VolumeEstimate:
-    """Return the annealed estimate of one body."""
-    return annealed_volume(
+def measure(body: Body, n: int, temperatures: int, seed: int) -> Row:
+    """Return the annealed estimate of one body, as a row."""
+    started, spent = time.perf_counter(), time.process_time()
+    found = annealed_volume(
         body.objective,
         [body.cutoff],
         metric="identity",
-        chains=chains,
+        chains=CHAINS,
         temperatures=temperatures,
         seed=seed,
         max_radius=body.max_radius,
-    ).results[0]
+    )
+    result = found.results[0]
+    return {
+        "body": body.name,
+        "n": n,
+        "temperatures": temperatures,
+        "seed": seed,
+        "error": result.log_volume - body.truth,
+        "half": float(found.log_volume_half[0]) - body.truth,
+        "low": result.interval[0] - body.truth,
+        "high": result.interval[1] - body.truth,
+        "ess": result.ess,
+        "spread": float(found.weight_spread[0, 1]),
+        "verdict": result.verdict,
+        "evaluations": found.cost.evaluations / CHAINS,
+        "minutes": (time.perf_counter() - started) / 60,
+        "cpu_minutes": (time.process_time() - spent) / 60,
+    }
 
 
-def ellipsoids(sizes: list[int]) -> Iterator[str]:
-    """Yield the table of the ill-conditioned ellipsoids."""
-    yield "| n | temperatures | seed | log V - truth | uniform - truth | ess | verdict | evaluations/chain | CPU min |"
-    yield "|---|---|---|---|---|---|---|---|---|"
-    for n in sizes:
+def ellipsoids(sizes: list[int]) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """Yield the runs on the ill-conditioned ellipsoids, beside uniform rays, each with what names it."""
+    for n in sizes or TEMPERATURES:
         objective, truth = rotated_ellipsoid(n)
-        plain = ls.log_volume(objective, [CUTOFF], metric="identity", directions=CHAINS).results[0].log_volume
-        for seed in (0, 1, 2) if n <= 500 else (0,):
-            started = time.process_time()
-            found = annealed_volume(
-                objective, [CUTOFF], metric="identity", chains=CHAINS, temperatures=TEMPERATURES[n], seed=seed
-            )
-            row = found.results[0]
-            yield (
-                f"| {n:,} | {TEMPERATURES[n]:,} | {seed} | {row.log_volume - truth:+.2f} | {plain - truth:+,.0f} | "
-                f"{row.ess:.1f} | {row.verdict} | {found.cost.evaluations / CHAINS:,.0f} | "
-                f"{(time.process_time() - started) / 60:.2f} |"
-            )
+        body = Body("ellipsoid", objective, truth, CUTOFF)
+        name = {"part": "ellipsoids", "n": n, "temperatures": TEMPERATURES[n]}
+        for seed in SEEDS:
+
+            def run(body: Body = body, n: int = n, seed: int = seed) -> Row:
+                plain = ls.log_volume(body.objective, [CUTOFF], metric="identity", directions=CHAINS, seed=seed)
+                row = measure(body, n, TEMPERATURES[n], seed)
+                return {**row, "uniform": plain.results[0].log_volume - body.truth}
+
+            yield {**name, "seed": seed}, run
 
 
-def shapes(sizes: list[int]) -> Iterator[str]:
-    """Yield the table of all bodies."""
-    yield "| body | n | log V - truth | interval - truth | ess | verdict | holds |"
-    yield "|---|---|---|---|---|---|---|"
-    for n in sizes:
+def shapes(sizes: list[int]) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """Yield a run on every body."""
+    for n in sizes or BODIES:
         for body in bodies(n):
-            row = measure(body, EFFORTS[n][-1], seed=0)
-            low, high = (end - body.truth for end in row.interval)
-            yield (
-                f"| {body.name} | {n} | {row.log_volume - body.truth:+.2f} | [{low:+.2f}, {high:+.2f}] | {row.ess:.1f} "
-                f"| {row.verdict} | {'yes' if low <= 0 <= high else 'NO'} |"
-            )
+            name = {"part": "bodies", "body": body.name, "n": n, "temperatures": BODIES[n], "seed": 0}
+            yield name, lambda body=body, n=n: measure(body, n, BODIES[n], 0)
 
 
-def honesty(sizes: list[int]) -> Iterator[str]:
-    """Yield how often the verdict was right, over bodies, efforts and seeds from 100."""
-    yield "| n | temperatures | runs | reliable | truth inside | lower bounds | violated |"
-    yield "|---|---|---|---|---|---|---|"
-    totals = np.zeros(5, dtype=int)
-    for n in sizes:
+def honesty(sizes: list[int]) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """Yield runs over bodies, efforts and seeds, from too little effort to enough."""
+    for n in sizes or EFFORTS:
         for temperatures in EFFORTS[n]:
-            counts = np.zeros(5, dtype=int)
             for body in bodies(n):
-                for seed in range(SEEDS):
-                    row = measure(body, temperatures, seed=100 + seed)
-                    low, high = row.interval
-                    inside, reliable = low <= body.truth <= high, row.verdict == "reliable"
-                    counts += [1, reliable, reliable and inside, not reliable, not reliable and low > body.truth]
-                    if not inside:
-                        print(f"{body.name}, n = {n}, seed {seed}: [{low:.3f}, {high:.3f}], truth {body.truth:.3f}")
-            totals += counts
-            yield "| " + " | ".join(map(str, (n, temperatures, *counts))) + " |"
-    yield "| all | | " + " | ".join(map(str, totals)) + " |"
+                for seed in HONEST:
+                    name = {"part": "honesty", "body": body.name, "n": n, "temperatures": temperatures, "seed": seed}
+                    yield name, lambda body=body, n=n, k=temperatures, seed=seed: measure(body, n, k, seed)
 
 
-def main(words: list[str]) -> None:
-    """Print one of the tables."""
-    tables = {"ellipsoids": ellipsoids, "bodies": shapes, "honesty": honesty}
-    for line in tables[words[0]]([int(word) for word in words[1:]]):
-        print(line, flush=True)
+PARTS = {"bodies": shapes, "ellipsoids": ellipsoids, "honesty": honesty}
+
+
+def read(path: Path) -> list[Row]:
+    """Return the rows measured so far; a line cut short by an interruption is left out."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = []
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+def main() -> None:
+    """Measure a part, or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=[*PARTS, "page"])
+    parser.add_argument("sizes", nargs="*", type=int)
+    parser.add_argument("--rows", type=Path, default=Path("known_bodies.jsonl"))
+    given = parser.parse_args()
+    if given.part == "page":
+        from benchmarks import known_bodies_page
+
+        known_bodies_page.write(read(given.rows))
+        return
+    torch.set_num_threads(1)
+    done = read(given.rows)
+    for name, run in PARTS[given.part](given.sizes):
+        if any(name.items() <= row.items() for row in done):
+            continue
+        row = {**name, **run(), "threads": torch.get_num_threads()}
+        with given.rows.open("a") as out:
+            out.write(json.dumps(row) + "\n")
+        print(f"{name}: {row['error']:+.3f} [{row['low']:+.2f}, {row['high']:+.2f}] {row['verdict']}", flush=True)
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(sys.argv[1:] or ["bodies", "5"])
+    main()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from landscape import ranks
 from landscape.errors import ObjectiveError
 from landscape.objective import Objective
 from landscape.radius import basin_radii
+from landscape.results import Cost
 from landscape.results.chains import Chains
 from landscape.volume.budget import Budget
 from landscape.volume.precondition import PRECONDITIONS
@@ -19,6 +21,7 @@ LEAST_CHAINS = 4
 _CHAINS, _TEMPERATURES = 32, 500
 _FINE = 0.1  # nats that the tolerance of the radii may move log V by
 _FINEST = 1e-6
+_LEARNING = 1 / 3  # of a budget, for coordinates
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,10 @@ def anneal(
         growth=growth,
         first_step=first_step,
     )
-    run = Run.start(objective, look, chains, temperatures, path, precondition)
+    learning = None
+    if limit is not None:  # of a run that goes on as it was: a clock would not show the same again
+        learning = _learning(limit, look.cost) if resume is None else resume.config.get("learning")
+    run = Run.start(objective, look, chains, temperatures, path, precondition, learning)
     if resume is not None:
         run.go_on(resume)
     with objective.running():
@@ -130,6 +136,11 @@ def anneal(
                 done = run.result().done
                 on_block(Annealed(int(done.sum()), len(done), run.result))
     return run.result()
+
+
+def _learning(limit: Budget, spent: Cost) -> int:
+    """Return the evaluations that coordinates may cost, at the speed of the first look."""
+    return ranks.from_first(lambda: int(_LEARNING * spent.evaluations / limit.used(spent)))
 
 
 def _check_counts(chains: int | None, temperatures: int | None) -> None:

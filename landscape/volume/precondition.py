@@ -36,6 +36,7 @@ RAYS = 384  # of a stage, in many dimensions
 _FEWEST = 32  # in few
 MOST_STAGES = 20
 BASIS_BYTES = 2**28  # of A, and of the slopes of a stage
+_LEAST_COST = 40  # evaluations for each ray of a stage below which it is not begun: a few stages
 _HALVINGS = 3  # of a change of coordinates that has made things worse
 _ROUND = 1.0  # spread of log rho^n, in nats, at which nothing is left to gain
 _WORTH = 3.0  # joint standard errors that E[log rho^n] must gain, and nats
@@ -100,7 +101,9 @@ class Shape:
         return hashlib.sha256(b"".join(part.cpu().contiguous().numpy().tobytes() for part in parts)).hexdigest()
 
 
-def learn(body: StarBody, seed: int, leg: int, name: str = "slopes") -> Points | None:
+def learn(
+    body: StarBody, seed: int, leg: int, name: str = "slopes", most_evaluations: float = math.inf
+) -> Points | None:
     """Give the body the coordinates in which it is roundest and return rays that show it there; None where none help.
 
     A stage draws uniform directions y of its own and takes the slopes close to the wall, each over its part outwards;
@@ -113,15 +116,19 @@ def learn(body: StarBody, seed: int, leg: int, name: str = "slopes") -> Points |
         seed, leg: key the directions, which no chain uses.
         name: ``slopes``, or ``auto``, which changes nothing either where most rays then end at the cap: on the wide
             basins of well-trained nets chains get further by the soft path in the coordinates of the metric.
+        most_evaluations: about what it may cost; what is too little for a few stages changes nothing.
     """
     n, like = body.dimension, body.objective.theta
     rays = max(8, min(RAYS, max(_FEWEST, 4 * n), BASIS_BYTES // (8 * n)))
+    rays = int(min(rays, most_evaluations // _LEAST_COST))
     most = max(1, BASIS_BYTES // (16 * n))
     plain, start, power, failures, change = body.first_step, None, 1.0, 0, None
     best: tuple[float, float, Shape, Points, float] | None = None
-    if not body.has_gradient(_directions(1, n, like, seed, leg, 0)):
+    if rays < 8 or not body.has_gradient(_directions(1, n, like, seed, leg, 0)):
         return None
     for stage in range(MOST_STAGES):
+        if body.evaluations * (stage + 1) > most_evaluations * stage > 0:
+            break
         shape = body.shape or Shape.round(like.new_empty(n))
         points = body.measure(_directions(rays, n, like, seed, leg, stage))
         gains = n * points.log_radius + shape.log_determinant

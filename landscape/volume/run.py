@@ -89,8 +89,12 @@ class Run:
         temperatures: int | None,
         path: str,
         precondition: str = "none",
+        learning: int | None = None,
     ) -> Run:
-        """Return a run with nothing done; without ``temperatures`` it needs :meth:`settle` after its pilots."""
+        """Return a run with nothing done; without ``temperatures`` it needs :meth:`settle` after its pilots.
+
+        ``learning`` is what coordinates may cost, in evaluations; None is no limit.
+        """
         started = time.perf_counter()
         made = make_metric(look.config["metric"], objective.theta, objective.scope)
         bodies = [
@@ -109,8 +113,9 @@ class Run:
         ]
         shown: list[Points | None] = [None] * len(bodies)
         if precondition != "none":
+            given, most = look.config["seed"], math.inf if learning is None else learning / len(bodies)
             with objective.running():
-                shown = [learn(body, look.config["seed"], len(LEGS) * i, precondition) for i, body in enumerate(bodies)]
+                shown = [learn(body, given, len(LEGS) * i, precondition, most) for i, body in enumerate(bodies)]
         rays = [_ray(body, *both) for body, *both in zip(bodies, look.radii.T, shown, strict=True)]
         shape = (len(bodies), 2, 0)
         run = cls(
@@ -123,6 +128,7 @@ class Run:
                 "temperatures": temperatures,
                 "path": path,
                 "precondition": precondition,
+                "learning": learning,
                 "shapes": [body.shape.digest() if body.shape else None for body in bodies],
             },
             look.config["seed"],
@@ -205,7 +211,9 @@ class Run:
 
     def _pilot(self) -> None:
         lessons = self._lessons()
-        switch = bool(lessons) and not lessons[-1].soft and self.config["path"] == "auto" and hopeless(lessons)
+        # the soft path's few points on a ray suit wide basins, which keep the coordinates of the metric
+        may_turn = self.config["path"] == "auto" and self.body.shape is None
+        switch = may_turn and bool(lessons) and not lessons[-1].soft and hopeless(lessons)
         if not lessons or (switch and lessons[0].step > 0):
             soft = bool(lessons) or self.config["path"] == "soft"
             self.points = self._begin(PILOT_CHAINS, soft=soft, step=_SOFT_START if lessons else 0)
