@@ -28,7 +28,8 @@ from landscape.volume import annealed_volume, log_unit_ball
 
 CUTOFF = 0.1
 CHAINS = 32
-TEMPERATURES = {500: 1500, 2000: 1000, 10_000: 1000}  # of the ellipsoids
+# temperatures of the ellipsoids, by n, in the coordinates of the metric and in learnt ones
+TEMPERATURES = {"none": {500: 1500, 2000: 1000, 10_000: 1000}, "slopes": {500: 300, 2000: 300}}
 SEEDS = (0, 1, 2)
 BODIES = {5: 60, 10: 100, 50: 400}  # temperatures by n
 EFFORTS = {3: (4, 16), 6: (8, 40), 20: (20, 120)}  # the same for the honesty experiment
@@ -146,7 +147,7 @@ def bodies(n: int) -> list[Body]:
     ]
 
 
-def measure(body: Body, n: int, temperatures: int, seed: int) -> Row:
+def measure(body: Body, n: int, temperatures: int, seed: int, precondition: str = "none") -> Row:
     """Return the annealed estimate of one body, as a row."""
     started, spent = time.perf_counter(), time.process_time()
     found = annealed_volume(
@@ -155,6 +156,7 @@ def measure(body: Body, n: int, temperatures: int, seed: int) -> Row:
         metric="identity",
         chains=CHAINS,
         temperatures=temperatures,
+        precondition=precondition,
         seed=seed,
         max_radius=body.max_radius,
     )
@@ -164,6 +166,7 @@ def measure(body: Body, n: int, temperatures: int, seed: int) -> Row:
         "n": n,
         "temperatures": temperatures,
         "seed": seed,
+        "precondition": precondition,
         "error": result.log_volume - body.truth,
         "half": float(found.log_volume_half[0]) - body.truth,
         "low": result.interval[0] - body.truth,
@@ -179,18 +182,21 @@ def measure(body: Body, n: int, temperatures: int, seed: int) -> Row:
 
 def ellipsoids(sizes: list[int]) -> Iterator[tuple[Row, Callable[[], Row]]]:
     """Yield the runs on the ill-conditioned ellipsoids, beside uniform rays, each with what names it."""
-    for n in sizes or TEMPERATURES:
-        objective, truth = rotated_ellipsoid(n)
-        body = Body("ellipsoid", objective, truth, CUTOFF)
-        name = {"part": "ellipsoids", "n": n, "temperatures": TEMPERATURES[n]}
-        for seed in SEEDS:
+    for precondition, temperatures in TEMPERATURES.items():
+        for n in sizes or temperatures:
+            if n not in temperatures:
+                continue
+            objective, truth = rotated_ellipsoid(n)
+            body = Body("ellipsoid", objective, truth, CUTOFF)
+            for seed in SEEDS:
+                name = {"n": n, "temperatures": temperatures[n], "seed": seed, "precondition": precondition}
+                yield {"part": "ellipsoids", **name}, lambda body=body, name=name: _beside_uniform(body, **name)
 
-            def run(body: Body = body, n: int = n, seed: int = seed) -> Row:
-                plain = ls.log_volume(body.objective, [CUTOFF], metric="identity", directions=CHAINS, seed=seed)
-                row = measure(body, n, TEMPERATURES[n], seed)
-                return {**row, "uniform": plain.results[0].log_volume - body.truth}
 
-            yield {**name, "seed": seed}, run
+def _beside_uniform(body: Body, n: int, temperatures: int, seed: int, precondition: str) -> Row:
+    plain = ls.log_volume(body.objective, [CUTOFF], metric="identity", directions=CHAINS, seed=seed)
+    row = measure(body, n, temperatures, seed, precondition)
+    return {**row, "uniform": plain.results[0].log_volume - body.truth}
 
 
 def shapes(sizes: list[int]) -> Iterator[tuple[Row, Callable[[], Row]]]:

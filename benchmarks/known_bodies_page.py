@@ -1,0 +1,143 @@
+"""The section of docs/benchmarks.md on bodies of known volume, and its figure, from the rows measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from benchmarks.run import PAGE, machine
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402  the backend first: no display is needed
+
+TITLE = "## Annealed volumes of known bodies"
+FIGURE = PAGE.parent / "figures" / "known_bodies.png"
+WALKS = {"none": "of the metric", "slopes": "learnt"}
+Row = dict[str, Any]
+
+
+def write(rows: list[Row]) -> None:
+    """Put the section in its place on the page, or at its end, and draw the figure."""
+    page = PAGE.read_text() if PAGE.exists() else "# Benchmarks\n"
+    before, _, after = page.partition(TITLE)
+    _, mark, rest = after.partition("\n## ")
+    PAGE.write_text(before.rstrip() + "\n\n" + "\n".join(section(rows)).rstrip() + "\n" + (mark + rest if mark else ""))
+    draw(rows, FIGURE)
+    print(f"wrote {PAGE} and {FIGURE}")
+
+
+def section(rows: list[Row]) -> Iterator[str]:
+    """Yield the lines of the section."""
+    threads = max(row["threads"] for row in rows)
+    yield TITLE
+    yield ""
+    yield (
+        f"`python -m benchmarks.known_bodies`, part by part; {machine().split(',')[0]}, {threads} thread on a machine "
+        "that others used too, so minutes are those of the CPU. 32 chains. Errors are log V - truth, in nats."
+    )
+    yield ""
+    yield (
+        "Ellipsoids with curvatures 1/i, turned by random signs and a cosine transform, cutoff 0.1. Beside them 32 "
+        "uniform rays. *Coordinates*: where the chains walk (`precondition`); learnt ones come from slopes along uniform rays."
+    )
+    yield ""
+    yield from _ellipsoids([row for row in rows if row["part"] == "ellipsoids"])
+    yield ""
+    yield "![error, evaluations to settle, and evaluations a nat, against n](figures/known_bodies.png)"
+    yield ""
+    yield "Other bodies, seed 0, in the coordinates of the metric:"
+    yield ""
+    yield from _bodies([row for row in rows if row["part"] == "bodies"])
+    yield ""
+    yield from _honesty([row for row in rows if row["part"] == "honesty"])
+
+
+def _ellipsoids(rows: list[Row]) -> Iterator[str]:
+    heads = "n,coordinates,temperatures,seed,annealed,uniform,spread,verdict,evaluations/chain,a nat,CPU min".split(",")
+    yield "| " + " | ".join(heads) + " |"
+    yield "|---" * len(heads) + "|"
+    for row in sorted(rows, key=lambda row: (row["n"], row["precondition"], row["seed"])):
+        yield (
+            f"| {row['n']:,} | {WALKS[row['precondition']]} | {row['temperatures']:,} | {row['seed']} "
+            f"| {row['error']:+.2f} | {row['uniform']:+,.0f} | {row['spread']:.2f} | {row['verdict']} "
+            f"| {row['evaluations']:,.0f} | {per_nat(row):,.0f} | {row['cpu_minutes']:.1f} |"
+        )
+
+
+def per_nat(row: Row) -> float:
+    """Return evaluations a chain for each nat that the error is less than that of uniform rays."""
+    return float(row["evaluations"] / (abs(row["uniform"]) - abs(row["error"])))
+
+
+def to_settle(row: Row) -> float:
+    """Return evaluations a chain for log-weights that spread by 1: their variance falls as one over the effort."""
+    return float(row["evaluations"] * row["spread"] ** 2)
+
+
+def _bodies(rows: list[Row]) -> Iterator[str]:
+    yield "| body | n | error | interval - truth | verdict | truth inside |"
+    yield "|---|---|---|---|---|---|"
+    for row in rows:
+        high = "∞" if math.isinf(row["high"]) else f"{row['high']:+.2f}"
+        yield (
+            f"| {row['body']} | {row['n']} | {row['error']:+.2f} | [{row['low']:+.2f}, {high}] | {row['verdict']} "
+            f"| {'yes' if row['low'] <= 0 <= row['high'] else '**no**'} |"
+        )
+
+
+def counts(rows: list[Row]) -> list[int]:
+    """Return runs, those called reliable, of these with the truth inside, lower bounds, and those violated."""
+    sure = [row for row in rows if row["verdict"] == "reliable"]
+    bounds = [row for row in rows if row["verdict"] != "reliable"]
+    inside = sum(row["low"] <= 0 <= row["high"] for row in sure)
+    return [len(rows), len(sure), inside, len(bounds), sum(row["low"] > 0 for row in bounds)]
+
+
+def _honesty(rows: list[Row]) -> Iterator[str]:
+    seeds = sorted({row["seed"] for row in rows})
+    yield (
+        f"How often the verdict is right: these bodies, too little effort and enough, seeds {seeds[0]} to {seeds[-1]}, "
+        "on which nothing was tuned."
+    )
+    yield ""
+    yield "| n | temperatures | runs | reliable | truth inside | lower bounds | violated |"
+    yield "|---|---|---|---|---|---|---|"
+    for n, temperatures in sorted({(row["n"], row["temperatures"]) for row in rows}):
+        chosen = [row for row in rows if (row["n"], row["temperatures"]) == (n, temperatures)]
+        yield f"| {n} | {temperatures} | " + " | ".join(map(str, counts(chosen))) + " |"
+    total = counts(rows)
+    yield "| all | | " + " | ".join(map(str, total)) + " |"
+    yield ""
+    missed = [row for row in rows if row["verdict"] == "reliable" and not row["low"] <= 0 <= row["high"]]
+    names = ", ".join(sorted({f"{row['body']} (n = {row['n']})" for row in missed})) or "none"
+    yield (
+        f"{100 * total[2] / total[1]:.1f} % of the runs called reliable hold the truth; missed: {names}. The bound is "
+        f"violated in {100 * total[4] / max(total[3], 1):.1f} % of the others."
+    )
+
+
+def draw(rows: list[Row], path: Path) -> None:
+    """Draw errors, evaluations to settle and evaluations a nat against n."""
+    rows = [row for row in rows if row["part"] == "ellipsoids"]
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
+    for precondition, marker in (("none", "o"), ("slopes", "s")):
+        chosen = [row for row in rows if row["precondition"] == precondition]
+        n = np.array([row["n"] for row in chosen])
+        label = f"annealed, coordinates {WALKS[precondition]}"
+        for axis, value in zip(axes, (lambda row: abs(row["error"]), to_settle, per_nat), strict=True):
+            axis.plot(n, [value(row) for row in chosen], marker, mfc="none", label=label)
+    axes[0].plot(
+        *zip(*[(row["n"], abs(row["uniform"])) for row in rows], strict=True), "x", color="gray", label="uniform"
+    )
+    titles = ("|log V - truth|, nats", "evaluations a chain\nto a spread of 1", "evaluations a chain\nand nat")
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set(xscale="log", yscale="log", xlabel="n", title=title)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

@@ -1,0 +1,123 @@
+"""Good and bad minima: the plain mean over uniform rays beside annealed chains, and whether the ordering survives.
+
+python -m benchmarks.nets_volume measure NAME GOOD.pt BAD.pt CUTOFF [CUTOFF ...]
+python -m benchmarks.nets_volume page                 prints the table
+
+The checkpoints carry their task (``landscape train``). Every run adds a line to the file of ``--rows`` as soon as it is
+done, and a run that is there is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import landscape as ls
+from benchmarks.known_bodies import read
+from landscape.recipes import task_from_record
+from landscape.volume import annealed_volume, log_unit_ball
+
+RAYS = 1000
+Row = dict[str, Any]
+
+
+def objective_of(path: Path) -> ls.Objective:
+    """Return the loss on the training set around the weights of a checkpoint, biases fixed."""
+    held = torch.load(path, weights_only=True)
+    task = task_from_record(held["landscape_task"])
+    task.model.load_state_dict(held["state_dict"])
+    return ls.Objective(task.model, task.data, str(task.loss), scope="weights")
+
+
+def measure(objective: ls.Objective, cutoff: float, chains: int, temperatures: int, seed: int) -> Row:
+    """Return the log-volume of one net at one cutoff by both estimators; None where it has no basin."""
+    row: Row = {"n": objective.dimension, "centre": objective.centre, "uniform": None, "full": None}
+    if objective.centre >= cutoff:
+        return row
+    started = time.perf_counter()
+    plain = ls.log_volume(objective, [cutoff], directions=RAYS, seed=seed)
+    found = annealed_volume(objective, [cutoff], chains=chains, temperatures=temperatures, seed=seed)
+    result = found.results[0]
+    return {
+        **row,
+        "n": found.dimension,
+        "uniform": plain.results[0].log_volume,
+        "half": float(found.log_volume_half[0]),
+        "full": result.log_volume,
+        "low": result.interval[0],
+        "high": result.interval[1],
+        "spread": float(found.weight_spread[0, 1]),
+        "censored_weight": result.censored_weight,
+        "verdict": result.verdict,
+        "shaped": found.config["shapes"][0] is not None,
+        "evaluations": found.cost.evaluations / chains,
+        "minutes": (time.perf_counter() - started) / 60,
+    }
+
+
+def table(rows: list[Row]) -> Iterator[str]:
+    """Yield the table, log V over that of the ball of the cap, and the difference of good and bad in powers of ten."""
+    heads = "net,n,cutoff,uniform,K/2,K,K over K/2 of the gain,spread,verdict,evaluations/chain,minutes".split(",")
+    yield "| " + " | ".join(heads) + " |"
+    yield "|---" * len(heads) + "|"
+    for row in rows:
+        name = f"| {row['name']}, {row['which']} | {row['n']:,} | {row['cutoff']:g} "
+        if row["full"] is None:
+            yield f"{name}| no basin: the loss at the minimum is {row['centre']:.3g} | | | | | | | |"
+            continue
+        ball, gain = log_unit_ball(row["n"]), row["full"] - row["uniform"]
+        yield (
+            f"{name}| {row['uniform'] - ball:,.0f} | {row['half'] - ball:,.0f} | {row['full'] - ball:,.0f} "
+            f"| {100 * (row['full'] - row['half']) / gain:.1f} % | {row['spread']:.1f} | {row['verdict']} "
+            f"| {row['evaluations']:,.0f} | {row['minutes']:.1f} |"
+        )
+    yield ""
+    yield "| nets | cutoff | good - bad, uniform | good - bad, annealed | ordering |"
+    yield "|---|---|---|---|---|"
+    for good in (row for row in rows if row["which"] == "good" and row["full"] is not None):
+        key = ("name", "cutoff", "temperatures", "chains", "seed")
+        for bad in rows:
+            same = all(bad[name] == good[name] for name in key)
+            if not same or bad["which"] != "bad" or bad["full"] is None:
+                continue
+            plain, annealed = ((good[by] - bad[by]) / math.log(10) for by in ("uniform", "full"))
+            kept = "survives" if annealed > 0 else "turns round"
+            yield f"| {good['name']} | {good['cutoff']:g} | {plain:+,.0f} | {annealed:+,.0f} | {kept} |"
+
+
+def main() -> None:
+    """Measure, or print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=["measure", "page"])
+    parser.add_argument("name", nargs="?")
+    parser.add_argument("nets", nargs="*", help="good and bad checkpoint, then cutoffs")
+    parser.add_argument("--chains", type=int, default=16)
+    parser.add_argument("--temperatures", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rows", type=Path, default=Path("nets_volume.jsonl"))
+    given = parser.parse_args()
+    if given.part == "page":
+        print("\n".join(table(read(given.rows))))
+        return
+    torch.set_num_threads(1)
+    settings = {"chains": given.chains, "temperatures": given.temperatures, "seed": given.seed}
+    for cutoff in map(float, given.nets[2:]):
+        for which, path in zip(("good", "bad"), given.nets[:2], strict=True):
+            name = {"name": given.name, "which": which, "cutoff": cutoff, **settings}
+            if any(name.items() <= row.items() for row in read(given.rows)):
+                continue
+            row = {**name, **measure(objective_of(Path(path)), cutoff, **settings)}
+            with given.rows.open("a") as out:
+                out.write(json.dumps(row) + "\n")
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
