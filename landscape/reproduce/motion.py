@@ -219,6 +219,8 @@ def _draw_curves(axes: Axes, x: np.ndarray, values: Sequence[np.ndarray], label:
     elif "curv" in label:
         axes.set_yscale("symlog", linthresh=1.0)
         axes.yaxis.set_major_locator(SymmetricalLogLocator(base=1000, linthresh=1.0))
+        if min(each.min() for each in values) >= 0:
+            axes.set_ylim(bottom=-1.0)
     else:
         axes.set_ylim(0, 1.03)
     bare(axes)

@@ -18,6 +18,7 @@ from landscape.recipes.sweep import checkpoint_path
 from landscape.recipes.training import Member, Numbers
 from landscape.results import Result
 from landscape.results.base import plain
+from landscape.results.table import percent
 from landscape.store import Store
 
 SWISS_ROLL = "swiss-roll"
@@ -166,7 +167,7 @@ class Net:
     @property
     def label(self) -> str:
         """The net in words, for a title."""
-        return f"β = {self.poison:g}: test accuracy {self.numbers.test_accuracy:.1%}".replace("%", " %")
+        return f"β = {self.poison:g}: test accuracy {percent(self.numbers.test_accuracy)}"
 
 
 class Keep:
