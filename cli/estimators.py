@@ -18,6 +18,7 @@ from landscape.volume import (
     volumes_at_caps,
 )
 from landscape.volume.auto import BUDGET, is_enough
+from landscape.volume.budget import Budget
 from landscape.volume.uniform import measure_of_radii
 from landscape_cli import session
 from landscape_cli.basin import CAPS, CHAINS, LAPLACE, PROPOSED, RAYS, Basin, Part, measured_rays
@@ -144,8 +145,9 @@ class _Planned:
             self._said = True
             if run.given["budget"] is not None:
                 session.say(run.given, f"{_counts(past)} are kept, which an earlier budget was turned into")
-        elif not self._said:
-            session.say(run.given, f"annealing within {budget}: pilot chains first")
+        elif budget is not None:
+            passes = "" if math.isfinite(Budget.parse(budget).seconds) else " passes over the data"
+            session.say(run.given, f"annealing within {budget}{passes}: pilot chains first")
 
     def __call__(self, progress: Any) -> None:
         if not self._said and (chains := progress.snapshot()).config["temperatures"] is not None:

@@ -108,3 +108,15 @@ def test_they_are_kept_and_print_what_may_be_quoted(tmp_path: Path) -> None:
     assert str(kept).count("\n") == 3
     for line, row in zip(str(kept).splitlines()[1:], found.rows, strict=True):
         assert (">=" in line) == ("lower bound" in (row.verdict, row.chance_verdict))
+
+
+def test_many_rays_at_a_small_cap_are_enough_however_long_the_others_are() -> None:
+    """A slab in 300 dimensions: half of all rays reach the cap of 0.05 or so, the others are far shorter."""
+    n = 300
+    slab = ls.Objective.from_function(lambda x: x[..., 0].square(), torch.zeros(n, dtype=torch.float64))
+    chains = anneal(slab, [1e-6], metric="identity", chains=100, temperatures=4, max_radius=0.5, seed=1)
+    cap = 0.001 * math.sqrt(n) / 0.6745  # |x_1| of a ray of that length is normal, and half of them below 0.001
+    row = volumes_at_caps(chains, [cap]).rows[0]
+    assert math.exp(row.log_chance) == pytest.approx(0.5, abs=4 * math.sqrt(0.25 / 100) + 0.01)
+    least = log_unit_ball(n) + n * math.log(cap) + math.log(0.5)
+    assert least - 0.6 < row.log_volume < least + math.log(2)

@@ -133,7 +133,9 @@ class _Part:
         """Return log V under the cap."""
         n, ball = self.dimension, w.log_unit_ball(self.dimension)
         logs = [u + n * np.minimum(r, self.log_cap) for u, r in zip(self.log_weights, self.log_radii, strict=True)]
-        half, full, last = self._chosen(logs)
+        # no weight is larger than those at the cap: where they are few but not rare, they alone are enough
+        scatter = np.minimum(_scatter(logs[0]), _scatter(self._reaching()[0]))
+        half, full, last = self._chosen(logs, scatter)
         # of what the first look's rays show beyond some radius, how much the chains lack
         inside = np.sort(np.minimum(self.rays, self.log_cap))[::-1]
         with np.errstate(over="ignore"):
@@ -145,18 +147,22 @@ class _Part:
 
     def chance(self) -> _Mean:
         """Return log P(r >= c)."""
-        logs = [
-            np.where(np.isnan(r), np.nan, np.where(r >= self.log_cap - _SAME, u, -np.inf))
-            for u, r in zip(self.log_weights, self.log_radii, strict=True)
-        ]
-        half, full, _ = self._chosen(logs)
+        logs = self._reaching()
+        half, full, _ = self._chosen(logs, _scatter(logs[0]))
         seen = float((self.rays >= self.log_cap - _SAME).mean())
         return self._judged(half, full, seen / max(math.exp(w.log_mean(full)), 1e-300) - 1 if seen else 0.0, 0.0, 0.0)
 
-    def _chosen(self, logs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _reaching(self) -> list[np.ndarray]:
+        """Return the log-weights of the chains whose ray reaches the cap, minus infinity for the others."""
+        return [
+            np.where(np.isnan(r), np.nan, np.where(r >= self.log_cap - _SAME, u, -np.inf))
+            for u, r in zip(self.log_weights, self.log_radii, strict=True)
+        ]
+
+    def _chosen(self, logs: list[np.ndarray], scatter: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the log-weights of half and full effort where half effort scatters least, and log r there."""
         half, full = logs
-        place = int(np.argmin([_scatter(row) for row in half])) / len(half)
+        place = int(scatter.argmin()) / len(half)
         known = np.flatnonzero(~np.isnan(full).any(axis=1))  # which are known does not depend on the random numbers
         at = int(known[np.argmin(np.abs(known / len(full) - place))])
         return half[round(place * len(half))], full[at], self.log_radii[1][at]
@@ -176,12 +182,15 @@ class _Part:
         return _Mean(value, (lower, most), w.effective_sample_size(full), "lower bound")
 
 
-def _scatter(log_weights: np.ndarray) -> float:
-    """Return log(E[w²] / E[w]²) if the log-weights that are not zero are normal: their variance - log of their share.
+def _scatter(log_weights: np.ndarray) -> np.ndarray:
+    """Return log(E[w²] / E[w]²) at each temperature, shape (temperatures,), were those not zero normal.
 
-    The sample's own moments would call a temperature calm at which no chain has met what carries the mean.
+    It is their variance - log of their share. The sample's own moments would call a temperature calm at which no chain
+    has met what carries the mean. Infinite where fewer than two are known and not zero.
     """
-    if np.isnan(log_weights).any():
-        return math.inf
-    hit = log_weights[np.isfinite(log_weights)]
-    return math.inf if len(hit) < 2 else float(hit.var(ddof=1)) - math.log(len(hit) / len(log_weights))
+    found = np.full(len(log_weights), np.inf)
+    for k, row in enumerate(log_weights):
+        hit = row[np.isfinite(row)]
+        if len(hit) > 1 and not np.isnan(row).any():
+            found[k] = hit.var(ddof=1) - math.log(len(hit) / len(row))
+    return found
