@@ -55,16 +55,18 @@ def test_the_cost_stays_near_the_budget() -> None:
 def test_the_chains_are_those_of_the_temperatures_that_it_chose() -> None:
     given = annealed(30_000, (0.1, 0.4))
     asked = annealed(None, (0.1, 0.4), chains=given.config["chains"], temperatures=given.config["temperatures"])
+    assert given.done.all()
     assert asked.log_weights.tobytes() == given.log_weights.tobytes()
     assert asked.config == {**given.config, "learning": None}
 
 
 def test_a_run_stopped_anywhere_keeps_what_the_budget_chose() -> None:
     blocks: list[Chains] = []
-    whole = annealed(8_000, on_block=lambda progress: blocks.append(progress.snapshot()))
+    whole = annealed(20_000, on_block=lambda progress: blocks.append(progress.snapshot()))
+    assert whole.done.all()
     assert blocks[0].config["temperatures"] is None
     for past in blocks[:-1:7]:
-        again = annealed(8_000, resume=past)
+        again = annealed(20_000, resume=past)
         assert again.log_weights.tobytes() == whole.log_weights.tobytes()
         assert again.config == whole.config
     # once they are chosen a clock has nothing to say
@@ -78,12 +80,14 @@ def test_a_budget_that_the_pilots_use_up_leaves_a_run_to_continue() -> None:
     assert "pilots" in str(short)
     with pytest.raises(ls.LandscapeError, match="not at the end"):
         volume_from_chains(short)
-    assert annealed(30_000, resume=short).log_weights.tobytes() == annealed(30_000).log_weights.tobytes()
+    more, whole = annealed(30_000, resume=short), annealed(30_000)
+    assert whole.done.all()
+    assert more.log_weights.tobytes() == whole.log_weights.tobytes()
 
 
 def test_a_budget_that_ends_with_the_pilots_makes_the_fewest_temperatures() -> None:
     blocks: list[Chains] = []
-    annealed(8_000, on_block=lambda progress: blocks.append(progress.snapshot()))
+    annealed(20_000, on_block=lambda progress: blocks.append(progress.snapshot()))
     pilot = [block for block in blocks if block.config["temperatures"] is None][-1]
     assert Budget(passes=pilot.cost.evaluations).plan(pilot) == (FEW_CHAINS, FEWEST)
     assert Budget(passes=1e7).plan(pilot)[0] == MANY_CHAINS
