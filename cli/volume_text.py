@@ -65,13 +65,19 @@ def side_by_side(volumes: Mapping[str, Volume]) -> str:
 
 
 def _gains(plain: Volume, best: Volume) -> list[str]:
-    """Say by how much the second estimate moves what may be quoted of the first."""
-    told = []
+    """Say by how much the second estimate moves what may be quoted of the first, or that the first bound is higher."""
+    above, below = [], []
     for old, new in zip(plain.results, best.results, strict=True):
         ends = [row.log_volume if row.verdict == "reliable" else row.interval[0] for row in (old, new)]
         gain = (ends[1] - ends[0]) / math.log(10)
-        told.append(f"{decimal(gain)} orders of magnitude at cutoff {old.cutoff:g}")
-    return [f"{best.estimator} above {plain.estimator}, in what may be quoted: {'; '.join(told)}."]
+        if new.verdict == "lower bound" and gain < 0:
+            below.append(f"log10 V {old.quotable} at cutoff {old.cutoff:g}")
+        else:
+            above.append(f"{decimal(gain)} orders of magnitude at cutoff {old.cutoff:g}")
+    notes = [f"{best.estimator} above {plain.estimator}, in what may be quoted: {'; '.join(above)}."] if above else []
+    if below:
+        notes.append(f"The bound of {plain.estimator} is the higher one, and holds as well: {'; '.join(below)}.")
+    return notes
 
 
 def _unit(volume: Volume) -> str:

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from typing_commands import KEYS, run, strict
@@ -17,6 +19,7 @@ from typing_commands import KEYS, run, strict
 import landscape as ls
 from landscape.results import AnnealedVolume, Chains, LaplaceVolume
 from landscape_cli.options import CURVATURES, ESTIMATORS, PROPOSALS
+from landscape_cli.volume_text import volumes_text
 
 TASK = """
 import torch
@@ -104,6 +107,17 @@ def test_chains_under_a_cap_say_how_the_volume_moves_with_it(here: Path) -> None
     assert [row["cap"] for row in caps] == [0.25, 0.5, 1.0]
     assert "caps" in ls.Store("run.h5")
     assert "P(r = cap)" in run("show run.h5").stdout
+
+
+def test_a_bound_of_uniform_rays_that_lies_higher_is_the_one_to_quote() -> None:
+    bound, lower = ([200.0] * 2 + [0.0] * 18), ([190.0] + [0.0] * 19)
+    plain, best = (ls.volume_from_radii(np.exp(np.array(logs) / 50), n=50, cutoffs=[0.1]) for logs in (bound, lower))
+    text = flat(volumes_text({"uniform": plain, "annealed": replace(best, estimator="annealed")}))
+    assert f"The bound of uniform is the higher one, and holds as well: log10 V {plain.results[0].quotable}" in text
+    assert "annealed above uniform" not in text
+    text = flat(volumes_text({"uniform": best, "annealed": replace(plain, estimator="annealed")}))
+    assert "annealed above uniform" in text
+    assert "the higher one" not in text
 
 
 def test_auto_anneals_nothing_where_uniform_rays_are_reliable(here: Path) -> None:
