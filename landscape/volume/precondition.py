@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 PRECONDITIONS = ("auto", "slopes", "none")
 RAYS = 384  # of a stage, in many dimensions
 _FEWEST = 32  # in few
-MOST_STAGES = 20
+MOST_STAGES = 50
 BASIS_BYTES = 2**28  # of A, and of the slopes of a stage
 _LEAST_COST = 40  # evaluations for each ray of a stage below which it is not begun: a few stages
 _HALVINGS = 3  # of a change of coordinates that has made things worse
