@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -100,25 +102,47 @@ def profile() -> list[str]:
     return [f"{told}. `python -m benchmarks.curvature_limits`", ""]
 
 
+@dataclass(frozen=True)
+class Variances:
+    """Standard deviations of a form with signs common to all batches and of their own, the ratio of the variances, and
+    the standard error of its logarithm.
+    """
+
+    common: float
+    own: float
+    ratio: float
+    error: float
+
+
+@cache
+def variances(kind: type[ls.Hessian] | type[ls.GaussNewton]) -> Variances:
+    """Measure how far quadratic forms scatter, batch by batch, and take the jackknife for the error."""
+    forms = np.stack([part.forms(probes(SCATTER)).numpy() for part in kind(_objective()).summands()])
+    ratio, error = _ratio(forms)
+    return Variances(forms.sum(0).std(ddof=1), np.sqrt(forms.var(axis=1, ddof=1).sum()), ratio, error)
+
+
+def _objective() -> ls.Objective:
+    model, batches = problem(f"1 x {IMAGES}")
+    return ls.Objective(model, batches, scope="all")
+
+
 def scatter() -> list[str]:
     """Return how much less a trace scatters where each batch has signs of its own than with signs common to all."""
-    model, batches = problem(f"1 x {IMAGES}")
-    objective = ls.Objective(model, batches, scope="all")
     lines = [
         f"Variance of v . A v over {SCATTER} random signs v common to all data, as peers have them, over that of a",
-        f"trace of ours, whose {objective.batches} pieces of 32 images are probed with signs of their own: so many",
+        f"trace of ours, whose {_objective().batches} pieces of 32 images are probed with signs of their own: so many",
         "times more vectors a peer needs for the same standard error.",
         "",
         "| matrix | common signs | own signs | variance, times | 95 % interval (jackknife) |",
         "|---|---|---|---|---|",
     ]
     for kind in (ls.Hessian, ls.GaussNewton):
-        operator = kind(objective)
-        forms = np.stack([part.forms(probes(SCATTER)).numpy() for part in operator.summands()])
-        common, own = forms.sum(0).std(ddof=1), np.sqrt(forms.var(axis=1, ddof=1).sum())
-        ratio, error = _ratio(forms)
-        low, high = ratio * np.exp(-1.96 * error), ratio * np.exp(1.96 * error)
-        lines.append(f"| {kind.__name__} | {common:.0f} | {own:.0f} | {ratio:.2f} | {low:.2f} to {high:.2f} |")
+        found = variances(kind)
+        low, high = found.ratio * np.exp(-1.96 * found.error), found.ratio * np.exp(1.96 * found.error)
+        lines.append(
+            f"| {kind.__name__} | {found.common:.0f} | {found.own:.0f} | {found.ratio:.2f} | {low:.2f} to {high:.2f} |"
+        )
     return [*lines, "", "`python -m benchmarks.curvature_limits`", ""]
 
 
