@@ -53,9 +53,9 @@ def products() -> list[str]:
         f"## Curvature products: ResNet-20, all 272,474 parameters, {IMAGES} images",
         "",
         f"Seconds for each of {PROBES} vectors, graphs included, each contender in a process of its own, in turn.",
-        "Traces by random signs take quadratic forms, and peers make them from products. A trace of equal standard error",
-        "takes a peer so many more vectors as the variances say that are measured below; the last column of ratios is for",
-        "that. Peak: resident memory beyond what the process held before. `python -m benchmarks.curvature`",
+        "Traces by random signs take quadratic forms, and peers make them from products. For a trace of equal standard",
+        "error a peer needs as many more vectors as the variances below say; the last column of ratios counts them in.",
+        "Peak: resident memory beyond what the process held before. `python -m benchmarks.curvature`",
         "",
         "| task: matrix, data as batches x images | contender | s a vector | over ours, products (range over runs) | "
         "over ours, forms | over ours, trace of equal error | peak, MiB |",

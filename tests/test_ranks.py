@@ -95,7 +95,8 @@ def task():
     return ls.Task(model=torch.nn.Linear(2, 2), data=(x, (x[:, 0] > 0).long()), loss="cross_entropy")
 """
 COMMAND = [sys.executable, "-c", "from landscape_cli.main import main; main()"]
-VOLUME = "volume net.pt --estimator uniform --task task.py --cutoff 0.5 --directions 40 --out run.h5".split()
+LINE = "volume net.pt --estimator uniform --task task.py --cutoff 0.5 --directions 40 --out run.h5"
+VOLUME = LINE.split()
 
 
 def test_the_first_rank_alone_prints_and_writes(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The ``auto`` estimator: a first look with uniform rays, then annealed chains within a budget where that is not enough."""
+"""The ``auto`` estimator: a first look with uniform rays, and where that is not enough, annealed chains in a budget."""
 
 from __future__ import annotations
 

@@ -42,9 +42,9 @@ def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str
         options: ``uniform`` takes those of :func:`landscape.basin_radii` (criterion, metric, directions, seed,
             max_radius, rtol, growth, first_step, resume, on_block); ``annealed`` takes chains and temperatures, or a
             budget, in the place of directions (:func:`landscape.volume.chains.anneal`); ``importance`` adds proposal,
-            curvature, rank and probes (:func:`landscape.volume.importance.importance_volume`); ``laplace`` takes curvature, probes and
-            steps (:func:`landscape.volume.laplace.laplace_volume`); ``auto`` takes directions and a budget
-            (:func:`landscape.volume.auto.auto_volume`).
+            curvature, rank and probes (:func:`landscape.volume.importance.importance_volume`); ``laplace`` takes
+            curvature, probes and steps (:func:`landscape.volume.laplace.laplace_volume`); ``auto`` takes directions and
+            a budget (:func:`landscape.volume.auto.auto_volume`).
 
     ``uniform`` and ``importance`` also take ``measure="gaussian"`` with ``sigma`` and ``measure_centre`` (``zero`` or
     ``theta``): then the result is log of the probability that parameters drawn from N(0, sigma^2) or N(theta, sigma^2)
