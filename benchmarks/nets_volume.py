@@ -24,25 +24,24 @@ from benchmarks.known_bodies import read
 from landscape.recipes import task_from_record
 from landscape.volume import annealed_volume, log_unit_ball
 
-RAYS = 1000
 Row = dict[str, Any]
 
 
-def objective_of(path: Path) -> ls.Objective:
-    """Return the loss on the training set around the weights of a checkpoint, biases fixed."""
+def objective_of(path: Path, samples: int | None) -> ls.Objective:
+    """Return the loss on the training set, or its first samples, around a checkpoint; biases stay fixed."""
     held = torch.load(path, weights_only=True)
     task = task_from_record(held["landscape_task"])
     task.model.load_state_dict(held["state_dict"])
-    return ls.Objective(task.model, task.data, str(task.loss), scope="weights")
+    return ls.Objective(task.model, task.data, str(task.loss), scope="weights", max_samples=samples)
 
 
-def measure(objective: ls.Objective, cutoff: float, chains: int, temperatures: int, seed: int) -> Row:
+def measure(objective: ls.Objective, cutoff: float, chains: int, temperatures: int, seed: int, rays: int) -> Row:
     """Return the log-volume of one net at one cutoff by both estimators; None where it has no basin."""
     row: Row = {"n": objective.dimension, "centre": objective.centre, "uniform": None, "full": None}
     if objective.centre >= cutoff:
         return row
     started = time.perf_counter()
-    plain = ls.log_volume(objective, [cutoff], directions=RAYS, seed=seed)
+    plain = ls.log_volume(objective, [cutoff], directions=rays, seed=seed)
     found = annealed_volume(objective, [cutoff], chains=chains, temperatures=temperatures, seed=seed)
     result = found.results[0]
     return {
@@ -100,19 +99,21 @@ def main() -> None:
     parser.add_argument("--chains", type=int, default=16)
     parser.add_argument("--temperatures", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--samples", type=int, help="the first of the training set only")
+    parser.add_argument("--rays", type=int, default=1000)
     parser.add_argument("--rows", type=Path, default=Path("nets_volume.jsonl"))
     given = parser.parse_args()
     if given.part == "page":
         print("\n".join(table(read(given.rows))))
         return
     torch.set_num_threads(1)
-    settings = {"chains": given.chains, "temperatures": given.temperatures, "seed": given.seed}
+    settings = {"chains": given.chains, "temperatures": given.temperatures, "seed": given.seed, "rays": given.rays}
     for cutoff in map(float, given.nets[2:]):
         for which, path in zip(("good", "bad"), given.nets[:2], strict=True):
-            name = {"name": given.name, "which": which, "cutoff": cutoff, **settings}
+            name = {"name": given.name, "which": which, "cutoff": cutoff, "samples": given.samples, **settings}
             if any(name.items() <= row.items() for row in read(given.rows)):
                 continue
-            row = {**name, **measure(objective_of(Path(path)), cutoff, **settings)}
+            row = {**name, **measure(objective_of(Path(path), given.samples), cutoff, **settings)}
             with given.rows.open("a") as out:
                 out.write(json.dumps(row) + "\n")
             print(row, flush=True)
