@@ -35,18 +35,27 @@ def objective_of(path: Path, samples: int | None) -> ls.Objective:
     return ls.Objective(task.model, task.data, str(task.loss), scope="weights", max_samples=samples)
 
 
-def measure(objective: ls.Objective, cutoff: float, chains: int, temperatures: int, seed: int, rays: int) -> Row:
-    """Return the log-volume of one net at one cutoff by both estimators; None where it has no basin."""
+def measure(objective: ls.Objective, cutoff: float, seed: int, rays: int, **effort: Any) -> Row:
+    """Return the log-volume of one net at one cutoff by both estimators; None where it has no basin.
+
+    Args:
+        objective: the loss around the net.
+        cutoff: of the loss.
+        seed, rays: of the uniform rays; the chains share the seed.
+        effort: chains and temperatures, or a budget.
+    """
     row: Row = {"n": objective.dimension, "centre": objective.centre, "uniform": None, "full": None}
     if objective.centre >= cutoff:
         return row
     started = time.perf_counter()
     plain = ls.log_volume(objective, [cutoff], directions=rays, seed=seed)
-    found = annealed_volume(objective, [cutoff], chains=chains, temperatures=temperatures, seed=seed)
+    found = annealed_volume(objective, [cutoff], seed=seed, **effort)
     result = found.results[0]
     return {
         **row,
         "n": found.dimension,
+        "chains": found.directions,
+        "temperatures": found.config["temperatures"],
         "uniform": plain.results[0].log_volume,
         "half": float(found.log_volume_half[0]),
         "full": result.log_volume,
@@ -56,7 +65,7 @@ def measure(objective: ls.Objective, cutoff: float, chains: int, temperatures: i
         "censored_weight": result.censored_weight,
         "verdict": result.verdict,
         "shaped": found.config["shapes"][0] is not None,
-        "evaluations": found.cost.evaluations / chains,
+        "evaluations": found.cost.evaluations / found.directions,
         "minutes": (time.perf_counter() - started) / 60,
     }
 
@@ -80,7 +89,7 @@ def table(rows: list[Row]) -> Iterator[str]:
     yield "| nets | cutoff | good - bad, uniform | good - bad, annealed | ordering |"
     yield "|---|---|---|---|---|"
     for good in (row for row in rows if row["which"] == "good" and row["full"] is not None):
-        key = ("name", "cutoff", "temperatures", "chains", "seed")
+        key = ("name", "cutoff", "samples", "seed")
         for bad in rows:
             same = all(bad[name] == good[name] for name in key)
             if not same or bad["which"] != "bad" or bad["full"] is None:
@@ -98,6 +107,7 @@ def main() -> None:
     parser.add_argument("nets", nargs="*", help="good and bad checkpoint, then cutoffs")
     parser.add_argument("--chains", type=int, default=16)
     parser.add_argument("--temperatures", type=int, default=60)
+    parser.add_argument("--budget", help="in the place of chains and temperatures: 15min, or passes over the data")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", type=int, help="the first of the training set only")
     parser.add_argument("--rays", type=int, default=1000)
@@ -107,7 +117,8 @@ def main() -> None:
         print("\n".join(table(read(given.rows))))
         return
     torch.set_num_threads(1)
-    settings = {"chains": given.chains, "temperatures": given.temperatures, "seed": given.seed, "rays": given.rays}
+    effort = {"chains": given.chains, "temperatures": given.temperatures}
+    settings = {"seed": given.seed, "rays": given.rays, **({"budget": given.budget} if given.budget else effort)}
     for cutoff in map(float, given.nets[2:]):
         for which, path in zip(("good", "bad"), given.nets[:2], strict=True):
             name = {"name": given.name, "which": which, "cutoff": cutoff, "samples": given.samples, **settings}
