@@ -80,9 +80,10 @@ def table(rows: list[Row]) -> Iterator[str]:
             yield f"{name}| no basin: the loss at the minimum is {row['centre']:.3g} | | | | | | | |"
             continue
         ball, gain = log_unit_ball(row["n"]), row["full"] - row["uniform"]
+        change = f"{100 * (row['full'] - row['half']) / gain:.1f} %" if gain > 0 else "no gain"
         yield (
             f"{name}| {row['uniform'] - ball:,.0f} | {row['half'] - ball:,.0f} | {row['full'] - ball:,.0f} "
-            f"| {100 * (row['full'] - row['half']) / gain:.1f} % | {row['spread']:.1f} | {row['verdict']} "
+            f"| {change} | {row['spread']:.1f} | {row['verdict']} "
             f"| {row['evaluations']:,.0f} | {row['minutes']:.1f} |"
         )
     yield ""
