@@ -12,6 +12,7 @@ import click
 
 from landscape.errors import CheckpointError
 from landscape_cli import options
+from landscape_cli.interrupts import uninterrupted
 from landscape_cli.main import INTERRUPTED
 from landscape_cli.training import TrainingDisplay, begin, name_task, recipe, recipe_options, step_path
 
@@ -102,9 +103,10 @@ def carry_through(
     """Run a training of one network to its end and write its checkpoint, and those on the way."""
 
     def on_step(training: Training) -> None:
-        if keep_every and training.step % keep_every == 0:
-            training.trained()[0].save(step_path(out, training.step))
-        keeper(training)
+        with uninterrupted():  # a write that is broken off can end the process
+            if keep_every and training.step % keep_every == 0:
+                training.trained()[0].save(step_path(out, training.step))
+            keeper(training)
         display(training)
 
     try:
