@@ -18,6 +18,7 @@ from landscape.objective import Objective
 from landscape.params import Layout, Scope
 from landscape.radius import basin_radii
 from landscape.results import Radii
+from landscape.results.table import percent
 from landscape_cli import text
 from landscape_cli.session import find_task, make_objective
 
@@ -160,7 +161,7 @@ def look_at_centre(report: Report, objective: Objective) -> None:
     report.add("centre", f"loss {objective.centre:.4g} at the trained point", centre=objective.centre)
     report.add("determinism", "the loss is the same every time it is evaluated", deterministic=True)
     accuracy = objective.accuracy()
-    told = "none (the targets are no classes)" if accuracy is None else text.percent(accuracy)
+    told = "none (the targets are no classes)" if accuracy is None else percent(accuracy)
     report.add("accuracy", told, accuracy=accuracy)
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C: that it is never lost, and never comes in the midst of a write."""
+"""Ctrl-C: that it is never lost."""
 
 from __future__ import annotations
 
@@ -43,20 +43,3 @@ def check_pressed() -> None:
     """Raise KeyboardInterrupt if Ctrl-C was pressed and nothing came of it."""
     if _pressed:
         raise KeyboardInterrupt
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait until the end of a block: in the midst of a write to HDF5 it can be lost altogether."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    waiting: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, frame: waiting.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if waiting:
-        signal.raise_signal(signal.SIGINT)

@@ -10,8 +10,9 @@ from typing import Generic, Protocol, TypeVar
 import click
 from tqdm import tqdm
 
+from landscape.interrupts import uninterrupted
 from landscape.results import Result
-from landscape_cli.interrupts import check_pressed, uninterrupted
+from landscape_cli.interrupts import check_pressed
 from landscape_cli.text import duration
 
 Kind = TypeVar("Kind", bound=Result)
@@ -66,7 +67,7 @@ class Keeper(Generic[Kind]):
         if self._kept or self.latest is None:
             return
         started = self._clock()
-        with uninterrupted():
+        with uninterrupted():  # a result and what goes with it belong together
             self._put(self.latest)
             self._kept = True
         ended = self._clock()

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from landscape.results import Comparison, Radii, RayStatus
-from landscape.results.table import percent as percent
 
 WIDTH = 80
 _NO_BREAK = "\u00a0"

@@ -12,7 +12,6 @@ import click
 
 from landscape.errors import CheckpointError
 from landscape_cli import options
-from landscape_cli.interrupts import uninterrupted
 from landscape_cli.main import INTERRUPTED
 from landscape_cli.training import TrainingDisplay, begin, name_task, recipe, recipe_options, step_path
 
@@ -61,7 +60,8 @@ def command(
     """
     from landscape.recipes.keep import Keeper, unfinished_path
     from landscape.recipes.training import Member
-    from landscape_cli.text import duration, percent
+    from landscape.results.table import percent
+    from landscape_cli.text import duration
 
     if not out.parent.is_dir():
         made = shlex.join(["mkdir", "-p", str(out.parent)])
@@ -103,10 +103,9 @@ def carry_through(
     """Run a training of one network to its end and write its checkpoint, and those on the way."""
 
     def on_step(training: Training) -> None:
-        with uninterrupted():  # a write that is broken off can end the process
-            if keep_every and training.step % keep_every == 0:
-                training.trained()[0].save(step_path(out, training.step))
-            keeper(training)
+        if keep_every and training.step % keep_every == 0:
+            training.trained()[0].save(step_path(out, training.step))
+        keeper(training)
         display(training)
 
     try:

@@ -2,7 +2,8 @@
 
 A put builds the whole new file in memory, writes it under a hidden name in the same folder, syncs it to the disk and
 renames it over the old one. A reader therefore sees either the old file or the new one, whatever kills the writer in
-between, and HDF5 itself never meets a full disk. The price is one copy of the file in memory and on the disk.
+between, and HDF5 itself never meets a full disk. The price is one copy of the file in memory and on the disk. Ctrl-C
+waits until a put is done.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 
 from landscape import __version__
 from landscape.errors import StoreError
+from landscape.interrupts import uninterrupted
 from landscape.lock import WriterLock, reason, utc_now
 from landscape.results import RayStatus, Result, result_class
 
@@ -161,6 +163,7 @@ class Store:
     def _refuse_missing(self, name: object, held: list[str]) -> NoReturn:
         raise StoreError(f"{self.path} holds no result called {name!r}; it holds: {', '.join(held) or 'nothing yet'}.")
 
+    @uninterrupted()
     def _replace(self, name: str, result: Result | None) -> None:
         """Put ``result`` in the place of the one called ``name``; None takes that one out."""
         if not self._writing:

@@ -18,7 +18,7 @@ from typing_commands import SMALL, fill, run, stored, strict
 import landscape as ls
 from landscape.radius import Progress
 from landscape_cli import basin
-from landscape_cli.interrupts import check_pressed, noticing, uninterrupted
+from landscape_cli.interrupts import check_pressed, noticing
 from landscape_cli.progress import COMMIT_EVERY, COMMIT_SHARE, Display, Keeper
 
 
@@ -285,20 +285,6 @@ def test_a_volume_of_fewer_rays_does_not_outlive_more_of_them(here: Path, first:
     volume = ls.Store("run.h5")["volume"]
     assert isinstance(volume, ls.Volume)
     assert volume.directions == stored().directions == 90
-
-
-def test_an_interrupt_waits_for_the_end_of_a_write() -> None:
-    steps = []
-
-    def write() -> None:
-        with uninterrupted():
-            signal.raise_signal(signal.SIGINT)
-            steps.append("written")
-
-    with pytest.raises(KeyboardInterrupt):
-        write()
-    assert steps == ["written"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_ctrl_c_that_a_library_swallows_still_stops_the_run() -> None:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 # file or folder of the library -> what it may import from the library; a folder may import itself
 ARROWS = {
     "errors": set(),
+    "interrupts": set(),
     "results": {"errors"},
     "params": {"errors"},
     "batches": {"errors"},
@@ -56,9 +57,9 @@ ARROWS = {
     "usercode": {"checkpoint", "errors"},
     "datafile": {"checkpoint", "errors"},
     "task": {"checkpoint", "datafile", "usercode", "errors"},
-    "recipes": {"task", "datafile", "usercode", "errors"},
+    "recipes": {"task", "datafile", "usercode", "interrupts", "errors"},
     "lock": {"errors"},
-    "store": {"results", "lock", "errors"},
+    "store": {"results", "lock", "interrupts", "errors"},
     "plots": {"results", "volume", "errors"},
     "volume_plots": {"plots", "results", "errors"},
     "reproduce": {

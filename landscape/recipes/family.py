@@ -30,6 +30,8 @@ from landscape.recipes.training import (
     draws,
     one_thread,
     refuse_other,
+    refuse_poison,
+    refuse_start,
 )
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # Adam's own
@@ -51,11 +53,7 @@ class Family:
     """
 
     def __init__(self, problem: Problem, members: Sequence[Member], settings: Settings) -> None:
-        if problem.fresh is None and any(member.poison > 0 for member in members):
-            raise TaskError(
-                f"poison needs samples of the true distribution beside the training set, and {problem.name}"
-                " has none. Pass --poison 0, or more data."
-            )
+        refuse_poison(problem, members)
         self.problem, self.members, self.settings = problem, tuple(members), settings
         networks = {seed: problem.network(seed) for seed in dict.fromkeys(member.seed for member in members)}
         self._stack = Stack(next(iter(networks.values())))
@@ -76,11 +74,7 @@ class Family:
         Raises:
             TaskError: after the first step, or for another number of states.
         """
-        if self.step or len(states) != len(self.members):
-            raise TaskError(
-                f"{len(states)} states arrived for {len(self.members)} networks at step {self.step}; a training begins "
-                "at one state for each, before its first step."
-            )
+        refuse_start(self.step, len(states), len(self.members))
         self.rows = self._stack.pack(states)
 
     @property

@@ -31,6 +31,8 @@ from landscape.recipes.training import (
     Trained,
     draws,
     refuse_other,
+    refuse_poison,
+    refuse_start,
 )
 
 PHASES = (  #: warm up, stay, fall, fall on
@@ -90,11 +92,7 @@ class Minibatch:
         if len(members) != 1:
             raise TaskError(f"networks of this recipe are trained one by one, not {len(members)} together.")
         (self.member,) = members
-        if problem.fresh is None and self.member.poison > 0:
-            raise TaskError(
-                f"poison needs samples of the true distribution beside the training set, and {problem.name}"
-                " has none. Pass --poison 0, or more data."
-            )
+        refuse_poison(problem, members)
         count = len(problem.train[1])
         self.problem, self.settings, self._device = (
             problem,
@@ -115,11 +113,7 @@ class Minibatch:
         Raises:
             TaskError: after the first step, or for another number of states.
         """
-        if self.step or len(states) != 1:
-            raise TaskError(
-                f"{len(states)} states arrived for 1 network at step {self.step}; a training begins at one state for "
-                "each, before its first step."
-            )
+        refuse_start(self.step, len(states), 1)
         self.model.load_state_dict(states[0])
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import CheckpointError, TaskError
+from landscape.interrupts import uninterrupted
 from landscape.recipes.poison import check_poison
 from landscape.task import Task
 
@@ -166,6 +167,11 @@ class Numbers:
     steps: int
     seconds: float
 
+    @property
+    def gap(self) -> float:
+        """The generalisation gap: training accuracy less test accuracy."""
+        return self.train_accuracy - self.test_accuracy
+
 
 @dataclass(frozen=True)
 class Look:
@@ -210,8 +216,9 @@ class Trained:
         save_whole(self.checkpoint(), Path(path))
 
 
+@uninterrupted()
 def save_whole(thing: Any, target: Path) -> None:
-    """Write what torch.save writes: complete under its name, or not at all.
+    """Write what torch.save writes: complete under its name, or not at all. Ctrl-C waits until it is done.
 
     Raises:
         CheckpointError: where the folder is missing or cannot be written.
@@ -229,6 +236,32 @@ def save_whole(thing: Any, target: Path) -> None:
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(f"the checkpoint {target} cannot be written: {reason}. Pass another --out.") from error
+
+
+def refuse_poison(problem: Problem, members: Sequence[Member]) -> None:
+    """Refuse poison without a source of fresh samples.
+
+    Raises:
+        TaskError: where a member has poison and the problem has no fresh samples.
+    """
+    if problem.fresh is None and any(member.poison > 0 for member in members):
+        raise TaskError(
+            f"poison needs samples of the true distribution beside the training set, and {problem.name} has none. "
+            "Pass --poison 0, or more data."
+        )
+
+
+def refuse_start(step: int, states: int, networks: int) -> None:
+    """Refuse to begin anywhere but before the first step, at one state for each network.
+
+    Raises:
+        TaskError: after the first step, or for another number of states.
+    """
+    if step or states != networks:
+        raise TaskError(
+            f"{states} states arrived for {networks} network{'s' * (networks != 1)} at step {step}; a training begins "
+            "at one state for each, before its first step."
+        )
 
 
 def refuse_other(state: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
