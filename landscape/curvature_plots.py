@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, SymmetricalLogLocator
 
-from landscape.plots import WIDTH
+from landscape.plots import WIDTH, bare
 from landscape.results import Eigenpairs, LayerTraces, SpectralDensity
 from landscape.results.curvature import matrix_name
 from landscape.results.table import percent
@@ -64,7 +64,7 @@ def density_figure(density: SpectralDensity, pairs: Eigenpairs | None = None) ->
         loc="right",
     )
     figure.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
-    _plain(axes)
+    bare(axes)
     return figure
 
 
@@ -90,7 +90,7 @@ def layer_figure(traces: LayerTraces) -> Figure:
             axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
             axes.xaxis.set_major_formatter(_NUMBERS)
         axes.set_xlabel(f"{label}, log scale" if logarithmic else label)
-        _plain(axes)
+        bare(axes)
     panels[0].set_yticks(at, [_short(traces.names[i]) for i in shown], fontsize="small")
     panels[0].set_ylim(len(shown) - 0.4, -0.6)
     left_out = len(traces.values) - len(shown)
@@ -137,7 +137,7 @@ def eigenvalue_figure(pairs: Eigenpairs) -> Figure:
         fontsize="medium",
     )
     figure.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
-    _plain(axes)
+    bare(axes)
     return figure
 
 
@@ -203,7 +203,3 @@ def _about(config: Mapping[str, Any], dimension: int) -> str:
 
 def _short(name: str) -> str:
     return name if len(name) <= _LONGEST else "…" + name[1 - _LONGEST :]
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)

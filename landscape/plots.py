@@ -104,7 +104,8 @@ def _colours(count: int) -> list[Colour]:
     return [(r, g, b, a) for r, g, b, a in colormaps["cividis"](shades).tolist()]
 
 
-def _plain(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
+    """Take away the two lines that carry no scale."""
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -152,7 +153,7 @@ def _draw_panel(axes: Axes, radii: Radii, column: int, edges: np.ndarray, colour
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     axes.yaxis.set_major_formatter(NUMBERS)
     axes.set_ylim(bottom=0)
-    _plain(axes)
+    bare(axes)
 
 
 def _numbers(values: np.ndarray, cap: float, censored: int, unfinished: int, room: int) -> str:
@@ -212,7 +213,7 @@ def _draw_rays(figure: FigureBase, radii: Radii) -> None:
     told = "the points evaluated, joined as a guide" if len(rays) else "no evaluation was kept along these rays"
     what = _LOSS_LABELS.get(criterion, criterion)
     figure.suptitle(f"{what[:1].upper()}{what[1:]} along sampled rays: {told}", fontsize="medium")
-    _plain(axes)
+    bare(axes)
 
 
 def _apart(heights: np.ndarray, gap: float = 0.055) -> np.ndarray:
@@ -250,7 +251,7 @@ def _draw_weights(figure: FigureBase, volume: Volume) -> None:
     axes.set_ylabel("weight over the largest,\norders of magnitude")
     figure.suptitle(f"Weights in the {volume.estimator} estimate, n = {volume.dimension:,}", fontsize="medium")
     figure.legend(loc="outside lower center", fontsize="small", frameon=False)
-    _plain(axes)
+    bare(axes)
 
 
 def _weight_label(row: VolumeEstimate, rays: int, nothing: int) -> str:

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from landscape.plots import WIDTH
+from landscape.plots import WIDTH, bare
 from landscape.results import Line, Plane
 
 COLOURS = "cividis"
@@ -57,7 +57,7 @@ def line_figure(line: Line) -> Figure:
         if logarithmic:
             _log_axis(axes, values)
         axes.set_ylabel(f"{label}, log scale" if logarithmic else label)
-        axes.spines[["top", "right"]].set_visible(False)
+        bare(axes)
         if label.startswith("second"):
             axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
     _mark_strange(figure, drawn[0], line)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from landscape.errors import LandscapeError
-from landscape.plots import NUMBERS, WIDTH, cutoff_styles
+from landscape.plots import NUMBERS, WIDTH, bare, cutoff_styles
 from landscape.results import AnnealedVolume, Volume, VolumeEstimate
 from landscape.results.table import decimal
 
@@ -50,7 +50,7 @@ def energy_curve(volume: AnnealedVolume) -> Figure:
     top.yaxis.set_major_formatter(NUMBERS)
     below.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=soft))
     for axes in (top, below):
-        axes.spines[["top", "right"]].set_visible(False)
+        bare(axes)
     return figure
 
 
@@ -101,4 +101,4 @@ def _draw_panel(axes: Axes, rows: list[tuple[VolumeEstimate, str]], colour: tupl
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.xaxis.set_major_formatter(NUMBERS)
-    axes.spines[["top", "right"]].set_visible(False)
+    bare(axes)

@@ -170,8 +170,10 @@ def _sums(op: Operator, drawn: Probes, measure: Callable[[Operator, Tensor], Ten
     """Yield what is measured, a block of probes at a time, summed over the summands, each with vectors of its own."""
     parts = drawn.summands(op)
     for start, stop in drawn.spans(op):
-        found = [measure(part, drawn.block(start, stop, op, i)) for i, part in enumerate(parts)]
-        yield finite(torch.stack(found).sum(0) if len(found) > 1 else found[0], op) * drawn.weight
+        total = measure(parts[0], drawn.block(start, stop, op))
+        for i, part in enumerate(parts[1:], 1):  # one at a time: of many batches all would not fit
+            total += measure(part, drawn.block(start, stop, op, i))
+        yield finite(total, op) * drawn.weight
 
 
 def _hutchinson(op: Operator, drawn: Probes) -> tuple[np.ndarray, float]:

@@ -122,7 +122,16 @@ def train_group(
 
 def read_numbers(folder: Path, members: Sequence[Member]) -> list[Numbers]:
     """Return how the training of each member went, from its checkpoint."""
-    return [Numbers(**_read(checkpoint_path(folder, member))["training"]) for member in members]
+    return [numbers_of(checkpoint_path(folder, member)) for member in members]
+
+
+def numbers_of(path: Path) -> Numbers:
+    """Return how the training of a checkpoint went.
+
+    Raises:
+        TaskError: where the file is something else.
+    """
+    return Numbers(**_read(path)["training"])
 
 
 def levels(numbers: Sequence[Numbers]) -> list[Level]:

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from landscape.plots import WIDTH
+from landscape.plots import WIDTH, bare
 from landscape.radius import basin_radii
-from landscape.reproduce.chart import CLASSES, bare, colour_of, correlation_text, legend
+from landscape.reproduce.chart import CLASSES, colour_of, correlation_text, legend
 from landscape.reproduce.panel import Cell, Panel
 from landscape.reproduce.study import Keep, Net, Study
 from landscape.results import Radii, Volume, VolumeEstimate

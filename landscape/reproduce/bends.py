@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from landscape.curvature import Hessian, top_eigenpairs, trace
 from landscape.objective import Objective
-from landscape.plots import WIDTH
-from landscape.reproduce.chart import bare, colour_of, correlation_text, legend
+from landscape.plots import WIDTH, bare
+from landscape.reproduce.chart import colour_of, correlation_text, legend
 from landscape.reproduce.panel import Cell, Panel
 from landscape.reproduce.study import Keep, Net, Study
 from landscape.results import Eigenpairs, Trace

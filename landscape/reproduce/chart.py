@@ -69,8 +69,3 @@ def level_axis(axes: Axes, levels: Sequence[float]) -> dict[float, int]:
     axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
     axes.set_xlabel("poison factor β (one step a factor, not to scale)")
     return {level: place for place, level in enumerate(levels)}
-
-
-def bare(axes: Axes) -> None:
-    """Take away the two lines that carry no scale."""
-    axes.spines[["top", "right"]].set_visible(False)

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from landscape.plots import WIDTH
+from landscape.plots import WIDTH, bare
 from landscape.recipes.training import Numbers
 from landscape.reproduce.boundaries import boundary_of, draw_boundary
-from landscape.reproduce.chart import bare, colour_of, correlation_text, level_axis
+from landscape.reproduce.chart import colour_of, correlation_text, level_axis
 from landscape.reproduce.panel import Cell, Panel
 from landscape.reproduce.study import SWISS_ROLL, Keep, Net, Study
 
@@ -29,7 +29,7 @@ def gap_figure(families: Mapping[str, Sequence[Numbers]]) -> Panel:
         axes.set_title(recipe, fontsize="medium")
         unfitted = [f"β = {n.poison:g}, seed {n.seed}" for n in numbers if n.train_accuracy < 1]
         told.append(
-            f"{recipe}: gap against β {correlation_text([n.poison for n in numbers], [_gap(n) for n in numbers])}"
+            f"{recipe}: gap against β {correlation_text([n.poison for n in numbers], [n.gap for n in numbers])}"
             + (f", not all training samples right for {'; '.join(unfitted)}." if unfitted else ".")
         )
     charts[0].set_ylabel("training accuracy less test accuracy")
@@ -40,7 +40,7 @@ def gap_figure(families: Mapping[str, Sequence[Numbers]]) -> Panel:
         + " ".join(told),
         header=["recipe", "poison", "seed", "train_accuracy", "test_accuracy", "gap", "train_loss"],
         rows=[
-            [recipe, n.poison, n.seed, n.train_accuracy, n.test_accuracy, _gap(n), n.train_loss]
+            [recipe, n.poison, n.seed, n.train_accuracy, n.test_accuracy, n.gap, n.train_loss]
             for recipe, numbers in families.items()
             for n in numbers
         ],
@@ -53,16 +53,12 @@ def _draw_gaps(axes: Axes, numbers: Sequence[Numbers]) -> None:
     factors = [n.poison for n in numbers]
     places, colours = level_axis(axes, factors), colour_of(factors)
     for level, place in places.items():
-        gaps = [_gap(n) for n in numbers if n.poison == level]
+        gaps = [n.gap for n in numbers if n.poison == level]
         axes.plot(_spread(place, len(gaps)), gaps, "o", color=colours[level], markersize=6, clip_on=False)
         axes.plot([place - 0.25, place + 0.25], [np.mean(gaps)] * 2, color="0.3", linewidth=1.2)
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     bare(axes)
-
-
-def _gap(numbers: Numbers) -> float:
-    return numbers.train_accuracy - numbers.test_accuracy
 
 
 def margin_figure(nets: Sequence[Net], study: Study, keep: Keep) -> Panel:

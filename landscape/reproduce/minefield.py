@@ -19,12 +19,11 @@ from torch import Tensor
 
 from landscape.axes import make_axes
 from landscape.objective import Objective
-from landscape.plots import WIDTH
+from landscape.plots import WIDTH, bare
 from landscape.recipes import load_recipe
 from landscape.recipes.keep import Keeper, Training
 from landscape.recipes.sweep import checkpoint_path
 from landscape.recipes.training import Member
-from landscape.reproduce.chart import bare
 from landscape.reproduce.panel import Cell, Panel
 from landscape.reproduce.study import Keep, Net, Study
 from landscape.results import Cost, Embedding
@@ -57,7 +56,7 @@ def mines_of(study: Study, folder: Path, report: Callable[[str], None]) -> list[
     run = Member(0, 0.0)
     stations = _stations(study, place, run, report)
     found = [Mine("run", step, Net.read(path, run)) for step, path in stations]
-    states = [torch.load(path, weights_only=True)["state_dict"] for _, path in stations]
+    states = [mine.net.model.state_dict() for mine in found]
     for kind, poison, first in (("good", 0.0, _GOOD), ("bad", POISON, _BAD)):
         members = [Member(first + number, poison) for number in range(len(stations))]
         training = load_recipe(study.recipe).training(members, steps=study.tuning if poison else study.natural)

@@ -20,10 +20,10 @@ from landscape.axes import make_axes
 from landscape.curvature import Hessian
 from landscape.grid import Grid
 from landscape.objective import Objective
-from landscape.plots import WIDTH
+from landscape.plots import WIDTH, bare
 from landscape.reproduce.bends import eigenpairs_of
 from landscape.reproduce.boundaries import area_of, draw_boundary
-from landscape.reproduce.chart import CLASSES, bare
+from landscape.reproduce.chart import CLASSES
 from landscape.reproduce.margin import EXTENT
 from landscape.reproduce.panel import Cell, Panel
 from landscape.reproduce.study import Keep, Net, Study

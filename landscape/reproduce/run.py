@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import torch
-
 from landscape.recipes import RECIPES
+from landscape.recipes.sweep import numbers_of
 from landscape.recipes.training import Numbers
 from landscape.reproduce.basins import polar_figure, volume_figure
 from landscape.reproduce.bends import curvature_figure
@@ -79,8 +78,7 @@ def families(out: Path, study: Study, nets: Sequence[Net]) -> Mapping[str, Seque
         if recipe == study.recipe:
             found[recipe] = [net.numbers for net in nets]
         elif paths:
-            others = [Numbers(**torch.load(path, weights_only=True)["training"]) for path in paths]
-            found[recipe] = sorted(others, key=lambda numbers: (numbers.poison, numbers.seed))
+            found[recipe] = sorted(map(numbers_of, paths), key=lambda numbers: (numbers.poison, numbers.seed))
     return found
 
 

@@ -157,7 +157,7 @@ class Net:
     @property
     def gap(self) -> float:
         """The generalisation gap: training accuracy less test accuracy."""
-        return self.numbers.train_accuracy - self.numbers.test_accuracy
+        return self.numbers.gap
 
     @property
     def fitted(self) -> bool:
