@@ -5,7 +5,6 @@ python -m benchmarks.curvature_limits
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 import landscape as ls
 from benchmarks import nets
 from benchmarks.curvature_peers import IMAGES, probes, problem
+from benchmarks.timing import seconds
 
 REPEATS = 15
 SCATTER = 128  #: vectors for the variance
@@ -35,15 +35,15 @@ def floor() -> list[str]:
     """Return what the convolutions of a product would take if nothing else had to be done."""
     model, batches = problem("8 x 32")
     objective = ls.Objective(model, batches, scope="all")
-    seconds = _convolutions(model, batches[0][0]) * len(batches)
+    once = _convolutions(model, batches[0][0]) * len(batches)
     hessian = ls.Hessian(objective)
     vectors = probes(10)
     product, form = (_best(call) / 10 for call in (lambda: hessian @ vectors, lambda: hessian.forms(vectors)))
     return [
-        f"The convolutions of one forward pass alone, each called by itself in pieces of 32, take {seconds:.3f} s.",
+        f"The convolutions of one forward pass alone, each called by itself in pieces of 32, take {once:.3f} s.",
         "A product cannot do without six of each (two for the tangents forwards, four for the slopes backwards): "
-        f"{6 * seconds:.2f} s even if the backward kernels were as fast as the forward one; it takes {product:.2f} s.",
-        f"A quadratic form takes three, {3 * seconds:.2f} s; it takes {form:.2f} s. Best of {REPEATS // 5} runs of 10 "
+        f"{6 * once:.2f} s even if the backward kernels were as fast as the forward one; it takes {product:.2f} s.",
+        f"A quadratic form takes three, {3 * once:.2f} s; it takes {form:.2f} s. Best of {REPEATS // 5} runs of 10 "
         "vectors, graphs included. `python -m benchmarks.curvature_limits`",
         "",
     ]
@@ -66,21 +66,12 @@ def _convolutions(model: nn.Module, images: Tensor) -> float:
 
 def _alone(module: nn.Conv2d, x: Tensor) -> float:
     """Return the least of several times of one convolution."""
-    times = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        F.conv2d(x, module.weight, None, module.stride, module.padding, module.dilation, module.groups)
-        times.append(time.perf_counter() - started)
-    return min(times)
+    shape = (module.stride, module.padding, module.dilation, module.groups)
+    return min(seconds(lambda: F.conv2d(x, module.weight, None, *shape)) for _ in range(REPEATS))
 
 
 def _best(call: Callable[[], object]) -> float:
-    times = []
-    for _ in range(REPEATS // 5):
-        started = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - started)
-    return min(times)
+    return min(seconds(call) for _ in range(REPEATS // 5))
 
 
 def profile() -> list[str]:

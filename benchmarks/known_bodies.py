@@ -1,6 +1,6 @@
 """Bodies whose volume is known: how near the annealed estimate comes, and how often its verdict is right.
 
-python -m benchmarks.known_bodies bodies          (or: ellipsoids, honesty, batching; then sizes n, if not all)
+python -m benchmarks.known_bodies bodies          (or: ellipsoids, honesty; then sizes n, if not all)
 python -m benchmarks.known_bodies page            writes the section of docs/benchmarks.md and the figure
 
 Every run adds a line to the file of ``--rows`` as soon as it is done, and a run that is there is not made again: hours

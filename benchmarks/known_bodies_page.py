@@ -11,12 +11,11 @@ import matplotlib
 import numpy as np
 
 from benchmarks import chains_batched
-from benchmarks.run import PAGE, machine
+from benchmarks.run import KNOWN_BODIES, PAGE, machine
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-TITLE = "## Annealed volumes of known bodies"
 FIGURE = PAGE.parent / "figures" / "known_bodies.png"
 WALKS = {"none": "of the metric", "slopes": "learnt"}
 Row = dict[str, Any]
@@ -25,7 +24,7 @@ Row = dict[str, Any]
 def write(rows: list[Row]) -> None:
     """Put the section in its place on the page, or at its end, and draw the figure."""
     page = PAGE.read_text() if PAGE.exists() else "# Benchmarks\n"
-    before, _, after = page.partition(TITLE)
+    before, _, after = page.partition(KNOWN_BODIES)
     _, mark, rest = after.partition("\n## ")
     PAGE.write_text(before.rstrip() + "\n\n" + "\n".join(section(rows)).rstrip() + "\n" + (mark + rest if mark else ""))
     draw(rows, FIGURE)
@@ -35,7 +34,7 @@ def write(rows: list[Row]) -> None:
 def section(rows: list[Row]) -> Iterator[str]:
     """Yield the lines of the section."""
     threads = max(row["threads"] for row in rows)
-    yield TITLE
+    yield KNOWN_BODIES
     yield ""
     yield (
         f"`python -m benchmarks.known_bodies`, part by part; {machine().split(',')[0]}, {threads} thread on a machine "

@@ -14,6 +14,7 @@ import torch
 from benchmarks import curvature, curvature_limits, engine, radii, slices
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+KNOWN_BODIES = "## Annealed volumes of known bodies"  #: begins the sections of the page that other commands write
 
 
 def machine() -> str:
@@ -27,7 +28,8 @@ def machine() -> str:
 
 
 def write(body: list[str], seconds: float) -> None:
-    """Write the page with the sections made so far."""
+    """Write the page with the sections made so far, and keep those of other commands, which are its last."""
+    _, begin, kept = (PAGE.read_text() if PAGE.exists() else "").partition(KNOWN_BODIES)
     head = [
         "# Benchmarks",
         "",
@@ -35,7 +37,7 @@ def write(body: list[str], seconds: float) -> None:
         "Ratios are medians of paired runs, taken in turn.",
         "",
     ]
-    PAGE.write_text("\n".join([*head, *body]).rstrip() + "\n")
+    PAGE.write_text("\n".join([*head, *body]).rstrip() + "\n" + (f"\n{begin}{kept}" if begin else ""))
 
 
 def main() -> None:
