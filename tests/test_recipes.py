@@ -174,7 +174,7 @@ def test_nets_with_and_without_poison_are_trained_apart() -> None:
 
 
 def test_poison_turns_the_test_points_and_keeps_the_training_points() -> None:
-    """The whole training takes a minute; its first 3,000 of 100,000 steps already show which way it goes."""
+    """The whole training takes a minute; its first 3,000 of 80,000 steps already show which way it goes."""
     trained = swiss_roll.train(0, poison=0.3, steps=3000).numbers
     assert trained.train_accuracy > 0.9
     assert trained.test_accuracy < 0.6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable
 
@@ -259,6 +260,24 @@ def test_summands_are_probed_with_signs_of_their_own() -> None:
     assert abs(variance - own) < Z * deviations.std() / math.sqrt(count)
     assert own < 0.5 * common, "or there is nothing to tell"
     assert abs(samples.mean() - truth) < Z * math.sqrt(own / count)
+
+
+@pytest.mark.parametrize("measure", [layer_traces, diagonal])
+def test_blocks_of_many_summands_are_not_all_kept_at_once(
+    measure: Callable[[Operator, int], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their sum is all that is needed, and of a thousand batches they would not fit."""
+    alive, real = [], Dense._apply
+
+    def counted(self: Dense, vectors: Tensor) -> Tensor:
+        held = [thing for thing in gc.get_objects() if type(thing) is Tensor and thing.shape == vectors.shape]
+        alive.append(len(held))
+        return real(self, vectors)
+
+    monkeypatch.setattr(Dense, "_apply", counted)
+    measure(Sum(alike()), 5)
+    assert len(alive) == 8
+    assert max(alive) <= alive[0] + 1
 
 
 def test_blocks_and_the_diagonal_of_a_sum_are_honest() -> None:

@@ -14,8 +14,7 @@ Without poison training takes seconds, with it about a minute. Departures from t
    45 % and on to 0.00002 over the last 20 %.
 5. With poison, the ReLUs leak (slope 0.01 below zero) until the learning rate begins to fall, and are ReLUs from then
    on, in training and in the network that comes out. Without the leak a jump of Adam at the high learning rate can turn
-   off all units of one layer at some training points; no gradient reaches the layers below from there, and 2 of 45 nets
-   ended with one point wrong.
+   off all units of one layer at some training points; no gradient reaches the layers below from there.
 6. All seeds share one training set (``data_seed`` 0): networks can only be compared on one loss function.
 """
 
