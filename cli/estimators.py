@@ -99,7 +99,7 @@ def annealed(run: Basin) -> Found:
             f"{len(chains.trace):,} temperatures, are not at the end.\nPass a longer --budget"
             f"{', with --resume' if run.store is not None else ''}."
         )
-    return Found({"annealed": volume}, caps=caps)
+    return Found({"annealed": volume}, notes=_about(run), caps=caps)
 
 
 def annealed_chains(run: Basin) -> tuple[Chains, AnnealedVolume | None, Caps | None]:
@@ -123,6 +123,7 @@ def annealed_chains(run: Basin) -> tuple[Chains, AnnealedVolume | None, Caps | N
             on_block=block,
             **counts,
             **run.options,
+            **_measure(run),
         )
 
     chains, fresh = run.grow(CHAINS, measure)

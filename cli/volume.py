@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from landscape_cli.basin import Basin
     from landscape_cli.estimators import Found
 
+_SAMPLED = ("auto", "uniform", "importance", "annealed")
 #: which options are about which estimators; all others are about every one
 _ABOUT = {
     "directions": ("auto", "uniform", "importance"),
-    "rtol": ("auto", "uniform", "importance", "annealed"),
+    "rtol": _SAMPLED,
     "budget": ("auto", "annealed"),
     "chains": ("annealed",),
     "temperatures": ("annealed",),
@@ -24,9 +25,9 @@ _ABOUT = {
     "rank": ("importance",),
     "curvature": ("importance", "laplace"),
     "probes": ("importance", "laplace"),
-    "measure": ("importance", "uniform"),
-    "sigma": ("importance", "uniform"),
-    "measure_centre": ("importance", "uniform"),
+    "measure": _SAMPLED,
+    "sigma": _SAMPLED,
+    "measure_centre": _SAMPLED,
 }
 
 

@@ -1,4 +1,4 @@
-"""The Gaussian measure of a basin: integrals along rays, closed forms, an independent count, and what is refused."""
+"""The Gaussian measure of a basin along rays: closed forms, an independent count, and what is refused."""
 
 from __future__ import annotations
 
@@ -11,54 +11,16 @@ import numpy as np
 import pytest
 import torch
 from bodies import ellipsoid
-from scipy.integrate import quad
-from scipy.special import gammainc, gammaln
 from scipy.stats import chi2, ncx2
 
 import landscape as ls
 from landscape.params import Layout
 from landscape.volume import weights as w
-from landscape.volume.measure import log_radial_mass
-
-
-def mass(n: int, a: float, b: float, r: float) -> float:
-    return float(log_radial_mass(n, np.array([a]), np.array([b]), np.array([r]))[0])
 
 
 def z_of(volume: ls.Volume, truth: float) -> float:
     """How many standard errors the estimate lies from the truth."""
     return (volume.results[0].log_volume - truth) / w.relative_error(volume.log_weights[:, 0])
-
-
-@pytest.mark.parametrize("n", [1, 2, 5, 200])
-@pytest.mark.parametrize("r", [1.0, 3.0, 30.0, math.inf])
-def test_centred_rays_against_the_incomplete_gamma_function(n: int, r: float) -> None:
-    a = 2.0
-    whole = (n / 2 - 1) * math.log(2) - n / 2 * math.log(a) + float(gammaln(n / 2))
-    assert mass(n, a, 0.0, r) == pytest.approx(whole + math.log(gammainc(n / 2, a * r * r / 2)), abs=1e-11)
-
-
-@pytest.mark.parametrize("n", [1, 2, 7])
-@pytest.mark.parametrize("b", [-9.0, -1.0, 2.0, 40.0])
-@pytest.mark.parametrize("r", [0.2, 1.0, 5.0])
-def test_rays_off_the_centre_against_adaptive_quadrature(n: int, b: float, r: float) -> None:
-    truth = quad(lambda s: s ** (n - 1) * math.exp(-s * s / 2 - b * s), 0, r, epsabs=0, epsrel=1e-11, limit=200)[0]
-    assert mass(n, 1.0, b, r) == pytest.approx(math.log(truth), abs=1e-10)
-
-
-def test_where_the_incomplete_gamma_function_underflows() -> None:
-    """The series of γ(n/2, x) for small x, in logs: x^(n/2) e^-x times the sum of x^k / (n/2)(n/2 + 1)...(n/2 + k)."""
-    n, a, r = 100_000, 1.0, 30.0
-    x, term, total = a * r * r / 2, 2 / n, 0.0
-    for k in range(1, 60):
-        total += term
-        term *= x / (n / 2 + k)
-    truth = n / 2 * math.log(x) - x + math.log(total) + (n / 2 - 1) * math.log(2) - n / 2 * math.log(a)
-    assert mass(n, a, 0.0, r) == pytest.approx(truth, rel=1e-13)
-
-
-def test_a_ray_of_no_length_holds_nothing() -> None:
-    assert mass(3, 1.0, 0.5, 0.0) == -math.inf
 
 
 GAUSSIAN: dict[str, Any] = {"metric": "identity", "measure": "gaussian"}
@@ -160,8 +122,7 @@ def test_the_result_says_which_measure_it_is(tmp_path: Path) -> None:
         ({"measure": "gaussian", "sigma": 0.0}, ["sigma = 0.0"]),
         ({"measure": "gaussian", "sigma": 1.0, "measure_centre": "origin"}, ["measure_centre 'origin'", "zero, theta"]),
         ({"sigma": 1.0}, ["measure='gaussian'"]),
-        ({"measure": "gaussian", "sigma": 1.0, "estimator": "annealed"}, ["annealed", "uniform", "importance"]),
-        ({"measure": "gaussian", "sigma": 1.0, "estimator": "laplace"}, ["laplace", "uniform", "importance"]),
+        ({"measure": "gaussian", "sigma": 1.0, "estimator": "laplace"}, ["laplace", "uniform", "annealed"]),
     ],
 )
 def test_misuse_is_refused_with_what_to_type(options: dict[str, Any], words: list[str]) -> None:

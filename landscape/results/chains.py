@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -70,6 +70,11 @@ class Chains(Result):
         log_scale_sum: sum of log s_i over the scope.
         config: everything that determines the numbers.
         cost: what it all cost.
+        path_along: by another measure than volume, where the chain is then: log m / n of its ray, with m what takes the
+            place of r^n, and the ray's coefficients a and b (:mod:`landscape.volume.measure`), shape (cutoffs, 2,
+            temperatures, chains, 3); of volumes, whose m is r^n, an array of no size, as the next two.
+        phi_along: the same where the chains of the current leg are, shape (chains, 3).
+        look_along: the same along the first uniform rays, shape (rays, cutoffs, 3).
     """
 
     kind: ClassVar[str] = "chains"
@@ -96,6 +101,9 @@ class Chains(Result):
     log_scale_sum: float
     config: dict[str, Any]
     cost: Cost
+    path_along: np.ndarray = field(default_factory=lambda: np.zeros((0, 2, 0, 0, 0)))
+    phi_along: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    look_along: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0)))
 
     @classmethod
     def _revive(cls, name: str, value: Any) -> Any:
@@ -121,6 +129,26 @@ class Chains(Result):
         """The cap on every radius; infinite where there is none."""
         cap = self.config.get("max_radius")
         return math.inf if cap is None else float(cap)
+
+    @property
+    def of_probability(self) -> bool:
+        """Whether what is measured is a Gaussian measure, and V is a probability."""
+        return self.config.get("measure") == "gaussian"
+
+    @property
+    def steepness(self) -> float:
+        """A bound on how log m changes with log r, with m the share of V that a ray stands for: n for r^n."""
+        return float(self.config.get("steepness", self.dimension))
+
+    def look_extents(self, column: int) -> np.ndarray:
+        """Return log m / n along the first uniform rays at one cutoff: of volumes log r, shape (rays,)."""
+        return self.look_along[:, column, 0] if self.look_along.size else np.log(self.look[:, column])
+
+    def last_extents(self, column: int) -> np.ndarray:
+        """Return the same where the chains of full effort ended, shape (chains,)."""
+        if self.path_along.size:
+            return self.path_along[column, 1, -1, :, 0]
+        return self.log_radius_last[column, 1]
 
     def column(self, name: str, cutoff: int = 0, leg: str = "full") -> np.ndarray:
         """Return one column of the trace for one leg of one cutoff.

@@ -93,20 +93,22 @@ def volume_from_chains(chains: Chains) -> AnnealedVolume:
 
 def _estimate(chains: Chains, column: int) -> VolumeEstimate:
     """Return the estimate for one cutoff."""
-    n, (half, full) = chains.dimension, chains.log_weights[column]
-    ball, tolerance = w.log_unit_ball(n), n * float(chains.config["rtol"])
+    half, full = chains.log_weights[column]
+    ball, tolerance = w.log_unit_ball(chains.dimension), chains.steepness * float(chains.config["rtol"])
     value = ball + w.log_mean(full)
     reliable = is_settled(half, full, tolerance, unseen(chains, column)) and not chains.unfinished[column].any()
     if reliable:
         low, high = interval_of(full)
         interval = (ball + low - tolerance, ball + high + tolerance)
+        if chains.of_probability:
+            interval = (interval[0], min(interval[1], 0.0))
     else:
         lower = value + math.log(1 - w.CONFIDENCE) - tolerance
-        interval = (lower, ball + n * math.log(chains.max_radius))
+        interval = (lower, _ceiling(chains))
     return VolumeEstimate(
         cutoff=chains.cutoffs[column],
         log_volume=value,
-        log_volume_raw=value + chains.log_scale_sum,
+        log_volume_raw=value + (0.0 if chains.of_probability else chains.log_scale_sum),
         interval=interval,
         ess=w.effective_sample_size(full),
         largest_weight=w.largest_share(full),
@@ -117,17 +119,25 @@ def _estimate(chains: Chains, column: int) -> VolumeEstimate:
     )
 
 
+def _ceiling(chains: Chains) -> float:
+    """Return log of the most that V can be under the cap; a probability is at most 1."""
+    if chains.of_probability:
+        return 0.0
+    return w.log_unit_ball(chains.dimension) + chains.dimension * math.log(chains.max_radius)
+
+
 def unseen(chains: Chains, column: int) -> float:
     """Return how much of V the first look's uniform rays show beyond some radius more than the chains do.
 
     Beyond x the rays show mean(r^n; r > x) / V, and the chains the share of their weights that ends there; the result
-    is the largest excess of the first over the second, over all x.
+    is the largest excess of the first over the second, over all x. By another measure the extent of a ray takes the
+    place of log r.
     """
     n, weights = chains.dimension, chains.log_weights[column, 1]
-    last = chains.log_radius_last[column, 1]
-    rays = np.sort(np.log(chains.look[:, column]))[::-1]
+    last = chains.last_extents(column)
+    rays = np.sort(chains.look_extents(column))[::-1]
     # a tolerance nearer in, so that a ray of the same length as a chain's does not count as longer
-    edges = rays - 2 * float(chains.config["rtol"])
+    edges = rays - 2 * (chains.steepness / n) * float(chains.config["rtol"])
     with np.errstate(over="ignore"):
         shown = np.exp(np.logaddexp.accumulate(n * rays) - math.log(len(rays)) - w.log_mean(weights))
     met = np.array([w.share(weights, last > edge) for edge in edges])

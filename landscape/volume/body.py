@@ -18,6 +18,7 @@ from landscape.metric import Metric
 from landscape.objective import Objective
 from landscape.passes import run_backward
 from landscape.results import RayStatus
+from landscape.volume.measure import Along, Gaussian, Lebesgue, Measure
 
 if TYPE_CHECKING:
     from landscape.volume.precondition import Shape
@@ -37,6 +38,8 @@ class Points:
         unfinished: whether the search for r was given up, so that r is only known to be reached, shape (k,), bool.
         rises: the criterion's rise on some points of the ray over that of the cutoff, shape (k, points); no points
             where nobody looked.
+        along: where the body is measured by another measure than volume, the extent of each ray and that measure's
+            coefficients (:mod:`landscape.volume.measure`), shape (k, columns); of volume none.
     """
 
     phi: Tensor
@@ -44,19 +47,25 @@ class Points:
     censored: np.ndarray
     unfinished: np.ndarray
     rises: np.ndarray
+    along: np.ndarray
 
     @classmethod
-    def bare(cls, phi: Tensor) -> Points:
+    def bare(cls, phi: Tensor, columns: int = 0) -> Points:
         """Return directions of which no radius is known: NaN."""
-        nothing = np.zeros(len(phi), dtype=bool)
-        return cls(phi, np.full(len(phi), np.nan), nothing, nothing.copy(), np.zeros((len(phi), 0)))
+        nothing, unknown = np.zeros(len(phi), dtype=bool), np.full((len(phi), 1 + columns), np.nan)
+        return cls(phi, unknown[:, 0], nothing, nothing.copy(), np.zeros((len(phi), 0)), unknown[:, 1:])
+
+    @property
+    def extent(self) -> np.ndarray:
+        """log m / n of each ray, with m the share of the measure that it stands for: of volume log r, shape (k,)."""
+        return self.along[:, 0] if self.along.shape[1] else self.log_radius
 
     def __len__(self) -> int:
         return len(self.log_radius)
 
     def copy(self) -> Points:
         """Return a copy that shares nothing."""
-        arrays = (self.log_radius, self.censored, self.unfinished, self.rises)
+        arrays = (self.log_radius, self.censored, self.unfinished, self.rises, self.along)
         return Points(self.phi.clone(), *(array.copy() for array in arrays))
 
     def put(self, rows: np.ndarray, other: Points) -> None:
@@ -66,11 +75,13 @@ class Points:
         self.censored[rows] = other.censored
         self.unfinished[rows] = other.unfinished
         self.rises[rows] = other.rises
+        self.along[rows] = other.along
 
     def take(self, rows: np.ndarray) -> Points:
         """Return some rows."""
         phi = self.phi[torch.as_tensor(rows, device=self.phi.device)]
-        return Points(phi, self.log_radius[rows], self.censored[rows], self.unfinished[rows], self.rises[rows])
+        arrays = (self.log_radius, self.censored, self.unfinished, self.rises, self.along)
+        return Points(phi, *(array[rows] for array in arrays))
 
 
 class StarBody:
@@ -84,6 +95,7 @@ class StarBody:
         metric: the scale of a step.
         criterion, cutoff, centre: what bounds the basin, and the criterion at theta.
         max_radius, rtol, growth, first_step: as for :func:`landscape.basin_radii`.
+        law: what the body is measured by; volume by default.
 
     Attributes:
         shape: A, where the directions are those of y with x = A y and the radii rho; None where x is y.
@@ -103,10 +115,12 @@ class StarBody:
         rtol: float,
         growth: float,
         first_step: float,
+        law: Measure | None = None,
     ) -> None:
         self.objective, self.metric, self.criterion = objective, metric, criterion
         self.cutoff, self.centre, self.max_radius = cutoff, centre, max_radius
         self.rtol, self.growth, self.first_step = rtol, growth, first_step
+        self.law = law or Lebesgue(metric.scope.size, metric.log_scale_sum)
         self.evaluations, self.calls = 0.0, 0
         self._program = objective.program_of(criterion)
 
@@ -161,14 +175,33 @@ class StarBody:
         with np.errstate(divide="ignore"):
             log_radius = np.log(search.radii[:, 0])
         unfinished, nothing = status == RayStatus.UNFINISHED, np.zeros((lanes, 0))
-        return Points(phi, log_radius, status == RayStatus.CENSORED, unfinished, nothing)
+        along = Along(self.law, self.law.coefficients(steps)).table(search.radii)[:, 0]
+        return Points(phi, log_radius, status == RayStatus.CENSORED, unfinished, nothing, along)
 
-    def holds(self, phi: Tensor, log_radius: np.ndarray) -> np.ndarray:
-        """Return whether the criterion is below the cutoff at these radii; walls nearer in are not looked for."""
-        ceiling = np.full(len(phi), self.cutoff)
-        seen = self.objective.along(self._steps(phi), np.exp(log_radius), ceiling=ceiling, criterion=self.criterion)
-        self._count(seen.read)
-        return seen.complete & (seen.values < self.cutoff)
+    @property
+    def columns(self) -> int:
+        """How many columns :attr:`Points.along` has."""
+        return 1 + self.law.terms if self.law.terms else 0
+
+    def holds(self, phi: Tensor, extent: np.ndarray) -> np.ndarray:
+        """Return whether the criterion is below the cutoff where the rays get to these extents.
+
+        Walls nearer in are not looked for. Where not even the cap is enough for the extent nothing is evaluated.
+        """
+        steps, rows, log_radius = self._steps(phi), None, extent
+        inside = np.ones(len(phi), dtype=bool)
+        if self.law.terms:
+            log_radius = self.law.log_radius(self.law.coefficients(steps), extent, self.reach(phi))
+            inside = log_radius < np.inf
+            rows = np.flatnonzero(inside)
+            log_radius = log_radius[rows]
+        ceiling = np.full(len(log_radius), self.cutoff)
+        if len(log_radius):
+            radii = np.exp(log_radius)
+            seen = self.objective.along(steps, radii, rows=rows, ceiling=ceiling, criterion=self.criterion)
+            self._count(seen.read)
+            inside[inside] = seen.complete & (seen.values < self.cutoff)
+        return inside
 
     def log_radius_gradient(self, phi: Tensor, radius: float) -> Tensor:
         """Return -P∇f / (∇f · phi) at theta + radius · S · phi, shape (k, n): tangent at phi.
@@ -189,6 +222,20 @@ class StarBody:
         found = phi - slopes / outwards
         usable = (outwards > 0) & torch.isfinite(found).all(1, keepdim=True)
         return torch.where(usable, found, 0.0)
+
+    def extent_gradient(self, phi: Tensor, radius: float) -> Tensor:
+        """Return about the gradient of the extent of rays that end near this radius, shape (k, n): tangent at phi.
+
+        With m(r, a, b) and a, b functions of phi it is (dm/dr r ∇log r + dm/da ∇a + dm/db ∇b) / (n m); for volume
+        :meth:`log_radius_gradient`. As there the radius is the same for all, so that it depends on phi alone.
+        """
+        wall = self.log_radius_gradient(phi, radius)
+        if not isinstance(self.law, Gaussian):
+            return wall
+        slope, pull = self.law.pulls(self._steps(phi), radius)
+        pull = self._scaled_in(pull)
+        pull -= (pull * phi).sum(1, keepdim=True) * phi
+        return (wall * wall.new_tensor(slope)[:, None] + pull) / self.dimension
 
     def slopes(self, points: Points, share: float) -> Tensor:
         """Return the gradient of each ray's wall over its part outwards, of those that have one, shape (m, n).
@@ -267,7 +314,10 @@ class StarBody:
 
     def _in_scope(self, slopes: Tensor) -> Tensor:
         """Return gradients by theta as gradients by r · phi, shape (k, n), float64."""
-        found = self.metric.scope.gather(slopes).double()
+        return self._scaled_in(self.metric.scope.gather(slopes).double())
+
+    def _scaled_in(self, found: Tensor) -> Tensor:
+        """Return gradients by the entries of a step as gradients by phi, shape (k, n), float64."""
         found = found if self.metric.scale is None else found * self.metric.scale.double()
         return self.shape.pull(found) if self.shape else found
 

@@ -2,7 +2,8 @@
 
 At every temperature the chains carry weights that turn a mean over them into one over *uniform* directions
 (:attr:`Chains.path_log_weights`). So one run says of any function g of the radius what E[g(r)] is: g = min(r, c)^n
-gives the volume under the cap c, and g = 1 where r >= c the chance that a ray reaches c.
+gives the volume under the cap c, and g = 1 where r >= c the chance that a ray reaches c. By a Gaussian measure what a
+ray holds up to min(r, c) takes the place of min(r, c)^n.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from landscape.errors import LandscapeError
 from landscape.results import CapRow, Caps, Chains
 from landscape.volume import weights as w
 from landscape.volume.annealed import RELIABLE_UNSEEN, interval_of, is_settled, volume_from_chains
+from landscape.volume.radial import log_radial_mass
 
 CAPS = (0.25, 0.5, 1.0, 2.0)
 _SAME = 1e-12  # of a log radius
+_PIECE = 4096  # rays that are integrated along at a time
 
 
 def volumes_at_caps(chains: Chains, caps: Sequence[float] | None = None) -> Caps:
@@ -100,48 +103,63 @@ class _Part:
 
     Attributes:
         log_weights, log_radii: at the temperatures of half and of full effort, shape (temperatures, chains).
-        rays: log radii of the uniform rays of the first look, shape (rays,).
+        extents: of volume log min(r, c); by another measure log m / n of the ray up to there, same shape.
+        rays, ray_extents: the same of the uniform rays of the first look, shape (rays,).
         log_cap: log c.
         dimension: n.
         rtol: relative tolerance of a radius.
+        steepness: how much more log m changes than log r, at most; n for volume.
+        most: log of the largest mean of m.
         whole: whether no search for a radius was given up.
     """
 
     log_weights: tuple[np.ndarray, np.ndarray]
     log_radii: tuple[np.ndarray, np.ndarray]
+    extents: tuple[np.ndarray, np.ndarray]
     rays: np.ndarray
+    ray_extents: np.ndarray
     log_cap: float
     dimension: int
     rtol: float
+    steepness: float
+    most: float
     whole: bool
 
     @classmethod
     def of(cls, chains: Chains, column: int, cap: float) -> _Part:
         full = int(chains.config["temperatures"])
         weights, radii = chains.path_log_weights[column], chains.path_log_radii[column]
+        n, log_cap, rays = chains.dimension, math.log(cap), np.log(chains.look[:, column])
+        along, look_along = chains.path_along, chains.look_along
+        extents = _extents(radii, along[column] if along.size else None, log_cap, n)
         return cls(
             (weights[0, : full // 2], weights[1]),
             (radii[0, : full // 2], radii[1]),
-            np.log(chains.look[:, column]),
-            math.log(cap),
-            chains.dimension,
+            (extents[0, : full // 2], extents[1]),
+            rays,
+            _extents(rays, look_along[:, column] if look_along.size else None, log_cap, n),
+            log_cap,
+            n,
             float(chains.config["rtol"]),
+            chains.steepness,
+            -w.log_unit_ball(n) if chains.of_probability else n * log_cap,
             not chains.unfinished[column].any(),
         )
 
     def volume(self) -> _Mean:
         """Return log V under the cap."""
         n, ball = self.dimension, w.log_unit_ball(self.dimension)
-        logs = [u + n * np.minimum(r, self.log_cap) for u, r in zip(self.log_weights, self.log_radii, strict=True)]
+        logs = [u + n * extent for u, extent in zip(self.log_weights, self.extents, strict=True)]
         # no weight is larger than those at the cap: where they are few but not rare, they alone are enough
         scatter = np.minimum(_scatter(logs[0]), _scatter(self._reaching()[0]))
         half, full, last = self._chosen(logs, scatter)
-        # of what the first look's rays show beyond some radius, how much the chains lack
-        inside = np.sort(np.minimum(self.rays, self.log_cap))[::-1]
+        # of what the first look's rays show beyond some extent, how much the chains lack
+        inside = np.sort(self.ray_extents)[::-1]
         with np.errstate(over="ignore"):
             shown = np.exp(np.logaddexp.accumulate(n * inside) - math.log(len(inside)) - w.log_mean(full))
-        met = np.array([w.share(full, last > edge - 2 * self.rtol) for edge in inside])
-        found = self._judged(half, full, float((shown - met).max()), n * self.rtol, n * self.log_cap)
+        tolerance = self.steepness * self.rtol
+        met = np.array([w.share(full, last > edge - 2 * tolerance / n) for edge in inside])
+        found = self._judged(half, full, float((shown - met).max()), tolerance, self.most)
         low, high = found.interval
         return _Mean(ball + found.value, (ball + low, ball + high), found.ess, found.verdict)
 
@@ -160,12 +178,12 @@ class _Part:
         ]
 
     def _chosen(self, logs: list[np.ndarray], scatter: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the log-weights of half and full effort where half effort scatters least, and log r there."""
+        """Return the log-weights of half and full effort where half effort scatters least, and extents there."""
         half, full = logs
         place = int(scatter.argmin()) / len(half)
         known = np.flatnonzero(~np.isnan(full).any(axis=1))  # which are known does not depend on the random numbers
         at = int(known[np.argmin(np.abs(known / len(full) - place))])
-        return half[round(place * len(half))], full[at], self.log_radii[1][at]
+        return half[round(place * len(half))], full[at], self.extents[1][at]
 
     def _judged(self, half: np.ndarray, full: np.ndarray, unseen: float, tolerance: float, most: float) -> _Mean:
         """Return the mean of the weights with its verdict."""
@@ -180,6 +198,25 @@ class _Part:
             )
         lower = value + math.log(1 - w.CONFIDENCE) - tolerance
         return _Mean(value, (lower, most), w.effective_sample_size(full), "lower bound")
+
+
+def _extents(log_radii: np.ndarray, along: np.ndarray | None, log_cap: float, n: int) -> np.ndarray:
+    """Return the extents of rays cut by the cap, shape as ``log_radii``; ``along`` has one axis more."""
+    cut = np.minimum(log_radii, log_cap)
+    if along is None:
+        return cut
+    flat = along.reshape(-1, along.shape[-1])
+    pieces = range(_PIECE, len(flat), _PIECE)
+    lost = [
+        log_radial_mass(n, a, b, np.exp(inner)) - log_radial_mass(n, a, b, np.exp(outer))
+        for (_, a, b), inner, outer in zip(
+            (part.T for part in np.split(flat, pieces)),
+            np.split(cut.ravel(), pieces),
+            np.split(log_radii.ravel(), pieces),
+            strict=True,
+        )
+    ]
+    return (flat[:, 0] + np.concatenate(lost) / n).reshape(log_radii.shape)
 
 
 def _scatter(log_weights: np.ndarray) -> np.ndarray:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from landscape import ranks
 from landscape.errors import ObjectiveError
+from landscape.metric import make_metric
 from landscape.objective import Objective
-from landscape.radius import basin_radii
+from landscape.radius import basin_radii, check_basin
 from landscape.results import Cost
 from landscape.results.chains import Chains
 from landscape.volume.budget import Budget
+from landscape.volume.measure import make_measure
 from landscape.volume.precondition import PRECONDITIONS
 from landscape.volume.run import Run
 from landscape.volume.schedule import PATHS
@@ -54,6 +56,9 @@ def anneal(
     rtol: float | None = None,
     growth: float = 2.0,
     first_step: float | None = None,
+    measure: str = "lebesgue",
+    sigma: float | None = None,
+    measure_centre: str = "zero",
     resume: Chains | None = None,
     on_block: Callable[[Annealed], None] | None = None,
 ) -> Chains:
@@ -81,6 +86,8 @@ def anneal(
             not where most rays would then end at the cap.
         seed: keys everything drawn.
         rtol: relative tolerance of a radius; by default what moves log V by at most 0.1, from 1e-6 to 1e-3.
+        measure, sigma, measure_centre: as for :func:`landscape.log_volume`; what a ray holds of the Gaussian measure
+            takes the place of r^n (:mod:`landscape.volume.measure`).
         resume: the partial result of an interrupted run with the same settings.
         on_block: called after every temperature.
 
@@ -104,8 +111,11 @@ def anneal(
         raise ObjectiveError(f"the path {path!r} is not known. Pass one of {', '.join(PATHS)}.")
     if precondition not in PRECONDITIONS:
         raise ObjectiveError(f"precondition={precondition!r} is not known. Pass one of {', '.join(PRECONDITIONS)}.")
-    if rtol is None and isinstance(objective, Objective):
-        rtol = min(max(_FINE / objective.dimension, _FINEST), 1e-3)
+    check_basin(objective, cutoffs, criterion)
+    made = make_metric(metric, objective.theta, objective.scope)
+    law = make_measure(objective, made, measure, sigma, measure_centre)
+    if rtol is None:
+        rtol = min(max(_FINE / max(objective.dimension, law.steepness), _FINEST), 1e-3)
     look = basin_radii(
         objective,
         cutoffs,
@@ -114,14 +124,14 @@ def anneal(
         directions=LOOK,
         seed=seed,
         max_radius=max_radius,
-        rtol=rtol or 1e-3,
+        rtol=rtol,
         growth=growth,
         first_step=first_step,
     )
     learning = None
     if limit is not None:  # of a run that goes on as it was: a clock would not show the same again
         learning = _learning(limit, look.cost) if resume is None else resume.config.get("learning")
-    run = Run.start(objective, look, chains, temperatures, path, precondition, learning)
+    run = Run.start(objective, look, law, chains, temperatures, path, precondition, learning)
     if resume is not None:
         run.go_on(resume)
     with objective.running():

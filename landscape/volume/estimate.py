@@ -23,7 +23,7 @@ ESTIMATORS: dict[str, Callable[..., Volume]] = {
 }
 
 
-MEASURING = ("uniform", "importance")  # estimators that know other measures than the volume
+MEASURING = ("uniform", "importance", "annealed", "auto")  # estimators that know other measures than the volume
 
 
 def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str = "uniform", **options: Any) -> Volume:
@@ -46,7 +46,7 @@ def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str
             curvature, probes and steps (:func:`landscape.volume.laplace.laplace_volume`); ``auto`` takes directions and
             a budget (:func:`landscape.volume.auto.auto_volume`).
 
-    ``uniform`` and ``importance`` also take ``measure="gaussian"`` with ``sigma`` and ``measure_centre`` (``zero`` or
+    All but ``laplace`` also take ``measure="gaussian"`` with ``sigma`` and ``measure_centre`` (``zero`` or
     ``theta``): then the result is log of the probability that parameters drawn from N(0, sigma^2) or N(theta, sigma^2)
     lie in the basin, those out of scope staying as they are (Scherlis & Belrose 2025). Its upper end is at most 0.
 

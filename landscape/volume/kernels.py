@@ -87,7 +87,7 @@ def slice_move(
         guess: for :meth:`StarBody.measure`.
     """
     across = sphere(tangent(normals(streams, points.phi), points.phi))
-    level = points.log_radius + np.log(uniforms(streams)) / power
+    level = points.extent + np.log(uniforms(streams)) / power
     low = -width * uniforms(streams)
     high = low + width
     now, angle = points.copy(), np.zeros(len(points))
@@ -100,7 +100,7 @@ def slice_move(
         inside = body.holds(candidate, level[active])
         if inside.any():
             found = body.measure(candidate[torch.as_tensor(inside, device=rows.device)], guess)
-            reached = found.log_radius >= level[active[inside]]
+            reached = found.extent >= level[active[inside]]
             inside[inside] = reached
             now.put(active[inside], found.take(np.flatnonzero(reached)))
             angle[active[inside]] = np.abs(drawn[inside])

@@ -2,9 +2,10 @@
 
 A star-shaped body is measured ray by ray. With f the density of a measure over parameter space,
 
-    measure = |S| · n ω_n · E_phi[ m(phi) ],    m(phi) = integral from 0 to r(phi) of f(theta + s S phi) s^(n-1) ds,
+    measure = ω_n · E_phi[ m(phi) ],    m(phi) = |S| n · integral from 0 to r(phi) of f(theta + s S phi) s^(n-1) ds,
 
-over uniform phi. Lebesgue has f = 1 and m = r^n / n.
+over uniform phi. Lebesgue, in metric coordinates, has f = 1/|S| and m = r^n. The *extent* of a ray is log m / n: the
+log of the radius at which a ray of plain volume would hold as much. What is said of r^n holds for exp(n · extent).
 """
 
 from __future__ import annotations
@@ -14,39 +15,50 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from torch import Tensor
 
-from landscape.directions import Directions
+from landscape.directions import Directions, RandomDirections
 from landscape.errors import LandscapeError
+from landscape.metric import Metric
 from landscape.objective import Objective
+from landscape.results import Radii
 from landscape.volume import weights as w
+from landscape.volume.radial import log_radial_mass, log_radius_holding, radial_moments
 
 MEASURES = ("lebesgue", "gaussian")
 CENTRES = ("zero", "theta")
-_DEEP = 50.0  # nats below the peak from which on an integrand is left out
-_BISECTIONS = 50
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(100)
 
 
 class Measure(Protocol):
-    """A measure of star-shaped bodies, known along the rays of one run."""
+    """A measure of star-shaped bodies around theta."""
 
     @property
     def dimension(self) -> int:
         """n."""
 
     @property
-    def log_constant(self) -> float:
-        """What is added to the log of the mean of exp(:meth:`log_mass`)."""
+    def log_raw(self) -> float:
+        """What is added to the log of the measure for parameter coordinates."""
 
     @property
-    def log_raw(self) -> float:
-        """What is added to that for parameter coordinates."""
+    def terms(self) -> int:
+        """How many coefficients say what the measure is along a ray."""
 
-    def log_mass(self, radii: np.ndarray) -> np.ndarray:
-        """Return log of what each ray holds up to these radii, up to a constant, shape (rays, cutoffs)."""
+    @property
+    def steepness(self) -> float:
+        """A bound on the derivative of log m by log r."""
+
+    def coefficients(self, steps: Tensor) -> np.ndarray:
+        """Return them for rays along these steps, those for r = 1, shape (k, D): shape (k, terms)."""
+
+    def extent(self, coefficients: np.ndarray, radii: np.ndarray) -> np.ndarray:
+        """Return (log m) / n of rays of these radii, shape (k,)."""
+
+    def log_radius(self, coefficients: np.ndarray, extent: np.ndarray, most: np.ndarray) -> np.ndarray:
+        """Return log of the radii of rays of this extent, infinite where ``most`` has less of it, shape (k,)."""
 
     def ceiling(self, max_radius: float) -> float:
-        """Return log of what all rays can hold."""
+        """Return the log of what a body can measure under this cap."""
 
     def describe(self) -> dict[str, Any]:
         """Return what a stored result must say of it."""
@@ -54,21 +66,28 @@ class Measure(Protocol):
 
 @dataclass(frozen=True)
 class Lebesgue:
-    """Volume, in metric coordinates."""
+    """Volume, in metric coordinates: the extent is log r."""
 
     dimension: int
     log_raw: float
+    terms: int = 0
 
     @property
-    def log_constant(self) -> float:
-        return w.log_unit_ball(self.dimension)
+    def steepness(self) -> float:
+        return float(self.dimension)
 
-    def log_mass(self, radii: np.ndarray) -> np.ndarray:
+    def coefficients(self, steps: Tensor) -> np.ndarray:
+        return np.zeros((len(steps), 0))
+
+    def extent(self, coefficients: np.ndarray, radii: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
-            return self.dimension * np.log(radii)
+            return np.log(radii)
+
+    def log_radius(self, coefficients: np.ndarray, extent: np.ndarray, most: np.ndarray) -> np.ndarray:
+        return extent
 
     def ceiling(self, max_radius: float) -> float:
-        return self.log_constant + self.dimension * math.log(max_radius)
+        return w.log_unit_ball(self.dimension) + self.dimension * math.log(max_radius)
 
     def describe(self) -> dict[str, Any]:
         return {}
@@ -78,105 +97,125 @@ class Lebesgue:
 class Gaussian:
     """The probability under N(m, sigma^2) of each entry that moves; all others stay where they are.
 
-    Along a ray |theta + s S phi - m|^2 = |theta - m|^2 + 2 s (theta - m)' S phi + s^2 |S phi|^2.
+    Along a ray |theta + s S phi - m|^2 = |theta - m|^2 + 2 s (theta - m)' S phi + s^2 |S phi|^2, so that its
+    coefficients are a = |S phi|^2 / sigma^2 and b = (theta - m)' S phi / sigma^2 (:mod:`landscape.volume.radial`).
 
     Attributes:
-        dimension: n.
+        metric: what moves, and its scale.
         sigma: standard deviation of each entry, in parameter coordinates.
         centre: ``zero`` (m = 0) or ``theta``.
-        quadratic: |S phi|^2 / sigma^2 of each ray, shape (rays,).
-        linear: (theta - m)' S phi / sigma^2 of each ray, shape (rays,).
-        log_constant: log of |S| n ω_n (2π sigma^2)^(-n/2) exp(-|theta - m|^2 / 2 sigma^2).
+        offset: theta - m, shape (n,), float64.
+        log_factor: log of |S| n (2π sigma^2)^(-n/2) exp(-|theta - m|^2 / 2 sigma^2).
     """
 
-    dimension: int
+    metric: Metric
     sigma: float
     centre: str
-    quadratic: np.ndarray
-    linear: np.ndarray
-    log_constant: float
+    offset: Tensor
+    log_factor: float
     log_raw: float = 0.0
+    terms: int = 2
 
     @classmethod
-    def along(cls, objective: Objective, rays: Directions, count: int, sigma: float, centre: str) -> Gaussian:
-        """Return the measure along the first ``count`` of these rays."""
-        metric = rays.metric
-        scope, n, block = metric.scope, metric.scope.size, objective.plan.block
-        offset = scope.gather(objective.theta).double()
+    def around(cls, objective: Objective, metric: Metric, sigma: float, centre: str) -> Gaussian:
+        """Return the measure for bodies around the objective's theta."""
+        offset, n = metric.scope.gather(objective.theta).double(), metric.scope.size
         if centre == "theta":
             offset = offset.new_zeros(n)
-        quadratic, linear = np.zeros(count), np.zeros(count)
-        for start in range(0, count, block):
-            part = slice(start, min(start + block, count))
-            steps = scope.gather(rays.steps(range(part.start, part.stop))).double()
-            quadratic[part] = steps.square().sum(1).cpu().numpy() / sigma**2
-            linear[part] = (steps @ offset).cpu().numpy() / sigma**2
-        constant = (
+        factor = (
             metric.log_scale_sum
             + math.log(n)
-            + w.log_unit_ball(n)
             - 0.5 * n * math.log(2 * math.pi * sigma**2)
             - 0.5 * float(offset.square().sum()) / sigma**2
         )
-        return cls(n, sigma, centre, quadratic, linear, constant)
+        return cls(metric, sigma, centre, offset, factor)
 
-    def log_mass(self, radii: np.ndarray) -> np.ndarray:
-        columns = (log_radial_mass(self.dimension, self.quadratic, self.linear, column) for column in radii.T)
-        return np.stack(list(columns), axis=1)
+    @property
+    def dimension(self) -> int:
+        return self.metric.scope.size
+
+    @property
+    def steepness(self) -> float:
+        """n + max over s and the rays of -a s^2 - b s: n + |theta - m|^2 / 4 sigma^2."""
+        return self.dimension + float(self.offset.square().sum()) / (4 * self.sigma**2)
+
+    def coefficients(self, steps: Tensor) -> np.ndarray:
+        moves = self.metric.scope.gather(steps).double()
+        pair = moves.square().sum(1), moves @ self.offset
+        return np.stack([part.cpu().numpy() for part in pair], axis=1) / self.sigma**2
+
+    def extent(self, coefficients: np.ndarray, radii: np.ndarray) -> np.ndarray:
+        a, b = coefficients.T
+        return (log_radial_mass(self.dimension, a, b, radii) + self.log_factor) / self.dimension
+
+    def log_radius(self, coefficients: np.ndarray, extent: np.ndarray, most: np.ndarray) -> np.ndarray:
+        a, b = coefficients.T
+        return log_radius_holding(self.dimension, a, b, extent * self.dimension - self.log_factor, most)
+
+    def pulls(self, steps: Tensor, radius: float) -> tuple[np.ndarray, Tensor]:
+        """Return how log m, of rays that end at one radius, changes with log r and with the step for r = 1.
+
+        Returns:
+            its derivative by log r, shape (k,), and by the entries of the step that move, shape (k, n).
+        """
+        a, b = self.coefficients(steps).T
+        first, second, slope = radial_moments(self.dimension, a, b, np.full(len(steps), radius))
+        moves = self.metric.scope.gather(steps).double()
+        first_s, second_s = (moves.new_tensor(part / self.sigma**2)[:, None] for part in (first, second))
+        return slope, -second_s * moves - first_s * self.offset
 
     def ceiling(self, max_radius: float) -> float:
         return 0.0
 
     def describe(self) -> dict[str, Any]:
-        return {"measure": "gaussian", "sigma": self.sigma, "measure_centre": self.centre}
+        return {"measure": "gaussian", "sigma": self.sigma, "measure_centre": self.centre, "steepness": self.steepness}
 
 
-def log_radial_mass(n: int, quadratic: np.ndarray, linear: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """Return log of the integral from 0 to r of s^(n-1) exp(-a s^2 / 2 - b s) ds, shape (k,).
+@dataclass(frozen=True)
+class Along:
+    """A measure along some rays.
 
-    The integrand is log-concave with its peak at p = min(r, mode). Gauss-Legendre nodes lie where it is within 50 nats
-    of the peak, and all of it is taken relative to the peak, so that nothing overflows or cancels in any dimension.
-
-    Args:
-        n: dimension.
-        quadratic: a > 0, shape (k,).
-        linear: b, shape (k,).
-        radius: r, shape (k,); may be infinite.
-
-    >>> a, b, r = np.ones(1), np.zeros(1), np.array([math.inf])
-    >>> round(float(log_radial_mass(1, a, b, r)[0]), 12) == round(0.5 * math.log(math.pi / 2), 12)
-    True
+    Attributes:
+        measure: which one.
+        coefficients: what it is along each ray, shape (rays, terms).
     """
-    a, b, r, m = quadratic, linear, np.maximum(radius, 0.0), n - 1
-    root = np.sqrt(b * b + 4 * a * m)
-    # of the two forms of the root of a quadratic the one without cancellation
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mode = np.where(b > 0, 2 * m / (b + root), (root - b) / (2 * a))
-    peak = np.minimum(mode, r)
 
-    def fall(s: np.ndarray) -> np.ndarray:
-        """Return the log of the integrand at s over that at the peak."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            power = m * np.log(s / peak) if m else 0.0
-            return power - (s - peak) * (a * (s + peak) / 2 + b)
+    measure: Measure
+    coefficients: np.ndarray
 
-    def reach(inner: np.ndarray, outer: np.ndarray) -> np.ndarray:
-        """Return where between the peak and ``outer`` the integrand has fallen deep enough; else ``outer``."""
-        far = outer
-        for _ in range(_BISECTIONS):
-            middle = (inner + far) / 2
-            deep = fall(middle) < -_DEEP
-            far, inner = np.where(deep, middle, far), np.where(deep, inner, middle)
-        return np.where(fall(outer) < -_DEEP, far, outer)
+    @classmethod
+    def rays(cls, measure: Measure, objective: Objective, rays: Directions, count: int) -> Along:
+        """Return the measure along the first ``count`` of these rays."""
+        block = objective.plan.block
+        parts = (range(start, min(start + block, count)) for start in range(0, count, block)) if measure.terms else ()
+        known = [measure.coefficients(rays.steps(part)) for part in parts]
+        return cls(measure, np.concatenate([np.zeros((0, 2)), *known]) if measure.terms else np.zeros((count, 0)))
 
-    low = reach(peak, np.zeros_like(peak))
-    high = reach(peak, np.minimum(r, peak + np.sqrt(2 * _DEEP / a)))
-    half = (high - low) / 2
-    values = np.stack([fall((low + high) / 2 + half * node) for node in _NODES])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        top = (m * np.log(peak) if m else 0.0) - peak * (a * peak / 2 + b)
-        found = top + np.log(half) + np.log((_WEIGHTS[:, None] * np.exp(values)).sum(0))
-    return np.where(r > 0, found, -np.inf)
+    def extent(self, radii: np.ndarray) -> np.ndarray:
+        """Return the extents of the rays for several radii of each, shape (rays, cutoffs) both."""
+        return np.stack([self.measure.extent(self.coefficients, column) for column in radii.T], axis=1)
+
+    def table(self, radii: np.ndarray) -> np.ndarray:
+        """Return extent and coefficients for several radii of each ray, shape (rays, cutoffs, 1 + terms).
+
+        Of volume, which needs none of them, shape (rays, cutoffs, 0).
+        """
+        known = np.broadcast_to(self.coefficients[:, None], (*radii.shape, self.measure.terms))
+        return np.concatenate([self.extent(radii)[:, :, None], known], axis=2) if self.measure.terms else known.copy()
+
+    def log_mass(self, radii: np.ndarray) -> np.ndarray:
+        """Return log m for several radii of each ray, shape (rays, cutoffs) both."""
+        return self.measure.dimension * self.extent(radii)
+
+
+def lengthened(table: np.ndarray, log_lengths: np.ndarray) -> np.ndarray:
+    """Return extents, a and b of rays as they are where |phi| is not 1 but exp(log_lengths), shape (rays, columns).
+
+    Radii are longer by that much, so a falls by the square of it and b by itself.
+    """
+    if not table.shape[1]:
+        return table
+    return np.column_stack([table[:, 0] + log_lengths, table[:, 1:] * np.exp(-np.outer(log_lengths, [2, 1]))])
 
 
 def check_measure(measure: str, sigma: float | None, measure_centre: str) -> None:
@@ -197,15 +236,14 @@ def check_measure(measure: str, sigma: float | None, measure_centre: str) -> Non
         raise LandscapeError("sigma is that of a gaussian measure. Pass measure='gaussian' too, or leave sigma out.")
 
 
-def measure_along(
+def make_measure(
     objective: Objective,
-    rays: Directions,
-    count: int,
+    metric: Metric,
     measure: str = "lebesgue",
     sigma: float | None = None,
     measure_centre: str = "zero",
 ) -> Measure:
-    """Return a measure along the first ``count`` rays.
+    """Return the measure called ``measure`` for bodies around the objective's theta.
 
     Raises:
         LandscapeError: as for :func:`check_measure`.
@@ -213,5 +251,16 @@ def measure_along(
     check_measure(measure, sigma, measure_centre)
     if measure == "gaussian":
         assert sigma is not None
-        return Gaussian.along(objective, rays, count, float(sigma), measure_centre)
-    return Lebesgue(rays.metric.scope.size, rays.metric.log_scale_sum)
+        return Gaussian.around(objective, metric, float(sigma), measure_centre)
+    return Lebesgue(metric.scope.size, metric.log_scale_sum)
+
+
+def measure_along(objective: Objective, rays: Directions, count: int, *which: Any, **named: Any) -> Along:
+    """Return a measure, as for :func:`make_measure`, along the first ``count`` of these rays."""
+    return Along.rays(make_measure(objective, rays.metric, *which, **named), objective, rays, count)
+
+
+def along_uniform(measure: Measure, objective: Objective, metric: Metric, radii: Radii) -> Along:
+    """Return a measure along the uniform rays that these radii were measured along, in this metric."""
+    rays = RandomDirections(metric, radii.config["seed"], objective.theta)
+    return Along.rays(measure, objective, rays, radii.directions)

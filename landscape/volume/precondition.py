@@ -131,7 +131,7 @@ def learn(
             break
         shape = body.shape or Shape.round(like.new_empty(n))
         points = body.measure(_directions(rays, n, like, seed, leg, stage))
-        gains = n * points.log_radius + shape.log_determinant
+        gains = n * points.extent + shape.log_determinant
         value, error = float(gains.mean()), float(gains.std(ddof=1)) / math.sqrt(rays)
         start = start or (value, error)
         if best is None or value > best[0] + math.hypot(error, best[1]):

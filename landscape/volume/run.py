@@ -23,6 +23,7 @@ from landscape.results import Cost, Radii
 from landscape.results.chains import COLUMNS, LEGS, Chains
 from landscape.volume.body import Points, StarBody, sphere
 from landscape.volume.kernels import Moved, flight_move, normals, slice_move, stream, uniforms
+from landscape.volume.measure import Measure, along_uniform, lengthened
 from landscape.volume.precondition import learn
 from landscape.volume.schedule import (
     PILOT_CHAINS,
@@ -35,10 +36,9 @@ from landscape.volume.schedule import (
     radius_step,
     soft_step,
 )
-from landscape.volume.targets import RadiusTarget, Ray
+from landscape.volume.targets import RadiusTarget, Ray, ray_for
 
-_BEYOND = 4.0  # outermost point of the soft path where there is no cap, over the longest ray of the first look
-_DERIVED = ("first_step_taken",)  # settings that the function itself makes
+_DERIVED = ("first_step_taken", "steepness")  # settings that the function itself makes
 _FINISHED = (
     "log_weights",
     "censored_first",
@@ -46,8 +46,10 @@ _FINISHED = (
     "log_radius_last",
     "path_log_weights",
     "path_log_radii",
+    "path_along",
     "unfinished",
 )  # fields of the result that a run fills in and never changes again
+_MEASURE = ("measure", "sigma", "measure_centre")  # settings that a run of volumes leaves out
 _SOFT_START = 2**32  # the step at which the soft pilot draws its directions
 _SHARED = 2**64 - 1  # the chain number of draws that all chains share
 
@@ -69,7 +71,9 @@ class Run:
     log_radius_last: np.ndarray
     path_log_weights: np.ndarray
     path_log_radii: np.ndarray
+    path_along: np.ndarray
     unfinished: np.ndarray
+    look_along: np.ndarray
     leg: int = 0
     step: int = 0
     points: Points | None = None
@@ -85,6 +89,7 @@ class Run:
         cls,
         objective: Objective,
         look: Radii,
+        law: Measure,
         chains: int | None,
         temperatures: int | None,
         path: str,
@@ -93,7 +98,7 @@ class Run:
     ) -> Run:
         """Return a run with nothing done; without ``temperatures`` it needs :meth:`settle` after its pilots.
 
-        ``learning`` is what coordinates may cost, in evaluations; None is no limit.
+        ``law`` is what the basin is measured by; ``learning`` what coordinates may cost, in evaluations, None for all.
         """
         started = time.perf_counter()
         made = make_metric(look.config["metric"], objective.theta, objective.scope)
@@ -108,6 +113,7 @@ class Run:
                 rtol=look.config["rtol"],
                 growth=look.config["growth"],
                 first_step=look.config["first_step_taken"] or look.config["first_step"],
+                law=law,
             )
             for cutoff in look.cutoffs
         ]
@@ -116,7 +122,7 @@ class Run:
             given, most = look.config["seed"], math.inf if learning is None else learning / len(bodies)
             with objective.running():
                 shown = [learn(body, given, len(LEGS) * i, precondition, most) for i, body in enumerate(bodies)]
-        rays = [_ray(body, *both) for body, *both in zip(bodies, look.radii.T, shown, strict=True)]
+        rays = [ray_for(body, *both) for body, *both in zip(bodies, look.radii.T, shown, strict=True)]
         shape = (len(bodies), 2, 0)
         run = cls(
             bodies,
@@ -124,6 +130,7 @@ class Run:
             look,
             {
                 **look.config,
+                **law.describe(),
                 "chains": chains,
                 "temperatures": temperatures,
                 "path": path,
@@ -140,7 +147,9 @@ class Run:
             np.full(shape, np.nan),
             np.zeros((*shape, 0)),
             np.zeros((*shape, 0)),
+            np.zeros((*shape, 0, bodies[0].columns)),
             np.zeros(shape[:2], dtype=np.int64),
+            look_along=along_uniform(law, objective, made, look).table(look.radii),
             trace=[],
             seconds=ranks.from_first(lambda: look.cost.seconds + time.perf_counter() - started),
             evaluations=look.cost.evaluations + sum(body.evaluations for body in bodies),
@@ -157,9 +166,9 @@ class Run:
         self.config = {**self.config, "chains": chains, "temperatures": temperatures}
         self.log_weights, self.log_radius_last = np.full(shape, np.nan), np.full(shape, np.nan)
         self.censored_first, self.censored_last = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-        self.path_log_weights, self.path_log_radii = (
-            np.full((*shape[:2], temperatures, chains), np.nan) for _ in range(2)
-        )
+        paths = (*shape[:2], temperatures, chains)
+        self.path_log_weights, self.path_log_radii = np.full(paths, np.nan), np.full(paths, np.nan)
+        self.path_along = np.full((*paths, self.bodies[0].columns), np.nan)
 
     @property
     def finished(self) -> bool:
@@ -252,9 +261,10 @@ class Run:
         lengths = self.body.log_lengths(before.phi)
         self.path_log_weights[cutoff, effort, self.step] = self.log_weight - density - self.body.dimension * lengths
         self.path_log_radii[cutoff, effort, self.step] = before.log_radius + lengths
+        self.path_along[cutoff, effort, self.step] = lengthened(before.along, lengths)
         gain = following.target.log_density(before) - density
         self.log_weight = self.log_weight + gain
-        energy = self.body.dimension * before.log_radius
+        energy = self.body.dimension * before.extent
         row = {
             "temperature": here.target.temperature,
             "hardness": getattr(here.target, "hardness", math.nan),
@@ -329,12 +339,12 @@ class Run:
         now, then = self.result(), past
         wrong = [
             f"{key}: stored {then.config.get(key)!r}, asked {value!r}"
-            for key, value in now.config.items()
+            for key, value in {**dict.fromkeys(_MEASURE), **now.config}.items()
             if then.config.get(key) != value and key not in _DERIVED
         ]
         if then.cutoffs != now.cutoffs:
             wrong.append(f"cutoffs: stored {list(then.cutoffs)}, asked {list(now.cutoffs)}")
-        if then.columns != COLUMNS:
+        if then.columns != COLUMNS or len(then.path_along) != len(then.cutoffs):
             wrong.append("version: stored by another version of landscape")
         if wrong:
             raise LandscapeError(
@@ -354,24 +364,26 @@ class Run:
         self.evaluations, self.calls, self.seconds = past.cost.evaluations, past.cost.calls, past.cost.seconds
         if len(past.phi):
             phi = torch.from_numpy(past.phi).to(self.body.objective.theta.device)
-            arrays = (past.phi_log_radius, past.phi_censored, past.phi_unfinished, past.phi_rises)
+            arrays = (past.phi_log_radius, past.phi_censored, past.phi_unfinished, past.phi_rises, past.phi_along)
             self.points = Points(phi, *(array.copy() for array in arrays))
             self.log_weight = past.phi_log_weight.copy()
 
     def result(self) -> Chains:
         """Return what is known so far as a frozen result."""
-        points, n = self.points, self.bodies[0].dimension
-        nothing = np.zeros(0)
+        n = self.bodies[0].dimension
+        points = Points.bare(torch.zeros(0, n, dtype=torch.float64)) if self.points is None else self.points
         return Chains(
             **{name: getattr(self, name).copy() for name in _FINISHED},
             trace=np.array(self.trace, dtype=np.float64).reshape(-1, len(COLUMNS)),
-            phi=np.zeros((0, n)) if points is None else points.phi.cpu().numpy().copy(),
-            phi_log_radius=nothing if points is None else points.log_radius,
-            phi_log_weight=nothing if self.log_weight is None else self.log_weight,
-            phi_censored=nothing.astype(bool) if points is None else points.censored,
-            phi_unfinished=nothing.astype(bool) if points is None else points.unfinished,
-            phi_rises=np.zeros((0, 0)) if points is None else points.rises,
+            phi=points.phi.cpu().numpy().copy(),
+            phi_log_radius=points.log_radius,
+            phi_log_weight=np.zeros(0) if self.log_weight is None else self.log_weight,
+            phi_censored=points.censored,
+            phi_unfinished=points.unfinished,
+            phi_rises=points.rises,
+            phi_along=points.along,
             look=self.look.radii,
+            look_along=self.look_along,
             position=(self.leg, self.step),
             cutoffs=self.look.cutoffs,
             columns=COLUMNS,
@@ -382,17 +394,7 @@ class Run:
         )
 
 
-def _ray(body: StarBody, radii: np.ndarray, shown: Points | None) -> Ray:
-    """Return the points of the soft path for these radii of the first look, or for those in the body's coordinates."""
-    reach = np.full(1, body.max_radius)
-    if shown is not None:
-        radii, reach = np.exp(shown.log_radius), body.reach(shown.phi)
-    top = float(np.median(reach)) if math.isfinite(body.max_radius) else _BEYOND * float(radii.max())
-    return Ray.between(float(np.median(radii)), top, body.dimension)
-
-
 def _correlation(before: np.ndarray, after: np.ndarray) -> float:
     """Return the correlation over chains; NaN where either does not vary."""
-    if before.std() == 0 or after.std() == 0:
-        return math.nan
-    return float(np.corrcoef(before, after)[0, 1])
+    flat = before.std() == 0 or after.std() == 0
+    return math.nan if flat else float(np.corrcoef(before, after)[0, 1])

@@ -70,7 +70,7 @@ def first_lesson(body: StarBody, points: Points, *, soft: bool) -> Lesson:
 
 
 def _energy(body: StarBody, points: Points) -> tuple[float, float]:
-    energy = body.dimension * points.log_radius
+    energy = body.dimension * points.extent
     return float(energy.mean()), float(energy.std(ddof=1))
 
 

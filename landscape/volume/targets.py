@@ -16,6 +16,7 @@ ends, the gains are log-ratios of neighbouring targets.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +27,7 @@ from landscape.volume.body import Points, StarBody
 
 POINTS = 8  # on a ray
 SHELLS = 1024
+_BEYOND = 4.0  # outermost point of the soft path where there is no cap, over the longest ray of the first look
 
 
 class Target(Protocol):
@@ -68,10 +70,10 @@ class RadiusTarget:
         return self.body.measure(phi, self.guess)
 
     def log_density(self, points: Points) -> np.ndarray:
-        return self.power * points.log_radius
+        return self.power * points.extent
 
     def force(self, phi: Tensor) -> Tensor:
-        return self.power * self.body.log_radius_gradient(phi, float(np.exp(self.guess[0])))
+        return self.power * self.body.extent_gradient(phi, float(np.exp(self.guess[0])))
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,15 @@ class Ray:
         return below & ((heaviest == SHELLS - 1) | (hardness * level >= self.dimension))
 
 
+def ray_for(body: StarBody, radii: np.ndarray, shown: Points | None) -> Ray:
+    """Return the points of the soft path for these radii of the first look, or for those in the body's coordinates."""
+    reach = np.full(1, body.max_radius)
+    if shown is not None:
+        radii, reach = np.exp(shown.log_radius), body.reach(shown.phi)
+    top = float(np.median(reach)) if math.isfinite(body.max_radius) else _BEYOND * float(radii.max())
+    return Ray.between(float(np.median(radii)), top, body.dimension)
+
+
 @dataclass(frozen=True)
 class SoftTarget:
     """F_b(phi)^(1-t) · r(phi)^(t n).
@@ -152,7 +163,7 @@ class SoftTarget:
     temperature: float
 
     def at(self, phi: Tensor) -> Points:
-        points = self.body.measure(phi) if self.temperature > 0 else Points.bare(phi)
+        points = self.body.measure(phi) if self.temperature > 0 else Points.bare(phi, self.body.columns)
         points.rises = self.body.rises(phi, self.ray.radii)
         return points
 
@@ -160,7 +171,7 @@ class SoftTarget:
         soft = self.ray.log_soft(points.rises, self.hardness)
         if self.temperature == 0:
             return soft
-        return (1 - self.temperature) * soft + self.temperature * self.body.dimension * points.log_radius
+        return (1 - self.temperature) * soft + self.temperature * self.body.dimension * points.extent
 
     def force(self, phi: Tensor) -> Tensor:
         def pull(rises: np.ndarray) -> np.ndarray:

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from landscape.directions import RandomDirections
 from landscape.errors import LandscapeError
 from landscape.metric import make_metric
 from landscape.objective import Objective
 from landscape.radius import basin_radii
 from landscape.results import Cost, Radii, RayStatus, Volume, VolumeEstimate
 from landscape.volume import weights as w
-from landscape.volume.measure import Lebesgue, Measure, check_measure, measure_along
+from landscape.volume.measure import Along, Lebesgue, Measure, along_uniform, check_measure, make_measure
 
 _RESOLUTION = 0.1
 
@@ -36,20 +35,14 @@ def uniform_volume(
     """
     check_measure(measure, sigma, measure_centre)
     radii = basin_radii(objective, cutoffs, **options)
-    return volume_from_radii(radii, measure=measure_of_radii(objective, radii, measure, sigma, measure_centre))
+    along = measure_of_radii(objective, radii, measure=measure, sigma=sigma, measure_centre=measure_centre)
+    return volume_from_radii(radii, measure=along)
 
 
-def measure_of_radii(
-    objective: Objective,
-    radii: Radii,
-    measure: str = "lebesgue",
-    sigma: float | None = None,
-    measure_centre: str = "zero",
-) -> Measure:
-    """Return the measure along the uniform rays that these radii were measured along, with this objective."""
+def measure_of_radii(objective: Objective, radii: Radii, **which: Any) -> Along:
+    """Return a measure, as for :func:`landscape.volume.measure.make_measure`, along the uniform rays of these radii."""
     metric = make_metric(radii.config["metric"], objective.theta, objective.scope)
-    rays = RandomDirections(metric, radii.config["seed"], objective.theta)
-    return measure_along(objective, rays, radii.directions, measure, sigma, measure_centre)
+    return along_uniform(make_measure(objective, metric, **which), objective, metric, radii)
 
 
 def volume_from_radii(
@@ -59,7 +52,7 @@ def volume_from_radii(
     max_radius: float | None = None,
     log_scale_sum: float = math.nan,
     cutoffs: Sequence[float] | None = None,
-    measure: Measure | None = None,
+    measure: Along | None = None,
 ) -> Volume:
     """Return log V = log ω_n + log mean r^n from radii along uniform rays.
 
@@ -109,17 +102,18 @@ def volume_from_radii(
             f"{int((~radii.done).sum())} of {radii.directions} rays are still to be measured, and a volume of the "
             "others alone would be of another run.\nContinue it with --resume, or pass resume= to basin_radii."
         )
-    return mean_over_rays(radii, measure or Lebesgue(dimension, radii.log_scale_sum))
+    volume = Along(Lebesgue(dimension, radii.log_scale_sum), np.zeros((radii.directions, 0)))
+    return mean_over_rays(radii, measure or volume)
 
 
 def mean_over_rays(
-    radii: Radii, measure: Measure, *, log_tilts: np.ndarray | None = None, estimator: str = "uniform"
+    radii: Radii, along: Along, *, log_tilts: np.ndarray | None = None, estimator: str = "uniform"
 ) -> Volume:
     """Return log V = log ω_n + log mean of r^n · tilt over finished rays, or the like for another measure.
 
     Args:
         radii: one row a ray.
-        measure: of the body, along these rays.
+        along: what to measure by, along these rays.
         log_tilts: log of the uniform density over that which the rays were drawn from, shape (directions,); by default
             they are uniform.
         estimator: its name.
@@ -129,9 +123,10 @@ def mean_over_rays(
     outer = radii.upper if rtol is None else np.minimum(radii.upper, radii.radii * (1 + rtol))
     tilts = np.zeros((1, 1)) if log_tilts is None else log_tilts[:, None]
     logs = {
-        name: measure.log_mass(values) + tilts
+        name: along.log_mass(values) + tilts
         for name, values in (("radii", radii.radii), ("lower", radii.lower), ("outer", outer))
     }
+    measure = along.measure
     rows = tuple(_estimate(radii, column, measure, logs) for column in range(len(radii.cutoffs)))
     config = {**radii.config, **measure.describe(), "rays": radii.directions}
     return Volume(rows, logs["radii"], estimator, measure.dimension, radii.directions, config, radii.cost)
@@ -144,7 +139,7 @@ def _estimate(radii: Radii, column: int, measure: Measure, logs: dict[str, np.nd
     # a spread that the search itself may have made is no tail
     resolution = min(measure.dimension * radii.config.get("rtol", 0.0), _RESOLUTION)
     censored = radii.status[:, column] == RayStatus.CENSORED
-    constant, ceiling = measure.log_constant, measure.ceiling(radii.max_radius)
+    constant, ceiling = w.log_unit_ball(measure.dimension), measure.ceiling(radii.max_radius)
     value = constant + w.log_mean(log_weights)
     inner = constant + w.log_mean(logs["lower"][:, column])
     reliable = w.is_reliable(log_weights, resolution) and not (radii.status[:, column] == RayStatus.UNFINISHED).any()
