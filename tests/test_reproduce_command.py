@@ -128,11 +128,12 @@ def test_a_run_that_was_killed_goes_on_to_the_same_numbers(out: Path, tmp_path: 
     (tmp_path / "swiss-roll").mkdir()
     (tmp_path / "swiss-roll" / "nets").symlink_to(out / "swiss-roll" / "nets")
     told: list[str] = []
-    for last in ("trace-poison-0", "3 bad minimisers", ""):
+    for last in ("trace-poison-0", "bad minimisers", ""):
         with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent) as process:
             assert process.stderr is not None
             for line in process.stderr:
-                told.append(line.partition(": ")[2])
+                # how many there are depends on when the run ends, which is not the same on every processor
+                told.append(re.sub(r"\d+ (?=bad)", "", line.partition(": ")[2]))
                 if last and last in line:
                     process.kill()
                     break
@@ -140,7 +141,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_numbers(out: Path, tmp_path: 
     assert (tmp_path / "index.html").exists()
     # what was under way when it was killed is told twice, all else once
     assert sorted(line for line in set(told) if told.count(line) > 1) == [
-        "minefield: 3 bad minimisers\n",
+        "minefield: bad minimisers\n",
         "trace-poison-0-seed-0\n",
     ]
     for path in (out / "swiss-roll" / "figures").glob("*.csv"):
