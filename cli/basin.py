@@ -47,9 +47,10 @@ class Part(Generic[Grown]):
 CAPS = "caps"
 RAYS = Part("radii", Radii, "run", "rays", "volume")
 PROPOSED = Part("importance-radii", Radii, "run of proposed rays", "rays", "importance")
+SLOPES = Part("slopes-radii", Radii, "run of rays along learnt coordinates", "rays", "slopes")
 CHAINS = Part("chains", Chains, "run of annealed chains", "temperatures", "annealed", (CAPS,))
 LAPLACE = "laplace"
-_FAMILY = (LAPLACE, CAPS, *(name for part in (RAYS, PROPOSED, CHAINS) for name in (part.name, part.volume)))
+_FAMILY = (LAPLACE, CAPS, *(name for part in (RAYS, PROPOSED, SLOPES, CHAINS) for name in (part.name, part.volume)))
 _SAME = ("theta_hash", "data_hash", "samples")
 
 

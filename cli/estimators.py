@@ -17,15 +17,16 @@ from landscape.volume import (
     volume_from_radii,
     volumes_at_caps,
 )
-from landscape.volume.auto import BUDGET, is_enough
+from landscape.volume.auto import BUDGET, along_slopes, is_enough, is_of_use
 from landscape.volume.budget import Budget
+from landscape.volume.chains import Stopped
 from landscape.volume.uniform import measure_of_radii
 from landscape_cli import session
-from landscape_cli.basin import CAPS, CHAINS, LAPLACE, PROPOSED, RAYS, Basin, Part, measured_rays
+from landscape_cli.basin import CAPS, CHAINS, LAPLACE, PROPOSED, RAYS, SLOPES, Basin, Part, measured_rays
 
 DEFAULT_RTOL = 1e-3
 PARTS: dict[str, list[Part[Any]]] = {
-    "auto": [RAYS, CHAINS],
+    "auto": [RAYS, CHAINS, SLOPES],
     "uniform": [RAYS],
     "annealed": [CHAINS],
     "importance": [PROPOSED],
@@ -74,20 +75,38 @@ def uniform(run: Basin) -> Found:
 
 
 def auto(run: Basin) -> Found:
-    """Measure uniform rays, and chains where those are not enough."""
+    """Measure uniform rays and, where those are not enough, chains, or other rays where chains cost too much."""
     found = uniform(run)
     if is_enough(found.volumes["uniform"]):
         found.notes.append("The uniform rays measure V: there is nothing that annealed chains would add.")
         return found
-    chains, volume, found.caps = annealed_chains(run)
-    if volume is None:
-        found.notes.append(
-            f"The budget of {_budget(run)} was used up before the chains began ({len(chains.trace):,} temperatures of "
-            f"their pilots): pass a longer --budget{', with --resume' if run.store is not None else ''}."
-        )
-    else:
+    stopped: list[Stopped] = []
+    chains, volume, found.caps = annealed_chains(run, stopped.append)
+    if volume is not None:
         found.volumes["annealed"] = volume
+        return found
+    longer = f"pass a longer --budget{', with --resume' if run.store is not None else ''}."
+    pilots = f"{len(chains.trace):,} temperatures of their pilots, {chains.cost.evaluations:,.0f} passes over the data"
+    if not is_of_use(stopped[0]):
+        found.notes.append(f"The budget of {_budget(run)} was used up before the chains began ({pilots}): {longer}")
+        return found
+    found.volumes["importance"] = instead_of_chains(run, stopped[0])
+    found.notes.append(
+        f"Two thirds of the budget of {_budget(run)} were used up before the chains began ({pilots}). The rest went "
+        f"into {stopped[0].rays:,} rays along the coordinates that were learnt for them. For chains {longer}"
+    )
     return found
+
+
+def instead_of_chains(run: Basin, stopped: Stopped) -> Volume:
+    """Measure rays along the coordinates that chains would have walked in."""
+    session.say(run.given, f"{stopped.rays:,} rays along what was learnt, in the place of chains")
+    cutoffs, rtol = run.given["cutoffs"], _rtol(run)
+
+    def make(**options: Any) -> Volume:
+        return along_slopes(run.objective, cutoffs, stopped, rtol=rtol, **options, **run.options, **_measure(run))
+
+    return _proposed(run, SLOPES, stopped.rays, make)
 
 
 def annealed(run: Basin) -> Found:
@@ -102,8 +121,10 @@ def annealed(run: Basin) -> Found:
     return Found({"annealed": volume}, notes=_about(run), caps=caps)
 
 
-def annealed_chains(run: Basin) -> tuple[Chains, AnnealedVolume | None, Caps | None]:
-    """Measure chains within the budget; no volumes where the pilots used it up."""
+def annealed_chains(
+    run: Basin, on_stop: Callable[[Stopped], None] | None = None
+) -> tuple[Chains, AnnealedVolume | None, Caps | None]:
+    """Measure chains within the budget; no volumes where the pilots used it up (``on_stop``: as for ``anneal``)."""
     given = run.given
     counts = {key: given[key] for key in ("chains", "temperatures")}
     budget = None if given["temperatures"] is not None else _budget(run)
@@ -121,6 +142,7 @@ def annealed_chains(run: Basin) -> tuple[Chains, AnnealedVolume | None, Caps | N
             budget=budget,
             resume=stored,
             on_block=block,
+            on_stop=on_stop,
             **counts,
             **run.options,
             **_measure(run),
@@ -162,8 +184,39 @@ def _counts(chains: Chains) -> str:
 
 def importance(run: Basin) -> Found:
     """Measure rays of a proposal."""
-    given, made = run.given, {}
+    given = run.given
     options = {"probes": given["probes"]} if given["probes"] is not None else {}
+    first = "slopes" if given["proposal"] == "slopes" else "curvature"
+    session.say(given, f"measuring {given['directions']:,} rays of a {given['proposal']} proposal, the {first} first")
+
+    def make(**growing: Any) -> Volume:
+        return importance_volume(
+            run.objective,
+            given["cutoffs"],
+            proposal=given["proposal"],
+            curvature=given["curvature"],
+            rank=given["rank"],
+            directions=given["directions"],
+            rtol=_rtol(run),
+            **growing,
+            **options,
+            **run.options,
+            **_measure(run),
+        )
+
+    return Found({"importance": _proposed(run, PROPOSED, given["directions"], make)}, notes=_about(run))
+
+
+def _proposed(run: Basin, part: Part[Radii], count: int, make: Callable[..., Volume]) -> Volume:
+    """Return the volume that ``make`` measures along rays of a proposal, keeping both.
+
+    Args:
+        run: the command.
+        part: the rays.
+        count: how many.
+        make: called with ``resume`` and ``on_block``.
+    """
+    made = {}
 
     def measure(stored: Radii | None, on_block: Callable[[Any], None]) -> Radii:
         latest = stored
@@ -173,28 +226,13 @@ def importance(run: Basin) -> Found:
             latest = progress.snapshot()
             on_block(progress)
 
-        made["volume"] = importance_volume(
-            run.objective,
-            given["cutoffs"],
-            proposal=given["proposal"],
-            curvature=given["curvature"],
-            rank=given["rank"],
-            directions=given["directions"],
-            rtol=_rtol(run),
-            resume=stored,
-            on_block=block,
-            **options,
-            **run.options,
-            **_measure(run),
-        )
+        made["volume"] = make(resume=stored, on_block=block)
         assert latest is not None
         return latest
 
-    session.say(given, f"measuring {given['directions']:,} rays of a {given['proposal']} proposal, the curvature first")
-    _, fresh = run.grow(PROPOSED, measure, given["directions"])
-    fresh = fresh or _is_another(run, PROPOSED.volume)
-    volume = run.keep(PROPOSED.volume, fresh, lambda: session.with_provenance(made["volume"], run.provenance), Volume)
-    return Found({"importance": volume}, notes=_about(run))
+    _, fresh = run.grow(part, measure, count)
+    fresh = fresh or _is_another(run, part.volume)
+    return run.keep(part.volume, fresh, lambda: session.with_provenance(made["volume"], run.provenance), Volume)
 
 
 def _measure(run: Basin) -> dict[str, Any]:

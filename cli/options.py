@@ -12,7 +12,7 @@ import click
 CRITERIA = ("loss", "rise", "kl")
 METRICS = ("filter", "layer", "identity")
 ESTIMATORS = ("auto", "uniform", "annealed", "importance", "laplace")
-PROPOSALS = ("low-rank", "diagonal", "low-rank-diagonal", "krylov", "squared-gradients")
+PROPOSALS = ("low-rank", "diagonal", "low-rank-diagonal", "krylov", "squared-gradients", "slopes")
 CURVATURES = ("hessian", "ggn")
 MEASURES = ("lebesgue", "gaussian")
 MEASURE_CENTRES = ("zero", "theta")
@@ -216,7 +216,7 @@ estimating = together(
     ),
     click.option(
         "--proposal", type=click.Choice(PROPOSALS), default=PROPOSALS[0], show_default=True,
-        help="importance: what of the curvature the rays follow.",
+        help="importance: what of the curvature the rays follow; slopes: those at the wall of the basin.",
     ),
     click.option(
         "--rank", type=click.IntRange(min=1), metavar="K", default=20, show_default=True,

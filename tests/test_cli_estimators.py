@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,6 +38,7 @@ def task():
 """
 NET = "volume ckpt.pt --task bowl.py --metric identity --cutoff 0.3"
 BUDGET = "--directions 60 --budget 20000"
+SHORT = f"{NET} --directions 60 --budget 6000"
 QUICK = f"{NET} --estimator annealed --temperatures 6 --chains 8"
 
 
@@ -68,7 +72,7 @@ def test_the_choices_are_those_of_the_library() -> None:
     from landscape.volume import estimate, laplace, proposals
 
     assert set(ESTIMATORS) == set(estimate.ESTIMATORS)
-    assert set(PROPOSALS) <= set(proposals.PROPOSALS)
+    assert set(PROPOSALS) == set(proposals.NAMES)
     assert set(CURVATURES) == set(laplace.CURVATURES)
 
 
@@ -144,10 +148,11 @@ def test_auto_from_python(here: Path) -> None:
 
 
 def test_a_budget_that_is_too_small_says_so_and_can_be_continued(here: Path) -> None:
-    done = run(f"{NET} --directions 60 --budget 6000 --out run.h5")
-    assert "The budget of 6000 was used up before the chains began" in flat(done.stdout)
+    done = run(f"{NET} --directions 60 --budget 3000")
+    assert "The budget of 3000 was used up before the chains began" in flat(done.stdout)
     assert ">=" in done.stdout
     assert "used up" in run(f"{NET} --estimator annealed --budget 100", code=2).stderr
+    run(f"{SHORT} --out run.h5")
     shown = run("show run.h5").stdout
     assert "continue with: landscape volume ckpt.pt" in shown
     run(f"{NET} {BUDGET} --out run.h5 --resume")
@@ -156,6 +161,63 @@ def test_a_budget_that_is_too_small_says_so_and_can_be_continued(here: Path) -> 
     assert isinstance(resumed, AnnealedVolume)
     assert isinstance(whole, AnnealedVolume)
     assert resumed.log_weights.tobytes() == whole.log_weights.tobytes()
+
+
+def test_chains_that_cost_too_much_leave_rays_along_what_was_learnt_for_them(here: Path) -> None:
+    done = run(f"{SHORT} --out run.h5")
+    assert "Two thirds of the budget of 6000 were used up before the chains began" in flat(done.stdout)
+    assert "importance above uniform, in what may be quoted" in flat(done.stdout)
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert ls.Store("run.h5").names() == ["chains", "radii", "slopes", "slopes-radii", "volume"]
+    found = strict(run(f"{SHORT} --json").stdout)
+    assert list(found["volumes"]) == ["uniform", "importance"]
+    python = ls.log_volume(objective(), [0.3], metric="identity", estimator="auto", budget=6000, directions=60)
+    assert python.estimator == "importance"
+    assert [row["log_volume"] for row in found["results"]] == [row.log_volume for row in python.results]
+    # rays of a proposal that was asked for stand beside them
+    run(f"{NET} --estimator importance --proposal slopes --directions 40 --out run.h5")
+    before = Path("run.h5").read_bytes()
+    assert run(f"{SHORT} --out run.h5 --resume").stdout == done.stdout
+    assert Path("run.h5").read_bytes() == before
+    run(f"{NET} --estimator uniform --directions 40 --seed 1 --out run.h5 --overwrite -q")
+    assert ls.Store("run.h5").names() == ["radii", "volume"]
+
+
+@pytest.mark.parametrize("budget", ["6000", "9s", "4s"])  # after some pilots, and before the first
+def test_a_run_killed_anywhere_on_its_way_to_these_rays_comes_to_the_same_bytes(
+    here: Path, monkeypatch: pytest.MonkeyPatch, budget: str
+) -> None:
+    """Every state of the file, continued by a clock that runs at another pace once it has decided."""
+    line, states, put = f"{NET} --directions 60 --budget {budget} -q --out", list[bytes](), ls.Store.__setitem__
+
+    def pace(tick: float) -> None:
+        clock = SimpleNamespace(perf_counter=partial(next, count(0.0, tick)))
+        for module in ("landscape.radius", "landscape.volume.run"):
+            monkeypatch.setattr(f"{module}.time", clock)
+
+    def put_and_copy(store: ls.Store, name: str, result: Any) -> None:
+        put(store, name, result)
+        states.append(Path("whole.h5").read_bytes())
+
+    with monkeypatch.context() as patch:
+        patch.setattr("landscape_cli.progress.COMMIT_EVERY", 0.0)
+        patch.setattr("landscape_cli.progress.COMMIT_SHARE", math.inf)
+        patch.setattr(ls.Store, "__setitem__", put_and_copy)
+        pace(1.0)
+        run(f"{line} whole.h5")
+    whole = {name: ls.Store("whole.h5")[name] for name in ("chains", "slopes-radii", "slopes")}
+    assert isinstance(chains := whole["chains"], Chains)
+    assert (len(chains.trace) == 0) == (budget == "4s")
+    pace(0.0 if budget == "6000" else 3.0)
+    decided = [state for state in states if b"slopes-radii" in state]
+    assert len(decided) > 2
+    for state in [*(states if budget == "6000" else []), states[states.index(decided[0]) - 1], *decided]:
+        Path("run.h5").write_bytes(state)
+        run(f"{line} run.h5 --resume")
+        for name, result in whole.items():
+            again = ls.Store("run.h5")[name]
+            for key, array in result.arrays().items():
+                assert getattr(again, key).tobytes() == array.tobytes(), key
 
 
 def test_a_resumed_run_keeps_the_temperatures_whatever_the_clock_says(here: Path) -> None:

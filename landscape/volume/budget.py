@@ -14,6 +14,9 @@ from landscape.results import Chains, Cost
 
 FEW_CHAINS, MANY_CHAINS = 16, 32
 FEWEST, MOST = 4, 100_000  # temperatures
+PILOTS = 2 / 3  # of a budget: what the pilots may use up where rays can take the place of chains
+FEWEST_RAYS, MOST_RAYS = 100, 10_000  # rays in the place of chains
+_TENTH = 0.1
 _MOVE = 0.6  # of what the pilot spends at a target: the rest goes into finding out how to move
 _MIXING = 4.0  # how much longer than with independent draws it takes to settle: a rule of thumb
 _WRITTEN = re.compile(r"(\d+(?:\.\d*)?(?:e\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?)?", re.IGNORECASE)
@@ -56,6 +59,31 @@ class Budget:
         """Return the share of it that is spent."""
         return max(cost.seconds / self.seconds, cost.evaluations / self.passes)
 
+    def left(self, cost: Cost, least: float = 0.0) -> float:
+        """Return the full passes over the data that the rest of it is good for, at the speed so far.
+
+        Args:
+            cost: what is spent.
+            least: share of the budget that counts as left in any case.
+        """
+        whole = self.passes if math.isfinite(self.passes) else self.seconds * cost.evaluations / max(cost.seconds, 1e-9)
+        return max(1 - self.used(cost), least) * whole
+
+    def rays(self, cost: Cost, each: float) -> int:
+        """Return how many rays the rest of it is good for, or a tenth of it where less is left; none where too few.
+
+        It depends on what is spent alone, and on no clock: a run that is continued comes to the same number.
+
+        Args:
+            cost: what is spent.
+            each: full passes over the data that a ray takes.
+
+        >>> Budget(passes=10_000).rays(Cost(7_000, 0, 1.0), 5.0), Budget(passes=10_000).rays(Cost(10_500, 0, 1.0), 5.0)
+        (600, 200)
+        """
+        count = int(self.left(cost, _TENTH) / max(each, 1.0))
+        return min(count, MOST_RAYS) if count >= FEWEST_RAYS else 0
+
     def plan(self, pilot: Chains) -> tuple[int, int]:
         """Return how many chains, and temperatures for the run of full effort, the rest of the budget is good for.
 
@@ -69,20 +97,13 @@ class Budget:
         """
         columns = range(len(pilot.cutoffs))
         move = sum(_cost_of_a_move(pilot, column) for column in columns)
-        left = (1 - self.used(pilot.cost)) * _passes(self, pilot.cost)
+        left = self.left(pilot.cost)
         needed = 2 * _MIXING * max(pilot.column("stride", column, "pilot").sum() for column in columns) ** 2
         for chains in (MANY_CHAINS, FEW_CHAINS):
             temperatures = left / (1.5 * chains * max(move, 1.0))
             if temperatures >= needed:
                 break
         return chains, int(np.clip(temperatures, FEWEST, MOST))
-
-
-def _passes(budget: Budget, cost: Cost) -> float:
-    """Return the whole budget in passes, at the speed so far."""
-    if math.isfinite(budget.passes):
-        return budget.passes
-    return budget.seconds * cost.evaluations / max(cost.seconds, 1e-9)
 
 
 def _cost_of_a_move(pilot: Chains, column: int) -> float:

@@ -12,9 +12,9 @@ from landscape.objective import Objective
 from landscape.radius import basin_radii, check_basin
 from landscape.results import Cost
 from landscape.results.chains import Chains
-from landscape.volume.budget import Budget
+from landscape.volume.budget import PILOTS, Budget
 from landscape.volume.measure import make_measure
-from landscape.volume.precondition import PRECONDITIONS
+from landscape.volume.precondition import PRECONDITIONS, Shape, roundest
 from landscape.volume.run import Run
 from landscape.volume.schedule import PATHS
 
@@ -40,6 +40,20 @@ class Annealed:
     snapshot: Callable[[], Chains]
 
 
+@dataclass(frozen=True)
+class Stopped:
+    """What a run leaves whose pilots have used up their share of the budget.
+
+    Attributes:
+        shape: the coordinates in which the basin of the smallest cutoff was found roundest
+            (:func:`landscape.volume.precondition.roundest`); None where no others are rounder than the metric's.
+        rays: how many rays the rest of the budget is good for.
+    """
+
+    shape: Shape | None
+    rays: int
+
+
 def anneal(
     objective: Objective,
     cutoffs: Sequence[float],
@@ -61,6 +75,7 @@ def anneal(
     measure_centre: str = "zero",
     resume: Chains | None = None,
     on_block: Callable[[Annealed], None] | None = None,
+    on_stop: Callable[[Stopped], None] | None = None,
 ) -> Chains:
     """Return chains annealed from uniform directions to the basin of each cutoff, with their weights.
 
@@ -90,6 +105,8 @@ def anneal(
             takes the place of r^n (:mod:`landscape.volume.measure`).
         resume: the partial result of an interrupted run with the same settings.
         on_block: called after every temperature.
+        on_stop: where pilots use up the budget, it is called with what is left. Where the basin was found rounder in
+            other coordinates the pilots may use up two thirds, since rays along those can take the place of chains.
 
     Raises:
         ObjectiveError: for too few chains or temperatures, and whatever :func:`landscape.basin_radii` raises.
@@ -134,17 +151,27 @@ def anneal(
     run = Run.start(objective, look, law, chains, temperatures, path, precondition, learning)
     if resume is not None:
         run.go_on(resume)
+    shape = roundest(run.bodies[0])
+    most = 1.0 if on_stop is None or shape is None else PILOTS
+
+    def tell() -> None:
+        if on_block is not None:
+            done = run.result().done
+            on_block(Annealed(int(done.sum()), len(done), run.result))
+
     with objective.running():
         while not run.finished:
             if limit is not None and run.temperatures is None:
-                if run.piloting and limit.used(run.cost) >= 1:
+                if run.piloting and limit.used(run.cost) >= most:
                     break
                 if not run.piloting:
                     run.settle(*limit.plan(run.result()))
             run.advance()
-            if on_block is not None:
-                done = run.result().done
-                on_block(Annealed(int(done.sum()), len(done), run.result))
+            tell()
+    if limit is not None and on_stop is not None and not run.finished:
+        if not run.trace and resume is None:  # a clock has decided, and that has to be known when the run is continued
+            tell()
+        on_stop(Stopped(shape, limit.rays(run.cost, look.cost.evaluations / LOOK)))
     return run.result()
 
 

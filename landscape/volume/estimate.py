@@ -33,7 +33,8 @@ def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str
     dimension the mean is carried by rays that no sample of uniform ones contains. Then ``uniform`` gives the verdict
     ``lower bound`` and says no more than that (see :func:`landscape.volume_from_radii`). ``annealed`` walks to those
     rays; ``importance`` draws more of them, as the curvature tells it; ``laplace`` measures none and takes the basin
-    for that of a quadratic. ``auto`` is ``uniform`` where that is reliable, and else ``annealed`` within a budget.
+    for that of a quadratic. ``auto`` is ``uniform`` where that is reliable, and else ``annealed`` within a budget, or
+    ``importance`` where chains cost more than that.
 
     Args:
         objective: the loss around the trained point.

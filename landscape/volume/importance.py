@@ -17,8 +17,10 @@ from landscape.objective import Objective
 from landscape.radius import Progress, basin_radii, check_basin
 from landscape.results import Cost, Radii, Volume
 from landscape.volume.laplace import basin_curvature, cap_balance
-from landscape.volume.measure import check_measure, measure_along
+from landscape.volume.measure import check_measure, make_measure, measure_along
+from landscape.volume.precondition import Shape
 from landscape.volume.proposals import (
+    NAMES,
     PROPOSALS,
     UNSCALED,
     AngularGaussian,
@@ -27,6 +29,7 @@ from landscape.volume.proposals import (
     floored,
     from_moments,
 )
+from landscape.volume.slopes import SlopeDirections, learnt
 from landscape.volume.uniform import mean_over_rays
 
 _FINE = 0.1  # nats that the tolerance of the radii may move log V by
@@ -38,7 +41,7 @@ def importance_volume(
     objective: Objective,
     cutoffs: Sequence[float],
     *,
-    proposal: str | np.ndarray | Mapping[str, Tensor] = "low-rank",
+    proposal: str | np.ndarray | Mapping[str, Tensor] | Shape = "low-rank",
     curvature: str | None = None,
     rank: int = 20,
     probes: int = 100,
@@ -76,6 +79,9 @@ def importance_volume(
     - tensors by the names of the parameters: second moments of gradients such as Adam's, from
       :func:`landscape.adam_moments`.
     - an array, shape (n,): a diagonal of your own, positive, in metric coordinates.
+    - ``slopes``: none of the curvature at theta. Σ = A A' with the A that the slopes at the wall of the smallest cutoff
+      teach, stage after stage (:func:`landscape.volume.precondition.learn`), along rays that do not count; it follows
+      basins that are no ellipsoid. Each of at most 50 stages costs up to 384 rays and their gradients. Or such an A.
 
     1. A diagonal entry below its own standard error is lifted to it, lest rays crowd a direction that only seems flat.
     2. With a finite cap the curvature is shifted so that Σ follows the basin cut by the cap at the smallest cutoff
@@ -108,39 +114,30 @@ def importance_volume(
     check_measure(measure, sigma, measure_centre)
     values, centre = check_basin(objective, cutoffs, criterion)
     made = make_metric(metric, objective.theta, objective.scope)
-    cap = (1.0 if made.relative else math.inf) if max_radius is None else float(max_radius)
+    finest = min(max(_FINE / made.scope.size, _FINEST), 1e-3) if rtol is None else rtol
+    search: dict[str, Any] = {
+        "criterion": criterion,
+        "seed": seed,
+        "max_radius": max_radius,
+        "rtol": finest,
+        "growth": growth,
+        "first_step": first_step,
+    }
     spent = Cost(0.0, 0, 0.0)
-    about: dict[str, Any]
-    if isinstance(proposal, np.ndarray):
-        shape, about = _own(proposal, made.scope.size), {"name": "array"}
+    rays: SlopeDirections | ProposedDirections
+    if isinstance(proposal, str) and proposal == "slopes":
+        law = make_measure(objective, made, measure, sigma, measure_centre)
+        proposal, spent = learnt(objective, made, values[0], centre, law, **search)
+    if isinstance(proposal, Shape):
+        rays = SlopeDirections(proposal, made, seed, objective.theta, {"name": "slopes"})
     else:
-        name = proposal if isinstance(proposal, str) else "moments"
-        _check(name, rank)
-        op = basin_curvature(objective, criterion, metric, curvature)
-        found = PROPOSALS[proposal](op, rank, probes, seed) if isinstance(proposal, str) else from_moments(proposal, op)
-        if name in UNSCALED and math.isfinite(cap):
-            found = fitted(found, op, probes, seed)
-        shape = _shape(*found, 2 * (values[0] - centre), cap)
-        about = {"name": name, "curvature": op.name, "rank": rank, "probes": probes}
-        spent = op.cost
-        if name == "squared-gradients":
-            drawn = min(probes, objective.samples)
-            spent = replace(spent, evaluations=spent.evaluations + _GRADIENT_COST * drawn / objective.samples)
-    rays = ProposedDirections(shape, made, seed, objective.theta, about)
+        cap = (1.0 if made.relative else math.inf) if max_radius is None else float(max_radius)
+        rise = 2 * (values[0] - centre)
+        basin = (objective, criterion, metric, curvature)
+        shape, about, spent = _gaussian(basin, proposal, rank, probes, seed, rise, cap, made.scope.size)
+        rays = ProposedDirections(shape, made, seed, objective.theta, about)
     radii = basin_radii(
-        objective,
-        values,
-        criterion=criterion,
-        metric=metric,
-        directions=directions,
-        seed=seed,
-        max_radius=max_radius,
-        rtol=min(max(_FINE / shape.size, _FINEST), 1e-3) if rtol is None else rtol,
-        growth=growth,
-        first_step=first_step,
-        rays=rays,
-        resume=resume,
-        on_block=on_block,
+        objective, values, metric=metric, directions=directions, rays=rays, resume=resume, on_block=on_block, **search
     )
     along = measure_along(objective, rays, directions, measure, sigma, measure_centre)
     volume = mean_over_rays(radii, along, log_tilts=rays.log_tilts(range(directions)), estimator="importance")
@@ -149,10 +146,45 @@ def importance_volume(
     return replace(volume, cost=total)
 
 
+def _gaussian(
+    basin: tuple[Objective, str, str, str | None],
+    proposal: str | np.ndarray | Mapping[str, Tensor],
+    rank: int,
+    probes: int,
+    seed: int,
+    rise: float,
+    cap: float,
+    n: int,
+) -> tuple[AngularGaussian, dict[str, Any], Cost]:
+    """Return the Gaussian of a curvature, what it was made from, and what that cost.
+
+    Args:
+        basin: objective, criterion, metric and curvature.
+        proposal, rank, probes, seed: as for :func:`importance_volume`.
+        rise: 2 (c - L0).
+        cap: on a radius.
+        n: number of entries that move.
+    """
+    if isinstance(proposal, np.ndarray):
+        return _own(proposal, n), {"name": "array"}, Cost(0.0, 0, 0.0)
+    name = proposal if isinstance(proposal, str) else "moments"
+    _check(name, rank)
+    op = basin_curvature(*basin)
+    found = PROPOSALS[proposal](op, rank, probes, seed) if isinstance(proposal, str) else from_moments(proposal, op)
+    if name in UNSCALED and math.isfinite(cap):
+        found = fitted(found, op, probes, seed)
+    shape = _shape(*found, rise, cap)
+    spent = op.cost
+    if name == "squared-gradients":
+        samples = op.objective.samples
+        spent = replace(spent, evaluations=spent.evaluations + _GRADIENT_COST * min(probes, samples) / samples)
+    return shape, {"name": name, "curvature": op.name, "rank": rank, "probes": probes}, spent
+
+
 def _check(proposal: str, rank: int) -> None:
     if proposal not in (*PROPOSALS, "moments"):
         raise CurvatureError(
-            f"the proposal {proposal!r} is not known. Pass one of {', '.join(PROPOSALS)}, tensors by name, or an array "
+            f"the proposal {proposal!r} is not known. Pass one of {', '.join(NAMES)}, tensors by name, or an array "
             "of n curvatures."
         )
     check_count("rank", rank, 1)
@@ -164,7 +196,7 @@ def _own(diagonal: np.ndarray, n: int) -> AngularGaussian:
         raise CurvatureError(
             f"a diagonal as proposal must hold n = {n} finite, positive curvatures, shape ({n},); an array of shape "
             f"{diagonal.shape} arrived, with {int((~(diagonal > 0)).sum())} entries that are not positive.\n"
-            "Add a small constant to it, or pass one of " + ", ".join(PROPOSALS) + "."
+            "Add a small constant to it, or pass one of " + ", ".join(NAMES) + "."
         )
     return AngularGaussian(np.zeros(0), np.zeros((n, 0)), diagonal)
 

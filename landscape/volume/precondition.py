@@ -21,6 +21,7 @@ import hashlib
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -44,6 +45,9 @@ _CAPPED = 0.5  # share of rays at the cap beyond which slopes say little of what
 _NEAR = 0.9  # of the radius: where slopes are taken
 _STEP = 0.75  # first step of a march over the median radius, as for radii
 _DRAWS = 2**33  # the step at which the directions of the first stage are drawn
+
+
+_roundest: WeakKeyDictionary[StarBody, Shape] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -153,9 +157,19 @@ def learn(
     assert start is not None
     value, error, shape, points, step = best
     worth = value - start[0] > max(_WORTH * math.hypot(error, start[1]), _WORTH)
+    if worth:
+        _roundest[body] = shape
     worth &= name == "slopes" or points.censored.mean() <= _CAPPED
     body.shape, body.first_step = (shape, step) if worth else (None, plain)
     return points if worth else None
+
+
+def roundest(body: StarBody) -> Shape | None:
+    """Return the coordinates in which :func:`learn` found the body roundest, whether or not chains walk there.
+
+    None where no others are rounder than those of the metric.
+    """
+    return _roundest.get(body)
 
 
 def _directions(count: int, n: int, like: Tensor, seed: int, leg: int, stage: int) -> Tensor:

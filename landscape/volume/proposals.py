@@ -165,6 +165,7 @@ PROPOSALS: dict[str, Callable[[Hessian | GaussNewton, int, int, int], Curvature]
     "krylov": _krylov,
     "squared-gradients": _squared_gradients,
 }
+NAMES = (*PROPOSALS, "slopes")  # the last has no curvature: landscape.volume.slopes
 UNSCALED = ("squared-gradients", "moments")  # the shape of a curvature, and not its size
 
 
