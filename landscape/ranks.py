@@ -11,6 +11,7 @@ Nothing here acts outside of :func:`spread`: a process group that somebody else 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import traceback
 import zlib
@@ -210,11 +211,21 @@ def _exchange(mine: _Message) -> list[_Message]:
         dist.all_gather_object(told, mine, group=_group.handle)
     except RuntimeError as error:
         raise RankError(
-            f"another of the {_group.size} ranks is gone, stopped or killed ({str(error).splitlines()[0][:120]}).\n"
+            f"another of the {_group.size} ranks is gone, stopped or killed ({_reason(error)}).\n"
             "What was finished is kept where --out was given: type the same command again, with --resume."
         ) from error
     _over = any(message.place == _END for message in told)
     return told
+
+
+def _reason(error: RuntimeError) -> str:
+    """Return the first sentence of an error of the process group, without the place in its source.
+
+    >>> _reason(RuntimeError("[/gloo/pair.cc:553] Connection closed by peer [127.0.0.1]:15786. This may be ..."))
+    'Connection closed by peer [127.0.0.1]:15786'
+    """
+    line = str(error).partition("\n")[0]
+    return re.sub(r"^\[[^]]*:\d+\]\s*", "", line).partition(". ")[0][:120]
 
 
 def _sendable(error: Exception | None) -> Exception | None:

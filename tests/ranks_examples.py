@@ -1,4 +1,4 @@
-"""What a process of several does; run as a script by test_ranks.py, and by torchrun in a time of speed-up.
+"""What a process of several does; forked by test_ranks.py, or run as a script by torchrun.
 
 python tests/ranks_examples.py measure FOLDER     radii and volumes, written to FOLDER/RANK.npz
 python tests/ranks_examples.py fail | leave | stray | bug
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,9 @@ import torch
 import landscape as ls
 from landscape import ranks
 from landscape.metric import make_metric
-from landscape.volume import anneal
+from landscape.volume import anneal, importance_volume
 from landscape.volume.body import StarBody, sphere
 from landscape.volume.targets import Ray, SoftTarget
-
-RANK = int(os.environ.get("RANK", "0"))
 
 
 def bent(lanes: int, n: int = 12) -> ls.Objective:
@@ -39,11 +38,10 @@ def measure() -> dict[str, np.ndarray]:
     """Every kind of work that is spread, with chunks of one point and of several."""
     found: dict[str, Any] = {}
     for lanes in (1, 3):
-        radii = ls.basin_radii(bent(lanes), [0.5, 2.0], metric="identity", directions=40)
+        radii = ls.basin_radii(bent(lanes), [0.5, 2.0], metric="identity", directions=24)
         found |= {f"radii {lanes}": radii.radii, f"profile {lanes}": radii.profile_loss, f"calls {lanes}": radii.calls}
     objective = bent(3, n=4)
-    chains = anneal(objective, [0.5], metric="identity", chains=5, temperatures=2, path="radius")
-    found |= {"chains": chains.log_weights, "trace": chains.trace}
+    found |= preconditioned()
     body = StarBody(
         objective,
         make_metric("identity", objective.theta, objective.scope),
@@ -62,11 +60,28 @@ def measure() -> dict[str, np.ndarray]:
     return found | {"rises": points.rises, "log radius": points.log_radius, "force": force.numpy()}
 
 
+def preconditioned() -> dict[str, Any]:
+    """Chains and rays in coordinates learnt from slopes, and a hash of these."""
+    h = torch.logspace(0, 4, 8, dtype=torch.float64)
+    narrow = ls.Objective.from_function(
+        lambda x: (h * x**2).sum(-1) + x.abs().pow(3).sum(-1), torch.zeros(8, dtype=torch.float64), lanes=7
+    )
+    walks: dict[str, Any] = {"chains": 5, "temperatures": 2, "path": "radius", "precondition": "slopes"}
+    chains = anneal(narrow, [0.5], metric="identity", **walks)
+    rays = importance_volume(narrow, [0.5], proposal="slopes", metric="identity", directions=24)
+    return {
+        "shape": np.frombuffer(bytes.fromhex(chains.config["shapes"][0]), dtype=np.uint8),
+        "chains": chains.log_weights,
+        "trace": chains.trace,
+        "rays": rays.log_weights,
+    }
+
+
 def fail() -> None:
     """A loss that has no value on the second rank alone, where a chunk is computed."""
 
     def loss(x: torch.Tensor) -> torch.Tensor:
-        if RANK == 1 and ranks.count() > 1 and len(x) > 1:
+        if ranks.rank() == 1 and len(x) > 1:
             raise ValueError("no memory left on this card")
         return x.square().sum(-1)
 
@@ -77,27 +92,51 @@ def fail() -> None:
 
 def leave() -> None:
     """A rank that finds no file, while the others measure."""
-    if RANK == 1:
+    if ranks.rank() == 1:
         raise ls.LandscapeError("the checkpoint net.pt does not exist here")
     ls.basin_radii(bent(3), [1.0], metric="identity", directions=50)
 
 
 def stray() -> None:
     """A rank that measures something else."""
-    ls.basin_radii(bent(3), [1.0], metric="identity", directions=50, seed=RANK)
+    ls.basin_radii(bent(3), [1.0], metric="identity", directions=50, seed=ranks.rank())
 
 
 def bug() -> None:
     """A rank that meets an error which is not the user's."""
-    if RANK == 1:
+    if ranks.rank() == 1:
         raise KeyError("lost")
     ls.basin_radii(bent(3), [1.0], metric="identity", directions=50)
 
 
-if __name__ == "__main__":
+def work(words: list[str]) -> None:
+    """Do what the words say: one of the above, a command of landscape, or what torchrun starts."""
     torch.set_num_threads(1)
-    with ranks.spread():
-        if sys.argv[1] == "measure":
-            np.savez(f"{sys.argv[2]}/{RANK}.npz", **measure())
-        else:
-            {"fail": fail, "leave": leave, "stray": stray, "bug": bug}[sys.argv[1]]()
+    if words[0] == "torchrun":
+        from torch.distributed.run import main as launch
+
+        launch(words[1:])
+    elif words[0] == "landscape":
+        from landscape_cli.main import main
+
+        sys.argv = words
+        main()
+    else:
+        with ranks.spread():
+            if words[0] == "measure":
+                np.savez(f"{words[1]}/{ranks.rank()}.npz", **measure())
+            else:
+                {"fail": fail, "leave": leave, "stray": stray, "bug": bug}[words[0]]()
+
+
+def forked(words: list[str], told: dict[str, str], cwd: Path, output: Path) -> None:
+    """Do so as a process of its own, told of the others, its stdout and stderr in files named after ``output``."""
+    os.environ.update(told)
+    os.chdir(cwd)
+    for stream, ending in ((1, ".out"), (2, ".err")):
+        os.dup2(os.open(output.with_suffix(ending), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    work(words)
+
+
+if __name__ == "__main__":
+    work(sys.argv[1:])
