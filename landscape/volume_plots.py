@@ -37,13 +37,15 @@ def energy_curve(volume: AnnealedVolume) -> Figure:
         f"Annealed chains: {volume.directions} of them, {len(volume.energy):,} temperatures, n = {volume.dimension:,}",
         fontsize="medium",
     )
-    top.set_ylabel("E[n log r], nats\n(band: spread over the chains)")
+    # m: what a ray holds of another measure than volume
+    energy_is, density = ("n log r", "r^(t n)") if volume.config.get("measure") is None else ("log m", "m^t")
+    top.set_ylabel(f"E[{energy_is}], nats\n(band: spread over the chains)")
     below.set_ylabel("of the move that follows")
     below.set_ylim(-0.05, 1.05)
     below.set_xlabel(
         "target along the soft path (radii are known at its ends alone)"
         if soft
-        else "temperature t of the density r^(t n)"
+        else f"temperature t of the density {density}"
     )
     top.legend(fontsize="small", frameon=False, loc="best")
     below.legend(fontsize="small", frameon=False, loc="best", ncols=2)

@@ -81,3 +81,35 @@ def test_misuse_is_one_line(folder: Path, options: list[str], words: str) -> Non
     done = CliRunner().invoke(cli, [*VOLUME[:6], *options])
     assert done.exit_code == 2
     assert words in done.output
+
+
+BOWL = """
+import torch
+import landscape as ls
+
+def task():
+    torch.manual_seed(0)
+    points = torch.randn(64, 30) * torch.logspace(0, -1.5, 30)
+    return ls.Task(model=torch.nn.Linear(30, 1), data=(points, torch.zeros(64, 1)), loss="mse")
+"""
+
+
+def test_by_default_chains_measure_it_where_rays_do_not(folder: Path) -> None:
+    Path("bowl.py").write_text(BOWL)
+    torch.save({"weight": torch.full((1, 30), 0.02), "bias": torch.zeros(1)}, "bowl.pt")
+    bowl = ["volume", "bowl.pt", "--task", "bowl.py", "--metric", "identity", "--cutoff", "0.03", "--budget", "20000"]
+    keep = ["--measure", "gaussian", "--sigma", "0.3", "--out", "bowl.h5", "-q"]
+    done = CliRunner().invoke(cli, [*bowl, *keep, "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (found["estimator"], found["measure"], found["sigma"]) == ("annealed", "gaussian", 0.3)
+    plain, chains = (found["volumes"][name]["results"][0] for name in ("uniform", "annealed"))
+    assert plain["verdict"] == "lower bound"
+    assert plain["log_volume"] < chains["log_volume"] < 0
+    assert chains["interval"][1] <= 0
+    again = CliRunner().invoke(cli, [*bowl, *keep, "--resume"])
+    assert again.exit_code == 0, again.output
+    assert "V is the probability of the basin" in again.output
+    other = CliRunner().invoke(cli, [*bowl, *keep[4:], "--resume", "--measure", "gaussian", "--sigma", "0.2"])
+    assert other.exit_code == 2
+    assert "sigma: stored 0.3, asked 0.2" in other.output

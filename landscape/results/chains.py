@@ -182,8 +182,8 @@ class AnnealedVolume(Volume):
         log_volume_half: log V from half the temperatures, shape (cutoffs,).
         weight_spread: standard deviation of the chains' log-weights, at half and full effort, shape (cutoffs, 2).
         temperature: t of every temperature of the full run, shape (temperatures, cutoffs).
-        energy, energy_spread: mean and standard deviation over the chains of n log r there, shape (temperatures,
-            cutoffs).
+        energy, energy_spread: mean and standard deviation over the chains of n log r there, or of log m by another
+            measure than volume, shape (temperatures, cutoffs).
         accepted: share of proposals accepted in the move that follows (1 for slices), shape (temperatures, cutoffs).
         unseen: how much of V uniform rays show on long rays more than the chains do, shape (cutoffs,).
         correlation: of the log density before and after that move, over the chains, shape (temperatures, cutoffs).
@@ -219,7 +219,4 @@ class AnnealedVolume(Volume):
         return columns(["cutoff", "log V", "over half effort", "spread", "accepted", "autocorrelation"], rows)
 
     def __str__(self) -> str:
-        head = (
-            f"log-volume of the basin: {self.estimator} estimator, {self.directions:,} chains, n = {self.dimension:,}"
-        )
-        return f"{head}\n{self.table()}\n{self.evidence()}"
+        return f"{self.heading('chains')}\n{self.table()}\n{self.evidence()}"

@@ -127,16 +127,16 @@ class Volume(Result):
         ]
         return columns(["cutoff", "log10 V", "95 % interval", "ess", "at cap", "verdict".ljust(_WIDEST)], rows)
 
-    def __str__(self) -> str:
-        what = f"log-volume of the basin: {self.estimator} estimator"
+    def heading(self, unit: str = "rays") -> str:
+        """Return what it is the logarithm of, and what it was measured with."""
+        what = "log-volume of the basin"
         if self.config.get("measure") == "gaussian":
             centre = "0" if self.config["measure_centre"] == "zero" else "theta"
-            what = (
-                f"log-probability of the basin (V is a probability, under N({centre}, {self.config['sigma']:g}²)): "
-                f"{self.estimator} estimator"
-            )
-        head = f"{what}, {self.directions:,} rays, n = {self.dimension:,}"
-        return f"{head}\n{self.table()}"
+            what = f"log-probability of the basin (V is a probability, under N({centre}, {self.config['sigma']:g}²))"
+        return f"{what}: {self.estimator} estimator, {self.directions:,} {unit}, n = {self.dimension:,}"
+
+    def __str__(self) -> str:
+        return f"{self.heading()}\n{self.table()}"
 
 
 @dataclass(frozen=True)
