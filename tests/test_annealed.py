@@ -64,10 +64,10 @@ def test_the_variance_of_log_weights_falls_as_one_over_temperatures() -> None:
 
 
 def test_the_path_keeps_what_means_over_uniform_directions_take() -> None:
-    """At every temperature the mean weight of a bare 1 is 1, and that of r^n is V / ω_n; on both paths."""
+    """At every temperature the mean weight of a bare 1 is 1, and that of r^n is V / ω_n; on all paths."""
     curvatures = np.array([0.3, 1.0, 3.0])
     truth = ellipsoid_log_volume(curvatures, 0.1) - log_unit_ball(3)
-    for path in ("radius", "soft"):
+    for path in ("radius", "soft", "growth"):
         chains = anneal(ellipsoid(curvatures), [0.1], metric="identity", chains=600, temperatures=6, seed=11, path=path)
         half, full = chains.path_log_weights[0]
         assert np.isnan(half[3:]).all()
@@ -219,7 +219,7 @@ def assert_same(one: Chains, other: Chains) -> None:
     assert (one.cost.calls, one.cost.evaluations) == (other.cost.calls, other.cost.evaluations)
 
 
-@pytest.mark.parametrize("path", ["radius", "soft"])
+@pytest.mark.parametrize("path", ["radius", "soft", "growth"])
 def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(path: str, tmp_path: Path) -> None:
     objective = ellipsoid(np.array([0.3, 1.0, 2.0, 9.0]))
     options: dict[str, Any] = {"metric": "identity", "chains": 4, "temperatures": 4, "seed": 8, "path": path}

@@ -30,7 +30,7 @@ def independent(caps: list[float]) -> tuple[np.ndarray, np.ndarray]:
     return np.array(volumes), np.array(chances)
 
 
-@pytest.mark.parametrize(("path", "max_radius"), [("radius", 1.0), ("radius", None), ("soft", 1.0)])
+@pytest.mark.parametrize(("path", "max_radius"), [("radius", 1.0), ("radius", None), ("soft", 1.0), ("growth", 1.0)])
 def test_an_ellipsoid_cut_by_balls(path: str, max_radius: float | None) -> None:
     caps = [0.3, 0.5, 1.0]
     chains = anneal(

@@ -171,7 +171,7 @@ def test_a_stiff_slab_under_a_cap() -> None:
     assert anneal(disc, [0.0025], chains=4, temperatures=2, **options).config["shapes"] == [None]
 
 
-@pytest.mark.parametrize("path", ["radius", "soft"])
+@pytest.mark.parametrize("path", ["radius", "soft", "growth"])
 def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(path: str) -> None:
     options: dict[str, Any] = {"metric": "identity", "chains": 4, "temperatures": 4, "seed": 9, "path": path}
     whole = anneal(ellipsoid(STIFF), [0.3], **options)

@@ -17,7 +17,8 @@ import landscape as ls
 from landscape.volume import anneal, log_unit_ball, volume_from_chains
 from landscape.volume.body import sphere
 from landscape.volume.kernels import flight_move, stream, tangent
-from landscape.volume.targets import POINTS, Ray, SoftTarget
+from landscape.volume.precondition import Shape
+from landscape.volume.targets import POINTS, Ray, SoftTarget, growing_ray
 
 
 def directions(seed: int, count: int, n: int) -> Tensor:
@@ -129,12 +130,13 @@ def test_flights_leave_it_as_it_is(temperature: float) -> None:
     assert abs(z_of(np.stack(kept), float((density * np.cos(angle) ** 2).sum()))) < 4
 
 
+@pytest.mark.parametrize("path", ["soft", "growth"])
+@pytest.mark.parametrize("precondition", ["none", "slopes"])
 @pytest.mark.parametrize("cap", [math.inf, 0.6])
-def test_the_soft_path_is_unbiased(cap: float) -> None:
+def test_the_soft_paths_are_unbiased(cap: float, precondition: str, path: str) -> None:
     curvatures = np.array([0.5, 1.0, 3.0])
-    chains = anneal(
-        ellipsoid(curvatures), [0.3], metric="identity", path="soft", chains=400, temperatures=24, max_radius=cap
-    )
+    options: dict[str, Any] = {"metric": "identity", "path": path, "max_radius": cap, "precondition": precondition}
+    chains = anneal(ellipsoid(curvatures), [0.3], chains=400, temperatures=24, **options)
     plain = ls.log_volume(ellipsoid(curvatures), [0.3], metric="identity", directions=40_000, max_radius=cap).results[0]
     if cap == math.inf:
         assert plain.log_volume == pytest.approx(ellipsoid_log_volume(curvatures, 0.3), abs=0.05)
@@ -144,23 +146,59 @@ def test_the_soft_path_is_unbiased(cap: float) -> None:
         assert abs(share.mean() - 1) < 4 * error
 
 
-def test_a_box_by_the_soft_path() -> None:
+@pytest.mark.parametrize("path", ["soft", "growth"])
+def test_a_box_by_the_soft_paths(path: str) -> None:
     box = ls.Objective.from_function(lambda x: x.abs().amax(-1), torch.zeros(20, dtype=torch.float64))
-    chains = anneal(box, [1.0], metric="identity", path="soft", chains=32, temperatures=60)
+    chains = anneal(box, [1.0], metric="identity", path=path, chains=32, temperatures=60)
     assert abs(volume_from_chains(chains).results[0].log_volume - 20 * math.log(2)) < 2
-    assert chains.column("hardness")[0] == chains.column("temperature")[0] == 0
+    hardness, reach = chains.column("hardness"), chains.column("reach")
+    assert chains.column("temperature")[0] == 0
+    if path == "soft":
+        assert hardness[0] == 0
+        assert np.isnan(reach).all()
+    else:  # from where all rays are inside to where the walls stop them
+        assert (hardness == 20).all()
+        assert reach[0] < 1 < reach[-1]
+        assert (np.diff(reach) >= 0).all()
 
 
+@pytest.mark.parametrize("reach", [0.2, 0.5, 2.0])
+def test_the_force_of_growth_in_learnt_coordinates(reach: float) -> None:
+    """Some rays end at the cap, nearer in than the reach: they get shorter as |A y| grows."""
+    body = body_of(lp_ball(5, 4), 0.3, max_radius=0.4)
+    axis = torch.tensor([0.6, 0.8, 0, 0, 0], dtype=torch.float64)[:, None]
+    body.shape = Shape.round(axis[:, 0]).then(axis, torch.tensor([0.4], dtype=torch.float64))
+    phi = directions(2, 30, 5)
+    aside, target = tangent(directions(3, 30, 5), phi), SoftTarget(body, growing_ray(5), 6.0, 0.0, reach)
+    capped = body.reach(phi) < reach
+    assert 0 < capped.sum() < 30 or (capped.all() if reach > 1 else not capped.any())
+    with body.objective.running():
+        slope = (target.force(phi) * aside).sum(1).numpy()
+        ends = [target.log_density(target.at(sphere(phi + sign * 1e-5 * aside))) for sign in (1, -1)]
+    assert slope == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-4, abs=1e-6)
+
+
+def test_growth_sees_its_points_anew_at_every_reach() -> None:
+    body, phi = body_of(lp_ball(5, 4), 0.3), directions(2, 3, 5)
+    near, far = (SoftTarget(body, growing_ray(5), 5.0, 0.0, reach) for reach in (0.1, 0.7))
+    with body.objective.running():
+        assert (far.seen(near.at(phi)).rises == far.at(phi).rises).all()
+
+
+@pytest.mark.parametrize("precondition", ["none", "slopes"])
 @pytest.mark.parametrize("hopeless", [False, True])
-def test_the_pilot_turns_to_the_soft_path_where_flights_by_radius_get_nowhere(
-    hopeless: bool, monkeypatch: pytest.MonkeyPatch
+def test_the_pilot_turns_to_a_soft_path_where_flights_by_radius_get_nowhere(
+    hopeless: bool, precondition: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("landscape.volume.run.hopeless", lambda lessons: hopeless and len(lessons) > 2)
-    chains = anneal(ellipsoid(np.array([0.1, 1.0, 9.0])), [0.1], metric="identity", chains=4, temperatures=4)
+    tried = 3 if precondition == "none" else 1  # in coordinates in which the body is a ball one lesson is enough
+    monkeypatch.setattr("landscape.volume.run.hopeless", lambda lessons: hopeless and len(lessons) >= tried)
+    options: dict[str, Any] = {"metric": "identity", "chains": 4, "temperatures": 4, "precondition": precondition}
+    chains = anneal(ellipsoid(np.array([0.1, 1.0, 9.0 if precondition == "none" else 1e4])), [0.1], **options)
     hardness = chains.column("hardness", leg="pilot")
-    assert np.isnan(hardness[:3]).all()
-    assert np.isnan(hardness[3:]).all() != hopeless
+    assert np.isnan(hardness[:tried]).all()
+    assert np.isnan(hardness[tried:]).all() != hopeless
     assert np.isnan(chains.column("hardness")).all() != hopeless
+    assert np.isfinite(chains.column("reach")).all() == (precondition == "slopes" and hopeless)
 
 
 def test_the_soft_path_without_gradients_is_refused() -> None:

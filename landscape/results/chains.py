@@ -32,6 +32,7 @@ COLUMNS = (
     "slice_gain",
     "log_radius",
     "log_radius_spread",
+    "reach",
 )
 
 
@@ -57,7 +58,7 @@ class Chains(Result):
             of the move that follows: whether by Hamiltonian flight (1) or slice (0), share accepted, mean angle,
             correlation of the log density before and after, evaluations a chain; of the pilot: time of a leapfrog step
             and of a flight, width of the arc, squared sine of the angle gone an evaluation by flight and by slice,
-            median log r and its spread.
+            median log r and its spread; of both: reach R of the growing part of a ray (NaN on other paths).
         phi: where the chains of the current leg are: unit directions, shape (chains, n).
         phi_log_radius, phi_log_weight: log r there and the weight so far, shape (chains,).
         phi_censored, phi_unfinished: whether that r is the cap, or its search was given up, shape (chains,), bool.

@@ -260,28 +260,42 @@ class StarBody:
         found = found / torch.maximum(outwards, least)
         return found[torch.isfinite(found).all(1)]
 
-    def rises(self, phi: Tensor, radii: np.ndarray) -> np.ndarray:
+    def tops(self, phi: Tensor, reach: float) -> np.ndarray:
+        """Return the smaller of a reach and the cap on each radius, shape (k,)."""
+        return np.minimum(self.reach(phi), reach)
+
+    def rises(self, phi: Tensor, radii: np.ndarray, reach: float | None = None) -> np.ndarray:
         """Return the criterion's rise over that of the cutoff at these radii of each ray, shape (k, points).
 
-        What has no value, or one above ``HIGHEST``, counts as ``HIGHEST``.
+        With a ``reach`` the radii are in units of :meth:`tops`. What has no value, or one above ``HIGHEST``, counts as
+        ``HIGHEST``.
         """
         count, rows = len(phi), np.repeat(np.arange(len(phi)), len(radii))
-        seen = self.objective.along(self._steps(phi), np.tile(radii, count), rows=rows, criterion=self.criterion)
+        places = self._places(phi, radii, reach).ravel()
+        seen = self.objective.along(self._steps(phi), places, rows=rows, criterion=self.criterion)
         self._count(seen.read)
         return self._scaled(seen.values).reshape(count, len(radii))
 
-    def pulled(self, phi: Tensor, radii: np.ndarray, pull: Callable[[np.ndarray], np.ndarray]) -> Tensor:
+    def pulled(
+        self, phi: Tensor, radii: np.ndarray, pull: Callable[[np.ndarray], np.ndarray], reach: float | None = None
+    ) -> Tensor:
         """Return the tangent gradient of a function of the rises along each ray, shape (k, n).
+
+        With a ``reach``, that of the function and of n log of :meth:`tops`.
 
         Args:
             phi: unit directions, shape (k, n).
-            radii: where the rises are taken, shape (points,).
+            radii, reach: where the rises are taken, as for :meth:`rises`, shape (points,).
             pull: takes rises to the derivative by each of them, shape (k, points) both.
         """
         chunk = max(1, self.objective.plan.lanes // len(radii))
-        found = self._spread(lambda part: self._pulled(part, radii, pull), phi, chunk)
+        found = self._spread(lambda part: self._pulled(part, radii, pull, reach), phi, chunk)
         self._count(np.full(len(phi) * len(radii), _GRADIENT_COST))
         return found
+
+    def _places(self, phi: Tensor, radii: np.ndarray, reach: float | None) -> np.ndarray:
+        tops = np.ones(len(phi)) if reach is None else self.tops(phi, reach)
+        return tops[:, None] * radii
 
     def _spread(self, compute: Callable[[Tensor], Tensor], phi: Tensor, chunk: int) -> Tensor:
         """Return what is computed from so many directions at a time, on all ranks together, shape (k, n)."""
@@ -289,15 +303,23 @@ class StarBody:
         pieces = ranks.each(phi.split(chunk), lambda part: compute(part).to(place), lambda: ranks.sample(phi))
         return torch.cat(pieces).to(phi.device)
 
-    def _pulled(self, phi: Tensor, radii: np.ndarray, pull: Callable[[np.ndarray], np.ndarray]) -> Tensor:
-        places = self.objective.theta.new_tensor(radii)
-        points = self.objective.theta + (places[None, :, None] * self._steps(phi)[:, None, :]).flatten(0, 1)
-        values, slopes = run_backward(self._program, points)
+    def _pulled(
+        self, phi: Tensor, radii: np.ndarray, pull: Callable[[np.ndarray], np.ndarray], reach: float | None
+    ) -> Tensor:
+        places = self._places(phi, radii, reach)
+        along = self.objective.theta.new_tensor(places)[:, :, None] * self._steps(phi)[:, None, :]
+        values, slopes = run_backward(self._program, self.objective.theta + along.flatten(0, 1))
         values -= self.objective.centre if self.criterion == "rise" else 0.0
         rises = self._scaled(values).reshape(len(phi), len(radii))
-        share = pull(rises) * radii / (self.cutoff - self.centre) * (rises < HIGHEST)
+        share = pull(rises) * places / (self.cutoff - self.centre) * (rises < HIGHEST)
         slopes = self._in_scope(slopes).view(len(phi), len(radii), -1)
         found = (torch.from_numpy(share).to(slopes)[:, :, None] * torch.nan_to_num(slopes, 0, 0, 0)).sum(1)
+        if reach is not None and self.shape is not None:
+            # a ray that ends at the cap gets shorter as |A y| grows, and its points move inwards
+            length = self.shape.apply(phi)
+            shorter = -self.shape.pull(length) / length.square().sum(1, keepdim=True)
+            capped = torch.as_tensor(self.reach(phi) < reach, device=phi.device)[:, None]
+            found = found + capped * (self.dimension + (found * phi).sum(1, keepdim=True)) * shorter
         return found - (found * phi).sum(1, keepdim=True) * phi
 
     def _scaled(self, values: np.ndarray) -> np.ndarray:

@@ -14,9 +14,9 @@ from landscape.results import Cost
 from landscape.results.chains import Chains
 from landscape.volume.budget import PILOTS, Budget
 from landscape.volume.measure import make_measure
+from landscape.volume.pilot import PATHS
 from landscape.volume.precondition import PRECONDITIONS, Shape, roundest
 from landscape.volume.run import Run
-from landscape.volume.schedule import PATHS
 
 LOOK = 512  # uniform rays in the first look
 LEAST_CHAINS = 4
@@ -95,7 +95,7 @@ def anneal(
         budget: in the place of both, what the run may cost: a time (``300s``, ``5min``) or a number of full passes over
             the data. After the pilots it is turned into chains and temperatures (:meth:`Budget.plan`), which stand in
             ``config`` and are kept when the run is continued. A run whose pilots use it up is handed back unfinished.
-        path: ``radius``, ``soft`` or ``auto`` (:mod:`landscape.volume.schedule`).
+        path: ``radius``, ``soft``, ``growth`` or ``auto`` (:mod:`landscape.volume.pilot`).
         precondition: ``slopes``: the chains walk in coordinates in which the basin is rounder, learnt before the
             pilots (:mod:`landscape.volume.precondition`); ``none``: in those of the metric; ``auto``: ``slopes``, but
             not where most rays would then end at the cap.

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from landscape import ranks
-from landscape.errors import LandscapeError, ObjectiveError
+from landscape.errors import LandscapeError
 from landscape.metric import make_metric
 from landscape.objective import Objective
 from landscape.results import Cost, Radii
@@ -24,19 +24,10 @@ from landscape.results.chains import COLUMNS, LEGS, Chains
 from landscape.volume.body import Points, StarBody, sphere
 from landscape.volume.kernels import Moved, flight_move, normals, slice_move, stream, uniforms
 from landscape.volume.measure import Measure, along_uniform, lengthened
+from landscape.volume.pilot import PILOT_CHAINS, Lesson, first_lesson, hopeless, radius_step, soft_step, target_of
 from landscape.volume.precondition import learn
-from landscape.volume.schedule import (
-    PILOT_CHAINS,
-    Lesson,
-    Move,
-    Schedule,
-    first_lesson,
-    hopeless,
-    measured,
-    radius_step,
-    soft_step,
-)
-from landscape.volume.targets import RadiusTarget, Ray, ray_for
+from landscape.volume.schedule import Move, Schedule
+from landscape.volume.targets import RadiusTarget, Ray, growing_ray, ray_for
 
 _DERIVED = ("first_step_taken", "steepness")  # settings that the function itself makes
 _FINISHED = (
@@ -203,61 +194,53 @@ class Run:
         # the first rank's clock, since a budget of time is spent by it
         self.seconds += ranks.from_first(lambda: time.perf_counter() - started)
 
-    @property
-    def ray(self) -> Ray:
-        """Where the soft path looks, at the current leg's cutoff."""
-        return self.rays[self.leg // len(LEGS)]
-
-    def _begin(self, count: int, *, soft: bool, step: int = 0) -> Points:
+    def _begin(self, count: int, step: int = 0) -> Points:
         """Return uniform directions with their radii, the first of this leg."""
         streams = [stream(self.seed, chain, self.leg, step) for chain in range(count)]
         body = self.body
         like = torch.empty(count, body.dimension, dtype=torch.float64, device=body.objective.theta.device)
-        points = body.measure(sphere(normals(streams, like)))
-        if soft:
-            points.rises = body.rises(points.phi, self.ray.radii)
-        return points
+        return body.measure(sphere(normals(streams, like)))
 
     def _pilot(self) -> None:
-        lessons = self._lessons()
-        # the soft path's few points on a ray suit wide basins, which keep the coordinates of the metric
-        may_turn = self.config["path"] == "auto" and self.body.shape is None
-        switch = may_turn and bool(lessons) and not lessons[-1].soft and hopeless(lessons)
-        if not lessons or (switch and lessons[0].step > 0):
-            soft = bool(lessons) or self.config["path"] == "soft"
-            self.points = self._begin(PILOT_CHAINS, soft=soft, step=_SOFT_START if lessons else 0)
+        lessons, body = self._lessons(), self.body
+        turns = self.config["path"] == "auto" and bool(lessons) and lessons[-1].path == "radius"
+        if not lessons or (turns and lessons[0].step > 0 and hopeless(lessons)):
+            path = "radius" if self.config["path"] == "auto" else self.config["path"]
+            if lessons:
+                path = "growth" if body.shape else "soft"
+            self.points = self._begin(PILOT_CHAINS, _SOFT_START if lessons else 0)
             self.log_weight = np.zeros(PILOT_CHAINS)
-            lesson = first_lesson(self.body, self.points, soft=soft)
-            if soft and lesson.step == 0:
-                raise ObjectiveError(
-                    "the soft path needs gradients, and this function has none that torch can follow. Pass "
-                    "path='radius'."
-                )
+            lesson = first_lesson(body, self.points, path)
+            if path != "radius":
+                self.points = target_of(body, self._ray(path), lesson).seen(self.points)
         else:
             assert self.points is not None
             given = (self.points, lessons, self.seed, self.leg)
-            if lessons[-1].soft:
-                self.points, lesson = soft_step(self.body, self.ray, *given)
+            if lessons[-1].path == "radius":
+                self.points, lesson = radius_step(body, *given)
             else:
-                self.points, lesson = radius_step(self.body, *given)
+                self.points, lesson = soft_step(body, self._ray(lessons[-1].path), *given)
         self._note(**asdict(lesson))
         self.step += 1
         if lesson.temperature == 1.0:
             self._next_leg()
+
+    def _ray(self, path: str) -> Ray:
+        """Return where a path looks, at the current leg's cutoff."""
+        return growing_ray(self.body.dimension) if path == "growth" else self.rays[self.leg // len(LEGS)]
 
     def _anneal(self, effort: int) -> None:
         assert self.chains is not None
         cutoff, schedule = self.leg // len(LEGS), self._schedule()
         here, following = schedule.move(self.step), schedule.move(self.step + 1)
         if self.points is None:
-            self.points = self._begin(self.chains, soft=self._lessons()[0].soft)
+            self.points = here.target.seen(self._begin(self.chains))
             self.log_weight = here.target.log_density(self.points) + self.body.log_determinant
             self.censored_first[cutoff, effort] = self.points.censored
             self.unfinished[cutoff, effort] = self.points.unfinished.sum()
         assert self.log_weight is not None
-        if following.target.temperature > 0:
-            self.points = measured(self.body, self.points)
-        before, density = self.points, here.target.log_density(self.points)
+        density = here.target.log_density(self.points)
+        before = self.points = following.target.seen(self.points)
         lengths = self.body.log_lengths(before.phi)
         self.path_log_weights[cutoff, effort, self.step] = self.log_weight - density - self.body.dimension * lengths
         self.path_log_radii[cutoff, effort, self.step] = before.log_radius + lengths
@@ -268,6 +251,7 @@ class Run:
         row = {
             "temperature": here.target.temperature,
             "hardness": getattr(here.target, "hardness", math.nan),
+            "reach": getattr(here.target, "reach", None) or math.nan,
             "stride": gain.std(ddof=1),
             "energy": energy.mean(),
             "energy_spread": energy.std(ddof=1),
@@ -308,17 +292,18 @@ class Run:
         return flight_move(how.target, self.points, how.step, count, streams)
 
     def _lessons(self) -> list[Lesson]:
-        """Return what this cutoff's pilot has learnt so far, of the soft path alone once it has turned to it."""
+        """Return what this cutoff's pilot has learnt so far, of the path alone to which it has turned."""
         pilot = self.leg - self.leg % len(LEGS)
         rows = (dict(zip(COLUMNS, row, strict=True)) for row in self.trace or [] if row[0] == pilot)
         lessons = [Lesson(**{name: row[name] for name in Lesson.__dataclass_fields__}) for row in rows]
-        return [lesson for lesson in lessons if lesson.soft] or lessons
+        return [lesson for lesson in lessons if lesson.path != "radius"] or lessons
 
     def _schedule(self) -> Schedule:
         if self._frozen is None or self._frozen[0] != self.leg:
             assert self.temperatures is not None
             count = self.temperatures // 2 if self.leg % len(LEGS) == 1 else self.temperatures
-            self._frozen = self.leg, Schedule(self.body, self.ray, self._lessons(), count)
+            lessons = self._lessons()
+            self._frozen = self.leg, Schedule(self.body, self._ray(lessons[0].path), lessons, count)
         return self._frozen[1]
 
     def _note(self, **values: Any) -> None:

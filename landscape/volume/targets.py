@@ -12,12 +12,16 @@ grows, directions are favoured along which the criterion stays low from the cent
 moves inwards to where b u = n. Where u is a power of s, F_b is proportional to r^n at once, but for the outermost
 shell. From F_b the chains go on to r^n by F_b^(1-t) r^(t n). Every weight stays unbiased: whatever the path between its
 ends, the gains are log-ratios of neighbouring targets.
+
+F_b of the part of each ray within a reach R can also grow: with b = n and a small R all rays are inside that far, and
+it is a constant; as R grows, the chains are led away from walls soon after they come into sight.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +31,7 @@ from landscape.volume.body import Points, StarBody
 
 POINTS = 8  # on a ray
 SHELLS = 1024
+_GROWING_POINTS, _FIRST = 3, 0.1  # on the part of a ray that grows, and the first of them over its reach
 _BEYOND = 4.0  # outermost point of the soft path where there is no cap, over the longest ray of the first look
 
 
@@ -39,6 +44,9 @@ class Target(Protocol):
 
     def at(self, phi: Tensor) -> Points:
         """Return these directions with all that the density needs."""
+
+    def seen(self, points: Points) -> Points:
+        """Return points that another target of the same path has made, with all that this density needs."""
 
     def log_density(self, points: Points) -> np.ndarray:
         """Return its logarithm, shape (k,)."""
@@ -69,6 +77,9 @@ class RadiusTarget:
     def at(self, phi: Tensor) -> Points:
         return self.body.measure(phi, self.guess)
 
+    def seen(self, points: Points) -> Points:
+        return points
+
     def log_density(self, points: Points) -> np.ndarray:
         return self.power * points.extent
 
@@ -95,20 +106,20 @@ class Ray:
     dimension: int
 
     @classmethod
-    def between(cls, first: float, top: float, n: int) -> Ray:
+    def between(cls, first: float, top: float, n: int, points: int = POINTS) -> Ray:
         """Return points in geometric steps from ``first``, or further in, to ``top``."""
-        first = min(first, top / POINTS)
-        radii = np.geomspace(first, top, POINTS)
+        first = min(first, top / points)
+        radii = np.geomspace(first, top, points)
         shells = np.geomspace(first / 4, top, SHELLS)
         log_shell = n * np.log(shells)
         log_shell[1:] += np.log(-np.expm1(-n * np.diff(np.log(shells))))
         fine = np.geomspace(first / 4, top, 8 * (SHELLS - 1) + 1)
         # the rise at each fine place as straight lines between the points and the centre, which has none
-        knots, unit = np.concatenate([[0.0], radii]), np.eye(POINTS + 1)
-        hats = np.stack([np.interp(fine, knots, unit[i]) for i in range(1, POINTS + 1)], axis=1)
+        knots, unit = np.concatenate([[0.0], radii]), np.eye(points + 1)
+        hats = np.stack([np.interp(fine, knots, unit[i]) for i in range(1, points + 1)], axis=1)
         steps = (hats[1:] + hats[:-1]) / 2 * np.diff(np.log(fine))[:, None]
         # up to the first shell the line from the centre has u(s) ds / s = u(s), integrated
-        integral = hats[:1] + np.concatenate([np.zeros((1, POINTS)), np.cumsum(steps, axis=0)])
+        integral = hats[:1] + np.concatenate([np.zeros((1, points)), np.cumsum(steps, axis=0)])
         return cls(radii, log_shell, integral[::8], shells, n)
 
     def shares(self, rises: np.ndarray, hardness: float) -> np.ndarray:
@@ -146,35 +157,61 @@ def ray_for(body: StarBody, radii: np.ndarray, shown: Points | None) -> Ray:
     return Ray.between(float(np.median(radii)), top, body.dimension)
 
 
+@cache
+def growing_ray(n: int) -> Ray:
+    """Return the points of a growing part of a ray, in units of its reach."""
+    return Ray.between(_FIRST, 1.0, n, _GROWING_POINTS)
+
+
 @dataclass(frozen=True)
 class SoftTarget:
-    """F_b(phi)^(1-t) · r(phi)^(t n).
+    """F_b(phi)^(1-t) · r(phi)^(t n), F_b of the whole ray or of the part within a reach.
 
     Attributes:
         body: whose radius and rises they are.
-        ray: where the rises are looked at.
+        ray: where the rises are looked at; with a reach, in units of it or of the cap where that is nearer.
         hardness: b.
         temperature: t; at 0 no radius is searched for.
+        reach: R, in the units of the body's radii; None for the whole ray.
     """
 
     body: StarBody
     ray: Ray
     hardness: float
     temperature: float
+    reach: float | None = None
 
     def at(self, phi: Tensor) -> Points:
         points = self.body.measure(phi) if self.temperature > 0 else Points.bare(phi, self.body.columns)
-        points.rises = self.body.rises(phi, self.ray.radii)
+        points.rises = self.body.rises(phi, self.ray.radii, self.reach)
         return points
 
+    def seen(self, points: Points) -> Points:
+        now = measured(self.body, points) if self.temperature > 0 else points
+        if self.reach is not None or not points.rises.shape[1]:
+            now = now.copy()
+            now.rises = self.body.rises(now.phi, self.ray.radii, self.reach)
+        return now
+
     def log_density(self, points: Points) -> np.ndarray:
-        soft = self.ray.log_soft(points.rises, self.hardness)
+        soft, n = self.ray.log_soft(points.rises, self.hardness), self.body.dimension
+        if self.reach is not None:
+            soft = soft + n * np.log(self.body.tops(points.phi, self.reach))
         if self.temperature == 0:
             return soft
-        return (1 - self.temperature) * soft + self.temperature * self.body.dimension * points.extent
+        return (1 - self.temperature) * soft + self.temperature * n * points.extent
 
     def force(self, phi: Tensor) -> Tensor:
         def pull(rises: np.ndarray) -> np.ndarray:
             return (1 - self.temperature) * self.ray.pull(rises, self.hardness)
 
-        return self.body.pulled(phi, self.ray.radii, pull)
+        return self.body.pulled(phi, self.ray.radii, pull, self.reach)
+
+
+def measured(body: StarBody, points: Points) -> Points:
+    """Return the points with their radii, which the soft paths do without until they need them."""
+    if not np.isnan(points.log_radius).any():
+        return points
+    found = body.measure(points.phi)
+    found.rises = points.rises
+    return found
