@@ -3,8 +3,8 @@
 python -m benchmarks.nets_volume measure NAME GOOD.pt BAD.pt CUTOFF [CUTOFF ...]
 python -m benchmarks.nets_volume page                 prints the table
 
-The checkpoints carry their task (``landscape train``). Every run adds a line to the file of ``--rows`` as soon as it is
-done, and a run that is there is not made again.
+The checkpoints carry their task (``landscape train``), or a landscape.toml beside them names it. Every run adds a line
+to the file of ``--rows`` as soon as it is done, and a run that is there is not made again.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ import torch
 
 import landscape as ls
 from benchmarks.known_bodies import read
-from landscape.recipes import task_from_record
+from landscape.task import resolve_task
 from landscape.volume import annealed_volume, log_unit_ball
+from landscape.volume.pilot import PATHS
 
 Row = dict[str, Any]
 
 
 def objective_of(path: Path, samples: int | None) -> ls.Objective:
     """Return the loss on the training set, or its first samples, around a checkpoint; biases stay fixed."""
-    held = torch.load(path, weights_only=True)
-    task = task_from_record(held["landscape_task"])
-    task.model.load_state_dict(held["state_dict"])
+    task, _ = resolve_task(path)
     return ls.Objective(task.model, task.data, str(task.loss), scope="weights", max_samples=samples)
 
 
@@ -62,6 +61,7 @@ def measure(objective: ls.Objective, cutoff: float, seed: int, rays: int, **effo
         "low": result.interval[0],
         "high": result.interval[1],
         "spread": float(found.weight_spread[0, 1]),
+        "resampled": int(found.resampled[0, 1]),
         "censored_weight": result.censored_weight,
         "verdict": result.verdict,
         "shaped": found.config["shapes"][0] is not None,
@@ -90,9 +90,9 @@ def table(rows: list[Row]) -> Iterator[str]:
     yield "| nets | cutoff | good - bad, uniform | good - bad, annealed | ordering |"
     yield "|---|---|---|---|---|"
     for good in (row for row in rows if row["which"] == "good" and row["full"] is not None):
-        key = ("name", "cutoff", "samples", "seed")
+        key = ("name", "cutoff", "samples", "seed", "budget")
         for bad in rows:
-            same = all(bad[name] == good[name] for name in key)
+            same = all(bad.get(name) == good.get(name) for name in key)
             if not same or bad["which"] != "bad" or bad["full"] is None:
                 continue
             plain, annealed = ((good[by] - bad[by]) / math.log(10) for by in ("uniform", "full"))
@@ -112,18 +112,23 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", type=int, help="the first of the training set only")
     parser.add_argument("--rays", type=int, default=1000)
+    parser.add_argument("--only", choices=["good", "bad"])
+    parser.add_argument("--path", default="auto", choices=PATHS)
     parser.add_argument("--rows", type=Path, default=Path("nets_volume.jsonl"))
     given = parser.parse_args()
     if given.part == "page":
         print("\n".join(table(read(given.rows))))
         return
     torch.set_num_threads(1)
-    effort = {"chains": given.chains, "temperatures": given.temperatures}
-    settings = {"seed": given.seed, "rays": given.rays, **({"budget": given.budget} if given.budget else effort)}
+    effort: dict[str, Any] = {"chains": given.chains, "temperatures": given.temperatures}
+    effort = {"budget": given.budget} if given.budget else effort
+    settings = {"seed": given.seed, "rays": given.rays, "path": given.path, **effort}
     for cutoff in map(float, given.nets[2:]):
         for which, path in zip(("good", "bad"), given.nets[:2], strict=True):
             name = {"name": given.name, "which": which, "cutoff": cutoff, "samples": given.samples, **settings}
-            if any(name.items() <= row.items() for row in read(given.rows)):
+            if given.only not in (None, which) or any(
+                name.items() <= {"path": "auto", **row}.items() for row in read(given.rows)
+            ):
                 continue
             row = {**name, **measure(objective_of(Path(path), given.samples), cutoff, **settings)}
             with given.rows.open("a") as out:

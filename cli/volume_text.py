@@ -161,6 +161,12 @@ def _unsettled(volume: AnnealedVolume) -> str:
     """Say in plain words why chains are no measurement."""
     from landscape.volume import annealed
 
+    shared = [any(counts) for counts in volume.resampled]
+    if any(shared) and all(shared[i] or row.verdict == "reliable" for i, row in enumerate(volume.results)):
+        return (
+            "the chains were resampled on their way, so they share ancestors and are one draw, whose mean is V and "
+            "whose scatter is not known: compare half effort, and another --seed"
+        )
     if volume.directions < annealed.RELIABLE_CHAINS:
         return f"fewer than {annealed.RELIABLE_CHAINS} chains: pass --chains 32"
     spread = float(volume.weight_spread[:, 0].max())

@@ -94,7 +94,7 @@ def test_where_uniform_rays_collapse_chains_do_not(name: str) -> None:
     assert row.log_volume_raw == row.log_volume
 
 
-@pytest.mark.parametrize("path", ["radius", "soft"])
+@pytest.mark.parametrize("path", ["radius", "soft", "growth"])
 @pytest.mark.parametrize("precondition", ["none", "slopes"])
 def test_weights_are_unbiased_at_any_effort_and_all_along_the_path(path: str, precondition: str) -> None:
     """At every temperature the mean weight of a bare 1 is 1, and that of m is P / ω_n, in any coordinates."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from test_kernels import body_of, z_of
 from torch import Tensor
 
 import landscape as ls
-from landscape.volume import anneal, log_unit_ball, volume_from_chains
+from landscape.results import Chains
+from landscape.volume import anneal, log_unit_ball, volume_from_chains, volumes_at_caps
 from landscape.volume.body import sphere
 from landscape.volume.kernels import flight_move, stream, tangent
 from landscape.volume.precondition import Shape
 from landscape.volume.targets import POINTS, Ray, SoftTarget, growing_ray
+from landscape.volume.weights import resample
 
 
 def directions(seed: int, count: int, n: int) -> Tensor:
@@ -205,3 +208,59 @@ def test_the_soft_path_without_gradients_is_refused() -> None:
     flat = ls.Objective.from_function(lambda x: x.detach().square().sum(-1), torch.zeros(2, dtype=torch.float64))
     with pytest.raises(ls.LandscapeError, match="path='radius'"):
         anneal(flat, [0.1], metric="identity", path="soft")
+
+
+def test_resampling_is_unbiased_and_leaves_one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resampled at every target; each run's mean is one draw of V."""
+    monkeypatch.setattr("landscape.volume.run.uneven", lambda log_weights: True)
+    curvatures, draws = np.array([0.1, 1.0, 10.0]), []
+    options: dict[str, Any] = {"metric": "identity", "path": "growth", "precondition": "none"}
+    for seed in range(20):
+        chains = anneal(ellipsoid(curvatures), [0.3], chains=16, temperatures=6, seed=seed, **options)
+        row = volume_from_chains(chains).results[0]
+        draws.append(row.log_volume)
+        assert chains.resamplings(0) == (2, 5)
+        assert (row.verdict, row.ess, row.largest_weight) == ("lower bound", 1.0, 1.0)
+        assert volumes_at_caps(chains, [0.5]).rows[0].verdict == "lower bound"
+    shares = np.exp(np.array(draws) - ellipsoid_log_volume(curvatures, 0.3))
+    assert abs(shares.mean() - 1) < 4 * shares.std(ddof=1) / math.sqrt(len(shares))
+    assert shares.std(ddof=1) < 0.5
+
+
+def test_growth_begins_where_rays_hardly_differ() -> None:
+    """So that the first weights are those of all chains: each differs from the mean by the spread of log F."""
+    chains = anneal(
+        ellipsoid(1 / np.arange(1, 201)), [0.1], metric="identity", path="growth", precondition="none", chains=16,
+        temperatures=20,
+    )  # fmt: skip
+    first = chains.path_log_weights[0, 1, 0]
+    assert chains.column("reach")[0] < 0.3 * chains.look.min()
+    assert chains.column("weight_spread")[0] < 2
+    assert np.isfinite(first).all()
+
+
+def test_chains_of_an_earlier_version_were_never_resampled() -> None:
+    chains = anneal(ellipsoid(np.ones(2)), [0.3], metric="identity", chains=4, temperatures=2)
+    earlier = replace(chains, columns=chains.columns[:-2], trace=chains.trace[:, :-2])
+    assert earlier.resamplings(0) == (0, 0)
+    assert volume_from_chains(earlier).results == volume_from_chains(chains).results
+
+
+def test_resampled_chains_go_on_as_often_as_their_weights_say() -> None:
+    weights = np.array([0.05, 0.45, 0.1, 0.4])
+    counts = np.array([np.bincount(resample(np.log(weights), (i + 0.5) / 1000), minlength=4) for i in range(1000)])
+    assert counts.mean(axis=0) == pytest.approx(4 * weights, abs=2e-3)
+    assert (np.abs(counts - 4 * weights) < 1).all()
+
+
+def test_a_run_that_resamples_goes_on_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("landscape.volume.run.uneven", lambda log_weights: True)
+    monkeypatch.setattr("landscape.volume.pilot.uneven", lambda log_weights: True)
+    options: dict[str, Any] = {"metric": "identity", "path": "growth", "chains": 4, "temperatures": 6}
+    blocks: list[Chains] = []
+    whole = anneal(lp_ball(4, 4), [0.3], on_block=lambda progress: blocks.append(progress.snapshot()), **options)
+    assert whole.resamplings(0) == (2, 5)
+    for at in range(0, len(blocks) - 1, 3):
+        again = anneal(lp_ball(4, 4), [0.3], resume=blocks[at], **options)
+        for name, array in whole.arrays().items():
+            assert array.tobytes() == getattr(again, name).tobytes(), name

@@ -33,6 +33,7 @@ COLUMNS = (
     "log_radius",
     "log_radius_spread",
     "reach",
+    "resampled",
 )
 
 
@@ -58,7 +59,8 @@ class Chains(Result):
             of the move that follows: whether by Hamiltonian flight (1) or slice (0), share accepted, mean angle,
             correlation of the log density before and after, evaluations a chain; of the pilot: time of a leapfrog step
             and of a flight, width of the arc, squared sine of the angle gone an evaluation by flight and by slice,
-            median log r and its spread; of both: reach R of the growing part of a ray (NaN on other paths).
+            median log r and its spread; of both: reach R of the growing part of a ray (NaN on other paths);
+            whether the chains were resampled before the move that follows (0 or 1).
         phi: where the chains of the current leg are: unit directions, shape (chains, n).
         phi_log_radius, phi_log_weight: log r there and the weight so far, shape (chains,).
         phi_censored, phi_unfinished: whether that r is the cap, or its search was given up, shape (chains,), bool.
@@ -162,6 +164,13 @@ class Chains(Result):
         rows = self.trace[:, 0] == len(LEGS) * cutoff + LEGS.index(leg)
         return self.trace[rows, self.columns.index(name)]
 
+    def resamplings(self, cutoff: int) -> tuple[int, int]:
+        """Return how often the chains of half and of full effort were resampled; then they share ancestors."""
+        if "resampled" not in self.columns:  # of an earlier version
+            return 0, 0
+        half, full = (int(np.nansum(self.column("resampled", cutoff, leg))) for leg in LEGS[1:])
+        return half, full
+
     def __str__(self) -> str:
         done = self.done
         if self.config["temperatures"] is None:
@@ -188,6 +197,9 @@ class AnnealedVolume(Volume):
         accepted: share of proposals accepted in the move that follows (1 for slices), shape (temperatures, cutoffs).
         unseen: how much of V uniform rays show on long rays more than the chains do, shape (cutoffs,).
         correlation: of the log density before and after that move, over the chains, shape (temperatures, cutoffs).
+        resampled: how often the chains of half and of full effort were resampled, shape (cutoffs, 2): on the way by
+            growth, where those that carry little of the weights give way to copies of others, which go on with equal
+            weights. Such chains share ancestors: their mean is one unbiased draw, their spread shows little.
     """
 
     kind: ClassVar[str] = "annealed"
@@ -201,6 +213,7 @@ class AnnealedVolume(Volume):
     accepted: np.ndarray
     correlation: np.ndarray
     unseen: np.ndarray
+    resampled: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
 
     def evidence(self) -> str:
         """Return a row a cutoff of what speaks for or against the estimate."""

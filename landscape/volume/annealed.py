@@ -52,6 +52,9 @@ def volume_from_chains(chains: Chains) -> AnnealedVolume:
     about twice as large. The interval (:func:`interval_of`) is then 95 % for the mean. Both are widened by the
     tolerance of the radii, n · rtol.
 
+    Chains that were resampled share ancestors: together they are one unbiased draw whose scatter nobody has seen, so
+    always a lower bound, with an ``ess`` of 1.
+
     A part of the basin that neither a chain nor one of those rays has met leaves no trace: then the bound holds and
     ``reliable`` is wrong.
 
@@ -88,6 +91,7 @@ def volume_from_chains(chains: Chains) -> AnnealedVolume:
         accepted=trace("accepted"),
         correlation=trace("correlation"),
         unseen=np.array([unseen(chains, column) for column in columns]),
+        resampled=np.array([chains.resamplings(column) for column in columns]),
     )
 
 
@@ -96,7 +100,9 @@ def _estimate(chains: Chains, column: int) -> VolumeEstimate:
     half, full = chains.log_weights[column]
     ball, tolerance = w.log_unit_ball(chains.dimension), chains.steepness * float(chains.config["rtol"])
     value = ball + w.log_mean(full)
+    shared = chains.resamplings(column)
     reliable = is_settled(half, full, tolerance, unseen(chains, column)) and not chains.unfinished[column].any()
+    reliable &= not any(shared)
     if reliable:
         low, high = interval_of(full)
         interval = (ball + low - tolerance, ball + high + tolerance)
@@ -110,11 +116,11 @@ def _estimate(chains: Chains, column: int) -> VolumeEstimate:
         log_volume=value,
         log_volume_raw=value + (0.0 if chains.of_probability else chains.log_scale_sum),
         interval=interval,
-        ess=w.effective_sample_size(full),
-        largest_weight=w.largest_share(full),
+        ess=1.0 if shared[1] else w.effective_sample_size(full),
+        largest_weight=1.0 if shared[1] else w.largest_share(full),
         censored=float(chains.censored_first[column].mean()),
         censored_weight=w.share(full, chains.censored_last[column, 1]),
-        pareto_k=w.pareto_k(full, tolerance),
+        pareto_k=math.inf if shared[1] else w.pareto_k(full, tolerance),
         verdict="reliable" if reliable else "lower bound",
     )
 

@@ -262,7 +262,7 @@ class StarBody:
 
     def tops(self, phi: Tensor, reach: float) -> np.ndarray:
         """Return the smaller of a reach and the cap on each radius, shape (k,)."""
-        return np.minimum(self.reach(phi), reach)
+        return self._tops(self._unrounded(phi), reach)
 
     def rises(self, phi: Tensor, radii: np.ndarray, reach: float | None = None) -> np.ndarray:
         """Return the criterion's rise over that of the cutoff at these radii of each ray, shape (k, points).
@@ -271,8 +271,9 @@ class StarBody:
         ``HIGHEST``.
         """
         count, rows = len(phi), np.repeat(np.arange(len(phi)), len(radii))
-        places = self._places(phi, radii, reach).ravel()
-        seen = self.objective.along(self._steps(phi), places, rows=rows, criterion=self.criterion)
+        x = self._unrounded(phi)
+        places = self._tops(x, reach)[:, None] * radii
+        seen = self.objective.along(self._stepped(x), places.ravel(), rows=rows, criterion=self.criterion)
         self._count(seen.read)
         return self._scaled(seen.values).reshape(count, len(radii))
 
@@ -293,10 +294,6 @@ class StarBody:
         self._count(np.full(len(phi) * len(radii), _GRADIENT_COST))
         return found
 
-    def _places(self, phi: Tensor, radii: np.ndarray, reach: float | None) -> np.ndarray:
-        tops = np.ones(len(phi)) if reach is None else self.tops(phi, reach)
-        return tops[:, None] * radii
-
     def _spread(self, compute: Callable[[Tensor], Tensor], phi: Tensor, chunk: int) -> Tensor:
         """Return what is computed from so many directions at a time, on all ranks together, shape (k, n)."""
         place = phi.device if ranks.count() == 1 else torch.device("cpu")  # from where it is sent
@@ -306,19 +303,19 @@ class StarBody:
     def _pulled(
         self, phi: Tensor, radii: np.ndarray, pull: Callable[[np.ndarray], np.ndarray], reach: float | None
     ) -> Tensor:
-        places = self._places(phi, radii, reach)
-        along = self.objective.theta.new_tensor(places)[:, :, None] * self._steps(phi)[:, None, :]
+        x = self._unrounded(phi)
+        places = self._tops(x, reach)[:, None] * radii
+        along = self.objective.theta.new_tensor(places)[:, :, None] * self._stepped(x)[:, None, :]
         values, slopes = run_backward(self._program, self.objective.theta + along.flatten(0, 1))
         values -= self.objective.centre if self.criterion == "rise" else 0.0
         rises = self._scaled(values).reshape(len(phi), len(radii))
         share = pull(rises) * places / (self.cutoff - self.centre) * (rises < HIGHEST)
-        slopes = self._in_scope(slopes).view(len(phi), len(radii), -1)
-        found = (torch.from_numpy(share).to(slopes)[:, :, None] * torch.nan_to_num(slopes, 0, 0, 0)).sum(1)
-        if reach is not None and self.shape is not None:
-            # a ray that ends at the cap gets shorter as |A y| grows, and its points move inwards
-            length = self.shape.apply(phi)
-            shorter = -self.shape.pull(length) / length.square().sum(1, keepdim=True)
-            capped = torch.as_tensor(self.reach(phi) < reach, device=phi.device)[:, None]
+        slopes = torch.nan_to_num(self.metric.scope.gather(slopes), 0, 0, 0).double().view(len(phi), len(radii), -1)
+        found = self._scaled_in((torch.from_numpy(share).to(slopes)[:, :, None] * slopes).sum(1))
+        capped = torch.linalg.vector_norm(x, dim=1, keepdim=True) * (reach or 0.0) > self.max_radius
+        if self.shape is not None and capped.any():
+            # such a ray gets shorter as |A y| grows, and its points move inwards
+            shorter = -self.shape.pull(x) / x.square().sum(1, keepdim=True)
             found = found + capped * (self.dimension + (found * phi).sum(1, keepdim=True)) * shorter
         return found - (found * phi).sum(1, keepdim=True) * phi
 
@@ -345,11 +342,24 @@ class StarBody:
 
     def _steps(self, phi: Tensor) -> Tensor:
         """Return the step for r = 1 along each direction, shape (k, D)."""
+        return self._stepped(self._unrounded(phi))
+
+    def _unrounded(self, phi: Tensor) -> Tensor:
+        """Return A y, shape (k, n)."""
+        return self.shape.apply(phi) if self.shape else phi
+
+    def _tops(self, x: Tensor, reach: float | None) -> np.ndarray:
+        """Return what :meth:`tops` does for A y, 1 without a reach, shape (k,)."""
+        if reach is None:
+            return np.ones(len(x))
+        return np.minimum(self.max_radius / torch.linalg.vector_norm(x, dim=1).cpu().numpy(), reach)
+
+    def _stepped(self, x: Tensor) -> Tensor:
         theta, scope = self.objective.theta, self.metric.scope
-        values = (self.shape.apply(phi) if self.shape else phi).to(theta)
+        values = x.to(theta)
         if self.metric.scale is not None:
             values = values * self.metric.scale
-        return scope.scatter(values, theta.new_zeros(len(phi), scope.layout.size))
+        return scope.scatter(values, theta.new_zeros(len(x), scope.layout.size))
 
     def _count(self, read: np.ndarray) -> None:
         self.evaluations += float(read.sum())

@@ -11,6 +11,7 @@ import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.results import Chains, Cost
+from landscape.volume.pilot import wanted
 
 FEW_CHAINS, MANY_CHAINS = 16, 32
 FEWEST, MOST = 4, 100_000  # temperatures
@@ -95,10 +96,10 @@ class Budget:
         Args:
             pilot: the chains after the pilots of all cutoffs.
         """
-        columns = range(len(pilot.cutoffs))
-        move = sum(_cost_of_a_move(pilot, column) for column in columns)
+        ways = [_way(pilot, column) for column in range(len(pilot.cutoffs))]
+        move = sum(cost for _, cost in ways)
         left = self.left(pilot.cost)
-        needed = 2 * _MIXING * max(pilot.column("stride", column, "pilot").sum() for column in columns) ** 2
+        needed = 2 * _MIXING * max(length for length, _ in ways) ** 2
         for chains in (MANY_CHAINS, FEW_CHAINS):
             temperatures = left / (1.5 * chains * max(move, 1.0))
             if temperatures >= needed:
@@ -106,8 +107,15 @@ class Budget:
         return chains, int(np.clip(temperatures, FEWEST, MOST))
 
 
-def _cost_of_a_move(pilot: Chains, column: int) -> float:
-    """Return evaluations for one chain at one temperature, mean along the path of one cutoff."""
-    stride, spent, flown = (pilot.column(name, column, "pilot") for name in ("stride", "evaluations", "flight_gain"))
-    spent = np.where(flown > 0, _MOVE, 1.0) * np.nan_to_num(spent)
-    return float((stride * spent).sum() / stride.sum()) if stride.sum() > 0 else float(spent.mean())
+def _way(pilot: Chains, column: int) -> tuple[float, float]:
+    """Return the length of the path of one cutoff, and evaluations for one chain at one temperature, mean along it."""
+    names = ("stride", "evaluations", "flight_gain", "reach")
+    stride, spent, flown, reach = (pilot.column(name, column, "pilot") for name in names)
+    grown, spent = np.isfinite(reach), np.nan_to_num(spent)
+    if grown.any():  # what another path taught before is not taken; little is tried at a target
+        stride = np.minimum(stride[grown], [wanted(i, "growth") for i in range(int(grown.sum()))])
+        spent = spent[grown]
+    else:
+        spent = np.where(flown > 0, _MOVE, 1.0) * spent
+    length = float(stride.sum())
+    return length, float((stride * spent).sum() / length) if length > 0 else float(spent.mean())

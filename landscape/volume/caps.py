@@ -110,7 +110,8 @@ class _Part:
         rtol: relative tolerance of a radius.
         steepness: how much more log m changes than log r, at most; n for volume.
         most: log of the largest mean of m.
-        whole: whether no search for a radius was given up.
+        whole: whether no search for a radius was given up, and no chains were resampled.
+        shared: whether chains were resampled, so that they are one draw.
     """
 
     log_weights: tuple[np.ndarray, np.ndarray]
@@ -124,6 +125,7 @@ class _Part:
     steepness: float
     most: float
     whole: bool
+    shared: bool
 
     @classmethod
     def of(cls, chains: Chains, column: int, cap: float) -> _Part:
@@ -143,7 +145,8 @@ class _Part:
             float(chains.config["rtol"]),
             chains.steepness,
             -w.log_unit_ball(n) if chains.of_probability else n * log_cap,
-            not chains.unfinished[column].any(),
+            not chains.unfinished[column].any() and not any(chains.resamplings(column)),
+            chains.resamplings(column)[1] > 0,
         )
 
     def volume(self) -> _Mean:
@@ -197,7 +200,8 @@ class _Part:
                 value, (low - tolerance, min(high + tolerance, most)), w.effective_sample_size(full), "reliable"
             )
         lower = value + math.log(1 - w.CONFIDENCE) - tolerance
-        return _Mean(value, (lower, most), w.effective_sample_size(full), "lower bound")
+        ess = w.effective_sample_size(full)
+        return _Mean(value, (lower, most), min(ess, 1.0) if self.shared else ess, "lower bound")
 
 
 def _extents(log_radii: np.ndarray, along: np.ndarray | None, log_cap: float, n: int) -> np.ndarray:

@@ -23,7 +23,7 @@ LEAST_CHAINS = 4
 _CHAINS, _TEMPERATURES = 32, 500
 _FINE = 0.1  # nats that the tolerance of the radii may move log V by
 _FINEST = 1e-6
-_LEARNING = 1 / 3  # of a budget, for coordinates
+_LEARNING = 1 / 4  # of a budget, for coordinates
 
 
 @dataclass(frozen=True)

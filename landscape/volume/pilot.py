@@ -18,9 +18,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from landscape.errors import ObjectiveError
+from landscape.volume import weights
 from landscape.volume.body import Points, StarBody, typical
 from landscape.volume.kernels import Flight, Moved, Streams, flight_move, normals, slice_move, stream, tangent
-from landscape.volume.targets import RadiusTarget, Ray, SoftTarget, Target, measured
+from landscape.volume.targets import RadiusTarget, Ray, SoftTarget, Target, growing_ray, measured
 
 PATHS = ("auto", "radius", "soft", "growth")
 PILOT_CHAINS = 16
@@ -33,8 +34,11 @@ _WORSE = 10.0
 _ARC = 5.0  # width of the arc over the mean angle
 _INSIDE, _MOST_INSIDE = 0.8, 0.9  # rises over the cutoff's, and the share of chains below it, at which b is enough
 _HARDEST = 1e7
-_FIRST_REACH = 0.3  # of the shortest radius of the pilot's uniform rays
-_LEAST_GROWTH, _MOST_GROWTH = 1.003, 1.25  # factor of the reach from target to target
+_FIRST_REACH, _FIRST_SPREAD = 0.3, 1.0  # of the shortest radius of the pilot's uniform rays, and of their log F there
+_MOST_GROWTH, _LEAST_GROWTH = 1.25, 1.04  # factor of the reach from target to target
+_HALVINGS = 40  # of the first reach
+_EVEN = 0.5  # effective sample size over the number of chains below which they are resampled
+_LEAST_HARDENING = 0.1  # of t from target to target after it
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,22 @@ def first_lesson(body: StarBody, points: Points, path: str) -> Lesson:
             f"the path {path} needs gradients, and this function has none that torch can follow. Pass path='radius'."
         )
     hardness = {"radius": math.nan, "soft": 0.0, "growth": float(body.dimension)}[path]
-    reach = _FIRST_REACH * float(np.exp(points.log_radius.min())) if path == "growth" else math.nan
+    reach = _first_reach(body, points) if path == "growth" else math.nan
     guess = typical(points.log_radius)
     return Lesson(0.0, hardness, 0.0, *_energy(body, points), step, quarter, 2 * math.pi, 0.0, 0.0, *guess, reach=reach)
+
+
+def _first_reach(body: StarBody, points: Points) -> float:
+    """Return a reach up to which these rays are all inside, and from which their log F hardly differ yet."""
+    known = points.log_radius[np.isfinite(points.log_radius)]
+    target = SoftTarget(
+        body, growing_ray(body.dimension), body.dimension, 0.0, _FIRST_REACH * float(np.exp(known.min()))
+    )
+    for _ in range(_HALVINGS):
+        if _spread(target.log_density(target.seen(points))) <= _FIRST_SPREAD:
+            break
+        target = replace(target, reach=target.reach / 2)
+    return target.reach
 
 
 def _energy(body: StarBody, points: Points) -> tuple[float, float]:
@@ -125,7 +142,7 @@ def soft_step(
 ) -> tuple[Points, Lesson]:
     """Go to the next target of the soft path or of growth; return where the chains are and what was learnt."""
     last, before = lessons[-1], body.evaluations
-    most = max(1.0, len(lessons) / _SOFT_LESSONS)
+    most = _soft_stride(len(lessons))
     now = target_of(body, ray, last)
     density = now.log_density(points)
     target = (
@@ -136,10 +153,15 @@ def soft_step(
         way = _spread(
             replace(now, temperature=1.0).log_density(points) - replace(now, temperature=0.0).log_density(points)
         )
-        target = replace(now, temperature=min(last.temperature + (most / way if way > 0 else 1.0), 1.0))
+        further = most / way if way > 0 else 1.0
+        if last.path == "growth":
+            further = max(further, _LEAST_HARDENING)
+        target = replace(now, temperature=min(last.temperature + further, 1.0))
     points = target.seen(points)
-    stride = _spread(target.log_density(points) - density)
-    streams = _streams(points, seed, leg, 2 * len(lessons))
+    gains = target.log_density(points) - density
+    stride, streams = _spread(gains), _streams(points, seed, leg, 2 * len(lessons))
+    if last.path == "growth" and uneven(gains):
+        points = points.take(weights.resample(gains, 0.5))
     points, step, time, gain, accepted = _fly(body, target, points, last, streams)
     return points, Lesson(
         target.temperature,
@@ -159,10 +181,27 @@ def soft_step(
     )
 
 
+def _soft_stride(index: int) -> float:
+    return max(1.0, index / _SOFT_LESSONS)
+
+
+def wanted(index: int, path: str) -> float:
+    """Return what a lesson may count for in the length of the path, however far its gain spread.
+
+    By growth some chains of the pilot are left behind walls, and what their gains spread by says nothing of the others.
+    """
+    return _soft_stride(index) if path == "growth" else math.inf
+
+
 def target_of(body: StarBody, ray: Ray, lesson: Lesson) -> SoftTarget:
     """Return the target of a lesson of the soft path or of growth."""
     reach = lesson.reach if lesson.path == "growth" else None
     return SoftTarget(body, ray, lesson.hardness, lesson.temperature, reach)
+
+
+def uneven(log_weights: np.ndarray) -> bool:
+    """Whether so few chains carry the weights that the others should give way."""
+    return weights.effective_sample_size(log_weights) < _EVEN * len(log_weights)
 
 
 def hopeless(lessons: list[Lesson]) -> bool:
@@ -206,14 +245,14 @@ def _wider(now: SoftTarget, points: Points, stride: float, lessons: list[Lesson]
     stopped = now.ray.shares(points.rises, now.hardness).argmax(axis=1) < len(now.ray.shells) - 1
     if (stopped | (now.body.reach(points.phi) <= now.reach)).mean() >= _MOST_INSIDE:
         return None
-    here = now.log_density(points)
+    here, least = now.log_density(points), _LEAST_GROWTH
     last = now.reach / lessons[-2].reach if len(lessons) > 1 and lessons[-2].path == "growth" else _MOST_GROWTH
-    factor = min(last**2, _MOST_GROWTH)
+    factor = max(min(last**2, _MOST_GROWTH), least)
     while True:
         wider = replace(now, reach=now.reach * factor)
-        if factor <= _LEAST_GROWTH or _spread(wider.log_density(wider.seen(points)) - here) <= stride:
+        if factor <= least or _spread(wider.log_density(wider.seen(points)) - here) <= stride:
             return wider
-        factor = max(factor**0.6, _LEAST_GROWTH)
+        factor = max(factor**0.6, least)
 
 
 def _fly(

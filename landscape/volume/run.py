@@ -21,10 +21,20 @@ from landscape.metric import make_metric
 from landscape.objective import Objective
 from landscape.results import Cost, Radii
 from landscape.results.chains import COLUMNS, LEGS, Chains
+from landscape.volume import weights as w
 from landscape.volume.body import Points, StarBody, sphere
 from landscape.volume.kernels import Moved, flight_move, normals, slice_move, stream, uniforms
 from landscape.volume.measure import Measure, along_uniform, lengthened
-from landscape.volume.pilot import PILOT_CHAINS, Lesson, first_lesson, hopeless, radius_step, soft_step, target_of
+from landscape.volume.pilot import (
+    PILOT_CHAINS,
+    Lesson,
+    first_lesson,
+    hopeless,
+    radius_step,
+    soft_step,
+    target_of,
+    uneven,
+)
 from landscape.volume.precondition import learn
 from landscape.volume.schedule import Move, Schedule
 from landscape.volume.targets import RadiusTarget, Ray, growing_ray, ray_for
@@ -248,7 +258,10 @@ class Run:
         gain = following.target.log_density(before) - density
         self.log_weight = self.log_weight + gain
         energy = self.body.dimension * before.extent
+        last = self.step + 1 == len(schedule)
+        resampled = following.resampling and not last and uneven(self.log_weight)
         row = {
+            "resampled": resampled,
             "temperature": here.target.temperature,
             "hardness": getattr(here.target, "hardness", math.nan),
             "reach": getattr(here.target, "reach", None) or math.nan,
@@ -258,13 +271,17 @@ class Run:
             "weight_spread": self.log_weight.std(ddof=1),
         }
         self.step += 1
-        if self.step == len(schedule):
+        if last:
             self._note(**row)
             self.log_weights[cutoff, effort] = self.log_weight
             self.censored_last[cutoff, effort] = before.censored
             self.log_radius_last[cutoff, effort] = before.log_radius + lengths
             self._next_leg()
             return
+        if resampled:
+            place = float(uniforms([stream(self.seed, _SHARED - 1, self.leg, self.step)])[0])
+            before = self.points = before.take(w.resample(self.log_weight, place))
+            self.log_weight = np.full(self.chains, w.log_mean(self.log_weight))
         started = self.body.evaluations
         moved = self._move(following)
         self.points = moved.points
@@ -275,7 +292,7 @@ class Run:
             flight=following.flight,
             accepted=moved.accepted.mean(),
             angle=moved.angle.mean(),
-            correlation=_correlation(*densities),
+            correlation=w.correlation(*densities),
             evaluations=(self.body.evaluations - started) / self.chains,
         )
 
@@ -377,9 +394,3 @@ class Run:
             config=self.config,
             cost=self.cost,
         )
-
-
-def _correlation(before: np.ndarray, after: np.ndarray) -> float:
-    """Return the correlation over chains; NaN where either does not vary."""
-    flat = before.std() == 0 or after.std() == 0
-    return math.nan if flat else float(np.corrcoef(before, after)[0, 1])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from landscape.volume.body import StarBody
-from landscape.volume.pilot import MOST_STEPS, Lesson
+from landscape.volume.pilot import MOST_STEPS, Lesson, wanted
 from landscape.volume.targets import RadiusTarget, Ray, SoftTarget, Target
 
 
@@ -26,6 +26,7 @@ class Move:
     time: float
     width: float
     most: int
+    resampling: bool = False
 
 
 class Schedule:
@@ -40,7 +41,7 @@ class Schedule:
 
     def __init__(self, body: StarBody, ray: Ray, lessons: list[Lesson], count: int) -> None:
         self._body, self._ray, self._lessons = body, ray, lessons
-        length = np.cumsum([lesson.stride for lesson in lessons])
+        length = np.cumsum([min(lesson.stride, wanted(i, lesson.path)) for i, lesson in enumerate(lessons)])
         rows = np.arange(len(lessons))
         if length[-1] > 0:
             self._places = np.interp(np.linspace(0, length[-1], count + 1), length, rows)
@@ -64,7 +65,7 @@ class Schedule:
             reach = self._reach(place) if path == "growth" else None
             hardness = self._hardness(place) if reach is None else self._lessons[0].hardness
             target: Target = SoftTarget(self._body, self._ray, hardness, t, reach)
-            return Move(target, True, at["step"], at["time"], 0.0, MOST_STEPS[path])
+            return Move(target, True, at["step"], at["time"], 0.0, MOST_STEPS[path], path == "growth")
         guess = {name: float(np.interp(place, known, row)) for name, row in self._guess.items()}
         target = RadiusTarget(self._body, t * self._body.dimension, (guess["log_radius"], guess["log_radius_spread"]))
         flight = at["step"] > 0 and at["flight_gain"] >= at["slice_gain"]

@@ -13,8 +13,8 @@ moves inwards to where b u = n. Where u is a power of s, F_b is proportional to 
 shell. From F_b the chains go on to r^n by F_b^(1-t) r^(t n). Every weight stays unbiased: whatever the path between its
 ends, the gains are log-ratios of neighbouring targets.
 
-F_b of the part of each ray within a reach R can also grow: with b = n and a small R all rays are inside that far, and
-it is a constant; as R grows, the chains are led away from walls soon after they come into sight.
+F_b of the part of each ray within a reach R can also grow: with b = n it is a constant as R goes to 0; as R grows, the
+chains are led away from walls soon after they come into sight.
 """
 
 from __future__ import annotations

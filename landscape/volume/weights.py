@@ -122,3 +122,26 @@ def is_reliable(log_weights: np.ndarray, resolution: float = 0.0) -> bool:
         and largest_share(log_weights) <= RELIABLE_SHARE
         and pareto_k(log_weights, resolution) <= RELIABLE_PARETO_K
     )
+
+
+def resample(log_weights: np.ndarray, place: float) -> np.ndarray:
+    """Return which chains go on, each about as often as its weight says: systematic resampling (Carpenter et al. 1999).
+
+    A chain goes on floor(k p) or ceil(k p) times, k p on average, p its share of the weights.
+
+    Args:
+        log_weights: shape (k,).
+        place: uniform between 0 and 1.
+
+    >>> resample(np.log([1.0, 6.0, 1.0]), 0.5).tolist()
+    [1, 1, 1]
+    """
+    shares = np.exp(log_weights - log_weights.max())
+    edges = np.cumsum(shares) / shares.sum()
+    return np.minimum(np.searchsorted(edges, (np.arange(len(shares)) + place) / len(shares)), len(shares) - 1)
+
+
+def correlation(before: np.ndarray, after: np.ndarray) -> float:
+    """Return the correlation over chains; NaN where either does not vary."""
+    flat = before.std() == 0 or after.std() == 0
+    return math.nan if flat else float(np.corrcoef(before, after)[0, 1])
