@@ -1,4 +1,4 @@
-"""A small convolutional net on handwritten digits, for `landscape train benchmarks/small_cnn.py`: n = 24,000 weights.
+"""A small convolutional net on handwritten digits, for `landscape train benchmarks/small_cnn.py`: n = 24,080 weights.
 
 It needs the four files of MNIST, plain or compressed, in ``data/mnist`` or the folder that MNIST names. The training
 set is 500 images, so that a full pass takes some hundredths of a second on one core; the pool for the poison is the

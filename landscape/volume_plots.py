@@ -18,8 +18,8 @@ from landscape.results.table import decimal
 def energy_curve(volume: AnnealedVolume) -> Figure:
     """Return E[n log r] along the path of the chains with its spread, and below it how well the moves mixed.
 
-    By radius the path is the temperature t of r^(t n). The soft path knows radii only at its ends, so there it is drawn
-    by the number of the target.
+    By radius the path is the temperature t of r^(t n). The smooth paths know radii only near their ends, so there it is
+    drawn by the number of the target.
     """
     soft = bool(np.isnan(volume.energy).any())
     figure = Figure(figsize=(WIDTH, 5.4), layout="constrained")
@@ -43,7 +43,7 @@ def energy_curve(volume: AnnealedVolume) -> Figure:
     below.set_ylabel("of the move that follows")
     below.set_ylim(-0.05, 1.05)
     below.set_xlabel(
-        "target along the soft path (radii are known at its ends alone)"
+        "target along the smooth path (radii are known near its ends alone)"
         if soft
         else f"temperature t of the density {density}"
     )

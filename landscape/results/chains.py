@@ -42,24 +42,24 @@ class Chains(Result):
     """Chains annealed from uniform directions to the basin, for each cutoff: a pilot, a run of half effort, a full one.
 
     Attributes:
-        log_weights: log of each finished chain's weight, an unbiased estimate of E[r^n], by effort (half, full); NaN
-            where unfinished, shape (cutoffs, 2, chains).
+        log_weights: log of each finished chain's weight, an unbiased estimate of E[r^n], by effort (half, full); of
+            chains that were resampled their mean is. NaN where unfinished, shape (cutoffs, 2, chains).
         censored_first: whether the chain's first, uniform ray ends at the cap, shape (cutoffs, 2, chains), bool.
         censored_last: whether its last ray does, shape (cutoffs, 2, chains), bool.
         log_radius_last: log r of that last ray, NaN where unfinished, shape (cutoffs, 2, chains).
         path_log_weights: log of each chain's weight at every temperature for a mean over *uniform* directions: that of
             the chain so far over the density it stands at, shape (cutoffs, 2, temperatures, chains); NaN where
             unfinished, and beyond the fewer temperatures of half effort.
-        path_log_radii: log r where the chain is then; NaN too where the soft path needs none, same shape.
+        path_log_radii: log r where the chain is then; NaN too where a soft path needs none, same shape.
         unfinished: searches for a radius that were given up, by effort, shape (cutoffs, 2).
         trace: one row a temperature, in the order in which they were done, shape (rows, columns): which leg
             (3 · cutoff + 0 for the pilot, 1 for half, 2 for full effort), temperature t, hardness b of the soft path
-            (NaN by radius), standard deviation of the gain over the chains, mean over chains of n log r and its
-            standard deviation (NaN where no radius was needed), standard deviation of the log-weights after the gain;
-            of the move that follows: whether by Hamiltonian flight (1) or slice (0), share accepted, mean angle,
-            correlation of the log density before and after, evaluations a chain; of the pilot: time of a leapfrog step
-            and of a flight, width of the arc, squared sine of the angle gone an evaluation by flight and by slice,
-            median log r and its spread; of both: reach R of the growing part of a ray (NaN on other paths);
+            or of growth (NaN by radius), standard deviation of the gain over the chains, mean over chains of n log r
+            and its standard deviation (NaN where no radius was needed), standard deviation of the log-weights after
+            the gain; of the move that follows: whether by Hamiltonian flight (1) or slice (0), share accepted, mean
+            angle, correlation of the log density before and after, evaluations a chain; of the pilot: time of a
+            leapfrog step and of a flight, width of the arc, squared sine of the angle gone an evaluation by flight and
+            by slice, median log r and its spread; of both: reach R of the growing part of a ray (NaN on other paths);
             whether the chains were resampled before the move that follows (0 or 1).
         phi: where the chains of the current leg are: unit directions, shape (chains, n).
         phi_log_radius, phi_log_weight: log r there and the weight so far, shape (chains,).
@@ -190,7 +190,8 @@ class AnnealedVolume(Volume):
     Attributes:
         log_weights_half: the same from the run of half effort, shape (chains, cutoffs).
         log_volume_half: log V from half the temperatures, shape (cutoffs,).
-        weight_spread: standard deviation of the chains' log-weights, at half and full effort, shape (cutoffs, 2).
+        weight_spread: standard deviation of the chains' log-weights, at half and full effort; of resampled chains what
+            has come since. Shape (cutoffs, 2).
         temperature: t of every temperature of the full run, shape (temperatures, cutoffs).
         energy, energy_spread: mean and standard deviation over the chains of n log r there, or of log m by another
             measure than volume, shape (temperatures, cutoffs).
@@ -230,7 +231,11 @@ class AnnealedVolume(Volume):
             ]
             for i, row in enumerate(self.results)
         ]
-        return columns(["cutoff", "log V", "over half effort", "spread", "accepted", "autocorrelation"], rows)
+        heads = ["cutoff", "log V", "over half effort", "spread", "accepted", "autocorrelation"]
+        if self.resampled.any():  # the spread is what has come since
+            heads.append("resampled")
+            rows = [[*row, f"{times:,}"] for row, (_, times) in zip(rows, self.resampled.tolist(), strict=True)]
+        return columns(heads, rows)
 
     def __str__(self) -> str:
         return f"{self.heading('chains')}\n{self.table()}\n{self.evidence()}"

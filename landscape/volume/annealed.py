@@ -1,4 +1,4 @@
-"""The ``annealed`` estimator: the mean of the chains' unbiased weights, and what shows whether it has settled."""
+"""The ``annealed`` estimator: the mean of the chains' weights, unbiased, and what shows whether it has settled."""
 
 from __future__ import annotations
 

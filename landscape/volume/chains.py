@@ -84,12 +84,15 @@ def anneal(
     it is; the last is r^n. By radius the targets are r^(t n), and a gain is n (t_{k+1} - t_k) log r(phi). The weight is
     unbiased for E[r^n] whatever the targets between and however slowly the moves mix (Jarzynski 1997; Neal 2001).
 
+    By growth, chains that carry little of the weights give way to copies of others, and all go on with their mean
+    weight (Del Moral, Doucet & Jasra 2006): then that mean alone is unbiased, and the chains are one draw.
+
     1. The targets, step sizes and which move is made come from pilot chains with random numbers of their own, and are
        then frozen, which keeps the weights unbiased.
 
     Args:
         objective, cutoffs, criterion, metric, max_radius, growth, first_step: as for :func:`landscape.basin_radii`.
-        chains: independent chains, at least 4; 32 by default.
+        chains: how many, at least 4; 32 by default.
         temperatures: number of targets of the run of full effort, at least 2; that of half effort takes half of them.
             500 by default.
         budget: in the place of both, what the run may cost: a time (``300s``, ``5min``) or a number of full passes over

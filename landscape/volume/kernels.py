@@ -1,6 +1,6 @@
 """Moves on the unit sphere that leave pi_t(phi), proportional to r(phi)^(t n), as it is.
 
-Every chain draws from a stream of its own, so that what it does depends on no other chain.
+Every chain draws from a stream of its own, so that how it moves depends on no other chain.
 """
 
 from __future__ import annotations
@@ -122,10 +122,10 @@ class Flight:
         target: whose force it is.
         phi: where they start, shape (k, n).
         velocity: tangent at phi, shape (k, n).
-        step: time of a step.
+        step: time of a step, of all or of each, shape (k, 1).
     """
 
-    def __init__(self, target: Target, phi: Tensor, velocity: Tensor, step: float) -> None:
+    def __init__(self, target: Target, phi: Tensor, velocity: Tensor, step: float | Tensor) -> None:
         self.phi, self.velocity = phi, velocity
         self._target, self._step = target, step
         self._force = target.force(phi)
@@ -156,7 +156,9 @@ class Flight:
         self.phi = phi
 
 
-def flight_move(target: Target, points: Points, step: float, count: int, streams: Streams) -> Moved:
+def flight_move(
+    target: Target, points: Points, step: float, count: int, streams: Streams, varied: float = 1.0
+) -> Moved:
     """Move by geodesic Hamiltonian Monte Carlo (Byrne & Girolami 2013).
 
     A velocity drawn from the standard normal in the tangent space, ``count`` leapfrog steps of great circles, and a
@@ -172,9 +174,14 @@ def flight_move(target: Target, points: Points, step: float, count: int, streams
         step: time of a leapfrog step.
         count: number of leapfrog steps.
         streams: random numbers, one stream a chain.
+        varied: each chain draws a step from so much of ``step`` to all of it, even in proportion. Where the step that
+            suits changes fast on the way, some of them suit.
     """
     velocity = tangent(normals(streams, points.phi), points.phi)
-    flight = Flight(target, points.phi, velocity, step)
+    times: float | Tensor = step
+    if varied < 1:
+        times = points.phi.new_tensor(step * varied ** uniforms(streams))[:, None]
+    flight = Flight(target, points.phi, velocity, times)
     before = flight.kinetic()
     for _ in range(count):
         flight.advance()

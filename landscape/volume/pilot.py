@@ -24,6 +24,7 @@ from landscape.volume.kernels import Flight, Moved, Streams, flight_move, normal
 from landscape.volume.targets import RadiusTarget, Ray, SoftTarget, Target, growing_ray, measured
 
 PATHS = ("auto", "radius", "soft", "growth")
+VARIED = {"radius": 1.0, "soft": 1.0, "growth": 0.25}  # least step of a chain over the largest
 PILOT_CHAINS = 16
 MOST_STEPS = {"radius": 1000, "soft": 20, "growth": 6}  # leapfrog steps a flight may take; some cost several gradients
 _STRIDE = 1 / 25  # standard deviation of a gain on the way by radius, over sqrt(n)
@@ -37,6 +38,8 @@ _HARDEST = 1e7
 _FIRST_REACH, _FIRST_SPREAD = 0.3, 1.0  # of the shortest radius of the pilot's uniform rays, and of their log F there
 _MOST_GROWTH, _LEAST_GROWTH = 1.25, 1.04  # factor of the reach from target to target
 _HALVINGS = 40  # of the first reach
+_CLEAR = 4.0  # strides wanted that a lesson by growth may count for
+_MOST_STOPPED = 0.5  # share of chains that walls have stopped at which growth ends
 _EVEN = 0.5  # effective sample size over the number of chains below which they are resampled
 _LEAST_HARDENING = 0.1  # of t from target to target after it
 
@@ -190,7 +193,7 @@ def wanted(index: int, path: str) -> float:
 
     By growth some chains of the pilot are left behind walls, and what their gains spread by says nothing of the others.
     """
-    return _soft_stride(index) if path == "growth" else math.inf
+    return _CLEAR * _soft_stride(index) if path == "growth" else math.inf
 
 
 def target_of(body: StarBody, ray: Ray, lesson: Lesson) -> SoftTarget:
@@ -239,11 +242,13 @@ def _harder(now: SoftTarget, points: Points, stride: float, _: list[Lesson]) -> 
 def _wider(now: SoftTarget, points: Points, stride: float, lessons: list[Lesson]) -> SoftTarget | None:
     """Return the next reach: less far where the gains would spread by more than the stride.
 
-    None where it is beyond the cap, or the shell that weighs most is no more the outermost one, for nearly all chains.
+    None where it is beyond the cap for nearly all chains, or for half of them the shell that weighs most is no more the
+    outermost one: points far apart make walls look nearer than they are.
     """
     assert now.reach is not None
     stopped = now.ray.shares(points.rises, now.hardness).argmax(axis=1) < len(now.ray.shells) - 1
-    if (stopped | (now.body.reach(points.phi) <= now.reach)).mean() >= _MOST_INSIDE:
+    capped = now.body.reach(points.phi) <= now.reach
+    if (stopped & ~capped).mean() >= _MOST_STOPPED or (stopped | capped).mean() >= _MOST_INSIDE:
         return None
     here, least = now.log_density(points), _LEAST_GROWTH
     last = now.reach / lessons[-2].reach if len(lessons) > 1 and lessons[-2].path == "growth" else _MOST_GROWTH
@@ -266,7 +271,7 @@ def _fly(
         time = _quarter_turn(target, points, last, streams, most)
     count = min(max(round(time / last.step), 1), most)
     before = body.evaluations
-    flown = flight_move(target, points, last.step, count, streams)
+    flown = flight_move(target, points, last.step, count, streams, VARIED[last.path])
     accepted = float(flown.accepted.mean())
     step = min(last.step * math.exp(accepted - _TARGET), math.pi / 2 / math.sqrt(body.dimension))
     return flown.points, step, time, _gain(flown, body.evaluations - before), accepted

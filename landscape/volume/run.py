@@ -52,7 +52,7 @@ _FINISHED = (
 )  # fields of the result that a run fills in and never changes again
 _MEASURE = ("measure", "sigma", "measure_centre")  # settings that a run of volumes leaves out
 _SOFT_START = 2**32  # the step at which the soft pilot draws its directions
-_SHARED = 2**64 - 1  # the chain number of draws that all chains share
+_SHARED, _RESAMPLED = 2**64 - 1, 2**64 - 2  # chain numbers of draws that all chains share: of a length, of who goes on
 
 
 @dataclass
@@ -279,7 +279,7 @@ class Run:
             self._next_leg()
             return
         if resampled:
-            place = float(uniforms([stream(self.seed, _SHARED - 1, self.leg, self.step)])[0])
+            place = float(uniforms([stream(self.seed, _RESAMPLED, self.leg, self.step)])[0])
             before = self.points = before.take(w.resample(self.log_weight, place))
             self.log_weight = np.full(self.chains, w.log_mean(self.log_weight))
         started = self.body.evaluations
@@ -306,7 +306,7 @@ class Run:
         # flights of one length could be in step with a period of the body
         share = 0.75 + 0.5 * float(uniforms([stream(self.seed, _SHARED, self.leg, self.step)])[0])
         count = min(max(round(how.time * share / how.step), 1), how.most)
-        return flight_move(how.target, self.points, how.step, count, streams)
+        return flight_move(how.target, self.points, how.step, count, streams, how.varied)
 
     def _lessons(self) -> list[Lesson]:
         """Return what this cutoff's pilot has learnt so far, of the path alone to which it has turned."""

@@ -31,7 +31,7 @@ from landscape.volume.body import Points, StarBody
 
 POINTS = 8  # on a ray
 SHELLS = 1024
-_GROWING_POINTS, _FIRST = 3, 0.1  # on the part of a ray that grows, and the first of them over its reach
+_GROWING_POINTS, _FIRST = 3, 1 / 3  # on the part of a ray that grows, close enough to tell where a wall is
 _BEYOND = 4.0  # outermost point of the soft path where there is no cap, over the longest ray of the first look
 
 
