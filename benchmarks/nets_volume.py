@@ -90,7 +90,7 @@ def table(rows: list[Row]) -> Iterator[str]:
     yield "| nets | cutoff | good - bad, uniform | good - bad, annealed | ordering |"
     yield "|---|---|---|---|---|"
     for good in (row for row in rows if row["which"] == "good" and row["full"] is not None):
-        key = ("name", "cutoff", "samples", "seed", "budget")
+        key = ("name", "cutoff", "samples", "seed")
         for bad in rows:
             same = all(bad.get(name) == good.get(name) for name in key)
             if not same or bad["which"] != "bad" or bad["full"] is None:

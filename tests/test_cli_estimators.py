@@ -148,8 +148,8 @@ def test_auto_from_python(here: Path) -> None:
 
 
 def test_a_budget_that_is_too_small_says_so_and_can_be_continued(here: Path) -> None:
-    done = run(f"{NET} --directions 60 --budget 3000")
-    assert "The budget of 3000 was used up before the chains began" in flat(done.stdout)
+    done = run(f"{NET} --directions 60 --budget 1200")
+    assert "The budget of 1200 was used up before the chains began" in flat(done.stdout)
     assert ">=" in done.stdout
     assert "used up" in run(f"{NET} --estimator annealed --budget 100", code=2).stderr
     run(f"{SHORT} --out run.h5")
