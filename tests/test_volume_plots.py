@@ -45,7 +45,7 @@ def test_the_soft_path_leaves_a_gap_where_no_radius_is_known() -> None:
     energy[2:5] = np.nan
     top, below = energy_curve(replace(volume, energy=energy)).axes
     assert np.isnan(top.lines[0].get_ydata()).sum() >= 3
-    assert "soft path" in below.get_xlabel()
+    assert "smooth path" in below.get_xlabel()
     assert top.lines[0].get_xdata()[-1] == len(energy) - 1
 
 
