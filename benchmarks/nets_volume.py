@@ -24,6 +24,7 @@ from benchmarks.known_bodies import read
 from landscape.task import resolve_task
 from landscape.volume import annealed_volume, log_unit_ball
 from landscape.volume.pilot import PATHS
+from landscape.volume.precondition import PRECONDITIONS
 
 Row = dict[str, Any]
 
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("--rays", type=int, default=1000)
     parser.add_argument("--only", choices=["good", "bad"])
     parser.add_argument("--path", default="auto", choices=PATHS)
+    parser.add_argument("--precondition", default="auto", choices=PRECONDITIONS)
     parser.add_argument("--rows", type=Path, default=Path("nets_volume.jsonl"))
     given = parser.parse_args()
     if given.part == "page":
@@ -122,12 +124,18 @@ def main() -> None:
     torch.set_num_threads(1)
     effort: dict[str, Any] = {"chains": given.chains, "temperatures": given.temperatures}
     effort = {"budget": given.budget} if given.budget else effort
-    settings = {"seed": given.seed, "rays": given.rays, "path": given.path, **effort}
+    settings = {
+        "seed": given.seed,
+        "rays": given.rays,
+        "path": given.path,
+        "precondition": given.precondition,
+        **effort,
+    }
     for cutoff in map(float, given.nets[2:]):
         for which, path in zip(("good", "bad"), given.nets[:2], strict=True):
             name = {"name": given.name, "which": which, "cutoff": cutoff, "samples": given.samples, **settings}
             if given.only not in (None, which) or any(
-                name.items() <= {"path": "auto", **row}.items() for row in read(given.rows)
+                name.items() <= {"path": "auto", "precondition": "auto", **row}.items() for row in read(given.rows)
             ):
                 continue
             row = {**name, **measure(objective_of(Path(path), given.samples), cutoff, **settings)}
