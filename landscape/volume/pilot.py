@@ -93,14 +93,13 @@ def first_lesson(body: StarBody, points: Points, path: str) -> Lesson:
 def _first_reach(body: StarBody, points: Points) -> float:
     """Return a reach up to which these rays are all inside, and from which their log F hardly differ yet."""
     known = points.log_radius[np.isfinite(points.log_radius)]
-    target = SoftTarget(
-        body, growing_ray(body.dimension), body.dimension, 0.0, _FIRST_REACH * float(np.exp(known.min()))
-    )
+    n, reach = body.dimension, _FIRST_REACH * float(np.exp(known.min()))
     for _ in range(_HALVINGS):
+        target = SoftTarget(body, growing_ray(n), n, 0.0, reach)
         if _spread(target.log_density(target.seen(points))) <= _FIRST_SPREAD:
             break
-        target = replace(target, reach=target.reach / 2)
-    return target.reach
+        reach /= 2
+    return reach
 
 
 def _energy(body: StarBody, points: Points) -> tuple[float, float]:
