@@ -184,9 +184,10 @@ def test_a_run_stopped_early_flags_what_is_wrong(k: int) -> None:
 
 def test_float32_stops_at_its_rounding() -> None:
     values = np.concatenate([[1e3, 1.0, 0.5], np.linspace(-0.1, 0.1, 200)])
-    pairs = top_eigenpairs(dense(values, torch.float32), 3, rtol=1e-6, max_products=5000)
+    # at 1e-6 a residual can be small enough by luck, on some processors; 1 has none of 3e-8 in float32
+    pairs = top_eigenpairs(dense(values, torch.float32), 3, rtol=3e-8, max_products=5000)
     assert pairs.converged[0]
-    assert not pairs.converged[1:].all()  # how small a residual is by luck differs between processors
+    assert not pairs.converged[1:].any()
     assert pairs.cost.evaluations < 203, "products that cannot help"
     assert "float32" in pairs.notes[0]
     assert 0 < pairs.rounding < 1e-3
