@@ -38,6 +38,18 @@ class Metric:
         """Whether r is a share of the weights' own norm (and so has a natural cap of 1)."""
         return self.name != "identity"
 
+    def steps(self, phi: Tensor, like: Tensor) -> Tensor:
+        """Return s · phi in its place among all parameters, zero outside the scope.
+
+        Args:
+            phi: directions, shape (k, n), of any dtype.
+            like: theta, shape (D,), for dtype and device of the steps, shape (k, D).
+        """
+        values = phi.to(like)
+        if self.scale is not None:
+            values = values * self.scale
+        return self.scope.scatter(values, like.new_zeros(len(phi), self.scope.layout.size))
+
 
 def make_metric(name: str, theta: Tensor, scope: Scope) -> Metric:
     """Return the metric called ``name`` at the point ``theta``, shape (D,).

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from landscape.program import Program, evaluating
 
+GRADIENT_COST = 3.0  #: a forward and a backward pass, in evaluations
+
 
 @dataclass(frozen=True)
 class Evaluation:

@@ -67,7 +67,8 @@ def volume_from_chains(chains: Chains) -> AnnealedVolume:
             "and a volume needs them all.\nContinue the run with --resume, or pass resume= to anneal."
         )
     columns = range(len(chains.cutoffs))
-    rows = tuple(_estimate(chains, column) for column in columns)
+    beyond = [unseen(chains, column) for column in columns]
+    rows = tuple(_estimate(chains, column, beyond[column]) for column in columns)
     ball = w.log_unit_ball(chains.dimension)
     half = chains.log_weights[:, 0].T
 
@@ -90,18 +91,18 @@ def volume_from_chains(chains: Chains) -> AnnealedVolume:
         energy_spread=trace("energy_spread"),
         accepted=trace("accepted"),
         correlation=trace("correlation"),
-        unseen=np.array([unseen(chains, column) for column in columns]),
+        unseen=np.array(beyond),
         resampled=np.array([chains.resamplings(column) for column in columns]),
     )
 
 
-def _estimate(chains: Chains, column: int) -> VolumeEstimate:
-    """Return the estimate for one cutoff."""
+def _estimate(chains: Chains, column: int, beyond: float) -> VolumeEstimate:
+    """Return the estimate for one cutoff; ``beyond`` is what :func:`unseen` says."""
     half, full = chains.log_weights[column]
     ball, tolerance = w.log_unit_ball(chains.dimension), chains.steepness * float(chains.config["rtol"])
     value = ball + w.log_mean(full)
     shared = chains.resamplings(column)
-    reliable = is_settled(half, full, tolerance, unseen(chains, column)) and not chains.unfinished[column].any()
+    reliable = is_settled(half, full, tolerance, beyond) and not chains.unfinished[column].any()
     reliable &= not any(shared)
     if reliable:
         low, high = interval_of(full)

@@ -16,15 +16,14 @@ from landscape.crossing import FirstCrossing, Habits
 from landscape.errors import ObjectiveError
 from landscape.metric import Metric
 from landscape.objective import Objective
-from landscape.passes import run_backward
-from landscape.results import RayStatus
+from landscape.passes import GRADIENT_COST, run_backward
+from landscape.results import Radii, RayStatus
 from landscape.volume.measure import Along, Gaussian, Lebesgue, Measure
 
 if TYPE_CHECKING:
     from landscape.volume.precondition import Shape
 
 HIGHEST = 1e9  # rises above that, over that of the cutoff, are cut
-_GRADIENT_COST = 3.0  # a forward and a backward pass, in evaluations
 
 
 @dataclass
@@ -99,9 +98,12 @@ class StarBody:
 
     Attributes:
         shape: A, where the directions are those of y with x = A y and the radii rho; None where x is y.
+        roundest: the A in which it was found roundest, whether or not chains walk there; None where no A is rounder
+            than the metric's coordinates.
     """
 
     shape: Shape | None = None
+    roundest: Shape | None = None
 
     def __init__(
         self,
@@ -123,6 +125,22 @@ class StarBody:
         self.law = law or Lebesgue(metric.scope.size, metric.log_scale_sum)
         self.evaluations, self.calls = 0.0, 0
         self._program = objective.program_of(criterion)
+
+    @classmethod
+    def of(cls, objective: Objective, metric: Metric, look: Radii, cutoff: float, law: Measure) -> StarBody:
+        """Return the body of one cutoff, searched as the rays of a first look were."""
+        return cls(
+            objective,
+            metric,
+            criterion=look.config["criterion"],
+            cutoff=cutoff,
+            centre=look.centre,
+            max_radius=look.max_radius,
+            rtol=look.config["rtol"],
+            growth=look.config["growth"],
+            first_step=look.config["first_step_taken"] or look.config["first_step"],
+            law=law,
+        )
 
     @property
     def dimension(self) -> int:
@@ -217,7 +235,7 @@ class StarBody:
             return self._in_scope(run_backward(self._program, points)[1])
 
         slopes = self._spread(slopes_of, phi, self.objective.plan.lanes)
-        self._count(np.full(len(phi), _GRADIENT_COST))
+        self._count(np.full(len(phi), GRADIENT_COST))
         outwards = (slopes * phi).sum(1, keepdim=True)
         found = phi - slopes / outwards
         usable = (outwards > 0) & torch.isfinite(found).all(1, keepdim=True)
@@ -250,7 +268,7 @@ class StarBody:
             return self._in_scope(run_backward(self._program, theta + self._steps(part))[1])
 
         found = self._spread(slopes_of, places, self.objective.plan.lanes)
-        self._count(np.full(len(places), _GRADIENT_COST))
+        self._count(np.full(len(places), GRADIENT_COST))
         if points.censored.any():
             capped = torch.as_tensor(points.censored, device=theta.device)
             y = points.phi[capped]
@@ -273,7 +291,9 @@ class StarBody:
         count, rows = len(phi), np.repeat(np.arange(len(phi)), len(radii))
         x = self._unrounded(phi)
         places = self._tops(x, reach)[:, None] * radii
-        seen = self.objective.along(self._stepped(x), places.ravel(), rows=rows, criterion=self.criterion)
+        seen = self.objective.along(
+            self.metric.steps(x, self.objective.theta), places.ravel(), rows=rows, criterion=self.criterion
+        )
         self._count(seen.read)
         return self._scaled(seen.values).reshape(count, len(radii))
 
@@ -291,7 +311,7 @@ class StarBody:
         """
         chunk = max(1, self.objective.plan.lanes // len(radii))
         found = self._spread(lambda part: self._pulled(part, radii, pull, reach), phi, chunk)
-        self._count(np.full(len(phi) * len(radii), _GRADIENT_COST))
+        self._count(np.full(len(phi) * len(radii), GRADIENT_COST))
         return found
 
     def _spread(self, compute: Callable[[Tensor], Tensor], phi: Tensor, chunk: int) -> Tensor:
@@ -305,7 +325,9 @@ class StarBody:
     ) -> Tensor:
         x = self._unrounded(phi)
         places = self._tops(x, reach)[:, None] * radii
-        along = self.objective.theta.new_tensor(places)[:, :, None] * self._stepped(x)[:, None, :]
+        along = (
+            self.objective.theta.new_tensor(places)[:, :, None] * self.metric.steps(x, self.objective.theta)[:, None, :]
+        )
         values, slopes = run_backward(self._program, self.objective.theta + along.flatten(0, 1))
         values -= self.objective.centre if self.criterion == "rise" else 0.0
         rises = self._scaled(values).reshape(len(phi), len(radii))
@@ -342,7 +364,7 @@ class StarBody:
 
     def _steps(self, phi: Tensor) -> Tensor:
         """Return the step for r = 1 along each direction, shape (k, D)."""
-        return self._stepped(self._unrounded(phi))
+        return self.metric.steps(self._unrounded(phi), self.objective.theta)
 
     def _unrounded(self, phi: Tensor) -> Tensor:
         """Return A y, shape (k, n)."""
@@ -353,13 +375,6 @@ class StarBody:
         if reach is None:
             return np.ones(len(x))
         return np.minimum(self.max_radius / torch.linalg.vector_norm(x, dim=1).cpu().numpy(), reach)
-
-    def _stepped(self, x: Tensor) -> Tensor:
-        theta, scope = self.objective.theta, self.metric.scope
-        values = x.to(theta)
-        if self.metric.scale is not None:
-            values = values * self.metric.scale
-        return scope.scatter(values, theta.new_zeros(len(x), scope.layout.size))
 
     def _count(self, read: np.ndarray) -> None:
         self.evaluations += float(read.sum())

@@ -13,16 +13,14 @@ from landscape.radius import basin_radii, check_basin
 from landscape.results import Cost
 from landscape.results.chains import Chains
 from landscape.volume.budget import PILOTS, Budget
-from landscape.volume.measure import make_measure
+from landscape.volume.measure import fine_rtol, make_measure
 from landscape.volume.pilot import PATHS
-from landscape.volume.precondition import PRECONDITIONS, Shape, roundest
+from landscape.volume.precondition import PRECONDITIONS, Shape
 from landscape.volume.run import Run
 
 LOOK = 512  # uniform rays in the first look
 LEAST_CHAINS = 4
 _CHAINS, _TEMPERATURES = 32, 500
-_FINE = 0.1  # nats that the tolerance of the radii may move log V by
-_FINEST = 1e-6
 _LEARNING = 1 / 4  # of a budget, for coordinates
 
 
@@ -46,7 +44,7 @@ class Stopped:
 
     Attributes:
         shape: the coordinates in which the basin of the smallest cutoff was found roundest
-            (:func:`landscape.volume.precondition.roundest`); None where no others are rounder than the metric's.
+            (:attr:`landscape.volume.body.StarBody.roundest`); None where no others are rounder than the metric's.
         rays: how many rays the rest of the budget is good for.
     """
 
@@ -135,7 +133,7 @@ def anneal(
     made = make_metric(metric, objective.theta, objective.scope)
     law = make_measure(objective, made, measure, sigma, measure_centre)
     if rtol is None:
-        rtol = min(max(_FINE / max(objective.dimension, law.steepness), _FINEST), 1e-3)
+        rtol = fine_rtol(max(objective.dimension, law.steepness))
     look = basin_radii(
         objective,
         cutoffs,
@@ -154,7 +152,7 @@ def anneal(
     run = Run.start(objective, look, law, chains, temperatures, path, precondition, learning)
     if resume is not None:
         run.go_on(resume)
-    shape = roundest(run.bodies[0])
+    shape = run.bodies[0].roundest
     most = 1.0 if on_stop is None or shape is None else PILOTS
 
     def tell() -> None:

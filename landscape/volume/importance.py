@@ -14,10 +14,11 @@ from landscape.curvature.probes import check_count
 from landscape.errors import CurvatureError
 from landscape.metric import make_metric
 from landscape.objective import Objective
+from landscape.passes import GRADIENT_COST
 from landscape.radius import Progress, basin_radii, check_basin
 from landscape.results import Cost, Radii, Volume
 from landscape.volume.laplace import basin_curvature, cap_balance
-from landscape.volume.measure import check_measure, make_measure, measure_along
+from landscape.volume.measure import check_measure, fine_rtol, make_measure, measure_along
 from landscape.volume.precondition import Shape
 from landscape.volume.proposals import (
     NAMES,
@@ -31,10 +32,6 @@ from landscape.volume.proposals import (
 )
 from landscape.volume.slopes import SlopeDirections, learnt
 from landscape.volume.uniform import mean_over_rays
-
-_FINE = 0.1  # nats that the tolerance of the radii may move log V by
-_FINEST = 1e-6
-_GRADIENT_COST = 3.0  # a forward and a backward pass, in evaluations
 
 
 def importance_volume(
@@ -114,7 +111,7 @@ def importance_volume(
     check_measure(measure, sigma, measure_centre)
     values, centre = check_basin(objective, cutoffs, criterion)
     made = make_metric(metric, objective.theta, objective.scope)
-    finest = min(max(_FINE / made.scope.size, _FINEST), 1e-3) if rtol is None else rtol
+    finest = fine_rtol(made.scope.size) if rtol is None else rtol
     search: dict[str, Any] = {
         "criterion": criterion,
         "seed": seed,
@@ -177,7 +174,7 @@ def _gaussian(
     spent = op.cost
     if name == "squared-gradients":
         samples = op.objective.samples
-        spent = replace(spent, evaluations=spent.evaluations + _GRADIENT_COST * min(probes, samples) / samples)
+        spent = replace(spent, evaluations=spent.evaluations + GRADIENT_COST * min(probes, samples) / samples)
     return shape, {"name": name, "curvature": op.name, "rank": rank, "probes": probes}, spent
 
 

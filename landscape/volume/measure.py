@@ -25,6 +25,7 @@ from landscape.results import Radii
 from landscape.volume import weights as w
 from landscape.volume.radial import log_radial_mass, log_radius_holding, radial_moments
 
+_FINE, _FINEST, _COARSEST = 0.1, 1e-6, 1e-3
 MEASURES = ("lebesgue", "gaussian")
 CENTRES = ("zero", "theta")
 
@@ -216,6 +217,15 @@ def lengthened(table: np.ndarray, log_lengths: np.ndarray) -> np.ndarray:
     if not table.shape[1]:
         return table
     return np.column_stack([table[:, 0] + log_lengths, table[:, 1:] * np.exp(-np.outer(log_lengths, [2, 1]))])
+
+
+def fine_rtol(steepness: float) -> float:
+    """Return the relative tolerance of radii that moves log m by at most 0.1, from 1e-6 to 1e-3.
+
+    >>> fine_rtol(10), fine_rtol(1000), fine_rtol(1e9)
+    (0.001, 0.0001, 1e-06)
+    """
+    return min(max(_FINE / steepness, _FINEST), _COARSEST)
 
 
 def check_measure(measure: str, sigma: float | None, measure_centre: str) -> None:

@@ -147,14 +147,14 @@ def soft_step(
     most = _soft_stride(len(lessons))
     now = target_of(body, ray, last)
     density = now.log_density(points)
-    target = (
-        None if last.temperature > 0 else (_wider if last.path == "growth" else _harder)(now, points, most, lessons)
-    )
+    target = None
+    if last.temperature == 0:
+        next_of = _wider if last.path == "growth" else _harder
+        target = next_of(now, points, most, lessons)
     if target is None:
         points = measured(body, points)
-        way = _spread(
-            replace(now, temperature=1.0).log_density(points) - replace(now, temperature=0.0).log_density(points)
-        )
+        start, end = replace(now, temperature=0.0), replace(now, temperature=1.0)
+        way = _spread(end.log_density(points) - start.log_density(points))
         further = most / way if way > 0 else 1.0
         if last.path == "growth":
             further = max(further, _LEAST_HARDENING)

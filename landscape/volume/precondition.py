@@ -21,12 +21,12 @@ import hashlib
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.volume.body import sphere
 from landscape.volume.kernels import normals, stream
 
 if TYPE_CHECKING:
@@ -45,9 +45,6 @@ _CAPPED = 0.5  # share of rays at the cap beyond which slopes say little of what
 _NEAR = 0.9  # of the radius: where slopes are taken
 _STEP = 0.75  # first step of a march over the median radius, as for radii
 _DRAWS = 2**33  # the step at which the directions of the first stage are drawn
-
-
-_roundest: WeakKeyDictionary[StarBody, Shape] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -158,23 +155,15 @@ def learn(
     value, error, shape, points, step = best
     worth = value - start[0] > max(_WORTH * math.hypot(error, start[1]), _WORTH)
     if worth:
-        _roundest[body] = shape
+        body.roundest = shape
     worth &= name == "slopes" or points.censored.mean() <= _CAPPED
     body.shape, body.first_step = (shape, step) if worth else (None, plain)
     return points if worth else None
 
 
-def roundest(body: StarBody) -> Shape | None:
-    """Return the coordinates in which :func:`learn` found the body roundest, whether or not chains walk there.
-
-    None where no others are rounder than those of the metric.
-    """
-    return _roundest.get(body)
-
-
 def _directions(count: int, n: int, like: Tensor, seed: int, leg: int, stage: int) -> Tensor:
-    drawn = normals([stream(seed, ray, leg, _DRAWS + stage) for ray in range(count)], like.new_empty(count, n).double())
-    return drawn / torch.linalg.vector_norm(drawn, dim=1, keepdim=True)
+    streams = [stream(seed, ray, leg, _DRAWS + stage) for ray in range(count)]
+    return sphere(normals(streams, like.new_empty(count, n).double()))
 
 
 def refined(slopes: Tensor, most: int) -> tuple[Tensor, Tensor]:

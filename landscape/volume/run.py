@@ -103,21 +103,7 @@ class Run:
         """
         started = time.perf_counter()
         made = make_metric(look.config["metric"], objective.theta, objective.scope)
-        bodies = [
-            StarBody(
-                objective,
-                made,
-                criterion=look.config["criterion"],
-                cutoff=cutoff,
-                centre=look.centre,
-                max_radius=look.max_radius,
-                rtol=look.config["rtol"],
-                growth=look.config["growth"],
-                first_step=look.config["first_step_taken"] or look.config["first_step"],
-                law=law,
-            )
-            for cutoff in look.cutoffs
-        ]
+        bodies = [StarBody.of(objective, made, look, cutoff, law) for cutoff in look.cutoffs]
         shown: list[Points | None] = [None] * len(bodies)
         if precondition != "none":
             given, most = look.config["seed"], math.inf if learning is None else learning / len(bodies)

@@ -61,11 +61,7 @@ class SlopeDirections:
 
     def steps(self, indices: Sequence[int]) -> Tensor:
         """Return the steps for r = 1 with these indices, shape (k, D), on the device and in the dtype of theta."""
-        scope = self.metric.scope
-        values = sphere(self._seen(indices)).to(self._like)
-        if self.metric.scale is not None:
-            values = values * self.metric.scale
-        return scope.scatter(values, self._like.new_zeros(len(indices), scope.layout.size))
+        return self.metric.steps(sphere(self._seen(indices)), self._like)
 
     def log_tilts(self, indices: Sequence[int]) -> np.ndarray:
         """Return log of the uniform density over theirs, log |det A| - n log |A y|, shape (k,)."""
@@ -107,18 +103,7 @@ def learnt(
     """
     started = time.perf_counter()
     look = basin_radii(objective, [cutoff], metric=metric.name, directions=PILOT, **options)
-    body = StarBody(
-        objective,
-        metric,
-        criterion=options["criterion"],
-        cutoff=cutoff,
-        centre=centre,
-        max_radius=look.max_radius,
-        rtol=options["rtol"],
-        growth=options["growth"],
-        first_step=look.config["first_step_taken"] or look.config["first_step"],
-        law=law,
-    )
+    body = StarBody.of(objective, metric, look, cutoff, law)
     with objective.running():
         if not body.has_gradient(sphere(torch.ones(1, body.dimension, dtype=torch.float64).to(objective.theta.device))):
             raise CurvatureError(
