@@ -133,7 +133,7 @@ def anneal(
     made = make_metric(metric, objective.theta, objective.scope)
     law = make_measure(objective, made, measure, sigma, measure_centre)
     if rtol is None:
-        rtol = fine_rtol(max(objective.dimension, law.steepness))
+        rtol = fine_rtol(law.steepness)
     look = basin_radii(
         objective,
         cutoffs,

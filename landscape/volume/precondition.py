@@ -20,17 +20,13 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.volume.body import sphere
+from landscape.volume.body import Points, StarBody, sphere
 from landscape.volume.kernels import normals, stream
-
-if TYPE_CHECKING:
-    from landscape.volume.body import Points, StarBody
 
 PRECONDITIONS = ("auto", "slopes", "none")
 RAYS = 384  # of a stage, in many dimensions
