@@ -41,7 +41,7 @@ def measure() -> dict[str, np.ndarray]:
         radii = ls.basin_radii(bent(lanes), [0.5, 2.0], metric="identity", directions=24)
         found |= {f"radii {lanes}": radii.radii, f"profile {lanes}": radii.profile_loss, f"calls {lanes}": radii.calls}
     objective = bent(3, n=4)
-    found |= preconditioned()
+    found |= preconditioned() | walked()
     body = StarBody(
         objective,
         make_metric("identity", objective.theta, objective.scope),
@@ -60,20 +60,38 @@ def measure() -> dict[str, np.ndarray]:
     return found | {"rises": points.rises, "log radius": points.log_radius, "force": force.numpy()}
 
 
-def preconditioned() -> dict[str, Any]:
-    """Chains and rays in coordinates learnt from slopes, and a hash of these."""
+def narrow() -> ls.Objective:
+    """A body with unequal axes."""
     h = torch.logspace(0, 4, 8, dtype=torch.float64)
-    narrow = ls.Objective.from_function(
+    return ls.Objective.from_function(
         lambda x: (h * x**2).sum(-1) + x.abs().pow(3).sum(-1), torch.zeros(8, dtype=torch.float64), lanes=7
     )
+
+
+def preconditioned() -> dict[str, Any]:
+    """Chains and rays in coordinates learnt from slopes, and a hash of these."""
     walks: dict[str, Any] = {"chains": 5, "temperatures": 2, "path": "radius", "precondition": "slopes"}
-    chains = anneal(narrow, [0.5], metric="identity", **walks)
-    rays = importance_volume(narrow, [0.5], proposal="slopes", metric="identity", directions=24)
+    chains = anneal(narrow(), [0.5], metric="identity", **walks)
+    rays = importance_volume(narrow(), [0.5], proposal="slopes", metric="identity", directions=24)
     return {
         "shape": np.frombuffer(bytes.fromhex(chains.config["shapes"][0]), dtype=np.uint8),
         "chains": chains.log_weights,
         "trace": chains.trace,
         "rays": rays.log_weights,
+    }
+
+
+def walked() -> dict[str, Any]:
+    """Chains by growth, some of which give way to others, and chains by the Gaussian measure."""
+    given: dict[str, Any] = {"metric": "identity", "chains": 5, "temperatures": 4, "precondition": "none"}
+    grown = anneal(narrow(), [0.5], path="growth", **given)
+    drawn = anneal(narrow(), [0.5], path="radius", measure="gaussian", sigma=0.3, **given)
+    assert min(grown.resamplings(0)) > 0
+    return {
+        "grown": grown.log_weights,
+        "trace of growth": grown.trace,
+        "drawn": drawn.log_weights,
+        "trace of the Gaussian": drawn.trace,
     }
 
 
