@@ -49,6 +49,23 @@ def test_an_ellipsoid_cut_by_balls(path: str, max_radius: float | None) -> None:
         assert row.chance_interval[0] < math.log(chance) < row.chance_interval[1]
 
 
+@pytest.mark.parametrize("path", ["soft", "growth"])
+def test_caps_between_uniform_rays_and_the_end(path: str) -> None:
+    """Uniform rays end at about 1.3, those of V at 2.1: what is inside 1.8 shows on neither, but on the way."""
+    n, cap = 100, 1.8
+    axes = np.sqrt(2 * 0.045 * np.arange(1, n + 1))
+    random = np.random.default_rng(0)
+    z = random.normal(size=(100_000, n))
+    z *= random.random((len(z), 1)) ** (1 / n) / np.linalg.norm(z, axis=1, keepdims=True)
+    inside = (np.linalg.norm(z * axes, axis=1) < cap).mean()  # of draws from the ellipsoid
+    truth = log_unit_ball(n) + float(np.log(axes).sum()) + math.log(inside)
+    chains = anneal(
+        ellipsoid(2 * 0.045 / axes**2), [0.045], metric="identity", chains=32, temperatures=60, path=path,
+        max_radius=4.0, precondition="none",
+    )  # fmt: skip
+    assert abs(volumes_at_caps(chains, [cap]).rows[0].log_volume - truth) < 2
+
+
 def test_a_ball_inside_and_outside_its_cap() -> None:
     chains = anneal(ellipsoid(np.full(6, 2.0)), [0.25], metric="identity", chains=16, temperatures=4)
     inner, outer = volumes_at_caps(chains, [0.25, 1.0]).rows

@@ -114,9 +114,10 @@ def test_what_has_no_value_counts_as_far_outside() -> None:
     assert np.isfinite(target.log_density(points)).all()
 
 
+@pytest.mark.parametrize("share", [0.0, 0.9])
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
-def test_flights_leave_it_as_it_is(temperature: float) -> None:
-    """On the circle, from exact draws by quadrature; E cos^2 after every step."""
+def test_flights_leave_it_as_it_is(temperature: float, share: float) -> None:
+    """On the circle, from exact draws by quadrature; E cos^2 after every step. With velocities kept too."""
     body, ray = body_of(ellipsoid(np.array([0.5, 4.0])), 0.3), Ray.between(0.1, 1.5, 2)
     target = SoftTarget(body, ray, 5.0, temperature)
     angle = (np.arange(4000) + 0.5) * 2 * math.pi / 4000
@@ -128,7 +129,7 @@ def test_flights_leave_it_as_it_is(temperature: float) -> None:
         points, kept = target.at(torch.from_numpy(np.stack([np.cos(drawn), np.sin(drawn)], axis=1))), []
         for step in range(25):
             streams = [stream(7, chain, 0, step) for chain in range(200)]
-            points = flight_move(target, points, 0.5, 2, streams).points
+            points = flight_move(target, points, 0.5, 2, streams, kept=share).points
             kept.append(points.phi[:, 0].numpy() ** 2)
     assert abs(z_of(np.stack(kept), float((density * np.cos(angle) ** 2).sum()))) < 4
 

@@ -50,12 +50,12 @@ class Chains(Result):
         path_log_weights: log of each chain's weight at every temperature for a mean over *uniform* directions: that of
             the chain so far over the density it stands at, shape (cutoffs, 2, temperatures, chains); NaN where
             unfinished, and beyond the fewer temperatures of half effort.
-        path_log_radii: log r where the chain is then; NaN too where a soft path needs none, same shape.
+        path_log_radii: log r where the chain is then, same shape.
         unfinished: searches for a radius that were given up, by effort, shape (cutoffs, 2).
         trace: one row a temperature, in the order in which they were done, shape (rows, columns): which leg
             (3 · cutoff + 0 for the pilot, 1 for half, 2 for full effort), temperature t, hardness b of the soft path
             or of growth (NaN by radius), standard deviation of the gain over the chains, mean over chains of n log r
-            and its standard deviation (NaN where no radius was needed), standard deviation of the log-weights after
+            and its standard deviation (NaN in a pilot where no radius was needed), standard deviation of the log-weights after
             the gain; of the move that follows: whether by Hamiltonian flight (1) or slice (0), share accepted, mean
             angle, correlation of the log density before and after, evaluations a chain; of the pilot: time of a
             leapfrog step and of a flight, width of the arc, squared sine of the angle gone an evaluation by flight and
@@ -77,6 +77,8 @@ class Chains(Result):
             place of r^n, and the ray's coefficients a and b (:mod:`landscape.volume.measure`), shape (cutoffs, 2,
             temperatures, chains, 3); of volumes, whose m is r^n, an array of no size, as the next two.
         phi_along: the same where the chains of the current leg are, shape (chains, 3).
+        phi_velocity: the velocities of chains that keep theirs from flight to flight, tangent at phi, shape
+            (chains, n); of others an array of no size.
         look_along: the same along the first uniform rays, shape (rays, cutoffs, 3).
     """
 
@@ -107,6 +109,7 @@ class Chains(Result):
     path_along: np.ndarray = field(default_factory=lambda: np.zeros((0, 2, 0, 0, 0)))
     phi_along: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     look_along: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    phi_velocity: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
 
     @classmethod
     def _revive(cls, name: str, value: Any) -> Any:

@@ -39,6 +39,7 @@ class Points:
             where nobody looked.
         along: where the body is measured by another measure than volume, the extent of each ray and that measure's
             coefficients (:mod:`landscape.volume.measure`), shape (k, columns); of volume none.
+        velocity: tangent at phi, of chains that keep theirs from flight to flight, shape (k, n); None of others.
     """
 
     phi: Tensor
@@ -47,6 +48,7 @@ class Points:
     unfinished: np.ndarray
     rises: np.ndarray
     along: np.ndarray
+    velocity: Tensor | None = None
 
     @classmethod
     def bare(cls, phi: Tensor, columns: int = 0) -> Points:
@@ -65,10 +67,11 @@ class Points:
     def copy(self) -> Points:
         """Return a copy that shares nothing."""
         arrays = (self.log_radius, self.censored, self.unfinished, self.rises, self.along)
-        return Points(self.phi.clone(), *(array.copy() for array in arrays))
+        velocity = None if self.velocity is None else self.velocity.clone()
+        return Points(self.phi.clone(), *(array.copy() for array in arrays), velocity)
 
     def put(self, rows: np.ndarray, other: Points) -> None:
-        """Replace some rows by those of ``other``."""
+        """Replace some rows by those of ``other``, but for their velocities."""
         self.phi[torch.as_tensor(rows, device=self.phi.device)] = other.phi
         self.log_radius[rows] = other.log_radius
         self.censored[rows] = other.censored
@@ -78,9 +81,10 @@ class Points:
 
     def take(self, rows: np.ndarray) -> Points:
         """Return some rows."""
-        phi = self.phi[torch.as_tensor(rows, device=self.phi.device)]
+        chosen = torch.as_tensor(rows, device=self.phi.device)
         arrays = (self.log_radius, self.censored, self.unfinished, self.rises, self.along)
-        return Points(phi, *(array[rows] for array in arrays))
+        velocity = None if self.velocity is None else self.velocity[chosen]
+        return Points(self.phi[chosen], *(array[rows] for array in arrays), velocity)
 
 
 class StarBody:

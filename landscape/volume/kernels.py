@@ -157,7 +157,13 @@ class Flight:
 
 
 def flight_move(
-    target: Target, points: Points, step: float, count: int, streams: Streams, varied: float = 1.0
+    target: Target,
+    points: Points,
+    step: float,
+    count: int,
+    streams: Streams,
+    varied: float = 1.0,
+    kept: float = 0.0,
 ) -> Moved:
     """Move by geodesic Hamiltonian Monte Carlo (Byrne & Girolami 2013).
 
@@ -176,8 +182,12 @@ def flight_move(
         streams: random numbers, one stream a chain.
         varied: each chain draws a step from so much of ``step`` to all of it, even in proportion. Where the step that
             suits changes fast on the way, some of them suit.
+        kept: c, by which a chain's velocity is c v + sqrt(1 - c²) of a new one; a chain whose proposal is refused turns
+            back (Horowitz 1991). Steps that a wall keeps short add up along it, instead of to a random walk.
     """
     velocity = tangent(normals(streams, points.phi), points.phi)
+    if kept and points.velocity is not None:
+        velocity = kept * points.velocity + math.sqrt(1 - kept**2) * velocity
     times: float | Tensor = step
     if varied < 1:
         times = points.phi.new_tensor(step * varied ** uniforms(streams))[:, None]
@@ -193,5 +203,9 @@ def flight_move(
     taken = np.flatnonzero(uniforms(streams) <= accepted)
     now = points.copy()
     now.put(taken, found.take(taken))
+    if kept:
+        now.velocity = -velocity
+        rows = torch.as_tensor(taken, device=velocity.device)
+        now.velocity[rows] = flight.velocity[rows]
     cosine = (now.phi * points.phi).sum(1).clamp(-1, 1).cpu().numpy()
     return Moved(now, accepted, np.arccos(cosine))

@@ -25,11 +25,12 @@ from landscape.volume.targets import RadiusTarget, Ray, SoftTarget, Target, grow
 
 PATHS = ("auto", "radius", "soft", "growth")
 VARIED = {"radius": 1.0, "soft": 1.0, "growth": 0.25}  # least step of a chain over the largest
+KEPT = {"radius": 0.0, "soft": 0.0, "growth": 0.9}  # of a chain's velocity from flight to flight
 PILOT_CHAINS = 16
 MOST_STEPS = {"radius": 1000, "soft": 20, "growth": 6}  # leapfrog steps a flight may take; some cost several gradients
 _STRIDE = 1 / 25  # standard deviation of a gain on the way by radius, over sqrt(n)
 _SOFT_LESSONS = 25  # on the soft way it is 1, and after so many lessons their number over that: longer on a long way
-_TARGET = 0.8  # acceptance that step sizes aim at
+_ACCEPTED = {"radius": 0.8, "soft": 0.8, "growth": 0.9}  # that step sizes aim at; kept velocities turn where refused
 _GIVE_UP = 3  # targets in a row at which flights were worse than slices by _WORSE
 _WORSE = 10.0
 _ARC = 5.0  # width of the arc over the mean angle
@@ -270,9 +271,9 @@ def _fly(
         time = _quarter_turn(target, points, last, streams, most)
     count = min(max(round(time / last.step), 1), most)
     before = body.evaluations
-    flown = flight_move(target, points, last.step, count, streams, VARIED[last.path])
+    flown = flight_move(target, points, last.step, count, streams, VARIED[last.path], KEPT[last.path])
     accepted = float(flown.accepted.mean())
-    step = min(last.step * math.exp(accepted - _TARGET), math.pi / 2 / math.sqrt(body.dimension))
+    step = min(last.step * math.exp(accepted - _ACCEPTED[last.path]), math.pi / 2 / math.sqrt(body.dimension))
     return flown.points, step, time, _gain(flown, body.evaluations - before), accepted
 
 

@@ -37,7 +37,7 @@ from landscape.volume.pilot import (
 )
 from landscape.volume.precondition import learn
 from landscape.volume.schedule import Move, Schedule
-from landscape.volume.targets import RadiusTarget, Ray, growing_ray, ray_for
+from landscape.volume.targets import RadiusTarget, Ray, growing_ray, measured, ray_for
 
 _DERIVED = ("first_step_taken", "steepness")  # settings that the function itself makes
 _FINISHED = (
@@ -237,13 +237,13 @@ class Run:
         assert self.log_weight is not None
         density = here.target.log_density(self.points)
         before = self.points = following.target.seen(self.points)
-        lengths = self.body.log_lengths(before.phi)
+        shown, lengths = measured(self.body, before), self.body.log_lengths(before.phi)
         self.path_log_weights[cutoff, effort, self.step] = self.log_weight - density - self.body.dimension * lengths
-        self.path_log_radii[cutoff, effort, self.step] = before.log_radius + lengths
-        self.path_along[cutoff, effort, self.step] = lengthened(before.along, lengths)
+        self.path_log_radii[cutoff, effort, self.step] = shown.log_radius + lengths
+        self.path_along[cutoff, effort, self.step] = lengthened(shown.along, lengths)
         gain = following.target.log_density(before) - density
         self.log_weight = self.log_weight + gain
-        energy = self.body.dimension * before.extent
+        energy = self.body.dimension * shown.extent
         last = self.step + 1 == len(schedule)
         resampled = following.resampling and not last and uneven(self.log_weight)
         row = {
@@ -292,7 +292,7 @@ class Run:
         # flights of one length could be in step with a period of the body
         share = 0.75 + 0.5 * float(uniforms([stream(self.seed, _SHARED, self.leg, self.step)])[0])
         count = min(max(round(how.time * share / how.step), 1), how.most)
-        return flight_move(how.target, self.points, how.step, count, streams, how.varied)
+        return flight_move(how.target, self.points, how.step, count, streams, how.varied, how.kept)
 
     def _lessons(self) -> list[Lesson]:
         """Return what this cutoff's pilot has learnt so far, of the path alone to which it has turned."""
@@ -353,7 +353,8 @@ class Run:
         if len(past.phi):
             phi = torch.from_numpy(past.phi).to(self.body.objective.theta.device)
             arrays = (past.phi_log_radius, past.phi_censored, past.phi_unfinished, past.phi_rises, past.phi_along)
-            self.points = Points(phi, *(array.copy() for array in arrays))
+            velocity = torch.from_numpy(past.phi_velocity).to(phi) if len(past.phi_velocity) else None
+            self.points = Points(phi, *(array.copy() for array in arrays), velocity)
             self.log_weight = past.phi_log_weight.copy()
 
     def result(self) -> Chains:
@@ -370,6 +371,7 @@ class Run:
             phi_unfinished=points.unfinished,
             phi_rises=points.rises,
             phi_along=points.along,
+            phi_velocity=np.zeros((0, n)) if points.velocity is None else points.velocity.cpu().numpy().copy(),
             look=self.look.radii,
             look_along=self.look_along,
             position=(self.leg, self.step),

@@ -213,5 +213,5 @@ def measured(body: StarBody, points: Points) -> Points:
     if not np.isnan(points.log_radius).any():
         return points
     found = body.measure(points.phi)
-    found.rises = points.rises
+    found.rises, found.velocity = points.rises, points.velocity
     return found
