@@ -52,10 +52,10 @@ class Chains(Result):
             unfinished, and beyond the fewer temperatures of half effort.
         path_log_radii: log r where the chain is then, same shape.
         unfinished: searches for a radius that were given up, by effort, shape (cutoffs, 2).
-        trace: one row a temperature, in the order in which they were done, shape (rows, columns): which leg
-            (3 · cutoff + 0 for the pilot, 1 for half, 2 for full effort), temperature t, hardness b of the soft path
-            or of growth (NaN by radius), standard deviation of the gain over the chains, mean over chains of n log r
-            and its standard deviation (NaN in a pilot where no radius was needed), standard deviation of the log-weights after
+        trace: one row a temperature, in the order in which they were done, shape (rows, columns): which leg (3 · cutoff
+            + 0 for the pilot, 1 for half, 2 for full effort), temperature t, hardness b of the soft path or of growth
+            (NaN by radius), standard deviation of the gain over the chains, mean over chains of n log r and its
+            standard deviation (NaN in a pilot where no radius was needed), standard deviation of the log-weights after
             the gain; of the move that follows: whether by Hamiltonian flight (1) or slice (0), share accepted, mean
             angle, correlation of the log density before and after, evaluations a chain; of the pilot: time of a
             leapfrog step and of a flight, width of the arc, squared sine of the angle gone an evaluation by flight and
