@@ -22,6 +22,7 @@ from landscape.volume.radial import log_radial_mass
 
 CAPS = (0.25, 0.5, 1.0, 2.0)
 _SAME = 1e-12  # of a log radius
+_SURE = 3.0  # standard errors by which a mean is clearly below another
 _PIECE = 4096  # rays that are integrated along at a time
 
 
@@ -30,9 +31,10 @@ def volumes_at_caps(chains: Chains, caps: Sequence[float] | None = None) -> Caps
 
     With u the log-weights at one temperature and r the radii there, log V_c = log ω_n + log mean exp(u) min(r, c)^n
     and log P(r >= c) = log mean exp(u) over the chains with r >= c: unbiased at every temperature. Which one is settled
-    on the run of half effort, where the log-weights scatter least, and applied to that of full effort, which drew other
-    random numbers; so the estimate stays unbiased, and verdict, interval and lower bound are those of
-    :func:`landscape.volume.annealed.volume_from_chains`. At the cap of the run V is what that function says.
+    on the run of half effort, where the log-weights scatter least of those whose mean is not clearly below another's,
+    and applied to that of full effort, which drew other random numbers; so the estimate stays unbiased, and verdict,
+    interval and lower bound are those of :func:`landscape.volume.annealed.volume_from_chains`. At the cap of the run V
+    is what that function says.
 
     A body cut by a smaller cap is a basin of its own, and chains led to r^n may lie elsewhere: the verdict tells.
 
@@ -181,9 +183,15 @@ class _Part:
         ]
 
     def _chosen(self, logs: list[np.ndarray], scatter: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the log-weights of half and full effort where half effort scatters least, and extents there."""
+        """Return the log-weights of half and full effort, and extents, at the temperature that half effort settles."""
         half, full = logs
-        place = int(scatter.argmin()) / len(half)
+        steady = np.isfinite(scatter)
+        means = np.array([w.log_mean(row) for row in half[steady]])
+        surely = means - _SURE * np.sqrt(scatter[steady] / half.shape[1])
+        # where chains have left behind what carries the mean, they scatter little around too little
+        enough = np.zeros(len(half), dtype=bool)
+        enough[steady] = means >= np.max(surely, initial=-math.inf)
+        place = int(np.where(enough, scatter, math.inf).argmin()) / len(half)
         known = np.flatnonzero(~np.isnan(full).any(axis=1))  # which are known does not depend on the random numbers
         at = int(known[np.argmin(np.abs(known / len(full) - place))])
         return half[round(place * len(half))], full[at], self.extents[1][at]

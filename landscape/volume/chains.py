@@ -99,7 +99,7 @@ def anneal(
         path: ``radius``, ``soft``, ``growth`` or ``auto`` (:mod:`landscape.volume.pilot`).
         precondition: ``slopes``: the chains walk in coordinates in which the basin is rounder, learnt before the
             pilots (:mod:`landscape.volume.precondition`); ``none``: in those of the metric; ``auto``: ``slopes``, but
-            not where most rays would then end at the cap.
+            not where nearly all rays would then end at the cap.
         seed: keys everything drawn.
         rtol: relative tolerance of a radius; by default what moves log V by at most 0.1, from 1e-6 to 1e-3.
         measure, sigma, measure_centre: as for :func:`landscape.log_volume`; what a ray holds of the Gaussian measure

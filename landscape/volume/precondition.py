@@ -37,7 +37,7 @@ _LEAST_COST = 40  # evaluations for each ray of a stage below which it is not be
 _HALVINGS = 3  # of a change of coordinates that has made things worse
 _ROUND = 1.0  # spread of log rho^n, in nats, at which nothing is left to gain
 _WORTH = 3.0  # joint standard errors that E[log rho^n] must gain, and nats
-_CAPPED = 0.5  # share of rays at the cap beyond which slopes say little of what bounds the basin
+_CAPPED = 0.8  # share of rays at the cap beyond which slopes say little of what bounds the basin
 _NEAR = 0.9  # of the radius: where slopes are taken
 _STEP = 0.75  # first step of a march over the median radius, as for radii
 _DRAWS = 2**33  # the step at which the directions of the first stage are drawn
@@ -111,7 +111,7 @@ def learn(
     Args:
         body: as it is without a shape; called inside ``objective.running()``.
         seed, leg: key the directions, which no chain uses.
-        name: ``slopes``, or ``auto``, which changes nothing either where most rays then end at the cap: on the wide
+        name: ``slopes``, or ``auto``, which changes nothing either where nearly all rays then end at the cap: on wide
             basins of well-trained nets chains get further by the soft path in the coordinates of the metric.
         most_evaluations: about what it may cost; what is too little for a few stages changes nothing.
     """
