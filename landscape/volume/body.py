@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,7 +48,7 @@ class Points:
     unfinished: np.ndarray
     rises: np.ndarray
     along: np.ndarray
-    velocity: Tensor | None = None
+    velocity: Tensor | None = field(default=None, kw_only=True)
 
     @classmethod
     def bare(cls, phi: Tensor, columns: int = 0) -> Points:
@@ -68,7 +68,7 @@ class Points:
         """Return a copy that shares nothing."""
         arrays = (self.log_radius, self.censored, self.unfinished, self.rises, self.along)
         velocity = None if self.velocity is None else self.velocity.clone()
-        return Points(self.phi.clone(), *(array.copy() for array in arrays), velocity)
+        return Points(self.phi.clone(), *(array.copy() for array in arrays), velocity=velocity)
 
     def put(self, rows: np.ndarray, other: Points) -> None:
         """Replace some rows by those of ``other``, but for their velocities."""
@@ -84,7 +84,7 @@ class Points:
         chosen = torch.as_tensor(rows, device=self.phi.device)
         arrays = (self.log_radius, self.censored, self.unfinished, self.rises, self.along)
         velocity = None if self.velocity is None else self.velocity[chosen]
-        return Points(self.phi[chosen], *(array[rows] for array in arrays), velocity)
+        return Points(self.phi[chosen], *(array[rows] for array in arrays), velocity=velocity)
 
 
 class StarBody:

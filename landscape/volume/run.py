@@ -354,7 +354,7 @@ class Run:
             phi = torch.from_numpy(past.phi).to(self.body.objective.theta.device)
             arrays = (past.phi_log_radius, past.phi_censored, past.phi_unfinished, past.phi_rises, past.phi_along)
             velocity = torch.from_numpy(past.phi_velocity).to(phi) if len(past.phi_velocity) else None
-            self.points = Points(phi, *(array.copy() for array in arrays), velocity)
+            self.points = Points(phi, *(array.copy() for array in arrays), velocity=velocity)
             self.log_weight = past.phi_log_weight.copy()
 
     def result(self) -> Chains:
