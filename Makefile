@@ -1,5 +1,6 @@
 # Two targets do all set-up on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
@@ -27,7 +28,7 @@ test: $(BIN)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 bench: $(BIN)/.installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'

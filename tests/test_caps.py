@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +138,15 @@ def test_many_rays_at_a_small_cap_are_enough_however_long_the_others_are() -> No
     assert math.exp(row.log_chance) == pytest.approx(0.5, abs=4 * math.sqrt(0.25 / 100) + 0.01)
     least = log_unit_ball(n) + n * math.log(cap) + math.log(0.5)
     assert least - 0.6 < row.log_volume < least + math.log(2)
+
+
+def test_targets_that_have_left_the_mean_behind_are_not_taken_for_settled() -> None:
+    """At the first half of the targets the weights scatter around exp(-5), at the others all are exp(-40)."""
+    chains = anneal(ellipsoid(np.full(6, 2.0)), [0.25], metric="identity", chains=16, temperatures=8)
+    weights = np.full(chains.path_log_weights.shape, -40.0)
+    weights[:, 0, :2] = np.random.default_rng(0).normal(-5, 1, size=(1, 2, 16))
+    weights[:, 1, :4] = np.random.default_rng(1).normal(-5, 1, size=(1, 4, 16))
+    weights[:, 0, 4:] = np.nan  # half effort has fewer
+    row = volumes_at_caps(replace(chains, path_log_weights=weights), [0.25]).rows[0]
+    assert abs(row.log_chance + 4.5) < 1
+    assert abs(row.log_volume - log_unit_ball(6) - 6 * math.log(0.25) + 4.5) < 1
