@@ -64,7 +64,20 @@ def pieces(*sizes):
         DataLoader(TensorDataset(X, Y), batch_size=3),
         [*pieces(9, 1)],
     ],
-    ids=str,
+    ids=[
+        "tensors",
+        "arrays",
+        "big-endian",
+        "pairs",
+        "tuple",
+        "lists",
+        "pairs of arrays",
+        "named",
+        "dataset",
+        "stream",
+        "loader",
+        "uneven",
+    ],
 )
 def test_every_form_of_the_same_data_is_the_same_data(data):
     read = read_batches(data)
