@@ -18,16 +18,16 @@ from landscape.results.table import decimal
 def energy_curve(volume: AnnealedVolume) -> Figure:
     """Return E[n log r] along the path of the chains with its spread, and below it how well the moves mixed.
 
-    By radius the path is the temperature t of r^(t n). The smooth paths know radii only near their ends, so there it is
-    drawn by the number of the target.
+    By radius the path is the temperature t of r^(t n). On the smooth paths t is 0 until near their ends, so these are
+    drawn by the number of the target. Where chains walk in learnt coordinates the radius is that in them.
     """
-    soft = bool(np.isnan(volume.energy).any())
+    soft = bool((np.diff(volume.temperature, axis=0) <= 0).any())
     figure = Figure(figsize=(WIDTH, 5.4), layout="constrained")
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.3, 1])
     for column, (cutoff, colour, line) in enumerate(cutoff_styles([row.cutoff for row in volume.results])):
         energy, spread = volume.energy[:, column], volume.energy_spread[:, column]
         x = np.arange(len(energy)) if soft else volume.temperature[:, column]
-        # where no radius is known there is a gap, and no line across it
+        # a gap where an earlier version knew no radius
         top.plot(x, energy, color=colour, linestyle=line, marker=".", label=f"cutoff {cutoff:g}")
         top.fill_between(x, energy - spread, energy + spread, color=colour, alpha=0.18, linewidth=0)
         mixed = {"accepted": volume.accepted[:, column], "autocorrelation": volume.correlation[:, column]}
@@ -39,16 +39,13 @@ def energy_curve(volume: AnnealedVolume) -> Figure:
     )
     # m: what a ray holds of another measure than volume
     energy_is, density = ("n log r", "r^(t n)") if volume.config.get("measure") is None else ("log m", "m^t")
-    top.set_ylabel(f"E[{energy_is}], nats\n(band: spread over the chains)")
+    where = " in learnt coordinates" if any(volume.config.get("shapes") or ()) else ""
+    top.set_ylabel(f"E[{energy_is}]{where}, nats\n(band: spread over the chains)")
     below.set_ylabel("of the move that follows")
     below.set_ylim(-0.05, 1.05)
-    below.set_xlabel(
-        "target along the smooth path (radii are known near its ends alone)"
-        if soft
-        else f"temperature t of the density {density}"
-    )
+    below.set_xlabel("target along the smooth path" if soft else f"temperature t of the density {density}")
     top.legend(fontsize="small", frameon=False, loc="best")
-    below.legend(fontsize="small", frameon=False, loc="best", ncols=2)
+    below.legend(fontsize="small", frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=2)
     top.yaxis.set_major_formatter(NUMBERS)
     below.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=soft))
     for axes in (top, below):

@@ -39,14 +39,16 @@ def test_the_energy_curve_by_radius_is_drawn_against_temperature() -> None:
     assert "temperature" in below.get_xlabel()
 
 
-def test_the_soft_path_leaves_a_gap_where_no_radius_is_known() -> None:
-    volume = annealed("soft")
-    energy = volume.energy.copy()
-    energy[2:5] = np.nan
-    top, below = energy_curve(replace(volume, energy=energy)).axes
-    assert np.isnan(top.lines[0].get_ydata()).sum() >= 3
+@pytest.mark.parametrize("path", ["soft", "growth"])
+def test_smooth_paths_are_drawn_against_the_target(path: str) -> None:
+    volume = annealed(path)
+    top, below = energy_curve(volume).axes
+    assert np.isfinite(top.lines[0].get_ydata()).all()
     assert "smooth path" in below.get_xlabel()
-    assert top.lines[0].get_xdata()[-1] == len(energy) - 1
+    assert top.lines[0].get_xdata()[-1] == len(volume.energy) - 1
+    assert "learnt" not in top.get_ylabel()
+    shaped = replace(volume, config={**volume.config, "shapes": ["0a", None]})
+    assert "learnt coordinates" in energy_curve(shaped).axes[0].get_ylabel()
 
 
 def test_estimators_stand_side_by_side_and_a_bound_is_no_point() -> None:
