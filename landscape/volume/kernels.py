@@ -90,25 +90,34 @@ def slice_move(
     level = points.extent + np.log(uniforms(streams)) / power
     low = -width * uniforms(streams)
     high = low + width
-    now, angle = points.copy(), np.zeros(len(points))
+    now, angle, tries = points.copy(), np.zeros(len(points)), np.zeros(len(points), dtype=np.int64)
+    candidates, drawn = points.phi.clone(), np.zeros(len(points))
+
+    def shrink(rows: np.ndarray) -> np.ndarray:
+        """Shrink these arcs to what was drawn on them; return those that may be drawn on again."""
+        left = drawn[rows] < 0
+        low[rows[left]], high[rows[~left]] = drawn[rows[left]], drawn[rows[~left]]
+        return rows[tries[rows] < MOST_SHRINKS]
+
     active = np.arange(len(points))
-    for _ in range(MOST_SHRINKS):
-        drawn = low[active] + (high[active] - low[active]) * uniforms(streams, active)
-        rows = torch.as_tensor(active, device=points.phi.device)
-        turn = torch.as_tensor(drawn, device=points.phi.device)[:, None]
-        candidate = sphere(points.phi[rows] * torch.cos(turn) + across[rows] * torch.sin(turn))
-        inside = body.holds(candidate, level[active])
-        if inside.any():
-            found = body.measure(candidate[torch.as_tensor(inside, device=rows.device)], guess)
-            reached = found.extent >= level[active[inside]]
-            inside[inside] = reached
-            now.put(active[inside], found.take(np.flatnonzero(reached)))
-            angle[active[inside]] = np.abs(drawn[inside])
-        out, where = active[~inside], drawn[~inside]
-        low[out[where < 0]], high[out[where >= 0]] = where[where < 0], where[where >= 0]
-        active = out
-        if not len(active):
+    while len(active):
+        looking, held = active, np.zeros(len(points), dtype=bool)
+        while len(looking):  # all have found a candidate before their radii are searched for, in one batch
+            drawn[looking] = low[looking] + (high[looking] - low[looking]) * uniforms(streams, looking)
+            tries[looking] += 1
+            rows = torch.as_tensor(looking, device=points.phi.device)
+            turn = torch.as_tensor(drawn[looking], device=points.phi.device)[:, None]
+            candidates[rows] = sphere(points.phi[rows] * torch.cos(turn) + across[rows] * torch.sin(turn))
+            held[looking] = body.holds(candidates[rows], level[looking])
+            looking = shrink(looking[~held[looking]])
+        rows = np.flatnonzero(held)
+        if not len(rows):
             break
+        found = body.measure(candidates[torch.as_tensor(rows, device=points.phi.device)], guess)
+        reached = found.extent >= level[rows]
+        now.put(rows[reached], found.take(np.flatnonzero(reached)))
+        angle[rows[reached]] = np.abs(drawn[rows[reached]])
+        active = shrink(rows[~reached])
     # an arc that has shrunk to nothing is the point itself, which lies above its level
     return Moved(now, (angle > 0).astype(np.float64), angle)
 
