@@ -73,18 +73,18 @@ def measure(objective: ls.Objective, cutoff: float, seed: int, rays: int, **effo
 
 def table(rows: list[Row]) -> Iterator[str]:
     """Yield the table, log V over that of the ball of the cap, and the difference of good and bad in powers of ten."""
-    yield "| net | n | cutoff | uniform | K/2 | K | change, of the gain | spread | verdict | evals/chain | minutes |"
-    yield "|---|---|---|---|---|---|---|---|---|---|---|"
+    yield "| net | n | cutoff | uniform | K | at K/2 | at K | of the gain | spread | verdict | evals/chain | minutes |"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
     for row in rows:
         name = f"| {row['name']}, {row['which']} | {row['n']:,} | {row['cutoff']:g} "
         if row["full"] is None:
-            yield f"{name}| no basin: the loss at the minimum is {row['centre']:.3g} | | | | | | | |"
+            yield f"{name}| no basin: the loss at the minimum is {row['centre']:.3g} | | | | | | | | |"
             continue
         ball, gain = log_unit_ball(row["n"]), row["full"] - row["uniform"]
         change = f"{100 * (row['full'] - row['half']) / gain:.1f} %" if gain > 0 else "no gain"
         yield (
-            f"{name}| {row['uniform'] - ball:,.0f} | {row['half'] - ball:,.0f} | {row['full'] - ball:,.0f} "
-            f"| {change} | {row['spread']:.1f} | {row['verdict']} "
+            f"{name}| {row['uniform'] - ball:,.0f} | {row['temperatures']} | {row['half'] - ball:,.0f} "
+            f"| {row['full'] - ball:,.0f} | {change} | {row['spread']:.1f} | {row['verdict']} "
             f"| {row['evaluations']:,.0f} | {row['minutes']:.1f} |"
         )
     yield ""
