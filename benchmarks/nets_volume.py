@@ -73,7 +73,7 @@ def measure(objective: ls.Objective, cutoff: float, seed: int, rays: int, **effo
 
 def table(rows: list[Row]) -> Iterator[str]:
     """Yield the table, log V over that of the ball of the cap, and the difference of good and bad in powers of ten."""
-    yield "| net | n | cutoff | uniform | K | at K/2 | at K | of the gain | spread | verdict | evals/chain | minutes |"
+    yield "| net | n | cutoff | uniform | K | half | full | change / gain | spread | verdict | evals/chain | minutes |"
     yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
     for row in rows:
         name = f"| {row['name']}, {row['which']} | {row['n']:,} | {row['cutoff']:g} "
