@@ -105,10 +105,10 @@ def slice_move(
         while len(looking):  # all have found a candidate before their radii are searched for, in one batch
             drawn[looking] = low[looking] + (high[looking] - low[looking]) * uniforms(streams, looking)
             tries[looking] += 1
-            rows = torch.as_tensor(looking, device=points.phi.device)
+            chosen = torch.as_tensor(looking, device=points.phi.device)
             turn = torch.as_tensor(drawn[looking], device=points.phi.device)[:, None]
-            candidates[rows] = sphere(points.phi[rows] * torch.cos(turn) + across[rows] * torch.sin(turn))
-            held[looking] = body.holds(candidates[rows], level[looking])
+            candidates[chosen] = sphere(points.phi[chosen] * torch.cos(turn) + across[chosen] * torch.sin(turn))
+            held[looking] = body.holds(candidates[chosen], level[looking])
             looking = shrink(looking[~held[looking]])
         rows = np.flatnonzero(held)
         if not len(rows):
