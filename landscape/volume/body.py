@@ -71,13 +71,16 @@ class Points:
         return Points(self.phi.clone(), *(array.copy() for array in arrays), velocity=velocity)
 
     def put(self, rows: np.ndarray, other: Points) -> None:
-        """Replace some rows by those of ``other``, but for their velocities."""
-        self.phi[torch.as_tensor(rows, device=self.phi.device)] = other.phi
+        """Replace some rows by those of ``other``."""
+        chosen = torch.as_tensor(rows, device=self.phi.device)
+        self.phi[chosen] = other.phi
         self.log_radius[rows] = other.log_radius
         self.censored[rows] = other.censored
         self.unfinished[rows] = other.unfinished
         self.rises[rows] = other.rises
         self.along[rows] = other.along
+        if self.velocity is not None and other.velocity is not None:
+            self.velocity[chosen] = other.velocity
 
     def take(self, rows: np.ndarray) -> Points:
         """Return some rows."""

@@ -211,10 +211,8 @@ def flight_move(
         accepted = np.where(np.isfinite(ratio), np.exp(np.minimum(ratio, 0.0)), 0.0)
     taken = np.flatnonzero(uniforms(streams) <= accepted)
     now = points.copy()
-    now.put(taken, found.take(taken))
     if kept:
-        now.velocity = -velocity
-        rows = torch.as_tensor(taken, device=velocity.device)
-        now.velocity[rows] = flight.velocity[rows]
+        now.velocity, found.velocity = -velocity, flight.velocity
+    now.put(taken, found.take(taken))
     cosine = (now.phi * points.phi).sum(1).clamp(-1, 1).cpu().numpy()
     return Moved(now, accepted, np.arccos(cosine))

@@ -24,13 +24,9 @@ from landscape.volume.kernels import Flight, Moved, Streams, flight_move, normal
 from landscape.volume.targets import RadiusTarget, Ray, SoftTarget, Target, growing_ray, measured
 
 PATHS = ("auto", "radius", "soft", "growth")
-VARIED = {"radius": 1.0, "soft": 1.0, "growth": 0.25}  # least step of a chain over the largest
-KEPT = {"radius": 0.0, "soft": 0.0, "growth": 0.9}  # of a chain's velocity from flight to flight
 PILOT_CHAINS = 16
-MOST_STEPS = {"radius": 1000, "soft": 20, "growth": 6}  # leapfrog steps a flight may take; some cost several gradients
 _STRIDE = 1 / 25  # standard deviation of a gain on the way by radius, over sqrt(n)
 _SOFT_LESSONS = 25  # on the soft way it is 1, and after so many lessons their number over that: longer on a long way
-_ACCEPTED = {"radius": 0.8, "soft": 0.8, "growth": 0.9}  # that step sizes aim at; kept velocities turn where refused
 _GIVE_UP = 3  # targets in a row at which flights were worse than slices by _WORSE
 _WORSE = 10.0
 _ARC = 5.0  # width of the arc over the mean angle
@@ -43,6 +39,25 @@ _CLEAR = 4.0  # strides wanted that a lesson by growth may count for
 _MOST_STOPPED = 0.5  # share of chains that walls have stopped at which growth ends
 _EVEN = 0.5  # effective sample size over the number of chains below which they are resampled
 _LEAST_HARDENING = 0.1  # of t from target to target after it
+
+
+@dataclass(frozen=True)
+class Flights:
+    """How chains fly on a path.
+
+    Attributes:
+        most: leapfrog steps a flight may take; on some paths each costs several gradients.
+        varied, kept: as for :func:`landscape.volume.kernels.flight_move`.
+        accepted: share that step sizes aim at; kept velocities turn back where a proposal is refused.
+    """
+
+    most: int
+    varied: float = 1.0
+    kept: float = 0.0
+    accepted: float = 0.8
+
+
+FLIGHTS = {"radius": Flights(1000), "soft": Flights(20), "growth": Flights(6, varied=0.25, kept=0.9, accepted=0.9)}
 
 
 @dataclass(frozen=True)
@@ -264,16 +279,16 @@ def _fly(
     body: StarBody, target: Target, points: Points, last: Lesson, streams: Streams
 ) -> tuple[Points, float, float, float, float]:
     """Find how long to fly, and fly; return the points, the next step and time, the gain and the acceptance."""
-    most = MOST_STEPS[last.path]
+    how = FLIGHTS[last.path]
     if last.path == "growth":  # turning back is not waited for: steps are short
-        time = min(math.pi / 2 / math.sqrt(body.dimension), most * last.step)
+        time = min(math.pi / 2 / math.sqrt(body.dimension), how.most * last.step)
     else:
-        time = _quarter_turn(target, points, last, streams, most)
-    count = min(max(round(time / last.step), 1), most)
+        time = _quarter_turn(target, points, last, streams, how.most)
+    count = min(max(round(time / last.step), 1), how.most)
     before = body.evaluations
-    flown = flight_move(target, points, last.step, count, streams, VARIED[last.path], KEPT[last.path])
+    flown = flight_move(target, points, last.step, count, streams, how.varied, how.kept)
     accepted = float(flown.accepted.mean())
-    step = min(last.step * math.exp(accepted - _ACCEPTED[last.path]), math.pi / 2 / math.sqrt(body.dimension))
+    step = min(last.step * math.exp(accepted - how.accepted), math.pi / 2 / math.sqrt(body.dimension))
     return flown.points, step, time, _gain(flown, body.evaluations - before), accepted
 
 

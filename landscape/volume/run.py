@@ -291,8 +291,8 @@ class Run:
             return slice_move(self.body, self.points, how.target.power, how.width, streams, how.target.guess)
         # flights of one length could be in step with a period of the body
         share = 0.75 + 0.5 * float(uniforms([stream(self.seed, _SHARED, self.leg, self.step)])[0])
-        count = min(max(round(how.time * share / how.step), 1), how.most)
-        return flight_move(how.target, self.points, how.step, count, streams, how.varied, how.kept)
+        count = min(max(round(how.time * share / how.step), 1), how.flights.most)
+        return flight_move(how.target, self.points, how.step, count, streams, how.flights.varied, how.flights.kept)
 
     def _lessons(self) -> list[Lesson]:
         """Return what this cutoff's pilot has learnt so far, of the path alone to which it has turned."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from landscape.volume.body import StarBody
-from landscape.volume.pilot import KEPT, MOST_STEPS, VARIED, Lesson, wanted
+from landscape.volume.pilot import FLIGHTS, Flights, Lesson, wanted
 from landscape.volume.targets import RadiusTarget, Ray, SoftTarget, Target
 
 
@@ -25,9 +25,7 @@ class Move:
     step: float
     time: float
     width: float
-    most: int
-    varied: float = 1.0
-    kept: float = 0.0
+    flights: Flights
     resampling: bool = False
 
 
@@ -67,12 +65,11 @@ class Schedule:
             reach = self._reach(place) if path == "growth" else None
             hardness = self._hardness(place) if reach is None else self._lessons[0].hardness
             target: Target = SoftTarget(self._body, self._ray, hardness, t, reach)
-            limits = (MOST_STEPS[path], VARIED[path], KEPT[path])
-            return Move(target, True, at["step"], at["time"], 0.0, *limits, path == "growth")
+            return Move(target, True, at["step"], at["time"], 0.0, FLIGHTS[path], path == "growth")
         guess = {name: float(np.interp(place, known, row)) for name, row in self._guess.items()}
         target = RadiusTarget(self._body, t * self._body.dimension, (guess["log_radius"], guess["log_radius_spread"]))
         flight = at["step"] > 0 and at["flight_gain"] >= at["slice_gain"]
-        return Move(target, flight, at["step"], at["time"], at["width"], MOST_STEPS["radius"])
+        return Move(target, flight, at["step"], at["time"], at["width"], FLIGHTS[path])
 
     def _column(self, name: str) -> np.ndarray:
         return np.array([getattr(lesson, name) for lesson in self._lessons])
