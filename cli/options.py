@@ -232,7 +232,7 @@ estimating = together(
     ),
     click.option(
         "--measure", type=click.Choice(MEASURES), default=MEASURES[0], show_default=True,
-        help="uniform, importance: volume, or the chance that parameters drawn at random lie in the basin.",
+        help="Not laplace: volume, or the chance that parameters drawn at random lie in the basin.",
     ),
     click.option("--sigma", type=Number(0), metavar="X", help="gaussian: standard deviation of each parameter."),
     click.option(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from landscape.results import AnnealedVolume, Caps, LaplaceVolume, Radii, Volume, VolumeEstimate
 from landscape.results.table import columns, decimal, percent
 from landscape_cli.text import cost_text, paragraph, ray_notes, settings_text
@@ -104,12 +106,12 @@ def bound_notes(volume: Volume) -> list[str]:
     notes = [
         f"every ray reached the cap at cutoff {row.cutoff:g}, so V is that of the cap alone: pass --max-radius none"
         for row in volume.results
-        if row.censored == 1
+        if row.censored == 1 and not isinstance(volume, AnnealedVolume)
     ]
     notes += [
         f"{percent(row.censored_weight)} of the estimate at cutoff {row.cutoff:g} is on rays that reach the cap."
         for row in volume.results
-        if row.censored_weight > 0 and row.censored < 1
+        if row.censored_weight > 0 and (row.censored < 1 or isinstance(volume, AnnealedVolume))
     ]
     if any(row.verdict == "approximation" for row in volume.results):
         notes.append(
@@ -125,7 +127,8 @@ def bound_notes(volume: Volume) -> list[str]:
     if isinstance(volume, AnnealedVolume):
         reason = _unsettled(volume)
     else:
-        reason = _weakness(min(bounds, key=lambda row: row.ess), volume.directions)
+        worst = min(bounds, key=lambda row: row.ess)
+        reason = _weakness(worst, volume.log_weights[:, volume.results.index(worst)])
     return [
         *notes,
         f"lower bound: {reason}.",
@@ -133,27 +136,35 @@ def bound_notes(volume: Volume) -> list[str]:
     ]
 
 
-def _weakness(row: VolumeEstimate, rays: int) -> str:
+def _weakness(row: VolumeEstimate, log_weights: np.ndarray) -> str:
     """Say in plain words why an estimate is no measurement."""
     from landscape.volume import weights
 
+    rays, least = len(log_weights), 2 * weights.RELIABLE_ESS  # half of them are judged
     # a censored ray weighs as much as any ray can
-    capped = row.censored > 0
+    capped = row.censored_weight > 0.5 and row.censored < 0.1
     unseen = "The cap bounds every weight, but too few rays reached it to measure V: pass more --directions"
-    if row.ess < weights.RELIABLE_ESS and 2 * row.ess >= rays:
-        few = f"fewer than {weights.RELIABLE_ESS:.0f} rays" if rays < weights.RELIABLE_ESS else f"only {rays:,} rays"
+    if row.ess < least and 2 * row.ess >= rays:
+        few = f"fewer than {least:.0f} rays" if rays < least else f"only {rays:,} rays"
         return f"{few}: pass --directions 1000"
     if row.ess < weights.RELIABLE_ESS or row.largest_weight > weights.RELIABLE_SHARE:
         carrying = max(round(row.ess), 1)
         outweighed = "Rays that were not drawn probably outweigh it, so the mean does not measure V"
         return (
             f"an ess of {row.ess:.1f} means that about {carrying:,} of {rays:,} rays "
-            f"carr{'ies' if carrying == 1 else 'y'} the mean of r^n (the largest alone "
+            f"carr{'ies' if carrying == 1 else 'y'} the mean (the largest alone "
             f"{percent(row.largest_weight)}). {unseen if capped else outweighed}"
         )
     if row.pareto_k > weights.RELIABLE_PARETO_K:
         tail = f"the rays' weights have a tail index of {row.pareto_k:.2f}, above {weights.RELIABLE_PARETO_K}"
         return f"{tail}. {unseen}" if capped else f"{tail}, so that rays that were not drawn may outweigh all that were"
+    if not weights.is_reliable(log_weights):
+        first = log_weights[: rays // 2]
+        return (
+            f"the first half of the rays, on which the verdict rests, has an ess of "
+            f"{weights.effective_sample_size(first):,.1f} (it takes {weights.RELIABLE_ESS:.0f}) and a tail index of "
+            f"{weights.pareto_k(first):.2f} (at most {weights.RELIABLE_PARETO_K}): pass more --directions"
+        )
     return "the search along some rays was given up, and their radii are the inner ends of their brackets"
 
 

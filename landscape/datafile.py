@@ -143,7 +143,12 @@ def _choose(arrays: Mapping[str, Any], path: Path) -> tuple[Tensor, Tensor] | di
         found[role] = names[0]
     inputs, targets = found["inputs"], found["targets"]
     x, y = _plain(arrays[inputs], inputs, path, image=True), _plain(arrays[targets], targets, path, image=False)
-    if x.dim() == 0 or y.dim() == 0 or len(x) != len(y) or len(x) == 0:
+    if x.dim() > 0 and y.dim() > 0 and len(x) == len(y) == 0:
+        raise TaskError(
+            f"the data file {path} holds no samples: {inputs} has shape {tuple(x.shape)} and {targets} has shape "
+            f"{tuple(y.shape)}. Write some to it, or pass another --data."
+        )
+    if x.dim() == 0 or y.dim() == 0 or len(x) != len(y):
         raise TaskError(
             f"the data file {path} must hold one target for each input; {inputs} has shape {tuple(x.shape)} and "
             f"{targets} has shape {tuple(y.shape)}."

@@ -6,6 +6,7 @@ the totals in float64 and divides once by the number of terms.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -65,9 +66,11 @@ def make_loss(loss: str | Callable[..., Any]) -> Loss:
         return Loss(name, _squared_error, _elements, nonnegative=True, per_sample=True)
     if name == "model":
         return Loss(name, _model_loss, _samples, nonnegative=False, per_sample=False)
+    near = difflib.get_close_matches(str(loss), [*LOSSES, *_ALIASES], n=1)
+    hint = f" Did you mean {_ALIASES.get(near[0], near[0])}?" if near else ""
     raise TaskError(
-        f"the loss {loss!r} is not known. Pass one of {', '.join(LOSSES)}, a function of (output, target) in Python, "
-        "or --loss pkg.mod:function."
+        f"the loss {loss!r} is not known.{hint} Pass one of {', '.join(LOSSES)}, a function of (output, target) in "
+        "Python, or --loss pkg.mod:function."
     )
 
 

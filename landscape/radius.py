@@ -197,8 +197,10 @@ class _Search:
         They depend on nothing else, so every ray's search is the same whatever the blocks or interruptions.
         """
         typical = rows.radii[:PILOT, 0]
+        typical = typical[typical > 0]
         if self.config["first_step"] is None:
-            self.first_step = float(f"{_STEP_SHARE * np.median(typical):.2g}")
+            step = _STEP_SHARE * np.median(typical) if len(typical) else self._pilot_step()
+            self.first_step = float(f"{step:.2g}")
         known = rows.radii[:PILOT][(rows.radii[:PILOT] > 0).all(axis=1)]
         steps = np.diff(np.log(known), axis=1, prepend=0.0)
         if len(steps) < PILOT // 2:

@@ -72,9 +72,13 @@ def volumes_by_estimator(volumes: Mapping[str, Volume]) -> Figure:
         here = [(row, name) for row, name in rows if row.cutoff == cutoff]
         _draw_panel(axes, here, colour)
         axes.set_title(f"cutoff {cutoff:g}", loc="left", fontsize="small", fontweight="bold")
-    panels[-1].set_xlabel("log10 V, metric coordinates (an arrow begins at a lower bound)")
-    dimension = next(iter(volumes.values())).dimension
-    figure.suptitle(f"Log-volume of one basin by estimator, n = {dimension:,}", fontsize="medium")
+    first = next(iter(volumes.values()))
+    what, unit = "Log-volume", "log10 V, metric coordinates"
+    if first.config.get("measure") == "gaussian":
+        centre = "0" if first.config["measure_centre"] == "zero" else "theta"
+        what, unit = "Log-probability", f"log10 of the probability under N({centre}, {first.config['sigma']:g}²)"
+    panels[-1].set_xlabel(f"{unit} (an arrow begins at a lower bound)")
+    figure.suptitle(f"{what} of one basin by estimator, n = {first.dimension:,}", fontsize="medium")
     return figure
 
 

@@ -17,7 +17,8 @@ from torch import Tensor
 import landscape as ls
 from landscape.results import AnnealedVolume, Chains
 from landscape.volume import anneal, annealed_volume, log_unit_ball, volume_from_chains
-from landscape.volume.annealed import interval_of, is_settled
+from landscape.volume.annealed import is_settled
+from landscape.volume.weights import interval_of
 
 
 def annealed(objective: ls.Objective, cutoff: float, **options: Any) -> AnnealedVolume:

@@ -110,6 +110,8 @@ def test_chains_under_a_cap_say_how_the_volume_moves_with_it(here: Path) -> None
     caps = strict(run(f"{line} --json").stdout)["caps"]
     assert [row["cap"] for row in caps] == [0.25, 0.5, 1.0]
     assert "caps" in ls.Store("run.h5")
+    assert "8 chains make a lower bound" in run(QUICK).stderr
+    assert "make a lower bound" not in done.stderr
     assert "P(r = cap)" in run("show run.h5").stdout
 
 
@@ -125,7 +127,7 @@ def test_a_bound_of_uniform_rays_that_lies_higher_is_the_one_to_quote() -> None:
 
 
 def test_auto_anneals_nothing_where_uniform_rays_are_reliable(here: Path) -> None:
-    done = run(f"{NET} --max-radius 0.001 --directions 60 --out run.h5")
+    done = run(f"{NET} --max-radius 0.001 --directions 100 --out run.h5")
     assert "The uniform rays measure V" in flat(done.stdout)
     assert "reliable" in done.stdout
     assert "pilot" not in done.stderr
@@ -285,6 +287,9 @@ def test_laplace_is_kept_beside_the_others(here: Path) -> None:
     assert run(f"{line} --resume").stdout == done.stdout
     assert Path("run.h5").read_bytes() == before
     assert "probes: stored 4, asked 5" in run(f"{line} --resume --probes 5", code=2).stderr
+    untyped = run(f"{NET} --estimator laplace --out run.h5 --resume", code=2).stderr
+    assert "probes: stored 4, asked 30" in untyped
+    assert "curvature: stored 'ggn', asked 'hessian'" in untyped
     assert isinstance(ls.Store("run.h5")["laplace"], LaplaceVolume)
 
 

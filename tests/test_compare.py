@@ -37,15 +37,28 @@ def test_two_balls_differ_by_the_power_of_their_radii() -> None:
     assert compare_volumes(ball(50, 4.0), ball(50, 1.0)).rows[0].larger == "second"
 
 
-def test_the_intervals_half_widths_add_in_quadrature() -> None:
+def test_the_intervals_half_widths_add_in_quadrature_or_as_they_are_under_one_seed() -> None:
     volume = ball(3, 1.0)
     a, b = (
         replace(volume, results=(replace(volume.results[0], log_volume=value, interval=(value - low, value + high)),))
         for value, low, high in ((10.0, 3.0, 6.0), (2.0, 8.0, 4.0))
     )
-    low, high = compare_volumes(a, b).rows[0].interval
+    low, high = compare_volumes(a, replace(b, config={**b.config, "seed": 1})).rows[0].interval
     assert low == pytest.approx(8 - 5)  # 3 below the first, 4 above the second
     assert high == pytest.approx(8 + 10)  # 6 above the first, 8 below the second
+    assert compare_volumes(a, b).rows[0].interval == pytest.approx((8 - 7, 8 + 14))
+
+
+def test_mirrored_bodies_under_one_seed() -> None:
+    """Errors that are opposite: of 300 pairs in six dimensions at most 5 % miss, at a z-gate of 4."""
+    slopes, missed = np.geomspace(0.2, 5, 6), 0
+    for seed in range(300):
+        phi = np.random.default_rng(seed).normal(size=(400, 6))
+        phi /= np.linalg.norm(phi, axis=1, keepdims=True)
+        pair = [ls.volume_from_radii((phi**2 @ row) ** -0.5, n=6, cutoffs=[1.0]) for row in (slopes, slopes[::-1])]
+        low, high = compare_volumes(*pair).rows[0].interval
+        missed += not low <= 0 <= high
+    assert missed <= 15 + 4 * math.sqrt(300 * 0.05 * 0.95)
 
 
 def test_intervals_that_overlap_cannot_tell() -> None:
@@ -116,10 +129,37 @@ def test_differences_are_noted() -> None:
 def test_the_best_volume_of_a_file() -> None:
     good, bad = ball(5, 1.0), collapsed()
     guess = replace(good, results=(replace(good.results[0], verdict="approximation"),))
+    wide = replace(good, results=(replace(good.results[0], interval=(-100.0, 100.0)),))
+    unknown = replace(bad, results=(replace(bad.results[0], log_volume=math.nan, interval=(math.nan, math.inf)),))
     assert best_volume({"a": bad, "radii": object(), "b": good, "c": guess}, "x") is good
-    assert best_volume({"a": bad, "c": guess}, "x") is guess
+    assert best_volume({"b": wide, "c": good}, "x") is good
+    assert best_volume({"a": bad, "c": guess}, "x") is bad
+    assert best_volume({"n": unknown, "a": bad}, "x").results[0].log_volume == bad.results[0].log_volume
     with pytest.raises(LandscapeError, match=r"x\.h5 holds no log-volume"):
         best_volume({}, "x.h5")
+
+
+def test_the_highest_of_several_bounds_is_one_for_all_of_them() -> None:
+    """A mean that is 21 times too large once in 25: one bound is violated in 4 %, the highest of three in 12 %."""
+    rng, bad, violated = np.random.default_rng(4), collapsed(), 0
+    for _ in range(2000):
+        found = {
+            str(i): replace(
+                bad, results=(replace(bad.results[0], interval=(math.log(0.05 * (21 if hit else 0.5)), math.inf)),)
+            )
+            for i, hit in enumerate(rng.random(3) < 1 / 25)
+        }
+        violated += best_volume(found, "x").results[0].interval[0] > 0
+    assert violated < 100 + 4 * math.sqrt(95)
+
+
+def test_an_approximation_decides_nothing() -> None:
+    small, large = ball(50, 4.0), ball(50, 1.0)
+    guess = replace(large, results=(replace(large.results[0], verdict="approximation"),))
+    found = compare_volumes(guess, small)
+    assert found.rows[0].difference == pytest.approx(50 * math.log(2))
+    assert found.rows[0].larger == found.rows[0].raw_larger == "cannot tell"
+    assert any("holds nothing" in note for note in found.notes)
 
 
 def test_the_command(tmp_path) -> None:
@@ -128,7 +168,7 @@ def test_the_command(tmp_path) -> None:
         ls.Store(path)["volume"] = volume
     told = CliRunner().invoke(cli, ["compare", *paths])
     assert told.exit_code == 0, told.output
-    assert "first, by 15." in told.output
+    assert "first, by 14.98 to 15.13 orders" in told.output
     found = json.loads(CliRunner().invoke(cli, ["compare", *paths, "--json"]).output)
     assert found["rows"][0]["larger"] == "first"
     assert found["rows"][0]["log10_interval"][0] == pytest.approx(50 * math.log10(2), abs=0.1)

@@ -139,7 +139,7 @@ def test_the_inputs_of_a_transformers_model_stay_named(tmp_path):
         ({"x": INPUTS, "data": INPUTS, "y": TARGETS}, "several arrays could be the inputs: x, data"),
         ({"x": INPUTS, "y": TARGETS, "Y": TARGETS}, "several arrays could be the targets: y, Y"),
         ({"x": INPUTS, "y": TARGETS[:3]}, "x has shape (4, 3) and y has shape (3,)"),
-        ({"x": INPUTS[:0], "y": TARGETS[:0]}, "one target for each input"),
+        ({"x": INPUTS[:0], "y": TARGETS[:0]}, "holds no samples"),
         ({"x": INPUTS, "y": np.int64(3)}, "y has shape ()"),
         ({"x": INPUTS, "y": np.array(list("abca"))}, "no number"),
     ],

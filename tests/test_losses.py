@@ -19,6 +19,12 @@ def batch_of(inputs, target):
     return batch
 
 
+@pytest.mark.parametrize(("typed", "meant"), [("cross_entropi", "cross_entropy"), ("crossentropy", "cross_entropy")])
+def test_a_misspelt_loss_is_told_its_name(typed, meant):
+    with pytest.raises(TaskError, match=f"Did you mean {meant}\\?"):
+        make_loss(typed)
+
+
 def mean(loss, output, target):
     """Return the mean that the objective would report for one batch."""
     made = make_loss(loss)

@@ -17,6 +17,7 @@ from landscape.results import Chains
 from landscape.volume import anneal, annealed_volume, log_unit_ball
 from landscape.volume.body import StarBody, sphere
 from landscape.volume.kernels import flight_move, slice_move, stream
+from landscape.volume.measure import Lebesgue
 from landscape.volume.precondition import Shape, learn, refined
 from landscape.volume.targets import RadiusTarget
 
@@ -192,3 +193,22 @@ def test_misuse_is_refused() -> None:
     done = anneal(ellipsoid(STIFF), [0.3], metric="identity", chains=4, temperatures=2)
     with pytest.raises(ls.LandscapeError, match="precondition: stored 'auto', asked 'none'"):
         anneal(ellipsoid(STIFF), [0.3], metric="identity", chains=4, temperatures=2, precondition="none", resume=done)
+
+
+def test_a_first_step_that_was_given_is_one_of_the_metric_in_any_coordinates() -> None:
+    """A wall from 0.1 to 0.13, which steps of 0.02 cannot miss: with A = 50 along an axis those are 0.0004 of rho."""
+
+    def f(x: Tensor) -> Tensor:
+        size = torch.linalg.vector_norm(x, dim=-1)
+        return size + 10 * ((size > 0.1) & (size < 0.13))
+
+    body = ls.Objective.from_function(f, torch.zeros(5, dtype=torch.float64))
+    look = ls.basin_radii(body, [1.0], metric="identity", directions=16, first_step=0.02, growth=1.05)
+    star = StarBody.of(body, make_metric("identity", body.theta, body.scope), look, 1.0, Lebesgue(5, 0.0))
+    axis = torch.eye(5, dtype=torch.float64)[0]
+    star.shape = Shape.round(axis).then(axis[:, None], torch.tensor([50.0], dtype=torch.float64))
+    with body.running():
+        points = star.measure(sphere(torch.from_numpy(np.random.default_rng(1).normal(size=(40, 5)))))
+    lengths = np.exp(star.log_lengths(points.phi))
+    assert lengths.max() > 20
+    assert np.exp(points.log_radius) * lengths == pytest.approx(0.1, rel=2e-3)

@@ -150,7 +150,9 @@ def test_a_budget_that_pilots_use_up_gives_a_bound_far_above_uniform_rays(budget
     assert 0.8 * budget < chains.cost.evaluations + drawn.cost.evaluations < 1.2 * budget
     plain = ls.log_volume(body, [0.1], **options).results[0]
     assert plain.interval[0] + 10 < drawn.results[0].interval[0] < truth
-    assert auto_volume(body, [0.1], budget=budget, **options).results == drawn.results
+    best = auto_volume(body, [0.1], budget=budget, **options).results[0]
+    assert best.log_volume == drawn.results[0].log_volume
+    assert best.interval[0] == drawn.results[0].interval[0] - math.log(2)  # the higher one of two bounds
 
 
 def test_a_stopped_run_leaves_the_same_wherever_it_was_interrupted() -> None:

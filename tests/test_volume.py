@@ -14,14 +14,12 @@ from bodies import ellipsoid, ellipsoid_log_volume, lp_ball, lp_log_volume
 import landscape as ls
 from landscape.params import Layout
 from landscape.volume import log_unit_ball
-from landscape.volume.weights import effective_sample_size, is_reliable, largest_share, pareto_k
+from landscape.volume.weights import effective_sample_size, is_reliable, largest_share, pareto_k, relative_error
 
 
 def z_of(volume: ls.Volume, truth: float) -> float:
     """How many standard errors the estimate lies from the truth."""
-    row = volume.results[0]
-    half = (row.interval[1] - row.interval[0]) / 2
-    return (row.log_volume - truth) / (half / 1.96)
+    return (volume.results[0].log_volume - truth) / relative_error(volume.log_weights[:, 0])
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 100, 268_336])
@@ -73,9 +71,9 @@ def test_the_volume_in_parameter_coordinates_is_the_same_for_every_metric(metric
     objective = ellipsoid(curvatures, centre, layout)
     volume = ls.log_volume(objective, [0.01], metric=metric, directions=20_000, max_radius=math.inf)
     row = volume.results[0]
-    half = (row.interval[1] - row.interval[0]) / 2
     assert row.verdict == "reliable"
-    assert abs(row.log_volume_raw - ellipsoid_log_volume(curvatures, 0.01)) < 4 * half / 1.96
+    error = relative_error(volume.log_weights[:, 0])
+    assert abs(row.log_volume_raw - ellipsoid_log_volume(curvatures, 0.01)) < 4 * error
 
 
 def test_the_interval_of_a_reliable_run_covers() -> None:
@@ -181,6 +179,9 @@ def test_summary_is_strict_json_with_every_key() -> None:
         (lambda: ls.volume_from_radii(np.array([-1.0]), n=2), "negative"),
         (lambda: ls.volume_from_radii(np.zeros((0,)), n=2), "shape"),
         (lambda: ls.volume_from_radii(np.ones(3), n=0), "dimension"),
+        (lambda: ls.volume_from_radii(np.ones(3), n=2.5), "a whole number"),
+        (lambda: ls.volume_from_radii(np.ones(3), n=2, max_radius=0), "max_radius = 0"),
+        (lambda: ls.volume_from_radii(np.ones(3), n=2, max_radius=math.nan), "max_radius = nan"),
         (lambda: ls.log_volume(ellipsoid(np.ones(2)), [0.1], estimator="magic"), "uniform"),
     ],
 )

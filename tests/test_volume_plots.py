@@ -67,6 +67,9 @@ def test_estimators_stand_side_by_side_and_a_bound_is_no_point() -> None:
     words = [text for text in labels(figure) if text]
     assert words[0].startswith(">= ")
     assert words[0].endswith("lower bound")
+    chance = ls.log_volume(BODY, [0.1], metric="identity", directions=20, measure="gaussian", sigma=0.5)
+    drawn = volumes_by_estimator({"volume": chance})
+    assert "log10 of the probability under N(0, 0.5²)" in drawn.axes[0].get_xlabel()
     with pytest.raises(ls.LandscapeError, match="no log-volumes"):
         volumes_by_estimator({})
 

@@ -31,6 +31,7 @@ class Match:
         unexpected: names that only the file has.
         mismatched: names whose shapes differ.
         ignored: number of tensors outside the prefix.
+        beside: where in the file other weights lie that fit as well and were not taken.
     """
 
     state: State
@@ -41,6 +42,7 @@ class Match:
     unexpected: tuple[str, ...]
     mismatched: tuple[str, ...]
     ignored: int
+    beside: tuple[str, ...] = ()
 
     @property
     def problems(self) -> int:
@@ -51,7 +53,8 @@ class Match:
         """Return what was done to the names, to be read after the state's own line; empty where nothing was."""
         line = f", prefix '{self.removed}' removed" if self.removed else ""
         line += f", prefix '{self.added}' added" if self.added else ""
-        return line + (f", {self.ignored} tensors outside it left out" if self.ignored else "")
+        line += f", {self.ignored} tensors outside it left out" if self.ignored else ""
+        return line + (f", taken before those under {' and '.join(self.beside)}, which fit too" if self.beside else "")
 
 
 def load_into(model: nn.Module, states: Sequence[State], path: object) -> Match:
@@ -87,7 +90,8 @@ def load_into(model: nn.Module, states: Sequence[State], path: object) -> Match:
     if on_meta:
         _tie(model, ties)
         _check_meta(model)
-    return best
+    others = {m.state.place: None for m in matches if m.state is not best.state and not m.problems}
+    return replace(best, beside=tuple(others))
 
 
 def _matches(state: State, own: Mapping[str, Tensor], ties: _Ties) -> Iterable[Match]:

@@ -148,7 +148,8 @@ class Chains(Result):
 
     def look_extents(self, column: int) -> np.ndarray:
         """Return log m / n along the first uniform rays at one cutoff: of volumes log r, shape (rays,)."""
-        return self.look_along[:, column, 0] if self.look_along.size else np.log(self.look[:, column])
+        with np.errstate(divide="ignore"):
+            return self.look_along[:, column, 0] if self.look_along.size else np.log(self.look[:, column])
 
     def last_extents(self, column: int) -> np.ndarray:
         """Return the same where the chains of full effort ended, shape (chains,)."""
@@ -229,8 +230,7 @@ class AnnealedVolume(Volume):
                 f"{row.log_volume:,.2f}",
                 f"{row.log_volume - self.log_volume_half[i]:+,.2f}",
                 f"{self.weight_spread[i, 1]:.2f}",
-                f"{np.nanmean(self.accepted[:, i]):.2f}",
-                f"{np.nanmean(self.correlation[:, i]):.2f}",
+                *(_mean(column[:, i]) for column in (self.accepted, self.correlation)),
             ]
             for i, row in enumerate(self.results)
         ]
@@ -242,3 +242,9 @@ class AnnealedVolume(Volume):
 
     def __str__(self) -> str:
         return f"{self.heading('chains')}\n{self.table()}\n{self.evidence()}"
+
+
+def _mean(values: np.ndarray) -> str:
+    """Return the mean of what is known, a dash where nothing is: chains that cannot move have no correlation."""
+    known = values[~np.isnan(values)]
+    return f"{known.mean():.2f}" if len(known) else "-"

@@ -29,7 +29,7 @@ class VolumeEstimate:
         ess: effective sample size, (sum of w)^2 / (sum of w^2). It and the next four are NaN for an estimate that has
             no rays.
         largest_weight: share of the estimate that the single largest weight carries.
-        censored: share of rays that end at ``max_radius``.
+        censored: share of rays that end at ``max_radius``; of chains, where they have come to.
         censored_weight: their share of the estimate.
         pareto_k: tail index of the weights (Vehtari et al. 2024); above 0.5 their variance is not to be trusted.
         verdict: ``"reliable"``, ``"lower bound"`` or ``"approximation"`` (neither a measurement nor a bound).

@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
@@ -19,7 +18,6 @@ RELIABLE_CHAINS = 16
 RELIABLE_SPREAD = 1.0  # standard deviation of the log-weights at half effort
 RELIABLE_LARGEST = 0.25
 RELIABLE_UNSEEN = 0.5  # of V, on rays that the first look shows and the chains do not
-_LEVEL = 0.99  # of each of the two intervals: skewed weights would make 95 % miss more often than it says
 _AGREE = 3.0  # joint standard errors that half and full effort may differ by
 
 
@@ -49,8 +47,8 @@ def volume_from_chains(chains: Chains) -> AnnealedVolume:
     carries more than a quarter, no search was given up, and the uniform rays of the first look do not show more of V
     on long rays than the chains do (:func:`unseen`, at most 0.5). The spread is judged on the other run because a run
     whose own weights look calm may be one that missed their tail; at half effort the variance of the log-weights is
-    about twice as large. The interval (:func:`interval_of`) is then 95 % for the mean. Both are widened by the
-    tolerance of the radii, n · rtol.
+    about twice as large. The interval (:func:`landscape.volume.weights.interval_of`) is then 95 % for the mean. Both
+    are widened by the tolerance of the radii, n · rtol.
 
     Chains that were resampled share ancestors: together they are one unbiased draw whose scatter nobody has seen, so
     always a lower bound, with an ``ess`` of 1.
@@ -85,7 +83,7 @@ def volume_from_chains(chains: Chains) -> AnnealedVolume:
         cost=chains.cost,
         log_weights_half=half.copy(),
         log_volume_half=np.array([ball + w.log_mean(half[:, column]) for column in columns]),
-        weight_spread=chains.log_weights.std(axis=2, ddof=1),
+        weight_spread=np.apply_along_axis(w.spread, 2, chains.log_weights),
         temperature=trace("temperature"),
         energy=trace("energy"),
         energy_spread=trace("energy_spread"),
@@ -105,7 +103,7 @@ def _estimate(chains: Chains, column: int, beyond: float) -> VolumeEstimate:
     reliable = is_settled(half, full, tolerance, beyond) and not chains.unfinished[column].any()
     reliable &= not any(shared)
     if reliable:
-        low, high = interval_of(full)
+        low, high = w.interval_of(full)
         interval = (ball + low - tolerance, ball + high + tolerance)
         if chains.of_probability:
             interval = (interval[0], min(interval[1], 0.0))
@@ -119,7 +117,7 @@ def _estimate(chains: Chains, column: int, beyond: float) -> VolumeEstimate:
         interval=interval,
         ess=1.0 if shared[1] else w.effective_sample_size(full),
         largest_weight=1.0 if shared[1] else w.largest_share(full),
-        censored=float(chains.censored_first[column].mean()),
+        censored=float(chains.censored_last[column, 1].mean()),
         censored_weight=w.share(full, chains.censored_last[column, 1]),
         pareto_k=math.inf if shared[1] else w.pareto_k(full, tolerance),
         verdict="reliable" if reliable else "lower bound",
@@ -162,28 +160,8 @@ def is_settled(half: np.ndarray, full: np.ndarray, tolerance: float, beyond: flo
     joint = math.hypot(w.relative_error(half), w.relative_error(full))
     return (
         len(full) >= RELIABLE_CHAINS
-        and float(half.std(ddof=1)) <= RELIABLE_SPREAD
+        and w.spread(half) <= RELIABLE_SPREAD
         and beyond <= RELIABLE_UNSEEN
         and w.largest_share(full) <= RELIABLE_LARGEST
         and abs(w.log_mean(full) - w.log_mean(half)) <= _AGREE * joint + tolerance
     )
-
-
-def interval_of(log_weights: np.ndarray) -> tuple[float, float]:
-    """Return a 95 % interval for the log of the mean weight.
-
-    It covers two: Student's for the mean of the weights, which misses upwards where few chains carry much of it; and
-    that of a normal distribution of the log-weights, mean + variance / 2 (Land 1972; Olsson 2005), which a sum of many
-    small gains comes near to. Both are taken at 99 %, since skewed weights make them miss more often than they say;
-    ``benchmarks/known_bodies.py honesty`` counts how often.
-
-    >>> interval_of(np.zeros(16))
-    (0.0, 0.0)
-    """
-    count = len(log_weights)
-    t = float(stdtrit(count - 1, (1 + _LEVEL) / 2))
-    centre, variance = float(log_weights.mean()), float(log_weights.var(ddof=1))
-    plain, normal = w.log_mean(log_weights), centre + variance / 2
-    half = t * w.relative_error(log_weights)
-    normal_half = t * math.sqrt(variance / count + variance**2 / (2 * (count - 1)))
-    return min(plain - half, normal - normal_half), max(plain + half, normal + normal_half)

@@ -33,7 +33,8 @@ def auto_volume(
 
     Where the pilots of the chains use up two thirds of the budget, the rest goes into rays of the ``importance``
     estimator with the proposal ``slopes``, drawn along the coordinates that were learnt for the chains. Of what these
-    rays and the uniform ones say, mostly two lower bounds, that is handed back which says more.
+    rays and the uniform ones say, mostly two lower bounds, that is handed back which says more
+    (:func:`landscape.volume.compare.best_volume`).
 
     Args:
         objective, cutoffs: as for :func:`landscape.basin_radii`.

@@ -101,6 +101,7 @@ class StarBody:
         metric: the scale of a step.
         criterion, cutoff, centre: what bounds the basin, and the criterion at theta.
         max_radius, rtol, growth, first_step: as for :func:`landscape.basin_radii`.
+        fixed_step: whether ``first_step`` was given, in metric coordinates, or found, for radii of the body.
         law: what the body is measured by; volume by default.
 
     Attributes:
@@ -124,11 +125,12 @@ class StarBody:
         rtol: float,
         growth: float,
         first_step: float,
+        fixed_step: bool = False,
         law: Measure | None = None,
     ) -> None:
         self.objective, self.metric, self.criterion = objective, metric, criterion
         self.cutoff, self.centre, self.max_radius = cutoff, centre, max_radius
-        self.rtol, self.growth, self.first_step = rtol, growth, first_step
+        self.rtol, self.growth, self.first_step, self.fixed_step = rtol, growth, first_step, fixed_step
         self.law = law or Lebesgue(metric.scope.size, metric.log_scale_sum)
         self.evaluations, self.calls = 0.0, 0
         self._program = objective.program_of(criterion)
@@ -145,7 +147,8 @@ class StarBody:
             max_radius=look.max_radius,
             rtol=look.config["rtol"],
             growth=look.config["growth"],
-            first_step=look.config["first_step_taken"] or look.config["first_step"],
+            first_step=look.config["first_step_taken"],
+            fixed_step=look.config["first_step"] is not None,
             law=law,
         )
 
@@ -182,7 +185,7 @@ class StarBody:
         search = FirstCrossing(
             lanes,
             np.array([self.cutoff - self.centre]),
-            first_step=self.first_step,
+            first_step=self.first_step * np.exp(-self.log_lengths(phi)) if self.fixed_step else self.first_step,
             max_radius=self.reach(phi),
             growth=self.growth,
             rtol=self.rtol,
@@ -394,5 +397,6 @@ def sphere(normals: Tensor) -> Tensor:
 
 
 def typical(log_radius: np.ndarray) -> tuple[float, float]:
-    """Return the median and the spread of log radii, the spread never quite zero."""
-    return float(np.median(log_radius)), max(float(np.std(log_radius)), 1e-3) if len(log_radius) > 1 else math.inf
+    """Return the median and the spread of log radii that are finite, the spread never quite zero."""
+    known = log_radius[np.isfinite(log_radius)]
+    return float(np.median(known)) if len(known) else 0.0, max(float(np.std(known)), 1e-3) if len(known) > 1 else np.inf

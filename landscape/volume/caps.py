@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.results import CapRow, Caps, Chains
 from landscape.volume import weights as w
-from landscape.volume.annealed import RELIABLE_UNSEEN, interval_of, is_settled, volume_from_chains
+from landscape.volume.annealed import RELIABLE_UNSEEN, is_settled, volume_from_chains
 from landscape.volume.radial import log_radial_mass
 
 CAPS = (0.25, 0.5, 1.0, 2.0)
@@ -169,11 +169,12 @@ class _Part:
         return _Mean(ball + found.value, (ball + low, ball + high), found.ess, found.verdict)
 
     def chance(self) -> _Mean:
-        """Return log P(r >= c)."""
+        """Return log P(r >= c), a radius known to its tolerance."""
         logs = self._reaching()
         half, full, _ = self._chosen(logs, _scatter(logs[0]))
         seen = float((self.rays >= self.log_cap - _SAME).mean())
-        return self._judged(half, full, seen / max(math.exp(w.log_mean(full)), 1e-300) - 1 if seen else 0.0, 0.0, 0.0)
+        found = self._judged(half, full, seen / max(math.exp(w.log_mean(full)), 1e-300) - 1 if seen else 0.0, 0.0, 0.0)
+        return replace(found, value=min(found.value, 0.0))  # weights need not add up to one
 
     def _reaching(self) -> list[np.ndarray]:
         """Return the log-weights of the chains whose ray reaches the cap, minus infinity for the others."""
@@ -203,7 +204,7 @@ class _Part:
         if not finite and not np.isfinite(full).any():
             return _Mean(-math.inf, (-math.inf, most), 0.0, "lower bound")
         if finite and self.whole and unseen <= RELIABLE_UNSEEN and is_settled(half, full, tolerance):
-            low, high = interval_of(full)
+            low, high = w.interval_of(full)
             return _Mean(
                 value, (low - tolerance, min(high + tolerance, most)), w.effective_sample_size(full), "reliable"
             )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from landscape.errors import LandscapeError
 from landscape.results import CANNOT_TELL, Comparison, ComparisonRow, Volume, VolumeEstimate
 
 _SAME = ("criterion", "metric", "scope", "max_radius", "measure", "sigma", "measure_centre")
+_GRADES = {"approximation": 0, "lower bound": 1, "reliable": 2}
+_BOUND = _GRADES["lower bound"]
 _NOTED = {
     "data_hash": "they were measured on different data",
     "loss": "they were measured with different losses",
@@ -21,7 +24,8 @@ def compare_volumes(a: Volume, b: Volume) -> Comparison:
 
     Where one of the two is a lower bound, the interval runs from end to end of theirs: it holds where both do, and
     since a bound's interval reaches up to what the cap alone allows, it decides only where even that is too small.
-    Otherwise the half-widths of the two independent estimates add in quadrature.
+    Otherwise the half-widths of the two estimates add in quadrature, or, where their seeds are the same, which may have
+    made their errors alike or opposite, as they are. An approximation decides nothing, since nobody knows its error.
 
     Both are given in metric coordinates, where a filter metric has divided out each net's own weight norms, and in
     parameter coordinates, where the volumes are those of sets of weights.
@@ -50,7 +54,7 @@ def compare_volumes(a: Volume, b: Volume) -> Comparison:
             "an approximation's interval is that of its model, and holds nothing of how far the basin is from it"
         )
     return Comparison(
-        rows=tuple(_row(x, y) for x, y in pairs),
+        rows=tuple(_row(x, y, a.config.get("seed") == b.config.get("seed")) for x, y in pairs),
         dimension=a.dimension,
         estimators=(a.estimator, b.estimator),
         notes=tuple(notes),
@@ -75,28 +79,29 @@ def _check(a: Volume, b: Volume) -> None:
         )
 
 
-def _row(a: VolumeEstimate, b: VolumeEstimate) -> ComparisonRow:
-    low, high = _difference(a, b)
+def _row(a: VolumeEstimate, b: VolumeEstimate, alike: bool) -> ComparisonRow:
+    low, high = _difference(a, b, alike)
     shift = (a.log_volume_raw - a.log_volume) - (b.log_volume_raw - b.log_volume)
+    known = "approximation" not in (a.verdict, b.verdict)
     return ComparisonRow(
         cutoff=a.cutoff,
         difference=a.log_volume - b.log_volume,
         interval=(low, high),
         raw_interval=(low + shift, high + shift),
         verdicts=(a.verdict, b.verdict),
-        larger=_larger(low, high),
-        raw_larger=_larger(low + shift, high + shift),
+        larger=_larger(low, high) if known else CANNOT_TELL,
+        raw_larger=_larger(low + shift, high + shift) if known else CANNOT_TELL,
     )
 
 
-def _difference(a: VolumeEstimate, b: VolumeEstimate) -> tuple[float, float]:
-    """Return an interval for log V_A - log V_B."""
-    if "lower bound" not in (a.verdict, b.verdict):
-        value = a.log_volume - b.log_volume
-        below = math.hypot(a.log_volume - a.interval[0], b.interval[1] - b.log_volume)
-        above = math.hypot(a.interval[1] - a.log_volume, b.log_volume - b.interval[0])
-        return value - below, value + above
-    return a.interval[0] - b.interval[1], a.interval[1] - b.interval[0]
+def _difference(a: VolumeEstimate, b: VolumeEstimate, alike: bool) -> tuple[float, float]:
+    """Return an interval for log V_A - log V_B; ``alike``: whether their errors may depend on one another."""
+    if alike or "lower bound" in (a.verdict, b.verdict):
+        return a.interval[0] - b.interval[1], a.interval[1] - b.interval[0]
+    value = a.log_volume - b.log_volume
+    below = math.hypot(a.log_volume - a.interval[0], b.interval[1] - b.log_volume)
+    above = math.hypot(a.interval[1] - a.log_volume, b.log_volume - b.interval[0])
+    return value - below, value + above
 
 
 def _larger(low: float, high: float) -> str:
@@ -106,7 +111,9 @@ def _larger(low: float, high: float) -> str:
 def best_volume(results: Mapping[str, object], path: str) -> Volume:
     """Return the log-volume among the results of a file; of several the one that says most.
 
-    Reliable ones come first, then others that are no lower bound, then the bound that lies highest.
+    Reliable ones come first, of these the one with the narrowest interval; then bounds, of these the highest; then
+    approximations. Errors too decide which of k bounds lies highest, so that is given with log k less: all k hold so
+    with 95 % confidence.
 
     Raises:
         LandscapeError: where there is none.
@@ -114,11 +121,26 @@ def best_volume(results: Mapping[str, object], path: str) -> Volume:
     found = [result for result in results.values() if isinstance(result, Volume) and result.results]
     if not found:
         raise LandscapeError(
-            f"{path} holds no log-volume to compare. Measure one: landscape volume CHECKPOINT --out {path}"
+            f"{path} holds no log-volume to compare. Measure one, or finish a run that was stopped: "
+            f"landscape volume CHECKPOINT --out {path}, with --resume"
         )
-    return max(found, key=_worth)
+    best, count = max(found, key=_worth), sum(_grade(volume) == _BOUND for volume in found)
+    if _grade(best) != _BOUND or count < 2:
+        return best
+    rows = (
+        replace(row, interval=(row.interval[0] - math.log(count), row.interval[1]))
+        if row.verdict == "lower bound"
+        else row
+        for row in best.results
+    )
+    return replace(best, results=tuple(rows))
+
+
+def _grade(volume: Volume) -> int:
+    return min(_GRADES[row.verdict] for row in volume.results)
 
 
 def _worth(volume: Volume) -> tuple[int, float]:
-    grades = {"reliable": 2, "lower bound": 0}
-    return min(grades.get(row.verdict, 1) for row in volume.results), volume.results[0].interval[0]
+    grade = _grade(volume)
+    told = [-(row.interval[1] - row.interval[0]) if grade > _BOUND else row.interval[0] for row in volume.results]
+    return grade, sum(-math.inf if math.isnan(value) else value for value in told)

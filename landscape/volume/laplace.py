@@ -74,9 +74,7 @@ def laplace_volume(
     started = time.perf_counter()
     values, centre = check_basin(objective, cutoffs, criterion)
     op = basin_curvature(objective, criterion, metric, curvature)
-    cap = (1.0 if op.metric.relative else math.inf) if max_radius is None else float(max_radius)
-    if not cap > 0:
-        raise ObjectiveError(f"max_radius = {cap} leaves no ball. Pass a positive radius, or leave it out.")
+    cap = cap_of(op, max_radius)
     settings = {"probes": probes, "steps": steps, "seed": seed}
     # the same chains as those of the log-determinant, so no eigenvalue shows in the one and not in the other
     density = spectral_density(op, probes, steps, seed=seed) if math.isfinite(cap) else None
@@ -90,14 +88,7 @@ def laplace_volume(
         models.append(_Model(cutoff, 2 * (cutoff - centre), op.size, cap, balance, known.get(balance.shift)))
     negative = float(op.size * density.negative_share) if density is not None else 0.0
     cost = Cost(op.cost.evaluations, op.cost.calls, time.perf_counter() - started)
-    config = {
-        **op.describe(),
-        "criterion": criterion,
-        "curvature": op.name,
-        "max_radius": None if math.isinf(cap) else cap,
-        "dead_filters": len(op.metric.dead),
-        **settings,
-    }
+    config = laplace_config(op, criterion, cap, **settings)
 
     def column(read: Any) -> np.ndarray:
         return np.array([read(model.found) if model.found is not None else math.nan for model in models])
@@ -116,6 +107,30 @@ def laplace_volume(
         shift=np.array([model.balance.shift for model in models]),
         negative=negative,
     )
+
+
+def laplace_config(
+    op: Hessian | GaussNewton, criterion: str, cap: float, probes: int = 30, steps: int = 80, seed: int = 0
+) -> dict[str, Any]:
+    """Return what determines the numbers, as the result of :func:`laplace_volume` keeps it."""
+    return {
+        **op.describe(),
+        "criterion": criterion,
+        "curvature": op.name,
+        "max_radius": None if math.isinf(cap) else cap,
+        "dead_filters": len(op.metric.dead),
+        "probes": probes,
+        "steps": steps,
+        "seed": seed,
+    }
+
+
+def cap_of(op: Hessian | GaussNewton, max_radius: float | None) -> float:
+    """Return the cap, by default 1 in relative metrics and none in others."""
+    cap = (1.0 if op.metric.relative else math.inf) if max_radius is None else float(max_radius)
+    if not cap > 0:
+        raise ObjectiveError(f"max_radius = {cap} leaves no ball. Pass a positive radius, or leave it out.")
+    return cap
 
 
 def basin_curvature(

@@ -103,7 +103,9 @@ def first_lesson(body: StarBody, points: Points, path: str) -> Lesson:
     hardness = {"radius": math.nan, "soft": 0.0, "growth": float(body.dimension)}[path]
     reach = _first_reach(body, points) if path == "growth" else math.nan
     guess = typical(points.log_radius)
-    return Lesson(0.0, hardness, 0.0, *_energy(body, points), step, quarter, 2 * math.pi, 0.0, 0.0, *guess, reach=reach)
+    return Lesson(
+        0.0, hardness, 0.0, *energy_of(body, points), step, quarter, 2 * math.pi, 0.0, 0.0, *guess, reach=reach
+    )
 
 
 def _first_reach(body: StarBody, points: Points) -> float:
@@ -118,9 +120,10 @@ def _first_reach(body: StarBody, points: Points) -> float:
     return reach
 
 
-def _energy(body: StarBody, points: Points) -> tuple[float, float]:
-    energy = body.dimension * points.extent
-    return float(energy.mean()), float(energy.std(ddof=1))
+def energy_of(body: StarBody, points: Points) -> tuple[float, float]:
+    """Return the mean of n log r over the chains, and its spread; rays that end at once are left out."""
+    energy = body.dimension * points.extent[~np.isneginf(points.extent)]
+    return float(energy.mean()) if len(energy) else -math.inf, float(energy.std(ddof=1)) if len(energy) > 1 else 0.0
 
 
 def radius_step(body: StarBody, points: Points, lessons: list[Lesson], seed: int, leg: int) -> tuple[Points, Lesson]:
@@ -143,7 +146,7 @@ def radius_step(body: StarBody, points: Points, lessons: list[Lesson], seed: int
         t,
         math.nan,
         (t - last.temperature) * last.energy_spread,
-        *_energy(body, points),
+        *energy_of(body, points),
         step,
         time,
         width,
@@ -185,7 +188,7 @@ def soft_step(
         target.temperature,
         target.hardness,
         stride,
-        *_energy(body, points),
+        *energy_of(body, points),
         step,
         time,
         math.nan,
@@ -219,7 +222,7 @@ def target_of(body: StarBody, ray: Ray, lesson: Lesson) -> SoftTarget:
 
 def uneven(log_weights: np.ndarray) -> bool:
     """Whether so few chains carry the weights that the others should give way."""
-    return weights.effective_sample_size(log_weights) < _EVEN * len(log_weights)
+    return 0 < weights.effective_sample_size(log_weights) < _EVEN * len(log_weights)
 
 
 def hopeless(lessons: list[Lesson]) -> bool:

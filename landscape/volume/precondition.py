@@ -129,6 +129,8 @@ def learn(
         shape = body.shape or Shape.round(like.new_empty(n))
         points = body.measure(_directions(rays, n, like, seed, leg, stage))
         gains = n * points.extent + shape.log_determinant
+        if not np.isfinite(gains).all():  # rays that end at once: no coordinates make them longer
+            break
         value, error = float(gains.mean()), float(gains.std(ddof=1)) / math.sqrt(rays)
         start = start or (value, error)
         if best is None or value > best[0] + math.hypot(error, best[1]):
@@ -146,7 +148,8 @@ def learn(
                 break
         assert change is not None
         body.shape = best[2].then(change[0], change[1] ** power)
-    assert best is not None
+    if best is None:
+        return None
     assert start is not None
     value, error, shape, points, step = best
     worth = value - start[0] > max(_WORTH * math.hypot(error, start[1]), _WORTH)

@@ -83,7 +83,8 @@ def log_radius_holding(
     for _ in range(_MOST_STEPS):
         s = np.exp(u)
         held = log_radial_mass(n, a, b, s)
-        lacking = log_mass - held
+        with np.errstate(invalid="ignore"):  # nothing is held at once
+            lacking = log_mass - held
         short = reached & (lacking > _NEAR)
         if not short.any():
             break

@@ -28,6 +28,7 @@ from landscape.volume.measure import Measure, along_uniform, lengthened
 from landscape.volume.pilot import (
     PILOT_CHAINS,
     Lesson,
+    energy_of,
     first_lesson,
     hopeless,
     radius_step,
@@ -238,12 +239,14 @@ class Run:
         density = here.target.log_density(self.points)
         before = self.points = following.target.seen(self.points)
         shown, lengths = measured(self.body, before), self.body.log_lengths(before.phi)
-        self.path_log_weights[cutoff, effort, self.step] = self.log_weight - density - self.body.dimension * lengths
+        self.path_log_weights[cutoff, effort, self.step] = (
+            w.ratio(self.log_weight, density) - self.body.dimension * lengths
+        )
         self.path_log_radii[cutoff, effort, self.step] = shown.log_radius + lengths
         self.path_along[cutoff, effort, self.step] = lengthened(shown.along, lengths)
-        gain = following.target.log_density(before) - density
+        gain = w.ratio(following.target.log_density(before), density)
         self.log_weight = self.log_weight + gain
-        energy = self.body.dimension * shown.extent
+        energy, energy_spread = energy_of(self.body, shown)
         last = self.step + 1 == len(schedule)
         resampled = following.resampling and not last and uneven(self.log_weight)
         row = {
@@ -251,10 +254,10 @@ class Run:
             "temperature": here.target.temperature,
             "hardness": getattr(here.target, "hardness", math.nan),
             "reach": getattr(here.target, "reach", None) or math.nan,
-            "stride": gain.std(ddof=1),
-            "energy": energy.mean(),
-            "energy_spread": energy.std(ddof=1),
-            "weight_spread": self.log_weight.std(ddof=1),
+            "stride": w.spread(gain),
+            "energy": energy,
+            "energy_spread": energy_spread,
+            "weight_spread": w.spread(self.log_weight),
         }
         self.step += 1
         if last:

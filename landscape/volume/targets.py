@@ -81,6 +81,8 @@ class RadiusTarget:
         return points
 
     def log_density(self, points: Points) -> np.ndarray:
+        if self.power == 0:  # uniform, also where a ray has no length at all
+            return np.zeros(len(points))
         return self.power * points.extent
 
     def force(self, phi: Tensor) -> Tensor:
@@ -154,7 +156,8 @@ def ray_for(body: StarBody, radii: np.ndarray, shown: Points | None) -> Ray:
     if shown is not None:
         radii, reach = np.exp(shown.log_radius), body.reach(shown.phi)
     top = float(np.median(reach)) if math.isfinite(body.max_radius) else _BEYOND * float(radii.max())
-    return Ray.between(float(np.median(radii)), top, body.dimension)
+    known = radii[radii > 0]
+    return Ray.between(float(np.median(known)) if len(known) else top, top, body.dimension)
 
 
 @cache

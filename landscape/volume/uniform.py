@@ -57,11 +57,13 @@ def volume_from_radii(
     """Return log V = log ω_n + log mean r^n from radii along uniform rays.
 
     The verdict is ``reliable`` when the effective sample size is at least 50, no weight carries more than a tenth, and
-    the weights' tail index is at most 1/2; the interval is then the normal one for the mean, on the log scale, widened
-    by the tolerance of the radii. Otherwise the verdict is ``lower bound``: the mean of non-negative unbiased weights
-    exceeds V·e^a with probability at most e^-a (Markov), so with 95 % confidence V is at least 0.05 of the estimate,
-    and the upper end is what the cap allows. Both take the search's word for the first crossing: where a wall thinner
-    than its step was passed (:mod:`landscape.crossing`), V is that of the basin without the wall.
+    the weights' tail index is at most 1/2, judged on the first half of the rays
+    (:func:`landscape.volume.weights.is_reliable`). The interval is then that of all rays and of the second half, fit
+    for skewed weights too (:func:`landscape.volume.weights.interval_of`), widened by the tolerance of the radii.
+    Otherwise the verdict is ``lower bound``: the mean of non-negative unbiased weights exceeds V·e^a with probability
+    at most e^-a (Markov), so with 95 % confidence V is at least 0.05 of the estimate, and the upper end is what the cap
+    allows. Both take the search's word for the first crossing: where a wall thinner than its step was passed
+    (:mod:`landscape.crossing`), V is that of the basin without the wall.
 
     Args:
         radii: what :func:`landscape.basin_radii` returned, or plain radii, shape (rays,) or (rays, cutoffs).
@@ -95,8 +97,10 @@ def volume_from_radii(
     if math.isnan(radii.log_scale_sum):
         radii = replace(radii, log_scale_sum=log_scale_sum)
     dimension = radii.dimension if n is None else n
-    if dimension < 1:
-        raise LandscapeError(f"a volume needs the dimension n of the space, at least 1; n = {dimension}. Pass n=....")
+    if dimension < 1 or dimension != int(dimension):
+        raise LandscapeError(
+            f"a volume needs the dimension n of the space, a whole number from 1; n = {dimension}. Pass n=...."
+        )
     if not radii.done.all():
         raise LandscapeError(
             f"{int((~radii.done).sum())} of {radii.directions} rays are still to be measured, and a volume of the "
@@ -145,8 +149,11 @@ def _estimate(radii: Radii, column: int, measure: Measure, logs: dict[str, np.nd
     reliable = w.is_reliable(log_weights, resolution) and not (radii.status[:, column] == RayStatus.UNFINISHED).any()
     if reliable:
         outer = np.where(censored, every, logs["outer"][:, column])
-        half_width = w.Z * w.relative_error(log_weights)
-        interval = (inner - half_width, min(constant + w.log_mean(outer) + half_width, ceiling))
+        low, high = w.interval_of_halves(log_weights)
+        interval = (
+            low + inner - w.log_mean(log_weights),
+            min(high + w.log_mean(outer) - w.log_mean(log_weights) + constant, ceiling),
+        )
     else:
         interval = (inner + math.log(1 - w.CONFIDENCE), ceiling)
     return VolumeEstimate(
@@ -185,6 +192,8 @@ def _plain_radii(
     if n is None:
         raise LandscapeError("plain radii do not know the dimension of their space. Pass n=....")
     cap = math.inf if max_radius is None else max_radius
+    if not cap > 0:
+        raise LandscapeError(f"max_radius = {cap} leaves no room for a ray. Pass a positive radius, or leave it out.")
     if not np.isfinite(np.minimum(array, cap)).all():
         raise LandscapeError("some radii are infinite, and so would be the volume. Pass max_radius=....")
     if cutoffs is not None and len(cutoffs) != array.shape[1]:
