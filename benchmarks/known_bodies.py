@@ -36,7 +36,8 @@ RAYS = 500
 BODIES = {5: 60, 10: 100, 50: 400}  # temperatures by n
 HIDDEN = 1000  # temperatures for the spike in ten dimensions, which one direction in 5,000 meets
 EFFORTS = {3: (4, 16), 6: (8, 40), 20: (20, 120)}  # the same for the honesty experiment
-HONEST = range(1000, 1007)  # its seeds: the rule was settled on others
+RAY_EFFORTS = {"uniform": (200, 1000), "importance": (200, 1000)}  # rays
+HONEST = {"annealed": range(1000, 1007), "uniform": range(1000, 1040), "importance": range(1000, 1007)}  # seeds of it
 SPIKE = "ball with a spike"
 Row = dict[str, Any]
 
@@ -251,13 +252,37 @@ def shapes(sizes: list[int]) -> Iterator[tuple[Row, Callable[[], Row]]]:
 
 
 def honesty(sizes: list[int]) -> Iterator[tuple[Row, Callable[[], Row]]]:
-    """Yield runs over bodies, efforts and seeds, from too little effort to enough."""
+    """Yield runs over estimators, bodies, efforts and seeds, from too little effort to enough; on new seeds all."""
     for n in sizes or EFFORTS:
-        for temperatures in EFFORTS[n]:
-            for body in bodies(n):
-                for seed in HONEST:
-                    name = {"part": "honesty", "body": body.name, "n": n, "temperatures": temperatures, "seed": seed}
-                    yield name, lambda body=body, n=n, k=temperatures, seed=seed: measure(body, n, k, seed)
+        for estimator, seeds in HONEST.items():
+            for effort in EFFORTS[n] if estimator == "annealed" else RAY_EFFORTS[estimator]:
+                for body in bodies(n):
+                    for seed in seeds:
+                        name = {"body": body.name, "n": n, "estimator": estimator, "effort": effort, "seed": seed}
+                        yield {"part": "honesty", **name}, lambda body=body, name=name: _judged(body, **name)
+
+
+def _judged(body: Body, n: int, estimator: str, effort: int, seed: int, **_: Any) -> Row:
+    if estimator == "annealed":
+        return measure(body, n, effort, seed)
+    options: dict[str, Any] = {"proposal": "slopes"} if estimator == "importance" else {}
+    found = ls.log_volume(
+        body.objective,
+        [body.cutoff],
+        estimator=estimator,
+        metric="identity",
+        directions=effort,
+        seed=seed,
+        max_radius=body.max_radius,
+        **options,
+    )
+    result = found.results[0]
+    return {
+        "error": result.log_volume - body.truth,
+        "low": result.interval[0] - body.truth,
+        "high": result.interval[1] - body.truth,
+        "verdict": result.verdict,
+    }
 
 
 PARTS = {"bodies": shapes, "ellipsoids": ellipsoids, "importance": curved, "honesty": honesty}

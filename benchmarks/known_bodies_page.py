@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,20 +138,26 @@ def counts(rows: list[Row]) -> list[int]:
 def _honesty(rows: list[Row]) -> Iterator[str]:
     seeds = sorted({row["seed"] for row in rows})
     yield (
-        f"How often the verdict is right: these bodies, too little effort and enough, seeds {seeds[0]} to {seeds[-1]}, "
-        "on which nothing was tuned."
+        "How often the verdict is right: these bodies, too little effort and enough (temperatures of chains, or rays; "
+        f"those of `importance` along slopes), seeds {seeds[0]} to {seeds[-1]}."
     )
     yield ""
-    yield "| n | temperatures | runs | reliable | truth inside | lower bounds | violated |"
-    yield "|---|---|---|---|---|---|---|"
-    for n, temperatures in sorted({(row["n"], row["temperatures"]) for row in rows}):
-        chosen = [row for row in rows if (row["n"], row["temperatures"]) == (n, temperatures)]
-        yield f"| {n} | {temperatures} | " + " | ".join(map(str, counts(chosen))) + " |"
-    total = counts(rows)
-    yield "| all | | " + " | ".join(map(str, total)) + " |"
+    yield "| estimator | n | effort | runs | reliable | truth inside | lower bounds | violated |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for key in dict.fromkeys((row["estimator"], row["n"], row["effort"]) for row in rows):
+        chosen = [row for row in rows if (row["estimator"], row["n"], row["effort"]) == key]
+        yield f"| {key[0]} | {key[1]} | {key[2]:,} | " + " | ".join(map(str, counts(chosen))) + " |"
+    for estimator in dict.fromkeys(row["estimator"] for row in rows):
+        chosen = counts([row for row in rows if row["estimator"] == estimator])
+        yield f"| {estimator} | all | | " + " | ".join(map(str, chosen)) + " |"
     yield ""
-    missed = [row for row in rows if row["verdict"] == "reliable" and not holds(row)]
-    names = ", ".join(sorted({f"{row['body']} (n = {row['n']})" for row in missed})) or "none"
+    total = counts(rows)
+    missed = Counter(
+        f"{row['body']}, n = {row['n']} ({row['estimator']})"
+        for row in rows
+        if row["verdict"] == "reliable" and not holds(row)
+    )
+    names = "; ".join(f"{name}: {count}" for name, count in missed.items()) or "none"
     yield (
         f"{100 * total[2] / total[1]:.1f} % of the runs called reliable hold the truth; missed: {names}. The bound is "
         f"violated in {100 * total[4] / max(total[3], 1):.1f} % of the others."

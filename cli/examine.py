@@ -19,6 +19,7 @@ from landscape.params import Layout, Scope
 from landscape.radius import basin_radii
 from landscape.results import Radii
 from landscape.results.table import percent
+from landscape.volume.auto import BUDGET
 from landscape_cli import text
 from landscape_cli.session import find_task, make_objective
 
@@ -195,7 +196,7 @@ def look_at_time(report: Report, objective: Objective, given: Mapping[str, Any])
         evaluations, a_ray = trial.evaluations / objective.plan.block, trial.seconds / objective.plan.block
     words = (
         f"{text.duration(seconds)} an evaluation; {given['directions']:,} rays of about {evaluations:.0f} evaluations "
-        f"take about {text.duration(a_ray * given['directions'])}"
+        f"take about {text.duration(a_ray * given['directions'])}; chains, where those are not enough, {BUDGET}"
     )
     report.add(
         "time", words, seconds_per_evaluation=seconds, evaluations_per_ray=evaluations,

@@ -142,11 +142,10 @@ def _weakness(row: VolumeEstimate, log_weights: np.ndarray) -> str:
 
     rays, least = len(log_weights), 2 * weights.RELIABLE_ESS  # half of them are judged
     # a censored ray weighs as much as any ray can
-    capped = row.censored_weight > 0.5 and row.censored < 0.1
+    capped = 0 < row.censored < 0.1
     unseen = "The cap bounds every weight, but too few rays reached it to measure V: pass more --directions"
-    if row.ess < least and 2 * row.ess >= rays:
-        few = f"fewer than {least:.0f} rays" if rays < least else f"only {rays:,} rays"
-        return f"{few}: pass --directions 1000"
+    if rays < least and 2 * row.ess >= rays:
+        return f"fewer than {least:.0f} rays: pass --directions 1000"
     if row.ess < weights.RELIABLE_ESS or row.largest_weight > weights.RELIABLE_SHARE:
         carrying = max(round(row.ess), 1)
         outweighed = "Rays that were not drawn probably outweigh it, so the mean does not measure V"

@@ -21,7 +21,6 @@ from torch import nn
 
 from landscape import load_checkpoint
 from landscape.checkpoint import Checkpoint, own_model, put_weights, read_checkpoint
-from landscape.checkpoint.fit import load_into
 from landscape.checkpoint.search import find_states
 from landscape.datafile import load_data
 from landscape.errors import CheckpointError, MissingExtraError
@@ -92,15 +91,6 @@ def test_optimiser_states_and_averages_come_after_the_weights(weights, tmp_path)
     checkpoint = read_checkpoint(save(saved, tmp_path / "run.pt"))
     assert_same(checkpoint.state, weights)
     assert [state.place for state in checkpoint.states] == ["'model'", "'model_ema'"]
-
-
-def test_other_weights_that_fit_as_well_are_named(weights, tmp_path):
-    average = {name: tensor + 1 for name, tensor in weights.items()}
-    checkpoint = read_checkpoint(save({"model": weights, "model_ema": average}, tmp_path / "run.pt"))
-    match = load_into(mlp(2, 8), checkpoint.states, "run.pt")
-    assert match.beside == ("'model_ema'",)
-    assert match.renamed().endswith("taken before those under 'model_ema', which fit too")
-    assert not load_into(mlp(2, 8), checkpoint.states[:1], "run.pt").beside
 
 
 def test_the_set_that_fits_the_model_is_taken(tmp_path):

@@ -18,6 +18,7 @@ from torch import nn
 
 from landscape import load_checkpoint
 from landscape.checkpoint import put_weights, read_checkpoint
+from landscape.checkpoint.fit import load_into
 from landscape.errors import CheckpointError
 
 
@@ -275,3 +276,14 @@ def test_other_sets_of_weights_in_the_file_are_mentioned(tmp_path):
     path = tmp_path / "net.pt"
     torch.save({"model": mlp().state_dict(), "ema": mlp().state_dict()}, path)
     assert "also holds: state_dict nested under 'ema', 4 tensors" in message(path, ConvNet())
+
+
+def test_other_weights_that_fit_as_well_are_named(tmp_path):
+    weights = mlp(2, 8).state_dict()
+    average = {name: tensor + 1 for name, tensor in weights.items()}
+    torch.save({"model": weights, "model_ema": average}, tmp_path / "run.pt")
+    checkpoint = read_checkpoint(tmp_path / "run.pt")
+    match = load_into(mlp(2, 8), checkpoint.states, "run.pt")
+    assert match.beside == ("'model_ema'",)
+    assert match.renamed().endswith("taken before those under 'model_ema', which fit too")
+    assert not load_into(mlp(2, 8), checkpoint.states[:1], "run.pt").beside

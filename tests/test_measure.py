@@ -29,7 +29,7 @@ GAUSSIAN: dict[str, Any] = {"metric": "identity", "measure": "gaussian"}
 def test_a_ball_around_theta_is_chi_square_in_any_dimension() -> None:
     for n in (1, 3, 400):
         objective = ellipsoid(np.full(n, 2.0), centre=np.full(n, 0.7))
-        volume = ls.log_volume(objective, [float(n)], sigma=1.1, measure_centre="theta", directions=60, **GAUSSIAN)
+        volume = ls.log_volume(objective, [float(n)], sigma=1.1, measure_centre="theta", directions=100, **GAUSSIAN)
         row = volume.results[0]
         assert row.log_volume == pytest.approx(chi2.logcdf(n / 1.1**2, n), rel=1e-9)
         assert row.log_volume_raw == row.log_volume

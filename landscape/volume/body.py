@@ -106,8 +106,7 @@ class StarBody:
 
     Attributes:
         shape: A, where the directions are those of y with x = A y and the radii rho; None where x is y.
-        roundest: the A in which it was found roundest, whether or not chains walk there; None where no A is rounder
-            than the metric's coordinates.
+        roundest: the A in which it was found roundest, taken or not; None where none is rounder than the metric's.
     """
 
     shape: Shape | None = None
@@ -387,8 +386,7 @@ class StarBody:
         return np.minimum(self.max_radius / torch.linalg.vector_norm(x, dim=1).cpu().numpy(), reach)
 
     def _count(self, read: np.ndarray) -> None:
-        self.evaluations += float(read.sum())
-        self.calls += len(read)
+        self.evaluations, self.calls = self.evaluations + float(read.sum()), self.calls + len(read)
 
 
 def sphere(normals: Tensor) -> Tensor:
@@ -398,5 +396,5 @@ def sphere(normals: Tensor) -> Tensor:
 
 def typical(log_radius: np.ndarray) -> tuple[float, float]:
     """Return the median and the spread of log radii that are finite, the spread never quite zero."""
-    known = log_radius[np.isfinite(log_radius)]
-    return float(np.median(known)) if len(known) else 0.0, max(float(np.std(known)), 1e-3) if len(known) > 1 else np.inf
+    some = log_radius[np.isfinite(log_radius)]
+    return float(np.median(some)) if len(some) else 0.0, max(float(np.std(some)), 1e-3) if len(some) > 1 else math.inf

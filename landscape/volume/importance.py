@@ -104,9 +104,9 @@ def importance_volume(
     >>> import torch
     >>> h = torch.tensor([1.0, 100.0], dtype=torch.float64)
     >>> bowl = Objective.from_function(lambda x: (h * x.square()).sum(-1), torch.zeros(2, dtype=torch.float64))
-    >>> oval = importance_volume(bowl, [4.0], proposal="diagonal", metric="identity", directions=60).results[0]
+    >>> oval = importance_volume(bowl, [4.0], proposal="diagonal", metric="identity", directions=100).results[0]
     >>> round(math.exp(oval.log_volume) / math.pi, 4), round(oval.ess), oval.verdict
-    (0.4, 60, 'reliable')
+    (0.4, 100, 'reliable')
     """
     check_measure(measure, sigma, measure_centre)
     values, centre = check_basin(objective, cutoffs, criterion)
