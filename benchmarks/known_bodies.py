@@ -259,12 +259,13 @@ def honesty(sizes: list[int]) -> Iterator[tuple[Row, Callable[[], Row]]]:
                 for body in bodies(n):
                     for seed in seeds:
                         name = {"body": body.name, "n": n, "estimator": estimator, "effort": effort, "seed": seed}
-                        yield {"part": "honesty", **name}, lambda body=body, name=name: _judged(body, **name)
+                        yield {"part": "honesty", **name}, lambda body=body, name=name: _judged(body, name)
 
 
-def _judged(body: Body, n: int, estimator: str, effort: int, seed: int, **_: Any) -> Row:
+def _judged(body: Body, name: Row) -> Row:
+    estimator, effort, seed = name["estimator"], name["effort"], name["seed"]
     if estimator == "annealed":
-        return measure(body, n, effort, seed)
+        return measure(body, name["n"], effort, seed)
     options: dict[str, Any] = {"proposal": "slopes"} if estimator == "importance" else {}
     found = ls.log_volume(
         body.objective,

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 
 from landscape import ranks
 from landscape.crossing import FirstCrossing, Habits
@@ -64,7 +65,7 @@ def basin_radii(
 
     Args:
         objective: the loss around the trained point.
-        cutoffs: values of the criterion that bound the basin.
+        cutoffs: values of the criterion that bound the basin; the result has them ascending, each once.
         criterion: ``loss`` (absolute), ``rise`` (above the centre) or ``kl`` (mean KL divergence from the predictions
             at theta, nats).
         metric: ``filter``, ``layer`` or ``identity``.
@@ -217,6 +218,7 @@ class _Search:
         return _PILOT_STEP * size
 
 
+_ROUNDING = 100.0  # units in the last place of the loss at theta that a cutoff is above it, at least
 _RANGES = {
     "max_radius": "Pass a positive radius, or leave it out.",
     "rtol": "Pass a relative width from 1e-9 to 0.1.",
@@ -352,7 +354,7 @@ class _Rows:
 
 
 def check_basin(objective: Objective, cutoffs: Sequence[float], criterion: str) -> tuple[tuple[float, ...], float]:
-    """Return the cutoffs, ascending, and the criterion at theta, if there is a basin for each cutoff."""
+    """Return the cutoffs, ascending and each once, and the criterion at theta, if there is a basin for each."""
     if not isinstance(objective, Objective):
         raise ObjectiveError(
             f"a basin is that of an Objective, and {type(objective).__name__} arrived. "
@@ -361,7 +363,20 @@ def check_basin(objective: Objective, cutoffs: Sequence[float], criterion: str) 
     values = _check_cutoffs(cutoffs)
     centre = objective.centre_of(criterion)
     _check_centre(centre, values, criterion)
+    _check_rise(values[0] - centre, centre, objective.theta.dtype)
     return values, centre
+
+
+def _check_rise(rise: float, centre: float, dtype: torch.dtype) -> None:
+    """Refuse a cutoff so close to the centre that rounding of the loss would bound the basin."""
+    least = _ROUNDING * torch.finfo(dtype).eps * abs(centre)
+    if rise < least:
+        kind = str(dtype).removeprefix("torch.")
+        raise ObjectiveError(
+            f"the smallest cutoff is {rise:.2g} above the loss of {centre:.6g} at the trained point, and rounding in "
+            f"{kind} moves that by about {least / _ROUNDING:.2g}.\nPass a cutoff from {centre + least:.8g}"
+            f"{', or --dtype float64' if dtype != torch.float64 else ''}."
+        )
 
 
 def _check_cutoffs(cutoffs: Sequence[float]) -> tuple[float, ...]:
