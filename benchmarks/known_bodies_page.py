@@ -141,10 +141,13 @@ def counts(rows: list[Row]) -> list[int]:
 
 
 def _honesty(rows: list[Row]) -> Iterator[str]:
-    seeds = sorted({row["seed"] for row in rows})
+    seeds: dict[str, list[int]] = {}
+    for row in rows:
+        seeds.setdefault(row["estimator"], []).append(row["seed"])
+    told = "; ".join(f"{name} {min(own)} to {max(own)}" for name, own in seeds.items())
     yield (
         "How often the verdict is right: these bodies, too little effort and enough (temperatures of chains, or rays; "
-        f"those of `importance` along slopes), seeds {seeds[0]} to {seeds[-1]}."
+        f"those of `importance` along slopes). Seeds: {told}."
     )
     yield ""
     yield "| estimator | n | effort | runs | reliable | truth inside | lower bounds | violated |"

@@ -101,10 +101,10 @@ def auto(run: Basin) -> Found:
         f"Two thirds of the budget of {_budget(run)} were used up before the chains began ({pilots}). The rest went "
         f"into {stopped[0].rays:,} rays along the coordinates that were learnt for them. For chains {longer}"
     )
-    if best.results[0].verdict == "lower bound":
+    if any(row.verdict == "lower bound" for row in best.results):
         found.notes.append(
-            f"Of two bounds the higher one, {best.estimator}, is given with {math.log10(2):.2f} less than alone, since "
-            "errors too decide which is higher."
+            f"Of two bounds {best.estimator} is chosen, and given with {math.log10(2):.2f} less than alone, since "
+            "errors too decide which one is."
         )
     return found
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from landscape.results import AnnealedVolume, Caps, LaplaceVolume, Radii, Volume, VolumeEstimate
 from landscape.results.table import columns, decimal, percent
+from landscape.volume.uniform import judged
 from landscape_cli.text import cost_text, paragraph, ray_notes, settings_text
 
 
@@ -73,7 +74,8 @@ def _gains(plain: Volume, best: Volume) -> list[str]:
         ends = [row.log_volume if row.verdict == "reliable" else row.interval[0] for row in (old, new)]
         gain = (ends[1] - ends[0]) / math.log(10)
         if new.verdict == "lower bound" and gain < 0:
-            below.append(f"log10 V {old.quotable} at cutoff {old.cutoff:g}")
+            if best.estimator == "annealed":  # which was settled beforehand, and not chosen by its value
+                below.append(f"log10 V {old.quotable} at cutoff {old.cutoff:g}")
         else:
             above.append(f"{decimal(gain)} orders of magnitude at cutoff {old.cutoff:g}")
     notes = [f"{best.estimator} above {plain.estimator}, in what may be quoted: {'; '.join(above)}."] if above else []
@@ -128,7 +130,8 @@ def bound_notes(volume: Volume) -> list[str]:
         reason = _unsettled(volume)
     else:
         worst = min(bounds, key=lambda row: row.ess)
-        reason = _weakness(worst, volume.log_weights[:, volume.results.index(worst)])
+        weights = volume.log_weights[:, volume.results.index(worst)]
+        reason = _weakness(worst, *judged(volume.config, volume.dimension, weights), volume.directions)
     return [
         *notes,
         f"lower bound: {reason}.",
@@ -136,15 +139,17 @@ def bound_notes(volume: Volume) -> list[str]:
     ]
 
 
-def _weakness(row: VolumeEstimate, log_weights: np.ndarray) -> str:
+def _weakness(row: VolumeEstimate, log_weights: np.ndarray, resolution: float, rays: int) -> str:
     """Say in plain words why an estimate is no measurement."""
     from landscape.volume import weights
 
-    rays, least = len(log_weights), 2 * weights.RELIABLE_ESS  # half of them are judged
+    if row.ess == 0:
+        return "all rays end at the trained point itself: the criterion jumps there"
+    least = 2 * weights.RELIABLE_ESS * rays / len(log_weights)  # half of them are judged, opposite rays as one
     # a censored ray weighs as much as any ray can
     capped = 0 < row.censored < 0.1
     unseen = "The cap bounds every weight, but too few rays reached it to measure V: pass more --directions"
-    if rays < least and 2 * row.ess >= rays:
+    if rays < least and 2 * row.ess >= len(log_weights):
         return f"fewer than {least:.0f} rays: pass --directions 1000"
     if row.ess < weights.RELIABLE_ESS or row.largest_weight > weights.RELIABLE_SHARE:
         carrying = max(round(row.ess), 1)
@@ -157,12 +162,12 @@ def _weakness(row: VolumeEstimate, log_weights: np.ndarray) -> str:
     if row.pareto_k > weights.RELIABLE_PARETO_K:
         tail = f"the rays' weights have a tail index of {row.pareto_k:.2f}, above {weights.RELIABLE_PARETO_K}"
         return f"{tail}. {unseen}" if capped else f"{tail}, so that rays that were not drawn may outweigh all that were"
-    if not weights.is_reliable(log_weights):
-        first = log_weights[: rays // 2]
+    if not weights.is_reliable(log_weights, resolution):
+        first = log_weights[: len(log_weights) // 2]
         return (
             f"the first half of the rays, on which the verdict rests, has an ess of "
             f"{weights.effective_sample_size(first):,.1f} (it takes {weights.RELIABLE_ESS:.0f}) and a tail index of "
-            f"{weights.pareto_k(first):.2f} (at most {weights.RELIABLE_PARETO_K}): pass more --directions"
+            f"{weights.pareto_k(first, resolution):.2f} (at most {weights.RELIABLE_PARETO_K}): pass more --directions"
         )
     return "the search along some rays was given up, and their radii are the inner ends of their brackets"
 
@@ -180,6 +185,8 @@ def _unsettled(volume: AnnealedVolume) -> str:
     if volume.directions < annealed.RELIABLE_CHAINS:
         return f"fewer than {annealed.RELIABLE_CHAINS} chains: pass --chains 32"
     spread = float(volume.weight_spread[:, 0].max())
+    if math.isinf(spread):
+        return "some chains began on rays that end at the trained point itself, and count as nothing"
     if spread > annealed.RELIABLE_SPREAD:
         return (
             f"the log-weights of the chains spread by {spread:,.1f} nats at half effort, a measurement takes at most "

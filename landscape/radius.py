@@ -363,19 +363,19 @@ def check_basin(objective: Objective, cutoffs: Sequence[float], criterion: str) 
     values = _check_cutoffs(cutoffs)
     centre = objective.centre_of(criterion)
     _check_centre(centre, values, criterion)
-    _check_rise(values[0] - centre, centre, objective.theta.dtype)
+    if criterion != "kl":
+        _check_rise(values[0] - centre, objective.centre, objective.theta.dtype)
     return values, centre
 
 
 def _check_rise(rise: float, centre: float, dtype: torch.dtype) -> None:
     """Refuse a cutoff so close to the centre that rounding of the loss would bound the basin."""
-    least = _ROUNDING * torch.finfo(dtype).eps * abs(centre)
+    double = dtype == torch.float64
+    least = _ROUNDING * torch.finfo(dtype if double else torch.float32).eps * abs(centre)
     if rise < least:
-        kind = str(dtype).removeprefix("torch.")
         raise ObjectiveError(
-            f"the smallest cutoff is {rise:.2g} above the loss of {centre:.6g} at the trained point, and rounding in "
-            f"{kind} moves that by about {least / _ROUNDING:.2g}.\nPass a cutoff from {centre + least:.8g}"
-            f"{', or --dtype float64' if dtype != torch.float64 else ''}."
+            f"the smallest cutoff is {rise:.2g} above the loss of {centre:.6g} at the trained point, which rounding "
+            f"moves too.\nPass one that is at least {least:.2g} above it{'' if double else ', or --dtype float64'}."
         )
 
 

@@ -212,3 +212,16 @@ def test_a_first_step_that_was_given_is_one_of_the_metric_in_any_coordinates() -
     lengths = np.exp(star.log_lengths(points.phi))
     assert lengths.max() > 20
     assert np.exp(points.log_radius) * lengths == pytest.approx(0.1, rel=2e-3)
+
+
+def test_learning_keeps_a_first_step_that_was_given() -> None:
+    body = ellipsoid(STIFF)
+    steps = []
+    for given in (0.001, None):
+        look = ls.basin_radii(body, [0.1], metric="identity", directions=16, first_step=given)
+        star = StarBody.of(body, make_metric("identity", body.theta, body.scope), look, 0.1, Lebesgue(12, 0.0))
+        with body.running():
+            assert learn(star, 0, 0) is not None
+        steps.append((star.first_step, look.config["first_step_taken"]))
+    assert steps[0] == (0.001, 0.001)
+    assert steps[1][0] != steps[1][1]

@@ -265,7 +265,9 @@ def test_a_result_is_frozen_and_prints_a_table() -> None:
 def test_a_cutoff_within_rounding_of_the_centre_is_refused(dtype: torch.dtype) -> None:
     bowl = ls.Objective.from_function(lambda x: 0.31 + x.square().sum(-1), torch.zeros(2, dtype=dtype))
     near = 50 * torch.finfo(dtype).eps * 0.31
-    with pytest.raises(ls.LandscapeError, match=r"rounding in float.*\nPass a cutoff from 0\.31") as caught:
+    with pytest.raises(ls.LandscapeError, match=r"rounding moves too.*\nPass one that is at least") as caught:
         ls.basin_radii(bowl, [bowl.centre + near], metric="identity", directions=4)
     assert ("--dtype float64" in str(caught.value)) == (dtype == torch.float32)
     ls.basin_radii(bowl, [bowl.centre + 4 * near], metric="identity", directions=4)
+    with pytest.raises(ls.LandscapeError, match="rounding"):
+        ls.basin_radii(bowl, [near], criterion="rise", metric="identity", directions=4)

@@ -133,7 +133,9 @@ class _Part:
     def of(cls, chains: Chains, column: int, cap: float) -> _Part:
         full = int(chains.config["temperatures"])
         weights, radii = chains.path_log_weights[column], chains.path_log_radii[column]
-        n, log_cap, rays = chains.dimension, math.log(cap), np.log(chains.look[:, column])
+        n, log_cap = chains.dimension, math.log(cap)
+        with np.errstate(divide="ignore"):
+            rays = np.log(chains.look[:, column])
         along, look_along = chains.path_along, chains.look_along
         extents = _extents(radii, along[column] if along.size else None, log_cap, n)
         return cls(
@@ -169,12 +171,13 @@ class _Part:
         return _Mean(ball + found.value, (ball + low, ball + high), found.ess, found.verdict)
 
     def chance(self) -> _Mean:
-        """Return log P(r >= c), a radius known to its tolerance."""
+        """Return log P(r >= c)."""
         logs = self._reaching()
         half, full, _ = self._chosen(logs, _scatter(logs[0]))
         seen = float((self.rays >= self.log_cap - _SAME).mean())
         found = self._judged(half, full, seen / max(math.exp(w.log_mean(full)), 1e-300) - 1 if seen else 0.0, 0.0, 0.0)
-        return replace(found, value=min(found.value, 0.0))  # weights need not add up to one
+        low = min(found.interval[0], 0.0)  # weights need not add up to one
+        return replace(found, value=min(found.value, 0.0), interval=(low, found.interval[1]))
 
     def _reaching(self) -> list[np.ndarray]:
         """Return the log-weights of the chains whose ray reaches the cap, minus infinity for the others."""

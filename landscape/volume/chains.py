@@ -10,7 +10,7 @@ from landscape.errors import ObjectiveError
 from landscape.metric import make_metric
 from landscape.objective import Objective
 from landscape.radius import basin_radii, check_basin
-from landscape.results import Cost
+from landscape.results import Cost, Radii
 from landscape.results.chains import Chains
 from landscape.volume.budget import PILOTS, Budget
 from landscape.volume.measure import fine_rtol, make_measure
@@ -146,6 +146,7 @@ def anneal(
         growth=growth,
         first_step=first_step,
     )
+    _check_room(look)
     learning = None
     if limit is not None:  # of a run that goes on as it was: a clock would not show the same again
         learning = _learning(limit, look.cost) if resume is None else resume.config.get("learning")
@@ -174,6 +175,15 @@ def anneal(
             tell()
         on_stop(Stopped(shape, limit.rays(run.cost, look.cost.evaluations / LOOK)))
     return run.result()
+
+
+def _check_room(look: Radii) -> None:
+    for cutoff, radii in zip(look.cutoffs, look.radii.T, strict=True):
+        if not radii.any():
+            raise ObjectiveError(
+                f"all {LOOK} rays end at theta itself at the cutoff {cutoff:g}: the criterion jumps there, and chains "
+                "find no room to walk in.\nPass a larger cutoff, or check that the loss is continuous at theta."
+            )
 
 
 def _learning(limit: Budget, spent: Cost) -> int:

@@ -134,7 +134,8 @@ def learn(
         value, error = float(gains.mean()), float(gains.std(ddof=1)) / math.sqrt(rays)
         start = start or (value, error)
         if best is None or value > best[0] + math.hypot(error, best[1]):
-            body.first_step = _STEP * float(np.exp(np.median(points.log_radius))) if body.shape else body.first_step
+            if body.shape and not body.fixed_step:
+                body.first_step = _STEP * float(np.exp(np.median(points.log_radius)))
             best = (value, error, shape, points, body.first_step)
             power, failures = min(1.0, 2 * power), 0
             if gains.std(ddof=1) <= _ROUND or shape.left.shape[1] >= most:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -139,9 +139,7 @@ def mean_over_rays(
 def _estimate(radii: Radii, column: int, measure: Measure, logs: dict[str, np.ndarray]) -> VolumeEstimate:
     """Return the estimate for one cutoff."""
     every = logs["radii"][:, column]
-    log_weights = _independent(radii, every)
-    # a spread that the search itself may have made is no tail
-    resolution = min(measure.dimension * radii.config.get("rtol", 0.0), _RESOLUTION)
+    log_weights, resolution = judged(radii.config, measure.dimension, every)
     censored = radii.status[:, column] == RayStatus.CENSORED
     constant, ceiling = w.log_unit_ball(measure.dimension), measure.ceiling(radii.max_radius)
     value = constant + w.log_mean(log_weights)
@@ -170,11 +168,20 @@ def _estimate(radii: Radii, column: int, measure: Measure, logs: dict[str, np.nd
     )
 
 
-def _independent(radii: Radii, log_weights: np.ndarray) -> np.ndarray:
-    """Return the log-weights of what was drawn independently: rays, or lines of two opposite rays."""
-    if not radii.config.get("antithetic"):
-        return log_weights
-    return np.logaddexp(*np.split(log_weights, 2)) - math.log(2)
+def judged(config: Mapping[str, Any], dimension: int, log_weights: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return what a verdict is judged on: log-weights of independent draws, and what spread the search may have made.
+
+    Draws are rays, or lines of two opposite rays; a spread that the tolerance of the radii explains is no tail.
+
+    Args:
+        config: of the radii, or of the volume made from them.
+        dimension: n.
+        log_weights: of the rays at one cutoff, shape (rays,).
+    """
+    resolution = min(dimension * (config.get("rtol") or 0.0), _RESOLUTION)
+    if not config.get("antithetic"):
+        return log_weights, resolution
+    return np.logaddexp(*np.split(log_weights, 2)) - math.log(2), resolution
 
 
 def _plain_radii(
