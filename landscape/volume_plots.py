@@ -74,9 +74,8 @@ def volumes_by_estimator(volumes: Mapping[str, Volume]) -> Figure:
         axes.set_title(f"cutoff {cutoff:g}", loc="left", fontsize="small", fontweight="bold")
     first = next(iter(volumes.values()))
     what, unit = "Log-volume", "log10 V, metric coordinates"
-    if first.config.get("measure") == "gaussian":
-        centre = "0" if first.config["measure_centre"] == "zero" else "theta"
-        what, unit = "Log-probability", f"log10 of the probability under N({centre}, {first.config['sigma']:g}²)"
+    if first.density is not None:
+        what, unit = "Log-probability", f"log10 of the probability under {first.density}"
     panels[-1].set_xlabel(f"{unit} (an arrow begins at a lower bound)")
     figure.suptitle(f"{what} of one basin by estimator, n = {first.dimension:,}", fontsize="medium")
     return figure

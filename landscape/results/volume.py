@@ -127,12 +127,18 @@ class Volume(Result):
         ]
         return columns(["cutoff", "log10 V", "95 % interval", "ess", "at cap", "verdict".ljust(_WIDEST)], rows)
 
+    @property
+    def density(self) -> str | None:
+        """The normal distribution under which V is a probability, as a reader would write it; None for a volume."""
+        if self.config.get("measure") != "gaussian":
+            return None
+        return f"N({'0' if self.config['measure_centre'] == 'zero' else 'theta'}, {self.config['sigma']:g}²)"
+
     def heading(self, unit: str = "rays") -> str:
         """Return what it is the logarithm of, and what it was measured with."""
         what = "log-volume of the basin"
-        if self.config.get("measure") == "gaussian":
-            centre = "0" if self.config["measure_centre"] == "zero" else "theta"
-            what = f"log-probability of the basin (V is a probability, under N({centre}, {self.config['sigma']:g}²))"
+        if self.density is not None:
+            what = f"log-probability of the basin (V is a probability, under {self.density})"
         return f"{what}: {self.estimator} estimator, {self.directions:,} {unit}, n = {self.dimension:,}"
 
     def __str__(self) -> str:
