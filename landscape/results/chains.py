@@ -44,8 +44,7 @@ class Chains(Result):
     Attributes:
         log_weights: log of each finished chain's weight, an unbiased estimate of E[r^n], by effort (half, full); of
             chains that were resampled their mean is. NaN where unfinished, shape (cutoffs, 2, chains).
-        censored_first: whether the chain's first, uniform ray ends at the cap, shape (cutoffs, 2, chains), bool.
-        censored_last: whether its last ray does, shape (cutoffs, 2, chains), bool.
+        censored_last: whether the chain's last ray ends at the cap, shape (cutoffs, 2, chains), bool.
         log_radius_last: log r of that last ray, NaN where unfinished, shape (cutoffs, 2, chains).
         path_log_weights: log of each chain's weight at every temperature for a mean over *uniform* directions: that of
             the chain so far over the density it stands at, shape (cutoffs, 2, temperatures, chains); NaN where
@@ -85,7 +84,6 @@ class Chains(Result):
     kind: ClassVar[str] = "chains"
 
     log_weights: np.ndarray
-    censored_first: np.ndarray
     censored_last: np.ndarray
     log_radius_last: np.ndarray
     path_log_weights: np.ndarray

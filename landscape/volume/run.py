@@ -43,7 +43,6 @@ from landscape.volume.targets import RadiusTarget, Ray, growing_ray, measured, r
 _DERIVED = ("first_step_taken", "steepness")  # settings that the function itself makes
 _FINISHED = (
     "log_weights",
-    "censored_first",
     "censored_last",
     "log_radius_last",
     "path_log_weights",
@@ -68,7 +67,6 @@ class Run:
     chains: int | None
     temperatures: int | None
     log_weights: np.ndarray
-    censored_first: np.ndarray
     censored_last: np.ndarray
     log_radius_last: np.ndarray
     path_log_weights: np.ndarray
@@ -131,7 +129,6 @@ class Run:
             temperatures,
             np.full(shape, np.nan),
             np.zeros(shape, dtype=bool),
-            np.zeros(shape, dtype=bool),
             np.full(shape, np.nan),
             np.zeros((*shape, 0)),
             np.zeros((*shape, 0)),
@@ -153,7 +150,7 @@ class Run:
         self.chains, self.temperatures = chains, temperatures
         self.config = {**self.config, "chains": chains, "temperatures": temperatures}
         self.log_weights, self.log_radius_last = np.full(shape, np.nan), np.full(shape, np.nan)
-        self.censored_first, self.censored_last = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+        self.censored_last = np.zeros(shape, dtype=bool)
         paths = (*shape[:2], temperatures, chains)
         self.path_log_weights, self.path_log_radii = np.full(paths, np.nan), np.full(paths, np.nan)
         self.path_along = np.full((*paths, self.bodies[0].columns), np.nan)
@@ -233,7 +230,6 @@ class Run:
         if self.points is None:
             self.points = here.target.seen(self._begin(self.chains))
             self.log_weight = here.target.log_density(self.points) + self.body.log_determinant
-            self.censored_first[cutoff, effort] = self.points.censored
             self.unfinished[cutoff, effort] = self.points.unfinished.sum()
         assert self.log_weight is not None
         density = here.target.log_density(self.points)
