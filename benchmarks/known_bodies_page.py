@@ -74,13 +74,8 @@ def _ellipsoids(rows: list[Row]) -> Iterator[str]:
         yield (
             f"| {row['n']:,} | {WALKS[row['precondition']]} | {row['temperatures']:,} | {row['seed']} "
             f"| {row['error']:+.2f} | {row['uniform']:+,.0f} | {row['spread']:.2f} | {row['verdict']} "
-            f"| {row['evaluations']:,.0f} | {per_nat(row):,.0f} | {row['cpu_minutes']:.1f}{_elsewhere(row)} |"
+            f"| {row['evaluations']:,.0f} | {per_nat(row):,.0f} | {row['cpu_minutes']:.1f} |"
         )
-
-
-def _elsewhere(row: Row) -> str:
-    """Return the processor, where it was another than the page's."""
-    return f" ({row['processor']})" if "processor" in row else ""
 
 
 def per_nat(row: Row) -> float:
