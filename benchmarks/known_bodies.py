@@ -45,11 +45,12 @@ Row = dict[str, Any]
 def rotated_ellipsoid(n: int, seed: int = 0) -> tuple[ls.Objective, float]:
     """Return f(x) = 1/2 sum of (Q x)_i^2 / i and its log-volume below the cutoff; Q: random signs, cosine transform.
 
-    The orthonormal cosine transform (DCT-II) is one FFT of real numbers (Makhoul 1980): the value k is the real part
-    of turned frequency k, and the value n - k is less its imaginary part. Only their squares are needed here.
+    The orthonormal cosine transform (DCT-II) is one FFT of real numbers (Makhoul 1980): value k is the real part of the
+    turned frequency k, and value n - k minus its imaginary part, times sqrt(2/n), for k = 0 sqrt(1/n). f needs the
+    squares of the values only.
     """
     curvatures = 1 / torch.arange(1, n + 1, dtype=torch.float64)
-    share = curvatures / n  # of 1/2, times the square of the transform's scale, sqrt(2/n); of the first value 1/n
+    share = curvatures / n  # 1/2 of the curvature, times the square of the transform's scale
     share[0] /= 2
     order = torch.cat([torch.arange(0, n, 2), torch.arange(1, n, 2).flip(0)])
     signs = torch.from_numpy(np.random.default_rng(seed).choice([-1.0, 1.0], size=n))[order]

@@ -149,6 +149,20 @@ def test_an_exported_program_with_code_in_its_text_is_refused(trap, exported, tm
     assert not (tmp_path / "mark").exists()
 
 
+@pytest.mark.parametrize("trap", TRAPS)
+def test_code_in_the_text_of_an_archive_of_the_older_layout_is_refused(trap, exported, tmp_path, monkeypatch):
+    """torch 2.6 puts the program at the root of the archive; newer ones still read that."""
+    monkeypatch.chdir(tmp_path)
+    with zipfile.ZipFile(exported["free"]) as source, zipfile.ZipFile(tmp_path / "trap.pt2", "w") as target:
+        text = source.read("free/models/model.json").decode()
+        changed = TRAPS[trap](text)
+        target.writestr("serialized_exported_program.json", changed)
+    assert changed != text
+    with pytest.raises(CheckpointError, match=r"could run any code: the text .*[\s\S]*--unsafe-load"):
+        read_checkpoint(tmp_path / "trap.pt2")
+    assert not (tmp_path / "mark").exists()
+
+
 @pytest.mark.parametrize(
     "entry", ["free/data/constants/opaque_obj_0", "free/data/aotinductor/model.so", "FREE/models/MODEL.json"]
 )
