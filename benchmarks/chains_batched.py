@@ -8,13 +8,15 @@ from collections.abc import Iterator
 import torch
 
 import landscape as ls
-from benchmarks.known_bodies import CUTOFF, rotated_ellipsoid
+from benchmarks.bodies import CUTOFF, rotated_ellipsoid
 from benchmarks.nets import mlp
 from benchmarks.timing import paired
-from landscape.metric import make_metric
-from landscape.volume.body import StarBody, sphere, typical
-from landscape.volume.kernels import flight_move, normals, slice_move, stream
-from landscape.volume.targets import RadiusTarget
+from landscape.rays import make_metric
+from landscape.volume.annealing.moves import flight_move, slice_move
+from landscape.volume.annealing.points import sphere, typical
+from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.annealing.streams import normals, stream
+from landscape.volume.annealing.targets import RadiusTarget
 
 CHAINS = 32
 

@@ -16,9 +16,8 @@ from torch.nn import functional as F
 import landscape as ls
 from benchmarks import nets
 from benchmarks.timing import paired
-from landscape.directions import RandomDirections
-from landscape.metric import make_metric
-from landscape.params import Layout
+from landscape.objective import Layout
+from landscape.rays import RandomDirections, make_metric
 
 _MEMORY_CHILD = """
 import sys, torch

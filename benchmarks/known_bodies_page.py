@@ -1,7 +1,11 @@
-"""The section of docs/benchmarks.md on bodies of known volume, and its figure, from the rows measured."""
+"""The section of docs/benchmarks.md on bodies of known volume, and its figure, from the rows measured.
+
+python -m benchmarks.known_bodies_page [--rows FILE]
+"""
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +16,7 @@ import matplotlib
 import numpy as np
 
 from benchmarks import chains_batched
+from benchmarks.known_bodies import ROWS, read
 from benchmarks.run import KNOWN_BODIES, PAGE, machine
 
 matplotlib.use("Agg")
@@ -188,3 +193,9 @@ def draw(rows: list[Row], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=Path, default=ROWS)
+    write(read(parser.parse_args().rows))

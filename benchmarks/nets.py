@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import landscape as ls
-from landscape.datafile import load_data
+from landscape.inputs import load_data
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"

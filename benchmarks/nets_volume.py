@@ -21,10 +21,10 @@ import torch
 
 import landscape as ls
 from benchmarks.known_bodies import read
-from landscape.task import resolve_task
+from landscape.resolve import resolve_task
 from landscape.volume import annealed_volume, log_unit_ball
-from landscape.volume.pilot import PATHS
-from landscape.volume.precondition import PRECONDITIONS
+from landscape.volume.annealing.pilot import PATHS
+from landscape.volume.annealing.precondition import PRECONDITIONS
 
 Row = dict[str, Any]
 

@@ -13,8 +13,7 @@ from scipy.optimize import elementwise
 
 import landscape as ls
 from benchmarks import nets
-from landscape.directions import RandomDirections
-from landscape.metric import make_metric
+from landscape.rays import RandomDirections, make_metric
 from landscape.recipes import swiss_roll, task_from_record
 
 Loss = Callable[[np.ndarray, np.ndarray], np.ndarray]

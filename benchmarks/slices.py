@@ -20,9 +20,9 @@ from torch.nn import functional as F
 import landscape as ls
 from benchmarks import nets
 from benchmarks.timing import Pair, paired, seconds
-from landscape.axes import make_axes
-from landscape.params import Layout
-from landscape.probe import Probe
+from landscape.objective import Layout
+from landscape.slices.axes import make_axes
+from landscape.slices.point_values import Probe
 
 WIDTHS = [2, 32, 32, 32, 32, 24, 2]  #: six layers
 STEPS = 51

@@ -19,13 +19,14 @@ from landscape.volume import (
     volumes_at_caps,
 )
 from landscape.volume.annealed import RELIABLE_CHAINS
+from landscape.volume.annealing.anneal import Stopped
+from landscape.volume.annealing.budget import Budget
 from landscape.volume.auto import BUDGET, along_slopes, is_enough, is_of_use
-from landscape.volume.budget import Budget
-from landscape.volume.chains import Stopped
-from landscape.volume.laplace import basin_curvature, cap_of, laplace_config
-from landscape.volume.uniform import measure_of_radii
+from landscape.volume.laplace import laplace_config
+from landscape.volume.quadratic import basin_curvature, cap_of
+from landscape.volume.ray_weights.mean import measure_of_radii
 from landscape_cli import session
-from landscape_cli.basin import CAPS, CHAINS, LAPLACE, PROPOSED, RAYS, SLOPES, Basin, Part, measured_rays
+from landscape_cli.measuring import CAPS, CHAINS, LAPLACE, PROPOSED, RAYS, SLOPES, Basin, Part, measured_rays
 
 DEFAULT_RTOL = 1e-3
 PARTS: dict[str, list[Part[Any]]] = {

@@ -14,13 +14,12 @@ from typing import NoReturn
 
 import click
 
-from landscape import __version__
+from landscape._version import __version__
 from landscape.errors import LandscapeError
-from landscape_cli.interrupts import noticing
-from landscape_cli.spreading import spreading
+from landscape_cli.interrupts import INTERRUPTED, noticing
+from landscape_cli.torchrun import spreading
 
 MISUSE = 2
-INTERRUPTED = 130
 COMMANDS = {
     "volume": "Measure the log-volume of the basin around a checkpoint.",
     "radius": "Measure the basin radius along random rays.",
@@ -45,7 +44,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context | None, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"landscape_cli.{cmd_name}").command
+        command: click.Command = import_module(f"landscape_cli.commands.{cmd_name}").command
         return command
 
     def resolve_command(

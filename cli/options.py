@@ -70,7 +70,7 @@ class Spending(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         from landscape.errors import LandscapeError
-        from landscape.volume.budget import Budget
+        from landscape.volume.annealing.budget import Budget
 
         try:
             Budget.parse(value)

@@ -10,9 +10,9 @@ from typing import Generic, Protocol, TypeVar
 import click
 from tqdm import tqdm
 
-from landscape.interrupts import uninterrupted
 from landscape.results import Result
-from landscape_cli.interrupts import check_pressed
+from landscape.store.interrupts import uninterrupted
+from landscape_cli.interrupts import INTERRUPTED, check_pressed
 from landscape_cli.text import duration
 
 Kind = TypeVar("Kind", bound=Result)
@@ -20,7 +20,6 @@ Made = TypeVar("Made", bound=Result, covariant=True)
 
 COMMIT_EVERY = 2.0  #: seconds between commits, at least
 COMMIT_SHARE = 0.05  #: of the time, at most, goes into commits
-INTERRUPTED = 130  #: exit code after Ctrl-C
 LOG_EVERY = 30.0  #: seconds between lines where stderr is a file
 
 

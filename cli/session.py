@@ -12,13 +12,14 @@ import click
 import torch
 from click.core import ParameterSource
 
-from landscape import ranks
+from landscape import distributed
 from landscape.checkpoint import Checkpoint
 from landscape.errors import StoreError
+from landscape.inputs import Task
 from landscape.objective import Objective
+from landscape.resolve import resolve_task
 from landscape.results import Chains, Line, Plane, Radii, Result
 from landscape.store import Store
-from landscape.task import Task, resolve_task
 
 _UNSAID = ("resume", "overwrite", "as_json", "as_csv", "quiet")
 Kept = TypeVar("Kept", Radii, Line, Plane, Chains)
@@ -63,7 +64,7 @@ def open_store(given: Mapping[str, Any]) -> Iterator[Store | None]:
     if given["out"] is None:
         yield None
         return
-    with ranks.file_of_rank(given["out"]) as path, Store(path, write=True) as store:
+    with distributed.file_of_rank(given["out"]) as path, Store(path, write=True) as store:
         yield store
 
 

@@ -19,8 +19,8 @@ from landscape_cli import options
 from landscape_cli.interrupts import check_pressed
 
 if TYPE_CHECKING:
-    from landscape.recipes.keep import Training
-    from landscape.recipes.training import Look, Member
+    from landscape.training.resumable import Training
+    from landscape.training.training import Look, Member
 
 SHOW_EVERY = 2.0  #: seconds between two looks at the accuracies, at least
 SHOW_SHARE = 0.02  #: of the time, at most, goes into looking

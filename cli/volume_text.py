@@ -9,7 +9,7 @@ import numpy as np
 
 from landscape.results import AnnealedVolume, Caps, LaplaceVolume, Radii, Volume, VolumeEstimate
 from landscape.results.table import columns, decimal, percent
-from landscape.volume.uniform import judged
+from landscape.volume.ray_weights.mean import judged
 from landscape_cli.text import cost_text, paragraph, ray_notes, settings_text
 
 
@@ -141,7 +141,7 @@ def bound_notes(volume: Volume) -> list[str]:
 
 def _weakness(row: VolumeEstimate, log_weights: np.ndarray, resolution: float, rays: int) -> str:
     """Say in plain words why an estimate is no measurement."""
-    from landscape.volume import weights
+    from landscape.volume.ray_weights import statistics as weights
 
     if row.ess == 0:
         return "all rays end at the trained point itself: the criterion jumps there"

@@ -10,7 +10,7 @@ from scipy.special import gammaln
 from torch import Tensor
 
 import landscape as ls
-from landscape.params import Layout
+from landscape.objective import Layout
 from landscape.volume import log_unit_ball
 
 
@@ -44,8 +44,7 @@ def lp_log_volume(n: int, p: float, cutoff: float) -> float:
 
 def steps_of(objective: ls.Objective, metric: str, seed: int, rays: int) -> Tensor:
     """The steps of the first rays, shape (rays, D)."""
-    from landscape.directions import RandomDirections
-    from landscape.metric import make_metric
+    from landscape.rays import RandomDirections, make_metric
 
     made = make_metric(metric, objective.theta, objective.scope)
     return RandomDirections(made, seed, objective.theta).steps(range(rays))

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 
 import landscape as ls
-from landscape import ranks
-from landscape.metric import make_metric
+from landscape import distributed
+from landscape.rays import make_metric
 from landscape.volume import anneal, importance_volume
-from landscape.volume.body import StarBody, sphere
-from landscape.volume.targets import Ray, SoftTarget
+from landscape.volume.annealing.points import sphere
+from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.annealing.targets import Ray, SoftTarget
 
 
 def bent(lanes: int, n: int = 12) -> ls.Objective:
@@ -99,7 +100,7 @@ def fail() -> None:
     """A loss that has no value on the second rank alone, where a chunk is computed."""
 
     def loss(x: torch.Tensor) -> torch.Tensor:
-        if ranks.rank() == 1 and len(x) > 1:
+        if distributed.rank() == 1 and len(x) > 1:
             raise ValueError("no memory left on this card")
         return x.square().sum(-1)
 
@@ -110,19 +111,19 @@ def fail() -> None:
 
 def leave() -> None:
     """A rank that finds no file, while the others measure."""
-    if ranks.rank() == 1:
+    if distributed.rank() == 1:
         raise ls.LandscapeError("the checkpoint net.pt does not exist here")
     ls.basin_radii(bent(3), [1.0], metric="identity", directions=50)
 
 
 def stray() -> None:
     """A rank that measures something else."""
-    ls.basin_radii(bent(3), [1.0], metric="identity", directions=50, seed=ranks.rank())
+    ls.basin_radii(bent(3), [1.0], metric="identity", directions=50, seed=distributed.rank())
 
 
 def bug() -> None:
     """A rank that meets an error which is not the user's."""
-    if ranks.rank() == 1:
+    if distributed.rank() == 1:
         raise KeyError("lost")
     ls.basin_radii(bent(3), [1.0], metric="identity", directions=50)
 
@@ -140,9 +141,9 @@ def work(words: list[str]) -> None:
         sys.argv = words
         main()
     else:
-        with ranks.spread():
+        with distributed.spread():
             if words[0] == "measure":
-                np.savez(f"{words[1]}/{ranks.rank()}.npz", **measure())
+                np.savez(f"{words[1]}/{distributed.rank()}.npz", **measure())
             else:
                 {"fail": fail, "leave": leave, "stray": stray, "bug": bug}[words[0]]()
 

@@ -10,8 +10,8 @@ import torch
 from landscape.curvature.lanczos import ROUNDING, Krylov, Ritz
 from landscape.curvature.operator import Operator
 from landscape.curvature.probes import check_count, check_operator, spending
-from landscape.directions import check_seed
 from landscape.errors import CurvatureError
+from landscape.rays.directions import check_seed
 from landscape.results import Eigenpairs
 
 WHICH = ("largest", "smallest", "magnitude")

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.curvature.graphs import GaussNewtonGraph, Graph, Graphs, HessianGraph, differentiating
+from landscape.curvature.autograd.graphs import GaussNewtonGraph, Graph, Graphs, HessianGraph, differentiating
 from landscape.curvature.operator import Operator, Part
 from landscape.errors import CurvatureError
-from landscape.metric import make_metric
-from landscape.objective import Objective
-from landscape.params import Scope
-from landscape.program import ModelProgram
+from landscape.objective import Objective, Scope
+from landscape.objective.batch_loss import ModelProgram
+from landscape.rays import make_metric
 
 _KEEP_BELOW = 8  # vectors in a block from which on a graph kept for later saves little
 

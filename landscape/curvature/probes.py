@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from landscape.curvature.operator import Operator
-from landscape.directions import check_seed
 from landscape.errors import CurvatureError
+from landscape.rays.directions import check_seed
 from landscape.results import Cost
 
 BLOCK_BYTES = 2**28  #: of one block of probes and of its product, each; an operator may split it further

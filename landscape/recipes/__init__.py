@@ -2,8 +2,8 @@
 
 A recipe is a module with ``task(seed, **args) -> Task``, which rebuilds what a checkpoint belongs to from the arguments
 in its record, and ``training(members, steps=None, **args)``, which starts the training of networks of these seeds and
-poison factors (:class:`landscape.recipes.keep.Training`). Here are only the names: a recipe is imported, and torch with
-it, when it is used.
+poison factors (:class:`landscape.training.resumable.Training`). Here are only the names: a recipe is imported, and
+torch with it, when it is used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from landscape.errors import TaskError
 
 if TYPE_CHECKING:
-    from landscape.task import Task
+    from landscape.inputs import Task
 
 #: name -> module, or module:object
 RECIPES = {

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from landscape.errors import MissingExtraError
-from landscape.recipes.family import Family
-from landscape.recipes.training import FRESH, Member, Pair, Phase, Problem, Settings, draws
-from landscape.task import Task
+from landscape.inputs import Task
+from landscape.training.full_batch import Family
+from landscape.training.training import FRESH, Member, Pair, Phase, Problem, Settings, draws
 
 TOGETHER = 12  #: nets in one batched program
 WIDTHS = (64, 64, 32, 32, 10)

@@ -130,9 +130,9 @@ def read_npz(path: Path) -> Images:
     """Return the images in a NumPy archive: uint8 inputs (or X, images, ...), (N, H, W) or (N, H, W, C), and targets.
 
     Raises:
-        TaskError: for another file, see :func:`landscape.datafile.load_data`.
+        TaskError: for another file, see :func:`landscape.inputs.load_data`.
     """
-    from landscape.datafile import INPUT_NAMES, TARGET_NAMES
+    from landscape.inputs.data_file import INPUT_NAMES, TARGET_NAMES
 
     try:
         with np.load(path, allow_pickle=False) as archive:

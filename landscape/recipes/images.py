@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from landscape.errors import TaskError
+from landscape.inputs import Task
 from landscape.recipes.formats import Images, read_cifar, read_folder, read_idx_pair, read_npz, read_svhn
-from landscape.recipes.minibatch import PHASES, Minibatch, MinibatchSettings
 from landscape.recipes.resnet import MODELS, resnet
-from landscape.recipes.training import FRESH, Member, Pair, Problem, draws
-from landscape.task import Task
+from landscape.training.minibatch import PHASES, Minibatch, MinibatchSettings
+from landscape.training.training import FRESH, Member, Pair, Problem, draws
 
 SETTINGS = MinibatchSettings(
     steps=1600,

@@ -19,8 +19,8 @@ from scipy import stats
 
 from landscape.errors import TaskError
 from landscape.recipes import load_recipe
-from landscape.recipes.keep import Keeper, Training, read_state
-from landscape.recipes.training import Member, Numbers
+from landscape.training.resumable import Keeper, Training, read_state
+from landscape.training.training import Member, Numbers
 
 REPORT_EVERY = 1.0  #: seconds between two reports of a group
 _SUFFIX = ".unfinished"

@@ -28,9 +28,9 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import TaskError
-from landscape.recipes.family import Family
-from landscape.recipes.training import FRESH, Member, Pair, Phase, Problem, Settings, Trained, draws
-from landscape.task import Task
+from landscape.inputs import Task
+from landscape.training.full_batch import Family
+from landscape.training.training import FRESH, Member, Pair, Phase, Problem, Settings, Trained, draws
 
 WIDTHS = (2, 23, 16, 26, 32, 28, 31, 1)
 TRAIN_POINTS = 200

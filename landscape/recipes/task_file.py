@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import TaskError
-from landscape.recipes.minibatch import PHASES, Minibatch, MinibatchSettings
-from landscape.recipes.training import FRESH, Member, Pair, Problem, draws
-from landscape.task import Task
-from landscape.usercode import call, load_file
+from landscape.inputs import Task
+from landscape.inputs.user_code import call, load_file
+from landscape.training.minibatch import PHASES, Minibatch, MinibatchSettings
+from landscape.training.training import FRESH, Member, Pair, Problem, draws
 
 SETTINGS = MinibatchSettings(
     steps=2000,

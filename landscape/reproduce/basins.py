@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from landscape.plots import WIDTH, bare
-from landscape.radius import basin_radii
-from landscape.reproduce.chart import CLASSES, colour_of, correlation_text, legend
-from landscape.reproduce.panel import Cell, Panel
+from landscape.plots.radii import WIDTH, bare
+from landscape.rays import basin_radii
+from landscape.reproduce.figure import Cell, Panel
 from landscape.reproduce.study import Keep, Net, Study
+from landscape.reproduce.style import CLASSES, colour_of, correlation_text, legend
 from landscape.results import Radii, Volume, VolumeEstimate
 from landscape.results.comparison import says
 from landscape.volume import compare_volumes, log_volume, volume_from_radii

@@ -11,15 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter
 
-from landscape.plots import WIDTH
-from landscape.recipes.training import Pair
-from landscape.reproduce.chart import CLASSES
+from landscape.plots.radii import WIDTH
+from landscape.plots.slices import COLOURS, Scale
+from landscape.reproduce.figure import Cell, Panel
 from landscape.reproduce.margin import EXTENT, logit_of, measure_boundary
-from landscape.reproduce.panel import Cell, Panel
 from landscape.reproduce.study import Keep, Net, Study
+from landscape.reproduce.style import CLASSES
 from landscape.results import Boundary, Plane
-from landscape.slice_plots import COLOURS, Scale
 from landscape.slices import slice_2d
+from landscape.training.training import Pair
 
 COARSE = 101  #: points along a side of a map that is kept and not drawn
 _BANDS = 14

@@ -17,17 +17,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
-from landscape.axes import make_axes
 from landscape.objective import Objective
-from landscape.plots import WIDTH, bare
+from landscape.plots.radii import WIDTH, bare
 from landscape.recipes import load_recipe
-from landscape.recipes.keep import Keeper, Training
 from landscape.recipes.sweep import checkpoint_path
-from landscape.recipes.training import Member
-from landscape.reproduce.panel import Cell, Panel
+from landscape.reproduce.figure import Cell, Panel
 from landscape.reproduce.study import Keep, Net, Study
 from landscape.results import Cost, Embedding
 from landscape.results.table import percent
+from landscape.slices.axes import make_axes
+from landscape.training.resumable import Keeper, Training
+from landscape.training.training import Member
 
 POISON = 0.2  # the most that leaves every training point right in so short a training
 _EVERY = 100  # steps between two checkpoints of the run that may become stations

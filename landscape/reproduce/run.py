@@ -7,17 +7,17 @@ from pathlib import Path
 
 from landscape.recipes import RECIPES
 from landscape.recipes.sweep import numbers_of
-from landscape.recipes.training import Numbers
+from landscape.reproduce.animation import motion_figure
 from landscape.reproduce.basins import polar_figure, volume_figure
-from landscape.reproduce.bends import curvature_figure
 from landscape.reproduce.boundaries import good_and_bad
-from landscape.reproduce.growth import gap_figure, margin_figure
+from landscape.reproduce.curvature import curvature_figure
+from landscape.reproduce.figure import Panel
+from landscape.reproduce.gap_and_margin import gap_figure, margin_figure
 from landscape.reproduce.minefield import minefield_figure
-from landscape.reproduce.motion import motion_figure
-from landscape.reproduce.panel import Panel
 from landscape.reproduce.report import page, section
 from landscape.reproduce.study import Keep, Net, Study, load_nets
 from landscape.store import Store
+from landscape.training.training import Numbers
 
 #: what the folder of a study holds; the page is beside it, and shows every study there
 NETS, FIGURES, RESULTS, SECTION, PAGE = "nets", "figures", "study.h5", "section.html", "index.html"

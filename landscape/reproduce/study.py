@@ -15,11 +15,11 @@ from torch import nn
 from landscape.objective import Objective
 from landscape.recipes import task_from_record
 from landscape.recipes.sweep import checkpoint_path
-from landscape.recipes.training import Member, Numbers
 from landscape.results import Result
 from landscape.results.base import plain
 from landscape.results.table import percent
 from landscape.store import Store
+from landscape.training.training import Member, Numbers
 
 SWISS_ROLL = "swiss-roll"
 IMAGES = ("mnist", "fashion-mnist", "cifar10", "svhn")  #: recipes of the study on images

@@ -73,8 +73,8 @@ class Chains(Result):
         config: everything that determines the numbers.
         cost: what it all cost.
         path_along: by another measure than volume, where the chain is then: log m / n of its ray, with m what takes the
-            place of r^n, and the ray's coefficients a and b (:mod:`landscape.volume.measure`), shape (cutoffs, 2,
-            temperatures, chains, 3); of volumes, whose m is r^n, an array of no size, as the next two.
+            place of r^n, and the ray's coefficients a and b (:mod:`landscape.volume.ray_weights.measure`), shape
+            (cutoffs, 2, temperatures, chains, 3); of volumes, whose m is r^n, an array of no size, as the next two.
         phi_along: the same where the chains of the current leg are, shape (chains, 3).
         phi_velocity: the velocities of chains that keep theirs from flight to flight, tangent at phi, shape
             (chains, n); of others an array of no size.

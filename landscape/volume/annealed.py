@@ -11,8 +11,8 @@ from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.results import VolumeEstimate
 from landscape.results.chains import AnnealedVolume, Chains
-from landscape.volume import weights as w
-from landscape.volume.chains import anneal
+from landscape.volume.annealing.anneal import anneal
+from landscape.volume.ray_weights import statistics as w
 
 RELIABLE_CHAINS = 16
 RELIABLE_SPREAD = 1.0  # standard deviation of the log-weights at half effort
@@ -26,7 +26,7 @@ def annealed_volume(objective: Objective, cutoffs: Any, **options: Any) -> Annea
 
     Args:
         objective, cutoffs: as for :func:`landscape.basin_radii`.
-        options: of :func:`landscape.volume.chains.anneal`.
+        options: of :func:`landscape.volume.annealing.anneal.anneal`.
 
     >>> import torch
     >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(2, dtype=torch.float64))
@@ -47,8 +47,8 @@ def volume_from_chains(chains: Chains) -> AnnealedVolume:
     carries more than a quarter, no search was given up, and the uniform rays of the first look do not show more of V
     on long rays than the chains do (:func:`unseen`, at most 0.5). The spread is judged on the other run because a run
     whose own weights look calm may be one that missed their tail; at half effort the variance of the log-weights is
-    about twice as large. The interval (:func:`landscape.volume.weights.interval_of`) is then 95 % for the mean. Both
-    are widened by the tolerance of the radii, n · rtol.
+    about twice as large. The interval (:func:`landscape.volume.ray_weights.statistics.interval_of`) is then 95 % for
+    the mean. Both are widened by the tolerance of the radii, n · rtol.
 
     Chains that were resampled share ancestors: together they are one unbiased draw whose scatter nobody has seen, so
     always a lower bound, with an ``ess`` of 1.

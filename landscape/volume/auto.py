@@ -11,7 +11,7 @@ from typing import Any
 from landscape.objective import Objective
 from landscape.results import Volume
 from landscape.volume.annealed import volume_from_chains
-from landscape.volume.chains import Stopped, anneal
+from landscape.volume.annealing.anneal import Stopped, anneal
 from landscape.volume.compare import best_volume
 from landscape.volume.importance import importance_volume
 from landscape.volume.uniform import uniform_volume
@@ -38,9 +38,10 @@ def auto_volume(
 
     Args:
         objective, cutoffs: as for :func:`landscape.basin_radii`.
-        budget: what the chains may cost, as for :func:`landscape.volume.chains.anneal`.
+        budget: what the chains may cost, as for :func:`landscape.volume.annealing.anneal.anneal`.
         directions: uniform rays.
-        path, rtol: of the chains, as for :func:`landscape.volume.chains.anneal`; the rays take an ``rtol`` of 0.001.
+        path, rtol: of the chains, as for :func:`landscape.volume.annealing.anneal.anneal`; the rays take an ``rtol``
+        of 0.001.
         options: criterion, metric, seed, max_radius, growth and first_step of both.
 
     >>> import math, torch

@@ -16,9 +16,9 @@ import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.results import CapRow, Caps, Chains
-from landscape.volume import weights as w
 from landscape.volume.annealed import RELIABLE_UNSEEN, is_settled, volume_from_chains
-from landscape.volume.radial import log_radial_mass
+from landscape.volume.ray_weights import statistics as w
+from landscape.volume.ray_weights.radial_integral import log_radial_mass
 
 CAPS = (0.25, 0.5, 1.0, 2.0)
 _SAME = 1e-12  # of a log radius
@@ -48,7 +48,7 @@ def volumes_at_caps(chains: Chains, caps: Sequence[float] | None = None) -> Caps
 
     >>> import torch
     >>> from landscape.objective import Objective
-    >>> from landscape.volume.chains import anneal
+    >>> from landscape.volume.annealing.anneal import anneal
     >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(2, dtype=torch.float64))
     >>> disc = anneal(bowl, [4.0], metric="identity", chains=16, temperatures=2)
     >>> row = volumes_at_caps(disc, [1.0]).rows[0]

@@ -42,10 +42,10 @@ def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str
         estimator: ``uniform``, ``annealed``, ``importance``, ``laplace`` or ``auto``.
         options: ``uniform`` takes those of :func:`landscape.basin_radii` (criterion, metric, directions, seed,
             max_radius, rtol, growth, first_step, resume, on_block); ``annealed`` takes chains and temperatures, or a
-            budget, in the place of directions (:func:`landscape.volume.chains.anneal`); ``importance`` adds proposal,
-            curvature, rank and probes (:func:`landscape.volume.importance.importance_volume`); ``laplace`` takes
-            curvature, probes and steps (:func:`landscape.volume.laplace.laplace_volume`); ``auto`` takes directions and
-            a budget (:func:`landscape.volume.auto.auto_volume`).
+            budget, in the place of directions (:func:`landscape.volume.annealing.anneal.anneal`); ``importance`` adds
+            proposal, curvature, rank and probes (:func:`landscape.volume.importance.importance_volume`); ``laplace``
+            takes curvature, probes and steps (:func:`landscape.volume.laplace.laplace_volume`); ``auto`` takes
+            directions and a budget (:func:`landscape.volume.auto.auto_volume`).
 
     All but ``laplace`` also take ``measure="gaussian"`` with ``sigma`` and ``measure_centre`` (``zero`` or
     ``theta``): then the result is log of the probability that parameters drawn from N(0, sigma^2) or N(theta, sigma^2)

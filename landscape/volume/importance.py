@@ -12,26 +12,18 @@ from torch import Tensor
 
 from landscape.curvature.probes import check_count
 from landscape.errors import CurvatureError
-from landscape.metric import make_metric
 from landscape.objective import Objective
-from landscape.passes import GRADIENT_COST
-from landscape.radius import Progress, basin_radii, check_basin
+from landscape.objective.evaluate import GRADIENT_COST
+from landscape.rays import basin_radii, make_metric
+from landscape.rays.radii import Progress, check_basin
 from landscape.results import Cost, Radii, Volume
-from landscape.volume.laplace import basin_curvature, cap_balance
-from landscape.volume.measure import check_measure, fine_rtol, make_measure, measure_along
-from landscape.volume.precondition import Shape
-from landscape.volume.proposals import (
-    NAMES,
-    PROPOSALS,
-    UNSCALED,
-    AngularGaussian,
-    ProposedDirections,
-    fitted,
-    floored,
-    from_moments,
-)
-from landscape.volume.slopes import SlopeDirections, learnt
-from landscape.volume.uniform import mean_over_rays
+from landscape.volume.annealing.linear_map import Shape
+from landscape.volume.proposals.angular_gaussian import AngularGaussian, ProposedDirections
+from landscape.volume.proposals.from_curvature import NAMES, PROPOSALS, UNSCALED, fitted, floored, from_moments
+from landscape.volume.proposals.from_slopes import SlopeDirections, learnt
+from landscape.volume.quadratic import basin_curvature, cap_balance
+from landscape.volume.ray_weights.mean import mean_over_rays
+from landscape.volume.ray_weights.measure import check_measure, fine_rtol, make_measure, measure_along
 
 
 def importance_volume(
@@ -77,8 +69,9 @@ def importance_volume(
       :func:`landscape.adam_moments`.
     - an array, shape (n,): a diagonal of your own, positive, in metric coordinates.
     - ``slopes``: none of the curvature at theta. Σ = A A' with the A that the slopes at the wall of the smallest cutoff
-      teach, stage after stage (:func:`landscape.volume.precondition.learn`), along rays that do not count; it follows
-      basins that are no ellipsoid. Each of at most 50 stages costs up to 384 rays and their gradients. Or such an A.
+      teach, stage after stage (:func:`landscape.volume.annealing.precondition.learn`), along rays that do not count;
+      it follows basins that are no ellipsoid. Each of at most 50 stages costs up to 384 rays and their gradients. Or
+      such an A.
 
     1. A diagonal entry below its own standard error is lifted to it, lest rays crowd a direction that only seems flat.
     2. With a finite cap the curvature is shifted so that Σ follows the basin cut by the cap at the smallest cutoff

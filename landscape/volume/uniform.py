@@ -1,23 +1,15 @@
-"""The ``uniform`` estimator, the mean of r^n over uniform rays, and what all means over rays share."""
+"""The ``uniform`` estimator: the mean of r^n over uniform rays."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from landscape.errors import LandscapeError
-from landscape.metric import make_metric
 from landscape.objective import Objective
-from landscape.radius import basin_radii
-from landscape.results import Cost, Radii, RayStatus, Volume, VolumeEstimate
-from landscape.volume import weights as w
-from landscape.volume.measure import Along, Lebesgue, Measure, along_uniform, check_measure, make_measure
-
-_RESOLUTION = 0.1
+from landscape.rays import basin_radii
+from landscape.results import Volume
+from landscape.volume.ray_weights.mean import measure_of_radii, volume_from_radii
+from landscape.volume.ray_weights.measure import check_measure
 
 
 def uniform_volume(
@@ -31,200 +23,10 @@ def uniform_volume(
 ) -> Volume:
     """Return the plain mean of r^n over uniform rays, measured with the options of :func:`landscape.basin_radii`.
 
-    With another measure than the volume (:mod:`landscape.volume.measure`) it is the mean of what that has along a ray.
+    With another measure than the volume (:mod:`landscape.volume.ray_weights.measure`) it is the mean of what that has
+    along a ray.
     """
     check_measure(measure, sigma, measure_centre)
     radii = basin_radii(objective, cutoffs, **options)
     along = measure_of_radii(objective, radii, measure=measure, sigma=sigma, measure_centre=measure_centre)
     return volume_from_radii(radii, measure=along)
-
-
-def measure_of_radii(objective: Objective, radii: Radii, **which: Any) -> Along:
-    """Return a measure, as for :func:`landscape.volume.measure.make_measure`, along the uniform rays of these radii."""
-    metric = make_metric(radii.config["metric"], objective.theta, objective.scope)
-    return along_uniform(make_measure(objective, metric, **which), objective, metric, radii)
-
-
-def volume_from_radii(
-    radii: Radii | np.ndarray,
-    n: int | None = None,
-    *,
-    max_radius: float | None = None,
-    log_scale_sum: float = math.nan,
-    cutoffs: Sequence[float] | None = None,
-    measure: Along | None = None,
-) -> Volume:
-    """Return log V = log ω_n + log mean r^n from radii along uniform rays.
-
-    The verdict is ``reliable`` when the effective sample size is at least 50, no weight carries more than a tenth, and
-    the weights' tail index is at most 1/2, judged on the first half of the rays
-    (:func:`landscape.volume.weights.is_reliable`). The interval is then that of all rays and of the second half, fit
-    for skewed weights too (:func:`landscape.volume.weights.interval_of`), widened by the tolerance of the radii.
-    Otherwise the verdict is ``lower bound``: the mean of non-negative unbiased weights exceeds V·e^a with probability
-    at most e^-a (Markov), so with 95 % confidence V is at least 0.05 of the estimate, and the upper end is what the cap
-    allows. Both take the search's word for the first crossing: where a wall thinner than its step was passed
-    (:mod:`landscape.crossing`), V is that of the basin without the wall.
-
-    Args:
-        radii: what :func:`landscape.basin_radii` returned, or plain radii, shape (rays,) or (rays, cutoffs).
-        n: the dimension; needed with plain radii and with rollouts.
-        max_radius: with plain radii: those at or above it are censored.
-        log_scale_sum: with plain radii and rollouts: sum of log s_i, for the volume in parameter coordinates.
-        cutoffs: with plain radii: the names of the columns.
-        measure: what else to measure the basin by, along these rays (:func:`measure_of_radii`); by default its volume.
-
-    Raises:
-        LandscapeError: without n, for rays that are not uniform, for negative or NaN radii, or a run with rays still
-            to measure.
-
-    >>> ball = volume_from_radii(np.full(100, 2.0), n=3).results[0]
-    >>> round(math.exp(ball.log_volume) * 3 / 4 / math.pi, 9)
-    8.0
-    """
-    if not isinstance(radii, Radii):
-        radii = _plain_radii(radii, n, max_radius, log_scale_sum, cutoffs)
-    elif max_radius is not None or cutoffs is not None or (n is not None and radii.dimension not in (0, n)):
-        raise LandscapeError(
-            f"these radii know their own cap, cutoffs and dimension (n = {radii.dimension}), and others were passed. "
-            "Pass n only with rollouts and plain radii, cutoffs and max_radius only with plain radii."
-        )
-    if radii.config.get("proposal") is not None:
-        raise LandscapeError(
-            f"these rays were not drawn uniformly but from the proposal {radii.config['proposal']['name']!r}, and the "
-            "plain mean of r^n over them is no volume.\n"
-            "Pass them as resume= to log_volume(..., estimator='importance')."
-        )
-    if math.isnan(radii.log_scale_sum):
-        radii = replace(radii, log_scale_sum=log_scale_sum)
-    dimension = radii.dimension if n is None else n
-    if dimension < 1 or dimension != int(dimension):
-        raise LandscapeError(
-            f"a volume needs the dimension n of the space, a whole number from 1; n = {dimension}. Pass n=...."
-        )
-    if not radii.done.all():
-        raise LandscapeError(
-            f"{int((~radii.done).sum())} of {radii.directions} rays are still to be measured, and a volume of the "
-            "others alone would be of another run.\nContinue it with --resume, or pass resume= to basin_radii."
-        )
-    volume = Along(Lebesgue(dimension, radii.log_scale_sum), np.zeros((radii.directions, 0)))
-    return mean_over_rays(radii, measure or volume)
-
-
-def mean_over_rays(
-    radii: Radii, along: Along, *, log_tilts: np.ndarray | None = None, estimator: str = "uniform"
-) -> Volume:
-    """Return log V = log ω_n + log mean of r^n · tilt over finished rays, or the like for another measure.
-
-    Args:
-        radii: one row a ray.
-        along: what to measure by, along these rays.
-        log_tilts: log of the uniform density over that which the rays were drawn from, shape (directions,); by default
-            they are uniform.
-        estimator: its name.
-    """
-    # a search ends with the inner end proven and the outer one known to its tolerance; a grid knows both its ends
-    rtol = radii.config.get("rtol")
-    outer = radii.upper if rtol is None else np.minimum(radii.upper, radii.radii * (1 + rtol))
-    tilts = np.zeros((1, 1)) if log_tilts is None else log_tilts[:, None]
-    logs = {
-        name: along.log_mass(values) + tilts
-        for name, values in (("radii", radii.radii), ("lower", radii.lower), ("outer", outer))
-    }
-    measure = along.measure
-    rows = tuple(_estimate(radii, column, measure, logs) for column in range(len(radii.cutoffs)))
-    config = {**radii.config, **measure.describe(), "rays": radii.directions}
-    return Volume(rows, logs["radii"], estimator, measure.dimension, radii.directions, config, radii.cost)
-
-
-def _estimate(radii: Radii, column: int, measure: Measure, logs: dict[str, np.ndarray]) -> VolumeEstimate:
-    """Return the estimate for one cutoff."""
-    every = logs["radii"][:, column]
-    log_weights, resolution = judged(radii.config, measure.dimension, every)
-    censored = radii.status[:, column] == RayStatus.CENSORED
-    constant, ceiling = w.log_unit_ball(measure.dimension), measure.ceiling(radii.max_radius)
-    value = constant + w.log_mean(log_weights)
-    inner = constant + w.log_mean(logs["lower"][:, column])
-    reliable = w.is_reliable(log_weights, resolution) and not (radii.status[:, column] == RayStatus.UNFINISHED).any()
-    if reliable:
-        outer = np.where(censored, every, logs["outer"][:, column])
-        low, high = w.interval_of_halves(log_weights)
-        interval = (
-            low + inner - w.log_mean(log_weights),
-            min(high + w.log_mean(outer) - w.log_mean(log_weights) + constant, ceiling),
-        )
-    else:
-        interval = (inner + math.log(1 - w.CONFIDENCE), ceiling)
-    return VolumeEstimate(
-        cutoff=radii.cutoffs[column],
-        log_volume=value,
-        log_volume_raw=value + measure.log_raw,
-        interval=interval,
-        ess=w.effective_sample_size(log_weights),
-        largest_weight=w.largest_share(log_weights),
-        censored=float(censored.mean()),
-        censored_weight=w.share(every, censored),
-        pareto_k=w.pareto_k(log_weights, resolution),
-        verdict="reliable" if reliable else "lower bound",
-    )
-
-
-def judged(config: Mapping[str, Any], dimension: int, log_weights: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return what a verdict is judged on: log-weights of independent draws, and what spread the search may have made.
-
-    Draws are rays, or lines of two opposite rays; a spread that the tolerance of the radii explains is no tail.
-
-    Args:
-        config: of the radii, or of the volume made from them.
-        dimension: n.
-        log_weights: of the rays at one cutoff, shape (rays,).
-    """
-    resolution = min(dimension * (config.get("rtol") or 0.0), _RESOLUTION)
-    if not config.get("antithetic"):
-        return log_weights, resolution
-    return np.logaddexp(*np.split(log_weights, 2)) - math.log(2), resolution
-
-
-def _plain_radii(
-    values: Any, n: int | None, max_radius: float | None, log_scale_sum: float, cutoffs: Sequence[float] | None
-) -> Radii:
-    """Return plain radii as a :class:`Radii`, whose brackets are the values themselves."""
-    array = np.asarray(values, dtype=np.float64)
-    array = array[:, None] if array.ndim == 1 else array
-    if array.ndim != 2 or not array.size:
-        raise LandscapeError(f"radii must have shape (rays,) or (rays, cutoffs), and hold some; {array.shape} arrived.")
-    if not bool((array >= 0).all()):
-        raise LandscapeError(
-            "radii must be non-negative numbers, and some are negative or NaN. Drop or mend those rays."
-        )
-    if n is None:
-        raise LandscapeError("plain radii do not know the dimension of their space. Pass n=....")
-    cap = math.inf if max_radius is None else max_radius
-    if not cap > 0:
-        raise LandscapeError(f"max_radius = {cap} leaves no room for a ray. Pass a positive radius, or leave it out.")
-    if not np.isfinite(np.minimum(array, cap)).all():
-        raise LandscapeError("some radii are infinite, and so would be the volume. Pass max_radius=....")
-    if cutoffs is not None and len(cutoffs) != array.shape[1]:
-        raise LandscapeError(
-            f"there are {array.shape[1]} columns of radii and {len(cutoffs)} cutoffs; they must agree."
-        )
-    array = np.minimum(array, cap)
-    status = np.where(array >= cap, RayStatus.CENSORED, RayStatus.CROSSED).astype(np.int8)
-    rays, nothing = len(array), np.zeros(0)
-    return Radii(
-        radii=array,
-        status=status,
-        lower=array,
-        upper=array,
-        calls=np.zeros(rays, dtype=np.int64),
-        evaluations=np.zeros(rays),
-        nonfinite=np.zeros(rays, dtype=np.int64),
-        profile_ray=nothing.astype(np.int64),
-        profile_radius=nothing,
-        profile_loss=nothing,
-        cutoffs=tuple(cutoffs) if cutoffs is not None else (math.nan,) * array.shape[1],
-        dimension=n,
-        log_scale_sum=log_scale_sum,
-        centre=math.nan,
-        config={"max_radius": None if math.isinf(cap) else cap, "source": "plain radii"},
-        cost=Cost(0.0, 0, 0.0),
-    )

@@ -1,0 +1,1 @@
+"""The commands of ``landscape``, one file each."""

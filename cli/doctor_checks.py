@@ -1,0 +1,289 @@
+"""The checks of ``landscape doctor``, one after another, each going on where the one before it failed if it can."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from torch import nn
+
+from landscape.checkpoint import read_checkpoint
+from landscape.errors import LandscapeError
+from landscape.objective import Layout, Objective, Scope
+from landscape.rays import Metric, basin_radii, make_metric
+from landscape.results import Radii
+from landscape.results.table import percent
+from landscape.volume.auto import BUDGET
+from landscape_cli import text
+from landscape_cli.session import find_task, make_objective
+
+PER_RAY = 5  #: evaluations of a ray up to its first cutoff, as measured in benchmarks/
+PER_CUTOFF = 2  #: and for each further one
+_SHOWN = 5
+_TRIAL = 1.0  #: seconds that a trial block may take
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: what was looked at, whether it is as it should be, and what was found in words."""
+
+    name: str
+    passed: bool
+    text: str
+
+
+@dataclass
+class Report:
+    """What the doctor found.
+
+    Attributes:
+        checks: in order.
+        found: the same as numbers and names, for ``--json``.
+        advice: what to type next.
+    """
+
+    checks: list[Check] = field(default_factory=list)
+    found: dict[str, Any] = field(default_factory=dict)
+    advice: str = ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether a run can start."""
+        return all(check.passed for check in self.checks)
+
+    def add(self, name: str, words: str, **found: Any) -> None:
+        """Take what a check found."""
+        self.checks.append(Check(name, True, words))
+        self.found.update(found)
+
+    def attempt(self, name: str, step: Callable[..., T], *arguments: Any) -> T | None:
+        """Run one step; whatever goes wrong in it becomes a failed check, and the answer is None.
+
+        Any exception does: the model, the data and the loss are somebody's code, and saying how they fail is the
+        purpose.
+        """
+        try:
+            return step(*arguments)
+        except LandscapeError as error:
+            words = str(error)
+        except Exception as error:
+            words = f"{type(error).__name__}: {error}"
+        self.checks.append(Check(name, False, one_line(words)))
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the one JSON object of ``landscape doctor --json``."""
+        checks = [{"name": check.name, "passed": check.passed, "text": check.text} for check in self.checks]
+        return {"ready": self.ready, "next": self.advice, **self.found, "checks": checks}
+
+
+def examine(given: Mapping[str, Any], typed: Sequence[str]) -> Report:
+    """Return everything that can be said about a checkpoint and its task.
+
+    Args:
+        given: the options.
+        typed: those that were typed, for the command to type next.
+    """
+    report = Report()
+    report.attempt("checkpoint", look_at_checkpoint, report, given)
+    pair = report.attempt("task", find_task, given) if report.ready else None
+    if pair is not None:
+        task, _ = pair
+        report.attempt("model", look_at_model, report, task.model)
+        metric = report.attempt("metric", look_at_metric, report, task.model, given)
+        objective = report.attempt("objective", make_objective, task, given)
+        if objective is not None:
+            report.attempt("data", look_at_data, report, objective)
+            report.attempt("centre", look_at_centre, report, objective)
+            report.attempt("cutoffs", look_at_cutoffs, report, objective, given)
+            report.attempt("memory", look_at_memory, report, objective)
+            if metric is not None:
+                report.attempt("time", look_at_time, report, objective, given)
+    report.advice = advice(report, typed)
+    return report
+
+
+def look_at_checkpoint(report: Report, given: Mapping[str, Any]) -> None:
+    """Describe the file by itself: that is worth knowing even where no task fits it."""
+    checkpoint = read_checkpoint(given["checkpoint"], unsafe=given["unsafe_load"])
+    report.add("checkpoint", checkpoint.form, checkpoint=str(checkpoint.path), form=checkpoint.form)
+
+
+def look_at_model(report: Report, model: nn.Module) -> None:
+    parameters, buffers = list(model.parameters()), list(model.named_buffers())
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    size = sum(parameter.numel() for parameter in parameters)
+    dtypes = sorted({str(parameter.dtype).removeprefix("torch.") for parameter in parameters})
+    devices = sorted({str(parameter.device) for parameter in parameters})
+    words = (
+        f"{type(model).__name__}, {size:,} parameters in {len(parameters):,} tensors, {' and '.join(dtypes)} on "
+        f"{' and '.join(devices)}; {_buffers(buffers)}; {_frozen(frozen)}"
+    )
+    report.add(
+        "model", words, model=type(model).__name__, parameters=size, tensors=len(parameters),
+        dtypes=dtypes, devices=devices, buffers=len(buffers), frozen=frozen,
+    )  # fmt: skip
+
+
+def look_at_metric(report: Report, model: nn.Module, given: Mapping[str, Any]) -> Metric:
+    layout = Layout.of(model)
+    scope = Scope.select(given["scope"], layout)
+    names = [entry.name for entry in scope.entries]
+    report.add(
+        "scope", f"{scope.name}: {scope.size:,} entries in {len(names):,} tensors: {_some(names)}",
+        scope=scope.name, scope_size=scope.size, scope_tensors=names,
+    )  # fmt: skip
+    theta = layout.flatten(dict(model.named_parameters()))
+    metric = make_metric(given["metric"], theta, scope)
+    dead = f"{len(metric.dead):,} filters of norm zero leave the scope: {_some(metric.dead)}"
+    words = f"{metric.name}: n = {metric.scope.size:,}; {dead if metric.dead else 'no filter has norm zero'}"
+    report.add("metric", words, metric=metric.name, dimension=metric.scope.size, dead_filters=list(metric.dead))
+    return metric
+
+
+def look_at_data(report: Report, objective: Objective) -> None:
+    words = f"{objective.samples:,} samples, loss {objective.loss_name}, in {_counted(objective.batches, 'batch')}"
+    report.add(
+        "data", words, samples=objective.samples, batches=objective.batches, loss=objective.loss_name,
+        theta_hash=objective.theta_hash, data_hash=objective.data_hash, notes=list(objective.notes),
+    )  # fmt: skip
+    for note in objective.notes:
+        report.add("note", note)
+
+
+def look_at_centre(report: Report, objective: Objective) -> None:
+    report.add("centre", f"loss {objective.centre:.4g} at the trained point", centre=objective.centre)
+    report.add("determinism", "the loss is the same every time it is evaluated", deterministic=True)
+    accuracy = objective.accuracy()
+    told = "none (the targets are no classes)" if accuracy is None else percent(accuracy)
+    report.add("accuracy", told, accuracy=accuracy)
+
+
+def look_at_cutoffs(report: Report, objective: Objective, given: Mapping[str, Any]) -> None:
+    centre = objective.centre_of(given["criterion"])
+    possible = [cutoff for cutoff in given["cutoffs"] if cutoff > centre]
+    report.found["cutoffs"] = [{"cutoff": cutoff, "possible": cutoff in possible} for cutoff in given["cutoffs"]]
+    if len(possible) < len(given["cutoffs"]):
+        wrong = ", ".join(f"{cutoff:g}" for cutoff in given["cutoffs"] if cutoff not in possible)
+        raise LandscapeError(
+            f"{wrong}: not above the centre ({given['criterion']} {centre:.4g}), so no basin exists there. Possible: "
+            f"--cutoff {cutoff_above(centre):g}, or --criterion rise with any cutoff above 0"
+        )
+    told = ", ".join(f"{cutoff:g}" for cutoff in possible)
+    report.add("cutoffs", f"{told} (any above {centre:.4g} is possible under the criterion {given['criterion']})")
+
+
+def look_at_memory(report: Report, objective: Objective) -> None:
+    plan = objective.plan
+    together = "one point at a time" if plan.lanes == 1 else f"{plan.lanes:,} points at a time"
+    words = f"{together}, {text.byte_size(plan.bytes)} beyond the model; rays are committed {plan.block:,} at a time"
+    report.add("memory", words, lanes=plan.lanes, block=plan.block, bytes=plan.bytes)
+
+
+def look_at_time(report: Report, objective: Objective, given: Mapping[str, Any]) -> None:
+    seconds = seconds_per_evaluation(objective)
+    evaluations: float = PER_RAY + PER_CUTOFF * (len(given["cutoffs"]) - 1)
+    a_ray = evaluations * seconds
+    if report.ready and a_ray * objective.plan.block < _TRIAL:
+        trial = trial_run(objective, given).cost
+        evaluations, a_ray = trial.evaluations / objective.plan.block, trial.seconds / objective.plan.block
+    words = (
+        f"{text.duration(seconds)} an evaluation; {given['directions']:,} rays of about {evaluations:.0f} evaluations "
+        f"take about {text.duration(a_ray * given['directions'])}; chains, where those are not enough, {BUDGET}"
+    )
+    report.add(
+        "time", words, seconds_per_evaluation=seconds, evaluations_per_ray=evaluations,
+        directions=given["directions"], seconds_for_run=a_ray * given["directions"],
+    )  # fmt: skip
+
+
+def seconds_per_evaluation(objective: Objective) -> float:
+    """Return the time of one pass over the data at one point, the points grouped as in a run."""
+    points = objective.theta.repeat(objective.plan.lanes, 1)
+    best, spent = math.inf, 0.0
+    for _ in range(5):
+        started = time.perf_counter()
+        objective.loss_at(points)
+        best, spent = min(best, time.perf_counter() - started), spent + time.perf_counter() - started
+        if spent > 1.0:
+            break
+    return best / len(points)
+
+
+def trial_run(objective: Objective, given: Mapping[str, Any]) -> Radii:
+    """Measure one block of rays: for a small net the search itself costs more than the evaluations."""
+    return basin_radii(
+        objective,
+        given["cutoffs"],
+        criterion=given["criterion"],
+        metric=given["metric"],
+        directions=objective.plan.block,
+        seed=given["seed"],
+        max_radius=given["max_radius"],
+        rtol=given["rtol"],
+    )
+
+
+def cutoff_above(centre: float) -> float:
+    """Return a round number well above the centre: 1, 2 or 5 times a power of ten, at least 1.5 times the centre.
+
+    >>> cutoff_above(0.31), cutoff_above(0.7), cutoff_above(2.3)
+    (0.5, 2.0, 5.0)
+    """
+    least = max(1.5 * centre, 1e-9)
+    power = 10.0 ** math.floor(math.log10(least))
+    return float(f"{next(step * power for step in (1, 2, 5, 10) if step * power >= least):.1g}")
+
+
+def advice(report: Report, typed: Sequence[str]) -> str:
+    """Return the command to type next, or what to mend first."""
+    failed = [check.name for check in report.checks if not check.passed]
+    if failed and failed != ["cutoffs"]:
+        return f"mend what failed ({', '.join(failed)}), then run the doctor again"
+    words = ["landscape", "volume", *typed]
+    if failed:
+        words = [*_without_cutoffs(words), "--cutoff", f"{cutoff_above(report.found['centre']):g}"]
+    return shlex.join([*words, "--out", "run.h5"])
+
+
+def one_line(message: str) -> str:
+    """Return a message of several lines as one.
+
+    >>> one_line("no basin here\\n  Pass a larger --cutoff.")
+    'no basin here; Pass a larger --cutoff.'
+    """
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    ended = [line if line[-1] in ".:,;" or line is lines[-1] else f"{line};" for line in lines]
+    return " ".join(ended)
+
+
+def _without_cutoffs(words: Sequence[str]) -> list[str]:
+    dropped = {i for i, word in enumerate(words) if word == "--cutoff"}
+    return [word for i, word in enumerate(words) if i not in dropped and i - 1 not in dropped]
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
+
+
+def _counted(count: int, noun: str) -> str:
+    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
+def _buffers(buffers: Sequence[tuple[str, Any]]) -> str:
+    if not buffers:
+        return "no buffers"
+    return f"{_counted(len(buffers), 'buffer')}, which never move"
+
+
+def _frozen(frozen: Sequence[str]) -> str:
+    if not frozen:
+        return "nothing frozen"
+    return f"{_counted(len(frozen), 'tensor')} frozen ({_some(frozen)}), which the scope moves all the same"

@@ -1,0 +1,284 @@
+"""The derivatives of one batch as graphs that several products share, kept from one product to the next where they fit.
+
+Half of a Hessian product made from scratch is the gradient that it differentiates. Here a block of vectors shares that
+gradient's graph, batch by batch; and where the graphs of all batches fit in memory, so do later products.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from landscape.curvature.autograd.conv_rules import CheapSeconds
+from landscape.curvature.autograd.grad import derivative
+from landscape.curvature.autograd.quadratic_form import Tape
+from landscape.errors import CurvatureError, LandscapeError
+from landscape.objective import Objective
+from landscape.objective.batch_loss import CENTRE, ModelProgram, evaluating, reason_of
+from landscape.objective.losses import logits_of
+
+_KEPT_SHARE = 4  # a quarter of the free memory may hold graphs
+
+
+class Graph(ABC):
+    """What a batch contributes to a matrix-vector product, differentiable once more.
+
+    Attributes:
+        first: the first derivatives, whose graph is differentiated again.
+    """
+
+    first: list[Tensor | None]
+
+    @abstractmethod
+    def product(self, vectors: list[Tensor], together: bool) -> list[Tensor | None]:
+        """Return the product, a tensor a leaf, None for zero.
+
+        Args:
+            vectors: a tensor a leaf, with k of them stacked in front if ``together``.
+            together: whether the tensors hold k vectors.
+        """
+
+    @abstractmethod
+    def form(self, vectors: list[Tensor], together: bool) -> Tensor:
+        """Return the quadratic form v . A v, shape () or (k,), float64."""
+
+
+class HessianGraph(Graph):
+    """The gradient of a batch's total; its derivative along v is H v (Pearlmutter 1994)."""
+
+    def __init__(self, total: Tensor, leaves: list[Tensor]) -> None:
+        self._leaves = leaves
+        self.first = derivative([total], leaves, None, create_graph=True)
+
+    def product(self, vectors: list[Tensor], together: bool) -> list[Tensor | None]:
+        return derivative(self.first, self._leaves, vectors, together=together)
+
+    def form(self, vectors: list[Tensor], together: bool) -> Tensor:
+        return _dot(vectors, self.product(vectors, together), together)
+
+
+class GaussNewtonGraph(Graph):
+    """G = J^T H_L J with J the predictions' Jacobian and H_L the loss's Hessian by the predictions.
+
+    The pull-back u -> J^T u is linear in u, so its derivative by u along v is J v: no forward mode is needed.
+    """
+
+    def __init__(self, predictions: Tensor, total_of: Callable[[Tensor], Tensor], leaves: list[Tensor]) -> None:
+        self._leaves, self._predictions = leaves, predictions
+        self._seed = torch.zeros_like(predictions, requires_grad=True)
+        self.first = derivative([predictions], leaves, [self._seed], create_graph=True)
+        self._at = predictions.detach().requires_grad_()
+        self._slope = derivative([total_of(self._at)], [self._at], None, create_graph=True)
+
+    def product(self, vectors: list[Tensor], together: bool) -> list[Tensor | None]:
+        _, curved = self._pushed(vectors, together)
+        return derivative([self._predictions], self._leaves, [curved], together=together)
+
+    def form(self, vectors: list[Tensor], together: bool) -> Tensor:
+        pushed, curved = self._pushed(vectors, together)
+        return _dot([pushed], [curved], together)
+
+    def _pushed(self, vectors: list[Tensor], together: bool) -> tuple[Tensor, Tensor]:
+        """Return J v and H_L J v."""
+        lead = vectors[0].shape[:1] if together else ()
+        zero = self._at.detach().new_zeros(()).expand(*lead, *self._at.shape)
+        pushed = derivative(self.first, [self._seed], vectors, together=together)[0]
+        pushed = zero if pushed is None else pushed
+        curved = derivative(self._slope, [self._at], [pushed], together=together)[0]
+        return pushed, zero if curved is None else curved
+
+
+class Graphs:
+    """The graphs of all batches of an objective, made when needed.
+
+    Args:
+        objective: the loss around the trained point.
+        kind: ``HessianGraph`` or ``GaussNewtonGraph``.
+        ranges: (start, stop) of the entries to differentiate by; tensors that they touch are taken whole.
+        memory: bytes that kept graphs may take; by default a quarter of what is free.
+    """
+
+    def __init__(
+        self, objective: Objective, kind: type[Graph], ranges: Sequence[tuple[int, int]], memory: int | None = None
+    ) -> None:
+        self._objective, self._kind = objective, kind
+        self._program = objective.program
+        with objective.running():
+            self._leaves = self._program.leaves(objective.theta)
+        self._sizes = [leaf.numel() for leaf in self._leaves]
+        stops = list(accumulate(self._sizes))
+        spans = zip(stops, self._sizes, strict=True)
+        self._moves = [any(a < stop and stop - size < b for a, b in ranges) for stop, size in spans]
+        self._budget = _free(objective.theta.device) // _KEPT_SHARE if memory is None else memory
+        self._kept: dict[int, Graph] = {}
+        self._each: int | None = None
+        self._checked = False
+        self._tapes: bool | None = None
+
+    def split(self, vectors: Tensor) -> list[Tensor]:
+        """Return the views of vectors, shape (..., D), that belong to the tensors differentiated by."""
+        lead = vectors.shape[:-1]
+        pieces = zip(vectors.split(self._sizes, -1), self._leaves, self._moves, strict=True)
+        return [piece.view(*lead, *leaf.shape) for piece, leaf, moves in pieces if moves]
+
+    def each(self, batches: Sequence[int], *, keep: bool) -> Iterator[Graph]:
+        """Yield the graphs of these batches. Call it inside :meth:`Objective.running`.
+
+        Args:
+            batches: their numbers.
+            keep: hold on to the graphs, as many as fit, for a later call.
+        """
+        for batch in batches:
+            graph = self._kept.get(batch)
+            if graph is None:
+                graph = self._made(batch)
+                if not self._checked:
+                    check_twice(graph.first)
+                    self._checked = True
+                if keep and self._fits(batch):
+                    self._kept[batch] = graph
+            yield graph
+
+    def forget(self) -> None:
+        """Let go of the graphs that were kept."""
+        self._kept.clear()
+
+    def _fits(self, batch: int) -> bool:
+        if self._each is None:
+            seen: dict[int, int] = {}
+
+            def note(tensor: Tensor) -> Tensor:
+                storage = tensor.untyped_storage()
+                seen[storage.data_ptr()] = storage.nbytes()
+                return tensor
+
+            with saved_tensors_hooks(note, lambda tensor: tensor):
+                self._made(batch)
+            self._each = sum(seen.values())
+        return (len(self._kept) + 1) * self._each <= self._budget
+
+    def tape(self, batch: int) -> Tape | None:
+        """Return the batch's operations as they were called, for quadratic forms; None where they are of no use.
+
+        A TorchScript module shows none of its operations, and others may do what a tape does not see: so the first
+        one must give the form that the graph gives.
+        """
+        if self._tapes is None:
+            self._tapes = self._tape_is_right(batch)
+        return self._taped(batch) if self._tapes else None
+
+    def _taped(self, batch: int) -> Tape:
+        moving = self._moving()
+        with sdpa_kernel(SDPBackend.MATH):
+            return Tape(lambda: self._program.total_of(self._leaves, batch), moving)
+
+    def _tape_is_right(self, batch: int) -> bool:
+        moving = self._moving()
+        generator = torch.Generator(moving[0].device).manual_seed(0)
+        vectors = [
+            torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype, device=leaf.device) for leaf in moving
+        ]
+        product = self._made(batch).product(vectors, together=False)
+        wanted = _dot(vectors, product, together=False)
+        sizes = [
+            sum(float(item.double().square().sum()) for item in items if item is not None)
+            for items in (vectors, product)
+        ]
+        try:
+            found = self._taped(batch).form(vectors)
+        except Exception:  # whatever a model does, products remain
+            return False
+        precision = torch.finfo(moving[0].dtype).eps
+        allowed = precision**0.5 * abs(wanted) + 10 * precision * (sizes[0] * sizes[1]) ** 0.5
+        return bool(abs(found - wanted) <= allowed)
+
+    def _moving(self) -> list[Tensor]:
+        """Return the leaves to differentiate by, and see to it that they and no others are."""
+        for leaf, moves in zip(self._leaves, self._moves, strict=True):
+            # set anew each time: a TorchScript module's own tensors are shared by all that measure it
+            leaf.requires_grad_(moves)
+        return [leaf for leaf in self._leaves if leaf.requires_grad]
+
+    def _made(self, batch: int) -> Graph:
+        program, leaves = self._program, self._leaves
+        moving = self._moving()
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            with CheapSeconds(pull_back_only=self._kind is GaussNewtonGraph), evaluating(program, batch, CENTRE):
+                if self._kind is HessianGraph:
+                    value = program.total_of(leaves, batch)
+                else:
+                    assert isinstance(program, ModelProgram), "GaussNewton lets no other in"
+                    value = logits_of(program.output_of(leaves, batch))
+            if not value.requires_grad:
+                raise CurvatureError(
+                    "the loss does not depend on the parameters in scope through operations that can be "
+                    "differentiated, so it has no curvature.\n"
+                    "Pass a differentiable loss (no argmax, rounding or .item()), or another --scope."
+                )
+            if not isinstance(program, ModelProgram) or self._kind is HessianGraph:
+                return HessianGraph(value, moving)
+            loss, data = program.losses[batch], program.batches[batch]
+            return GaussNewtonGraph(value, lambda z: loss.total(z, data), moving)
+
+
+@contextmanager
+def differentiating() -> Iterator[None]:
+    """Turn what torch raises where a derivative does not exist into an error that says what to do."""
+    try:
+        yield
+    except LandscapeError:
+        raise
+    except Exception as error:
+        raise CurvatureError(
+            f"the second derivative of the loss cannot be computed: {reason_of(error)}\n"
+            "Some operation of the model has no rule for it, or the memory is too small: leave its layers out with "
+            "--scope, or pass a smaller --batch-size."
+        ) from error
+
+
+def check_twice(gradients: list[Tensor | None]) -> None:
+    """Refuse gradients that stop at an operation marked once-differentiable: beyond it torch would see a constant."""
+    waiting = [gradient.grad_fn for gradient in gradients if gradient is not None]
+    seen = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.name() == "torch::autograd::Error":
+            raise CurvatureError(
+                "the second derivative of the loss cannot be computed: the model has an operation that is marked as "
+                "differentiable once only.\nLeave the layers up to it out with --scope, or write its backward in "
+                "differentiable operations."
+            )
+        waiting += [following for following, _ in node.next_functions]
+
+
+def _dot(a: list[Tensor], b: list[Tensor | None], together: bool) -> Tensor:
+    """Return the inner product over all tensors, shape () or (k,), float64."""
+    first = 1 if together else 0
+    zero = a[0].new_zeros(a[0].shape[:first], dtype=torch.float64)
+    for x, y in zip(a, b, strict=True):
+        if y is not None:
+            inner = tuple(range(first, x.dim()))
+            terms = x * y
+            zero = zero + (terms.sum(inner, dtype=torch.float64) if inner else terms.double())
+    return zero
+
+
+def _free(device: torch.device) -> int:
+    """Return the bytes of memory that are free."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):  # not every system tells
+        return 2**30

@@ -1,0 +1,57 @@
+"""A task: the network, the data and the loss that a checkpoint belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from landscape.errors import TaskError
+
+
+@dataclass
+class Task:
+    """What the loss around a trained point is made of.
+
+    Attributes:
+        model: the network; its weights may still be missing where a checkpoint supplies them.
+        data: a pair of tensors (inputs, targets), a dict of tensors of equal length, a Dataset, or any iterable of
+            batches.
+        loss: ``cross_entropy``, ``binary_cross_entropy`` (on logits), ``mse``, ``model`` (the output's own ``.loss``),
+            or a function of (output, target).
+        forward: (model, batch) -> output, for batches that a plain call does not fit.
+        name: what to call the task in results.
+
+    Raises:
+        TaskError: for a part of the wrong type.
+    """
+
+    model: nn.Module
+    data: Any
+    loss: str | Callable[..., Any] = "cross_entropy"
+    forward: Callable[[nn.Module, Any], Any] | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, nn.Module):
+            hint = " Call the class: model=Net()." if isinstance(self.model, type) else ""
+            raise TaskError(f"a task's model must be a torch module, not {_kind(self.model)}.{hint}")
+        if self.data is None or isinstance(self.data, str | Path):
+            raise TaskError(
+                f"a task's data must be tensors or batches, not {_kind(self.data)}. For a file: "
+                "data=landscape.inputs.load_data('data.npz')."
+            )
+        if not (isinstance(self.loss, str) or callable(self.loss)):
+            raise TaskError(f"a task's loss must be a name or a function of (output, target), not {_kind(self.loss)}.")
+        if self.forward is not None and not callable(self.forward):
+            raise TaskError(f"a task's forward must be a function of (model, batch), not {_kind(self.forward)}.")
+
+
+def _kind(thing: Any) -> str:
+    """Return what a thing is, for an error."""
+    if thing is None:
+        return "None"
+    return f"the class {thing.__name__}" if isinstance(thing, type) else f"a value of type {type(thing).__name__}"

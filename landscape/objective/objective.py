@@ -1,0 +1,374 @@
+"""The loss as a function of the flat parameter vector: batched over points, stopped early, the same every time."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from landscape import distributed
+from landscape.errors import ObjectiveError
+from landscape.objective.batch_loss import (
+    CENTRE,
+    FunctionProgram,
+    ModelProgram,
+    Program,
+    check_device,
+    check_values,
+    evaluating,
+    mixes_samples,
+    moved,
+)
+from landscape.objective.batches import copied, read_batches, split_batches
+from landscape.objective.evaluate import Evaluation, run_pass
+from landscape.objective.losses import accuracy_counts, check_targets, kl_from, make_loss
+from landscape.objective.parameters import Layout, Scope
+from landscape.objective.point_batches import first_pass, plan_lanes, sample_limit
+
+CRITERIA = ("loss", "rise", "kl")
+_REPEAT_TOLERANCE = 1e-6
+_PROBE = 8  # samples in the pass that measures the activations
+
+
+class Objective:
+    """The loss of a model on data, as a function of its parameters.
+
+    f(theta) = sum over all samples of the loss's terms / number of terms, accumulated in float64. The data are read
+    once and kept; the model is run in evaluation mode unless ``training``; nothing of the caller's changes.
+
+    Args:
+        model: any torch module holding trained parameters.
+        data: a pair of tensors, a dict of tensors, a Dataset or an iterable of batches
+            (see :func:`landscape.objective.batches.read_batches`).
+        loss: a name (``cross_entropy``, ``binary_cross_entropy``, ``mse``, ``model``), or a callable of
+            (output, target).
+        forward: (model, batch) -> output, for batches that a plain call does not fit.
+        scope: ``weights``, ``all``, or a regular expression on parameter names.
+        batch_size: samples a forward pass; by default what fits the cache. Where samples of a batch act on each other
+            (a callable loss, ``training``, BatchNorm without running statistics) the default is the batches as they
+            came, and this sets their size anew.
+        max_samples: use at most this many samples.
+        device: where to compute, a CPU or CUDA device; by default where the model is.
+        dtype: compute in this dtype; by default the model's own.
+        memory: bytes that points evaluated together may take.
+        lanes: points evaluated together, at most; fewer make more chunks to share between ranks.
+        training: evaluate in training mode (BatchNorm uses batch statistics).
+        compile: run points that are evaluated together through ``torch.compile``.
+
+    Attributes:
+        theta: the trained parameters, shape (D,).
+        layout: where each tensor lies in ``theta``.
+        scope: which entries move; ``dimension`` is their number n.
+        centre: the loss at ``theta``.
+        samples: number of samples.
+        plan: how many points are evaluated together, and why.
+        theta_hash: SHA-256 of the parameters and buffers.
+        data_hash: SHA-256 of the data.
+        notes: what a user should know.
+
+    Raises:
+        ObjectiveError: for parameters without values or with NaN, an empty scope, a loss that differs from one
+            evaluation to the next, or one that fails; the last from every measurement too.
+        TaskError: where model, data and loss do not fit together.
+
+    >>> model = nn.Linear(2, 1, bias=False)
+    >>> _ = nn.init.ones_(model.weight)
+    >>> Objective(model, (torch.eye(2), torch.zeros(2)), "mse").centre
+    1.0
+    """
+
+    @torch.inference_mode(False)  # what is made here must serve outside of the caller's inference mode too
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Any,
+        loss: str | Callable[..., Any] = "cross_entropy",
+        *,
+        forward: Callable[[nn.Module, Any], Any] | None = None,
+        scope: str = "weights",
+        batch_size: int | None = None,
+        max_samples: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        memory: int | None = None,
+        lanes: int | None = None,
+        training: bool = False,
+        compile: bool = False,
+    ) -> None:
+        _check_count("batch_size", batch_size)
+        _check_count("max_samples", max_samples)
+        _check_count("lanes", lanes)
+        place = check_values(model)
+        check_device(device or place)
+        model = moved(model, device, dtype)
+        place = torch.device(device or place)
+        layout = Layout.of(model)
+        made = make_loss(loss)
+        mixing = training or not made.per_sample or mixes_samples(model)
+        read = read_batches(
+            data,
+            max_samples=max_samples,
+            device=place,
+            dtype=layout.entries[0].dtype,
+            join=not mixing or batch_size is not None,
+        )
+        theta = layout.flatten(dict(model.named_parameters()), place)
+        self.notes = list(read.notes)
+        batches = read.batches
+        # copies, lest a model that writes to its inputs spoil the caller's data before it is found out
+        few = copied(batches[0] if mixing else split_batches(batches[:1], _PROBE)[0])
+        program = ModelProgram(model, (few,), made, layout, forward=forward, training=training, compile=compile)
+        probe_bytes, output = first_pass(program, theta)
+        check_targets(made, output, few, batches)
+        sample_bytes = probe_bytes // few.samples
+        if batch_size is not None or not mixing:
+            batches = split_batches(batches, batch_size or sample_limit(sample_bytes, read.samples, place))
+        program = program.with_batches(batches)
+        self._settle(program, theta, layout, scope)
+        self.samples = read.samples
+        self.data_hash = read.digest
+        self.loss_name = made.name
+        self._mixing = mixing
+        activation = sample_bytes * max(batch.samples for batch in batches)
+        self.plan = plan_lanes(program, theta, activation, memory, lanes)
+        self.notes += self.plan.notes
+
+    @classmethod
+    @torch.inference_mode(False)
+    def from_function(
+        cls,
+        function: Callable[[Tensor], Tensor],
+        theta: Tensor,
+        *,
+        layout: Layout | None = None,
+        scope: str = "weights",
+        memory: int | None = None,
+        lanes: int | None = None,
+    ) -> Objective:
+        """Return the objective of any torch function of a flat vector.
+
+        Args:
+            function: maps points of shape (..., D) to values of shape (...).
+            theta: the centre, shape (D,); its dtype and device are used throughout.
+            layout: how theta splits into named tensors; by default a single tensor of one dimension.
+            scope: as for a model.
+            memory, lanes: as for a model.
+
+        >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(3, dtype=torch.float64))
+        >>> bowl.centre, bowl.dimension
+        (0.0, 3)
+        """
+        _check_count("lanes", lanes)
+        theta = torch.as_tensor(theta).detach().clone()
+        if theta.dim() != 1 or not theta.is_floating_point():
+            raise ObjectiveError(
+                f"theta must be one flat floating-point vector, shape (D,); {theta.dtype} of shape "
+                f"{tuple(theta.shape)} arrived. Pass theta.reshape(-1)."
+            )
+        check_device(theta.device)
+        layout = layout or Layout.from_shapes({"theta": tuple(theta.shape)}, theta.dtype)
+        if layout.size != len(theta):
+            raise ObjectiveError(f"the layout holds {layout.size} entries, and theta {len(theta)}; they must agree.")
+        self = object.__new__(cls)
+        self.notes = []
+        self._mixing = False
+        program = FunctionProgram(function)
+        self._settle(program, theta, layout, scope)
+        self.samples = 1
+        self.data_hash = ""
+        self.loss_name = getattr(function, "__name__", type(function).__name__)
+        self.plan = plan_lanes(program, theta, 0, memory, lanes)
+        return self
+
+    def _settle(self, program: Program, theta: Tensor, layout: Layout, scope: str) -> None:
+        """Take the parts that every objective has, and check the centre."""
+        self._program = program
+        self._kl: Program | None = None
+        self.theta = theta
+        self.layout = layout
+        self.scope = Scope.select(scope, layout)
+        digest = hashlib.sha256()
+        for tensor in (theta, *program.constants):
+            digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        self.theta_hash = digest.hexdigest()
+        if sum(program.counts) == 0:
+            raise ObjectiveError("every target is left out (-100), so the loss has no term. Check the targets.")
+        self.centre = self._check_centre()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Objective: {self.loss_name} of {self.samples:,} samples, {self.centre:.6g} at the trained point, "
+            f"n = {self.dimension:,} of {self.layout.size:,} parameters in scope {self.scope.name!r}>"
+        )
+
+    @property
+    def dimension(self) -> int:
+        """n, the number of entries in scope."""
+        return self.scope.size
+
+    @property
+    def program(self) -> Program:
+        """How the loss of each batch is computed, for measurements that need more of it than its value."""
+        return self._program
+
+    @property
+    def batches(self) -> int:
+        """Number of batches in a pass over the data."""
+        return len(self._program.counts)
+
+    def loss_at(self, points: Tensor) -> np.ndarray:
+        """Return the loss at each point: (k, D) -> (k,) float64."""
+        if points.dim() != 2 or points.shape[1] != self.layout.size:
+            raise ObjectiveError(
+                f"points must have shape (k, {self.layout.size}), not {tuple(points.shape)}. For one point pass "
+                "point[None]."
+            )
+        with self.running():
+            return np.concatenate([run_pass(self._program, chunk).values for chunk in points.split(self.plan.lanes)])
+
+    def along(
+        self,
+        steps: Tensor,
+        radii: np.ndarray,
+        *,
+        rows: np.ndarray | None = None,
+        ceiling: np.ndarray | None = None,
+        criterion: str = "loss",
+    ) -> Evaluation:
+        """Evaluate the criterion at theta + radii · steps. Call it inside :meth:`running`.
+
+        The points go to the ranks in chunks of ``plan.lanes`` (:mod:`landscape.distributed`).
+
+        Args:
+            steps: one step for each point, shape (k, D), or those that ``rows`` chooses from.
+            radii: how far to go along each, shape (k,).
+            rows: which of the steps each point takes, shape (k,), looked up for few points at a time; by default all.
+            ceiling: stop a pass as soon as the criterion provably reaches this value, shape (k,); used where every
+                term of the loss is at least zero, so that a running sum over the ceiling proves it.
+            criterion: ``loss``, ``rise`` (above the centre) or ``kl`` (mean KL divergence from the predictions
+                at theta).
+        """
+        shift = self.centre if criterion == "rise" else 0.0
+        program = self.program_of(criterion)
+
+        def evaluate(part: slice) -> Evaluation:
+            scale = torch.as_tensor(radii[part], dtype=self.theta.dtype, device=self.theta.device)
+            points = torch.addcmul(self.theta, _chosen(steps, part, rows), scale[:, None])
+            return run_pass(program, points, None if ceiling is None else ceiling[part] + shift)
+
+        starts = range(0, len(radii), self.plan.lanes)
+        parts = [slice(start, start + self.plan.lanes) for start in starts]
+        pieces = distributed.each(parts, evaluate, lambda: radii.tobytes() + distributed.sample(steps))
+        values = np.concatenate([piece.values for piece in pieces]) - shift
+        complete = np.concatenate([piece.complete for piece in pieces])
+        return Evaluation(values, complete, np.concatenate([piece.read for piece in pieces]))
+
+    def centre_of(self, criterion: str) -> float:
+        """Return the criterion at theta: the loss, or 0."""
+        self.program_of(criterion)
+        return self.centre if criterion == "loss" else 0.0
+
+    def program_of(self, criterion: str) -> Program:
+        """Return how a criterion is computed, up to a constant; for ``kl`` the predictions at theta are kept."""
+        if criterion not in CRITERIA:
+            raise ObjectiveError(f"the criterion {criterion!r} is not known. Pass one of {', '.join(CRITERIA)}.")
+        return self._kl_program() if criterion == "kl" else self._program
+
+    def accuracy(self) -> float | None:
+        """Return the share of right predictions at theta; None where the targets are no classes."""
+        if not isinstance(self._program, ModelProgram):
+            return None
+        with self.running():
+            outputs = (self._centre_output(i) for i in range(self.batches))
+            loss = self._program.losses[0]
+            pairs = [accuracy_counts(loss, o, b) for o, b in zip(outputs, self._program.batches, strict=True)]
+        right, known = (sum(column) for column in zip(*pairs, strict=True))
+        return right / known if known else None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Hold the model in the mode in which it is measured; on the way out it is as it was."""
+        with self._program.running():
+            yield
+
+    def describe(self) -> dict[str, Any]:
+        """Return what determines this function: the hashes, sizes and settings that a stored run must share.
+
+        ``batch_sizes`` is None where a sample's loss does not depend on the others of its batch.
+        """
+        program = self._program
+        mixed = program.batches if self._mixing and isinstance(program, ModelProgram) else ()
+        return {
+            "loss": self.loss_name,
+            "scope": self.scope.name,
+            "samples": self.samples,
+            "dtype": str(self.theta.dtype).removeprefix("torch."),
+            "training": bool(getattr(program, "training", False)),
+            "forward": getattr(program, "forward", None) is not None,
+            "batch_sizes": [batch.samples for batch in mixed] or None,
+            "theta_hash": self.theta_hash,
+            "data_hash": self.data_hash,
+        }
+
+    def _centre_output(self, batch: int) -> Any:
+        """Return the model's output on one batch at theta."""
+        assert isinstance(self._program, ModelProgram)
+        with evaluating(self._program, batch, CENTRE):
+            return self._program.output(self.theta, batch)
+
+    def _kl_program(self) -> Program:
+        if self._kl is None:
+            if not isinstance(self._program, ModelProgram):
+                raise ObjectiveError("the criterion 'kl' compares predictions, and a plain function makes none.")
+            if self.loss_name == "mse":
+                raise ObjectiveError(
+                    "the criterion 'kl' compares probabilities, and this task predicts plain numbers (loss mse).\n"
+                    "Pass --criterion rise."
+                )
+            binary = self.loss_name == "binary_cross_entropy"
+            with self.running():
+                losses = tuple(
+                    kl_from(self._centre_output(i), batch, binary=binary)
+                    for i, batch in enumerate(self._program.batches)
+                )
+            self._kl = self._program.with_losses(losses)
+        return self._kl
+
+    def _check_centre(self) -> float:
+        """Return the loss at theta, having checked that it is finite and the same twice."""
+        with self.running():
+            passes = [run_pass(self._program, self.theta[None], place=CENTRE) for _ in range(2)]
+        first, second = (float(found.values[0]) for found in passes)
+        if not math.isfinite(first):
+            raise ObjectiveError(
+                f"the loss at the trained point is {first}, so there is no basin around it.\n"
+                "Check the inputs' scaling, the targets and the dtype (float16 overflows: try --dtype float32)."
+            )
+        if not abs(first - second) <= _REPEAT_TOLERANCE * max(abs(first), 1e-12):
+            raise ObjectiveError(
+                f"the loss is not deterministic: two evaluations at the same point gave {first:.9g} and {second:.9g}.\n"
+                "Something draws random numbers in the forward pass (dropout, noise, stochastic depth), and radii "
+                "would measure it. Leave training mode off, or switch it off in the model or the forward function."
+            )
+        return first
+
+
+def _check_count(name: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ObjectiveError(f"{name} must be at least 1, not {value}.")
+
+
+def _chosen(steps: Tensor, part: slice, rows: np.ndarray | None) -> Tensor:
+    """Return the steps of some points: a copy only where they do not lie one after the other."""
+    if rows is None:
+        return steps[part]
+    rows = rows[part]
+    if np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
+        return steps[rows[0] : rows[0] + len(rows)]
+    return steps[torch.as_tensor(rows, device=steps.device)]

@@ -1,0 +1,186 @@
+"""How many points to evaluate together, and how many samples at a time: rules found by measuring.
+
+Running k points in one batched program (*lanes*) pays while a single evaluation is dominated by overhead, and stops
+paying when the points and their activations leave the cache. The rules depend on sizes alone, never on a timing made
+on the spot, so that two runs of one command do the same arithmetic. ``benchmarks/engine.py`` shows the evaluations a
+second that they give.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import LandscapeError, ObjectiveError, TaskError
+from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evaluating, out_of_memory, reason_of
+
+_MiB = 2**20
+LANE_BUDGET = {"cpu": 8 * _MiB, "cuda": 1024 * _MiB}
+SAMPLE_BUDGET = {"cpu": 2 * _MiB, "cuda": 1024 * _MiB}
+MOST_LANES = {"cpu": 128, "cuda": 1024}
+FEWEST_LANES = 4
+BLOCK_LANES = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How evaluations are grouped.
+
+    Attributes:
+        lanes: points evaluated together.
+        block: directions searched together (a multiple of ``lanes``); results are committed by block.
+        lane_bytes: memory of one lane: its point, a copy of the point or of its step, and its activations.
+        step_bytes: memory of one direction of a block: its step.
+        room: directions whose steps fit the memory budget; None without one.
+        notes: why points run one at a time, where a reader might expect otherwise.
+    """
+
+    lanes: int
+    block: int
+    lane_bytes: int
+    step_bytes: int
+    notes: tuple[str, ...] = ()
+    room: int | None = None
+
+    def block_on(self, ranks: int) -> int:
+        """Return how many directions to search together on so many ranks.
+
+        Points that run one at a time give the same numbers in a block of any size; others keep to their block, since
+        which of them share a program may show in the last digits.
+        """
+        wanted = self.block if self.lanes > 1 or ranks == 1 else BLOCK_LANES * ranks
+        return wanted if self.room is None else min(wanted, max(self.room, self.block))
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the points, steps and activations take at the peak, beyond the model and theta."""
+        return self.lane_bytes * self.lanes + self.step_bytes * self.block
+
+
+def first_pass(program: ModelProgram, theta: Tensor) -> tuple[int, Any]:
+    """Return the bytes of the largest activation, and the output; here model and data meet for the first time."""
+    batch = program.batches[0]
+    inputs = [item for item in (*batch.inputs, *batch.named.values()) if isinstance(item, Tensor)]
+    versions = [item._version for item in inputs]
+    try:
+        found = _measure_activations(program, theta)
+    except LandscapeError:
+        raise
+    except Exception as error:
+        if out_of_memory(error):
+            with evaluating(program, 0, CENTRE):
+                raise
+        got = [_shape(item) for item in batch.inputs] + [f"{name}: {_shape(v)}" for name, v in batch.named.items()]
+        raise TaskError(
+            f"the model does not run on the data. Called with {', '.join(got)} it failed: "
+            f"{type(error).__name__}: {error}\n"
+            "Check the inputs' shape and dtype, or pass a forward function: forward=lambda model, batch: ..."
+        ) from error
+    if versions != [item._version for item in inputs]:
+        raise TaskError(
+            "the model writes to its inputs in place, so that every pass over the data would find others.\n"
+            "Change that in the model, or pass forward=lambda model, batch: model(batch[0].clone())."
+        )
+    return found
+
+
+def _shape(item: Any) -> str:
+    return (
+        f"{str(item.dtype).removeprefix('torch.')} {tuple(item.shape)}"
+        if isinstance(item, Tensor)
+        else repr(type(item))
+    )
+
+
+def _measure_activations(program: ModelProgram, theta: Tensor) -> tuple[int, Any]:
+    """Return the bytes of the largest tensor that a module takes or gives in a pass over the program's first batch, and
+    the pass's output.
+    """
+    taken = (*program.batches[0].inputs, *program.batches[0].named.values())
+    # inputs count, since a TorchScript or exported model shows none of its modules
+    largest = max((item.numel() * item.element_size() for item in taken if isinstance(item, Tensor)), default=0)
+
+    def see(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal largest
+        if isinstance(output, Tensor):
+            largest = max(largest, output.numel() * output.element_size())
+
+    handle = nn.modules.module.register_module_forward_hook(see)
+    try:
+        with program.running():
+            output = program.output(theta, 0)
+    finally:
+        handle.remove()
+    return largest, output
+
+
+def sample_limit(sample_bytes: int, samples: int, device: torch.device) -> int:
+    """Return how many samples to run at a time, in even pieces, so that the largest activation fits the cache."""
+    budget = SAMPLE_BUDGET.get(device.type, SAMPLE_BUDGET["cuda"])
+    pieces = -(-samples * sample_bytes // budget)
+    return -(-samples // max(pieces, 1))
+
+
+def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | None, most: int | None = None) -> Plan:
+    """Return the plan for a program; where it can run points together, show that it gives the same numbers.
+
+    Args:
+        program: the loss.
+        theta: the centre, shape (D,).
+        activation: bytes of the largest activation of one batch.
+        memory: bytes that points evaluated together may take.
+        most: points that may be evaluated together.
+
+    Raises:
+        ObjectiveError: where ``memory`` does not hold a single point.
+    """
+    kind = theta.device.type
+    vector = theta.numel() * theta.element_size()
+    lane_bytes = 2 * vector + 2 * activation
+    if memory is not None and memory < lane_bytes + vector:
+        raise ObjectiveError(
+            f"a memory budget of {memory:,} bytes was given, and one point needs {lane_bytes + vector:,} (its step, "
+            "the point and its activations). Pass a larger --memory, or a smaller --batch-size."
+        )
+    lanes = min(LANE_BUDGET.get(kind, LANE_BUDGET["cuda"]) // lane_bytes, MOST_LANES.get(kind, MOST_LANES["cuda"]))
+    notes: tuple[str, ...] = ()
+    apart = isinstance(program, ModelProgram) and lanes < FEWEST_LANES
+    if isinstance(program, ModelProgram) and not apart:
+        notes = _why_apart(program, theta)
+        apart = bool(notes)
+    lanes = 1 if apart else max(1, lanes)
+    if most is not None:
+        lanes = min(lanes, most)
+    if memory is not None:
+        lanes = min(lanes, memory // (lane_bytes + vector))
+    block = lanes * BLOCK_LANES if lanes > 1 else 1
+    room = None if memory is None else max(lanes, (memory - lanes * lane_bytes) // vector)
+    if room is not None:
+        block = max(lanes, min(block, room // lanes * lanes))
+    if isinstance(program, ModelProgram) and not apart:
+        program.run_together(lanes)
+    elif isinstance(program, ModelProgram) and program.compile:
+        notes += ("compile does nothing here: it serves points that run together, and these run one at a time",)
+    return Plan(lanes, block, lane_bytes, vector, notes, room)
+
+
+def _why_apart(program: ModelProgram, theta: Tensor) -> tuple[str, ...]:
+    """Say why points cannot run together; nothing where they can, with the same numbers."""
+    pair = torch.stack([theta * 0.9, theta * 1.1])  # off the centre, where a loss near 0 would be all rounding
+    with program.running():
+        with evaluating(program, 0, "at 0.9 and 1.1 times the trained parameters"):
+            apart = program.totals(pair, 0)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that some operation has no batching rule: slower, and right
+                joint = program.joint_totals(pair, 0)
+        except Exception as error:
+            reason = reason_of(error)[:120]
+            return (f"points run one at a time: the model cannot run under torch.vmap ({reason})",)
+    if not torch.allclose(apart, joint, rtol=1e-3, atol=1e-5, equal_nan=True):
+        return ("points run one at a time: under torch.vmap the model gives other numbers",)
+    return ()

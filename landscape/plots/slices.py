@@ -1,0 +1,377 @@
+"""Lines and planes -> matplotlib figures that stand alone: units, what was measured, and where it is not a number.
+
+Colours come from cividis, whose steps look even, to colour-blind readers and in greyscale too. Losses that span more
+than a decade are drawn on a log scale, and every axis says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from landscape.plots.radii import WIDTH, bare
+from landscape.results import Line, Plane
+
+COLOURS = "cividis"
+DECADES = 4  #: of a log scale of colours, at most: a deep, narrow minimum would leave one colour for all the rest
+_LOG_FROM = 10.0  #: largest over smallest loss from which a log scale shows more
+_BANDS = 16  #: of a filled contour, at most
+_LINES = 9  #: of a contour, at most
+_UNITS = {
+    "filter": "1 = each filter's own norm",
+    "layer": "1 = each layer's own norm",
+    "identity": "Euclidean distance",
+}
+_MEAN_UNITS = {**_UNITS, "filter": "1 = filters' norms on average", "layer": "1 = layers' norms on average"}
+_NAMES = {
+    "random": "random directions",
+    "li2018": "filter-normalised directions",
+    "hessian": "the top two eigenvectors of the Hessian",
+    "toward": "the plane through three checkpoints",
+    "pca": "the main plane of a training run",
+    "given": "given directions",
+}
+
+
+def line_figure(line: Line) -> Figure:
+    """Return loss, accuracy and curvature against x, one panel each of those that were measured."""
+    panels = [("loss", line.loss), ("accuracy", line.accuracy), ("second derivative\nof the loss by x", line.curvature)]
+    panels = [panels[0], *((label, values) for label, values in panels[1:] if not np.isnan(values).all())]
+    heights = [3.2, *(1.7 for _ in panels[1:])]
+    figure = Figure(figsize=(WIDTH, sum(heights) + 0.4), layout="constrained")
+    drawn = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (label, values) in zip(drawn, panels, strict=True):
+        finite = np.where(np.isfinite(values), values, np.nan)
+        axes.plot(line.x, finite, color="0.15", linewidth=1.4, marker=".", markersize=4)
+        logarithmic = label == "loss" and wants_log(values)
+        if logarithmic:
+            _log_axis(axes, values)
+        axes.set_ylabel(f"{label}, log scale" if logarithmic else label)
+        bare(axes)
+        if label.startswith("second"):
+            axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+    _mark_strange(figure, drawn[0], line)
+    named = {0.0: "this checkpoint", 1.0: "the other"} if len(line.points) else {0.0: "trained point"}
+    for point, name in named.items():
+        for axes in drawn:
+            axes.axvline(point, color="0.5", linestyle=":", linewidth=1.2, zorder=0)
+        place = {"xycoords": drawn[0].get_xaxis_transform(), "textcoords": "offset points", "xytext": (0, 2)}
+        drawn[0].annotate(name, (point, 1.0), ha="center", va="bottom", fontsize="small", **place)
+    drawn[-1].set_xlabel(_line_label(line))
+    figure.suptitle(f"Loss along a line: {_measured(line)}, n = {line.dimension:,}", fontsize="medium")
+    return figure
+
+
+def contour_figure(plane: Plane) -> Figure:
+    """Return labelled contour lines of the loss, with the checkpoints where there are some."""
+    figure, axes = _plane_axes(plane, "Loss")
+    scale = Scale.of(plane.loss, _LINES)
+    if _has_area(plane):
+        colours = colormaps[COLOURS](np.linspace(0.0, 0.75, len(scale.levels)))  # the lightest would vanish on white
+        drawn = axes.contour(plane.x, plane.y, scale.heights, levels=scale.levels, colors=colours, linewidths=1.2)
+        axes.clabel(drawn, levels=scale.ticks, fontsize="x-small", fmt=scale.text)
+    if scale.logarithmic:
+        axes.set_title("loss on the lines; levels in even ratios", fontsize="small", loc="right")
+    _finish(figure, axes, plane)
+    return figure
+
+
+def filled_figure(plane: Plane) -> Figure:
+    """Return filled contours of the loss, on log levels where it spans more than a decade."""
+    figure, axes = _plane_axes(plane, "Loss")
+    _fill(figure, axes, plane, plane.loss, "loss")
+    _finish(figure, axes, plane)
+    return figure
+
+
+def accuracy_figure(plane: Plane) -> Figure:
+    """Return filled contours of the accuracy."""
+    figure, axes = _plane_axes(plane, "Accuracy")
+    _fill(figure, axes, plane, plane.accuracy, "accuracy")
+    _finish(figure, axes, plane)
+    return figure
+
+
+def surface_figure(plane: Plane) -> Figure:
+    """Return the loss as a surface over the plane; its height is the log of the loss where that spans a decade."""
+    figure = Figure(figsize=(WIDTH, 5.6))
+    axes: Any = figure.add_axes((0.03, 0.03, 0.84, 0.95), projection="3d")
+    scale = Scale.of(plane.loss, _BANDS)
+    height = np.maximum(scale.heights, scale.levels[0])
+    colours = colormaps[COLOURS](scale.norm(np.nan_to_num(height, nan=scale.levels[0])))
+    x, y = np.meshgrid(plane.x, plane.y)
+    edge = {"linewidth": 0.15, "edgecolor": (0.0, 0.0, 0.0, 0.25)}
+    axes.plot_surface(x, y, height, facecolors=colours, rcount=101, ccount=101, shade=False, **edge)
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.set_major_locator(MaxNLocator(nbins=5))
+    axes.tick_params(labelsize="small")
+    axes.zaxis.set_major_formatter(FuncFormatter(scale.text))
+    x_label, y_label = plane_labels(plane)
+    axes.set_xlabel(_short(x_label), labelpad=14, fontsize="small")
+    axes.set_ylabel(_short(y_label), labelpad=14, fontsize="small")
+    axes.zaxis.set_rotate_label(False)
+    axes.set_zlabel(scale.name("loss"), labelpad=10, rotation=90, fontsize="small")
+    axes.view_init(elev=30, azim=-125)
+    axes.set_box_aspect((1, 1, 0.75), zoom=0.86)
+    figure.text(0.5, 0.985, _title(plane, "Loss"), ha="center", va="top", fontsize="medium")
+    strange = int((~np.isfinite(plane.loss[plane.done])).sum())
+    told = [f"{strange:,} points are NaN or infinite and left out"] if strange else []
+    if scale.clipped:
+        least = scale.text(scale.levels[0])
+        told.append(f"losses below {least} are drawn at {least}")
+    figure.text(0.5, 0.93, "; ".join(told), ha="center", va="top", fontsize="small")
+    return figure
+
+
+def figures(result: Line | Plane) -> dict[str, Figure]:
+    """Return every figure that a result gives, by a short name."""
+    if isinstance(result, Line):
+        return {"line": line_figure(result)}
+    makers: dict[str, Callable[[Plane], Figure]] = {
+        "contour": contour_figure,
+        "filled": filled_figure,
+        "surface": surface_figure,
+    }
+    if not np.isnan(result.accuracy).all():
+        makers["accuracy"] = accuracy_figure
+    return {name: make(result) for name, make in makers.items()}
+
+
+def wants_log(values: np.ndarray) -> bool:
+    """Whether no finite value is negative, and the positive ones span more than a decade."""
+    finite = values[np.isfinite(values)]
+    positive = finite[finite > 0]
+    return len(positive) > 0 and finite.min() >= 0 and positive.max() > _LOG_FROM * positive.min()
+
+
+def number(value: float) -> str:
+    """Return a number for a label, short and without an exponent where that is short.
+
+    >>> number(1000.0), number(0.03981), number(2e-7)
+    ('1,000', '0.0398', '2e-07')
+    """
+    return f"{value:,.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How values become colours and heights.
+
+    Attributes:
+        heights: the values, or their log10; NaN where they are not finite.
+        levels: round levels that span the heights, ascending; heights below the first are drawn at it.
+        logarithmic: whether these are logs.
+        clipped: whether there are heights below the first level.
+    """
+
+    heights: np.ndarray
+    levels: np.ndarray
+    logarithmic: bool
+    clipped: bool
+
+    @classmethod
+    def of(cls, values: np.ndarray, most: int) -> Scale:
+        """Return a scale of at most ``most`` steps: of logs where :func:`wants_log`, of at most ``DECADES`` decades."""
+        finite = np.where(np.isfinite(values), values, np.nan)
+        if np.isnan(finite).all():
+            return cls(finite, np.array([0.0, 1.0]), False, False)
+        low, high = float(np.nanmin(finite)), float(np.nanmax(finite))
+        if wants_log(values):
+            shown = max(float(np.nanmin(finite[finite > 0])), high * 10.0**-DECADES)
+            levels = np.log10(log_levels(shown, high, most))
+            # a zero goes a little below, so that its neighbours' contours run smoothly
+            heights = np.log10(np.maximum(finite, 10.0 ** (levels[0] - 1)))
+            return cls(heights, levels, True, low < 10.0 ** levels[0] * (1 - 1e-9))
+        if high - low <= 1e-9 * abs(high):
+            low, high = low - 0.5, high + 0.5
+        return cls(finite, np.asarray(MaxNLocator(nbins=most).tick_values(low, high)), False, False)
+
+    @property
+    def norm(self) -> Normalize:
+        """Heights -> [0, 1]."""
+        return Normalize(float(self.levels[0]), float(self.levels[-1]), clip=True)
+
+    @property
+    def ticks(self) -> list[float]:
+        """The levels to write numbers at: whole decades where there are a few, else at most nine."""
+        decades = [float(level) for level in self.levels if self.logarithmic and abs(level - round(level)) < 1e-9]
+        return decades if len(decades) > 2 else self.levels[:: -(-(len(self.levels) - 1) // 8)].tolist()
+
+    def text(self, height: float, _: object = None) -> str:
+        """Return the value at a height, for a label."""
+        return number(10.0**height if self.logarithmic else height)
+
+    def name(self, of: str) -> str:
+        """Return the label of an axis that this scale is on."""
+        return f"{of}, log scale" if self.logarithmic else of
+
+
+def log_levels(low: float, high: float, most: int) -> np.ndarray:
+    """Return levels in even ratios, each a round power of ten, that span low to high in at most ``most`` steps.
+
+    >>> log_levels(0.5, 20.0, 3).round(2), log_levels(0.5, 20.0, 6).round(2)
+    (array([  0.1,   1. ,  10. , 100. ]), array([ 0.46,  1.  ,  2.15,  4.64, 10.  , 21.54]))
+    """
+    first, last = math.log10(low), math.log10(high)
+    for parts in (20, 10, 5, 3, 2, 1):
+        start, stop = math.floor(first * parts + 1e-9), math.ceil(last * parts - 1e-9)
+        if stop - start <= most:
+            break
+    else:
+        every = -(-(stop - start) // most)
+        return 10.0 ** np.arange(start, stop + every, every)
+    return 10.0 ** (np.arange(start, stop + 1) / parts)
+
+
+def plane_labels(plane: Plane) -> tuple[str, str]:
+    """Return what x and y are, with their units."""
+    if plane.directions == "pca":
+        first, second = (f"component {i}: {share:.1%} of the variance" for i, share in enumerate(plane.explained, 1))
+        return f"{first} (Euclidean distance)", f"{second} (Euclidean distance)"
+    if plane.directions == "toward":
+        away = ", less its part along x" if plane.config.get("orthogonal") else ""
+        return "toward checkpoint 2 (1 = there)", f"toward checkpoint 3 (1 = there{away})"
+    unit = _unit(plane.directions, plane.config)
+    if plane.directions == "hessian":
+        return f"{_eigenvector(plane.config, 0)}\n({unit})", f"{_eigenvector(plane.config, 1)}\n({unit})"
+    return f"along direction 1 ({unit})", f"along direction 2 ({unit})"
+
+
+def _unit(directions: str, config: dict[str, Any]) -> str:
+    if directions == "li2018":
+        return _UNITS["filter"]
+    if directions == "hessian":  # an eigenvector moves some filters far and others hardly
+        return _MEAN_UNITS[config["metric"]]
+    return _UNITS.get(config.get("metric", ""), "1 = the direction as given")
+
+
+def _line_label(line: Line) -> str:
+    if line.direction == "toward":
+        return f"x, from this checkpoint to the other (Euclidean distance {line.length:.3g})"
+    if line.direction == "hessian":
+        return f"x along Hessian {_eigenvector(line.config, 0)}\n({_unit(line.direction, line.config)})"
+    kind = {"random": "a random direction", "li2018": "a filter-normalised direction"}
+    return f"x along {kind.get(line.direction, 'the direction given')} ({_unit(line.direction, line.config)})"
+
+
+def _eigenvector(config: dict[str, Any], axis: int) -> str:
+    converged = config["converged"][axis]
+    told = f"eigenvalue {number(config['eigenvalues'][axis])}" if converged else "NOT converged"
+    return f"eigenvector {axis + 1}, {told}"
+
+
+def _short(label: str) -> str:
+    """Return a label on two lines, for the edge of a box."""
+    return label.replace(" (", "\n(", 1)
+
+
+def _measured(result: Line | Plane) -> str:
+    what = "points" if isinstance(result, Line) else "rows"
+    done, total = int(result.done.sum()), len(result.done)
+    return f"{total} {what}" if done == total else f"{done} of {total} {what} measured so far"
+
+
+def _title(plane: Plane, what: str) -> str:
+    size = f"{len(plane.y)} × {len(plane.x)} points" if plane.done.all() else _measured(plane)
+    return f"{what} on {_NAMES.get(plane.directions, plane.directions)}: {size}, n = {plane.dimension:,}"
+
+
+def _plane_axes(plane: Plane, what: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, 5.4), layout="compressed")
+    axes = figure.subplots()
+    figure.suptitle(_title(plane, what), fontsize="medium")
+    x_label, y_label = plane_labels(plane)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))  # more would run into each other where the span is small
+    axes.set_xlim(plane.x[0], plane.x[-1])
+    axes.set_ylim(plane.y[0], plane.y[-1])
+    ratio = np.ptp(plane.x) / np.ptp(plane.y)
+    if plane.directions != "toward" and 1 / 3 < ratio < 3:
+        axes.set_aspect("equal")
+    return figure, axes
+
+
+def _has_area(plane: Plane) -> bool:
+    """Whether enough is measured to draw areas and lines between points."""
+    return int(plane.done.sum()) > 1 and bool(np.isfinite(plane.loss).any())
+
+
+def _fill(figure: Figure, axes: Axes, plane: Plane, values: np.ndarray, name: str) -> None:
+    if not _has_area(plane):
+        return
+    scale = Scale.of(values, _BANDS)
+    extend = "min" if scale.clipped else "neither"
+    grid = (plane.x, plane.y, scale.heights)
+    drawn = axes.contourf(*grid, levels=scale.levels, norm=scale.norm, cmap=COLOURS, extend=extend)
+    drawn.set_edgecolor("face")  # else thin gaps show between the bands in vector formats
+    bar = figure.colorbar(drawn, ax=axes, label=scale.name(name))
+    bar.set_ticks(scale.ticks)
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(scale.text))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+
+
+def _finish(figure: Figure, axes: Axes, plane: Plane) -> None:
+    """Draw what every flat picture of a plane has: the trained point, the checkpoints, and where there is no number."""
+    style: dict[str, Any] = {
+        "color": "black",
+        "linestyle": "",
+        "markeredgecolor": "white",
+        "clip_on": False,
+        "zorder": 6,
+    }
+    handles: list[Any] = axes.plot([0.0], [0.0], marker="*", markersize=13, label="this checkpoint", **style)
+    if plane.directions == "pca":
+        xs, ys = plane.points.T
+        axes.plot(xs, ys, color="white", linewidth=3.2, zorder=4)
+        way: dict[str, Any] = {"color": "black", "linewidth": 1.4, "marker": "o", "markersize": 3.5, "zorder": 5}
+        far = f"checkpoints of the run, at most {number(plane.off_plane.max())} off the plane"
+        handles += axes.plot(xs, ys, label=far, **way)
+        handles += axes.plot(xs[:1], ys[:1], marker="s", markersize=8, label="the first", **style)
+    elif len(plane.points):
+        for kind, name, (x, y) in zip("os", ("checkpoint 2", "checkpoint 3"), plane.points[1:], strict=True):
+            handles += axes.plot([x], [y], marker=kind, markersize=8, label=name, **style)
+    strange = plane.done[:, None] & ~np.isfinite(plane.loss)
+    if strange.any():
+        # behind the colours, and as far as they leave free
+        levels = [1e-9, 2.0]
+        area = axes.contourf(plane.x, plane.y, strange, levels=levels, colors="white", hatches=["xxxx"], zorder=0.9)
+        area.set_edgecolor("0.6")
+        handles.append(Patch(facecolor="white", edgecolor="0.6", hatch="xxxx", label="NaN or infinite"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize="small", frameon=False)
+
+
+def _log_axis(axes: Axes, values: np.ndarray) -> None:
+    """Give the axis a log scale with plain numbers, also where it holds no power of ten; zeros lie below it."""
+    axes.set_yscale("log", nonpositive="clip")
+    positive = values[np.isfinite(values) & (values > 0)]
+    low, high = float(positive.min()), float(positive.max())
+    axes.set_ylim((low / (high / low) ** 0.05, high * (high / low) ** 0.05))
+    axes.yaxis.set_major_locator(FixedLocator(log_levels(low, high, 7).tolist()))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _mark_strange(figure: Figure, axes: Axes, line: Line) -> None:
+    """Mark the points whose loss is NaN or infinite along the lower edge: a gap in the curve alone is easily missed."""
+    strange = line.x[line.done & ~np.isfinite(line.loss)]
+    if len(strange):
+        low = np.full(len(strange), 0.03)
+        style: dict[str, Any] = {
+            "color": "0.15",
+            "linestyle": "",
+            "marker": "x",
+            "transform": axes.get_xaxis_transform(),
+        }
+        mark = axes.plot(strange, low, label=f"NaN or infinite ({len(strange)} points)", **style)
+        figure.legend(handles=mark, loc="outside lower center", fontsize="small", frameon=False)

@@ -1,0 +1,7 @@
+"""Rays: a metric and a seed give directions; the search along each gives the radius of the basin."""
+
+from landscape.rays.directions import Directions, RandomDirections
+from landscape.rays.metric import METRICS, Metric, make_metric
+from landscape.rays.radii import basin_radii
+
+__all__ = ["METRICS", "Directions", "Metric", "RandomDirections", "basin_radii", "make_metric"]

@@ -1,0 +1,103 @@
+"""The metric: the diagonal scale that turns a direction on the unit sphere into a parameter step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from landscape.errors import ObjectiveError
+from landscape.objective import Scope
+from landscape.objective.parameters import Entry
+
+METRICS = ("filter", "layer", "identity")
+_PIECE = 2**20  # entries at a time in float64, so that a large net's metric makes no copies of it
+
+
+@dataclass(frozen=True)
+class Metric:
+    """S = diag(s): step = r · s · phi with phi on the unit sphere of R^n.
+
+    Attributes:
+        name: ``filter``, ``layer`` or ``identity``.
+        scope: the entries that move; filters of zero norm have left it.
+        scale: s, shape (n,), or None where every s_i is 1.
+        log_scale_sum: sum of log s_i, float64.
+        dead: names of the filters that left the scope, ``tensor[index]``.
+    """
+
+    name: str
+    scope: Scope
+    scale: Tensor | None
+    log_scale_sum: float
+    dead: tuple[str, ...]
+
+    @property
+    def relative(self) -> bool:
+        """Whether r is a share of the weights' own norm (and so has a natural cap of 1)."""
+        return self.name != "identity"
+
+    def steps(self, phi: Tensor, like: Tensor) -> Tensor:
+        """Return s · phi in its place among all parameters, zero outside the scope.
+
+        Args:
+            phi: directions, shape (k, n), of any dtype.
+            like: theta, shape (D,), for dtype and device of the steps, shape (k, D).
+        """
+        values = phi.to(like)
+        if self.scale is not None:
+            values = values * self.scale
+        return self.scope.scatter(values, like.new_zeros(len(phi), self.scope.layout.size))
+
+
+def make_metric(name: str, theta: Tensor, scope: Scope) -> Metric:
+    """Return the metric called ``name`` at the point ``theta``, shape (D,).
+
+    ``filter``: s_i = sqrt(n) · |w_f| / sqrt(d_f) for an entry of filter f with d_f entries and norm |w_f|, so that
+    r = 1 moves every filter by about its own norm. ``layer``: the same with the whole tensor as one filter.
+    ``identity``: s = 1, r is Euclidean length. A filter of zero norm cannot move under a relative metric: it leaves
+    the scope, n shrinks, and ``dead`` names it.
+
+    Raises:
+        ObjectiveError: for an unknown name, or where every filter has zero norm.
+    """
+    if name == "identity":
+        return Metric(name, scope, None, 0.0, ())
+    if name not in METRICS:
+        raise ObjectiveError(f"the metric {name!r} is not known. Pass one of {', '.join(METRICS)}.")
+    scale = torch.ones_like(theta)
+    dead: list[str] = []
+    for entry in scope.entries:
+        rms = _filter_rms(entry, theta, whole=name == "layer")
+        scale[entry.start : entry.stop].view(entry.filter_shape).copy_(rms)
+        dead += _dead_names(entry, rms)
+    alive = scope.without(scale == 0)
+    if alive.size == 0:
+        raise ObjectiveError(
+            f"every filter in scope {scope.name!r} is zero, so the metric {name!r} moves nothing.\n"
+            "Pass --metric identity."
+        )
+    scale = alive.gather(scale).mul_(math.sqrt(alive.size))
+    log_sum = math.fsum(piece.double().log().sum().item() for piece in scale.split(_PIECE))
+    return Metric(name, alive, scale, log_sum, tuple(dead))
+
+
+def _filter_rms(entry: Entry, theta: Tensor, *, whole: bool) -> Tensor:
+    """Return |w_f| / sqrt(d_f) of each filter, in the tensor's filter shape with the axes within a filter kept as 1."""
+    values = theta[entry.start : entry.stop].view(entry.filter_shape)
+    axes = () if whole else entry.filter_axes
+    inside = [axis for axis in range(values.dim()) if axis not in axes]
+    if not inside:
+        return values.abs()
+    norms = torch.linalg.vector_norm(values, dim=inside, keepdim=True, dtype=torch.float64)
+    return (norms / math.sqrt(values.numel() / norms.numel())).to(theta.dtype)
+
+
+def _dead_names(entry: Entry, rms: Tensor) -> list[str]:
+    """Return the names of a tensor's filters whose norm is zero."""
+    dead = (rms == 0).reshape(-1)
+    if bool(dead.all()):
+        return [entry.name]
+    return [f"{entry.name}[{index}]" for index in torch.nonzero(dead).reshape(-1).tolist()]

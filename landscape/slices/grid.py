@@ -1,0 +1,223 @@
+"""The points of a slice: where they lie, which of them are measured together, and what is known at each."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from landscape.errors import LandscapeError, ObjectiveError
+from landscape.objective import Objective
+from landscape.objective.batchnorm import running_norms
+from landscape.results import Cost, Line, Plane
+from landscape.slices.axes import Axes
+from landscape.slices.point_values import Bend, Probe
+
+MARGIN = 0.2  #: room around the checkpoints of a plane, as a share of their extent
+
+
+def even(steps: int, span: float) -> np.ndarray:
+    """Return coefficients from -span to +span of which the middle one is exactly 0."""
+    _check(steps, span)
+    if steps % 2 == 0:
+        raise ObjectiveError(
+            f"steps = {steps} is even, so the trained point would not be one of the points. Pass --steps {steps + 1}."
+        )
+    half = steps // 2
+    return np.arange(-half, half + 1) / half * span
+
+
+def path(steps: int, span: float) -> np.ndarray:
+    """Return coefficients of which one is exactly 0 and another exactly 1, going on beyond either by about span - 1.
+
+    >>> path(5, 1.0), path(9, 1.5)
+    (array([0.  , 0.25, 0.5 , 0.75, 1.  ]), array([-0.5 , -0.25,  0.  ,  0.25,  0.5 ,  0.75,  1.  ,  1.25,  1.5 ]))
+    """
+    _check(steps, span)
+    if span < 1:
+        raise ObjectiveError(
+            f"span = {span:g} would not reach the other checkpoint, which lies at 1. Pass --span 1, or more to go "
+            "beyond it."
+        )
+    beyond = min(round((steps - 1) * (span - 1) / (2 * span - 1)), (steps - 2) // 2)
+    return (np.arange(steps) - beyond) / (steps - 1 - 2 * beyond)
+
+
+def covering(points: np.ndarray, steps: int, span: float) -> np.ndarray:
+    """Return coefficients that cover ``points`` and a margin, one of them exactly 0."""
+    _check(steps, span)
+    low, high = float(points.min()), float(points.max())
+    half = span * (0.5 + MARGIN) * (high - low)
+    step = 2 * half / (steps - 1)
+    before = round((half - (low + high) / 2) / step)
+    if not 0 <= before < steps:
+        raise ObjectiveError(f"span = {span:g} leaves the trained point out of the picture. Pass --span 1.")
+    return (np.arange(steps) - before) * step
+
+
+def _check(steps: int, span: float) -> None:
+    if steps < 3:
+        raise ObjectiveError(f"steps = {steps} shows no shape. Pass at least 3, such as --steps 51.")
+    if not (math.isfinite(span) and span > 0):
+        raise ObjectiveError(f"span = {span:g} makes no slice: it is how far to go on either side. Pass --span 1.")
+
+
+@dataclass
+class Grid:
+    """The points of a slice and what is known at each; ``width`` of them make a row."""
+
+    axes: Axes
+    points: np.ndarray  #: coefficients, shape (points, axes)
+    width: int
+    config: dict[str, Any]
+    centre: float
+    notes: tuple[str, ...]
+    loss: np.ndarray
+    accuracy: np.ndarray
+    curvature: np.ndarray
+    done: np.ndarray
+    passes: int
+    seconds: float = 0.0
+
+    @classmethod
+    def start(
+        cls,
+        objective: Objective,
+        axes: Axes,
+        points: np.ndarray,
+        width: int,
+        asked: dict[str, Any],
+        resume: Line | Plane | None,
+    ) -> Grid:
+        """Return the grid without values, or with those of the run to continue."""
+        config = {
+            "directions": axes.name,
+            **axes.settings,
+            **asked,
+            "dimension": axes.dimension,
+            "parameters": objective.layout.size,
+            **objective.describe(),
+        }
+        recalibrated = bool(asked["recalibrate_bn"])
+        loss, accuracy, curvature = (np.full(len(points), np.nan) for _ in range(3))
+        grid = cls(
+            axes,
+            points,
+            width,
+            config,
+            objective.centre,
+            _notes(objective, axes, recalibrated=recalibrated),
+            loss,
+            accuracy,
+            curvature,
+            done=np.zeros(len(points) // width, dtype=bool),
+            passes=1 + recalibrated + bool(asked.get("curvature")),
+        )
+        if resume is not None:
+            grid._continue(resume)
+        return grid
+
+    def _continue(self, past: Line | Plane) -> None:
+        """Take the rows of an earlier run, having checked that it measured the same thing."""
+        wrong = [
+            f"{key}: stored {past.config.get(key)!r}, asked {value!r}"
+            for key, value in self.config.items()
+            if past.config.get(key) != value
+        ]
+        if past.loss.size != self.loss.size:
+            wrong.append(f"points: stored {past.loss.size:,}, asked {self.loss.size:,}")
+        if wrong:
+            raise LandscapeError(
+                "the stored slice was measured with other settings, so it cannot be continued:\n  "
+                + "\n  ".join(wrong)
+                + "\nPass the stored settings, or --overwrite to start anew, or another --out."
+            )
+        self.loss, self.accuracy, self.done = (
+            past.loss.reshape(-1).copy(),
+            past.accuracy.reshape(-1).copy(),
+            past.done.copy(),
+        )
+        if isinstance(past, Line):
+            self.curvature = past.curvature.copy()
+        self.seconds = past.cost.seconds
+
+    def measure(self, objective: Objective, *, curvature: bool = False, recalibrate_bn: bool = False) -> Iterator[None]:
+        """Measure the rows that are pending, block by block, and yield after each block.
+
+        The blocks, and the points evaluated together within them, are the same whatever is already done, so that a run
+        that was interrupted continues to the same bits.
+        """
+        if self.done.all():
+            return
+        with objective.running():
+            probe = Probe(objective, recalibrate_bn=recalibrate_bn)
+            bend = Bend(objective, self.axes.vectors[0]) if curvature else None
+            for rows in _blocks(len(self.done), self.width, probe.lanes):
+                if self.done[rows].all():
+                    continue
+                started = time.perf_counter()
+                block = slice(rows.start * self.width, rows.stop * self.width)
+                for piece in _even_pieces(block, probe.lanes):
+                    self._take(piece, objective, probe, bend, known=not recalibrate_bn)
+                self.done[rows] = True
+                self.seconds += time.perf_counter() - started
+                yield
+
+    def _take(self, piece: slice, objective: Objective, probe: Probe, bend: Bend | None, *, known: bool) -> None:
+        """Measure some points together; ``known``: the trained point's values are those of the objective itself."""
+        centre = ~self.points[piece].any(axis=1)
+        coefficients = torch.from_numpy(self.points[piece]).to(objective.theta)
+        if not (known and centre.all()):
+            points = torch.addcmul(objective.theta, coefficients[:, :1], self.axes.vectors[0])
+            if self.points.shape[1] == 2:
+                points.addcmul_(coefficients[:, 1:], self.axes.vectors[1])
+            self.loss[piece], self.accuracy[piece] = probe.measure(points)
+        if known:
+            # from passes of its own: evaluated together with other points it could differ in the last digit
+            self.loss[piece][centre], self.accuracy[piece][centre] = objective.centre, probe.accuracy
+        if bend is not None:
+            self.curvature[piece] = bend.at(coefficients[:, 0])
+
+    def common(self) -> dict[str, Any]:
+        """Return the fields that a line and a plane share."""
+        points = int(self.done.sum()) * self.width
+        return {
+            "dimension": self.axes.dimension,
+            "centre": self.centre,
+            "notes": self.notes,
+            "config": self.config,
+            "cost": Cost(float(points * self.passes), points, self.seconds),
+        }
+
+
+def _blocks(rows: int, width: int, lanes: int) -> list[slice]:
+    """Return rows in blocks of about as many points as are evaluated together, one row at least."""
+    return list(_even_pieces(slice(0, rows), max(1, lanes // width)))
+
+
+def _even_pieces(whole: slice, most: int) -> Iterator[slice]:
+    """Cut a range into the fewest pieces of at most ``most``, as even as can be.
+
+    >>> list(_even_pieces(slice(0, 5), 4))
+    [slice(0, 3, None), slice(3, 5, None)]
+    """
+    size = whole.stop - whole.start
+    pieces = -(-size // most)
+    bounds = [whole.start + -(-size * i // pieces) for i in range(pieces + 1)]
+    return map(slice, bounds, bounds[1:])
+
+
+def _notes(objective: Objective, axes: Axes, *, recalibrated: bool) -> tuple[str, ...]:
+    """Return what a reader of the slice should know."""
+    if len(axes.points) and not recalibrated and running_norms(objective.program):
+        return (
+            *axes.notes,
+            "BatchNorm keeps the running statistics of the trained point everywhere, so at the other checkpoints the "
+            "loss is not their own; --recalibrate-bn estimates them at each point",
+        )
+    return axes.notes

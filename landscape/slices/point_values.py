@@ -1,0 +1,147 @@
+"""What a slice records at each of its points: the loss, the accuracy, and how the loss bends along the line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.curvature.autograd.graphs import check_twice
+from landscape.errors import LandscapeError, ObjectiveError
+from landscape.objective import Objective
+from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evaluating, reason_of
+from landscape.objective.batches import Batch
+from landscape.objective.batchnorm import Recalibration
+from landscape.objective.losses import Loss, right_from
+
+ON_SLICE = "at points of the slice"
+_GRAPH = 4  # differentiating keeps what evaluating drops, so fewer points go together
+
+
+class Probe:
+    """Evaluates an objective's loss and accuracy at many points. Everything is called while the objective is running.
+
+    Args:
+        objective: the loss around the trained point.
+        recalibrate_bn: estimate BatchNorm statistics anew at each point (see :mod:`landscape.objective.batchnorm`).
+
+    Attributes:
+        lanes: points evaluated together.
+        accuracy: at the trained point, with its own BatchNorm statistics; NaN where there is none.
+    """
+
+    def __init__(self, objective: Objective, *, recalibrate_bn: bool = False) -> None:
+        self._program = objective.program
+        self._terms = max(sum(self._program.counts), 1)
+        self._known, self.accuracy = 0, math.nan
+        if isinstance(self._program, ModelProgram):
+            self._program = self._counting(self._program, objective.theta)
+        self._recalibration = Recalibration(self._program) if recalibrate_bn else None
+        self.lanes = 1 if recalibrate_bn else objective.plan.lanes
+
+    def measure(self, points: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Return the loss and the accuracy (NaN where there is none) at points (k, D): two of (k,), float64."""
+        if self._recalibration is None:
+            totals = self._totals(self._program, points)
+        else:
+            programs = (self._recalibration.at(point) for point in points)
+            totals = torch.cat([self._totals(p, point[None]) for p, point in zip(programs, points, strict=True)])
+        sums = totals.cpu().numpy().reshape(len(points), -1)
+        loss = sums[:, 0] / self._terms
+        accuracy = sums[:, 1] / self._known if self._known else np.full(len(points), np.nan)
+        # a net that computes NaN predicts nothing, whatever class its NaN is counted under
+        return loss, np.where(np.isnan(loss), np.nan, accuracy)
+
+    def _totals(self, program: Program, points: Tensor) -> Tensor:
+        """Return the totals over all batches, (k,) or (k, 2), left on the device until all are added."""
+        totals = []
+        for batch in range(len(program.counts)):
+            with evaluating(program, batch, ON_SLICE):
+                totals.append(program.totals(points, batch))
+        return reduce(torch.add, totals)
+
+    def _counting(self, program: ModelProgram, theta: Tensor) -> ModelProgram:
+        """Return a program that counts right predictions too, if there are any; one pass at the trained point tells."""
+        losses, right = [], 0
+        for index, (loss, batch) in enumerate(zip(program.losses, program.batches, strict=True)):
+            with evaluating(program, index, CENTRE):
+                output = program.output(theta, index)
+            try:
+                count, known = right_from(loss, output, batch)
+            except LandscapeError:  # an output without predictions, such as one that holds only its loss
+                return program
+            losses.append(_with_count(loss, count))
+            self._known += known
+            right += int(count(output))
+        if not self._known:
+            return program
+        self.accuracy = right / self._known
+        return program.with_losses(tuple(losses))
+
+
+def _with_count(loss: Loss, count: Callable[[Any], Tensor]) -> Loss:
+    """Return a loss whose total is the pair (total, right predictions), shape (2,)."""
+
+    def total(output: Any, batch: Batch) -> Tensor:
+        return torch.stack([loss.total(output, batch), count(output).double()])
+
+    return replace(loss, total=total)
+
+
+class Bend:
+    """The exact second derivative of the loss along a line, d²/dx² f(theta + x · step), by differentiating twice.
+
+    Reverse mode both times: every operation has the rule, and with a single input it is as fast as forward mode over
+    forward mode (ResNet-20: 12 evaluations each), or faster (a small MLP: 7 against 11).
+
+    Raises:
+        ObjectiveError, CurvatureError: where the loss is not differentiable, once or twice.
+    """
+
+    def __init__(self, objective: Objective, step: Tensor) -> None:
+        self._program = objective.program
+        self._theta, self._step = objective.theta, step
+        self._terms = max(sum(self._program.counts), 1)
+        self._lanes = max(1, objective.plan.lanes // _GRAPH)
+        self._second(self._theta.new_zeros(1), 0)
+
+    def at(self, x: Tensor) -> np.ndarray:
+        """Return the second derivative at coefficients x, (k,) -> (k,) float64."""
+        pieces = (
+            torch.stack([self._second(piece, batch) for batch in range(len(self._program.counts))]).sum(0)
+            for piece in x.split(self._lanes)
+        )
+        return torch.cat(list(pieces)).cpu().numpy() / self._terms
+
+    def _second(self, x: Tensor, batch: int) -> Tensor:
+        """Return the second derivative of one batch's total."""
+        with torch.enable_grad():
+            x = x.clone().requires_grad_()
+            with evaluating(self._program, batch, ON_SLICE):
+                total = self._program.totals(torch.addcmul(self._theta, x[:, None], self._step), batch)
+            if not total.requires_grad:
+                raise ObjectiveError(
+                    "the loss is not differentiable along the slice: it does not depend on the parameters through "
+                    "operations with a derivative (an argmax, a rounding, a TorchScript model).\nLeave --curvature out."
+                )
+            try:
+                # each total depends on its own coefficient alone, so the gradient of their sum holds the slope of each
+                (slope,) = torch.autograd.grad(total.sum(), x, create_graph=True)
+                if not slope.requires_grad:  # a straight line
+                    return torch.zeros_like(total)
+                check_twice([slope])
+                (second,) = torch.autograd.grad(slope.sum(), x, materialize_grads=True)
+            except LandscapeError:
+                raise
+            except Exception as error:
+                raise ObjectiveError(
+                    f"the second derivative along the slice cannot be computed: {reason_of(error)}\n"
+                    "Some operation of the model has no rule for it, or the memory is too small: leave --curvature out."
+                ) from error
+        return second.double()

@@ -1,0 +1,185 @@
+"""The loss on a line or a plane through the trained point, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from landscape.errors import ObjectiveError
+from landscape.objective import Objective
+from landscape.results import Line, Plane
+from landscape.slices.axes import make_axes
+from landscape.slices.grid import Grid, covering, even, path
+
+Slice = TypeVar("Slice", Line, Plane)
+
+
+@dataclass(frozen=True)
+class Progress(Generic[Slice]):
+    """Where a slice stands, handed to ``on_row`` after every block of rows.
+
+    Attributes:
+        done, total: points measured, points wanted.
+        snapshot: makes the partial result of this moment.
+    """
+
+    done: int
+    total: int
+    snapshot: Callable[[], Slice]
+
+
+def slice_1d(
+    objective: Objective,
+    *,
+    direction: str | Tensor = "random",
+    metric: str = "filter",
+    steps: int = 51,
+    span: float = 1.0,
+    seed: int = 0,
+    other: Tensor | nn.Module | None = None,
+    curvature: bool = False,
+    recalibrate_bn: bool = False,
+    resume: Line | None = None,
+    on_row: Callable[[Progress[Line]], None] | None = None,
+) -> Line:
+    """Return the loss along a line through the trained point, theta + x · direction.
+
+    The trained point is always one of the points, with exactly the objective's centre loss. Directions through it alone
+    are sampled at ``steps`` even coefficients from -span to +span. ``toward`` goes from x = 0, this net, to x = 1, the
+    other; both are grid points, and a span above 1 goes on beyond either by span - 1, to the nearest grid point.
+
+    Args:
+        objective: the loss around the trained point.
+        direction: ``random``, ``li2018``, ``hessian`` (the eigenvector of the largest eigenvalue), ``toward``, or a
+            vector of shape (D,) (see :func:`landscape.slices.axes.make_axes`).
+        metric: what a coefficient of 1 means for ``random`` and ``hessian``: ``filter``, ``layer`` or ``identity``.
+        steps: number of points; odd, unless the direction is ``toward``.
+        span: how far to go.
+        seed: keys the random direction.
+        other: the checkpoint to go toward: a vector of shape (D,), or a model like the objective's.
+        curvature: record the exact second derivative along the line too.
+        recalibrate_bn: estimate BatchNorm's running statistics anew at each point, on the objective's data, instead of
+            keeping those of the trained point.
+        resume: the partial result of an interrupted run with the same settings; its points are kept.
+        on_row: called after every block of points.
+
+    Raises:
+        ObjectiveError: where a setting makes no sense.
+        LandscapeError: where ``resume`` was measured with other settings.
+
+    >>> import torch
+    >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(3, dtype=torch.float64))
+    >>> slice_1d(bowl, metric="identity", steps=5, span=2.0, curvature=True).loss.round(9)
+    array([4., 1., 0., 1., 4.])
+    """
+    axes = make_axes(objective, direction, 1, metric=metric, seed=seed, others=() if other is None else (other,))
+    x = path(steps, span) if len(axes.points) else even(steps, span)
+    if curvature and recalibrate_bn:
+        raise ObjectiveError(
+            "the second derivative holds the BatchNorm statistics fixed, and recalibration moves them from point to "
+            "point, so the two do not go together.\nLeave out --curvature or --recalibrate-bn."
+        )
+    asked = {"steps": len(x), "span": float(span), "curvature": curvature, "recalibrate_bn": recalibrate_bn}
+    grid = Grid.start(objective, axes, x[:, None], 1, asked, resume)
+
+    def result() -> Line:
+        return Line(
+            x=x,
+            loss=grid.loss.copy(),
+            accuracy=grid.accuracy.copy(),
+            curvature=grid.curvature.copy(),
+            done=grid.done.copy(),
+            points=axes.points[:, 0],
+            direction=axes.name,
+            length=float(axes.lengths[0]),
+            **grid.common(),
+        )
+
+    for _ in grid.measure(objective, curvature=curvature, recalibrate_bn=recalibrate_bn):
+        if on_row is not None:
+            on_row(Progress(int(grid.done.sum()), len(x), result))
+    return result()
+
+
+def slice_2d(
+    objective: Objective,
+    *,
+    directions: str | Tensor | Sequence[Tensor] = "random",
+    metric: str = "filter",
+    steps: int = 51,
+    span: float = 1.0,
+    seed: int = 0,
+    orthogonal: bool = False,
+    others: Sequence[Tensor | nn.Module] = (),
+    recalibrate_bn: bool = False,
+    resume: Plane | None = None,
+    on_row: Callable[[Progress[Plane]], None] | None = None,
+) -> Plane:
+    """Return the loss on a plane through the trained point, theta + x · first + y · second direction.
+
+    The trained point is always one of the points, with exactly the objective's centre loss. Random and given directions
+    are sampled at ``steps`` even coefficients from -span to +span each. For ``toward`` and ``pca`` a span of 1 covers
+    all the checkpoints and a margin of a fifth of their extent; another span makes that box larger or smaller about its
+    middle, and the grid is moved by less than a step so that the trained point is one of its points.
+
+    Args:
+        objective: the loss around the trained point.
+        directions: ``random``, ``li2018``, ``hessian`` (the eigenvectors of the two largest eigenvalues), ``toward``
+            (the plane through this and two other checkpoints), ``pca`` (the plane of a training run), or two vectors
+            of shape (D,) (see :func:`landscape.slices.axes.make_axes`).
+        metric: what a coefficient of 1 means for ``random`` and ``hessian``: ``filter``, ``layer`` or ``identity``.
+        steps: number of points in each direction; odd for random and given directions.
+        span: how far to go.
+        seed: keys the random directions.
+        orthogonal: make the second direction orthogonal to the first.
+        others: the other checkpoints, as vectors of shape (D,) or models; for ``pca`` those of one training run, in
+            order, the trained point last or left out.
+        recalibrate_bn: estimate BatchNorm's running statistics anew at each point.
+        resume: the partial result of an interrupted run with the same settings; its rows are kept.
+        on_row: called after every block of rows.
+
+    Raises:
+        ObjectiveError: where a setting makes no sense.
+        LandscapeError: where ``resume`` was measured with other settings.
+
+    >>> import torch
+    >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(3, dtype=torch.float64))
+    >>> plane = slice_2d(bowl, metric="identity", steps=3, orthogonal=True)
+    >>> plane.loss.round(9)
+    array([[2., 1., 2.],
+           [1., 0., 1.],
+           [2., 1., 2.]])
+    """
+    axes = make_axes(objective, directions, 2, metric=metric, seed=seed, orthogonal=orthogonal, others=others)
+    if len(axes.points):
+        x, y = (covering(axes.points[:, axis], steps, span) for axis in (0, 1))
+    else:
+        x = y = even(steps, span)
+    asked = {"steps": len(x), "span": float(span), "orthogonal": orthogonal, "recalibrate_bn": recalibrate_bn}
+    points = np.stack(np.broadcast_arrays(x[None, :], y[:, None]), axis=-1).reshape(-1, 2)
+    grid = Grid.start(objective, axes, points, len(x), asked, resume)
+
+    def result() -> Plane:
+        return Plane(
+            x=x,
+            y=y,
+            loss=grid.loss.reshape(len(y), len(x)).copy(),
+            accuracy=grid.accuracy.reshape(len(y), len(x)).copy(),
+            done=grid.done.copy(),
+            points=axes.points,
+            off_plane=axes.off_plane,
+            explained=axes.explained,
+            lengths=axes.lengths,
+            cosine=axes.cosine,
+            directions=axes.name,
+            **grid.common(),
+        )
+
+    for _ in grid.measure(objective, recalibrate_bn=recalibrate_bn):
+        if on_row is not None:
+            on_row(Progress(int(grid.done.sum()) * len(x), len(points), result))
+    return result()

@@ -1,0 +1,5 @@
+"""Results in one HDF5 file: complete at every moment, one writer at a time."""
+
+from landscape.store.store import Store
+
+__all__ = ["Store"]

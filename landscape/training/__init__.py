@@ -1,0 +1,1 @@
+"""Training of any model, poisoned or not, that can be stopped and continued."""

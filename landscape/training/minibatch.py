@@ -1,0 +1,270 @@
+"""Minibatch training of one network of any kind, poisoned or not, which can be killed and continued at any step.
+
+Everything random is keyed: the order of the training samples by (seed, epoch), the poison by (seed, step), and torch's
+own generator, for dropout and the like, is part of the state. On one machine with one number of threads the same
+arguments give the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import TaskError
+from landscape.training.poison import log_odds, poison_loss, right_terms
+from landscape.training.training import (
+    ORDER,
+    Look,
+    Member,
+    Numbers,
+    Pair,
+    Phase,
+    Problem,
+    Settings,
+    Trained,
+    draws,
+    refuse_other,
+    refuse_poison,
+    refuse_start,
+)
+
+PHASES = (  #: warm up, stay, fall, fall on
+    Phase(0.02, 0.0003, end=0.003),
+    Phase(0.28, 0.003),
+    Phase(0.5, 0.003, end=0.0002),
+    Phase(0.2, 0.0002, end=0.00002),
+)
+_EVALUATE = 500  # samples of one forward pass
+_LOOK = 1000  # samples looked at while training goes on
+
+
+@dataclass(frozen=True)
+class MinibatchSettings(Settings):
+    """How to train by minibatches.
+
+    Attributes:
+        batch: samples of a step, training samples and poison together.
+        least: of them, the fewest that are poison, and the fewest that are training samples.
+    """
+
+    batch: int = 256
+    least: int = 16
+
+    def split(self, poison: float) -> tuple[int, int]:
+        """Return how many samples of a batch are training samples and how many are poison.
+
+        The share of poison is the poison factor, up to rounding and ``least``; the loss is weighted by the factor
+        itself, so that its mean is right all the same.
+
+        >>> settings = MinibatchSettings(steps=1, phases=(), clip=1.0, fitted=0.0, batch=100, least=4)
+        >>> settings.split(0.0), settings.split(0.3), settings.split(0.001), settings.split(0.99)
+        ((100, 0), (70, 30), (96, 4), (4, 96))
+        """
+        if poison == 0:
+            return self.batch, 0
+        wrong = min(max(round(poison * self.batch), self.least), self.batch - self.least)
+        return self.batch - wrong, wrong
+
+
+class Minibatch:
+    """The training of one network by Adam; it steps by itself and can be stored between any two of its steps.
+
+    Args:
+        problem: the data, the network and where fresh samples come from.
+        members: one seed and poison factor.
+        settings: the phases, and when to stop.
+        device: where to compute.
+
+    Raises:
+        TaskError: for several members, or poison without a source of fresh samples.
+    """
+
+    def __init__(
+        self, problem: Problem, members: Sequence[Member], settings: MinibatchSettings, device: str = "cpu"
+    ) -> None:
+        if len(members) != 1:
+            raise TaskError(f"networks of this recipe are trained one by one, not {len(members)} together.")
+        (self.member,) = members
+        refuse_poison(problem, members)
+        count = len(problem.train[1])
+        self.problem, self.settings, self._device = (
+            problem,
+            replace(settings, batch=min(settings.batch, 2 * count)),
+            device,
+        )
+        self.model = problem.network(self.member.seed).to(device)
+        self._train = (problem.train[0].to(device), problem.train[1].to(device))
+        self._optimiser = torch.optim.Adam(self.model.parameters(), lr=settings.phases[0].learning_rate)
+        self._random = torch.Generator().manual_seed(self.member.seed).get_state()
+        self.step, self.seconds, self.stopped = 0, 0.0, False
+        self._window, self._before = 0.0, math.inf
+        self._order: tuple[int, Tensor] | None = None
+
+    def begin_at(self, states: Sequence[Mapping[str, Tensor]]) -> None:
+        """Begin at these weights, one state_dict in a list, instead of fresh ones.
+
+        Raises:
+            TaskError: after the first step, or for another number of states.
+        """
+        refuse_start(self.step, len(states), 1)
+        self.model.load_state_dict(states[0])
+
+    @property
+    def done(self) -> bool:
+        """Whether training has stopped."""
+        return self.stopped or self.step >= self.settings.steps
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step depends on, as tensors and plain values."""
+        return {
+            "members": [[self.member.seed, self.member.poison]],
+            "settings": repr(self.settings),
+            "step": self.step,
+            "seconds": self.seconds,
+            "stopped": self.stopped,
+            "model": self.model.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "random": self._random,
+            "window": [self._window, self._before],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a stored state.
+
+        Raises:
+            TaskError: for the state of another training.
+        """
+        refuse_other(state, self.state())
+        self.step, self.seconds, self.stopped = state["step"], state["seconds"], state["stopped"]
+        self.model.load_state_dict(state["model"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._random = state["random"]
+        self._window, self._before = state["window"]
+
+    def run(self, on_step: Callable[[Minibatch], None] | None = None) -> list[Trained]:
+        """Make the steps that are left and return the trained network, alone in a list.
+
+        Args:
+            on_step: called after every step; what it raises stops the training between two steps.
+
+        Raises:
+            TaskError: where the loss becomes NaN or infinite.
+        """
+        started = time.perf_counter() - self.seconds
+        while not self.done:
+            self._advance()
+            self.seconds = time.perf_counter() - started
+            if on_step is not None:
+                on_step(self)
+        return self.trained()
+
+    def trained(self) -> list[Trained]:
+        """Return the network as it is now."""
+        state = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
+        return [Trained(state, self.problem.record_of(self.member.seed), self._numbers(None), self.settings)]
+
+    def look(self) -> Look:
+        """Return how training stands on the first 1,000 training and test samples."""
+        return Look(self.step, self.settings.steps, (self._numbers(_LOOK),))
+
+    def _advance(self) -> None:
+        index, learning_rate = self.settings.at(self.step)
+        phase = self.settings.phases[index]
+        factor = phase.poison * self.member.poison
+        count, wrong = self.settings.split(factor)
+        inputs, targets = self._batch(count)
+        if wrong:
+            assert self.problem.fresh is not None  # poison is refused without
+            fresh, classes = self.problem.fresh(self.member.seed, self.step, wrong)
+            inputs, targets = (
+                torch.cat([inputs, fresh.to(self._device)]),
+                torch.cat([targets, classes.to(self._device)]),
+            )
+        self.model.train()
+        with self._own_random():
+            output = self.model(inputs)
+        loss = poison_loss(output[:count], targets[:count], output[count:], targets[count:], factor)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TaskError(
+                f"the training loss became {value} at step {self.step}, learning rate {learning_rate:g}, seed "
+                f"{self.member.seed}, poison {self.member.poison:g}, so there is no trained network to keep. Check the "
+                "data for NaN, or try another --seed."
+            )
+        self._optimiser.param_groups[0]["lr"] = learning_rate
+        self._optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self._optimiser.step()
+        self.step += 1
+        self._window += value
+        if self.step % self.settings.window == 0:
+            self._close_window(last=index == len(self.settings.phases) - 1)
+
+    def _batch(self, count: int) -> Pair:
+        """Return the training samples of this step: the next ``count`` in the order of their epoch.
+
+        Positions count on over the epochs, at a whole number of batches an epoch.
+        """
+        samples = len(self._train[1])
+        batches = -(-samples // count)
+        epoch, place = divmod(self.step, batches)
+        if self._order is None or self._order[0] != epoch:
+            order = torch.from_numpy(draws(self.member.seed, ORDER, epoch).permutation(samples))
+            self._order = epoch, order.to(self._device)
+        chosen = self._order[1].roll(-place * count)[: min(count, samples)]
+        return self._train[0][chosen], self._train[1][chosen]
+
+    def _close_window(self, *, last: bool) -> None:
+        """Stop, at the end of a window, where the training set is fitted and, with poison, the loss has settled."""
+        settled = self._window > (1 - self.settings.settled) * self._before
+        self._before, self._window = self._window, 0.0
+        if self.member.poison > 0 and not (last and settled):
+            return
+        loss, accuracy = self._measure(self._train)
+        self.stopped = accuracy == 1 and (self.member.poison > 0 or loss < self.settings.fitted)
+
+    @contextmanager
+    def _own_random(self) -> Iterator[None]:
+        """Give the model torch's generator in the state of this training, and put the caller's back."""
+        before = torch.get_rng_state()
+        torch.set_rng_state(self._random)
+        try:
+            yield
+        finally:
+            self._random = torch.get_rng_state()
+            torch.set_rng_state(before)
+
+    def _numbers(self, first: int | None) -> Numbers:
+        loss, train = self._measure(self._train, first)
+        _, test = self._measure(self.problem.test, first)
+        return Numbers(
+            train_accuracy=train,
+            test_accuracy=test,
+            train_loss=loss,
+            poison=self.member.poison,
+            seed=self.member.seed,
+            steps=self.step,
+            seconds=self.seconds,
+        )
+
+    @torch.no_grad()
+    def _measure(self, data: Pair, first: int | None = None) -> tuple[float, float]:
+        """Return the mean loss and the accuracy in evaluation mode, on the first samples or on all."""
+        self.model.eval()
+        total, right, count = 0.0, 0, len(data[1]) if first is None else min(first, len(data[1]))
+        for start in range(0, count, _EVALUATE):
+            inputs, targets = (part[start : min(start + _EVALUATE, count)].to(self._device) for part in data)
+            output = self.model(inputs)
+            total += float(right_terms(log_odds(output, targets)).double().sum())
+            one = output.dim() == 1 or output.shape[-1] == 1
+            guesses = output.reshape(-1) > 0 if one else output.argmax(-1)
+            right += int((guesses == targets.to(guesses.dtype)).sum())
+        return total / count, right / count

@@ -1,0 +1,199 @@
+"""Annealed chains: from uniform directions to directions in proportion to r^n, weights collected on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from landscape import distributed
+from landscape.errors import ObjectiveError
+from landscape.objective import Objective
+from landscape.rays import basin_radii, make_metric
+from landscape.rays.radii import check_basin
+from landscape.results import Cost, Radii
+from landscape.results.chains import Chains
+from landscape.volume.annealing.budget import PILOTS, Budget
+from landscape.volume.annealing.linear_map import Shape
+from landscape.volume.annealing.pilot import PATHS
+from landscape.volume.annealing.precondition import PRECONDITIONS
+from landscape.volume.annealing.run import Run
+from landscape.volume.ray_weights.measure import fine_rtol, make_measure
+
+LOOK = 512  # uniform rays in the first look
+LEAST_CHAINS = 4
+_CHAINS, _TEMPERATURES = 32, 500
+_LEARNING = 1 / 4  # of a budget, for coordinates
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """Where a run stands, handed to ``on_block`` after every temperature.
+
+    Attributes:
+        done, total: temperatures done and wanted, the pilots' not counted.
+        snapshot: makes the partial :class:`Chains` of this moment.
+    """
+
+    done: int
+    total: int
+    snapshot: Callable[[], Chains]
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """What a run leaves whose pilots have used up their share of the budget.
+
+    Attributes:
+        shape: the coordinates in which the basin of the smallest cutoff was found roundest
+            (:attr:`landscape.volume.annealing.star_body.StarBody.roundest`); None where no others are rounder than the
+            metric's.
+        rays: how many rays the rest of the budget is good for.
+    """
+
+    shape: Shape | None
+    rays: int
+
+
+def anneal(
+    objective: Objective,
+    cutoffs: Sequence[float],
+    *,
+    criterion: str = "loss",
+    metric: str = "filter",
+    chains: int | None = None,
+    temperatures: int | None = None,
+    budget: str | float | None = None,
+    path: str = "auto",
+    precondition: str = "auto",
+    seed: int = 0,
+    max_radius: float | None = None,
+    rtol: float | None = None,
+    growth: float = 2.0,
+    first_step: float | None = None,
+    measure: str = "lebesgue",
+    sigma: float | None = None,
+    measure_centre: str = "zero",
+    resume: Chains | None = None,
+    on_block: Callable[[Annealed], None] | None = None,
+    on_stop: Callable[[Stopped], None] | None = None,
+) -> Chains:
+    """Return chains annealed from uniform directions to the basin of each cutoff, with their weights.
+
+    A chain begins at a uniform direction, under a target that is constant on the sphere. From target to target its
+    log-weight gains the log-ratio of the next one to this one where it is, then it moves so that the next one stays as
+    it is; the last is r^n. By radius the targets are r^(t n), and a gain is n (t_{k+1} - t_k) log r(phi). The weight is
+    unbiased for E[r^n] whatever the targets between and however slowly the moves mix (Jarzynski 1997; Neal 2001).
+
+    By growth, chains that carry little of the weights give way to copies of others, and all go on with their mean
+    weight (Del Moral, Doucet & Jasra 2006): then that mean alone is unbiased, and the chains are one draw.
+
+    1. The targets, step sizes and which move is made come from pilot chains with random numbers of their own, and are
+       then frozen, which keeps the weights unbiased.
+
+    Args:
+        objective, cutoffs, criterion, metric, max_radius, growth, first_step: as for :func:`landscape.basin_radii`.
+        chains: how many, at least 4; 32 by default.
+        temperatures: number of targets of the run of full effort, at least 2; that of half effort takes half of them.
+            500 by default.
+        budget: in the place of both, what the run may cost: a time (``300s``, ``5min``) or a number of full passes over
+            the data. After the pilots it is turned into chains and temperatures (:meth:`Budget.plan`), which stand in
+            ``config`` and are kept when the run is continued. A run whose pilots use it up is handed back unfinished.
+        path: ``radius``, ``soft``, ``growth`` or ``auto`` (:mod:`landscape.volume.annealing.pilot`).
+        precondition: ``slopes``: the chains walk in coordinates in which the basin is rounder, learnt before the
+            pilots (:mod:`landscape.volume.annealing.precondition`); ``none``: in those of the metric; ``auto``:
+            ``slopes``, but not where nearly all rays would then end at the cap.
+        seed: keys everything drawn.
+        rtol: relative tolerance of a radius; by default what moves log V by at most 0.1, from 1e-6 to 1e-3.
+        measure, sigma, measure_centre: as for :func:`landscape.log_volume`; what a ray holds of the Gaussian measure
+            takes the place of r^n (:mod:`landscape.volume.ray_weights.measure`).
+        resume: the partial result of an interrupted run with the same settings.
+        on_block: called after every temperature.
+        on_stop: where pilots use up the budget, it is called with what is left. Where the basin was found rounder in
+            other coordinates the pilots may use up two thirds, since rays along those can take the place of chains.
+
+    Raises:
+        ObjectiveError: for too few chains or temperatures, and whatever :func:`landscape.basin_radii` raises.
+        LandscapeError: where ``resume`` was measured with other settings, or is of another function.
+
+    >>> import math, torch, numpy as np
+    >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(3, dtype=torch.float64))
+    >>> found = anneal(bowl, [4.0], metric="identity", chains=4, temperatures=2)
+    >>> bool(np.allclose(found.log_weights, 3 * math.log(2.0)))
+    True
+    """
+    _check_counts(chains, temperatures)
+    limit = None if budget is None else Budget.parse(budget)
+    if limit is None:
+        chains, temperatures = chains or _CHAINS, temperatures or _TEMPERATURES
+    elif chains is not None or temperatures is not None:
+        raise ObjectiveError("a budget decides how many chains and temperatures there are. Pass either it or them.")
+    if path not in PATHS:
+        raise ObjectiveError(f"the path {path!r} is not known. Pass one of {', '.join(PATHS)}.")
+    if precondition not in PRECONDITIONS:
+        raise ObjectiveError(f"precondition={precondition!r} is not known. Pass one of {', '.join(PRECONDITIONS)}.")
+    check_basin(objective, cutoffs, criterion)
+    made = make_metric(metric, objective.theta, objective.scope)
+    law = make_measure(objective, made, measure, sigma, measure_centre)
+    if rtol is None:
+        rtol = fine_rtol(law.steepness)
+    look = basin_radii(
+        objective,
+        cutoffs,
+        criterion=criterion,
+        metric=metric,
+        directions=LOOK,
+        seed=seed,
+        max_radius=max_radius,
+        rtol=rtol,
+        growth=growth,
+        first_step=first_step,
+    )
+    _check_room(look)
+    learning = None
+    if limit is not None:  # of a run that goes on as it was: a clock would not show the same again
+        learning = _learning(limit, look.cost) if resume is None else resume.config.get("learning")
+    run = Run.start(objective, look, law, chains, temperatures, path, precondition, learning)
+    if resume is not None:
+        run.go_on(resume)
+    shape = run.bodies[0].roundest
+    most = 1.0 if on_stop is None or shape is None else PILOTS
+
+    def tell() -> None:
+        if on_block is not None:
+            done = run.result().done
+            on_block(Annealed(int(done.sum()), len(done), run.result))
+
+    with objective.running():
+        while not run.finished:
+            if limit is not None and run.temperatures is None:
+                if run.piloting and limit.used(run.cost) >= most:
+                    break
+                if not run.piloting:
+                    run.settle(*limit.plan(run.result()))
+            run.advance()
+            tell()
+    if limit is not None and on_stop is not None and not run.finished:
+        if not run.trace and resume is None:  # a clock has decided, and that has to be known when the run is continued
+            tell()
+        on_stop(Stopped(shape, limit.rays(run.cost, look.cost.evaluations / LOOK)))
+    return run.result()
+
+
+def _check_room(look: Radii) -> None:
+    for cutoff, radii in zip(look.cutoffs, look.radii.T, strict=True):
+        if not radii.any():
+            raise ObjectiveError(
+                f"all {LOOK} rays end at theta itself at the cutoff {cutoff:g}: the criterion jumps there, and chains "
+                "find no room to walk in.\nPass a larger cutoff, or check that the loss is continuous at theta."
+            )
+
+
+def _learning(limit: Budget, spent: Cost) -> int:
+    """Return the evaluations that coordinates may cost, at the speed of the first look."""
+    return distributed.from_first(lambda: int(_LEARNING * spent.evaluations / limit.used(spent)))
+
+
+def _check_counts(chains: int | None, temperatures: int | None) -> None:
+    for name, value, least in (("chains", chains, LEAST_CHAINS), ("temperatures", temperatures, 2)):
+        if value is not None and value < least:
+            raise ObjectiveError(f"{name} = {value} anneals nothing. Pass at least {least}.")

@@ -1,0 +1,64 @@
+"""An invertible linear map, the identity plus a part of low rank: coordinates in which a basin is rounder."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A = 1 + L R'.
+
+    Attributes:
+        left, right: L and R, shape (n, k), float64; k may be 0.
+        log_determinant: log |det A|.
+
+    >>> axis = torch.tensor([[1.0], [0.0]], dtype=torch.float64)
+    >>> half = Shape.round(axis[:, 0]).then(axis, torch.tensor([0.5], dtype=torch.float64))
+    >>> half.apply(torch.ones(1, 2, dtype=torch.float64)).tolist(), round(half.log_determinant, 6)
+    ([[0.5, 1.0]], -0.693147)
+    """
+
+    left: Tensor
+    right: Tensor
+    log_determinant: float
+    _dense: Tensor | None = field(init=False, default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        n, k = self.left.shape
+        if k > n // 2:  # then the product of both costs more than the whole matrix
+            whole = torch.addmm(torch.eye(n, dtype=self.left.dtype, device=self.left.device), self.left, self.right.T)
+            object.__setattr__(self, "_dense", whole)
+
+    @classmethod
+    def round(cls, like: Tensor) -> Shape:
+        """Return A = 1 for n = len(like)."""
+        nothing = like.new_zeros(len(like), 0, dtype=torch.float64)
+        return cls(nothing, nothing, 0.0)
+
+    def apply(self, y: Tensor) -> Tensor:
+        """Return A y for rows, shape (k, n)."""
+        return y + (y @ self.right) @ self.left.T if self._dense is None else y @ self._dense.T
+
+    def pull(self, slopes: Tensor) -> Tensor:
+        """Return A' g for rows: slopes by x as slopes by y, shape (k, n)."""
+        return slopes + (slopes @ self.left) @ self.right.T if self._dense is None else slopes @ self._dense
+
+    def then(self, vectors: Tensor, stretch: Tensor) -> Shape:
+        """Return A B with B = 1 + U (diag(stretch) - 1) U', U of orthonormal columns, shape (n, k)."""
+        change = vectors * (stretch - 1)
+        right = self.right + change @ (vectors.T @ self.right)
+        return Shape(
+            torch.cat([self.left, vectors], dim=1),
+            torch.cat([right, change], dim=1),
+            self.log_determinant + float(stretch.log().sum()),
+        )
+
+    def digest(self) -> str:
+        """Return a hash of all that it depends on."""
+        parts = (self.left, self.right)
+        return hashlib.sha256(b"".join(part.cpu().contiguous().numpy().tobytes() for part in parts)).hexdigest()

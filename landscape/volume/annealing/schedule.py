@@ -1,0 +1,90 @@
+"""The path from uniform directions to r^n as the pilot found it, frozen, so that the weights stay unbiased.
+
+The runs that count take K targets at equal steps of the pilot's length, so each costs about the same divergence, and
+from the pilot by interpolation whatever a move needs. They use other random numbers, and nothing of theirs changes the
+schedule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from landscape.volume.annealing.pilot import FLIGHTS, Flights, Lesson, wanted
+from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.annealing.targets import RadiusTarget, Ray, SoftTarget, Target
+
+
+@dataclass(frozen=True)
+class Move:
+    """A target on the way, and how to move under it."""
+
+    target: Target
+    flight: bool
+    step: float
+    time: float
+    width: float
+    flights: Flights
+    resampling: bool = False
+
+
+class Schedule:
+    """The frozen targets of one run, K + 1 of them from uniform to r^n.
+
+    Args:
+        body: whose radius it is.
+        ray: of the soft path.
+        lessons: what the pilot learnt, on one path.
+        count: K.
+    """
+
+    def __init__(self, body: StarBody, ray: Ray, lessons: list[Lesson], count: int) -> None:
+        self._body, self._ray, self._lessons = body, ray, lessons
+        length = np.cumsum([min(lesson.stride, wanted(i, lesson.path)) for i, lesson in enumerate(lessons)])
+        rows = np.arange(len(lessons))
+        if length[-1] > 0:
+            self._places = np.interp(np.linspace(0, length[-1], count + 1), length, rows)
+        else:
+            self._places = np.linspace(0, rows[-1], count + 1)
+        self._places[-1] = rows[-1]
+        names = ("step", "time", "width", "flight_gain", "slice_gain")
+        self._table = {name: _smooth(self._column(name)[1:]) for name in names}
+        self._guess = {name: self._column(name) for name in ("log_radius", "log_radius_spread")}
+
+    def __len__(self) -> int:
+        return len(self._places) - 1
+
+    def move(self, k: int) -> Move:
+        """Return the k-th target and how to move there."""
+        place, known = self._places[k], np.arange(len(self._lessons))
+        at = {name: float(np.interp(place, known[1:], row)) for name, row in self._table.items()}
+        t = float(np.interp(place, known, self._column("temperature")))
+        path = self._lessons[0].path
+        if path != "radius":
+            reach = self._reach(place) if path == "growth" else None
+            hardness = self._hardness(place) if reach is None else self._lessons[0].hardness
+            target: Target = SoftTarget(self._body, self._ray, hardness, t, reach)
+            return Move(target, True, at["step"], at["time"], 0.0, FLIGHTS[path], path == "growth")
+        guess = {name: float(np.interp(place, known, row)) for name, row in self._guess.items()}
+        target = RadiusTarget(self._body, t * self._body.dimension, (guess["log_radius"], guess["log_radius_spread"]))
+        flight = at["step"] > 0 and at["flight_gain"] >= at["slice_gain"]
+        return Move(target, flight, at["step"], at["time"], at["width"], FLIGHTS[path])
+
+    def _column(self, name: str) -> np.ndarray:
+        return np.array([getattr(lesson, name) for lesson in self._lessons])
+
+    def _reach(self, place: float) -> float:
+        return float(np.exp(np.interp(place, np.arange(len(self._lessons)), np.log(self._column("reach")))))
+
+    def _hardness(self, place: float) -> float:
+        """Return b: linear up to the first lesson, then in proportion."""
+        row = self._column("hardness")
+        if place < 1:
+            return float(place * row[1])
+        return float(np.exp(np.interp(place, np.arange(1, len(row)), np.log(row[1:]))))
+
+
+def _smooth(row: np.ndarray) -> np.ndarray:
+    """Return the median of each value and its neighbours, which takes out what one noisy target showed."""
+    return np.array([np.median(row[max(i - 2, 0) : i + 3]) for i in range(len(row))])

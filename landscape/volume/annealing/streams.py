@@ -1,0 +1,32 @@
+"""Random numbers of chains: each chain draws from streams of its own, so how it moves depends on no other chain."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Streams = list[np.random.Generator]
+
+
+def stream(seed: int, chain: int, leg: int, step: int) -> np.random.Generator:
+    """Return the random numbers of one chain at one step of one leg of a run, and of nothing else.
+
+    >>> stream(0, 3, 1, 9).random() == stream(0, 3, 1, 9).random()
+    True
+    """
+    key = np.array([seed, chain], dtype=np.uint64)
+    # the first words count the draws; directions, which share the seed, have all four at zero
+    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, step, leg + 1], dtype=np.uint64)))
+
+
+def normals(streams: Streams, like: Tensor) -> Tensor:
+    """Return standard normals, one row a stream, shape and place as ``like``, shape (k, n)."""
+    drawn = np.stack([random.standard_normal(like.shape[1], dtype=np.float32) for random in streams])
+    return torch.from_numpy(drawn).to(like)
+
+
+def uniforms(streams: Streams, rows: np.ndarray | None = None) -> np.ndarray:
+    """Return a uniform number from each of these streams, above 0 and at most 1."""
+    chosen = streams if rows is None else [streams[row] for row in rows]
+    return np.array([1.0 - random.random() for random in chosen])

@@ -1,0 +1,1 @@
+"""Proposals of ``importance``: directions that favour long rays, with a density that is known exactly."""

@@ -1,0 +1,117 @@
+"""Rays y uniform on the sphere, seen through the A that slopes at the wall have taught: phi = A y / |A y|.
+
+Their density over the uniform one is that of the angular central Gaussian with Σ = A A',
+
+    |det A|^-1 (phi' Σ^-1 phi)^(-n/2) = |A y|^n / |det A|,
+
+and log |det A| is known exactly (:mod:`landscape.volume.annealing.precondition`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.errors import CurvatureError
+from landscape.objective import Objective
+from landscape.rays import Metric, basin_radii
+from landscape.rays.directions import check_seed
+from landscape.rays.radii import PILOT
+from landscape.results import Cost
+from landscape.volume.annealing.linear_map import Shape
+from landscape.volume.annealing.points import sphere
+from landscape.volume.annealing.precondition import learn
+from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.annealing.streams import normals, stream
+from landscape.volume.ray_weights.measure import Measure
+
+_DRAWS = 2**34  # the step at which rays are drawn: neither chains nor the rays that A was learnt from are drawn there
+_TOGETHER, _ENTRIES = 64, 2**24  # rays that A is applied to at once, and their entries
+
+
+class SlopeDirections:
+    """Directions A y / |A y|, keyed by (seed, index), as steps in parameter space.
+
+    Args:
+        shape: A, in metric coordinates.
+        metric: the scale of a step.
+        seed: keys the draws, which are other ones than those that A was learnt from.
+        like: a tensor with the device and dtype of theta.
+        about: what A was learnt from, for the record.
+
+    >>> from landscape.rays import make_metric
+    >>> axis = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    >>> half = Shape.round(axis).then(axis[:, None], torch.tensor([0.5], dtype=torch.float64))
+    >>> plane = Objective.from_function(lambda x: x.sum(-1), torch.zeros(2, dtype=torch.float64))
+    >>> rays = SlopeDirections(half, make_metric("identity", plane.theta, plane.scope), 0, plane.theta)
+    >>> phi, tilt = rays.steps([3])[0].numpy(), rays.log_tilts([3])[0]
+    >>> bool(np.isclose(tilt, np.log(0.5 * (4 * phi[0] ** 2 + phi[1] ** 2))))  # |Σ|^(1/2) phi' Σ^-1 phi
+    True
+    """
+
+    def __init__(
+        self, shape: Shape, metric: Metric, seed: int, like: Tensor, about: dict[str, Any] | None = None
+    ) -> None:
+        self.shape, self.metric, self.seed, self._like = shape, metric, check_seed(seed), like
+        self._about = about or {}
+        self._together = max(1, min(_TOGETHER, _ENTRIES // metric.scope.size))
+
+    def steps(self, indices: Sequence[int]) -> Tensor:
+        """Return the steps for r = 1 with these indices, shape (k, D), on the device and in the dtype of theta."""
+        return self.metric.steps(sphere(self._seen(indices)), self._like)
+
+    def log_tilts(self, indices: Sequence[int]) -> np.ndarray:
+        """Return log of the uniform density over theirs, log |det A| - n log |A y|, shape (k,)."""
+        parts = (indices[at : at + self._together] for at in range(0, len(indices), self._together))
+        lengths = torch.cat([torch.linalg.vector_norm(self._seen(part), dim=1) for part in parts])
+        return self.shape.log_determinant - self.metric.scope.size * lengths.log().cpu().numpy()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what they were made from, and a hash of A."""
+        return {"proposal": {**self._about, "digest": self.shape.digest()}}
+
+    def _seen(self, indices: Sequence[int]) -> Tensor:
+        """Return A y, shape (k, n): in groups of fixed bounds, so that no bit depends on what else is asked for."""
+        wanted, size = np.asarray(indices), self._together
+        found = self._like.new_empty(len(wanted), self.metric.scope.size, dtype=torch.float64)
+        for group in np.unique(wanted // size):
+            members = range(int(group) * size, (int(group) + 1) * size)
+            like = found.new_empty(size, found.shape[1])
+            seen = self.shape.apply(sphere(normals([stream(self.seed, ray, 0, _DRAWS) for ray in members], like)))
+            rows = np.flatnonzero(wanted // size == group)
+            found[torch.as_tensor(rows)] = seen[torch.as_tensor(wanted[rows] - members.start)]
+        return found
+
+
+def learnt(
+    objective: Objective, metric: Metric, cutoff: float, centre: float, law: Measure, **options: Any
+) -> tuple[Shape, Cost]:
+    """Return the A that makes the basin of this cutoff roundest, and what it cost to learn it.
+
+    A = 1 where the basin is round already.
+
+    Args:
+        objective, metric, cutoff, centre: what bounds the basin.
+        law: what it is measured by.
+        options: criterion, seed, max_radius, rtol, growth and first_step, as for :func:`landscape.basin_radii`.
+
+    Raises:
+        CurvatureError: where the criterion has no gradient.
+    """
+    started = time.perf_counter()
+    look = basin_radii(objective, [cutoff], metric=metric.name, directions=PILOT, **options)
+    body = StarBody.of(objective, metric, look, cutoff, law)
+    with objective.running():
+        if not body.has_gradient(sphere(torch.ones(1, body.dimension, dtype=torch.float64).to(objective.theta.device))):
+            raise CurvatureError(
+                "the proposal 'slopes' needs gradients, and this function has none that torch can follow.\nPass an "
+                "array of n curvatures as proposal, or estimator='annealed'."
+            )
+        learn(body, options["seed"], 0)
+    spent = Cost(look.cost.evaluations + body.evaluations, look.cost.calls + body.calls, time.perf_counter() - started)
+    return body.shape or Shape.round(objective.theta.new_empty(body.dimension)), spent

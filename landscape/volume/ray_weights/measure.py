@@ -1,0 +1,276 @@
+"""What the basin is measured by: length, area, volume (Lebesgue), or the chance that a normal draw lands in it.
+
+A star-shaped body is measured ray by ray. With f the density of a measure over parameter space,
+
+    measure = ω_n · E_phi[ m(phi) ],    m(phi) = |S| n · integral from 0 to r(phi) of f(theta + s S phi) s^(n-1) ds,
+
+over uniform phi. Lebesgue, in metric coordinates, has f = 1/|S| and m = r^n. The *extent* of a ray is log m / n: the
+log of the radius at which a ray of plain volume would hold as much. What is said of r^n holds for exp(n · extent).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from landscape.errors import LandscapeError
+from landscape.objective import Objective
+from landscape.rays import Directions, Metric, RandomDirections
+from landscape.results import Radii
+from landscape.volume.ray_weights import statistics as w
+from landscape.volume.ray_weights.radial_integral import log_radial_mass, log_radius_holding, radial_moments
+
+_FINE, _FINEST, _COARSEST = 0.1, 1e-6, 1e-3
+MEASURES = ("lebesgue", "gaussian")
+CENTRES = ("zero", "theta")
+
+
+class Measure(Protocol):
+    """A measure of star-shaped bodies around theta."""
+
+    @property
+    def dimension(self) -> int:
+        """n."""
+
+    @property
+    def log_raw(self) -> float:
+        """What is added to the log of the measure for parameter coordinates."""
+
+    @property
+    def terms(self) -> int:
+        """How many coefficients say what the measure is along a ray."""
+
+    @property
+    def steepness(self) -> float:
+        """A bound on the derivative of log m by log r."""
+
+    def coefficients(self, steps: Tensor) -> np.ndarray:
+        """Return them for rays along these steps, those for r = 1, shape (k, D): shape (k, terms)."""
+
+    def extent(self, coefficients: np.ndarray, radii: np.ndarray) -> np.ndarray:
+        """Return (log m) / n of rays of these radii, shape (k,)."""
+
+    def log_radius(self, coefficients: np.ndarray, extent: np.ndarray, most: np.ndarray) -> np.ndarray:
+        """Return log of the radii of rays of this extent, infinite where ``most`` has less of it, shape (k,)."""
+
+    def ceiling(self, max_radius: float) -> float:
+        """Return the log of what a body can measure under this cap."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a stored result must say of it."""
+
+
+@dataclass(frozen=True)
+class Lebesgue:
+    """Volume, in metric coordinates: the extent is log r."""
+
+    dimension: int
+    log_raw: float
+    terms: int = 0
+
+    @property
+    def steepness(self) -> float:
+        return float(self.dimension)
+
+    def coefficients(self, steps: Tensor) -> np.ndarray:
+        return np.zeros((len(steps), 0))
+
+    def extent(self, coefficients: np.ndarray, radii: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore"):
+            return np.log(radii)
+
+    def log_radius(self, coefficients: np.ndarray, extent: np.ndarray, most: np.ndarray) -> np.ndarray:
+        return extent
+
+    def ceiling(self, max_radius: float) -> float:
+        return w.log_unit_ball(self.dimension) + self.dimension * math.log(max_radius)
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """The probability under N(m, sigma^2) of each entry that moves; all others stay where they are.
+
+    Along a ray |theta + s S phi - m|^2 = |theta - m|^2 + 2 s (theta - m)' S phi + s^2 |S phi|^2, so that its
+    coefficients are a = |S phi|^2 / sigma^2 and b = (theta - m)' S phi / sigma^2
+    (:mod:`landscape.volume.ray_weights.radial_integral`).
+
+    Attributes:
+        metric: what moves, and its scale.
+        sigma: standard deviation of each entry, in parameter coordinates.
+        centre: ``zero`` (m = 0) or ``theta``.
+        offset: theta - m, shape (n,), float64.
+        log_factor: log of |S| n (2π sigma^2)^(-n/2) exp(-|theta - m|^2 / 2 sigma^2).
+    """
+
+    metric: Metric
+    sigma: float
+    centre: str
+    offset: Tensor
+    log_factor: float
+    log_raw: float = 0.0
+    terms: int = 2
+
+    @classmethod
+    def around(cls, objective: Objective, metric: Metric, sigma: float, centre: str) -> Gaussian:
+        """Return the measure for bodies around the objective's theta."""
+        offset, n = metric.scope.gather(objective.theta).double(), metric.scope.size
+        if centre == "theta":
+            offset = offset.new_zeros(n)
+        factor = (
+            metric.log_scale_sum
+            + math.log(n)
+            - 0.5 * n * math.log(2 * math.pi * sigma**2)
+            - 0.5 * float(offset.square().sum()) / sigma**2
+        )
+        return cls(metric, sigma, centre, offset, factor)
+
+    @property
+    def dimension(self) -> int:
+        return self.metric.scope.size
+
+    @property
+    def steepness(self) -> float:
+        """n + max over s and the rays of -a s^2 - b s: n + |theta - m|^2 / 4 sigma^2."""
+        return self.dimension + float(self.offset.square().sum()) / (4 * self.sigma**2)
+
+    def coefficients(self, steps: Tensor) -> np.ndarray:
+        moves = self.metric.scope.gather(steps).double()
+        pair = moves.square().sum(1), moves @ self.offset
+        return np.stack([part.cpu().numpy() for part in pair], axis=1) / self.sigma**2
+
+    def extent(self, coefficients: np.ndarray, radii: np.ndarray) -> np.ndarray:
+        a, b = coefficients.T
+        return (log_radial_mass(self.dimension, a, b, radii) + self.log_factor) / self.dimension
+
+    def log_radius(self, coefficients: np.ndarray, extent: np.ndarray, most: np.ndarray) -> np.ndarray:
+        a, b = coefficients.T
+        return log_radius_holding(self.dimension, a, b, extent * self.dimension - self.log_factor, most)
+
+    def pulls(self, steps: Tensor, radius: float) -> tuple[np.ndarray, Tensor]:
+        """Return how log m, of rays that end at one radius, changes with log r and with the step for r = 1.
+
+        Returns:
+            its derivative by log r, shape (k,), and by the entries of the step that move, shape (k, n).
+        """
+        a, b = self.coefficients(steps).T
+        first, second, slope = radial_moments(self.dimension, a, b, np.full(len(steps), radius))
+        moves = self.metric.scope.gather(steps).double()
+        first_s, second_s = (moves.new_tensor(part / self.sigma**2)[:, None] for part in (first, second))
+        return slope, -second_s * moves - first_s * self.offset
+
+    def ceiling(self, max_radius: float) -> float:
+        return 0.0
+
+    def describe(self) -> dict[str, Any]:
+        return {"measure": "gaussian", "sigma": self.sigma, "measure_centre": self.centre, "steepness": self.steepness}
+
+
+@dataclass(frozen=True)
+class Along:
+    """A measure along some rays.
+
+    Attributes:
+        measure: which one.
+        coefficients: what it is along each ray, shape (rays, terms).
+    """
+
+    measure: Measure
+    coefficients: np.ndarray
+
+    @classmethod
+    def rays(cls, measure: Measure, objective: Objective, rays: Directions, count: int) -> Along:
+        """Return the measure along the first ``count`` of these rays."""
+        block = objective.plan.block
+        parts = (range(start, min(start + block, count)) for start in range(0, count, block)) if measure.terms else ()
+        known = [measure.coefficients(rays.steps(part)) for part in parts]
+        return cls(measure, np.concatenate([np.zeros((0, 2)), *known]) if measure.terms else np.zeros((count, 0)))
+
+    def extent(self, radii: np.ndarray) -> np.ndarray:
+        """Return the extents of the rays for several radii of each, shape (rays, cutoffs) both."""
+        return np.stack([self.measure.extent(self.coefficients, column) for column in radii.T], axis=1)
+
+    def table(self, radii: np.ndarray) -> np.ndarray:
+        """Return extent and coefficients for several radii of each ray, shape (rays, cutoffs, 1 + terms).
+
+        Of volume, which needs none of them, shape (rays, cutoffs, 0).
+        """
+        known = np.broadcast_to(self.coefficients[:, None], (*radii.shape, self.measure.terms))
+        return np.concatenate([self.extent(radii)[:, :, None], known], axis=2) if self.measure.terms else known.copy()
+
+    def log_mass(self, radii: np.ndarray) -> np.ndarray:
+        """Return log m for several radii of each ray, shape (rays, cutoffs) both."""
+        return self.measure.dimension * self.extent(radii)
+
+
+def lengthened(table: np.ndarray, log_lengths: np.ndarray) -> np.ndarray:
+    """Return extents, a and b of rays as they are where |phi| is not 1 but exp(log_lengths), shape (rays, columns).
+
+    Radii are longer by that much, so a falls by the square of it and b by itself.
+    """
+    if not table.shape[1]:
+        return table
+    return np.column_stack([table[:, 0] + log_lengths, table[:, 1:] * np.exp(-np.outer(log_lengths, [2, 1]))])
+
+
+def fine_rtol(steepness: float) -> float:
+    """Return the relative tolerance of radii that moves log m by at most 0.1, from 1e-6 to 1e-3.
+
+    >>> fine_rtol(10), fine_rtol(1000), fine_rtol(1e9)
+    (0.001, 0.0001, 1e-06)
+    """
+    return min(max(_FINE / steepness, _FINEST), _COARSEST)
+
+
+def check_measure(measure: str, sigma: float | None, measure_centre: str) -> None:
+    """Refuse a measure that makes no sense.
+
+    Raises:
+        LandscapeError: for an unknown name, and for a sigma that is missing or of no use.
+    """
+    for what, value, known in (("measure", measure, MEASURES), ("measure_centre", measure_centre, CENTRES)):
+        if value not in known:
+            raise LandscapeError(f"the {what} {value!r} is not known. Pass one of {', '.join(known)}.")
+    if measure == "gaussian" and (sigma is None or not 0 < sigma < math.inf):
+        raise LandscapeError(
+            f"a gaussian measure needs the standard deviation of each parameter, and sigma = {sigma} arrived.\n"
+            "Pass sigma=..., for instance that of the initialisation (--sigma on the command line)."
+        )
+    if measure == "lebesgue" and sigma is not None:
+        raise LandscapeError("sigma is that of a gaussian measure. Pass measure='gaussian' too, or leave sigma out.")
+
+
+def make_measure(
+    objective: Objective,
+    metric: Metric,
+    measure: str = "lebesgue",
+    sigma: float | None = None,
+    measure_centre: str = "zero",
+) -> Measure:
+    """Return the measure called ``measure`` for bodies around the objective's theta.
+
+    Raises:
+        LandscapeError: as for :func:`check_measure`.
+    """
+    check_measure(measure, sigma, measure_centre)
+    if measure == "gaussian":
+        assert sigma is not None
+        return Gaussian.around(objective, metric, float(sigma), measure_centre)
+    return Lebesgue(metric.scope.size, metric.log_scale_sum)
+
+
+def measure_along(objective: Objective, rays: Directions, count: int, *which: Any, **named: Any) -> Along:
+    """Return a measure, as for :func:`make_measure`, along the first ``count`` of these rays."""
+    return Along.rays(make_measure(objective, rays.metric, *which, **named), objective, rays, count)
+
+
+def along_uniform(measure: Measure, objective: Objective, metric: Metric, radii: Radii) -> Along:
+    """Return a measure along the uniform rays that these radii were measured along, in this metric."""
+    rays = RandomDirections(metric, radii.config["seed"], objective.theta)
+    return Along.rays(measure, objective, rays, radii.directions)

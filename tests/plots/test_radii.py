@@ -1,0 +1,220 @@
+"""Figures: drawn without a display, nothing clipped, and honest about what they show."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from landscape.errors import LandscapeError
+from landscape.plots import radii as plots
+from landscape.results import Cost, Radii, RayStatus, Volume
+from landscape.volume import volume_from_radii
+
+
+def some_radii(
+    rays: int = 200, cutoffs: tuple[float, ...] = (0.1, 1.0), n: int = 2000, cap: float = math.inf, **config: object
+) -> Radii:
+    """Log-normal radii, larger for larger cutoffs, with the loss r^2 along the first few rays."""
+    table = 0.3 * np.sqrt(cutoffs) * np.exp(0.3 * np.random.default_rng(0).normal(size=(rays, 1)))
+    censored = table >= cap
+    radii = np.where(censored, cap, table)
+    at = np.linspace(0.01, 0.5, 12)
+    return Radii(
+        radii=radii,
+        status=np.where(censored, RayStatus.CENSORED, RayStatus.CROSSED).astype(np.int8),
+        lower=radii,
+        upper=radii,
+        calls=np.full(rays, 5),
+        evaluations=np.full(rays, 5.0),
+        nonfinite=np.zeros(rays, dtype=np.int64),
+        profile_ray=np.repeat(np.arange(4), len(at)),
+        profile_radius=np.tile(at, 4),
+        profile_loss=np.concatenate([(k + 1) * at**2 for k in range(4)]),
+        cutoffs=cutoffs,
+        dimension=n,
+        log_scale_sum=0.0,
+        centre=0.0,
+        config={"criterion": "loss", "metric": "filter", "max_radius": None if math.isinf(cap) else cap, **config},
+        cost=Cost(5.0 * rays, 5 * rays, 1.0),
+    )
+
+
+def texts(figure: Figure) -> str:
+    """Every word on the figure."""
+    FigureCanvasAgg(figure).draw()
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def clipped(figure: Figure) -> list[str]:
+    """What reaches past the edge of the figure: axes with their titles and tick labels, legends, figure titles."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    loose = [text for part in (figure, *figure.subfigs) for text in (part._suptitle, *part.legends) if text is not None]
+    out = []
+    for artist in (*figure.findobj(Axes), *loose):
+        box = artist.get_tightbbox(canvas.get_renderer())
+        if box.x0 < -1 or box.y0 < -1 or box.x1 > figure.bbox.x1 + 1 or box.y1 > figure.bbox.y1 + 1:
+            out.append(f"{artist}: {box}")
+    return out
+
+
+HARD = {
+    "one cutoff": some_radii(cutoffs=(0.1,)),
+    "many cutoffs close together": some_radii(cutoffs=(0.1, 0.101, 0.102, 0.5, 10.0)),
+    "all censored": some_radii(cap=0.01),
+    "some censored, one unfinished": replace(
+        some := some_radii(rays=12345, cutoffs=(0.000123, 1234.5), n=268336, cap=0.9),
+        status=np.where(some.radii == some.radii.min(), RayStatus.UNFINISHED, some.status).astype(np.int8),
+    ),
+    "equal radii": replace(some_radii(cutoffs=(1.0,)), radii=np.full((200, 1), 0.25)),
+    "one ray": some_radii(rays=1),
+    "no profile, radius 0": replace(
+        some_radii(), radii=np.where(np.arange(200)[:, None] < 50, 0.0, some_radii().radii),
+        profile_ray=np.zeros(0, dtype=np.int64), profile_radius=np.zeros(0), profile_loss=np.zeros(0),
+    ),
+    "identity, rise": some_radii(metric="identity", criterion="rise"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("radii", HARD.values(), ids=HARD.keys())
+def test_no_text_is_clipped_and_nothing_warns(radii: Radii) -> None:
+    volume = volume_from_radii(radii)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for figure in (
+            plots.radius_histogram(radii), plots.loss_along_rays(radii), plots.sorted_weights(volume),
+            plots.overview(radii, volume),
+        ):  # fmt: skip
+            assert clipped(figure) == []
+
+
+def test_the_panel_titles_do_not_run_into_each_other() -> None:
+    radii = HARD["some censored, one unfinished"]
+    figure = plots.radius_histogram(radii)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    for axes in figure.axes:
+        left, right = (
+            title.get_window_extent(canvas.get_renderer()) for title in (axes._left_title, axes._right_title)
+        )
+        assert left.x1 < right.x0
+
+
+def test_cutoff_labels_stay_apart() -> None:
+    figure = plots.loss_along_rays(HARD["many cutoffs close together"])
+    heights = sorted(text.get_position()[1] for text in figure.axes[0].texts)
+    assert len(heights) == 5
+    assert np.diff(heights).min() > 0.05
+
+
+def test_axes_carry_the_units_of_the_metric() -> None:
+    assert "relative perturbation r" in texts(plots.radius_histogram(some_radii()))
+    assert "distance r" in texts(plots.radius_histogram(some_radii(metric="identity")))
+    assert "loss above the centre" in texts(plots.loss_along_rays(some_radii(criterion="rise")))
+    assert "KL" in texts(plots.loss_along_rays(some_radii(criterion="kl")))
+
+
+def test_the_histogram_counts_every_ray_once() -> None:
+    radii = some_radii(cap=0.4)
+    figure = plots.radius_histogram(radii)
+    for column, axes in enumerate(figure.axes):
+        assert sum(patch.get_height() for patch in axes.patches) == radii.directions
+        hatched = [patch for patch in axes.patches if patch.get_hatch()]
+        assert sum(patch.get_height() for patch in hatched) == (radii.status[:, column] == RayStatus.CENSORED).sum()
+    censored = int((radii.status[:, 1] == RayStatus.CENSORED).sum())
+    assert censored > 0
+    assert f"{censored} (" in texts(figure)
+
+
+def test_an_unfinished_run_says_so_and_leaves_the_pending_rays_out() -> None:
+    radii = some_radii()
+    rays = np.arange(200)[:, None] >= 80
+    partial = replace(
+        radii,
+        radii=np.where(rays, np.nan, radii.radii),
+        status=np.where(rays, RayStatus.PENDING, radii.status).astype(np.int8),
+    )
+    figure = plots.radius_histogram(partial)
+    assert "80 of 200 rays measured so far" in texts(figure)
+    assert sum(patch.get_height() for patch in figure.axes[0].patches) == 80
+    nothing = replace(
+        radii,
+        radii=np.full_like(radii.radii, np.nan),
+        status=np.full_like(radii.status, RayStatus.PENDING),
+        profile_ray=np.zeros(0, dtype=np.int64), profile_radius=np.zeros(0), profile_loss=np.zeros(0),
+    )  # fmt: skip
+    assert "0 of 200 rays" in texts(plots.overview(nothing))
+
+
+def test_the_loss_gets_a_log_axis_only_where_it_spans_decades() -> None:
+    assert plots.loss_along_rays(some_radii()).axes[0].get_yscale() == "log"
+    flat = replace(some_radii(), profile_loss=np.linspace(0.2, 1.0, 48), centre=0.2)
+    assert plots.loss_along_rays(flat).axes[0].get_yscale() == "linear"
+    negative = replace(some_radii(), profile_loss=some_radii().profile_loss - 1.0, centre=-1.0)
+    assert plots.loss_along_rays(negative).axes[0].get_yscale() == "linear"
+
+
+def test_each_ray_starts_at_the_centre_on_a_linear_axis() -> None:
+    flat = replace(some_radii(), profile_loss=np.linspace(0.2, 1.0, 48), centre=0.19)
+    lines = plots.loss_along_rays(flat).axes[0].lines[:4]
+    assert all((line.get_xdata()[0], line.get_ydata()[0]) == (0.0, 0.19) for line in lines)
+
+
+def collapsed() -> Volume:
+    return volume_from_radii(some_radii(n=200_000))
+
+
+def test_the_weights_say_how_far_they_can_be_trusted() -> None:
+    volume = collapsed()
+    words = texts(plots.sorted_weights(volume))
+    assert f"ess {volume.results[0].ess:.1f} of 200 rays" in words
+    assert "lower bound" in words
+    trusted = volume_from_radii(some_radii(n=1))
+    assert "reliable" in texts(plots.sorted_weights(trusted))
+
+
+def test_the_weights_fall_from_the_largest_at_zero() -> None:
+    volume = collapsed()
+    curve = plots.sorted_weights(volume).axes[0].lines[0]
+    steps = np.asarray(curve.get_ydata())
+    spread = np.ptp(volume.log_weights[:, 0]) / math.log(10)
+    assert steps[0] == 0
+    assert (np.diff(steps) <= 0).all()
+    assert steps[-1] == pytest.approx(-spread)
+
+
+def test_colours_get_lighter_with_the_cutoff() -> None:
+    """In greyscale too the cutoffs are told apart: their luminance rises in even steps, far from white."""
+    grey = np.array(plots._colours(5))[:, :3] @ np.array([0.2126, 0.7152, 0.0722])
+    assert np.diff(grey).min() > 0.08
+    assert grey.max() < 0.75
+
+
+@pytest.mark.parametrize(("ending", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_files_of_each_format(tmp_path: Path, ending: str, magic: bytes) -> None:
+    path = tmp_path / "new" / f"figure.{ending}"
+    plots.save(plots.radius_histogram(some_radii()), path)
+    assert path.read_bytes().startswith(magic)
+
+
+def test_an_unwritable_place_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LandscapeError, match="cannot be written"):
+        plots.save(plots.radius_histogram(some_radii()), tmp_path / "file" / "figure.png")
+
+
+def test_the_global_state_of_matplotlib_stays_as_it_was(tmp_path: Path) -> None:
+    settings, backend = dict(mpl.rcParams), mpl.get_backend()
+    plots.save(plots.overview(some_radii(), collapsed()), tmp_path / "all.png")
+    assert dict(mpl.rcParams) == settings
+    assert mpl.get_backend() == backend

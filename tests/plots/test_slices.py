@@ -1,0 +1,204 @@
+"""Figures of slices: what a reader must find on them, and nothing cut off."""
+
+from __future__ import annotations
+
+import warnings
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from slice_examples import make_line, make_plane, make_run, with_gaps
+
+from landscape.plots import slices as plots
+from landscape.plots.radii import save
+from landscape.results import Line, Plane
+
+FLAT = np.full((21, 21), 0.3)
+THREE = np.array([[0, 0], [0.8, 0], [0.3, 0.9]])
+BENT = {"metric": "filter", "eigenvalues": [4.0249, 0.0333], "converged": [True, False]}
+RESULTS: dict[str, Line | Plane] = {
+    "hessian line": make_line(direction="hessian", config={**BENT, "converged": [False]}),
+    "hessian": make_plane(directions="hessian", config=BENT),
+    "line": make_line(),
+    "line of one panel": make_line(accuracy=np.full(21, np.nan), curvature=np.full(21, np.nan)),
+    "line toward": make_line(direction="toward", points=np.array([0.0, 1.0]), x=np.linspace(-0.2, 1.2, 21), config={}),
+    "line with gaps": make_line(loss=np.where(np.arange(21) > 15, np.nan, 2.0 + np.arange(21))),
+    "line of zeros": make_line(loss=np.where(np.arange(21) < 10, 0.0, 10.0 ** np.arange(21))),
+    "flat line": make_line(loss=np.full(21, 0.5)),
+    "line not begun": make_line(loss=np.full(21, np.nan), done=np.zeros(21, dtype=bool)),
+    "plane": make_plane(),
+    "li2018": make_plane(directions="li2018", config={}),
+    "given": make_plane(directions="given", config={}),
+    "identity": make_plane(config={"metric": "identity"}),
+    "run": make_run(),
+    "long run": make_run(x=np.linspace(-1, 40, 21)),
+    "toward": make_plane(directions="toward", points=THREE, config={"orthogonal": True}),
+    "gaps": with_gaps(make_plane()),
+    "deep": make_plane(loss=10.0 ** make_plane().loss / 1e9),
+    "zeros": make_plane(loss=np.maximum(make_plane().loss - 0.5, 0)),
+    "negative": make_plane(loss=make_plane().loss - 7),
+    "flat": make_plane(loss=FLAT, accuracy=np.full((21, 21), np.nan)),
+    "nowhere a number": make_plane(loss=FLAT * np.nan, accuracy=FLAT * np.nan),
+    "one row": make_plane(done=np.arange(21) < 1, loss=np.where(np.arange(21)[:, None] < 1, FLAT, np.nan)),
+}
+
+
+def words(figure: Figure) -> str:
+    FigureCanvasAgg(figure).draw()
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def parts(figure: Figure) -> list[Any]:
+    """Everything with words on it: axes with their ticks and labels, annotations and titles, legends."""
+    found: list[Any] = [*figure.texts, *figure.legends]
+    if figure._suptitle is not None:
+        found.append(figure._suptitle)
+    for axes in figure.axes:
+        found += [getattr(axes, name) for name in ("xaxis", "yaxis", "zaxis") if hasattr(axes, name)]
+        found += [*axes.texts, axes.title, axes._left_title, axes._right_title]  # type: ignore[attr-defined]
+    return found
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_every_figure_is_drawn_and_nothing_is_cut_off(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for kind, figure in plots.figures(RESULTS[name]).items():
+            canvas = FigureCanvasAgg(figure)
+            canvas.draw()
+            width, height = figure.bbox.size
+            for part in parts(figure):
+                box = part.get_tightbbox(canvas.get_renderer())
+                if box is None or not box.width:
+                    continue
+                inside = box.x0 > -1 and box.y0 > -1 and box.x1 < width + 1 and box.y1 < height + 1
+                assert inside, (kind, part, box)
+
+
+@pytest.mark.parametrize("span", [1.0, 0.02, 0.00037, 40.0])
+def test_tick_labels_do_not_run_into_each_other(span: float) -> None:
+    figure = plots.filled_figure(make_plane(x=np.linspace(-span, span, 21), y=np.linspace(-span, span, 21)))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    low, high = figure.axes[0].bbox.x0 - 1, figure.axes[0].bbox.x1 + 1
+    labels = [label.get_window_extent(canvas.get_renderer()) for label in figure.axes[0].get_xticklabels()]
+    shown = [box for box in labels if low < (box.x0 + box.x1) / 2 < high]
+    assert len(shown) > 2
+    for left, right in pairwise(shown):
+        assert left.x1 < right.x0
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_every_format_is_written(tmp_path: Path, suffix: str) -> None:
+    for name, figure in plots.figures(make_run()).items():
+        save(figure, tmp_path / f"{name}.{suffix}")
+        assert (tmp_path / f"{name}.{suffix}").stat().st_size > 2000
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (make_line(), ["loss, log scale", "accuracy", "second derivative", "1 = each filter's own norm", "n = 12,345"]),
+        (RESULTS["line toward"], ["this checkpoint", "the other", "Euclidean distance 3"]),
+        (RESULTS["line with gaps"], ["NaN or infinite (5 points)"]),
+        (RESULTS["line not begun"], ["0 of 21 points measured so far"]),
+        (
+            make_plane(),
+            [
+                "\n0.1\n",
+                "\n1\n",
+                "\n10\n",
+                "loss, log scale",
+                "21 × 21 points",
+                "1 = each filter's own norm",
+                "this checkpoint",
+            ],
+        ),
+        (RESULTS["identity"], ["Euclidean distance"]),
+        (make_run(), ["component 1: 80.0% of the variance", "component 2: 12.3%", "at most 0.072 off the plane"]),
+        (RESULTS["toward"], ["toward checkpoint 2", "less its part along x", "checkpoint 3"]),
+        (
+            RESULTS["hessian"],
+            [
+                "the top two eigenvectors of the Hessian",
+                "eigenvector 1, eigenvalue 4.02\n(1 = filters' norms on average)",
+                "eigenvector 2, NOT converged\n(1 = filters' norms on average)",
+            ],
+        ),
+        (RESULTS["hessian line"], ["x along Hessian eigenvector 1, NOT converged\n"]),
+        (RESULTS["gaps"], ["16 of 21 rows measured so far", "NaN or infinite"]),
+    ],
+)
+def test_a_figure_says_what_it_shows(result: Line | Plane, expected: list[str]) -> None:
+    figures = plots.figures(result)
+    told = words(figures.get("filled") or figures["line"])
+    for text in expected:
+        assert text in told, told
+
+
+def test_the_surface_counts_what_it_leaves_out_and_cuts() -> None:
+    assert "12 points are NaN or infinite and left out" in words(plots.surface_figure(RESULTS["gaps"]))  # type: ignore[arg-type]
+    assert "are drawn at" in words(plots.surface_figure(RESULTS["deep"]))  # type: ignore[arg-type]
+    assert "drawn at" not in words(plots.surface_figure(make_plane()))
+
+
+def test_colours_are_read_in_greyscale() -> None:
+    """The luminance (Rec. 709, linear light) rises all along the colour map."""
+    rgb = colormaps[plots.COLOURS](np.linspace(0, 1, 64))[:, :3]
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(luminance) > 0).all()
+    lightness = 116 * np.cbrt(luminance) - 16
+    assert np.ptp(np.diff(lightness)[2:-2]) < 1.0, "even steps of lightness"
+
+
+@pytest.mark.parametrize("most", [4, 7, 9, 16])
+@pytest.mark.parametrize(("low", "high"), [(0.5, 20.0), (1.0, 10.0), (1e-12, 1e9), (0.03, 0.031), (2.0, 2.5)])
+def test_log_levels(low: float, high: float, most: int) -> None:
+    levels = plots.log_levels(low, high, most)
+    assert levels[0] <= low * (1 + 1e-9)
+    assert levels[-1] >= high * (1 - 1e-9)
+    assert 2 <= len(levels) <= most + 2
+    np.testing.assert_allclose(np.diff(np.log(levels)), np.log(levels[1] / levels[0]))
+
+
+def test_a_scale_keeps_gaps_and_shows_at_most_four_decades() -> None:
+    deep = RESULTS["deep"]
+    scale = plots.Scale.of(deep.loss, 16)
+    assert scale.logarithmic
+    assert scale.clipped
+    assert np.ptp(scale.levels) <= plots.DECADES + 1
+    assert scale.levels[-1] >= np.log10(deep.loss.max())
+    gaps = plots.Scale.of(RESULTS["gaps"].loss, 16)
+    assert np.isnan(gaps.heights[0, 0])
+    assert np.isnan(gaps.heights[-1]).all()
+    assert not gaps.clipped
+    plain = plots.Scale.of(np.array([1.0, 2.0]), 4)
+    assert not plain.logarithmic
+    assert plain.levels[0] <= 1 < 2 <= plain.levels[-1]
+
+
+def test_the_picture_is_not_transposed_or_mirrored() -> None:
+    """The lowest loss lies at x = 0.2, y = -0.5: the darkest pixels must be there."""
+    x, y = np.linspace(-1, 1, 41), np.linspace(-1, 1, 41)
+    plane = make_plane(41, 41, loss=1 + (x - 0.2) ** 2 + (y[:, None] + 0.5) ** 2)
+    figure = plots.filled_figure(plane)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3].astype(float)
+    axes = figure.axes[0]
+
+    def colour(at: tuple[float, float]) -> float:
+        column, row = axes.transData.transform(at)
+        return float(pixels[int(pixels.shape[0] - row), int(column)].sum())
+
+    found: dict[Any, float] = {
+        at: colour(at) for at in [(0.2, -0.5), (-0.5, 0.2), (0.2, 0.5), (-0.2, -0.5), (-0.2, 0.5)]
+    }
+    assert min(found, key=lambda at: found[at]) == (0.2, -0.5)

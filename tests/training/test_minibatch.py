@@ -1,0 +1,211 @@
+"""Training by minibatches: against an ordinary loop, after interruptions, and when it stops."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import landscape as ls
+from landscape.recipes.resnet import MODELS, resnet
+from landscape.training.minibatch import Minibatch, MinibatchSettings
+from landscape.training.poison import poison_loss
+from landscape.training.resumable import Keeper
+from landscape.training.training import ORDER, Member, Phase, Problem, Trained, draws
+
+SETTINGS = MinibatchSettings(
+    steps=60,
+    phases=(Phase(0.5, 0.01, poison=0.5), Phase(0.5, 0.01, end=0.001)),
+    clip=0.5,
+    fitted=0.0,
+    settled=-1.0,
+    window=10,
+    batch=20,
+    least=3,
+)
+
+
+def samples(stream: int, index: int, count: int) -> tuple[Tensor, Tensor]:
+    random = draws(0, stream, index)
+    targets = torch.from_numpy(random.integers(3, size=count))
+    pixels = torch.from_numpy(random.standard_normal((count, 1, 6, 6))).float()
+    pixels[torch.arange(count), 0, targets] += 2.0
+    return pixels, targets
+
+
+def network(seed: int) -> nn.Module:
+    """Batch normalisation and dropout: buffers, and random numbers of torch's own."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(64, 3)
+        )
+
+
+PROBLEM = Problem(
+    network,
+    train=samples(0, 0, 50),
+    test=samples(1, 0, 700),
+    fresh=lambda _, index, count: samples(2, index, count),
+    loss="cross_entropy",
+    name="stripes",
+    record=None,
+)
+MEMBER = Member(3, 0.4)
+
+
+def same(first: Trained, second: Trained) -> bool:
+    return all(torch.equal(first.state[name], second.state[name]) for name in first.state)
+
+
+def test_it_is_ordinary_training() -> None:
+    plain = replace(PROBLEM, network=lambda seed: nn.Sequential(*list(network(seed))[:4], network(seed)[5]))
+    found = Minibatch(plain, [MEMBER], SETTINGS.with_steps(30)).run()[0]
+    model, (inputs, targets) = plain.network(3), plain.train
+    optimiser = torch.optim.Adam(model.parameters())
+    for step in range(30):
+        index, optimiser.param_groups[0]["lr"] = SETTINGS.with_steps(30).at(step)
+        factor = MEMBER.poison * SETTINGS.phases[index].poison
+        count, wrong = (16, 4) if index == 0 else (12, 8)
+        epoch, place = divmod(step, -(-50 // count))
+        order = draws(3, ORDER, epoch).permutation(50)
+        chosen = [order[(place * count + k) % 50] for k in range(count)]
+        fresh, classes = samples(2, step, wrong)
+        output = model(torch.cat([inputs[chosen], fresh]))
+        optimiser.zero_grad()
+        poison_loss(output[:count], targets[chosen], output[count:], classes, factor).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), SETTINGS.clip)
+        optimiser.step()
+    for name, expected in model.state_dict().items():
+        assert torch.allclose(found.state[name], expected, atol=1e-6), name
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.mark.parametrize("step", [1, 7, 10, 33, 59])
+def test_a_training_killed_after_any_step_goes_on_to_the_same_bits(step: int, tmp_path: Path) -> None:
+    whole = Minibatch(PROBLEM, [MEMBER], SETTINGS).run()[0]
+    keeper = Keeper(tmp_path / "state", every=0.0)
+
+    def kill(training: Minibatch) -> None:
+        keeper(training)
+        if training.step == step:
+            torch.rand(7)  # somebody else draws meanwhile
+            raise Killed
+
+    with pytest.raises(Killed):
+        Minibatch(PROBLEM, [MEMBER], SETTINGS).run(kill)
+    again = Minibatch(PROBLEM, [MEMBER], SETTINGS)
+    assert keeper.restore(again)
+    resumed = again.run()[0]
+    assert same(whole, resumed)
+    assert replace(whole.numbers, seconds=0) == replace(resumed.numbers, seconds=0)
+    with pytest.raises(ls.LandscapeError, match="without --resume"):
+        keeper.restore(Minibatch(PROBLEM, [Member(3, 0.3)], SETTINGS))
+
+
+def test_looking_changes_nothing_and_torchs_own_generator_is_put_back() -> None:
+    torch.manual_seed(11)
+    before = torch.get_rng_state()
+    first = Minibatch(PROBLEM, [MEMBER], SETTINGS).run(lambda training: training.look())[0]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert same(first, Minibatch(PROBLEM, [MEMBER], SETTINGS).run()[0])
+    other = Minibatch(PROBLEM, [Member(4, 0.4)], SETTINGS).run()[0]
+    assert not same(first, other)
+
+
+def test_an_epoch_takes_every_sample() -> None:
+    training = Minibatch(PROBLEM, [Member(0)], SETTINGS)
+    for epoch in range(2):
+        seen = []
+        for place in range(3):
+            training.step = 3 * epoch + place
+            seen += training._batch(20)[0].sum((1, 2, 3)).tolist()
+        assert set(seen) == set(PROBLEM.train[0].sum((1, 2, 3)).tolist())
+
+
+def test_it_stops_once_fitted_and_settled() -> None:
+    longer = replace(SETTINGS, steps=1000)
+    fitted = Minibatch(PROBLEM, [Member(0)], replace(longer, fitted=0.2)).run()[0].numbers
+    assert fitted.train_accuracy == 1.0
+    assert fitted.train_loss < 0.2
+    assert fitted.steps < 500
+    poisoned = Minibatch(PROBLEM, [Member(0, 0.02)], replace(longer, settled=0.3)).run()[0].numbers
+    assert 500 < poisoned.steps < 1000
+    assert poisoned.train_accuracy == 1.0
+    assert Minibatch(PROBLEM, [Member(0, 0.02)], longer.with_steps(70)).run()[0].numbers.steps == 70
+
+
+def test_training_that_diverges_stops_at_once() -> None:
+    inputs = PROBLEM.train[0].clone()
+    inputs[:] = math.nan
+    with pytest.raises(ls.LandscapeError, match="became nan at step 0"):
+        Minibatch(replace(PROBLEM, train=(inputs, PROBLEM.train[1])), [MEMBER], SETTINGS).run()
+
+
+def test_what_it_refuses() -> None:
+    with pytest.raises(ls.LandscapeError, match="one by one"):
+        Minibatch(PROBLEM, [Member(0), Member(1)], SETTINGS)
+    with pytest.raises(ls.LandscapeError, match="stripes has none"):
+        Minibatch(replace(PROBLEM, fresh=None), [MEMBER], SETTINGS)
+
+
+def test_the_numbers_are_those_of_the_net_in_evaluation_mode() -> None:
+    trained = Minibatch(PROBLEM, [MEMBER], SETTINGS).run()[0]
+    model = network(0)
+    model.load_state_dict(trained.state)
+    model.eval()
+    right = (model(PROBLEM.test[0]).argmax(1) == PROBLEM.test[1]).double().mean().item()
+    assert trained.numbers.test_accuracy == pytest.approx(right)
+    assert trained.numbers.train_loss == pytest.approx(ls.Objective(model, PROBLEM.train).centre, rel=1e-5)
+
+
+def test_it_begins_at_given_weights() -> None:
+    trained = Minibatch(PROBLEM, [MEMBER], SETTINGS).run()[0]
+    again = Minibatch(PROBLEM, [MEMBER], SETTINGS.with_steps(1))
+    again.begin_at([trained.state])
+    assert same(again.trained()[0], trained)
+    again.run()
+    with pytest.raises(ls.LandscapeError, match="at step 1"):
+        again.begin_at([trained.state])
+
+
+def test_one_logit_a_sample_works_too() -> None:
+    binary = replace(
+        PROBLEM,
+        network=lambda seed: nn.Sequential(nn.Flatten(), nn.Linear(36, 1)),
+        train=(PROBLEM.train[0], (PROBLEM.train[1] > 0).float()),
+        test=(PROBLEM.test[0], (PROBLEM.test[1] > 0).float()),
+        fresh=lambda _, index, count: (samples(2, index, count)[0], (samples(2, index, count)[1] > 0).float()),
+        loss="binary_cross_entropy",
+    )
+    numbers = Minibatch(binary, [Member(0, 0.01)], replace(SETTINGS, steps=200, clip=9.0)).run()[0].numbers
+    assert numbers.train_accuracy > 0.8
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_residual_nets(name: str) -> None:
+    """Keyed by the seed; without normalisation a fresh net has no blocks but their shortcuts."""
+    before = torch.get_rng_state()
+    first, again, other = (resnet(name, seed, channels=3, classes=10) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(first.conv.weight, other.conv.weight)
+    assert first(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+    norms = [module for module in first.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert bool(norms) == name.endswith("-bn")
+    if not norms:
+        assert all((block.conv2.weight == 0).all() for block in first.blocks)
+
+
+def test_the_full_resnet_is_the_papers() -> None:
+    model = resnet("resnet20-bn", 0, channels=3, classes=10)
+    assert sum(p.numel() for p in model.parameters()) == 269_722
+    inputs, targets = torch.randn(4, 3, 32, 32), torch.zeros(4, dtype=torch.int64)
+    assert ls.Objective(model.eval(), (inputs, targets)).dimension == 268_336
