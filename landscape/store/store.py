@@ -30,7 +30,7 @@ from landscape.store.interrupts import uninterrupted
 from landscape.store.lock import WriterLock, reason, utc_now
 
 FORMAT = "landscape"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # goes up when a stored name or its meaning changes
 COMPRESS_FROM = 65536  #: bytes; below this the bookkeeping of compressed chunks outweighs what they save
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 # What h5py raises on damaged bytes, and json and numpy on what such bytes decode to.
@@ -275,9 +275,9 @@ def _check_format(path: Path, file: h5py.File) -> None:
         )
     if not np.array_equal(version, FORMAT_VERSION):
         raise StoreError(
-            f"{path} has format version {version}, written by {file.attrs.get('writer', 'an unknown version')}; "
-            f"landscape {__version__} reads version {FORMAT_VERSION}.\n"
-            "Install the version that wrote it (pip install 'landscape-lab==VERSION'), or write to a new file."
+            f"{path} has format version {version} (written by {file.attrs.get('writer', 'an unknown version')}); "
+            f"this is landscape {__version__}, which reads format version {FORMAT_VERSION}.\n"
+            "Measure again to a new file (--out new.h5), or install the landscape that wrote this one."
         )
 
 

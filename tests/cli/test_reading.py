@@ -28,13 +28,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_show_says_what_is_in_the_file(here: Path) -> None:
     run(f"volume {SMALL} --estimator uniform --out run.h5")
     text = run("show run.h5").stdout
-    for words in ("format 1", "60 of 60 rays", "seed 0", "checkpoint ckpt.pt", "torch 2", "log10 V", "median r"):
+    for words in ("format 2", "60 of 60 rays", "seed 0", "checkpoint ckpt.pt", "torch 2", "log10 V", "median r"):
         assert words in " ".join(text.split())
     digest = stored().config["theta_hash"]
     assert digest[:12] in text
     assert digest not in text
     found = strict(run("show run.h5 --json").stdout)
-    assert found["format_version"] == 1
+    assert found["format_version"] == 2
     assert found["results"]["radii"]["rows"] == {"done": 60, "total": 60}
     assert found["results"]["volume"]["summary"].keys() >= KEYS
 

@@ -159,7 +159,7 @@ def test_unstorable_values_leave_the_file_alone(path: Path, value: Result, messa
 def test_file_explains_itself_to_plain_h5py(path: Path) -> None:
     Store(path)["radii"] = make_radii(2)
     with h5py.File(path) as file:
-        assert (file.attrs["format"], file.attrs["format_version"]) == ("landscape", 1)
+        assert (file.attrs["format"], file.attrs["format_version"]) == ("landscape", 2)
         assert file.attrs["writer"].startswith("landscape ")
         group = file["radii"]
         assert group.attrs["kind"] == "radii"
@@ -174,7 +174,7 @@ def test_describe_is_strict_json(path: Path) -> None:
     with Store(path, write=True) as store:
         store["radii"], store["volume"] = make_radii(13, config={"max_radius": math.inf}), make_volume()
     told = json.loads(json.dumps(Store(path).describe(), allow_nan=False))
-    assert (told["format_version"], told["bytes"]) == (1, path.stat().st_size)
+    assert (told["format_version"], told["bytes"]) == (2, path.stat().st_size)
     assert told["results"].keys() == {"radii", "volume"}
     radii = told["results"]["radii"]
     assert (radii["kind"], radii["rows"], radii["config"]) == ("radii", {"done": 13, "total": 40}, {"max_radius": None})
@@ -225,15 +225,15 @@ def test_opening_a_file_does_not_import_torch(path: Path) -> None:
 # Files that are not ours, or not writable
 
 
-def other_version(path: Path) -> None:
+def version_1(path: Path) -> None:
     Store(path)["radii"] = make_radii(2)
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 2
+        file.attrs["format_version"] = 1
 
 
-def older_version(path: Path) -> None:
+def newer_version(path: Path) -> None:
     with h5py.File(path, "w") as file:
-        file.attrs.update(format="landscape", format_version=0)
+        file.attrs.update(format="landscape", format_version=3)
 
 
 def foreign(path: Path) -> None:
@@ -254,8 +254,11 @@ def truncated(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (other_version, r"format version 2, written by landscape 0\..*reads version 1"),
-        (older_version, r"format version 0, written by an unknown version"),
+        (
+            version_1,
+            r"has format version 1 \(written by landscape 0\..*reads format version 2(.|\n)*new file.*or install",
+        ),
+        (newer_version, r"format version 3 \(written by an unknown version\)"),
         (foreign, "HDF5 file that landscape did not write"),
         (foreign_format, "HDF5 file that landscape did not write"),
         (lambda path: path.write_text("cutoff,radius\n"), "is not an HDF5 file"),
@@ -263,7 +266,7 @@ def truncated(path: Path) -> None:
         (truncated, "damaged or was cut short"),
         (lambda path: path.mkdir(), "cannot be read"),
     ],
-    ids=["newer", "older", "foreign", "foreign-format", "text", "empty", "truncated", "folder"],
+    ids=["version-1", "newer", "foreign", "foreign-format", "text", "empty", "truncated", "folder"],
 )
 def test_other_files_are_refused_and_left_alone(path: Path, make: Callable[[Path], None], message: str) -> None:
     make(path)
