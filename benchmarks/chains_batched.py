@@ -24,7 +24,7 @@ CHAINS = 32
 def body_of(objective: ls.Objective, metric: str, rise: float, first_step: float) -> StarBody:
     """Return the basin below a rise over the centre."""
     made = make_metric(metric, objective.theta, objective.scope)
-    settings = {"max_radius": math.inf, "rtol": 1e-4, "growth": 2.0, "first_step": first_step}
+    settings = {"max_radius": math.inf, "rtol": 1e-4, "step_ratio": 2.0, "first_step": first_step}
     centre = objective.centre
     return StarBody(objective, made, criterion="loss", cutoff=centre + rise, centre=centre, **settings)
 

@@ -132,7 +132,7 @@ def _lobpcg_products(task: str) -> int:
     return int(operator.cost.evaluations)
 
 
-def growth() -> list[str]:
+def scaling() -> list[str]:
     """Return the section on how a product's cost grows, and draw it."""
     by_size = [(size, _seconds(width, 256)) for width in _SIZES if (size := _count(width))]
     by_data = [(samples, _seconds(100, samples)) for samples in _SAMPLES]
@@ -185,7 +185,7 @@ def _seconds(width: int, samples: int) -> float:
 
 def section() -> list[str]:
     """Return the sections of the page."""
-    return [*products(), *limits(), *eigenpairs(), *growth()]
+    return [*products(), *limits(), *eigenpairs(), *scaling()]
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def main() -> None:
         curvature.products,
         curvature_limits.limits,
         curvature.eigenpairs,
-        curvature.growth,
+        curvature.scaling,
     )
     for part in parts:
         body += part()

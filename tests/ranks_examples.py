@@ -51,7 +51,7 @@ def measure() -> dict[str, np.ndarray]:
         centre=objective.centre,
         max_radius=1.0,
         rtol=1e-4,
-        growth=2.0,
+        step_ratio=2.0,
         first_step=0.1,
     )
     phi = sphere(torch.from_numpy(np.random.default_rng(0).normal(size=(25, 4))))

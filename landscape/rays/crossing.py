@@ -3,9 +3,10 @@
 Along a ray let u(r) = f(r) - f(0). The search for the first r with u(r) >= U has two parts:
 
 1. *March.* Go outwards until a point is outside. From radius r the next point is at most max(``first_step``,
-   (``growth`` - 1) · r) further out; where the loss predicts a crossing sooner, the step is shorter.
+   (``step_ratio`` - 1) · r) further out. If the loss predicts a crossing sooner, the step is shorter.
    Guarantee: a stretch of the ray [a, b] outside the basin is never stepped over if b - a >= max(first_step,
-   (growth - 1) · a). A thinner wall can be; a smaller ``growth`` and ``first_step`` find it, at more evaluations.
+   (step_ratio - 1) · a). A thinner wall can be stepped over. Smaller values of ``step_ratio`` and ``first_step`` find
+   it, at more evaluations.
 2. *Close.* Between the last point inside and the first outside, interpolate log r as a function of log u (exact for
    every power law, so for every quadratic bowl), with halvings where that is slow. The search ends when the inner end,
    a point evaluated and found inside, is within ``rtol`` of the interpolated crossing; or, where the loss jumps or the
@@ -55,7 +56,7 @@ class FirstCrossing:
         rises: cutoffs above the centre, ascending, shape (cutoffs,), all positive.
         first_step: length of the first step.
         max_radius: cap on the radius, one for all rays or shape (lanes,); may be infinite.
-        growth: largest ratio of successive radii in the march, > 1.
+        step_ratio: largest ratio of successive radii in the march, > 1.
         rtol: how far, relative to the radius, the inner end of a finished bracket may lie from it.
         habits: what other rays have shown; by default a quadratic bowl of unknown size.
         max_points: evaluations a ray may take before it is given up.
@@ -75,7 +76,7 @@ class FirstCrossing:
         *,
         first_step: float,
         max_radius: float | np.ndarray = np.inf,
-        growth: float = 2.0,
+        step_ratio: float = 2.0,
         rtol: float = 1e-3,
         habits: Habits | None = None,
         max_points: int = 200,
@@ -96,7 +97,7 @@ class FirstCrossing:
         self._width = np.full(lanes, np.inf)
         self._max_radius = np.broadcast_to(np.asarray(max_radius, dtype=np.float64), lanes)
         self._first_step = np.minimum(first_step, self._max_radius)
-        self._growth, self._rtol = growth, rtol
+        self._step_ratio, self._rtol = step_ratio, rtol
         self._max_points = max_points
         unknown = np.full(len(self.rises), np.inf)
         self._habits = habits or Habits(np.zeros(len(self.rises)), unknown)
@@ -210,7 +211,7 @@ class FirstCrossing:
             )
         # a guess just short of the last point would not advance the march
         predicted = np.maximum(predicted, low) * (1 + self._rtol)
-        reach = low + np.maximum(self._first_step[lanes], (self._growth - 1) * low)
+        reach = low + np.maximum(self._first_step[lanes], (self._step_ratio - 1) * low)
         # a loss that levels off just below the cutoff would be followed in tiny steps
         predicted = np.where(self._short[lanes] > _PATIENCE, reach, predicted)
         return np.minimum(np.minimum(predicted, reach), self._max_radius[lanes])
@@ -238,7 +239,7 @@ class FirstCrossing:
         # with the inner end in place it takes a point just outside
         placed = guess - bottom <= self._rtol
         target = np.where(placed, np.maximum(guess, bottom) + _BEYOND * self._rtol, guess - _AIM * self._rtol)
-        middle = np.where(low > 0, (bottom + top) / 2, top - np.log(self._growth))
+        middle = np.where(low > 0, (bottom + top) / 2, top - np.log(self._step_ratio))
         bad = ~np.isfinite(target) | (target <= bottom) | (target >= top) | (self._slow[lanes] >= _SLOW)
         self._slow[lanes[bad]] = 0
         return np.exp(np.where(bad, middle, target))

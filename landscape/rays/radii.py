@@ -50,7 +50,7 @@ def basin_radii(
     seed: int = 0,
     max_radius: float | None = None,
     rtol: float = 1e-3,
-    growth: float = 2.0,
+    step_ratio: float = 2.0,
     first_step: float | None = None,
     rays: Directions | None = None,
     resume: Radii | None = None,
@@ -59,9 +59,9 @@ def basin_radii(
     """Return the basin radius r(phi) along uniform random rays: the first r at which the criterion reaches each cutoff.
 
     Points on a ray are theta + r · S · phi with phi uniform on the unit sphere of R^n and S the metric's scale. The
-    march outwards takes steps of at most max(first_step, (growth - 1) · r): a wall outside the basin thicker than that
-    is always found, a thinner one can be stepped over (see :mod:`landscape.rays.crossing`). A NaN or infinite loss
-    counts as outside. All cutoffs share the evaluations of a ray.
+    march outwards takes steps of at most max(first_step, (step_ratio - 1) · r). It always finds a wall outside the
+    basin that is thicker than such a step, and can step over a thinner one (see :mod:`landscape.rays.crossing`). A NaN
+    or infinite loss counts as outside. All cutoffs share the evaluations of a ray.
 
     Args:
         objective: the loss around the trained point.
@@ -74,7 +74,7 @@ def basin_radii(
         max_radius: cap, in metric units; by default 1 for the relative metrics and none for ``identity``. Pass
             ``math.inf`` for no cap.
         rtol: relative tolerance of a radius: how far inside the last point proven to be inside may lie.
-        growth: largest ratio of successive radii on the march.
+        step_ratio: largest ratio of successive radii on the march.
         first_step: length of the first step; by default 0.75 of the median radius of the first 16 rays.
         rays: directions of this metric and seed to measure along; by default uniform ones.
         resume: the partial result of an interrupted run with the same settings; its rays are kept.
@@ -93,7 +93,7 @@ def basin_radii(
     >>> bool(np.allclose(found.radii, 2.0))
     True
     """
-    search = _Search.prepare(objective, cutoffs, criterion, metric, seed, max_radius, rtol, growth, first_step, rays)
+    search = _Search.make(objective, cutoffs, criterion, metric, seed, max_radius, rtol, step_ratio, first_step, rays)
     with objective.running():
         rows = _Rows.start(search, directions, resume)
         for block in rows.blocks(objective.plan.block_on(distributed.count())):
@@ -116,13 +116,13 @@ class _Search:
     centre: float
     max_radius: float
     rtol: float
-    growth: float
+    step_ratio: float
     config: dict[str, Any]
     first_step: float | None
     habits: Habits | None = None
 
     @classmethod
-    def prepare(
+    def make(
         cls,
         objective: Objective,
         cutoffs: Sequence[float],
@@ -131,7 +131,7 @@ class _Search:
         seed: int,
         max_radius: float | None,
         rtol: float,
-        growth: float,
+        step_ratio: float,
         first_step: float | None,
         rays: Directions | None,
     ) -> _Search:
@@ -142,7 +142,7 @@ class _Search:
         for name, value, good in (
             ("max_radius", cap, cap > 0),
             ("rtol", rtol, 1e-9 <= rtol <= 0.1),
-            ("growth", growth, 1 < growth <= 16),
+            ("step_ratio", step_ratio, 1 < step_ratio <= 16),
             ("first_step", first_step, first_step is None or first_step > 0),
         ):
             if not good:
@@ -153,7 +153,7 @@ class _Search:
             "seed": check_seed(seed),
             "max_radius": None if math.isinf(cap) else cap,
             "rtol": rtol,
-            "growth": growth,
+            "step_ratio": step_ratio,
             "first_step": first_step,
             "dimension": metric.scope.size,
             "parameters": objective.layout.size,
@@ -162,7 +162,7 @@ class _Search:
         }
         rays = rays or RandomDirections(metric, seed, objective.theta)
         config |= rays.describe()
-        return cls(objective, criterion, metric, rays, values, centre, cap, rtol, growth, config, first_step)
+        return cls(objective, criterion, metric, rays, values, centre, cap, rtol, step_ratio, config, first_step)
 
     def run(self, indices: np.ndarray, rows: _Rows) -> None:
         """Search one block of rays and write it into ``rows``."""
@@ -173,7 +173,7 @@ class _Search:
             np.array(self.cutoffs) - self.centre,
             first_step=first,
             max_radius=self.max_radius,
-            growth=self.growth,
+            step_ratio=self.step_ratio,
             rtol=self.rtol,
             habits=self.habits,
         )
@@ -222,7 +222,7 @@ _ROUNDING = 100.0  # units in the last place of the loss at theta that a cutoff 
 _RANGES = {
     "max_radius": "Pass a positive radius, or leave it out.",
     "rtol": "Pass a relative width from 1e-9 to 0.1.",
-    "growth": "Pass a ratio above 1 and at most 16.",
+    "step_ratio": "Pass a ratio above 1 and at most 16.",
     "first_step": "Pass a positive length, or leave it out.",
 }
 _ROW_ARRAYS = ("radii", "status", "lower", "upper", "calls", "evaluations", "nonfinite")

@@ -42,7 +42,7 @@ def auto_volume(
         directions: uniform rays.
         path, rtol: of the chains, as for :func:`landscape.volume.annealing.anneal.anneal`; the rays take an ``rtol``
         of 0.001.
-        options: criterion, metric, seed, max_radius, growth and first_step of both.
+        options: criterion, metric, seed, max_radius, step_ratio and first_step of both.
 
     >>> import math, torch
     >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(2, dtype=torch.float64))

@@ -40,7 +40,7 @@ def importance_volume(
     seed: int = 0,
     max_radius: float | None = None,
     rtol: float | None = None,
-    growth: float = 2.0,
+    step_ratio: float = 2.0,
     first_step: float | None = None,
     resume: Radii | None = None,
     on_block: Callable[[Progress], None] | None = None,
@@ -80,7 +80,7 @@ def importance_volume(
        matter; with one it is fitted to the trace.
 
     Args:
-        objective, cutoffs, criterion, metric, seed, max_radius, growth, first_step, resume, on_block: as for
+        objective, cutoffs, criterion, metric, seed, max_radius, step_ratio, first_step, resume, on_block: as for
             :func:`landscape.basin_radii`; ``resume`` takes what ``on_block`` was handed.
         proposal: see above.
         curvature: ``hessian`` or ``ggn``, as for :func:`landscape.volume.laplace.laplace_volume`.
@@ -110,7 +110,7 @@ def importance_volume(
         "seed": seed,
         "max_radius": max_radius,
         "rtol": finest,
-        "growth": growth,
+        "step_ratio": step_ratio,
         "first_step": first_step,
     }
     spent = Cost(0.0, 0, 0.0)

@@ -61,16 +61,16 @@ def test_a_quadratic_takes_three_points_and_further_cutoffs_three_more() -> None
 
 
 def test_the_step_rule_holds_and_finds_every_wall_thick_enough() -> None:
-    """Guarantee: a wall [a, b] with b - a >= max(first_step, (growth - 1) a) is never stepped over."""
-    first_step, growth = 0.05, 1.5
+    """Guarantee: a wall [a, b] with b - a >= max(first_step, (step_ratio - 1) a) is never stepped over."""
+    first_step, step_ratio = 0.05, 1.5
     a = np.random.default_rng(1).uniform(0.06, 0.6, size=LANES)
-    width = np.maximum(first_step, (growth - 1) * a)
+    width = np.maximum(first_step, (step_ratio - 1) * a)
 
     def wall(lane: np.ndarray, r: np.ndarray) -> np.ndarray:
         inside_wall = (r >= a[lane]) & (r <= (a + width)[lane] * (1 + 1e-12))
         return np.where(inside_wall, 50.0, 1e-3 * r**2)
 
-    run = search(wall, [1.0], first_step=first_step, growth=growth, max_radius=3.0)
+    run = search(wall, [1.0], first_step=first_step, step_ratio=step_ratio, max_radius=3.0)
     assert (run.status == RayStatus.CROSSED).all()
     np.testing.assert_allclose(run.radii[:, 0], a, rtol=2e-3)
 
@@ -81,8 +81,8 @@ def test_a_wall_thinner_than_the_step_needs_a_smaller_one() -> None:
     def wall(lane: np.ndarray, r: np.ndarray) -> np.ndarray:
         return np.where((r > 0.4) & (r < 0.41), 50.0, 1e-3 * r**2)
 
-    missed = search(wall, [1.0], first_step=0.25, growth=2.0, max_radius=3.0)
-    found = search(wall, [1.0], first_step=0.005, growth=1.02, max_radius=3.0)
+    missed = search(wall, [1.0], first_step=0.25, step_ratio=2.0, max_radius=3.0)
+    found = search(wall, [1.0], first_step=0.005, step_ratio=1.02, max_radius=3.0)
     assert (missed.status == RayStatus.CENSORED).all()
     np.testing.assert_allclose(found.radii[:, 0], 0.4, rtol=2e-3)
 
@@ -93,7 +93,7 @@ def test_the_first_of_several_crossings_is_taken() -> None:
     def rise(lane: np.ndarray, r: np.ndarray) -> np.ndarray:
         return SCALE[lane] * r**2 * (1.2 + np.sin(12 * r))
 
-    run = search(rise, [0.5, 1.0], first_step=0.002, growth=1.004, max_points=2000)
+    run = search(rise, [0.5, 1.0], first_step=0.002, step_ratio=1.004, max_points=2000)
     grid = np.linspace(0, 3, 30_001)
     table = rise(np.arange(LANES)[:, None], grid[None, :])
     for column, cutoff in enumerate([0.5, 1.0]):

@@ -242,7 +242,7 @@ def test_a_run_on_other_weights_is_not_continued() -> None:
         ({"directions": 0}, "at least 1"),
         ({"seed": -1}, "seed"),
         ({"rtol": 0.0}, "rtol"),
-        ({"growth": 1.0}, "growth"),
+        ({"step_ratio": 1.0}, "step_ratio"),
         ({"max_radius": 0.0}, "max_radius"),
     ],
 )

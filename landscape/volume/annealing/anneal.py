@@ -68,7 +68,7 @@ def anneal(
     seed: int = 0,
     max_radius: float | None = None,
     rtol: float | None = None,
-    growth: float = 2.0,
+    step_ratio: float = 2.0,
     first_step: float | None = None,
     measure: str = "lebesgue",
     sigma: float | None = None,
@@ -91,7 +91,7 @@ def anneal(
        then frozen, which keeps the weights unbiased.
 
     Args:
-        objective, cutoffs, criterion, metric, max_radius, growth, first_step: as for :func:`landscape.basin_radii`.
+        objective, cutoffs, criterion, metric, max_radius, step_ratio, first_step: as for :func:`landscape.basin_radii`.
         chains: how many, at least 4; 32 by default.
         temperatures: number of targets of the run of full effort, at least 2; that of half effort takes half of them.
             500 by default.
@@ -145,7 +145,7 @@ def anneal(
         seed=seed,
         max_radius=max_radius,
         rtol=rtol,
-        growth=growth,
+        step_ratio=step_ratio,
         first_step=first_step,
     )
     _check_room(look)

@@ -36,7 +36,7 @@ class StarBody:
         objective: the loss around the trained point.
         metric: the scale of a step.
         criterion, cutoff, centre: what bounds the basin, and the criterion at theta.
-        max_radius, rtol, growth, first_step: as for :func:`landscape.basin_radii`.
+        max_radius, rtol, step_ratio, first_step: as for :func:`landscape.basin_radii`.
         fixed_step: whether ``first_step`` was given, in metric coordinates, or found, for radii of the body.
         law: what the body is measured by; volume by default.
 
@@ -58,14 +58,14 @@ class StarBody:
         centre: float,
         max_radius: float,
         rtol: float,
-        growth: float,
+        step_ratio: float,
         first_step: float,
         fixed_step: bool = False,
         law: Measure | None = None,
     ) -> None:
         self.objective, self.metric, self.criterion = objective, metric, criterion
         self.cutoff, self.centre, self.max_radius = cutoff, centre, max_radius
-        self.rtol, self.growth, self.first_step, self.fixed_step = rtol, growth, first_step, fixed_step
+        self.rtol, self.step_ratio, self.first_step, self.fixed_step = rtol, step_ratio, first_step, fixed_step
         self.law = law or Lebesgue(metric.scope.size, metric.log_scale_sum)
         self.evaluations, self.calls = 0.0, 0
         self._program = objective.program_of(criterion)
@@ -81,7 +81,7 @@ class StarBody:
             centre=look.centre,
             max_radius=look.max_radius,
             rtol=look.config["rtol"],
-            growth=look.config["growth"],
+            step_ratio=look.config["step_ratio"],
             first_step=look.config["first_step_taken"],
             fixed_step=look.config["first_step"] is not None,
             law=law,
@@ -122,7 +122,7 @@ class StarBody:
             np.array([self.cutoff - self.centre]),
             first_step=self.first_step * np.exp(-self.log_lengths(phi)) if self.fixed_step else self.first_step,
             max_radius=self.reach(phi),
-            growth=self.growth,
+            step_ratio=self.step_ratio,
             rtol=self.rtol,
             habits=habits,
         )

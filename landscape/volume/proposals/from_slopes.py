@@ -98,7 +98,7 @@ def learnt(
     Args:
         objective, metric, cutoff, centre: what bounds the basin.
         law: what it is measured by.
-        options: criterion, seed, max_radius, rtol, growth and first_step, as for :func:`landscape.basin_radii`.
+        options: criterion, seed, max_radius, rtol, step_ratio and first_step, as for :func:`landscape.basin_radii`.
 
     Raises:
         CurvatureError: where the criterion has no gradient.

@@ -32,7 +32,7 @@ def body_of(objective: ls.Objective, cutoff: float, max_radius: float = math.inf
         centre=objective.centre,
         max_radius=max_radius,
         rtol=1e-5,
-        growth=2.0,
+        step_ratio=2.0,
         first_step=first_step,
     )
 

@@ -34,7 +34,7 @@ def z_of(log_weights: np.ndarray, log_truth: float) -> float:
 
 def body_of(objective: ls.Objective, cutoff: float, max_radius: float = math.inf) -> StarBody:
     made = make_metric("identity", objective.theta, objective.scope)
-    settings: dict[str, Any] = {"rtol": 1e-5, "growth": 2.0, "first_step": 0.01}
+    settings: dict[str, Any] = {"rtol": 1e-5, "step_ratio": 2.0, "first_step": 0.01}
     return StarBody(
         objective, made, criterion="loss", cutoff=cutoff, centre=objective.centre, max_radius=max_radius, **settings
     )
@@ -206,7 +206,7 @@ def test_a_first_step_that_was_given_is_one_of_the_metric_in_any_coordinates() -
         return size + 10 * ((size > 0.1) & (size < 0.13))
 
     body = ls.Objective.from_function(f, torch.zeros(5, dtype=torch.float64))
-    look = ls.basin_radii(body, [1.0], metric="identity", directions=16, first_step=0.02, growth=1.05)
+    look = ls.basin_radii(body, [1.0], metric="identity", directions=16, first_step=0.02, step_ratio=1.05)
     star = StarBody.of(body, make_metric("identity", body.theta, body.scope), look, 1.0, Lebesgue(5, 0.0))
     axis = torch.eye(5, dtype=torch.float64)[0]
     star.shape = Shape.round(axis).then(axis[:, None], torch.tensor([50.0], dtype=torch.float64))
