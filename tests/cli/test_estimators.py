@@ -69,11 +69,12 @@ def flat(text: str) -> str:
 
 
 def test_the_choices_are_those_of_the_library() -> None:
-    from landscape.volume import estimate, laplace, proposals
+    from landscape.volume import estimate, quadratic
+    from landscape.volume.proposals import from_curvature
 
     assert set(ESTIMATORS) == set(estimate.ESTIMATORS)
-    assert set(PROPOSALS) == set(proposals.NAMES)
-    assert set(CURVATURES) == set(laplace.CURVATURES)
+    assert set(PROPOSALS) == set(from_curvature.NAMES)
+    assert set(CURVATURES) == set(quadratic.CURVATURES)
 
 
 def test_auto_is_the_default_and_prints_both_estimates_in_one_table(here: Path) -> None:
