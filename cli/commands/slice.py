@@ -66,7 +66,7 @@ def command(context: click.Context, **given: Any) -> None:
     With --directions toward the line ends at the checkpoint OTHERS, and the plane goes through two of them; with
     --directions pca the plane is the main one of a training run, whose checkpoints are OTHERS, in order.
     """
-    from landscape.plots.vtk import export
+    from landscape.plots import export
     from landscape.results import Line, Plane
     from landscape_cli import session, text
 
@@ -107,7 +107,7 @@ def check(given: Mapping[str, Any]) -> None:
         if given["exports"]:
             raise click.UsageError("--export writes a plane. Type --dim 2 with it.")
     if given["exports"]:
-        from landscape.plots.vtk import check_export
+        from landscape.plots import check_export
 
         for path in given["exports"]:
             check_export(path)

@@ -1,1 +1,33 @@
-"""Results -> figures and files for viewers: one file for each kind of result."""
+"""Results -> figures and files for viewers: one file for each kind of result; how all of them look is in style.py."""
+
+from landscape.plots.by_kind import figures_of, figures_of_run, one_figure
+from landscape.plots.curvature import density_figure, eigenvalue_figure, layer_figure
+from landscape.plots.export import check_export, export
+from landscape.plots.radii import loss_along_rays, overview, radius_histogram
+from landscape.plots.slices import accuracy_figure, contour_figure, filled_figure, line_figure, surface_figure
+from landscape.plots.style import save
+from landscape.plots.volumes import energy_curve, volumes_by_estimator
+from landscape.plots.weights import sorted_weights
+
+__all__ = [
+    "accuracy_figure",
+    "check_export",
+    "contour_figure",
+    "density_figure",
+    "eigenvalue_figure",
+    "energy_curve",
+    "export",
+    "figures_of",
+    "figures_of_run",
+    "filled_figure",
+    "layer_figure",
+    "line_figure",
+    "loss_along_rays",
+    "one_figure",
+    "overview",
+    "radius_histogram",
+    "save",
+    "sorted_weights",
+    "surface_figure",
+    "volumes_by_estimator",
+]

@@ -1,4 +1,4 @@
-"""Curvature -> matplotlib figures that stand alone: what they were made from, and how far to trust each number."""
+"""Curvature -> figures: what they were made from, and how far to trust each number."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, SymmetricalLogLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, SymmetricalLogLocator
 
-from landscape.plots.radii import WIDTH, bare
-from landscape.plots.slices import number
+from landscape.plots.style import SHORT_NUMBERS, WIDTH, bare, number
 from landscape.results import Eigenpairs, LayerTraces, SpectralDensity
 from landscape.results.curvature import matrix_name
 from landscape.results.table import percent
@@ -21,11 +20,10 @@ MOST_BARS = 60  #: of the block traces; the smallest are left out
 _FAR = 10.0  # times the bulk: from here on an axis of eigenvalues is linear around 0 and logarithmic beyond
 _LOG_FROM = 10.0  # largest over smallest value from which a log scale shows more
 _LONGEST = 34  # characters of a tensor's name
-_NUMBERS = FuncFormatter(lambda value, _: number(value))
 
 
 def density_figure(density: SpectralDensity, pairs: Eigenpairs | None = None) -> Figure:
-    """Return the density of the eigenvalues on a log axis, with its error and, where given, the outermost eigenvalues.
+    """Return the density of the eigenvalues on a log axis, with its error and, if given, the outermost eigenvalues.
 
     Args:
         density: the spectral density.
@@ -88,7 +86,7 @@ def layer_figure(traces: LayerTraces) -> Figure:
         else:
             axes.axvline(0, color="0.3", linewidth=0.8)
             axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
-            axes.xaxis.set_major_formatter(_NUMBERS)
+            axes.xaxis.set_major_formatter(SHORT_NUMBERS)
         axes.set_xlabel(f"{label}, log scale" if logarithmic else label)
         bare(axes)
     panels[0].set_yticks(at, [_short(traces.names[i]) for i in shown], fontsize="small")
@@ -118,12 +116,12 @@ def eigenvalue_figure(pairs: Eigenpairs) -> Figure:
     low, high = float((values - pairs.residuals).min()), float(values.max())
     if low > 0 and high > _LOG_FROM * low:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(_NUMBERS)
+        axes.yaxis.set_major_formatter(SHORT_NUMBERS)
         axes.yaxis.set_minor_locator(NullLocator())
         axes.set_ylabel("eigenvalue, log scale")
     else:
         axes.set_ylabel("eigenvalue")
-        axes.yaxis.set_major_formatter(_NUMBERS)
+        axes.yaxis.set_major_formatter(SHORT_NUMBERS)
         if low <= 0 <= high:
             axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
     axes.set_xlabel("rank, from the largest down")
@@ -139,15 +137,6 @@ def eigenvalue_figure(pairs: Eigenpairs) -> Figure:
     figure.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
     bare(axes)
     return figure
-
-
-def figures(result: SpectralDensity | LayerTraces | Eigenpairs, pairs: Eigenpairs | None = None) -> dict[str, Figure]:
-    """Return every figure that a result gives, by a short name; ``pairs`` are marked in a density."""
-    if isinstance(result, SpectralDensity):
-        return {"density": density_figure(result, pairs)}
-    if isinstance(result, LayerTraces):
-        return {"layers": layer_figure(result)}
-    return {"eigenvalues": eigenvalue_figure(result)}
 
 
 _SOLID: dict[str, Any] = {"marker": "o", "color": "0.1", "label": "converged, ± residual"}
@@ -185,12 +174,12 @@ def _eigenvalue_axis(axes: Axes, density: SpectralDensity) -> None:
     bulk = max(abs(density.quantile(0.05)), abs(density.quantile(0.95)), density.width)
     if max(map(abs, density.extremes)) <= _FAR * bulk:
         axes.set_xlabel("eigenvalue")
-        axes.xaxis.set_major_formatter(_NUMBERS)
+        axes.xaxis.set_major_formatter(SHORT_NUMBERS)
         return
     linear = 10.0 ** math.ceil(math.log10(bulk))
     axes.set_xscale("symlog", linthresh=linear, linscale=1.5)
     axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=linear))
-    axes.xaxis.set_major_formatter(_NUMBERS)
+    axes.xaxis.set_major_formatter(SHORT_NUMBERS)
     axes.set_xlabel(f"eigenvalue (linear up to ±{number(linear)}, log scale beyond)")
 
 

@@ -1,56 +1,19 @@
-"""A plane as an interactive page: plotly, an optional extra, draws it and is written into the page."""
+"""A plane as an interactive page (.html). plotly, an optional extra, draws it and is written into the page."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 
 from landscape.errors import MissingExtraError
-from landscape.plots.slices import COLOURS, Scale, plane_labels
+from landscape.plots.scale import Scale
+from landscape.plots.slices import plane_labels
+from landscape.plots.style import shades
+from landscape.plots.surface import drawn_heights, on_surface, surface_scale, trajectory
 from landscape.results import Plane
 
-_SHADES = 16
-_STEPS = 64  #: levels of a surface, at most
-
-
-def drawn_heights(plane: Plane) -> np.ndarray:
-    """Return the loss as a surface shows it: its log10 where that spans a decade, cut below; NaN where not finite."""
-    scale = Scale.of(plane.loss, _STEPS)
-    return np.maximum(scale.heights, scale.levels[0]) if scale.logarithmic else scale.heights
-
-
-def on_surface(plane: Plane, heights: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return points of the plane, shape (k, 2), with the height of the surface there, bilinear, shape (k, 3).
-
-    In a gap of the surface the height is 0.
-    """
-    out = np.zeros((len(points), 3))
-    for row, (x, y) in zip(out, points, strict=True):
-        j = int(np.clip(np.searchsorted(plane.x, x) - 1, 0, len(plane.x) - 2))
-        i = int(np.clip(np.searchsorted(plane.y, y) - 1, 0, len(plane.y) - 2))
-        u = (x - plane.x[j]) / (plane.x[j + 1] - plane.x[j])
-        v = (y - plane.y[i]) / (plane.y[i + 1] - plane.y[i])
-        corners = heights[i : i + 2, j : j + 2] * np.outer([1 - v, v], [1 - u, u])
-        row[:] = x, y, np.nan_to_num(corners.sum())
-    return out
-
-
-def trajectory(plane: Plane) -> np.ndarray:
-    """Return the way along the checkpoints of a training run, shape (k, 2), in steps that follow the surface.
-
-    It is empty for the checkpoints of other planes, which are in no order.
-    """
-    if plane.directions != "pca":
-        return np.zeros((0, 2))
-    step = np.array([plane.x[1] - plane.x[0], plane.y[1] - plane.y[0]])
-    pieces = [plane.points[:1]]
-    for start, stop in pairwise(plane.points):
-        parts = max(1, int(np.ceil(2 * np.abs((stop - start) / step).max())))
-        pieces.append(start + np.arange(1, parts + 1)[:, None] / parts * (stop - start))
-    return np.concatenate(pieces)
+_SHADES = 16  #: colours between which the page mixes
 
 
 def need_plotly() -> Any:
@@ -74,7 +37,7 @@ def interactive_page(plane: Plane) -> bytes:
     """
     go = need_plotly()
     figure = go.Figure([go.Surface(**_surface(plane)), *(go.Scatter3d(**marks) for marks in _checkpoints(plane))])
-    scale = Scale.of(plane.loss, _STEPS)
+    scale = surface_scale(plane)
     labels = plane_labels(plane)
     figure.update_layout(
         title={"text": f"Loss on a plane ({plane.directions}), n = {plane.dimension:,}"},
@@ -92,10 +55,12 @@ def interactive_page(plane: Plane) -> bytes:
 
 
 def _surface(plane: Plane) -> dict[str, Any]:
-    scale = Scale.of(plane.loss, _STEPS)
-    shades = (colormaps[COLOURS](i / _SHADES)[:3] for i in range(_SHADES + 1))
-    colours = [[i / _SHADES, "rgb({},{},{})".format(*(int(255 * c) for c in shade))] for i, shade in enumerate(shades)]
-    told = np.array(
+    scale = surface_scale(plane)
+    colours = [
+        [i / _SHADES, "rgb({},{},{})".format(*(int(255 * c) for c in shade[:3]))]
+        for i, shade in enumerate(shades(_SHADES + 1, lightest=1.0))
+    ]
+    labels = np.array(
         [
             [f"loss {loss:.6g}" + ("" if np.isnan(share) else f"<br>accuracy {share:.4g}") for loss, share in rows]
             for rows in np.stack([plane.loss, plane.accuracy], axis=-1)
@@ -107,7 +72,7 @@ def _surface(plane: Plane) -> dict[str, Any]:
         "z": drawn_heights(plane),
         "colorscale": colours,
         "colorbar": {"title": {"text": scale.name("loss")}, **_ticks(scale)},
-        "text": told,
+        "text": labels,
         "hovertemplate": "x %{x:.4g}<br>y %{y:.4g}<br>%{text}<extra></extra>",
         "contours": {"z": {"show": True, "usecolormap": False, "color": "rgba(0,0,0,0.3)", "width": 1}},
     }
@@ -116,15 +81,15 @@ def _surface(plane: Plane) -> dict[str, Any]:
 def _checkpoints(plane: Plane) -> list[dict[str, Any]]:
     """Return the checkpoints, and the way between those of a training run, as scatter traces."""
     heights = drawn_heights(plane)
-    looks: list[tuple[np.ndarray, dict[str, Any]]] = [
+    layers: list[tuple[np.ndarray, dict[str, Any]]] = [
         (plane.points, {"mode": "markers", "name": "checkpoints", "marker": {"color": "black", "size": 4}}),
         (trajectory(plane), {"mode": "lines", "name": "training run", "line": {"color": "black", "width": 5}}),
     ]
     traces = []
-    for points, look in looks:
+    for points, style in layers:
         if len(points):
             x, y, z = on_surface(plane, heights, points).T
-            traces.append({"x": x, "y": y, "z": z, **look})
+            traces.append({"x": x, "y": y, "z": z, **style})
     return traces
 
 

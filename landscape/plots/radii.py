@@ -1,37 +1,28 @@
-"""Results -> matplotlib figures, without pyplot: no window, no global state.
+"""Radii -> figures: how far the basin reaches along random rays, and the loss on the way.
 
 Every figure says what it was made from and how far it can be trusted, so that it can stand alone in a report.
-Colours come from cividis: even steps, the same for colour-blind readers, ordered from dark to light in greyscale.
 """
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from landscape.errors import LandscapeError
-from landscape.results import Radii, RayStatus, Volume, VolumeEstimate
+from landscape.plots.style import ALL_DIGITS, METRIC_UNITS, WIDTH, Colour, bare, cutoff_styles, shades
+from landscape.plots.weights import draw_weights, weights_height
+from landscape.results import Radii, RayStatus, Volume
 
-Colour = tuple[float, float, float, float]
-WIDTH = 6.4  #: inches
-FORMATS = ("png", "svg", "pdf")
 _MOST_BINS = 60
-_DPI = 160
 _TITLE_WIDTH = 82  #: characters of small type above a panel
 _RADIUS_LABELS = {
-    "filter": "relative perturbation r (1 = each filter's own norm)",
-    "layer": "relative perturbation r (1 = each layer's own norm)",
+    **{metric: f"relative perturbation r ({METRIC_UNITS[metric]})" for metric in ("filter", "layer")},
     "identity": "distance r (Euclidean, parameter space)",
 }
 _LOSS_LABELS = {"loss": "loss", "rise": "loss above the centre", "kl": "KL from the centre (nats)"}
-NUMBERS = FuncFormatter(lambda value, _: f"{value:,.12g}")
-_LINES = ("-", "--", ":", "-.")
 
 
 def radius_histogram(radii: Radii) -> Figure:
@@ -54,63 +45,28 @@ def loss_along_rays(radii: Radii) -> Figure:
     return figure
 
 
-def sorted_weights(volume: Volume) -> Figure:
-    """Return the rays' weights in the volume, from the largest down, with what they say about its mean."""
-    if not len(volume.log_weights):
-        raise LandscapeError(f"the estimator {volume.estimator} measures no rays, so there are no weights to draw.")
-    figure = _figure(3.4 + 0.2 * len(volume.results))
-    _draw_weights(figure, volume)
-    return figure
-
-
 def overview(radii: Radii, volume: Volume | None = None) -> Figure:
-    """Return the three figures as one; without a volume, or where it has no weights, the last is left out."""
+    """Return the three figures as one. The weights are left out if there is no volume, or one without rays."""
     if volume is not None and not len(volume.log_weights):
         volume = None
     heights = [1.1 + 1.5 * len(radii.cutoffs), 4.0]
     if volume is not None:
-        heights.append(3.4 + 0.2 * len(volume.results))
+        heights.append(weights_height(volume))
     figure = _figure(sum(heights))
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     _draw_radii(parts[0], radii)
     _draw_rays(parts[1], radii)
     if volume is not None:
-        _draw_weights(parts[2], volume)
+        draw_weights(parts[2], volume)
     return figure
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure in the format that the name's ending says: png, svg or pdf. Missing folders are made.
-
-    Raises:
-        LandscapeError: where the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=_DPI)
-    except OSError as error:
-        raise LandscapeError(
-            f"the figure {path} cannot be written ({error.strerror or error}).\nPass another --out, a folder or a file."
-        ) from error
 
 
 def _figure(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
-def _colours(count: int) -> list[Colour]:
-    """Return one colour a cutoff, dark to light; the lightest end would vanish on white."""
-    shades = np.linspace(0.0, 0.75, count) if count > 1 else np.array([0.15])
-    return [(r, g, b, a) for r, g, b, a in colormaps["cividis"](shades).tolist()]
-
-
-def bare(axes: Axes) -> None:
-    """Take away the two lines that carry no scale."""
-    axes.spines[["top", "right"]].set_visible(False)
-
-
 def _draw_radii(figure: FigureBase, radii: Radii) -> None:
-    """One panel a cutoff on a common axis."""
+    """Draw one panel per cutoff on a common axis."""
     panels = figure.subplots(len(radii.cutoffs), 1, sharex=True, squeeze=False)[:, 0]
     done = int(radii.done.sum())
     rays = f"{done:,} rays" if done == radii.directions else f"{done:,} of {radii.directions:,} rays measured so far"
@@ -119,7 +75,7 @@ def _draw_radii(figure: FigureBase, radii: Radii) -> None:
     if not done:
         return
     edges = _bins(radii.radii[radii.done])
-    for column, (axes, colour) in enumerate(zip(panels, _colours(len(panels)), strict=True)):
+    for column, (axes, colour) in enumerate(zip(panels, shades(len(panels)), strict=True)):
         _draw_panel(axes, radii, column, edges, colour)
     if (radii.status == RayStatus.CENSORED).any():
         for axes in panels:
@@ -128,7 +84,7 @@ def _draw_radii(figure: FigureBase, radii: Radii) -> None:
         panels[-1].set_xscale("log")
         panels[-1].set_xlabel(_radius_label(radii) + ", log scale")
         panels[-1].xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        panels[-1].xaxis.set_major_formatter(NUMBERS)
+        panels[-1].xaxis.set_major_formatter(ALL_DIGITS)
         panels[-1].xaxis.set_minor_formatter(NullFormatter())
 
 
@@ -146,18 +102,18 @@ def _draw_panel(axes: Axes, radii: Radii, column: int, edges: np.ndarray, colour
             radii.max_radius, censored, width=width, align="edge", edgecolor=colour, facecolor="white", hatch="/////"
         )
     name = f"cutoff {radii.cutoffs[column]:g}"
-    told = _numbers(values, radii.max_radius, censored, unfinished, room=_TITLE_WIDTH - len(name))
+    numbers = _numbers(values, radii.max_radius, censored, unfinished, room=_TITLE_WIDTH - len(name))
     axes.set_title(name, loc="left", fontsize="small", fontweight="bold")
-    axes.set_title(told, loc="right", fontsize="small")
+    axes.set_title(numbers, loc="right", fontsize="small")
     axes.set_ylabel("rays")
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-    axes.yaxis.set_major_formatter(NUMBERS)
+    axes.yaxis.set_major_formatter(ALL_DIGITS)
     axes.set_ylim(bottom=0)
     bare(axes)
 
 
 def _numbers(values: np.ndarray, cap: float, censored: int, unfinished: int, room: int) -> str:
-    """Return the numbers of one panel, on two lines where they take more than ``room`` characters."""
+    """Return the numbers of one panel, on two lines if they take more than ``room`` characters."""
     low, median, high = np.quantile(values, [0.1, 0.5, 0.9])
     parts = [f"median {median:.3g}", f"10 % below {low:.3g}"]
     if high < cap:
@@ -171,9 +127,9 @@ def _numbers(values: np.ndarray, cap: float, censored: int, unfinished: int, roo
 
 
 def _bins(values: np.ndarray) -> np.ndarray:
-    """Return common bin edges over all cutoffs: even steps, or even ratios where the radii span more than tenfold.
+    """Return common bin edges over all cutoffs: even steps, or even ratios if the radii span more than tenfold.
 
-    Equal radii get a little room of their own; a radius of 0 has no ratio.
+    Equal radii get a little room on both sides. A radius of 0 has no ratio, so steps are even then.
     """
     count = int(np.clip(2 * math.sqrt(len(values)), 12, _MOST_BINS))
     low, high = float(values.min()), float(values.max())
@@ -210,9 +166,9 @@ def _draw_rays(figure: FigureBase, radii: Radii) -> None:
     heights = axes.transAxes.inverted().transform(axes.transData.transform([(0.0, c) for c in radii.cutoffs]))[:, 1]
     for cutoff, height in zip(radii.cutoffs, _apart(heights), strict=True):
         axes.text(1.01, height, f"cutoff {cutoff:g}", transform=axes.transAxes, va="center", fontsize="small")
-    told = "the points evaluated, joined as a guide" if len(rays) else "no evaluation was kept along these rays"
+    shown = "the points evaluated, joined as a guide" if len(rays) else "no evaluation was kept along these rays"
     what = _LOSS_LABELS.get(criterion, criterion)
-    figure.suptitle(f"{what[:1].upper()}{what[1:]} along sampled rays: {told}", fontsize="medium")
+    figure.suptitle(f"{what[:1].upper()}{what[1:]} along sampled rays: {shown}", fontsize="medium")
     bare(axes)
 
 
@@ -230,47 +186,6 @@ def _wants_log(radii: Radii) -> bool:
     """Whether the values are positive and span more than a decade and a half."""
     positive = radii.profile_loss[radii.profile_loss > 0]
     return len(positive) == len(radii.profile_loss) > 0 and positive.max() > 30 * positive.min()
-
-
-def _draw_weights(figure: FigureBase, volume: Volume) -> None:
-    axes = figure.subplots()
-    styles = cutoff_styles([row.cutoff for row in volume.results])
-    for column, (row, (_, colour, line)) in enumerate(zip(volume.results, styles, strict=True)):
-        weights = np.sort(volume.log_weights[:, column])[::-1]
-        weights = weights[np.isfinite(weights)]
-        relative = (weights - weights[:1]) / math.log(10)
-        rank = np.arange(1, len(weights) + 1)
-        label = _weight_label(row, volume.directions, volume.directions - len(weights))
-        axes.plot(rank, relative, color=colour, linestyle=line, marker=".", markevery=slice(0, 9), label=label)
-    told = "weights below this line are together less than the largest one"
-    axes.axhline(-math.log10(volume.directions), color="0.6", linewidth=0.8, zorder=0, label=told)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(NUMBERS)
-    axes.yaxis.set_major_formatter(NUMBERS)
-    axes.set_xlabel("rays, from the largest weight down (rank, log scale)")
-    axes.set_ylabel("weight over the largest,\norders of magnitude")
-    figure.suptitle(f"Weights in the {volume.estimator} estimate, n = {volume.dimension:,}", fontsize="medium")
-    figure.legend(loc="outside lower center", fontsize="small", frameon=False)
-    bare(axes)
-
-
-def _weight_label(row: VolumeEstimate, rays: int, nothing: int) -> str:
-    """Say what the weights are worth.
-
-    Args:
-        row: the estimate.
-        rays: number of rays.
-        nothing: how many of them have weight 0, and so no place on a log scale.
-    """
-    dropped = f" ({nothing:,} weigh 0)" if nothing else ""
-    share = f"{100 * row.largest_weight:.3g} %"
-    return f"cutoff {row.cutoff:g}: ess {row.ess:.1f} of {rays:,} rays{dropped}, largest weight {share}: {row.verdict}"
-
-
-def cutoff_styles(cutoffs: list[float] | tuple[float, ...]) -> list[tuple[float, Colour, str]]:
-    """Return (cutoff, colour, line style): the style tells neighbours apart in greyscale too."""
-    colours = _colours(len(cutoffs))
-    return [(cutoff, colours[i], _LINES[i % len(_LINES)]) for i, cutoff in enumerate(cutoffs)]
 
 
 def _radius_label(radii: Radii) -> str:

@@ -1,38 +1,26 @@
-"""Lines and planes -> matplotlib figures that stand alone: units, what was measured, and where it is not a number.
+"""Lines and planes -> figures: units, what was measured, and where the loss is not a number.
 
-Colours come from cividis, whose steps look even, to colour-blind readers and in greyscale too. Losses that span more
-than a decade are drawn on a log scale, and every axis says so.
+Losses that span more than a decade are drawn on a log scale, and every axis says so.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from landscape.plots.radii import WIDTH, bare
+from landscape.plots.scale import Scale, log_levels, wants_log
+from landscape.plots.style import COLOURS, METRIC_UNITS, SHORT_NUMBERS, WIDTH, bare, number, shades
 from landscape.results import Line, Plane
 
-COLOURS = "cividis"
-DECADES = 4  #: of a log scale of colours, at most: a deep, narrow minimum would leave one colour for all the rest
-_LOG_FROM = 10.0  #: largest over smallest loss from which a log scale shows more
 _BANDS = 16  #: of a filled contour, at most
 _LINES = 9  #: of a contour, at most
-_UNITS = {
-    "filter": "1 = each filter's own norm",
-    "layer": "1 = each layer's own norm",
-    "identity": "Euclidean distance",
-}
-_MEAN_UNITS = {**_UNITS, "filter": "1 = filters' norms on average", "layer": "1 = layers' norms on average"}
+_MEAN_UNITS = {**METRIC_UNITS, "filter": "1 = filters' norms on average", "layer": "1 = layers' norms on average"}
 _NAMES = {
     "random": "random directions",
     "li2018": "filter-normalised directions",
@@ -44,7 +32,7 @@ _NAMES = {
 
 
 def line_figure(line: Line) -> Figure:
-    """Return loss, accuracy and curvature against x, one panel each of those that were measured."""
+    """Return loss, accuracy and curvature against x, one panel for each that was measured."""
     panels = [("loss", line.loss), ("accuracy", line.accuracy), ("second derivative\nof the loss by x", line.curvature)]
     panels = [panels[0], *((label, values) for label, values in panels[1:] if not np.isnan(values).all())]
     heights = [3.2, *(1.7 for _ in panels[1:])]
@@ -73,11 +61,11 @@ def line_figure(line: Line) -> Figure:
 
 
 def contour_figure(plane: Plane) -> Figure:
-    """Return labelled contour lines of the loss, with the checkpoints where there are some."""
+    """Return labelled contour lines of the loss, with the checkpoints if there are any."""
     figure, axes = _plane_axes(plane, "Loss")
     scale = Scale.of(plane.loss, _LINES)
     if _has_area(plane):
-        colours = colormaps[COLOURS](np.linspace(0.0, 0.75, len(scale.levels)))  # the lightest would vanish on white
+        colours = shades(len(scale.levels))
         drawn = axes.contour(plane.x, plane.y, scale.heights, levels=scale.levels, colors=colours, linewidths=1.2)
         axes.clabel(drawn, levels=scale.ticks, fontsize="x-small", fmt=scale.text)
     if scale.logarithmic:
@@ -87,7 +75,7 @@ def contour_figure(plane: Plane) -> Figure:
 
 
 def filled_figure(plane: Plane) -> Figure:
-    """Return filled contours of the loss, on log levels where it spans more than a decade."""
+    """Return filled contours of the loss, on log levels if it spans more than a decade."""
     figure, axes = _plane_axes(plane, "Loss")
     _fill(figure, axes, plane, plane.loss, "loss")
     _finish(figure, axes, plane)
@@ -103,7 +91,7 @@ def accuracy_figure(plane: Plane) -> Figure:
 
 
 def surface_figure(plane: Plane) -> Figure:
-    """Return the loss as a surface over the plane; its height is the log of the loss where that spans a decade."""
+    """Return the loss as a surface over the plane; its height is the log of the loss if that spans a decade."""
     figure = Figure(figsize=(WIDTH, 5.6))
     axes: Any = figure.add_axes((0.03, 0.03, 0.84, 0.95), projection="3d")
     scale = Scale.of(plane.loss, _BANDS)
@@ -125,112 +113,12 @@ def surface_figure(plane: Plane) -> Figure:
     axes.set_box_aspect((1, 1, 0.75), zoom=0.86)
     figure.text(0.5, 0.985, _title(plane, "Loss"), ha="center", va="top", fontsize="medium")
     strange = int((~np.isfinite(plane.loss[plane.done])).sum())
-    told = [f"{strange:,} points are NaN or infinite and left out"] if strange else []
+    notes = [f"{strange:,} points are NaN or infinite and left out"] if strange else []
     if scale.clipped:
         least = scale.text(scale.levels[0])
-        told.append(f"losses below {least} are drawn at {least}")
-    figure.text(0.5, 0.93, "; ".join(told), ha="center", va="top", fontsize="small")
+        notes.append(f"losses below {least} are drawn at {least}")
+    figure.text(0.5, 0.93, "; ".join(notes), ha="center", va="top", fontsize="small")
     return figure
-
-
-def figures(result: Line | Plane) -> dict[str, Figure]:
-    """Return every figure that a result gives, by a short name."""
-    if isinstance(result, Line):
-        return {"line": line_figure(result)}
-    makers: dict[str, Callable[[Plane], Figure]] = {
-        "contour": contour_figure,
-        "filled": filled_figure,
-        "surface": surface_figure,
-    }
-    if not np.isnan(result.accuracy).all():
-        makers["accuracy"] = accuracy_figure
-    return {name: make(result) for name, make in makers.items()}
-
-
-def wants_log(values: np.ndarray) -> bool:
-    """Whether no finite value is negative, and the positive ones span more than a decade."""
-    finite = values[np.isfinite(values)]
-    positive = finite[finite > 0]
-    return len(positive) > 0 and finite.min() >= 0 and positive.max() > _LOG_FROM * positive.min()
-
-
-def number(value: float) -> str:
-    """Return a number for a label, short and without an exponent where that is short.
-
-    >>> number(1000.0), number(0.03981), number(2e-7)
-    ('1,000', '0.0398', '2e-07')
-    """
-    return f"{value:,.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How values become colours and heights.
-
-    Attributes:
-        heights: the values, or their log10; NaN where they are not finite.
-        levels: round levels that span the heights, ascending; heights below the first are drawn at it.
-        logarithmic: whether these are logs.
-        clipped: whether there are heights below the first level.
-    """
-
-    heights: np.ndarray
-    levels: np.ndarray
-    logarithmic: bool
-    clipped: bool
-
-    @classmethod
-    def of(cls, values: np.ndarray, most: int) -> Scale:
-        """Return a scale of at most ``most`` steps: of logs where :func:`wants_log`, of at most ``DECADES`` decades."""
-        finite = np.where(np.isfinite(values), values, np.nan)
-        if np.isnan(finite).all():
-            return cls(finite, np.array([0.0, 1.0]), False, False)
-        low, high = float(np.nanmin(finite)), float(np.nanmax(finite))
-        if wants_log(values):
-            shown = max(float(np.nanmin(finite[finite > 0])), high * 10.0**-DECADES)
-            levels = np.log10(log_levels(shown, high, most))
-            # a zero goes a little below, so that its neighbours' contours run smoothly
-            heights = np.log10(np.maximum(finite, 10.0 ** (levels[0] - 1)))
-            return cls(heights, levels, True, low < 10.0 ** levels[0] * (1 - 1e-9))
-        if high - low <= 1e-9 * abs(high):
-            low, high = low - 0.5, high + 0.5
-        return cls(finite, np.asarray(MaxNLocator(nbins=most).tick_values(low, high)), False, False)
-
-    @property
-    def norm(self) -> Normalize:
-        """Heights -> [0, 1]."""
-        return Normalize(float(self.levels[0]), float(self.levels[-1]), clip=True)
-
-    @property
-    def ticks(self) -> list[float]:
-        """The levels to write numbers at: whole decades where there are a few, else at most nine."""
-        decades = [float(level) for level in self.levels if self.logarithmic and abs(level - round(level)) < 1e-9]
-        return decades if len(decades) > 2 else self.levels[:: -(-(len(self.levels) - 1) // 8)].tolist()
-
-    def text(self, height: float, _: object = None) -> str:
-        """Return the value at a height, for a label."""
-        return number(10.0**height if self.logarithmic else height)
-
-    def name(self, of: str) -> str:
-        """Return the label of an axis that this scale is on."""
-        return f"{of}, log scale" if self.logarithmic else of
-
-
-def log_levels(low: float, high: float, most: int) -> np.ndarray:
-    """Return levels in even ratios, each a round power of ten, that span low to high in at most ``most`` steps.
-
-    >>> log_levels(0.5, 20.0, 3).round(2), log_levels(0.5, 20.0, 6).round(2)
-    (array([  0.1,   1. ,  10. , 100. ]), array([ 0.46,  1.  ,  2.15,  4.64, 10.  , 21.54]))
-    """
-    first, last = math.log10(low), math.log10(high)
-    for parts in (20, 10, 5, 3, 2, 1):
-        start, stop = math.floor(first * parts + 1e-9), math.ceil(last * parts - 1e-9)
-        if stop - start <= most:
-            break
-    else:
-        every = -(-(stop - start) // most)
-        return 10.0 ** np.arange(start, stop + every, every)
-    return 10.0 ** (np.arange(start, stop + 1) / parts)
 
 
 def plane_labels(plane: Plane) -> tuple[str, str]:
@@ -249,10 +137,10 @@ def plane_labels(plane: Plane) -> tuple[str, str]:
 
 def _unit(directions: str, config: dict[str, Any]) -> str:
     if directions == "li2018":
-        return _UNITS["filter"]
+        return METRIC_UNITS["filter"]
     if directions == "hessian":  # an eigenvector moves some filters far and others hardly
         return _MEAN_UNITS[config["metric"]]
-    return _UNITS.get(config.get("metric", ""), "1 = the direction as given")
+    return METRIC_UNITS.get(config.get("metric", ""), "1 = the direction as given")
 
 
 def _line_label(line: Line) -> str:
@@ -266,8 +154,8 @@ def _line_label(line: Line) -> str:
 
 def _eigenvector(config: dict[str, Any], axis: int) -> str:
     converged = config["converged"][axis]
-    told = f"eigenvalue {number(config['eigenvalues'][axis])}" if converged else "NOT converged"
-    return f"eigenvector {axis + 1}, {told}"
+    value = f"eigenvalue {number(config['eigenvalues'][axis])}" if converged else "NOT converged"
+    return f"eigenvector {axis + 1}, {value}"
 
 
 def _short(label: str) -> str:
@@ -322,7 +210,7 @@ def _fill(figure: Figure, axes: Axes, plane: Plane, values: np.ndarray, name: st
 
 
 def _finish(figure: Figure, axes: Axes, plane: Plane) -> None:
-    """Draw what every flat picture of a plane has: the trained point, the checkpoints, and where there is no number."""
+    """Draw what every flat picture of a plane has: trained point, checkpoints, and where the loss is not a number."""
     style: dict[str, Any] = {
         "color": "black",
         "linestyle": "",
@@ -352,13 +240,13 @@ def _finish(figure: Figure, axes: Axes, plane: Plane) -> None:
 
 
 def _log_axis(axes: Axes, values: np.ndarray) -> None:
-    """Give the axis a log scale with plain numbers, also where it holds no power of ten; zeros lie below it."""
+    """Give the axis a log scale with plain numbers, even if it holds no power of ten; zeros lie below it."""
     axes.set_yscale("log", nonpositive="clip")
     positive = values[np.isfinite(values) & (values > 0)]
     low, high = float(positive.min()), float(positive.max())
     axes.set_ylim((low / (high / low) ** 0.05, high * (high / low) ** 0.05))
     axes.yaxis.set_major_locator(FixedLocator(log_levels(low, high, 7).tolist()))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axes.yaxis.set_major_formatter(SHORT_NUMBERS)
     axes.yaxis.set_minor_locator(NullLocator())
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from landscape.errors import LandscapeError
-from landscape.plots.radii import NUMBERS, WIDTH, bare, cutoff_styles
+from landscape.plots.style import ALL_DIGITS, WIDTH, bare, cutoff_styles
 from landscape.results import AnnealedVolume, Volume, VolumeEstimate
 from landscape.results.table import decimal
 
@@ -46,7 +46,7 @@ def energy_curve(volume: AnnealedVolume) -> Figure:
     below.set_xlabel("target along the smooth path" if soft else f"temperature t of the density {density}")
     top.legend(fontsize="small", frameon=False, loc="best")
     below.legend(fontsize="small", frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=2)
-    top.yaxis.set_major_formatter(NUMBERS)
+    top.yaxis.set_major_formatter(ALL_DIGITS)
     below.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=soft))
     for axes in (top, below):
         bare(axes)
@@ -102,5 +102,5 @@ def _draw_panel(axes: Axes, rows: list[tuple[VolumeEstimate, str]], colour: tupl
     axes.set_ylim(len(rows) - 0.5, -0.8)
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
-    axes.xaxis.set_major_formatter(NUMBERS)
+    axes.xaxis.set_major_formatter(ALL_DIGITS)
     bare(axes)

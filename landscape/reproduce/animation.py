@@ -18,7 +18,7 @@ from torch.func import functional_call
 
 from landscape.curvature import Hessian
 from landscape.objective import Objective
-from landscape.plots.radii import WIDTH, bare
+from landscape.plots.style import WIDTH, bare
 from landscape.reproduce.boundaries import area_of, draw_boundary
 from landscape.reproduce.curvature import eigenpairs_of
 from landscape.reproduce.figure import Cell, Panel

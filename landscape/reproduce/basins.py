@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from landscape.plots.radii import WIDTH, bare
+from landscape.plots.style import WIDTH, bare
 from landscape.rays import basin_radii
 from landscape.reproduce.figure import Cell, Panel
 from landscape.reproduce.study import Keep, Net, Study

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter
 
-from landscape.plots.radii import WIDTH
-from landscape.plots.slices import COLOURS, Scale
+from landscape.plots.scale import Scale
+from landscape.plots.style import COLOURS, WIDTH
 from landscape.reproduce.figure import Cell, Panel
 from landscape.reproduce.margin import EXTENT, logit_of, measure_boundary
 from landscape.reproduce.study import Keep, Net, Study

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from landscape.curvature import Hessian, top_eigenpairs, trace
 from landscape.objective import Objective
-from landscape.plots.radii import WIDTH, bare
+from landscape.plots.style import WIDTH, bare
 from landscape.reproduce.figure import Cell, Panel
 from landscape.reproduce.study import Keep, Net, Study
 from landscape.reproduce.style import colour_of, correlation_text, legend

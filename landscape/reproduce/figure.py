@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from landscape.plots.radii import save
+from landscape.plots import save
 
 Cell = str | float | int
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from landscape.plots.radii import WIDTH, bare
+from landscape.plots.style import WIDTH, bare
 from landscape.reproduce.boundaries import boundary_of, draw_boundary
 from landscape.reproduce.figure import Cell, Panel
 from landscape.reproduce.study import SWISS_ROLL, Keep, Net, Study

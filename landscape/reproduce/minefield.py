@@ -18,7 +18,7 @@ from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from landscape.objective import Objective
-from landscape.plots.radii import WIDTH, bare
+from landscape.plots.style import COLOURS, WIDTH, bare
 from landscape.recipes import load_recipe
 from landscape.recipes.sweep import checkpoint_path
 from landscape.reproduce.figure import Cell, Panel
@@ -186,7 +186,7 @@ def _caption(mines: Sequence[Mine], found: Embedding) -> str:
 
 def _draw(mines: Sequence[Mine], found: Embedding) -> Figure:
     figure = Figure(figsize=(WIDTH * 1.2, 5.2), layout="constrained")
-    axes, scale, colours = figure.subplots(), Normalize(0, 1), colormaps["cividis"]
+    axes, scale, colours = figure.subplots(), Normalize(0, 1), colormaps[COLOURS]
     where = {mine.station: point for mine, point in zip(mines, found.points, strict=True) if mine.kind == "run"}
     for mine, point in zip(mines, found.points, strict=True):
         if mine.kind != "run":

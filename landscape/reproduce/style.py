@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import stats
 
-from landscape.plots.radii import Colour
+from landscape.plots.style import Colour, shades
 from landscape.reproduce.study import Net
 
 CLASSES = ("#1f4e8c", "#c8861a")  #: of two classes or two nets, told apart by colour-blind readers and in greyscale
@@ -21,8 +19,7 @@ CLASSES = ("#1f4e8c", "#c8861a")  #: of two classes or two nets, told apart by c
 def colour_of(factors: Sequence[float]) -> dict[float, Colour]:
     """Return a colour for each poison factor, dark to light; the lightest end would vanish on white."""
     levels = sorted(set(factors))
-    shades = np.linspace(0.0, 0.88, len(levels)) if len(levels) > 1 else np.zeros(1)
-    return {level: (r, g, b, a) for level, (r, g, b, a) in zip(levels, colormaps["cividis"](shades), strict=True)}
+    return dict(zip(levels, shades(len(levels), lightest=0.88), strict=True))
 
 
 def legend(figure: Figure, nets: Sequence[Net], extra: Sequence[Line2D] = ()) -> None:

@@ -16,9 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from spectra import Spectrum
 
+from landscape import plots
 from landscape.curvature import spectral_density, top_eigenpairs
-from landscape.plots import curvature as plots
-from landscape.plots.radii import save
 from landscape.results import Eigenpairs, LayerTraces, SpectralDensity
 
 MADE = results()
@@ -50,7 +49,7 @@ RESULTS: dict[str, SpectralDensity | LayerTraces | Eigenpairs] = {
 
 
 def drawn(name: str) -> dict[str, Figure]:
-    return plots.figures(RESULTS[name], PAIRS if name in ("density", "exact") else None)
+    return plots.figures_of(RESULTS[name], PAIRS if name in ("density", "exact") else None)
 
 
 def words(figure: Figure) -> str:
@@ -147,7 +146,7 @@ def test_a_figure_says_what_it_shows(name: str, expected: list[str]) -> None:
 
 
 def test_what_did_not_converge_is_hollow() -> None:
-    (figure,) = plots.figures(RESULTS["density"], SOME).values()
+    (figure,) = plots.figures_of(RESULTS["density"], SOME).values()
     faces = {
         line.get_markerfacecolor(): len(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == "v"
     }
@@ -182,7 +181,7 @@ def test_the_curve_is_the_density() -> None:
 def test_every_format_is_written(tmp_path: Path, suffix: str) -> None:
     for name in ("eigenpairs", "layers", "density"):
         for kind, figure in drawn(name).items():
-            save(figure, tmp_path / f"{kind}.{suffix}")
+            plots.save(figure, tmp_path / f"{kind}.{suffix}")
             assert (tmp_path / f"{kind}.{suffix}").stat().st_size > 2000
 
 
@@ -191,8 +190,8 @@ def test_a_figure_names_the_net_that_the_file_knows() -> None:
         result = RESULTS[name]
         path = "runs/of/a/long/experiment/poison-0.4-seed-3/" * 2 + "ckpt.pt"
         known = replace(result, config={**result.config, "checkpoint": path, "scope": "weights"})
-        (figure,) = plots.figures(known).values()
+        (figure,) = plots.figures_of(known).values()
         told = words(figure)
         assert "on-0.4-seed-3/ckpt.pt, scope weights, n = " in told
-        (before,) = plots.figures(result).values()
+        (before,) = plots.figures_of(result).values()
         assert "ckpt.pt" not in words(before)

@@ -13,8 +13,8 @@ import pytest
 from slice_examples import make_plane, make_run, with_gaps
 
 from landscape.errors import LandscapeError, MissingExtraError
-from landscape.plots.interactive import on_surface, trajectory
-from landscape.plots.vtk import HEIGHT, export
+from landscape.plots import export
+from landscape.plots.surface import HEIGHT, on_surface, trajectory
 
 TYPES = {"Float64": "<f8", "Int64": "<i8", "UInt8": "u1"}
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -15,8 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from landscape.errors import LandscapeError
-from landscape.plots import radii as plots
+from landscape import plots
 from landscape.results import Cost, Radii, RayStatus, Volume
 from landscape.volume import volume_from_radii
 
@@ -191,30 +188,3 @@ def test_the_weights_fall_from_the_largest_at_zero() -> None:
     assert steps[0] == 0
     assert (np.diff(steps) <= 0).all()
     assert steps[-1] == pytest.approx(-spread)
-
-
-def test_colours_get_lighter_with_the_cutoff() -> None:
-    """In greyscale too the cutoffs are told apart: their luminance rises in even steps, far from white."""
-    grey = np.array(plots._colours(5))[:, :3] @ np.array([0.2126, 0.7152, 0.0722])
-    assert np.diff(grey).min() > 0.08
-    assert grey.max() < 0.75
-
-
-@pytest.mark.parametrize(("ending", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
-def test_files_of_each_format(tmp_path: Path, ending: str, magic: bytes) -> None:
-    path = tmp_path / "new" / f"figure.{ending}"
-    plots.save(plots.radius_histogram(some_radii()), path)
-    assert path.read_bytes().startswith(magic)
-
-
-def test_an_unwritable_place_is_one_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(LandscapeError, match="cannot be written"):
-        plots.save(plots.radius_histogram(some_radii()), tmp_path / "file" / "figure.png")
-
-
-def test_the_global_state_of_matplotlib_stays_as_it_was(tmp_path: Path) -> None:
-    settings, backend = dict(mpl.rcParams), mpl.get_backend()
-    plots.save(plots.overview(some_radii(), collapsed()), tmp_path / "all.png")
-    assert dict(mpl.rcParams) == settings
-    assert mpl.get_backend() == backend

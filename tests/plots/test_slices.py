@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from slice_examples import make_line, make_plane, make_run, with_gaps
 
-from landscape.plots import slices as plots
-from landscape.plots.radii import save
+from landscape import plots
 from landscape.results import Line, Plane
 
 FLAT = np.full((21, 21), 0.3)
@@ -69,7 +67,7 @@ def parts(figure: Figure) -> list[Any]:
 def test_every_figure_is_drawn_and_nothing_is_cut_off(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for kind, figure in plots.figures(RESULTS[name]).items():
+        for kind, figure in plots.figures_of(RESULTS[name]).items():
             canvas = FigureCanvasAgg(figure)
             canvas.draw()
             width, height = figure.bbox.size
@@ -96,8 +94,8 @@ def test_tick_labels_do_not_run_into_each_other(span: float) -> None:
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_every_format_is_written(tmp_path: Path, suffix: str) -> None:
-    for name, figure in plots.figures(make_run()).items():
-        save(figure, tmp_path / f"{name}.{suffix}")
+    for name, figure in plots.figures_of(make_run()).items():
+        plots.save(figure, tmp_path / f"{name}.{suffix}")
         assert (tmp_path / f"{name}.{suffix}").stat().st_size > 2000
 
 
@@ -136,7 +134,7 @@ def test_every_format_is_written(tmp_path: Path, suffix: str) -> None:
     ],
 )
 def test_a_figure_says_what_it_shows(result: Line | Plane, expected: list[str]) -> None:
-    figures = plots.figures(result)
+    figures = plots.figures_of(result)
     told = words(figures.get("filled") or figures["line"])
     for text in expected:
         assert text in told, told
@@ -146,42 +144,6 @@ def test_the_surface_counts_what_it_leaves_out_and_cuts() -> None:
     assert "12 points are NaN or infinite and left out" in words(plots.surface_figure(RESULTS["gaps"]))  # type: ignore[arg-type]
     assert "are drawn at" in words(plots.surface_figure(RESULTS["deep"]))  # type: ignore[arg-type]
     assert "drawn at" not in words(plots.surface_figure(make_plane()))
-
-
-def test_colours_are_read_in_greyscale() -> None:
-    """The luminance (Rec. 709, linear light) rises all along the colour map."""
-    rgb = colormaps[plots.COLOURS](np.linspace(0, 1, 64))[:, :3]
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    luminance = linear @ [0.2126, 0.7152, 0.0722]
-    assert (np.diff(luminance) > 0).all()
-    lightness = 116 * np.cbrt(luminance) - 16
-    assert np.ptp(np.diff(lightness)[2:-2]) < 1.0, "even steps of lightness"
-
-
-@pytest.mark.parametrize("most", [4, 7, 9, 16])
-@pytest.mark.parametrize(("low", "high"), [(0.5, 20.0), (1.0, 10.0), (1e-12, 1e9), (0.03, 0.031), (2.0, 2.5)])
-def test_log_levels(low: float, high: float, most: int) -> None:
-    levels = plots.log_levels(low, high, most)
-    assert levels[0] <= low * (1 + 1e-9)
-    assert levels[-1] >= high * (1 - 1e-9)
-    assert 2 <= len(levels) <= most + 2
-    np.testing.assert_allclose(np.diff(np.log(levels)), np.log(levels[1] / levels[0]))
-
-
-def test_a_scale_keeps_gaps_and_shows_at_most_four_decades() -> None:
-    deep = RESULTS["deep"]
-    scale = plots.Scale.of(deep.loss, 16)
-    assert scale.logarithmic
-    assert scale.clipped
-    assert np.ptp(scale.levels) <= plots.DECADES + 1
-    assert scale.levels[-1] >= np.log10(deep.loss.max())
-    gaps = plots.Scale.of(RESULTS["gaps"].loss, 16)
-    assert np.isnan(gaps.heights[0, 0])
-    assert np.isnan(gaps.heights[-1]).all()
-    assert not gaps.clipped
-    plain = plots.Scale.of(np.array([1.0, 2.0]), 4)
-    assert not plain.logarithmic
-    assert plain.levels[0] <= 1 < 2 <= plain.levels[-1]
 
 
 def test_the_picture_is_not_transposed_or_mirrored() -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from typing_commands import run
 
 import landscape as ls
-from landscape.plots.volumes import energy_curve, volumes_by_estimator
+from landscape.plots import energy_curve, volumes_by_estimator
 from landscape.results import AnnealedVolume
 from landscape.volume import annealed_volume
 

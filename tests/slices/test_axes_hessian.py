@@ -14,7 +14,7 @@ import landscape as ls
 from landscape.curvature import top_eigenpairs
 from landscape.errors import CurvatureError, ObjectiveError
 from landscape.objective import Layout
-from landscape.plots.slices import figures
+from landscape.plots import figures_of
 from landscape.rays import METRICS, make_metric
 from landscape.slices import axes as axes_module
 from landscape.slices.axes import make_axes
@@ -103,7 +103,7 @@ def test_what_did_not_converge_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "axis 1 did NOT converge" in told
     assert "axis 2 did NOT converge" in told
     assert "stopped at max_products = 3" in told
-    drawn = figures(plane)["filled"].axes[0]
+    drawn = figures_of(plane)["filled"].axes[0]
     assert "eigenvector 1, NOT converged" in drawn.get_xlabel()
     assert "eigenvector 2, NOT converged" in drawn.get_ylabel()
     monkeypatch.undo()

@@ -15,8 +15,8 @@ from scipy.special import logsumexp
 from torch import Tensor, nn
 
 import landscape as ls
+from landscape import plots
 from landscape.objective import Layout
-from landscape.plots import radii as plots
 from landscape.results import LaplaceVolume
 from landscape.volume import compare_volumes, laplace_volume, log_unit_ball
 from landscape_cli.volume_text import volume_text

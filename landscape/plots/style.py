@@ -1,0 +1,74 @@
+"""How every figure looks: colours, width, axes and numbers, and how it is saved.
+
+Figures are made without pyplot: no window, no global state. Colours come from cividis: its steps look even, also to
+colour-blind readers, and it runs from dark to light in greyscale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from landscape.errors import LandscapeError
+
+Colour = tuple[float, float, float, float]
+COLOURS = "cividis"  #: name of the colour map
+WIDTH = 6.4  #: inches
+METRIC_UNITS = {
+    "filter": "1 = each filter's own norm",
+    "layer": "1 = each layer's own norm",
+    "identity": "Euclidean distance",
+}
+_DPI = 160
+_LINE_STYLES = ("-", "--", ":", "-.")
+
+
+def shades(count: int, lightest: float = 0.75) -> list[Colour]:
+    """Return so many colours in even steps, dark to light; by default without the light end, which white would hide."""
+    places = np.linspace(0.0, lightest, count) if count > 1 else np.array([0.15])
+    return [(r, g, b, a) for r, g, b, a in colormaps[COLOURS](places).tolist()]
+
+
+def cutoff_styles(cutoffs: Sequence[float]) -> list[tuple[float, Colour, str]]:
+    """Return (cutoff, colour, line style): the line style tells neighbours apart in greyscale too."""
+    colours = shades(len(cutoffs))
+    return [(cutoff, colours[i], _LINE_STYLES[i % len(_LINE_STYLES)]) for i, cutoff in enumerate(cutoffs)]
+
+
+def bare(axes: Axes) -> None:
+    """Remove the top and the right edge, which carry no scale."""
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def number(value: float) -> str:
+    """Return a number for a label, short and without an exponent if that is short.
+
+    >>> number(1000.0), number(0.03981), number(2e-7)
+    ('1,000', '0.0398', '2e-07')
+    """
+    return f"{value:,.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+SHORT_NUMBERS = FuncFormatter(lambda value, _: number(value))  #: three digits
+ALL_DIGITS = FuncFormatter(lambda value, _: f"{value:,.12g}")  #: no exponent, no digit dropped
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure in the format that the ending of the name says: png, svg or pdf. Missing folders are made.
+
+    Raises:
+        LandscapeError: if the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=_DPI)
+    except OSError as error:
+        raise LandscapeError(
+            f"the figure {path} cannot be written ({error.strerror or error}).\nPass another --out, a folder or a file."
+        ) from error
