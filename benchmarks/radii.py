@@ -24,18 +24,18 @@ def bisection(loss: Loss, cutoff: float, rays: int, rtol: float, start: float) -
     low, high = np.zeros(rays), np.full(rays, start)
     calls = np.zeros(rays, dtype=int)
     growing = np.ones(rays, dtype=bool)
-    while len(lanes := np.flatnonzero(growing)):
-        inside = loss(lanes, high[lanes]) < cutoff
-        calls[lanes] += 1
-        growing[lanes[~inside]] = False
-        grown = lanes[inside]
+    while len(active := np.flatnonzero(growing)):
+        inside = loss(active, high[active]) < cutoff
+        calls[active] += 1
+        growing[active[~inside]] = False
+        grown = active[inside]
         low[grown], high[grown] = high[grown], 2 * high[grown]
         growing &= high <= 1
-    while len(lanes := np.flatnonzero(high - low > rtol * high)):
-        middle = (low[lanes] + high[lanes]) / 2
-        inside = loss(lanes, middle) < cutoff
-        calls[lanes] += 1
-        low[lanes[inside]], high[lanes[~inside]] = middle[inside], middle[~inside]
+    while len(active := np.flatnonzero(high - low > rtol * high)):
+        middle = (low[active] + high[active]) / 2
+        inside = loss(active, middle) < cutoff
+        calls[active] += 1
+        low[active[inside]], high[active[~inside]] = middle[inside], middle[~inside]
     return calls
 
 
@@ -43,9 +43,9 @@ def scipy_root(loss: Loss, cutoff: float, rays: int, rtol: float, start: float) 
     """Return the evaluations a ray takes by scipy's bracket_root and find_root (Chandrupatla) on log loss."""
     all_rays = np.arange(rays)
 
-    def height(r: np.ndarray, lane: np.ndarray) -> np.ndarray:
-        lanes, radii = (np.ravel(x) for x in np.broadcast_arrays(lane, r))
-        return (np.log(loss(lanes.astype(int), radii)) - np.log(cutoff)).reshape(np.shape(r))
+    def height(r: np.ndarray, ray: np.ndarray) -> np.ndarray:
+        chosen, radii = (np.ravel(x) for x in np.broadcast_arrays(ray, r))
+        return (np.log(loss(chosen.astype(int), radii)) - np.log(cutoff)).reshape(np.shape(r))
 
     bracket = elementwise.bracket_root(height, np.full(rays, start), xmin=0.0, xmax=4.0, args=(all_rays,))
     root = elementwise.find_root(height, bracket.bracket, args=(all_rays,), tolerances={"xrtol": rtol, "fatol": 0})
@@ -58,8 +58,8 @@ def compare(name: str, objective: ls.Objective, cutoffs: list[float], rays: int,
         range(rays)
     )
 
-    def loss(lanes: np.ndarray, radii: np.ndarray) -> np.ndarray:
-        return objective.along(steps[lanes.tolist()], radii).values
+    def loss(chosen: np.ndarray, radii: np.ndarray) -> np.ndarray:
+        return objective.along(steps[chosen.tolist()], radii).values
 
     one = ls.basin_radii(objective, cutoffs[:1], directions=rays)
     every = ls.basin_radii(objective, cutoffs, directions=rays)

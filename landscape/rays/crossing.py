@@ -7,13 +7,13 @@ Along a ray let u(r) = f(r) - f(0). The search for the first r with u(r) >= U ha
    Guarantee: a stretch of the ray [a, b] outside the basin is never stepped over if b - a >= max(first_step,
    (step_ratio - 1) · a). A thinner wall can be stepped over. Smaller values of ``step_ratio`` and ``first_step`` find
    it, at more evaluations.
-2. *Close.* Between the last point inside and the first outside, interpolate log r as a function of log u (exact for
-   every power law, so for every quadratic bowl), with halvings where that is slow. The search ends when the inner end,
-   a point evaluated and found inside, is within ``rtol`` of the interpolated crossing; or, where the loss jumps or the
-   outer value is not exact, when both ends are that close to each other.
+2. *Close.* Interpolate log r as a function of log u between the last point inside and the first outside. This is exact
+   for every power law, so for every quadratic bowl. If the bracket shrinks too slowly, halve it instead. The search
+   ends when the inner end, a point evaluated and found inside, is within ``rtol`` of the interpolated crossing. If the
+   loss jumps, or the outer value is not exact, it ends when both ends are that close to each other.
 
-The radius reported is the interpolated crossing. Should the loss do something wild just beyond the inner end, the
-radius is too small, never too large by more than ``rtol``. All points of a ray serve all its cutoffs.
+The reported radius is the interpolated crossing. If the loss does something wild just beyond the inner end, the radius
+is too small, and never too large by more than ``rtol``. All points of a ray serve all its cutoffs.
 """
 
 from __future__ import annotations
@@ -22,268 +22,285 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from landscape.rays import curves
+from landscape.rays.curves import Guess, LogPoints
 from landscape.results import RayStatus
 
 _AIM = 0.5  # aim this share of rtol short of the predicted crossing, so that a good guess ends just inside
-_BEYOND = 0.3  # or this share beyond it, where a point outside has to close the bracket
+_BEYOND = 0.3  # or this share beyond it, if a point outside has to close the bracket
 _PATIENCE = 3  # guesses that may fall short on a march before it takes the longest step allowed
-_NEAR = 0.9  # the least share of the rise from which an extrapolation to the crossing is trusted
+_NEAR = 0.9  # the inner end must reach this share of the rise before an interpolation beyond it is trusted
+_BOWL = 2.0  # slope of log u against log r of a quadratic bowl, assumed until points show another
 _SLOPES = (1 / 8, 32.0)  # plausible slopes of log u against log r
 _TRUST = 0.5  # standard error of an extrapolation in log r, over its length
 _SLOW = 3  # points a bracket may take to halve (in log) before it is cut in the middle
+_VANISHED = 1e-12  # a ray outside already at this share of the first step has no radius to find
+_ROOM = 8  # points that each ray has room for at first; the room doubles when it is full
 
 
 @dataclass(frozen=True)
-class Habits:
-    """What other rays of the same net have shown, so that a new one is guessed better.
+class RadiusPrior:
+    """What the radii of other rays of the same net suggest for a new ray.
 
-    It moves guesses only: brackets are proven on each ray by itself.
+    A prior only moves guesses: every bracket is proven on its own ray.
 
     Attributes:
         step: typical log of each cutoff's radius over the one before (over 1 for the first), shape (cutoffs,).
-        spread: standard deviation of that over rays, shape (cutoffs,); infinite where nothing is known.
+        spread: standard deviation of that over rays, shape (cutoffs,); infinite if nothing is known.
     """
 
     step: np.ndarray
     spread: np.ndarray
 
+    @classmethod
+    def unknown(cls, cutoffs: int) -> RadiusPrior:
+        """Return the prior that says nothing."""
+        return cls(np.zeros(cutoffs), np.full(cutoffs, np.inf))
+
+
+@dataclass(frozen=True)
+class _Bracket:
+    """The interval that holds the crossing of each ray, shape (rays,) each."""
+
+    low: np.ndarray  #: largest radius inside; 0, the centre, if no point is
+    high: np.ndarray  #: smallest radius outside; infinite while the ray marches
+
+    @property
+    def marching(self) -> np.ndarray:
+        """Whether no point outside is known yet."""
+        return ~np.isfinite(self.high)
+
+    def of(self, chosen: np.ndarray) -> _Bracket:
+        """Return the brackets of the chosen rays."""
+        return _Bracket(self.low[chosen], self.high[chosen])
+
 
 class FirstCrossing:
-    """A search along ``lanes`` rays: ask :meth:`propose` where to evaluate, tell it the values, until none is left.
+    """A search along many rays: ask :meth:`propose` where to evaluate, :meth:`tell` it the values, until none is left.
 
     Args:
-        lanes: number of rays.
+        rays: number of rays.
         rises: cutoffs above the centre, ascending, shape (cutoffs,), all positive.
-        first_step: length of the first step.
-        max_radius: cap on the radius, one for all rays or shape (lanes,); may be infinite.
+        first_step: length of the first step, one for all rays or shape (rays,).
+        max_radius: cap on the radius, one for all rays or shape (rays,); may be infinite.
         step_ratio: largest ratio of successive radii in the march, > 1.
         rtol: how far, relative to the radius, the inner end of a finished bracket may lie from it.
-        habits: what other rays have shown; by default a quadratic bowl of unknown size.
+        prior: what other rays suggest; by default a quadratic bowl of unknown size.
         max_points: evaluations a ray may take before it is given up.
 
     >>> search = FirstCrossing(1, np.array([4.0]), first_step=1.0)
-    >>> while len(lanes := search.active()):
-    ...     r = search.propose(lanes)
-    ...     search.tell(lanes, r, r**2, np.array([True]))
+    >>> while len(rays := search.active()):
+    ...     r = search.propose(rays)
+    ...     search.tell(rays, r, r**2, np.array([True]))
     >>> round(float(search.radii[0, 0]), 9), int(search.calls[0])
     (2.0, 3)
     """
 
     def __init__(
         self,
-        lanes: int,
+        rays: int,
         rises: np.ndarray,
         *,
-        first_step: float,
+        first_step: float | np.ndarray,
         max_radius: float | np.ndarray = np.inf,
         step_ratio: float = 2.0,
         rtol: float = 1e-3,
-        habits: Habits | None = None,
+        prior: RadiusPrior | None = None,
         max_points: int = 200,
     ) -> None:
         self.rises = np.asarray(rises, dtype=np.float64)
-        size = (lanes, len(self.rises))
+        size = (rays, len(self.rises))
         self.radii = np.full(size, np.nan)
         self.status = np.full(size, RayStatus.PENDING, dtype=np.int8)
         self.lower = np.zeros(size)
         self.upper = np.full(size, np.inf)
-        self.calls = np.zeros(lanes, dtype=np.int64)
-        self.points_r = np.zeros((lanes, 8))
-        self.points_u = np.zeros((lanes, 8))
-        self.points_exact = np.zeros((lanes, 8), dtype=bool)
-        self._cutoff = np.zeros(lanes, dtype=np.int64)
-        self._slow = np.zeros(lanes, dtype=np.int64)
-        self._short = np.zeros(lanes, dtype=np.int64)
-        self._width = np.full(lanes, np.inf)
-        self._max_radius = np.broadcast_to(np.asarray(max_radius, dtype=np.float64), lanes)
+        self.calls = np.zeros(rays, dtype=np.int64)
+        self.points_r = np.zeros((rays, _ROOM))
+        self.points_u = np.zeros((rays, _ROOM))
+        self.points_exact = np.zeros((rays, _ROOM), dtype=bool)
+        self._cutoff = np.zeros(rays, dtype=np.int64)  # position of the cutoff that each ray looks for
+        self._fell_short = np.zeros(rays, dtype=np.int64)  # points of this cutoff's march
+        self._log_width = np.full(rays, np.inf)  # of the bracket when it last halved
+        self._since_halved = np.zeros(rays, dtype=np.int64)  # points since then
+        self._max_radius = np.broadcast_to(np.asarray(max_radius, dtype=np.float64), rays)
         self._first_step = np.minimum(first_step, self._max_radius)
         self._step_ratio, self._rtol = step_ratio, rtol
         self._max_points = max_points
-        unknown = np.full(len(self.rises), np.inf)
-        self._habits = habits or Habits(np.zeros(len(self.rises)), unknown)
+        self._prior = prior or RadiusPrior.unknown(len(self.rises))
 
     def active(self) -> np.ndarray:
         """Return the rays that still need a point."""
         return np.flatnonzero(self._cutoff < len(self.rises))
 
-    def propose(self, lanes: np.ndarray) -> np.ndarray:
+    def propose(self, rays: np.ndarray) -> np.ndarray:
         """Return the next radius for each of these rays."""
-        rise = self.rises[self._cutoff[lanes]]
-        low, high = self._ends(lanes, rise)
-        radius = np.empty(len(lanes))
-        marching = ~np.isfinite(high)
+        rise = self.rises[self._cutoff[rays]]
+        bracket = self._bracket(rays, rise)
+        radius = np.empty(len(rays))
+        marching, closing = bracket.marching, ~bracket.marching
         if marching.any():
-            radius[marching] = self._march(lanes[marching], low[marching], rise[marching])
-        if not marching.all():
-            closing = ~marching
-            radius[closing] = self._close(lanes[closing], low[closing], high[closing], rise[closing])
+            radius[marching] = self._march(rays[marching], bracket.low[marching], rise[marching])
+        if closing.any():
+            radius[closing] = self._close(rays[closing], bracket.of(closing), rise[closing])
         return radius
 
-    def tell(self, lanes: np.ndarray, radii: np.ndarray, rises: np.ndarray, exact: np.ndarray) -> None:
+    def tell(self, rays: np.ndarray, radii: np.ndarray, rises: np.ndarray, exact: np.ndarray) -> None:
         """Take the values at the proposed radii; NaN and infinity count as outside.
 
         Args:
-            lanes: the rays, as from :meth:`active`.
+            rays: the rays, as from :meth:`active`.
             radii: where they were evaluated.
-            rises: u there. Where not ``exact``, only that it is above the ceiling is certain; the value is a guess.
+            rises: u there. If not ``exact``, only that it is above the ceiling is certain; the value is a guess.
             exact: whether the value is the loss itself.
         """
         if self.calls.max() == self.points_r.shape[1]:
-            grow = ((0, 0), (0, self.points_r.shape[1]))
-            self.points_r, self.points_u = np.pad(self.points_r, grow), np.pad(self.points_u, grow)
-            self.points_exact = np.pad(self.points_exact, grow)
-        place = self.calls[lanes]
-        self.points_r[lanes, place] = radii
-        self.points_u[lanes, place] = np.where(np.isfinite(rises), rises, np.inf)
-        self.points_exact[lanes, place] = exact & np.isfinite(rises)
-        self.calls[lanes] += 1
-        waiting = lanes
+            room = ((0, 0), (0, self.points_r.shape[1]))
+            self.points_r, self.points_u = np.pad(self.points_r, room), np.pad(self.points_u, room)
+            self.points_exact = np.pad(self.points_exact, room)
+        column = self.calls[rays]
+        self.points_r[rays, column] = radii
+        self.points_u[rays, column] = np.where(np.isfinite(rises), rises, np.inf)
+        self.points_exact[rays, column] = exact & np.isfinite(rises)
+        self.calls[rays] += 1
+        waiting = rays
         while len(waiting):
             finished = self._finish(waiting)
             self._cutoff[finished] += 1
-            self._slow[finished], self._short[finished], self._width[finished] = 0, 0, np.inf
+            self._since_halved[finished], self._fell_short[finished], self._log_width[finished] = 0, 0, np.inf
             waiting = finished[self._cutoff[finished] < len(self.rises)]
 
-    def _known(self, lanes: np.ndarray) -> np.ndarray:
-        return np.arange(self.points_r.shape[1]) < self.calls[lanes, None]
+    def _known(self, rays: np.ndarray) -> np.ndarray:
+        return np.arange(self.points_r.shape[1]) < self.calls[rays, None]
 
-    def _ends(self, lanes: np.ndarray, rise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return (largest radius inside, smallest radius outside) for each ray's current cutoff."""
-        r, known = self.points_r[lanes], self._known(lanes)
-        outside = known & (self.points_u[lanes] >= rise[:, None])
+    def _bracket(self, rays: np.ndarray, rise: np.ndarray) -> _Bracket:
+        """Return the bracket of each ray's current cutoff."""
+        r, known = self.points_r[rays], self._known(rays)
+        outside = known & (self.points_u[rays] >= rise[:, None])
         high = np.where(outside, r, np.inf).min(axis=1)
         low = np.where(known & (r < high[:, None]), r, 0.0).max(axis=1)
-        return low, high
+        return _Bracket(low, high)
 
-    def _finish(self, lanes: np.ndarray) -> np.ndarray:
+    def _finish(self, rays: np.ndarray) -> np.ndarray:
         """Settle the current cutoff of the rays that are done with it, and return those rays."""
-        column = self._cutoff[lanes]
+        column = self._cutoff[rays]
         rise = self.rises[column]
-        low, high = self._ends(lanes, rise)
-        self.lower[lanes, column], self.upper[lanes, column] = low, high
-        value = np.clip(np.exp(self._interpolate(lanes, low, high, rise)), low, high)
-        near = (self._rise_at(lanes, low) >= _NEAR * rise) & self._exact_at(lanes, high)
-        with np.errstate(invalid="ignore"):
-            closed = (near & (value - low <= self._rtol * value)) | (high - low <= self._rtol * high)
-        crossed = np.isfinite(high) & closed
-        value = np.where(np.isfinite(value), value, low)
-        censored = ~np.isfinite(high) & (low >= self._max_radius[lanes])
-        given_up = (self.calls[lanes] >= self._max_points) | ((low == 0) & (high < 1e-12 * self._first_step[lanes]))
-        done = crossed | censored | given_up
+        bracket = self._bracket(rays, rise)
+        low, high = bracket.low, bracket.high
+        self.lower[rays, column], self.upper[rays, column] = low, high
+        crossing = np.clip(np.exp(self._interpolate(rays, bracket, rise)), low, high)
+        crossed = ~bracket.marching & self._closed(rays, bracket, rise, crossing)
+        censored = bracket.marching & (low >= self._max_radius[rays])
+        vanished = (low == 0) & (high < _VANISHED * self._first_step[rays])
+        done = crossed | censored | vanished | (self.calls[rays] >= self._max_points)
         status = np.select([crossed, censored], [RayStatus.CROSSED, RayStatus.CENSORED], RayStatus.UNFINISHED)
-        value = np.where(crossed, value, low)
-        self.status[lanes[done], column[done]] = status[done]
-        self.radii[lanes[done], column[done]] = value[done]
-        self._note_pace(lanes, low, high)
-        return lanes[done]
+        radius = np.where(crossed & np.isfinite(crossing), crossing, low)
+        self.status[rays[done], column[done]] = status[done]
+        self.radii[rays[done], column[done]] = radius[done]
+        self._note_pace(rays, bracket)
+        return rays[done]
 
-    def _rise_at(self, lanes: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    def _closed(self, rays: np.ndarray, bracket: _Bracket, rise: np.ndarray, crossing: np.ndarray) -> np.ndarray:
+        """Return whether a bracket is narrow enough to report the crossing.
+
+        Either the inner end is within rtol of an interpolation that can be trusted, or both ends are that close.
+        """
+        low, high = bracket.low, bracket.high
+        trusted = (self._rise_at(rays, low) >= _NEAR * rise) & self._exact_at(rays, high)
+        with np.errstate(invalid="ignore"):
+            return (trusted & (crossing - low <= self._rtol * crossing)) | (high - low <= self._rtol * high)
+
+    def _rise_at(self, rays: np.ndarray, radius: np.ndarray) -> np.ndarray:
         """Return u at an evaluated radius; 0 at the centre."""
-        here = self._known(lanes) & (self.points_r[lanes] == radius[:, None])
-        return np.where(here, self.points_u[lanes], 0.0).max(axis=1)
+        here = self._known(rays) & (self.points_r[rays] == radius[:, None])
+        return np.where(here, self.points_u[rays], 0.0).max(axis=1)
 
-    def _exact_at(self, lanes: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    def _exact_at(self, rays: np.ndarray, radius: np.ndarray) -> np.ndarray:
         """Return whether the loss at an evaluated radius is known exactly."""
-        here = self._known(lanes) & (self.points_r[lanes] == radius[:, None])
-        return (here & self.points_exact[lanes]).any(axis=1)
+        here = self._known(rays) & (self.points_r[rays] == radius[:, None])
+        return (here & self.points_exact[rays]).any(axis=1)
 
-    def _note_pace(self, lanes: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
-        """Count the points since the bracket last halved."""
+    def _note_pace(self, rays: np.ndarray, bracket: _Bracket) -> None:
+        """Count the points of the march, and those since the bracket last halved."""
+        marching = bracket.marching
         with np.errstate(divide="ignore", invalid="ignore"):
-            width = np.where(np.isfinite(high), np.log(high) - np.log(low), np.inf)
-        halved = (width <= self._width[lanes] / 2) | ~np.isfinite(high)
-        self._width[lanes] = np.where(halved, width, self._width[lanes])
-        self._slow[lanes] = np.where(halved, 0, self._slow[lanes] + 1)
-        self._short[lanes] += ~np.isfinite(high)
+            width = np.where(marching, np.inf, np.log(bracket.high) - np.log(bracket.low))
+        halved = (width <= self._log_width[rays] / 2) | marching
+        self._log_width[rays] = np.where(halved, width, self._log_width[rays])
+        self._since_halved[rays] = np.where(halved, 0, self._since_halved[rays] + 1)
+        self._fell_short[rays] += marching
 
-    def _march(self, lanes: np.ndarray, low: np.ndarray, rise: np.ndarray) -> np.ndarray:
-        """Return the next radius further out: where the crossing is predicted, and no further than the step rule."""
-        x, y, valid = self._logs(lanes)
-        rows = np.arange(len(lanes))
-        outermost = np.argsort(np.where(valid, x, -np.inf), axis=1, kind="stable")
-        last, before = outermost[:, -1], outermost[:, -2]
+    def _march(self, rays: np.ndarray, low: np.ndarray, rise: np.ndarray) -> np.ndarray:
+        """Return the next radius further out: just beyond the predicted crossing, within the step rule."""
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            seen = (y[rows, last] - y[rows, before]) / (x[rows, last] - x[rows, before])
-            slope = np.where(valid[rows, before] & (seen > 0), np.clip(seen, *_SLOPES), 2.0)
-            ahead = (np.log(rise) - y[rows, last]) / slope
-            predicted = np.exp(
-                self._temper(lanes, low, x[rows, last] + ahead, np.where(valid[rows, last], ahead, np.inf))
-            )
+            own, others = self._extrapolate(rays, np.log(rise)), self._expect(rays, low)
+            predicted = np.exp(curves.just_beyond(own, others))
         # a guess just short of the last point would not advance the march
         predicted = np.maximum(predicted, low) * (1 + self._rtol)
-        reach = low + np.maximum(self._first_step[lanes], (self._step_ratio - 1) * low)
+        longest = low + np.maximum(self._first_step[rays], (self._step_ratio - 1) * low)
         # a loss that levels off just below the cutoff would be followed in tiny steps
-        predicted = np.where(self._short[lanes] > _PATIENCE, reach, predicted)
-        return np.minimum(np.minimum(predicted, reach), self._max_radius[lanes])
+        predicted = np.where(self._fell_short[rays] > _PATIENCE, longest, predicted)
+        return np.minimum(np.minimum(predicted, longest), self._max_radius[rays])
 
-    def _temper(self, lanes: np.ndarray, low: np.ndarray, guess: np.ndarray, ahead: np.ndarray) -> np.ndarray:
-        """Return a log radius just beyond the crossing that an extrapolation by ``ahead`` and other rays suggest.
+    def _extrapolate(self, rays: np.ndarray, target: np.ndarray) -> Guess:
+        """Guess the crossing from each ray's two outermost points; the error grows with the length of the way."""
+        last, before = self._log_points(rays).outermost()
+        shown = (last.y - before.y) / (last.x - before.x)
+        slope = np.where(before.known & (shown > 0), np.clip(shown, *_SLOPES), _BOWL)
+        ahead = (target - last.y) / slope
+        length = np.where(last.known, ahead, np.inf)
+        return Guess(last.x + ahead, (_TRUST * np.maximum(length, self._rtol)) ** -2)
 
-        The error of an extrapolation is taken to grow with its length; a habit that the ray has already outrun is no
-        longer one.
-        """
-        column = self._cutoff[lanes]
-        start = np.where(column > 0, np.log(self.radii[lanes, np.maximum(column - 1, 0)]), 0.0)
-        habit, spread = start + self._habits.step[column], self._habits.spread[column]
-        own, others = (_TRUST * np.maximum(ahead, self._rtol)) ** -2, spread**-2
-        others = np.where((habit > np.log(low)) & (spread > 0), others, 0.0)
-        weighed = (np.where(own > 0, guess, 0.0) * own + np.where(others > 0, habit, 0.0) * others) / (own + others)
-        # a standard error beyond, since a point outside makes the rest interpolation
-        return np.where(own + others > 0, weighed + (own + others) ** -0.5, np.inf)
+    def _expect(self, rays: np.ndarray, low: np.ndarray) -> Guess:
+        """Guess the crossing from other rays; there is no guess for a ray that is already further out."""
+        column = self._cutoff[rays]
+        start = np.where(column > 0, np.log(self.radii[rays, np.maximum(column - 1, 0)]), 0.0)
+        log_radius, spread = start + self._prior.step[column], self._prior.spread[column]
+        return Guess(log_radius, np.where((log_radius > np.log(low)) & (spread > 0), spread**-2, 0.0))
 
-    def _close(self, lanes: np.ndarray, low: np.ndarray, high: np.ndarray, rise: np.ndarray) -> np.ndarray:
-        """Return a radius inside the bracket: near the predicted crossing, or the middle where that is slow."""
+    def _close(self, rays: np.ndarray, bracket: _Bracket, rise: np.ndarray) -> np.ndarray:
+        """Return a radius inside the bracket: near the predicted crossing, or the middle if that is slow."""
         with np.errstate(divide="ignore"):
-            bottom, top = np.log(low), np.log(high)
-        guess = self._interpolate(lanes, low, high, rise)
-        # with the inner end in place it takes a point just outside
-        placed = guess - bottom <= self._rtol
-        target = np.where(placed, np.maximum(guess, bottom) + _BEYOND * self._rtol, guess - _AIM * self._rtol)
-        middle = np.where(low > 0, (bottom + top) / 2, top - np.log(self._step_ratio))
-        bad = ~np.isfinite(target) | (target <= bottom) | (target >= top) | (self._slow[lanes] >= _SLOW)
-        self._slow[lanes[bad]] = 0
-        return np.exp(np.where(bad, middle, target))
+            bottom, top = np.log(bracket.low), np.log(bracket.high)
+        crossing = self._interpolate(rays, bracket, rise)
+        # once the inner end is close enough, only a point just outside can close the bracket
+        placed = crossing - bottom <= self._rtol
+        target = np.where(placed, np.maximum(crossing, bottom) + _BEYOND * self._rtol, crossing - _AIM * self._rtol)
+        middle = np.where(bracket.low > 0, (bottom + top) / 2, top - np.log(self._step_ratio))
+        slow = self._since_halved[rays] >= _SLOW
+        halve = ~np.isfinite(target) | (target <= bottom) | (target >= top) | slow
+        self._since_halved[rays[halve]] = 0
+        return np.exp(np.where(halve, middle, target))
 
-    def _interpolate(self, lanes: np.ndarray, low: np.ndarray, high: np.ndarray, rise: np.ndarray) -> np.ndarray:
-        """Return the predicted log radius of the crossing from the bracket's ends and the next nearest point.
+    def _interpolate(self, rays: np.ndarray, bracket: _Bracket, rise: np.ndarray) -> np.ndarray:
+        """Return the predicted log radius of the crossing, by the first of these that applies.
 
-        Through three points: log r as a parabola in log u. Through two: a line. With nothing known inside, the slope
-        that the points outside show.
+        1. Nothing (NaN), if the loss at the outer end is infinite.
+        2. A parabola, log r against log u, through both ends and the point nearest to the crossing. All three must rise
+           with r, and the crossing must lie between the ends.
+        3. The line through both ends.
+        4. If nothing is known inside: the outer end and the slope that another point outside shows.
+        5. The outer end and the slope of a quadratic bowl.
         """
-        x, y, valid = self._logs(lanes)
-        rows, target = np.arange(len(lanes)), np.log(rise)
-        has_low, x1, y1 = self._at(lanes, low, x, y, valid)
-        has_high, x2, y2 = self._at(lanes, high, x, y, valid)
+        points, target = self._log_points(rays), np.log(rise)
+        inner, outer = points.at(bracket.low), points.at(bracket.high)
         with np.errstate(divide="ignore", invalid="ignore"):
-            guess = np.where(has_low, x2 + (target - y2) * (x2 - x1) / (y2 - y1), x2 + (target - y2) / 2)
-            others = valid & (self.points_r[lanes] != low[:, None]) & (self.points_r[lanes] != high[:, None])
-            third = np.argmin(np.where(others, np.abs(x - guess[:, None]), np.inf), axis=1)
-            has_third, x3, y3 = others[rows, third], x[rows, third], y[rows, third]
-            slope = np.clip((y3 - y2) / (x3 - x2), *_SLOPES)
-            curved = (
-                x1 * (target - y2) * (target - y3) / ((y1 - y2) * (y1 - y3))
-                + x2 * (target - y1) * (target - y3) / ((y2 - y1) * (y2 - y3))
-                + x3 * (target - y1) * (target - y2) / ((y3 - y1) * (y3 - y2))
-            )
-            # three points that do not rise together with r say nothing of a curve
-            rising = ((x3 - x1) * (y3 - y1) > 0) & ((x3 - x2) * (y3 - y2) > 0)
-            usable = has_low & has_third & rising & (curved > x1) & (curved < x2)
-            guess = np.where(usable, curved, guess)
-            guess = np.where(~has_low & has_third & (slope > 0), x2 + (target - y2) / slope, guess)
-            return np.where(has_high, guess, np.nan)  # nothing can be drawn towards an infinite loss
+            line, bowl = curves.line(target, inner, outer), curves.power_law(target, outer, _BOWL)
+            third = points.nearest(np.where(inner.known, line, bowl), bracket.low, bracket.high)
+            parabola = curves.parabola(target, inner, outer, third)
+            rising = curves.rising(inner, third) & curves.rising(outer, third)
+            inside = (parabola > inner.x) & (parabola < outer.x)
+            slope = np.clip((third.y - outer.y) / (third.x - outer.x), *_SLOPES)
+            cases = [
+                (~outer.known, np.full(len(rays), np.nan)),
+                (inner.known & third.known & rising & inside, parabola),
+                (inner.known, line),
+                (third.known & (slope > 0), curves.power_law(target, outer, slope)),
+            ]
+        return np.select([applies for applies, _ in cases], [log_radius for _, log_radius in cases], bowl)
 
-    def _at(
-        self, lanes: np.ndarray, radius: np.ndarray, x: np.ndarray, y: np.ndarray, valid: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return whether a point with a usable logarithm lies at ``radius``, and its log r and log u."""
-        here = valid & (self.points_r[lanes] == radius[:, None])
-        column = np.argmax(here, axis=1)
-        rows = np.arange(len(lanes))
-        return here[rows, column], x[rows, column], y[rows, column]
-
-    def _logs(self, lanes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return log r, log u and which of them exist, for all points of these rays."""
-        u = self.points_u[lanes]
-        valid = self._known(lanes) & (u > 0) & np.isfinite(u)
+    def _log_points(self, rays: np.ndarray) -> LogPoints:
+        """Return all points of these rays, in logarithms."""
+        r, u = self.points_r[rays], self.points_u[rays]
+        usable = self._known(rays) & (u > 0) & np.isfinite(u)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.log(self.points_r[lanes]), np.log(u), valid
+            return LogPoints(r, np.log(r), np.log(u), usable)

@@ -15,7 +15,7 @@ import torch
 from landscape import distributed
 from landscape.errors import LandscapeError, ObjectiveError
 from landscape.objective import Objective
-from landscape.rays.crossing import FirstCrossing, Habits
+from landscape.rays.crossing import FirstCrossing, RadiusPrior
 from landscape.rays.directions import Directions, RandomDirections, check_seed
 from landscape.rays.metric import Metric, make_metric
 from landscape.results import Cost, Radii, RayStatus
@@ -119,7 +119,7 @@ class _Search:
     step_ratio: float
     config: dict[str, Any]
     first_step: float | None
-    habits: Habits | None = None
+    prior: RadiusPrior | None = None
 
     @classmethod
     def make(
@@ -175,21 +175,21 @@ class _Search:
             max_radius=self.max_radius,
             step_ratio=self.step_ratio,
             rtol=self.rtol,
-            habits=self.habits,
+            prior=self.prior,
         )
         steps = self.rays.steps([int(i) for i in indices])
         read = np.zeros(len(indices))
         nonfinite = np.zeros(len(indices), dtype=np.int64)
         # values just outside are worth knowing exactly, since they are interpolated; far ones may stop early
         ceiling = np.full(len(indices), 2 * self.cutoffs[-1] - self.centre)
-        while len(lanes := search.active()):
-            radii = search.propose(lanes)
-            seen = self.objective.along(steps, radii, rows=lanes, ceiling=ceiling[lanes], criterion=self.criterion)
-            search.tell(lanes, radii, seen.values - self.centre, seen.complete)
-            read[lanes] += seen.read
-            nonfinite[lanes] += ~np.isfinite(seen.values)
+        while len(active := search.active()):
+            radii = search.propose(active)
+            seen = self.objective.along(steps, radii, rows=active, ceiling=ceiling[active], criterion=self.criterion)
+            search.tell(active, radii, seen.values - self.centre, seen.complete)
+            read[active] += seen.read
+            nonfinite[active] += ~np.isfinite(seen.values)
         rows.take(indices, search, read, nonfinite, self.centre, time.perf_counter() - started)
-        if self.habits is None and rows.pilot_done():
+        if self.prior is None and rows.pilot_done():
             self.learn(rows)
 
     def learn(self, rows: _Rows) -> None:
@@ -205,9 +205,9 @@ class _Search:
         known = rows.radii[:PILOT][(rows.radii[:PILOT] > 0).all(axis=1)]
         steps = np.diff(np.log(known), axis=1, prepend=0.0)
         if len(steps) < PILOT // 2:
-            self.habits = Habits(np.zeros(len(self.cutoffs)), np.full(len(self.cutoffs), np.inf))
+            self.prior = RadiusPrior.unknown(len(self.cutoffs))
         else:
-            self.habits = Habits(np.median(steps, axis=0), np.std(steps, axis=0))
+            self.prior = RadiusPrior(np.median(steps, axis=0), np.std(steps, axis=0))
 
     def _pilot_step(self) -> float:
         """Return a first step far inside the basin: a share of the cap, or else of the size of theta."""

@@ -7,20 +7,20 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from landscape.rays.crossing import FirstCrossing, Habits
+from landscape.rays.crossing import FirstCrossing, RadiusPrior
 from landscape.results import RayStatus
 
 Rise = Callable[[np.ndarray, np.ndarray], np.ndarray]
-LANES = 256
-SCALE = np.exp(0.3 * np.random.default_rng(0).normal(size=LANES))
+RAYS = 256
+SCALE = np.exp(0.3 * np.random.default_rng(0).normal(size=RAYS))
 
 
 def search(rise: Rise, rises: list[float], **options: object) -> FirstCrossing:
-    """Run a search on u(r) = rise(lane, r)."""
-    run = FirstCrossing(LANES, np.array(rises), **{"first_step": 0.3, **options})  # type: ignore[arg-type]
-    while len(lanes := run.active()):
-        radii = run.propose(lanes)
-        run.tell(lanes, radii, rise(lanes, radii), np.ones(len(lanes), dtype=bool))
+    """Run a search on u(r) = rise(ray, r)."""
+    run = FirstCrossing(RAYS, np.array(rises), **{"first_step": 0.3, **options})  # type: ignore[arg-type]
+    while len(rays := run.active()):
+        radii = run.propose(rays)
+        run.tell(rays, radii, rise(rays, radii), np.ones(len(rays), dtype=bool))
     return run
 
 
@@ -28,7 +28,7 @@ def search(rise: Rise, rises: list[float], **options: object) -> FirstCrossing:
 @pytest.mark.parametrize("first_step", [1e-4, 0.3, 50.0])
 def test_power_laws_are_exact(power: float, first_step: float) -> None:
     rises = [0.1, 1.0, 3.0]
-    run = search(lambda lane, r: SCALE[lane] * r**power, rises, first_step=first_step)
+    run = search(lambda ray, r: SCALE[ray] * r**power, rises, first_step=first_step)
     truth = (np.array(rises) / SCALE[:, None]) ** (1 / power)
     np.testing.assert_allclose(run.radii, truth, rtol=1e-12)
     assert (run.status == RayStatus.CROSSED).all()
@@ -37,9 +37,9 @@ def test_power_laws_are_exact(power: float, first_step: float) -> None:
 @pytest.mark.parametrize(
     ("rise", "inverse"),
     [
-        (lambda lane, r: SCALE[lane] * np.expm1(3 * r), lambda u: np.log1p(u / SCALE[:, None]) / 3),
-        (lambda lane, r: SCALE[lane] * (1 - np.cos(r)), lambda u: np.arccos(1 - u / SCALE[:, None])),
-        (lambda lane, r: np.tan(r * SCALE[lane] / 2) ** 2, lambda u: 2 * np.arctan(np.sqrt(u)) / SCALE[:, None]),
+        (lambda ray, r: SCALE[ray] * np.expm1(3 * r), lambda u: np.log1p(u / SCALE[:, None]) / 3),
+        (lambda ray, r: SCALE[ray] * (1 - np.cos(r)), lambda u: np.arccos(1 - u / SCALE[:, None])),
+        (lambda ray, r: np.tan(r * SCALE[ray] / 2) ** 2, lambda u: 2 * np.arctan(np.sqrt(u)) / SCALE[:, None]),
     ],
     ids=["exponential", "cosine", "tangent"],
 )
@@ -54,8 +54,8 @@ def test_smooth_rays_are_bracketed_and_interpolated(rise: Rise, inverse: Callabl
 
 
 def test_a_quadratic_takes_three_points_and_further_cutoffs_three_more() -> None:
-    one = search(lambda lane, r: SCALE[lane] * r**2, [1.0], first_step=0.7)
-    three = search(lambda lane, r: SCALE[lane] * r**2, [0.3, 1.0, 3.0], first_step=0.4)
+    one = search(lambda ray, r: SCALE[ray] * r**2, [1.0], first_step=0.7)
+    three = search(lambda ray, r: SCALE[ray] * r**2, [0.3, 1.0, 3.0], first_step=0.4)
     assert np.median(one.calls) <= 4
     assert np.median(three.calls) <= 4 + 2 * 3
 
@@ -63,11 +63,11 @@ def test_a_quadratic_takes_three_points_and_further_cutoffs_three_more() -> None
 def test_the_step_rule_holds_and_finds_every_wall_thick_enough() -> None:
     """Guarantee: a wall [a, b] with b - a >= max(first_step, (step_ratio - 1) a) is never stepped over."""
     first_step, step_ratio = 0.05, 1.5
-    a = np.random.default_rng(1).uniform(0.06, 0.6, size=LANES)
+    a = np.random.default_rng(1).uniform(0.06, 0.6, size=RAYS)
     width = np.maximum(first_step, (step_ratio - 1) * a)
 
-    def wall(lane: np.ndarray, r: np.ndarray) -> np.ndarray:
-        inside_wall = (r >= a[lane]) & (r <= (a + width)[lane] * (1 + 1e-12))
+    def wall(ray: np.ndarray, r: np.ndarray) -> np.ndarray:
+        inside_wall = (r >= a[ray]) & (r <= (a + width)[ray] * (1 + 1e-12))
         return np.where(inside_wall, 50.0, 1e-3 * r**2)
 
     run = search(wall, [1.0], first_step=first_step, step_ratio=step_ratio, max_radius=3.0)
@@ -78,7 +78,7 @@ def test_the_step_rule_holds_and_finds_every_wall_thick_enough() -> None:
 def test_a_wall_thinner_than_the_step_needs_a_smaller_one() -> None:
     """A wall of width 0.01 at 0.4: a march in doublings steps over it, one with short steps does not."""
 
-    def wall(lane: np.ndarray, r: np.ndarray) -> np.ndarray:
+    def wall(ray: np.ndarray, r: np.ndarray) -> np.ndarray:
         return np.where((r > 0.4) & (r < 0.41), 50.0, 1e-3 * r**2)
 
     missed = search(wall, [1.0], first_step=0.25, step_ratio=2.0, max_radius=3.0)
@@ -90,19 +90,19 @@ def test_a_wall_thinner_than_the_step_needs_a_smaller_one() -> None:
 def test_the_first_of_several_crossings_is_taken() -> None:
     """u = r^2 (1.2 + sin 12 r) crosses some cutoffs several times; a fine grid knows the first."""
 
-    def rise(lane: np.ndarray, r: np.ndarray) -> np.ndarray:
-        return SCALE[lane] * r**2 * (1.2 + np.sin(12 * r))
+    def rise(ray: np.ndarray, r: np.ndarray) -> np.ndarray:
+        return SCALE[ray] * r**2 * (1.2 + np.sin(12 * r))
 
     run = search(rise, [0.5, 1.0], first_step=0.002, step_ratio=1.004, max_points=2000)
     grid = np.linspace(0, 3, 30_001)
-    table = rise(np.arange(LANES)[:, None], grid[None, :])
+    table = rise(np.arange(RAYS)[:, None], grid[None, :])
     for column, cutoff in enumerate([0.5, 1.0]):
         first = grid[(table >= cutoff).argmax(axis=1)]
         np.testing.assert_allclose(run.radii[:, column], first, rtol=2e-3, atol=2e-4)
 
 
 def test_cap_censors_and_lower_cutoffs_still_cross() -> None:
-    run = search(lambda lane, r: SCALE[lane] * r**2, [0.01, 1e6], max_radius=1.0)
+    run = search(lambda ray, r: SCALE[ray] * r**2, [0.01, 1e6], max_radius=1.0)
     assert (run.status[:, 0] == RayStatus.CROSSED).all()
     assert (run.status[:, 1] == RayStatus.CENSORED).all()
     assert (run.radii[:, 1] == 1.0).all()
@@ -111,43 +111,43 @@ def test_cap_censors_and_lower_cutoffs_still_cross() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_nonfinite_values_are_outside(bad: float) -> None:
-    run = search(lambda lane, r: np.where(r > SCALE[lane], bad, 1e-9 * r), [1.0])
+    run = search(lambda ray, r: np.where(r > SCALE[ray], bad, 1e-9 * r), [1.0])
     assert (run.status == RayStatus.CROSSED).all()
     np.testing.assert_allclose(run.radii[:, 0], SCALE, rtol=1e-3)
 
 
 def test_steps_and_plateaus_close_too() -> None:
-    run = search(lambda lane, r: np.floor(100 * SCALE[lane] * r**2) / 100, [0.995])
+    run = search(lambda ray, r: np.floor(100 * SCALE[ray] * r**2) / 100, [0.995])
     np.testing.assert_allclose(run.radii[:, 0], np.sqrt(1.0 / SCALE), rtol=2e-3)
     assert run.calls.max() <= 40
 
 
 def test_values_known_only_to_be_above_the_ceiling_do_not_bend_the_result() -> None:
-    run = FirstCrossing(LANES, np.array([0.5]), first_step=0.3)
-    while len(lanes := run.active()):
-        radii = run.propose(lanes)
-        rise = SCALE[lanes] * radii**2
+    run = FirstCrossing(RAYS, np.array([0.5]), first_step=0.3)
+    while len(rays := run.active()):
+        radii = run.propose(rays)
+        rise = SCALE[rays] * radii**2
         stopped = rise > 0.6
         # what a stopped pass reports: some mean over what was read, above the ceiling
-        run.tell(lanes, radii, np.where(stopped, 0.5 + (rise - 0.5) * 0.4, rise), ~stopped)
+        run.tell(rays, radii, np.where(stopped, 0.5 + (rise - 0.5) * 0.4, rise), ~stopped)
     np.testing.assert_allclose(run.radii[:, 0], np.sqrt(0.5 / SCALE), rtol=1e-6)
 
 
 def test_a_ray_that_never_rises_is_given_up_where_there_is_no_cap() -> None:
-    run = search(lambda lane, r: np.zeros(len(r)), [1.0], max_points=40)
+    run = search(lambda ray, r: np.zeros(len(r)), [1.0], max_points=40)
     assert (run.status == RayStatus.UNFINISHED).all()
     assert (run.calls == 40).all()
 
 
-def test_habits_move_guesses_and_nothing_else() -> None:
-    def rise(lane: np.ndarray, r: np.ndarray) -> np.ndarray:
-        return SCALE[lane] * r**3
+def test_a_prior_moves_guesses_and_nothing_else() -> None:
+    def rise(ray: np.ndarray, r: np.ndarray) -> np.ndarray:
+        return SCALE[ray] * r**3
 
     rises = [0.1, 1.0]
     truth = (np.array(rises) / SCALE[:, None]) ** (1 / 3)
     steps = np.diff(np.log(truth), axis=1, prepend=0.0)
-    right = Habits(np.median(steps, axis=0), np.std(steps, axis=0))
-    wrong = Habits(np.array([3.0, -2.0]), np.array([0.01, 0.01]))
-    for habits in (right, wrong):
-        run = search(rise, rises, habits=habits)
+    right = RadiusPrior(np.median(steps, axis=0), np.std(steps, axis=0))
+    wrong = RadiusPrior(np.array([3.0, -2.0]), np.array([0.01, 0.01]))
+    for prior in (right, wrong):
+        run = search(rise, rises, prior=prior)
         np.testing.assert_allclose(run.radii, truth, rtol=1e-9)

@@ -15,7 +15,7 @@ from landscape.errors import ObjectiveError
 from landscape.objective import Objective
 from landscape.objective.evaluate import GRADIENT_COST, run_backward
 from landscape.rays import Metric
-from landscape.rays.crossing import FirstCrossing, Habits
+from landscape.rays.crossing import FirstCrossing, RadiusPrior
 from landscape.results import Radii, RayStatus
 from landscape.volume.annealing.points import Points
 from landscape.volume.ray_weights.measure import Along, Gaussian, Lebesgue, Measure
@@ -115,20 +115,20 @@ class StarBody:
             guess: typical log radius and its spread; it makes the search shorter and leaves its result the same within
                 the error of an interpolation.
         """
-        lanes = len(phi)
-        habits = None if guess is None else Habits(np.array([guess[0]]), np.array([guess[1]]))
+        rays = len(phi)
+        prior = None if guess is None else RadiusPrior(np.array([guess[0]]), np.array([guess[1]]))
         search = FirstCrossing(
-            lanes,
+            rays,
             np.array([self.cutoff - self.centre]),
             first_step=self.first_step * np.exp(-self.log_lengths(phi)) if self.fixed_step else self.first_step,
             max_radius=self.reach(phi),
             step_ratio=self.step_ratio,
             rtol=self.rtol,
-            habits=habits,
+            prior=prior,
         )
         steps = self._steps(phi)
         # as for radii: values just outside are interpolated, so only far ones may stop early
-        ceiling = np.full(lanes, 2 * self.cutoff - self.centre)
+        ceiling = np.full(rays, 2 * self.cutoff - self.centre)
         while len(active := search.active()):
             radii = search.propose(active)
             seen = self.objective.along(steps, radii, rows=active, ceiling=ceiling[active], criterion=self.criterion)
@@ -137,7 +137,7 @@ class StarBody:
         status = search.status[:, 0]
         with np.errstate(divide="ignore"):
             log_radius = np.log(search.radii[:, 0])
-        unfinished, nothing = status == RayStatus.UNFINISHED, np.zeros((lanes, 0))
+        unfinished, nothing = status == RayStatus.UNFINISHED, np.zeros((rays, 0))
         along = Along(self.law, self.law.coefficients(steps)).table(search.radii)[:, 0]
         return Points(phi, log_radius, status == RayStatus.CENSORED, unfinished, nothing, along)
 
