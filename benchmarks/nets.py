@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import landscape as ls
+from benchmarks.resnet_cifar import ResNetCifar, imagenet_standardised
 from landscape.inputs import load_data
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
-sys.path.insert(0, str(ROOT / "tests"))  # the ResNet-20 class lives with the tests
 
 
 def mlp(widths: list[int], seed: int = 0) -> nn.Sequential:
@@ -30,15 +29,11 @@ def resnet20() -> tuple[nn.Module, tuple[Tensor, Tensor]] | None:
     """Return the trained ResNet-20 and the 200 CIFAR-10 images, or None where the files are not at hand."""
     if not (DATA / "resnet20-cifar10.th").exists():
         return None
-    from nets import ResNetCifar
-
     model = ls.load_checkpoint(DATA / "resnet20-cifar10.th", ResNetCifar())
     return model, cifar_images()
 
 
 def cifar_images() -> tuple[Tensor, Tensor]:
     """Return the 200 original test images, normalised as the checkpoint expects, and their classes."""
-    from nets import imagenet_standardised
-
     images, classes = load_data(DATA / "cifar10_lossless200.npz")
     return imagenet_standardised(images).contiguous(), classes

@@ -31,7 +31,7 @@ STATS = {
     "usps": (0.2471, 0.2994),
 }
 RESNET_TOML = """\
-model = "{tests}/nets.py:ResNetCifar"
+model = "{benchmarks}/resnet_cifar.py:ResNetCifar"
 data = "cifar.npz"
 loss = "cross_entropy"
 """
@@ -67,7 +67,7 @@ def resnet_job(folder: Path) -> list[tuple[str, list[str]]]:
         return []
     images, classes = nets.cifar_images()
     np.savez(folder / "cifar.npz", inputs=images.numpy(), targets=classes.numpy())
-    (folder / "landscape.toml").write_text(RESNET_TOML.format(tests=nets.ROOT / "tests"))
+    (folder / "landscape.toml").write_text(RESNET_TOML.format(benchmarks=nets.ROOT / "benchmarks"))
     (folder / checkpoint.name).symlink_to(checkpoint)
     commands = [
         f"landscape doctor {checkpoint.name}",
@@ -143,7 +143,7 @@ def main() -> None:
         "The ResNet-20 finds its task in a `landscape.toml` beside it:",
         "",
         "```text",
-        *RESNET_TOML.format(tests="tests").splitlines(),
+        *RESNET_TOML.format(benchmarks="benchmarks").splitlines(),
         "```",
         "",
     ]

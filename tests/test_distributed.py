@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ranks_examples import forked
 
 import landscape as ls
+from helpers.ranks import forked
 from landscape import distributed
 
 PATIENCE = 100.0  # seconds that a run may take in all
@@ -55,7 +55,7 @@ def together(
 
     Args:
         count: processes.
-        words: for ``ranks_examples.work``.
+        words: for ``helpers.ranks.work``.
         cwd: their folder.
         then: called with their process ids once they run.
         wait: seconds until those that have not ended are killed; their code is then that of SIGKILL.

@@ -11,9 +11,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from nets import mlp
 from torch import nn
 
+from helpers.nets import mlp
 from landscape import LandscapeError, Objective, Task
 from landscape.errors import CheckpointError, TaskError
 from landscape.resolve import resolve_task

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nets import ConvNet, ResNetCifar, TiedNet, imagenet_standardised, mlp
 from safetensors.torch import save_file
-from shared import shared_data
 from torch import nn
 
+from benchmarks.resnet_cifar import ResNetCifar, imagenet_standardised
+from helpers.nets import ConvNet, TiedNet, mlp
+from helpers.shared_data import shared_data
 from landscape import load_checkpoint
 from landscape.checkpoint import Checkpoint, own_model, put_weights, read_checkpoint
 from landscape.checkpoint.search import find_states

@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from nets import ConvNet, mlp
 from torch import nn
 
+from helpers.nets import ConvNet, mlp
 from landscape import load_checkpoint
 from landscape.checkpoint import put_weights, read_checkpoint
 from landscape.checkpoint.fit import load_into

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from nets import ConvNet
 from torch import nn
 
+from helpers.nets import ConvNet
 from landscape import Objective, load_checkpoint
 from landscape.checkpoint import read_checkpoint
 from landscape.checkpoint.programs import FixedBatch

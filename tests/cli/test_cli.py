@@ -13,9 +13,9 @@ import click
 import numpy as np
 import pytest
 import torch
-from typing_commands import KEYS, SMALL, TASK, fill, make_task, run, stored, strict
 
 import landscape as ls
+from helpers.commands import KEYS, SMALL, TASK, make_task, run, stored, strict
 from landscape.objective.objective import CRITERIA
 from landscape.rays import METRICS
 from landscape.volume.estimate import ESTIMATORS
@@ -26,13 +26,6 @@ ROW_KEYS = {
     "cutoff", "log_volume", "log10_volume", "log_volume_raw", "interval", "ess", "largest_weight", "censored",
     "censored_weight", "verdict",
 }  # fmt: skip
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with the checkpoint and the task in it."""
-    monkeypatch.chdir(tmp_path)
-    return fill(tmp_path)
 
 
 # volume

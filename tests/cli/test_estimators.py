@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from typing_commands import KEYS, run, strict
 
 import landscape as ls
+from helpers.commands import KEYS, run, strict
 from landscape.results import AnnealedVolume, Chains, LaplaceVolume
 from landscape_cli.options import CURVATURES, ESTIMATORS, PROPOSALS
 from landscape_cli.volume_text import volumes_text
@@ -48,7 +48,7 @@ def weights() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bowl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a checkpoint whose loss is a quadratic of eight weights, and its task."""
     monkeypatch.chdir(tmp_path)
     Path("bowl.py").write_text(TASK)
@@ -77,7 +77,7 @@ def test_the_choices_are_those_of_the_library() -> None:
     assert set(CURVATURES) == set(quadratic.CURVATURES)
 
 
-def test_auto_is_the_default_and_prints_both_estimates_in_one_table(here: Path) -> None:
+def test_auto_is_the_default_and_prints_both_estimates_in_one_table(bowl: Path) -> None:
     done = run(f"{NET} {BUDGET} --out run.h5")
     heads = [line for line in done.stdout.splitlines() if line.startswith("cutoff") and "estimator" in line]
     assert len(heads) == 1
@@ -102,7 +102,7 @@ def test_auto_is_the_default_and_prints_both_estimates_in_one_table(here: Path) 
     assert kept.summary()["results"] == found["results"]
 
 
-def test_chains_under_a_cap_say_how_the_volume_moves_with_it(here: Path) -> None:
+def test_chains_under_a_cap_say_how_the_volume_moves_with_it(bowl: Path) -> None:
     line = f"{NET} --estimator annealed --temperatures 6 --chains 16 --max-radius 1"
     done = run(f"{line} --out run.h5")
     table = done.stdout[done.stdout.index("under smaller caps") :].splitlines()
@@ -127,7 +127,7 @@ def test_a_bound_of_uniform_rays_that_lies_higher_is_the_one_to_quote() -> None:
     assert "the higher one" not in text
 
 
-def test_auto_anneals_nothing_where_uniform_rays_are_reliable(here: Path) -> None:
+def test_auto_anneals_nothing_where_uniform_rays_are_reliable(bowl: Path) -> None:
     done = run(f"{NET} --max-radius 0.001 --directions 100 --out run.h5")
     assert "The uniform rays measure V" in flat(done.stdout)
     assert "reliable" in done.stdout
@@ -135,7 +135,7 @@ def test_auto_anneals_nothing_where_uniform_rays_are_reliable(here: Path) -> Non
     assert ls.Store("run.h5").names() == ["radii", "volume"]
 
 
-def test_auto_from_python(here: Path) -> None:
+def test_auto_from_python(bowl: Path) -> None:
     auto = partial(ls.log_volume, objective(), [0.3], metric="identity", estimator="auto")
     found = auto(budget=20000, directions=60)
     line = strict(run(f"{NET} {BUDGET} --json").stdout)
@@ -150,7 +150,7 @@ def test_auto_from_python(here: Path) -> None:
     )
 
 
-def test_a_budget_that_is_too_small_says_so_and_can_be_continued(here: Path) -> None:
+def test_a_budget_that_is_too_small_says_so_and_can_be_continued(bowl: Path) -> None:
     done = run(f"{NET} --directions 60 --budget 1200")
     assert "The budget of 1200 was used up before the chains began" in flat(done.stdout)
     assert ">=" in done.stdout
@@ -166,7 +166,7 @@ def test_a_budget_that_is_too_small_says_so_and_can_be_continued(here: Path) -> 
     assert resumed.log_weights.tobytes() == whole.log_weights.tobytes()
 
 
-def test_chains_that_cost_too_much_leave_rays_along_what_was_learnt_for_them(here: Path) -> None:
+def test_chains_that_cost_too_much_leave_rays_along_what_was_learnt_for_them(bowl: Path) -> None:
     done = run(f"{SHORT} --out run.h5")
     assert "Two thirds of the budget of 6000 were used up before the chains began" in flat(done.stdout)
     assert "importance above uniform, in what may be quoted" in flat(done.stdout)
@@ -188,7 +188,7 @@ def test_chains_that_cost_too_much_leave_rays_along_what_was_learnt_for_them(her
 
 @pytest.mark.parametrize("budget", ["6000", "9s", "4s"])  # after some pilots, and before the first
 def test_a_run_killed_anywhere_on_its_way_to_these_rays_comes_to_the_same_bytes(
-    here: Path, monkeypatch: pytest.MonkeyPatch, budget: str
+    bowl: Path, monkeypatch: pytest.MonkeyPatch, budget: str
 ) -> None:
     """Every state of the file, continued by a clock that runs at another pace once it has decided."""
     line, states, put = f"{NET} --directions 60 --budget {budget} -q --out", list[bytes](), ls.Store.__setitem__
@@ -223,7 +223,7 @@ def test_a_run_killed_anywhere_on_its_way_to_these_rays_comes_to_the_same_bytes(
                 assert getattr(again, key).tobytes() == array.tobytes(), key
 
 
-def test_a_resumed_run_keeps_the_temperatures_whatever_the_clock_says(here: Path) -> None:
+def test_a_resumed_run_keeps_the_temperatures_whatever_the_clock_says(bowl: Path) -> None:
     run(f"{NET} --estimator annealed --budget 20000 --out run.h5 -q")
     before = Path("run.h5").read_bytes()
     again = run(f"{NET} --estimator annealed --budget 1s --out run.h5 --resume")
@@ -232,11 +232,11 @@ def test_a_resumed_run_keeps_the_temperatures_whatever_the_clock_says(here: Path
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_annealed_run_resumes_to_the_same_bytes(here: Path, stop: signal.Signals) -> None:
+def test_a_stopped_annealed_run_resumes_to_the_same_bytes(bowl: Path, stop: signal.Signals) -> None:
     line = f"{NET} --estimator annealed --temperatures 200 --chains 8 -q --out"
     code = "import signal; signal.signal(2, signal.default_int_handler); from landscape_cli.main import main; main()"
     command = [sys.executable, "-c", code, *line.split(), "run.h5"]
-    with subprocess.Popen(command, cwd=here, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=bowl, stderr=subprocess.PIPE, text=True) as process:
         while not Path("run.h5").exists() and process.poll() is None:
             time.sleep(0.005)
         time.sleep(0.2)
@@ -258,7 +258,7 @@ def test_a_stopped_annealed_run_resumes_to_the_same_bytes(here: Path, stop: sign
             assert getattr(resumed, key).tobytes() == array.tobytes(), key
 
 
-def test_importance_is_kept_and_continued(here: Path) -> None:
+def test_importance_is_kept_and_continued(bowl: Path) -> None:
     line = f"{NET} --estimator importance --proposal diagonal --probes 20"
     done = run(f"{line} --directions 40 --out run.h5")
     assert "importance estimator, 40 rays" in done.stdout
@@ -277,7 +277,7 @@ def test_importance_is_kept_and_continued(here: Path) -> None:
     assert whole.results[0].log_volume == expected.results[0].log_volume
 
 
-def test_laplace_is_kept_beside_the_others(here: Path) -> None:
+def test_laplace_is_kept_beside_the_others(bowl: Path) -> None:
     run(f"{NET} --estimator uniform --directions 40 --out run.h5 -q")
     line = f"{NET} --estimator laplace --curvature ggn --probes 4 --out run.h5"
     done = run(line)
@@ -294,7 +294,7 @@ def test_laplace_is_kept_beside_the_others(here: Path) -> None:
     assert isinstance(ls.Store("run.h5")["laplace"], LaplaceVolume)
 
 
-def test_overwrite_takes_everything_of_the_old_run_with_it(here: Path) -> None:
+def test_overwrite_takes_everything_of_the_old_run_with_it(bowl: Path) -> None:
     run(f"{NET} {BUDGET} --out run.h5 -q")
     run(f"{NET} --estimator uniform --directions 40 --seed 1 --out run.h5 --overwrite -q")
     assert ls.Store("run.h5").names() == ["radii", "volume"]
@@ -330,7 +330,7 @@ def test_overwrite_takes_everything_of_the_old_run_with_it(here: Path) -> None:
         ("--estimator best", "auto"),
     ],
 )
-def test_options_that_make_no_sense(here: Path, flags: str, words: str) -> None:
+def test_options_that_make_no_sense(bowl: Path, flags: str, words: str) -> None:
     """The checkpoint does not exist: these are refused before anything is read."""
     done = run(f"volume missing.pt {flags}", code=2)
     assert words in flat(done.stderr)
@@ -338,12 +338,12 @@ def test_options_that_make_no_sense(here: Path, flags: str, words: str) -> None:
 
 
 @pytest.mark.parametrize("estimator", ["auto", "annealed", "importance", "laplace"])
-def test_a_cutoff_below_the_centre(here: Path, estimator: str) -> None:
+def test_a_cutoff_below_the_centre(bowl: Path, estimator: str) -> None:
     done = run(f"volume ckpt.pt --task bowl.py --metric identity --cutoff -1 --estimator {estimator} -q", code=2)
     assert "the loss at the trained point is" in str(done.exception) + done.stderr
 
 
-def test_a_stored_run_of_other_settings_is_refused(here: Path) -> None:
+def test_a_stored_run_of_other_settings_is_refused(bowl: Path) -> None:
     run(f"{QUICK} --out run.h5 -q")
     before = Path("run.h5").read_bytes()
     assert "already holds a finished run of annealed chains (9 of 9 temperatures)" in flat(
@@ -356,7 +356,7 @@ def test_a_stored_run_of_other_settings_is_refused(here: Path) -> None:
     assert Path("run.h5").read_bytes() == before
 
 
-def test_a_file_is_about_one_trained_point(here: Path) -> None:
+def test_a_file_is_about_one_trained_point(bowl: Path) -> None:
     run(f"{QUICK} --out run.h5 -q")
     state = torch.load("ckpt.pt")
     state["weight"] += 0.01

@@ -13,21 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typing_commands import SMALL, fill, run, stored, strict
 
 import landscape as ls
+from helpers.commands import SMALL, run, stored, strict
 from landscape.rays.radii import Progress
 from landscape_cli import measuring
 from landscape_cli.interrupts import check_pressed, noticing
 from landscape_cli.progress import COMMIT_EVERY, COMMIT_SHARE, Display, Keeper
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with the checkpoint and the task in it."""
-    monkeypatch.chdir(tmp_path)
-    return fill(tmp_path)
-
 
 # files: --out, --resume, --overwrite
 

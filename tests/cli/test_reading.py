@@ -7,20 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typing_commands import KEYS, SMALL, TASK, fill, run, stored, strict
 
 import landscape as ls
+from helpers.commands import KEYS, SMALL, TASK, run, stored, strict
 from landscape_cli.doctor_checks import Report
 from landscape_cli.text import strict_json
 from landscape_cli.volume_text import bound_notes
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with the checkpoint and the task in it."""
-    monkeypatch.chdir(tmp_path)
-    return fill(tmp_path)
-
 
 # show and plot
 

@@ -8,15 +8,14 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from nets import ConvNet, TiedNet, mlp
-from objective_examples import SAMPLES, Sequence, times, wide
 from torch import nn
 from torch.nn import functional as F
 
 import landscape as ls
+from helpers.models import SAMPLES, Sequence, times, wide
+from helpers.nets import ConvNet, TiedNet, mlp
 from landscape.curvature import Hessian
 
-torch.set_num_threads(1)
 Z = 4.0
 
 

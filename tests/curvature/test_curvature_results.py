@@ -11,11 +11,11 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from curvature_examples import make_density, make_traces, results
-from nets import mlp
-from store_examples import assert_same
 
 import landscape as ls
+from helpers.curvature_results import make_density, make_traces, results
+from helpers.nets import mlp
+from helpers.stores import assert_same
 from landscape.curvature import Hessian
 from landscape.results import Eigenpairs, LogDeterminant
 from landscape.store import Store

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from spectra import Spectrum, dense, outliers, rotated
 from torch import Tensor
 
+from helpers.spectra import Spectrum, dense, outliers, rotated
 from landscape.curvature import Dense, Operator, log_determinant, quadrature, spectral_density, trace
 from landscape.errors import LandscapeError
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse.linalg import LinearOperator, eigsh, lobpcg
-from spectra import Spectrum, dense, outliers, rotated
 from torch import Tensor
 
+from helpers.spectra import Spectrum, dense, outliers, rotated
 from landscape.curvature import Dense, Operator, eigenpairs, top_eigenpairs
 from landscape.curvature.lanczos import Krylov, Search
 from landscape.errors import CurvatureError, LandscapeError

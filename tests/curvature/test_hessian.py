@@ -7,18 +7,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from hessian_examples import NETS, make, small
-from nets import ConvNet, ResNetCifar
-from objective_examples import KINDS, SAMPLES, mlp, moved, table, wide
 from torch import nn
 from torch.nn import functional as F
 
 import landscape as ls
+from benchmarks.resnet_cifar import ResNetCifar
+from helpers.curvature_nets import NETS, make, small
+from helpers.models import KINDS, SAMPLES, mlp, moved, table, wide
+from helpers.nets import ConvNet
 from landscape.curvature import GaussNewton, Hessian
 from landscape.errors import CurvatureError, LandscapeError
 from landscape.rays import make_metric
 
-torch.set_num_threads(1)
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning"),

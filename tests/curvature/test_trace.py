@@ -9,9 +9,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from spectra import Spectrum, decaying, dense, outliers, rotated
 from torch import Tensor
 
+from helpers.spectra import Spectrum, decaying, dense, outliers, rotated
 from landscape.curvature import (
     Dense,
     Operator,

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from shared import shared_data
 
+from helpers.shared_data import shared_data
 from landscape.errors import TaskError
 from landscape.inputs import load_data
 

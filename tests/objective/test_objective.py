@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from objective_examples import KINDS, SAMPLES, TinyLM, conv, images, mlp, moved, points_near, table, tokens, wide
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 import landscape as ls
+from helpers.models import KINDS, SAMPLES, TinyLM, conv, images, mlp, moved, points_near, table, tokens, wide
 from landscape.errors import ObjectiveError, TaskError
 from landscape.objective import Objective
 from landscape.objective.batch_loss import ModelProgram
@@ -24,11 +24,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,15 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from objective_examples import KINDS, along, conv, images, mlp, points_near, table
 from torch._dynamo.testing import CompileCounter
 
+from helpers.models import KINDS, along, conv, images, mlp, points_near, table
 from landscape.objective import Objective
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
 
 
 def test_the_batched_program_compiles_as_one_graph():

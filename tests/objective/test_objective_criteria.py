@@ -9,11 +9,11 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from objective_examples import KINDS, SAMPLES, TinyLM, along, mlp, moved, points_near, table, tokens, wide
 from torch import nn
 from torch.nn import functional as F
 
 import landscape as ls
+from helpers.models import KINDS, SAMPLES, TinyLM, along, mlp, moved, points_near, table, tokens, wide
 from landscape.errors import ObjectiveError
 from landscape.objective import Objective
 
@@ -21,11 +21,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
 
 
 def test_rise_is_the_loss_above_the_centre():

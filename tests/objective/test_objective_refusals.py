@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from objective_examples import SAMPLES, conv, images, mlp, table
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from helpers.models import SAMPLES, conv, images, mlp, table
 from landscape.errors import ObjectiveError, TaskError
 from landscape.objective import Objective
 
@@ -17,11 +17,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
 
 
 # Refusals

@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, TensorDataset
 import landscape as ls
 from landscape.errors import LandscapeError
 
-torch.set_num_threads(1)
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning"),

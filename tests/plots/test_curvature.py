@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from curvature_examples import OP, make_density, make_traces, results
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from spectra import Spectrum
 
+from helpers.curvature_results import OP, make_density, make_traces, results
+from helpers.spectra import Spectrum
 from landscape import plots
 from landscape.curvature import spectral_density, top_eigenpairs
 from landscape.results import Eigenpairs, LayerTraces, SpectralDensity

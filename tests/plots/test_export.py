@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from slice_examples import make_plane, make_run, with_gaps
 
+from helpers.slice_results import make_plane, make_run, with_gaps
 from landscape.errors import LandscapeError, MissingExtraError
 from landscape.plots import export
 from landscape.plots.surface import HEIGHT, on_surface, trajectory

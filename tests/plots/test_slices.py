@@ -12,8 +12,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from slice_examples import make_line, make_plane, make_run, with_gaps
 
+from helpers.slice_results import make_line, make_plane, make_run, with_gaps
 from landscape import plots
 from landscape.results import Line, Plane
 

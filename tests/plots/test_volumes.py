@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bodies import ellipsoid
 from matplotlib.figure import Figure
-from typing_commands import run
 
 import landscape as ls
+from helpers.bodies import ellipsoid
+from helpers.commands import run
 from landscape.plots import energy_curve, volumes_by_estimator
 from landscape.results import AnnealedVolume
 from landscape.volume import annealed_volume

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bodies import ellipsoid, ellipsoid_radii, lp_ball, steps_of
 from torch import nn
 
 import landscape as ls
+from helpers.bodies import ellipsoid, ellipsoid_radii, lp_ball, steps_of
 from landscape.objective import Layout
 from landscape.rays.radii import Progress
 

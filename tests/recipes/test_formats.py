@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy import io
-from shared import shared_data
 
 import landscape as ls
+from helpers.shared_data import shared_data
 from landscape.recipes import formats
 
 

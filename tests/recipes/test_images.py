@@ -14,9 +14,9 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 from scipy import io
-from shared import shared_data
 
 import landscape as ls
+from helpers.shared_data import shared_data
 from landscape.recipes import RECORD, load_recipe, task_from_record
 from landscape.recipes.images import CIFAR10, MNIST, SVHN
 from landscape.resolve import resolve_task

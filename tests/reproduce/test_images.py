@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typing_commands import run
 
+from helpers.commands import run
 from landscape.reproduce import study as settings
 
 TINY = replace(

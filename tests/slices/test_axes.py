@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bodies import steps_of
-from nets import ConvNet, mlp
 from torch import nn
 
 import landscape as ls
+from helpers.bodies import steps_of
+from helpers.nets import ConvNet, mlp
 from landscape.errors import ObjectiveError
 from landscape.rays import make_metric
 from landscape.slices.axes import Axes, make_axes

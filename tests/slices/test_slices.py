@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bodies import ellipsoid
-from nets import ConvNet, mlp
 from torch import nn
 from torch.func import functional_call, hessian
 from torch.nn import functional as F
 
 import landscape as ls
+from helpers.bodies import ellipsoid
+from helpers.nets import ConvNet, mlp
 from landscape.errors import ObjectiveError
 from landscape.objective import Layout
 from landscape.slices.axes import make_axes

@@ -68,17 +68,8 @@ def in_child(work: Callable[[], object], kill_after: float | None) -> bool:
     return False
 
 
-@pytest.fixture
-def one_thread() -> object:
-    """A fork of a process with torch's worker threads would hang; without them it may."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_run_killed_at_thirty_moments_continues_to_the_same_bytes(tmp_path: Path, one_thread: object) -> None:
+def test_a_run_killed_at_thirty_moments_continues_to_the_same_bytes(tmp_path: Path) -> None:
     started = time.monotonic()
     whole = measure(tmp_path / "whole.h5")
     length = time.monotonic() - started

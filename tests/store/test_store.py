@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import stat
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,12 +17,10 @@ import h5py
 import numpy as np
 import pytest
 
+from helpers.stores import assert_same, leftovers, make_radii, make_volume, run_python
 from landscape.errors import LandscapeError, StoreError
 from landscape.results import Cost, Radii, Result, Volume
 from landscape.store import Store
-
-sys.path.append(str(Path(__file__).parent))  # the tests of the store share their examples
-from store_examples import assert_same, leftovers, make_radii, make_volume, run_python
 
 
 @pytest.fixture

@@ -10,18 +10,15 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helpers.stores import assert_same, leftovers, make_radii, make_volume, run_python, start_python
 from landscape.errors import StoreError
 from landscape.results import Radii
 from landscape.store import Store
-
-sys.path.append(str(Path(__file__).parent))  # the tests of the store share their examples
-from store_examples import assert_same, leftovers, make_radii, make_volume, run_python, start_python
 
 
 @pytest.fixture

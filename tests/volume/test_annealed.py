@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bodies import ellipsoid, ellipsoid_log_volume, lp_ball, lp_log_volume
-from nets import mlp
 from torch import Tensor
 
 import landscape as ls
+from helpers.bodies import ellipsoid, ellipsoid_log_volume, lp_ball, lp_log_volume
+from helpers.chains import assert_same_chains
+from helpers.nets import mlp
+from helpers.z_scores import z_of_weights
 from landscape.results import AnnealedVolume, Chains
 from landscape.volume import anneal, annealed_volume, log_unit_ball, volume_from_chains
 from landscape.volume.annealed import is_settled
@@ -23,12 +25,6 @@ from landscape.volume.ray_weights.statistics import interval_of
 
 def annealed(objective: ls.Objective, cutoff: float, **options: Any) -> AnnealedVolume:
     return annealed_volume(objective, [cutoff], **{"metric": "identity", **options})
-
-
-def z_of(log_weights: np.ndarray, log_truth: float) -> float:
-    """Standard errors of the mean weight from the truth."""
-    weights = np.exp(log_weights - log_truth)
-    return float((weights.mean() - 1) / (weights.std(ddof=1) / math.sqrt(len(weights))))
 
 
 @pytest.mark.parametrize("n", [2, 500])
@@ -44,7 +40,7 @@ def test_ellipsoids(n: int, temperatures: int) -> None:
     volume = annealed(ellipsoid(curvatures), 0.1, chains=60, temperatures=temperatures, seed=1)
     row, truth = volume.results[0], ellipsoid_log_volume(curvatures, 0.1)
     assert row.verdict == "reliable"
-    assert abs(z_of(volume.log_weights[:, 0], truth - log_unit_ball(n))) < 4
+    assert abs(z_of_weights(volume.log_weights[:, 0], truth - log_unit_ball(n))) < 4
     assert row.interval[0] < truth < row.interval[1]
     assert row.interval[1] - row.interval[0] < 1.5
 
@@ -54,8 +50,8 @@ def test_weights_are_unbiased_at_any_effort() -> None:
     curvatures = np.array([0.2, 1.0, 5.0, 5.0])
     volume = annealed(ellipsoid(curvatures), 0.1, chains=3000, temperatures=4, seed=2)
     truth = ellipsoid_log_volume(curvatures, 0.1) - log_unit_ball(4)
-    assert abs(z_of(volume.log_weights[:, 0], truth)) < 4
-    assert abs(z_of(volume.log_weights_half[:, 0], truth)) < 4
+    assert abs(z_of_weights(volume.log_weights[:, 0], truth)) < 4
+    assert abs(z_of_weights(volume.log_weights_half[:, 0], truth)) < 4
 
 
 def test_the_variance_of_log_weights_falls_as_one_over_temperatures() -> None:
@@ -75,9 +71,9 @@ def test_the_path_keeps_what_means_over_uniform_directions_take() -> None:
         assert np.isfinite(half[:3]).all()
         for weights, radii in zip(full, chains.path_log_radii[0, 1], strict=True):
             if np.ptp(weights) > 0:
-                assert abs(z_of(weights, 0.0)) < 4
+                assert abs(z_of_weights(weights, 0.0)) < 4
             if np.isfinite(radii).all():
-                assert abs(z_of(weights + 3 * radii, truth)) < 4
+                assert abs(z_of_weights(weights + 3 * radii, truth)) < 4
         assert np.isfinite(chains.path_log_radii[0, 1, [0, -1]]).all()
         last = chains.path_log_weights[0, 1, -1] + 3 * chains.path_log_radii[0, 1, -1]
         assert last == pytest.approx(chains.log_weights[0, 1])
@@ -86,7 +82,7 @@ def test_the_path_keeps_what_means_over_uniform_directions_take() -> None:
 @pytest.mark.parametrize("p", [1.0, 8.0])
 def test_lp_balls(p: float) -> None:
     volume = annealed(lp_ball(12, p), 0.3, chains=100, temperatures=30, seed=4)
-    assert abs(z_of(volume.log_weights[:, 0], lp_log_volume(12, p, 0.3) - log_unit_ball(12))) < 4
+    assert abs(z_of_weights(volume.log_weights[:, 0], lp_log_volume(12, p, 0.3) - log_unit_ball(12))) < 4
     assert volume.results[0].verdict == "reliable"
 
 
@@ -94,7 +90,7 @@ def test_a_box_around_a_point_off_its_centre() -> None:
     offset = torch.linspace(-0.6, 0.6, 6, dtype=torch.float64)
     box = ls.Objective.from_function(lambda x: x.abs().amax(-1), offset)
     volume = annealed(box, 1.0, chains=200, temperatures=30, seed=5)
-    assert abs(z_of(volume.log_weights[:, 0], 6 * math.log(2) - log_unit_ball(6))) < 4
+    assert abs(z_of_weights(volume.log_weights[:, 0], 6 * math.log(2) - log_unit_ball(6))) < 4
 
 
 def test_a_body_cut_by_the_cap() -> None:
@@ -102,7 +98,7 @@ def test_a_body_cut_by_the_cap() -> None:
     slab = ls.Objective.from_function(lambda x: x[..., 0].square(), torch.zeros(3, dtype=torch.float64))
     volume = annealed(slab, 0.25, chains=600, temperatures=6, max_radius=1.0, seed=6)
     row, truth = volume.results[0], 2 * math.pi * (1 / 2 - 1 / 24)
-    assert abs(z_of(volume.log_weights[:, 0], math.log(truth) - log_unit_ball(3))) < 4
+    assert abs(z_of_weights(volume.log_weights[:, 0], math.log(truth) - log_unit_ball(3))) < 4
     assert abs(row.censored - 8 / 11) < 4 * math.sqrt(0.2 / 600)  # of the body, where the chains have come to
     share = 0.5 * 4 / 3 * math.pi / truth
     assert abs(row.censored_weight - share) < 4 * math.sqrt(share * (1 - share) / row.ess)
@@ -129,7 +125,7 @@ def test_a_function_without_a_gradient_is_measured_by_slices_alone() -> None:
         temperatures=10,
     )
     assert np.nanmax(chains.column("flight")) == 0
-    assert abs(z_of(chains.log_weights[0, 1], ellipsoid_log_volume(curvatures, 0.1) - log_unit_ball(3))) < 4
+    assert abs(z_of_weights(chains.log_weights[0, 1], ellipsoid_log_volume(curvatures, 0.1) - log_unit_ball(3))) < 4
 
 
 @pytest.mark.parametrize("criterion", ["loss", "rise", "kl"])
@@ -213,13 +209,6 @@ def test_the_interval_covers_a_normal_spread_of_log_weights() -> None:
     assert missed < 100 + 4 * math.sqrt(95)
 
 
-def assert_same(one: Chains, other: Chains) -> None:
-    for name, array in one.arrays().items():
-        assert array.tobytes() == getattr(other, name).tobytes(), name
-    assert {**one.attributes(), "cost": 0} == {**other.attributes(), "cost": 0}
-    assert (one.cost.calls, one.cost.evaluations) == (other.cost.calls, other.cost.evaluations)
-
-
 @pytest.mark.parametrize("path", ["radius", "soft", "growth"])
 def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(path: str, tmp_path: Path) -> None:
     objective = ellipsoid(np.array([0.3, 1.0, 2.0, 9.0]))
@@ -232,7 +221,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(path: str, tmp_path: P
         ls.Store(tmp_path / "run.h5")["chains"] = blocks[at]
         kept = ls.Store(tmp_path / "run.h5")["chains"]
         assert isinstance(kept, Chains)
-        assert_same(anneal(objective, [0.1, 0.4], resume=kept, **options), whole)
+        assert_same_chains(anneal(objective, [0.1, 0.4], resume=kept, **options), whole)
 
 
 def test_a_run_says_how_far_it_is() -> None:

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bodies import ellipsoid
 from scipy.stats import chi2, ncx2
-from test_annealed import assert_same
-from test_annealed import z_of as z_of_weights
-from test_moves import MOVES, body_of, run, z_of
 from torch import Tensor
 
 import landscape as ls
+from helpers.bodies import ellipsoid
+from helpers.chains import MOVES, assert_same_chains, body_of, run_move
+from helpers.z_scores import z_of_chains, z_of_weights
 from landscape.objective import Layout
 from landscape.rays import make_metric
 from landscape.results import AnnealedVolume, Chains
@@ -149,11 +148,11 @@ def assert_kept(body: StarBody, name: str, power: float, radius: Callable[[np.nd
     weight = np.exp(power * (extent - extent.max()))
     weight /= weight.sum()
     drawn = np.interp(np.random.default_rng(2).random(200), np.cumsum(weight), angle)
-    kept = run(body, MOVES[name], power, 25, np.stack([np.cos(drawn), np.sin(drawn)], axis=1))
+    kept = run_move(body, MOVES[name], power, 25, np.stack([np.cos(drawn), np.sin(drawn)], axis=1))
     phi = np.stack([p.phi.numpy() for p in kept])
-    assert abs(z_of(np.stack([p.extent for p in kept]), float((weight * extent).sum()))) < 4
-    assert abs(z_of(phi[:, :, 0], float((weight * np.cos(angle)).sum()))) < 4
-    assert abs(z_of(phi.prod(axis=2), float((weight * np.cos(angle) * np.sin(angle)).sum()))) < 4
+    assert abs(z_of_chains(np.stack([p.extent for p in kept]), float((weight * extent).sum()))) < 4
+    assert abs(z_of_chains(phi[:, :, 0], float((weight * np.cos(angle)).sum()))) < 4
+    assert abs(z_of_chains(phi.prod(axis=2), float((weight * np.cos(angle) * np.sin(angle)).sum()))) < 4
     assert np.abs(phi[-1] - phi[0]).max(axis=1).mean() > 0.05
 
 
@@ -282,7 +281,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(path: str, tmp_path: P
         ls.Store(tmp_path / "run.h5")["chains"] = blocks[at]
         kept = ls.Store(tmp_path / "run.h5")["chains"]
         assert isinstance(kept, Chains)
-        assert_same(anneal(objective, [0.1, 0.4], resume=kept, **options), whole)
+        assert_same_chains(anneal(objective, [0.1, 0.4], resume=kept, **options), whole)
 
 
 def test_a_run_by_another_measure_is_not_continued() -> None:

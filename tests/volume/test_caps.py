@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bodies import ellipsoid, ellipsoid_log_volume
 
 import landscape as ls
+from helpers.bodies import ellipsoid, ellipsoid_log_volume
 from landscape.results import Caps
 from landscape.volume import anneal, log_unit_ball, volume_from_chains, volumes_at_caps
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bodies import ellipsoid
 from click.testing import CliRunner
 
 import landscape as ls
+from helpers.bodies import ellipsoid
 from landscape.errors import LandscapeError
 from landscape.volume import best_volume, compare_volumes
 from landscape_cli.main import cli

@@ -9,10 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bodies import ellipsoid, ellipsoid_log_volume, lp_ball, lp_log_volume
-from test_laplace import Logits, hartley, rotated, two_level
 
 import landscape as ls
+from helpers.bodies import (
+    ellipsoid,
+    ellipsoid_log_volume,
+    hartley,
+    lp_ball,
+    lp_log_volume,
+    rotated_ellipsoid,
+    two_level,
+)
+from helpers.nets import Logits
+from helpers.proposals import precision
+from helpers.z_scores import z_of_volume
 from landscape.objective import Layout
 from landscape.rays import make_metric
 from landscape.volume import importance_volume, log_unit_ball
@@ -21,21 +31,10 @@ from landscape.volume.proposals.from_curvature import floored
 from landscape.volume.ray_weights import statistics as w
 
 
-def z_of(volume: ls.Volume, truth: float, column: int = 0) -> float:
-    """How many standard errors the estimate lies from the truth; the radii must be exact."""
-    return (volume.results[column].log_volume - truth) / w.relative_error(volume.log_weights[:, column])
-
-
 def some_shape(n: int, k: int, seed: int) -> AngularGaussian:
     rng = np.random.default_rng(seed)
     vectors = np.linalg.qr(rng.normal(size=(n, k)))[0]
     return AngularGaussian(np.exp(1 + rng.normal(size=k)), vectors, np.exp(rng.normal(size=n)))
-
-
-def precision(shape: AngularGaussian) -> np.ndarray:
-    """Σ^-1 as a dense matrix."""
-    outside = np.eye(shape.size) - shape.vectors @ shape.vectors.T
-    return shape.vectors @ np.diag(shape.values) @ shape.vectors.T + outside @ np.diag(shape.rest) @ outside
 
 
 @pytest.mark.parametrize("k", [0, 1, 3, 5, 6])
@@ -112,11 +111,17 @@ def test_a_proposal_that_does_not_fit_is_unbiased_all_the_same(seed: int) -> Non
     truth = ellipsoid_log_volume(curvatures, 0.1)
     for proposal in ("diagonal", "low-rank", "low-rank-diagonal"):
         volume = importance_volume(
-            rotated(curvatures, seed), [0.1], proposal=proposal, rank=3, metric="identity", directions=3000, rtol=1e-8
+            rotated_ellipsoid(curvatures, seed),
+            [0.1],
+            proposal=proposal,
+            rank=3,
+            metric="identity",
+            directions=3000,
+            rtol=1e-8,
         )
         row = volume.results[0]
         assert 200 < row.ess < 2999
-        assert abs(z_of(volume, truth)) < 4
+        assert abs(z_of_volume(volume, truth)) < 4
         assert (row.verdict == "reliable") == (row.pareto_k <= 0.5)
 
 
@@ -129,7 +134,7 @@ def test_lp_balls_under_a_diagonal_of_ones_own(p: float) -> None:
     body = ls.Objective.from_function(lambda x: (x / a).abs().pow(p).sum(-1), torch.zeros(n, dtype=torch.float64))
     volume = importance_volume(body, [0.3], proposal=1 / axes**2, metric="identity", directions=4000, rtol=1e-8)
     assert volume.results[0].verdict == "reliable"
-    assert abs(z_of(volume, lp_log_volume(n, p, 0.3) + float(np.log(axes).sum()))) < 4
+    assert abs(z_of_volume(volume, lp_log_volume(n, p, 0.3) + float(np.log(axes).sum()))) < 4
     assert volume.config["proposal"]["name"] == "array"
 
 
@@ -197,7 +202,13 @@ def test_a_collapsed_mean_is_a_lower_bound_and_holds() -> None:
     truth = ellipsoid_log_volume(1 / np.arange(1, 501), 0.1)
     for seed in range(6):
         row = importance_volume(
-            rotated(1 / np.arange(1, 501), seed), [0.1], rank=5, probes=20, metric="identity", directions=40, seed=seed
+            rotated_ellipsoid(1 / np.arange(1, 501), seed),
+            [0.1],
+            rank=5,
+            probes=20,
+            metric="identity",
+            directions=40,
+            seed=seed,
         ).results[0]
         assert row.verdict == "lower bound"
         assert row.interval[0] < truth
@@ -268,5 +279,5 @@ def test_misuse_is_refused_with_what_to_type(objective: Any, options: dict[str, 
 def test_a_flat_curvature_under_a_cap_gives_uniform_rays() -> None:
     """x^4 has no curvature at 0: nothing is known of its shape, and the cap stands in for it."""
     volume = importance_volume(lp_ball(5, 4), [0.3], metric="identity", max_radius=2.0, directions=2000, rtol=1e-8)
-    assert abs(z_of(volume, lp_log_volume(5, 4, 0.3))) < 4
+    assert abs(z_of_volume(volume, lp_log_volume(5, 4, 0.3))) < 4
     assert replace(volume.cost, seconds=0.0).calls > 2000

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bodies import ellipsoid, ellipsoid_log_volume, lp_ball
 from scipy.special import logsumexp
-from torch import Tensor, nn
+from torch import nn
 
 import landscape as ls
+from helpers.bodies import ellipsoid, ellipsoid_log_volume, lp_ball, rotated_ellipsoid, two_level
+from helpers.nets import Logits
 from landscape import plots
 from landscape.objective import Layout
 from landscape.results import LaplaceVolume
@@ -22,31 +23,10 @@ from landscape.volume import compare_volumes, laplace_volume, log_unit_ball
 from landscape_cli.volume_text import volume_text
 
 
-def hartley(x: Tensor) -> Tensor:
-    """An orthogonal transform of the last axis, its own inverse."""
-    transformed = torch.fft.fft(x, norm="ortho")
-    return transformed.real - transformed.imag
-
-
-def rotated(curvatures: np.ndarray, seed: int) -> ls.Objective:
-    """An ellipsoid whose axes are no coordinate axes."""
-    h = torch.as_tensor(curvatures)
-    signs = torch.as_tensor(np.random.default_rng(seed).choice([-1.0, 1.0], len(h)))
-    return ls.Objective.from_function(
-        lambda x: 0.5 * (h * hartley(x * signs) ** 2).sum(-1), torch.zeros(len(h), dtype=torch.float64)
-    )
-
-
-def two_level(n: int, k: int, first: float, second: float) -> ls.Objective:
-    """k axes of one curvature, n - k of another."""
-    h = torch.cat([torch.full((k,), first), torch.full((n - k,), second)]).double()
-    return ls.Objective.from_function(lambda x: 0.5 * (h * x**2).sum(-1), torch.zeros(n, dtype=torch.float64))
-
-
 @pytest.mark.parametrize("seed", [0, 1])
 def test_small_ellipsoids_are_exact(seed: int) -> None:
     curvatures = np.exp(np.random.default_rng(seed).normal(size=25))
-    for objective in (ellipsoid(curvatures), rotated(curvatures, seed)):
+    for objective in (ellipsoid(curvatures), rotated_ellipsoid(curvatures, seed)):
         volume = laplace_volume(objective, [0.1, 0.7], metric="identity")
         for row in volume.results:
             assert row.log_volume == pytest.approx(ellipsoid_log_volume(curvatures, row.cutoff), abs=1e-8)
@@ -57,7 +37,9 @@ def test_small_ellipsoids_are_exact(seed: int) -> None:
 def test_the_interval_holds_the_truth_of_a_large_rotated_ellipsoid(n: int, seed: int, steps: int) -> None:
     """Curvatures 1/i: the error is the scatter of the log-determinant's probes and what its quadrature left out."""
     curvatures = 1 / np.arange(1, n + 1)
-    volume = laplace_volume(rotated(curvatures, seed), [0.1], metric="identity", seed=seed, probes=31, steps=steps)
+    volume = laplace_volume(
+        rotated_ellipsoid(curvatures, seed), [0.1], metric="identity", seed=seed, probes=31, steps=steps
+    )
     error = volume.results[0].log_volume - ellipsoid_log_volume(curvatures, 0.1)
     # the transform spreads every axis, so only the mean of the logs lies on the diagonal, which signs see exactly
     scatter = math.sqrt(2 * n * float(np.var(np.log(curvatures))) / 31)
@@ -115,19 +97,6 @@ def test_directions_that_bend_downwards_end_at_the_cap(cap: float) -> None:
     volume = laplace_volume(two_level(n, k, h, -g), [cutoff], metric="identity", max_radius=cap)
     assert abs(volume.results[0].log_volume - truth) < 0.35
     assert volume.negative == pytest.approx(n - k, abs=10)  # the scatter of 30 probes: sqrt(2 · 50 · 250/300 / 30)
-
-
-class Logits(nn.Module):
-    """Logistic regression, its logit alone or beside a constant second one."""
-
-    def __init__(self, both: bool) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor([0.5, -0.3, 0.8], dtype=torch.float64))
-        self.both = both
-
-    def forward(self, x: Tensor) -> Tensor:
-        logit = x @ self.weight
-        return torch.stack([torch.zeros_like(logit), logit], -1) if self.both else logit
 
 
 @pytest.mark.parametrize("both", [True, False])

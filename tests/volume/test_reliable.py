@@ -9,9 +9,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from bodies import ellipsoid_log_volume, lp_log_volume
 
 import landscape as ls
+from helpers.bodies import ellipsoid_log_volume, lp_log_volume
 from landscape.volume import anneal, log_unit_ball, volume_from_chains, volume_from_radii, volumes_at_caps
 from landscape.volume.ray_weights.statistics import (
     correlation,

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bodies import ellipsoid, ellipsoid_log_volume, lp_ball, lp_log_volume
 
 import landscape as ls
+from helpers.bodies import ellipsoid, ellipsoid_log_volume, lp_ball, lp_log_volume
+from helpers.z_scores import z_of_volume
 from landscape.objective import Layout
 from landscape.volume import log_unit_ball
 from landscape.volume.ray_weights.statistics import (
@@ -21,11 +22,6 @@ from landscape.volume.ray_weights.statistics import (
     pareto_k,
     relative_error,
 )
-
-
-def z_of(volume: ls.Volume, truth: float) -> float:
-    """How many standard errors the estimate lies from the truth."""
-    return (volume.results[0].log_volume - truth) / relative_error(volume.log_weights[:, 0])
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 100, 268_336])
@@ -42,7 +38,7 @@ def test_ellipsoids(n: int, seed: int) -> None:
     curvatures = np.exp(0.5 * np.random.default_rng(n).normal(size=n))
     volume = ls.log_volume(ellipsoid(curvatures), [0.1], metric="identity", directions=4000, seed=seed)
     assert volume.results[0].verdict == "reliable"
-    assert abs(z_of(volume, ellipsoid_log_volume(curvatures, 0.1))) < 4
+    assert abs(z_of_volume(volume, ellipsoid_log_volume(curvatures, 0.1))) < 4
 
 
 @pytest.mark.parametrize("n", [300, 10_000])
@@ -55,7 +51,7 @@ def test_a_ball_is_exact_in_any_dimension(n: int) -> None:
 def test_lp_balls(n: int) -> None:
     volume = ls.log_volume(lp_ball(n, 4), [0.3], metric="identity", directions=4000)
     assert volume.results[0].verdict == "reliable"
-    assert abs(z_of(volume, lp_log_volume(n, 4, 0.3))) < 4
+    assert abs(z_of_volume(volume, lp_log_volume(n, 4, 0.3))) < 4
 
 
 def test_a_body_cut_by_the_cap() -> None:
@@ -63,7 +59,7 @@ def test_a_body_cut_by_the_cap() -> None:
     slab = ls.Objective.from_function(lambda x: x[..., 0].square(), torch.zeros(3, dtype=torch.float64))
     volume = ls.log_volume(slab, [0.25], metric="identity", directions=4000, max_radius=1.0)
     row = volume.results[0]
-    assert abs(z_of(volume, math.log(2 * math.pi * (1 / 2 - 1 / 24)))) < 4
+    assert abs(z_of_volume(volume, math.log(2 * math.pi * (1 / 2 - 1 / 24)))) < 4
     # a ray is censored when |cos| < 1/2, which half of them are; their share of the volume is (1/2 · ω_3) / V
     assert abs(row.censored - 0.5) < 4 * math.sqrt(0.25 / 4000)
     assert row.censored_weight == pytest.approx(0.5 * 4 / 3 * math.pi / (2 * math.pi * (1 / 2 - 1 / 24)), abs=0.03)

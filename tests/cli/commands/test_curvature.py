@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from typing_commands import fill, make_task, run, strict, trained_weights
 
 import landscape as ls
+from helpers.commands import make_task, run, strict, trained_weights
 from landscape.curvature import GaussNewton, Hessian
 from landscape_cli import progress
 from landscape_cli.products import Watched
@@ -18,13 +18,6 @@ from landscape_cli.products import Watched
 SMALL = "ckpt.pt --task my_task.py"
 ALL = "--top 3 --trace --layers --density --log-det 0.5 --probes 6 --steps 9"
 N = 32  #: entries in scope ``weights``
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with the checkpoint and the task."""
-    monkeypatch.chdir(tmp_path)
-    return fill(tmp_path)
 
 
 def objective(scope: str = "weights") -> ls.Objective:

@@ -12,29 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from typing_commands import run
 
+from helpers.commands import run
+from helpers.studies import TINY
 from landscape.reproduce import study as settings
 from landscape.reproduce.run import reproduce
-from landscape.reproduce.study import Study
 
-TINY = Study(
-    factors=(0.0, 0.3),
-    seeds=1,
-    steps=60,
-    natural=300,
-    pixels=21,
-    plane=5,
-    frames=5,
-    film=21,
-    stations=3,
-    tuning=20,
-    rays=8,
-    cutoffs=(0.1, 1.0),
-    annealed=(),
-    probes=4,
-)
-
+TESTS = Path(__file__).parents[2]
 GIFS = {"motion-random.gif", "motion-hessian.gif"}
 KINDS = ["png", "gif", "gif", "png", "png", "png", "png", "png"]
 
@@ -117,7 +101,7 @@ def test_a_run_that_was_stopped_goes_on(out: Path, tmp_path: Path) -> None:
 
 RUNNER = """
 from landscape.reproduce import study
-from test_reproduce import TINY
+from helpers.studies import TINY
 from landscape_cli.main import main
 study.QUICK = TINY
 main()
@@ -133,7 +117,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_numbers(out: Path, tmp_path: 
     same = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     told: list[str] = []
     for last in ("trace-poison-0", "bad minimisers", ""):
-        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent, env=same) as process:
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=TESTS, env=same) as process:
             assert process.stderr is not None
             for line in process.stderr:
                 # how many there are depends on when the run ends, which is not the same on every processor

@@ -8,24 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from typing_commands import fill, make_task, run, strict, trained_weights
 
 import landscape as ls
+from helpers.commands import make_task, run, strict, trained_weights
 from landscape.slices.point_values import Probe
 
 SMALL = "ckpt.pt --task my_task.py --steps 7"
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(here: Path) -> Path:
     """A working folder with the checkpoint, the task, and three more checkpoints."""
-    monkeypatch.chdir(tmp_path)
-    fill(tmp_path)
     for number in (1, 2, 3):
         torch.manual_seed(number)
         moved = {name: tensor + 0.3 * torch.randn_like(tensor) for name, tensor in trained_weights().items()}
-        torch.save(moved, tmp_path / f"other{number}.pt")
-    return tmp_path
+        torch.save(moved, here / f"other{number}.pt")
+    return here
 
 
 def objective(scope: str = "weights") -> ls.Objective:

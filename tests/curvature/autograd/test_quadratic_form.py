@@ -7,15 +7,14 @@ import weakref
 
 import pytest
 import torch
-from hessian_examples import make
-from objective_examples import KINDS, SAMPLES, table, wide
 from torch import nn
 from torch.nn import functional as F
 
 import landscape as ls
+from helpers.curvature_nets import make
+from helpers.models import KINDS, SAMPLES, table, wide
 from landscape.curvature import Hessian
 
-torch.set_num_threads(1)
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning"),

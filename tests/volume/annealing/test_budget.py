@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bodies import ellipsoid
 
 import landscape as ls
+from helpers.bodies import ellipsoid
 from landscape.results import Chains
 from landscape.volume import anneal, volume_from_chains
 from landscape.volume.annealing.budget import FEW_CHAINS, FEWEST, MANY_CHAINS, Budget

@@ -8,68 +8,18 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from bodies import ellipsoid, lp_ball
 from torch import Tensor
 
 import landscape as ls
-from landscape.rays import make_metric
-from landscape.volume.annealing.moves import Flight, Moved, flight_move, slice_move, tangent
-from landscape.volume.annealing.points import Points, sphere
-from landscape.volume.annealing.star_body import StarBody
+from helpers.bodies import ellipsoid, lp_ball
+from helpers.chains import MOVES, body_of, run_move
+from helpers.z_scores import z_of_chains
+from landscape.volume.annealing.moves import Flight, tangent
+from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.streams import normals, stream
 from landscape.volume.annealing.targets import RadiusTarget
 
 CURVATURES = np.array([0.5, 1.0, 2.0, 4.0, 8.0])
-Move = Callable[[StarBody, Points, float, list[np.random.Generator]], Moved]
-
-
-def body_of(objective: ls.Objective, cutoff: float, max_radius: float = math.inf, first_step: float = 0.2) -> StarBody:
-    return StarBody(
-        objective,
-        make_metric("identity", objective.theta, objective.scope),
-        criterion="loss",
-        cutoff=cutoff,
-        centre=objective.centre,
-        max_radius=max_radius,
-        rtol=1e-5,
-        step_ratio=2.0,
-        first_step=first_step,
-    )
-
-
-def sliding(width: float) -> Move:
-    return lambda body, points, power, streams: slice_move(body, points, power, width, streams)
-
-
-def flying(radius: float, step: float, count: int) -> Move:
-    def move(body: StarBody, points: Points, power: float, streams: list[np.random.Generator]) -> Moved:
-        return flight_move(RadiusTarget(body, power, (math.log(radius), math.inf)), points, step, count, streams)
-
-    return move
-
-
-MOVES = {
-    "slice, whole circle": sliding(2 * math.pi),
-    "slice, short arc": sliding(0.9),
-    "flight": flying(0.6, 0.15, 5),
-    "flight in steps that are often refused": flying(0.1, 0.4, 3),
-}
-
-
-def run(body: StarBody, move: Move, power: float, steps: int, start: np.ndarray) -> list[Points]:
-    """The chains after every step; they start in the target, so that no step is spent on getting there."""
-    with body.objective.running():
-        points, kept = body.measure(torch.from_numpy(start)), []
-        for step in range(steps):
-            points = move(body, points, power, [stream(11, chain, 0, step) for chain in range(len(start))]).points
-            kept.append(points)
-    return kept
-
-
-def z_of(values: np.ndarray, truth: float) -> float:
-    """Standard errors from the truth; values of shape (steps, chains), of which the chains are independent."""
-    means = values.mean(axis=0)
-    return float((means.mean() - truth) / (means.std(ddof=1) / math.sqrt(len(means))))
 
 
 @pytest.mark.parametrize("name", MOVES)
@@ -80,11 +30,11 @@ def test_ellipsoid_at_temperature_one(name: str) -> None:
     n = len(CURVATURES)
     start = np.random.default_rng(1).normal(size=(200, n)) / np.sqrt(CURVATURES)
     start /= np.linalg.norm(start, axis=1, keepdims=True)
-    kept = run(body_of(ellipsoid(CURVATURES), 0.3), MOVES[name], n, 25, start)
+    kept = run_move(body_of(ellipsoid(CURVATURES), 0.3), MOVES[name], n, 25, start)
     spread = np.stack([(p.phi.numpy() * np.exp(p.log_radius)[:, None]) * np.sqrt(CURVATURES / 0.6) for p in kept])
     for axis in range(n):
-        assert abs(z_of(spread[:, :, axis] ** 2, 1 / n)) < 4
-        assert abs(z_of(spread[:, :, axis] ** 4, 3 / (n * (n + 2)))) < 4
+        assert abs(z_of_chains(spread[:, :, axis] ** 2, 1 / n)) < 4
+        assert abs(z_of_chains(spread[:, :, axis] ** 4, 3 / (n * (n + 2)))) < 4
 
 
 def on_circle(radius: Callable[[np.ndarray], np.ndarray], power: float, chains: int) -> tuple[np.ndarray, list[float]]:
@@ -105,9 +55,9 @@ def test_the_circle_at_any_temperature(name: str, power: float) -> None:
         return np.sqrt(0.6 / (0.5 * np.cos(angle) ** 2 + 4 * np.sin(angle) ** 2))
 
     start, truth = on_circle(radius, power, 200)
-    kept = run(body_of(ellipsoid(np.array([0.5, 4.0])), 0.3), MOVES[name], power, 25, start)
-    assert abs(z_of(np.stack([p.log_radius for p in kept]), truth[0])) < 4
-    assert abs(z_of(np.stack([p.phi[:, 0].numpy() ** 2 for p in kept]), truth[1])) < 4
+    kept = run_move(body_of(ellipsoid(np.array([0.5, 4.0])), 0.3), MOVES[name], power, 25, start)
+    assert abs(z_of_chains(np.stack([p.log_radius for p in kept]), truth[0])) < 4
+    assert abs(z_of_chains(np.stack([p.phi[:, 0].numpy() ** 2 for p in kept]), truth[1])) < 4
     assert np.mean([np.abs(p.phi.numpy() - start).max(axis=1) > 0.01 for p in kept]) > 0.5
 
 
@@ -125,10 +75,10 @@ def test_behind_a_wall_and_under_a_cap(name: str) -> None:
     objective = ls.Objective.from_function(f, torch.zeros(2, dtype=torch.float64))
     body = body_of(objective, 0.5, max_radius=1.5, first_step=0.3)
     start, _ = on_circle(lambda angle: np.where(np.cos(angle) > 0, 0.5, 1.5), 1.3, 200)
-    kept = run(body, MOVES[name], 1.3, 25, start)
+    kept = run_move(body, MOVES[name], 1.3, 25, start)
     truth = 1.5**1.3 / (1.5**1.3 + 0.5**1.3)
     censored = np.stack([p.censored for p in kept])
-    assert abs(z_of(censored.astype(float), truth)) < 4
+    assert abs(z_of_chains(censored.astype(float), truth)) < 4
     assert np.stack([p.log_radius for p in kept]) == pytest.approx(np.log(np.where(censored, 1.5, 0.5)), abs=1e-4)
 
 

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bodies import ellipsoid, ellipsoid_log_volume
 from torch import Tensor
 
 import landscape as ls
+from helpers.bodies import ellipsoid, ellipsoid_log_volume
+from helpers.chains import STIFF, body_of, skew
+from helpers.z_scores import z_of_weights
 from landscape.rays import make_metric
 from landscape.results import Chains
 from landscape.volume import anneal, annealed_volume, log_unit_ball
@@ -23,31 +25,6 @@ from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.streams import stream
 from landscape.volume.annealing.targets import RadiusTarget
 from landscape.volume.ray_weights.measure import Lebesgue
-
-STIFF = np.geomspace(1, 1e4, 12)
-
-
-def z_of(log_weights: np.ndarray, log_truth: float) -> float:
-    weights = np.exp(log_weights - log_truth)
-    return float((weights.mean() - 1) / (weights.std(ddof=1) / math.sqrt(len(weights))))
-
-
-def body_of(objective: ls.Objective, cutoff: float, max_radius: float = math.inf) -> StarBody:
-    made = make_metric("identity", objective.theta, objective.scope)
-    settings: dict[str, Any] = {"rtol": 1e-5, "step_ratio": 2.0, "first_step": 0.01}
-    return StarBody(
-        objective, made, criterion="loss", cutoff=cutoff, centre=objective.centre, max_radius=max_radius, **settings
-    )
-
-
-def skew(n: int) -> Shape:
-    """Two factors that do not commute, so that A is not symmetric."""
-    rng = np.random.default_rng(0)
-    shape = Shape.round(torch.zeros(n))
-    for _ in range(2):
-        vectors = torch.from_numpy(np.linalg.qr(rng.normal(size=(n, 2)))[0])
-        shape = shape.then(vectors, torch.from_numpy(rng.uniform(0.3, 2.0, size=2)))
-    return shape
 
 
 @pytest.mark.parametrize("n", [5, 40])  # kept as a whole matrix, and as factors
@@ -63,13 +40,13 @@ def test_a_shape_is_the_matrix_that_it_says(n: int) -> None:
 def test_the_volume_through_a_shape_that_does_not_fit_is_unbiased() -> None:
     """log det A + E[rho^n] at a single draw each: 4,000 rays, z-gate."""
     curvatures = np.array([0.5, 1.0, 3.0, 4.0, 8.0])
-    body = body_of(ellipsoid(curvatures), 0.3)
+    body = body_of(ellipsoid(curvatures), 0.3, first_step=0.01)
     body.shape = skew(5)
     y = sphere(torch.from_numpy(np.random.default_rng(2).normal(size=(4000, 5))))
     with body.objective.running():
         points = body.measure(y)
     weights = 5 * points.log_radius + body.log_determinant
-    assert abs(z_of(weights, ellipsoid_log_volume(curvatures, 0.3) - log_unit_ball(5))) < 4
+    assert abs(z_of_weights(weights, ellipsoid_log_volume(curvatures, 0.3) - log_unit_ball(5))) < 4
     # and r along the same rays in the coordinates of the metric
     phi = sphere(body.shape.apply(y)).numpy()
     assert points.log_radius + body.log_lengths(y) == pytest.approx(0.5 * np.log(0.6 / (phi**2 @ curvatures)), abs=1e-4)
@@ -78,21 +55,21 @@ def test_the_volume_through_a_shape_that_does_not_fit_is_unbiased() -> None:
 def test_the_cap_is_a_sphere_around_theta_in_any_coordinates() -> None:
     """Nothing but the cap bounds it: |A y| rho = R on every ray, and V = ω_n R^n."""
     flat = ls.Objective.from_function(lambda x: 0.0 * x.sum(-1), torch.zeros(5, dtype=torch.float64))
-    body = body_of(flat, 1.0, max_radius=2.0)
+    body = body_of(flat, 1.0, max_radius=2.0, first_step=0.01)
     body.shape = skew(5)
     y = sphere(torch.from_numpy(np.random.default_rng(3).normal(size=(4000, 5))))
     with flat.running():
         points = body.measure(y)
     assert points.censored.all()
     assert np.exp(points.log_radius + body.log_lengths(y)) == pytest.approx(np.full(4000, 2.0))
-    assert abs(z_of(5 * points.log_radius + body.log_determinant, 5 * math.log(2.0))) < 4
+    assert abs(z_of_weights(5 * points.log_radius + body.log_determinant, 5 * math.log(2.0))) < 4
 
 
 @pytest.mark.parametrize("flight", [False, True])
 def test_moves_leave_the_target_in_the_new_coordinates(flight: bool) -> None:
     """At temperature 1 the points rho(y) A y, made round by sqrt(H / 2c), are uniform on the sphere."""
     curvatures = np.array([0.5, 1.0, 2.0, 4.0, 8.0])
-    body = body_of(ellipsoid(curvatures), 0.3)
+    body = body_of(ellipsoid(curvatures), 0.3, first_step=0.01)
     body.shape = skew(5)
     matrix = body.shape.apply(torch.eye(5, dtype=torch.float64)).T
     round_ones = np.random.default_rng(4).normal(size=(200, 5)) / np.sqrt(curvatures)
@@ -116,7 +93,7 @@ def test_moves_leave_the_target_in_the_new_coordinates(flight: bool) -> None:
 
 
 def test_what_is_learnt_makes_an_ellipsoid_round() -> None:
-    body = body_of(ellipsoid(STIFF), 0.3)
+    body = body_of(ellipsoid(STIFF), 0.3, first_step=0.01)
     with body.objective.running():
         points = learn(body, 0, 0)
         assert points is not None
@@ -126,12 +103,13 @@ def test_what_is_learnt_makes_an_ellipsoid_round() -> None:
 
 
 def test_nothing_is_learnt_of_a_ball_or_without_a_gradient() -> None:
-    ball = body_of(ellipsoid(np.ones(6)), 0.3)
+    ball = body_of(ellipsoid(np.ones(6)), 0.3, first_step=0.01)
     closed = body_of(
         ls.Objective.from_function(
             lambda x: (x.detach() ** 2 * torch.from_numpy(STIFF)).sum(-1), torch.zeros(12, dtype=torch.float64)
         ),
         0.3,
+        first_step=0.01,
     )
     for body in (ball, closed):
         with body.objective.running():
@@ -154,8 +132,8 @@ def test_weights_are_unbiased_at_any_effort(temperatures: int) -> None:
     volume = annealed_volume(ellipsoid(STIFF), [0.3], metric="identity", chains=400, temperatures=temperatures, seed=7)
     assert volume.config["shapes"][0] is not None
     truth = ellipsoid_log_volume(STIFF, 0.3) - log_unit_ball(12)
-    assert abs(z_of(volume.log_weights[:, 0], truth)) < 4
-    assert abs(z_of(volume.log_weights_half[:, 0], truth)) < 4
+    assert abs(z_of_weights(volume.log_weights[:, 0], truth)) < 4
+    assert abs(z_of_weights(volume.log_weights_half[:, 0], truth)) < 4
 
 
 def test_a_stiff_slab_under_a_cap() -> None:
@@ -172,7 +150,7 @@ def test_a_stiff_slab_under_a_cap() -> None:
     s = np.linspace(0, 0.05, 20_001)
     truth = math.log(float(np.trapezoid(2 * math.pi * s * 4 / 3 * math.pi * (1 - s**2) ** 1.5, s)))
     assert volume.config["shapes"][0] is not None
-    assert abs(z_of(volume.log_weights[:, 0], truth - log_unit_ball(5))) < 4
+    assert abs(z_of_weights(volume.log_weights[:, 0], truth - log_unit_ball(5))) < 4
     # nearly all rays of the new coordinates end at the cap
     assert anneal(disc, [0.0025], chains=4, temperatures=2, **options).config["shapes"] == [None]
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bodies import ellipsoid, ellipsoid_log_volume, lp_ball
-from nets import mlp
-from test_moves import body_of, z_of
 from torch import Tensor
 
 import landscape as ls
+from helpers.bodies import ellipsoid, ellipsoid_log_volume, lp_ball
+from helpers.chains import body_of
+from helpers.nets import mlp
+from helpers.z_scores import z_of_chains
 from landscape.results import Chains
 from landscape.volume import anneal, log_unit_ball, volume_from_chains, volumes_at_caps
 from landscape.volume.annealing.linear_map import Shape
@@ -132,7 +133,7 @@ def test_flights_leave_it_as_it_is(temperature: float, share: float) -> None:
             streams = [stream(7, chain, 0, step) for chain in range(200)]
             points = flight_move(target, points, 0.5, 2, streams, kept=share).points
             kept.append(points.phi[:, 0].numpy() ** 2)
-    assert abs(z_of(np.stack(kept), float((density * np.cos(angle) ** 2).sum()))) < 4
+    assert abs(z_of_chains(np.stack(kept), float((density * np.cos(angle) ** 2).sum()))) < 4
 
 
 @pytest.mark.parametrize("path", ["soft", "growth"])

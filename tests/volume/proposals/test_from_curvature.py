@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bodies import ellipsoid_log_volume
-from test_importance import precision, z_of
-from test_laplace import rotated
 from torch import nn
 
 import landscape as ls
+from helpers.bodies import ellipsoid_log_volume, rotated_ellipsoid
+from helpers.proposals import precision
+from helpers.z_scores import z_of_volume
 from landscape.volume import importance_volume, log_unit_ball
 from landscape.volume.proposals.angular_gaussian import AngularGaussian
 from landscape.volume.proposals.from_curvature import PROPOSALS
@@ -24,7 +24,7 @@ from landscape.volume.proposals.gradients import squared_gradients
 def test_krylov_against_dense_matrices() -> None:
     """On the span it is A compressed, beside it one constant with the trace of what is left, and log |Σ| is its own."""
     h = np.exp(np.random.default_rng(0).normal(size=30))
-    op = ls.Hessian(rotated(h, 3))
+    op = ls.Hessian(rotated_ellipsoid(h, 3))
     dense = (op @ torch.eye(30, dtype=torch.float64)).numpy()
     values, vectors, rest, _ = PROPOSALS["krylov"](op, 12, 100, 0)  # 100 probes: the trace is exact
     shape = AngularGaussian(values, vectors, rest)
@@ -41,16 +41,25 @@ def test_krylov_against_dense_matrices() -> None:
 def test_krylov_on_an_ellipsoid(cap: float) -> None:
     h = np.exp(0.7 * np.random.default_rng(1).normal(size=25))
     volume = importance_volume(
-        rotated(h, 4), [0.1], proposal="krylov", rank=10, metric="identity", directions=3000, rtol=1e-8, max_radius=cap
+        rotated_ellipsoid(h, 4),
+        [0.1],
+        proposal="krylov",
+        rank=10,
+        metric="identity",
+        directions=3000,
+        rtol=1e-8,
+        max_radius=cap,
     )
     assert volume.results[0].verdict == "reliable"
     if math.isinf(cap):
-        assert abs(z_of(volume, ellipsoid_log_volume(h, 0.1))) < 4
+        assert abs(z_of_volume(volume, ellipsoid_log_volume(h, 0.1))) < 4
 
 
 def test_krylov_of_all_steps_is_the_ellipsoid_itself() -> None:
     h = np.arange(1.0, 21.0)
-    volume = importance_volume(rotated(h, 2), [0.1], proposal="krylov", rank=20, metric="identity", directions=60)
+    volume = importance_volume(
+        rotated_ellipsoid(h, 2), [0.1], proposal="krylov", rank=20, metric="identity", directions=60
+    )
     assert volume.results[0].ess == pytest.approx(60, rel=1e-4)
     assert volume.results[0].log_volume == pytest.approx(ellipsoid_log_volume(h, 0.1), abs=1e-3)
 
@@ -58,7 +67,9 @@ def test_krylov_of_all_steps_is_the_ellipsoid_itself() -> None:
 def test_a_krylov_space_that_closes_early_is_begun_anew() -> None:
     """Two eigenvalues: a vector spans two directions, and the next ones need new vectors."""
     h = np.array([9.0] * 4 + [1.0] * 8)
-    volume = importance_volume(rotated(h, 5), [0.1], proposal="krylov", rank=8, metric="identity", directions=60)
+    volume = importance_volume(
+        rotated_ellipsoid(h, 5), [0.1], proposal="krylov", rank=8, metric="identity", directions=60
+    )
     assert volume.results[0].log_volume == pytest.approx(ellipsoid_log_volume(h, 0.1), abs=1e-3)
 
 
@@ -110,7 +121,7 @@ def test_diagonals_of_gradients_measure_an_ellipsoid(metric: str, source: str) -
     )
     row = volume.results[0]
     assert row.verdict == "reliable"
-    assert abs(z_of(volume, basin_of(x, 0.5) + row.log_volume - row.log_volume_raw)) < 4
+    assert abs(z_of_volume(volume, basin_of(x, 0.5) + row.log_volume - row.log_volume_raw)) < 4
 
 
 def test_their_size_is_fitted_under_a_cap() -> None:
@@ -178,7 +189,7 @@ def test_misuse_is_refused_with_what_to_type() -> None:
     model, x, y = regression()
     objective = ls.Objective(model, (x, y), "mse")
     mixed = ls.Objective(model, (x, y), lambda output, target: (output - target).square().mean())
-    plain = rotated(np.ones(4), 0)
+    plain = rotated_ellipsoid(np.ones(4), 0)
     cases: list[tuple[ls.Objective, Any, str]] = [
         (plain, "squared-gradients", "plain function"),
         (mixed, "squared-gradients", "whole batch"),

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bodies import ellipsoid, ellipsoid_log_volume
 from scipy.stats import chi2
-from test_laplace import rotated
-from test_precondition import STIFF, skew
 
 import landscape as ls
+from helpers.bodies import ellipsoid, ellipsoid_log_volume, rotated_ellipsoid
+from helpers.chains import STIFF, skew
 from landscape.objective import Layout
 from landscape.rays import make_metric
 from landscape.results import Chains
@@ -64,7 +63,7 @@ def test_a_stiff_ellipsoid_is_measured(seed: int) -> None:
     options: dict[str, Any] = {"metric": "identity", "directions": 2000, "seed": seed}
     rays: list[ls.Radii] = []
     volume = importance_volume(
-        rotated(STIFF, seed),
+        rotated_ellipsoid(STIFF, seed),
         [0.3, 0.6],
         proposal="slopes",
         rtol=1e-8,
@@ -75,7 +74,7 @@ def test_a_stiff_ellipsoid_is_measured(seed: int) -> None:
         error = w.relative_error(volume.log_weights[:, column])
         assert abs(volume.results[column].log_volume - ellipsoid_log_volume(STIFF, cutoff)) < 4 * error
         assert volume.results[column].verdict == "reliable"
-    plain = ls.log_volume(rotated(STIFF, seed), [0.3], **options).results[0]
+    plain = ls.log_volume(rotated_ellipsoid(STIFF, seed), [0.3], **options).results[0]
     assert plain.verdict == "lower bound"
     assert volume.config["proposal"].keys() == {"name", "digest"}
     assert volume.cost.evaluations > rays[-1].cost.evaluations + 250  # what learning took is counted

@@ -10,18 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bodies import ellipsoid
 from scipy.stats import chi2, ncx2
 
 import landscape as ls
+from helpers.bodies import ellipsoid
+from helpers.z_scores import z_of_volume
 from landscape.objective import Layout
 from landscape.volume.ray_weights import statistics as w
-
-
-def z_of(volume: ls.Volume, truth: float) -> float:
-    """How many standard errors the estimate lies from the truth."""
-    return (volume.results[0].log_volume - truth) / w.relative_error(volume.log_weights[:, 0])
-
 
 GAUSSIAN: dict[str, Any] = {"metric": "identity", "measure": "gaussian"}
 
@@ -44,7 +39,7 @@ def test_a_ball_off_zero_is_noncentral_chi_square(estimator: str) -> None:
     volume = ls.log_volume(objective, [1.44], estimator=estimator, sigma=0.8, directions=4000, rtol=1e-8, **GAUSSIAN)
     truth = math.log(ncx2.cdf(1.44 / 0.64, 5, centre @ centre / 0.64))
     assert volume.results[0].verdict == "reliable"
-    assert abs(z_of(volume, truth)) < 4
+    assert abs(z_of_volume(volume, truth)) < 4
 
 
 @pytest.mark.parametrize("centre", ["zero", "theta"])
@@ -55,7 +50,7 @@ def test_all_of_space_has_probability_one(centre: str) -> None:
     if centre == "theta":
         assert volume.results[0].log_volume == pytest.approx(0.0, abs=1e-12)
     else:
-        assert abs(z_of(volume, 0.0)) < 4
+        assert abs(z_of_volume(volume, 0.0)) < 4
     assert volume.results[0].censored_weight == pytest.approx(1.0)
 
 
@@ -90,7 +85,7 @@ def test_entries_out_of_scope_stay_where_they_are() -> None:
     )
     volume = ls.log_volume(objective, [1.0], sigma=0.5, directions=400, **GAUSSIAN)
     truth = 0.5 * (math.erf(1.5 / 0.5 / math.sqrt(2)) - math.erf(-0.5 / 0.5 / math.sqrt(2)))
-    assert abs(z_of(volume, math.log(truth))) < 4
+    assert abs(z_of_volume(volume, math.log(truth))) < 4
 
 
 def test_a_wide_gaussian_is_the_volume_times_its_density() -> None:

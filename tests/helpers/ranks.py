@@ -1,7 +1,7 @@
-"""What a process of several does; forked by test_ranks.py, or run as a script by torchrun.
+"""What a process of several does; forked by test_distributed.py, or run as a script by torchrun.
 
-python tests/ranks_examples.py measure FOLDER     radii and volumes, written to FOLDER/RANK.npz
-python tests/ranks_examples.py fail | leave | stray | bug
+python tests/helpers/ranks.py measure FOLDER     radii and volumes, written to FOLDER/RANK.npz
+python tests/helpers/ranks.py fail | leave | stray | bug
 """
 
 from __future__ import annotations

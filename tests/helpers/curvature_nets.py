@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from nets import ConvNet, TiedNet
-from objective_examples import KINDS, SAMPLES, Sequence, mlp, table, times, wide
 from torch import nn
 
 import landscape as ls
+from helpers.models import KINDS, SAMPLES, Sequence, mlp, table, times, wide
+from helpers.nets import ConvNet, TiedNet
 
 
 def make(kind: str, **options):

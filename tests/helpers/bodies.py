@@ -32,6 +32,27 @@ def ellipsoid_radii(curvatures: np.ndarray, directions: np.ndarray, cutoff: floa
     return np.sqrt(2 * cutoff / (directions**2 @ curvatures))
 
 
+def hartley(x: Tensor) -> Tensor:
+    """An orthogonal transform of the last axis, its own inverse."""
+    transformed = torch.fft.fft(x, norm="ortho")
+    return transformed.real - transformed.imag
+
+
+def rotated_ellipsoid(curvatures: np.ndarray, seed: int) -> ls.Objective:
+    """An ellipsoid whose axes are no coordinate axes."""
+    h = torch.as_tensor(curvatures)
+    signs = torch.as_tensor(np.random.default_rng(seed).choice([-1.0, 1.0], len(h)))
+    return ls.Objective.from_function(
+        lambda x: 0.5 * (h * hartley(x * signs) ** 2).sum(-1), torch.zeros(len(h), dtype=torch.float64)
+    )
+
+
+def two_level(n: int, k: int, first: float, second: float) -> ls.Objective:
+    """k axes of one curvature, n - k of another."""
+    h = torch.cat([torch.full((k,), first), torch.full((n - k,), second)]).double()
+    return ls.Objective.from_function(lambda x: 0.5 * (h * x**2).sum(-1), torch.zeros(n, dtype=torch.float64))
+
+
 def lp_ball(n: int, p: float) -> ls.Objective:
     """f(x) = sum of |x_i|^p around 0; at the cutoff c the body is the Lp ball of radius c^(1/p)."""
     return ls.Objective.from_function(lambda x: x.abs().pow(p).sum(-1), torch.zeros(n, dtype=torch.float64))

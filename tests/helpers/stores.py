@@ -11,13 +11,13 @@ import numpy as np
 
 from landscape.results import Cost, Radii, RayStatus, Result, Volume, VolumeEstimate
 
-# A Python without torch, started in the folder of this file: it starts quickly and can be killed.
+# A Python without torch, started in the folder of the tests. It starts quickly and can be killed.
 PREAMBLE = """
 import json, os, signal, sys, time
 import numpy as np
 from landscape.errors import StoreError
 from landscape.store import Store
-from store_examples import assert_same, make_radii
+from helpers.stores import assert_same, make_radii
 assert "torch" not in sys.modules
 """
 
@@ -80,7 +80,7 @@ def assert_same(first: Result, second: Result) -> None:
 def start_python(code: str, *, prefix: tuple[str, ...] = ()) -> subprocess.Popen:
     return subprocess.Popen(
         [*prefix, sys.executable, "-c", PREAMBLE + code],
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[1],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

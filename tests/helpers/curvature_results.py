@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from spectra import Spectrum, dense, outliers
 
+from helpers.spectra import Spectrum, dense, outliers
 from landscape.curvature import (
     Dense,
     Part,

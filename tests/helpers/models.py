@@ -12,7 +12,6 @@ from torch.nn.utils import parametrizations, prune
 from landscape.objective import Objective
 
 SAMPLES = 23
-torch.set_num_threads(1)
 
 
 def table(inputs: int = 6, classes: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
