@@ -83,7 +83,7 @@ def test_a_pickled_data_parallel_module_is_unwrapped(tmp_path):
 
 def test_a_pickled_module_whose_code_is_absent(tmp_path, monkeypatch):
     torch.save(ConvNet(), tmp_path / "net.pt")
-    monkeypatch.delattr("nets.ConvNet")
+    monkeypatch.delattr("helpers.nets.ConvNet")
     assert "its code is not here" in message(tmp_path / "net.pt", unsafe=True)
 
 

@@ -241,7 +241,7 @@ def test_typed_options_come_back_as_they_must_be_typed(here: Path) -> None:
 
 def test_every_option_has_a_help_text() -> None:
     for name in ("volume", "radius", "show", "plot", "doctor"):
-        command = import_module(f"landscape_cli.{name}").command
+        command = import_module(f"landscape_cli.commands.{name}").command
         assert isinstance(command, click.Command)
         assert command.help
         assert all(option.help for option in command.params if isinstance(option, click.Option))

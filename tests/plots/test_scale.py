@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from slice_examples import make_plane, with_gaps
 
+from helpers.slice_results import make_plane, with_gaps
 from landscape.plots.scale import DECADES, Scale, log_levels
 
 
