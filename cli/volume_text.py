@@ -56,15 +56,15 @@ def side_by_side(volumes: Mapping[str, Volume]) -> str:
             rows.append(
                 [
                     f"{first.cutoff:g}" if place == 0 else "",
-                    name.ljust(max(map(len, volumes))),
+                    name,
                     row.quotable,
                     "[{}, {}]".format(*map(decimal, row.log10_interval)),
                     f"{row.ess:,.1f}",
-                    row.verdict.ljust(len("lower bound")),
+                    row.verdict,
                 ]
             )
-    heads = ["cutoff", "estimator".ljust(max(map(len, volumes))), "log10 V", "95 % interval", "ess"]
-    return columns([*heads, "verdict".ljust(len("lower bound"))], rows)
+    headers = ["cutoff", "estimator", "log10 V", "95 % interval", "ess", "verdict"]
+    return columns(headers, rows, left=["estimator", "verdict"])
 
 
 def _gains(plain: Volume, best: Volume) -> list[str]:

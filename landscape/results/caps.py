@@ -71,14 +71,14 @@ class Caps(Result):
                 f"{row.cutoff:g}",
                 "none" if math.isinf(row.cap) else f"{row.cap:g}",
                 _quoted(row.log_volume, row.interval, row.verdict),
-                row.verdict.ljust(len("lower bound")),
+                row.verdict,
                 _quoted(row.log_chance, row.chance_interval, row.chance_verdict),
-                row.chance_verdict.ljust(len("lower bound")),
+                row.chance_verdict,
             ]
             for row in self.rows
         ]
-        words = "verdict".ljust(len("lower bound"))
-        return columns(["cutoff", "cap", "log10 V", words, "log10 P(r = cap)", words], body)
+        headers = ["cutoff", "cap", "log10 V", "verdict", "log10 P(r = cap)", "verdict"]
+        return columns(headers, body, left=["verdict"])
 
 
 def _quoted(value: float, interval: tuple[float, float], verdict: str) -> str:

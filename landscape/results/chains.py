@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Cost, Result
+from landscape.results.table import columns
 from landscape.results.volume import Volume
 
 LEGS = ("pilot", "half", "full")
@@ -220,8 +221,6 @@ class AnnealedVolume(Volume):
 
     def evidence(self) -> str:
         """Return a row a cutoff of what speaks for or against the estimate."""
-        from landscape.results.table import columns
-
         rows = [
             [
                 f"{row.cutoff:g}",

@@ -67,7 +67,7 @@ class Comparison:
         return found
 
     def table(self) -> str:
-        """Return two rows a cutoff, one in each coordinates: the interval in orders of magnitude and what it says."""
+        """Return two rows per cutoff, metric and parameter: the interval in orders of magnitude, then in words."""
         lines = []
         for row in self.rows:
             for name, (low, high), larger in (
@@ -75,11 +75,9 @@ class Comparison:
                 ("parameter", row.raw_interval, row.raw_larger),
             ):
                 ends = f"[{decimal(low / _LOG10)}, {decimal(high / _LOG10)}]"
-                lines.append([f"{row.cutoff:g}", name.ljust(9), ends, says(low, high, larger).ljust(_WIDEST)])
-        return columns(["cutoff", "coordinates", "log10 V(first) / V(second)", "larger".ljust(_WIDEST)], lines)
-
-
-_WIDEST = 46
+                lines.append([f"{row.cutoff:g}", name, ends, says(low, high, larger)])
+        headers = ["cutoff", "coordinates", "log10 V(first) / V(second)", "larger"]
+        return columns(headers, lines, left=["coordinates", "larger"])
 
 
 def says(low: float, high: float, larger: str) -> str:

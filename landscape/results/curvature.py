@@ -54,9 +54,9 @@ class Eigenpairs(Result):
         return _WHICH[self.which]
 
     def table(self) -> str:
-        """Return a row a pair, and beside a value that did not converge the words that it did not."""
+        """Return one row per pair, which says NO if the pair did not converge."""
         rows = [
-            [str(i + 1), f"{value:.7g}", f"{residual:.1e}", ("yes" if done else "NO").rjust(9)]
+            [str(i + 1), f"{value:.7g}", f"{residual:.1e}", "yes" if done else "NO"]
             for i, (value, residual, done) in enumerate(zip(self.values, self.residuals, self.converged, strict=True))
         ]
         return columns(["", "eigenvalue", "residual", "converged"], rows)
@@ -151,15 +151,14 @@ class LayerTraces(Result):
         return float(self.values.sum()), error
 
     def table(self) -> str:
-        """Return a row a tensor, and the whole."""
-        width = max(map(len, (*self.names, "all")))
+        """Return one row per tensor, and one for all."""
         rows = [
-            [name.ljust(width), f"{size:,}", f"{value:.6g}", f"{error:.2g}", f"{value / size:.4g}"]
+            [name, f"{size:,}", f"{value:.6g}", f"{error:.2g}", f"{value / size:.4g}"]
             for name, size, value, error in zip(self.names, self.sizes, self.values, self.standard_errors, strict=True)
         ]
         value, error = self.total
-        rows.append(["all".ljust(width), f"{self.dimension:,}", f"{value:.6g}", f"{error:.2g}", ""])
-        return columns(["tensor".ljust(width), "entries", "trace", "standard error", "mean"], rows)
+        rows.append(["all", f"{self.dimension:,}", f"{value:.6g}", f"{error:.2g}", ""])
+        return columns(["tensor", "entries", "trace", "standard error", "mean"], rows, left=["tensor"])
 
     def __str__(self) -> str:
         how = "exact, by unit vectors" if self.exact else f"{len(self.samples)} probes"
@@ -193,9 +192,9 @@ class Diagonal(Result):
         """Return quantiles of the entries and of their errors."""
         rows = [
             [name, *(f"{x:.4g}" for x in np.quantile(values, [0.0, 0.05, 0.5, 0.95, 1.0]))]
-            for name, values in (("value".ljust(14), self.values), ("standard error", self.standard_errors))
+            for name, values in (("value", self.values), ("standard error", self.standard_errors))
         ]
-        return columns(["".ljust(14), "smallest", "5 %", "median", "95 %", "largest"], rows)
+        return columns(["", "smallest", "5 %", "median", "95 %", "largest"], rows, left=[""])
 
     def __str__(self) -> str:
         how = "exact, by unit vectors" if self.exact else f"{self.probes} probes"

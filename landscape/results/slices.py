@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Cost, Result
+from landscape.results.table import columns
 
 _TABLE_ROWS = 11
 
@@ -51,15 +52,14 @@ class Line(Result):
     cost: Cost
 
     def __str__(self) -> str:
-        columns = {"x": self.x, "loss": self.loss, "accuracy": self.accuracy, "d2 loss / dx2": self.curvature}
-        shown = {name: values for name, values in columns.items() if not np.isnan(values).all()}
+        measured = {"x": self.x, "loss": self.loss, "accuracy": self.accuracy, "d2 loss / dx2": self.curvature}
+        shown = {name: values for name, values in measured.items() if not np.isnan(values).all()}
         # the trained point belongs in the table, so count from it
         start, every = int(np.argmin(np.abs(self.x))), -(-len(self.x) // _TABLE_ROWS)
         rows = range(start % every, len(self.x), every)
         lines = [
             f"loss along a line ({self.direction}), {_measured(self.done, self.loss)}, n = {self.dimension:,}",
-            " ".join(f"{name:>13}" for name in shown),
-            *(" ".join(f"{values[i]:>13.6g}" for values in shown.values()) for i in rows),
+            columns(list(shown), [[f"{values[i]:.6g}" for values in shown.values()] for i in rows]),
         ]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 

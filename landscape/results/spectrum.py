@@ -142,8 +142,7 @@ class SpectralDensity(Result):
             ["below 0", percent(self.negative_share)],
             [f"0 to rounding (below {self.zero:.0e})", percent(self.zero_share)],
         ]
-        width = max(len(name) for name, _ in rows)
-        return columns(["".ljust(width), "eigenvalue"], [[name.ljust(width), told] for name, told in rows])
+        return columns(["", "eigenvalue"], rows, left=[""])
 
     def __str__(self) -> str:
         how = "unit vectors" if self.exact else "random probes"

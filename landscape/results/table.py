@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+
+from tabulate import tabulate
 
 
-def columns(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return an aligned table, cells to the right; what shall stand to the left comes padded.
+def columns(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: Collection[str] = ()) -> str:
+    """Return an aligned table: cells to the right, but to the left under the headers named in ``left``.
 
-    >>> print(columns(["cutoff", "ess"], [["0.1", "812.0"], ["10", "1.0"]]))
-    cutoff    ess
-       0.1  812.0
-        10    1.0
+    >>> print(columns(["cutoff", "ess", "verdict"], [["0.1", "812.0", "reliable"], ["10", "1", "-"]], left=["verdict"]))
+    cutoff    ess  verdict
+       0.1  812.0  reliable
+        10      1  -
     """
-    lines = [headers, *rows]
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+    align = ["left" if header in left else "right" for header in headers]
+    # the header goes in as a row: tabulate would indent a header of its own by two
+    return tabulate([headers, *rows], tablefmt="plain", colalign=align, disable_numparse=True)
 
 
 def decimal(value: float) -> str:

@@ -12,7 +12,6 @@ from landscape.results.base import Cost, Result, finite, plain
 from landscape.results.table import columns, decimal, percent
 
 _SETTINGS = ("criterion", "metric", "scope", "seed", "max_radius", "measure", "sigma", "measure_centre")
-_WIDEST = len("approximation")  # words stand to the left in a column
 
 
 @dataclass(frozen=True)
@@ -121,11 +120,11 @@ class Volume(Result):
                 row.quotable,
                 "[{}, {}]".format(*map(decimal, row.log10_interval)),
                 *(["-", "-"] if math.isnan(row.ess) else [f"{row.ess:,.1f}", percent(row.censored)]),
-                row.verdict.ljust(_WIDEST),
+                row.verdict,
             ]
             for row in self.results
         ]
-        return columns(["cutoff", "log10 V", "95 % interval", "ess", "at cap", "verdict".ljust(_WIDEST)], rows)
+        return columns(["cutoff", "log10 V", "95 % interval", "ess", "at cap", "verdict"], rows, left=["verdict"])
 
     @property
     def density(self) -> str | None:
