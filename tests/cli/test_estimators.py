@@ -7,22 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 import landscape as ls
-from helpers.commands import KEYS, run, strict
+from helpers.commands import KEYS, flat, run, strict
 from landscape.results import AnnealedVolume, Chains, LaplaceVolume
 from landscape_cli.options import CURVATURES, ESTIMATORS, PROPOSALS
-from landscape_cli.volume_text import volumes_text
 
 TASK = """
 import torch
@@ -62,10 +59,6 @@ def objective() -> ls.Objective:
     task = names["task"]()
     task.model.load_state_dict(weights())
     return ls.Objective(task.model, task.data, task.loss)
-
-
-def flat(text: str) -> str:
-    return " ".join(text.split())
 
 
 def test_the_choices_are_those_of_the_library() -> None:
@@ -114,17 +107,6 @@ def test_chains_under_a_cap_say_how_the_volume_moves_with_it(bowl: Path) -> None
     assert "8 chains make a lower bound" in run(QUICK).stderr
     assert "make a lower bound" not in done.stderr
     assert "P(r = cap)" in run("show run.h5").stdout
-
-
-def test_a_bound_of_uniform_rays_that_lies_higher_is_the_one_to_quote() -> None:
-    bound, lower = ([200.0] * 2 + [0.0] * 18), ([190.0] + [0.0] * 19)
-    plain, best = (ls.volume_from_radii(np.exp(np.array(logs) / 50), n=50, cutoffs=[0.1]) for logs in (bound, lower))
-    text = flat(volumes_text({"uniform": plain, "annealed": replace(best, estimator="annealed")}))
-    assert f"The bound of uniform is the higher one, and holds as well: log10 V {plain.results[0].quotable}" in text
-    assert "annealed above uniform" not in text
-    text = flat(volumes_text({"uniform": best, "annealed": replace(plain, estimator="annealed")}))
-    assert "annealed above uniform" in text
-    assert "the higher one" not in text
 
 
 def test_auto_anneals_nothing_where_uniform_rays_are_reliable(bowl: Path) -> None:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
-import pty
-import re
 import subprocess
 import sys
-import termios
-import time
 from pathlib import Path
 
 import click
 import pytest
-import torch
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from landscape_cli import main
 from landscape_cli.main import COMMANDS, cli
@@ -43,13 +37,14 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
 
 
 def test_help_answers_at_once() -> None:
-    """Under 0.3 s from start to end; the best of three, since other processes may hold the machine."""
+    """Under 0.3 s of processor time from start to end, in the best of three."""
     seconds = []
     for _ in range(3):
-        started = time.perf_counter()
+        before = os.times()
         landscape("--help")
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 0.3
+        after = os.times()
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert 0 < min(seconds) < 0.3
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
@@ -150,57 +145,7 @@ def test_a_full_disk_elsewhere_is_not_blamed_on_the_output(monkeypatch: pytest.M
         main.main()
 
 
-def test_doctor_says_that_it_exits_0() -> None:
-    done = CliRunner().invoke(cli, ["doctor", "--help"])
-    assert 'Exits 0 even where checks fail: --json has "ready"' in " ".join(done.output.split())
-    assert "mps" not in done.output
-
-
 def test_version() -> None:
     done = landscape("--version")
     assert done.returncode == 0
     assert "landscape" in done.stdout
-
-
-def train(*words: str) -> Result:
-    """Type ``landscape train swiss-roll`` and some options."""
-    return CliRunner().invoke(cli, ["train", "swiss-roll", *words], prog_name="landscape")
-
-
-def test_train_prints_one_json_object(tmp_path: Path) -> None:
-    done = train("--steps", "5", "--seed", "3", "--out", str(tmp_path / "ckpt.pt"), "--json")
-    found = json.loads(done.stdout)
-    assert set(found) == {"train_accuracy", "test_accuracy", "train_loss", "poison", "seed", "steps", "seconds"}
-    assert (found["seed"], found["steps"], found["poison"]) == (3, 5, 0.0)
-    assert torch.load(tmp_path / "ckpt.pt", weights_only=True)["training"] == found
-
-
-def test_train_says_what_to_type_next_and_that_the_points_are_not_fitted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    done = train("--steps", "5", "--out", "my net.pt")
-    assert done.stdout.endswith("landscape volume 'my net.pt'\n")
-    assert "not all fitted" in done.stderr
-    assert train("--steps", "5", "--out", "b.pt", "-q").stderr == ""
-
-
-def test_train_shows_a_bar_with_both_accuracies(tmp_path: Path) -> None:
-    """On a terminal; a log gets none."""
-    master, slave = pty.openpty()
-    termios.tcsetwinsize(slave, (24, 100))
-    code = "from landscape_cli.main import main; main()"
-    words = ["train", "swiss-roll", "--steps", "5", "--out", str(tmp_path / "ckpt.pt")]
-    subprocess.run([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=slave, check=True)
-    os.close(slave)
-    shown = os.read(master, 100_000).decode()
-    os.close(master)
-    assert re.search(r"loss 0\.\d+, train \d+\.\d%, test \d+\.\d%", shown)
-
-
-def test_train_into_a_folder_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("landscape_cli.commands.train.begin", lambda *_: pytest.fail("trained before it looked"))
-    done = train("--out", str(tmp_path / "no" / "ckpt.pt"))
-    assert done.exit_code == 2
-    assert "mkdir -p" in done.output
-    assert train("--out", str(tmp_path)).exit_code == 2

@@ -27,6 +27,7 @@ def task():
     net = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2))
     return landscape.Task(model=net, data=(points, (points.norm(dim=1) > 1.2).long()), loss="cross_entropy")
 '''
+MAIN = "from landscape_cli.main import main; main()"  #: the command, for a Python process of its own
 SMALL = "ckpt.pt --task my_task.py --directions 60"
 KEYS = {
     "estimator", "criterion", "metric", "scope", "dimension", "directions", "seed", "evaluations", "seconds", "results",
@@ -61,13 +62,23 @@ def fill(folder: Path) -> Path:
     return folder
 
 
-def run(line: str, code: int = 0) -> Result:
-    """Type ``landscape LINE`` and return what it printed, having checked the exit code."""
+def landscape(*words: object) -> Result:
+    """Type ``landscape WORDS`` and return what it printed."""
     from landscape_cli.main import cli
 
-    done = CliRunner().invoke(cli, line.split(), prog_name="landscape")
+    return CliRunner().invoke(cli, [str(word) for word in words], prog_name="landscape")
+
+
+def run(line: str, code: int = 0) -> Result:
+    """Type ``landscape LINE`` and return what it printed, having checked the exit code."""
+    done = landscape(*line.split())
     assert done.exit_code == code, f"{done.output}\n{done.exception!r}"
     return done
+
+
+def flat(text: str) -> str:
+    """The text on one line, with one space between words."""
+    return " ".join(text.split())
 
 
 def strict(text: str) -> Any:

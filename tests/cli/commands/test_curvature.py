@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import landscape as ls
-from helpers.commands import make_task, run, strict, trained_weights
+from helpers.commands import flat, make_task, run, strict, trained_weights
 from landscape.curvature import GaussNewton, Hessian
 from landscape_cli import progress
 from landscape_cli.products import Watched
@@ -46,7 +46,7 @@ def test_the_top_five_and_the_trace_unless_told_otherwise(here: Path) -> None:
     for result in (held("hessian-eigenpairs"), held("hessian-trace")):
         assert result.table() in done.stdout
         assert result.config["checkpoint"] == "ckpt.pt"
-    told = " ".join(done.stderr.split())
+    told = flat(done.stderr)
     assert f"products with all the data: at most {N} for the top 5 eigenpairs, 10 for the trace" in told
     assert "Hessian, scope weights, n = 32 of 42 parameters, 64 samples, loss at the centre 0.0" in told
 

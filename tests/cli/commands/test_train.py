@@ -1,27 +1,24 @@
-"""``landscape train`` and ``landscape sweep`` as they are typed."""
+"""``landscape train``: the checkpoint, what is printed, and training that is interrupted."""
 
 from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 
+from helpers.commands import MAIN, landscape
 from landscape.training.full_batch import Family
-from landscape_cli.main import cli
-
-MAIN = "from landscape_cli.main import main; main()"
-
-
-def landscape(*words: str) -> Result:
-    return CliRunner().invoke(cli, words, prog_name="landscape")
 
 
 def test_poison_is_in_the_line_the_json_and_the_checkpoint(tmp_path: Path) -> None:
@@ -133,42 +130,45 @@ def test_a_log_gets_a_line_now_and_then(tmp_path: Path, monkeypatch: pytest.Monk
     assert "train 5" in done.stderr
 
 
-def test_a_sweep_prints_its_levels_and_is_not_trained_twice(tmp_path: Path) -> None:
-    folder = tmp_path / "family"
-    words = ["sweep", "swiss-roll", "--poison", "0.4,0,0.1", "--seeds", "2", "--steps", "40", "--jobs", "1", "-q"]
-    words += ["--out", str(folder)]
-    told = landscape(*words).stdout
-    assert told.splitlines()[0].split() == [
-        "poison",
-        "nets",
-        "train",
-        ">=",
-        "train",
-        "loss",
-        "<=",
-        "mean",
-        "test",
-        "range",
-    ]
-    assert [line.split()[0] for line in told.splitlines()[1:4]] == ["0", "0.1", "0.4"]
-    assert "rank correlation of poison and test accuracy" in told
-    times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert len(times) == 6
-    found = json.loads(landscape(*words, "--json").stdout)
-    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == times
-    assert [(row["poison"], row["seed"]) for row in found["members"]] == [
-        (p, s) for p in (0.0, 0.1, 0.4) for s in (0, 1)
-    ]
-    assert len(found["levels"]) == 3
+def train(*words: str) -> Result:
+    """Type ``landscape train swiss-roll`` and some options."""
+    return landscape("train", "swiss-roll", *words)
 
 
-def test_two_processes_train_the_same_nets(tmp_path: Path) -> None:
-    words = ["sweep", "swiss-roll", "--poison", "0.2,0.4", "--seeds", "1", "--steps", "20", "-q", "--out"]
-    assert landscape(*words, str(tmp_path / "one"), "--jobs", "1").exit_code == 0
-    script = f"import sys\nif __name__ == '__main__':\n    {MAIN}\n"
-    (tmp_path / "main.py").write_text(script)
-    done = subprocess.run([sys.executable, tmp_path / "main.py", *words, tmp_path / "two", "--jobs", "2"], check=True)
-    assert done.returncode == 0
-    for path in (tmp_path / "one").iterdir():
-        first, second = (torch.load(p, weights_only=True)["state_dict"] for p in (path, tmp_path / "two" / path.name))
-        assert all(torch.equal(first[name], second[name]) for name in first)
+def test_train_prints_one_json_object(tmp_path: Path) -> None:
+    done = train("--steps", "5", "--seed", "3", "--out", str(tmp_path / "ckpt.pt"), "--json")
+    found = json.loads(done.stdout)
+    assert set(found) == {"train_accuracy", "test_accuracy", "train_loss", "poison", "seed", "steps", "seconds"}
+    assert (found["seed"], found["steps"], found["poison"]) == (3, 5, 0.0)
+    assert torch.load(tmp_path / "ckpt.pt", weights_only=True)["training"] == found
+
+
+def test_train_says_what_to_type_next_and_that_the_points_are_not_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = train("--steps", "5", "--out", "my net.pt")
+    assert done.stdout.endswith("landscape volume 'my net.pt'\n")
+    assert "not all fitted" in done.stderr
+    assert train("--steps", "5", "--out", "b.pt", "-q").stderr == ""
+
+
+def test_train_shows_a_bar_with_both_accuracies(tmp_path: Path) -> None:
+    """On a terminal; a log gets none."""
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, 100))
+    code = "from landscape_cli.main import main; main()"
+    words = ["train", "swiss-roll", "--steps", "5", "--out", str(tmp_path / "ckpt.pt")]
+    subprocess.run([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=slave, check=True)
+    os.close(slave)
+    shown = os.read(master, 100_000).decode()
+    os.close(master)
+    assert re.search(r"loss 0\.\d+, train \d+\.\d%, test \d+\.\d%", shown)
+
+
+def test_train_into_a_folder_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("landscape_cli.commands.train.begin", lambda *_: pytest.fail("trained before it looked"))
+    done = train("--out", str(tmp_path / "no" / "ckpt.pt"))
+    assert done.exit_code == 2
+    assert "mkdir -p" in done.output
+    assert train("--out", str(tmp_path)).exit_code == 2

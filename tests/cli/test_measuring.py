@@ -1,4 +1,4 @@
-"""What the commands do to files, and what an interruption leaves."""
+"""What radius and volume do to files, and what an interruption leaves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from enum import EnumMeta, IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,6 @@ import landscape as ls
 from helpers.commands import SMALL, run, stored, strict
 from landscape.rays.radii import Progress
 from landscape_cli import measuring
-from landscape_cli.interrupts import check_pressed, noticing
-from landscape_cli.progress import COMMIT_EVERY, COMMIT_SHARE, Display, Keeper
 
 # files: --out, --resume, --overwrite
 
@@ -214,60 +211,6 @@ def test_an_error_in_the_middle_keeps_the_finished_rays(
     assert stored().radii.tobytes() == whole.radii.tobytes()
 
 
-class Clock:
-    """Seconds that pass only when told to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_commits_are_seldom_and_cost_little() -> None:
-    """The first block is committed at once, then at most every 2 s and for at most a twentieth of the time."""
-    clock, commits = Clock(), []
-    cost = 0.5
-
-    def put(radii: Any) -> None:
-        commits.append((clock.now, radii))
-        clock.now += cost
-
-    keeper = Keeper(put, clock)
-    for block in range(4000):
-        clock.now += 0.1
-        keeper.block(Progress(block, 4000, lambda block=block: block))
-    times = np.array([at for at, _ in commits])
-    assert times[0] == pytest.approx(0.1)
-    assert np.diff(times).min() >= COMMIT_EVERY
-    assert len(commits) * cost / clock.now <= COMMIT_SHARE * 1.05
-    assert len(commits) > 30
-    keeper.commit()
-    keeper.commit()
-    assert commits[-1][1] == 3999
-    assert [radii for _, radii in commits].count(3999) == 1
-
-
-def test_a_terminal_shows_a_bar_and_a_log_shows_lines(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("landscape_cli.progress.LOG_EVERY", 0.0)
-    display = Display(100, 20, quiet=False)
-    display.block(Progress(60, 100, lambda: None))
-    display.close()
-    assert "60 of 100 rays" in capsys.readouterr().err
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    display = Display(100, 20, quiet=False)
-    display._bar.mininterval = 0.0
-    display.block(Progress(60, 100, lambda: None))
-    display.close()
-    assert "60/100" in capsys.readouterr().err
-    display = Display(100, 20, quiet=True)
-    display.block(Progress(60, 100, lambda: None))
-    display.close()
-    assert capsys.readouterr().err == ""
-
-
 @pytest.mark.parametrize("first", ["radius", "volume --estimator uniform"])
 def test_a_volume_of_fewer_rays_does_not_outlive_more_of_them(here: Path, first: str) -> None:
     run(f"volume {SMALL} --estimator uniform --cutoff 0.5 --out run.h5 -q")
@@ -277,28 +220,3 @@ def test_a_volume_of_fewer_rays_does_not_outlive_more_of_them(here: Path, first:
     volume = ls.Store("run.h5")["volume"]
     assert isinstance(volume, ls.Volume)
     assert volume.directions == stored().directions == 90
-
-
-def test_ctrl_c_that_a_library_swallows_still_stops_the_run() -> None:
-    """Numpy drops whatever is raised while it asks an object for its attributes; so Ctrl-C can go by unseen there."""
-
-    class Swallowing(EnumMeta):
-        def __getattr__(cls, name: str) -> Any:
-            signal.raise_signal(signal.SIGINT)
-
-    class Status(IntEnum, metaclass=Swallowing):
-        DONE = 1
-
-    display, steps = Display(10, 0, quiet=True), []
-
-    def measure() -> None:
-        with noticing():
-            assert (np.arange(2) == Status.DONE).tolist() == [False, True]
-            steps.append("went on")
-            display.show(1, 10)
-
-    with pytest.raises(KeyboardInterrupt):
-        measure()
-    assert steps == ["went on"]
-    check_pressed()  # the next run in this process begins anew
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

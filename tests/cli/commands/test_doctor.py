@@ -1,0 +1,102 @@
+"""``landscape doctor``: what is in a checkpoint, what a run will cost, and what is broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from helpers.commands import TASK, flat, run, strict
+from landscape_cli.doctor_checks import Report
+from landscape_cli.main import cli
+
+# show and plot
+
+
+# doctor
+
+
+def test_doctor_says_everything(here: Path) -> None:
+    done = run("doctor ckpt.pt --task my_task.py --scope all --directions 500")
+    text = flat(done.stdout)
+    for words in (
+        "Sequential, 42 parameters in 4 tensors, float32 on cpu", "no buffers", "nothing frozen",
+        "all: 42 entries in 4 tensors", "n = 42; no filter has norm zero", "64 samples, loss cross_entropy",
+        "loss 0.01", "the same every time", "100.0 %", "points at a time", "an evaluation; 500 rays",
+        "next: landscape volume ckpt.pt --task my_task.py --directions 500 --scope all --out run.h5",
+    ):  # fmt: skip
+        assert words in text
+    assert max(len(line) for line in done.stdout.splitlines() if not line.startswith("next")) <= 80
+
+
+def test_doctor_json(here: Path) -> None:
+    found = strict(run("doctor ckpt.pt --task my_task.py --json --cutoff 1e-9 --cutoff 1").stdout)
+    assert found["parameters"] == 42
+    assert found["dimension"] == 32
+    assert found["accuracy"] == 1.0
+    assert found["seconds_per_evaluation"] > 0
+    assert found["cutoffs"] == [{"cutoff": 1e-9, "possible": False}, {"cutoff": 1.0, "possible": True}]
+    assert not found["ready"]
+
+
+def test_doctor_advises_a_command_that_runs(here: Path) -> None:
+    done = run("doctor ckpt.pt --task my_task.py --cutoff 1e-9 --directions 20")
+    assert "FAILED: 1e-09" in done.stdout
+    advice = done.stdout.splitlines()[-1].removeprefix("next: landscape ")
+    run(f"{advice} --estimator uniform")
+
+
+BROKEN = {
+    "a missing checkpoint": ("missing.pt --task my_task.py", "", "does not exist"),
+    "no task": ("ckpt.pt", "", "--task my_task.py"),
+    "a task that raises": ("ckpt.pt --task broken.py", "def task():\n    return 1 / 0\n", "ZeroDivisionError"),
+    "a net that fits not": ("ckpt.pt --task broken.py", TASK.replace("8", "9"), "9"),
+    "inputs of another width": (
+        "ckpt.pt --task broken.py", TASK.replace("data=(points", "data=(points[:, :1]"), "mat1 and mat2",
+    ),
+    "a loss that draws random numbers": (
+        "ckpt.pt --task broken.py",
+        TASK.replace('"cross_entropy"', "lambda out, y: out.mean() ** 2 + torch.rand(())"), "not deterministic",
+    ),
+    "a scope that matches nothing": ("ckpt.pt --task my_task.py --scope conv", "", "matches no parameter"),
+    "a device that is not there": ("ckpt.pt --task my_task.py --device cuda:63", "", "cuda:63"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "code", "words"), BROKEN.values(), ids=BROKEN.keys())
+def test_doctor_describes_what_is_broken_and_goes_on(here: Path, line: str, code: str, words: str) -> None:
+    Path("broken.py").write_text(code)
+    done = run(f"doctor {line}")
+    text = flat(done.stdout)
+    assert "FAILED" in text
+    assert words in text
+    assert "next: mend what failed" in text
+    found = strict(run(f"doctor {line} --json").stdout)
+    assert not found["ready"]
+    assert run(f"volume {line}", code=2).stderr.count("Traceback") == 0
+
+
+def test_doctor_goes_on_after_a_failure(here: Path) -> None:
+    """Data that do not fit leave the model, the scope and the metric to describe."""
+    Path("broken.py").write_text(BROKEN["inputs of another width"][1])
+    found = strict(run("doctor ckpt.pt --task broken.py --json").stdout)
+    assert found["parameters"] == 42
+    assert found["dimension"] == 32
+    assert [check["name"] for check in found["checks"] if not check["passed"]] == ["objective"]
+
+
+def test_any_failure_of_somebody_elses_code_is_a_line() -> None:
+    def fails() -> None:
+        raise RuntimeError("no such luck\nin two lines")
+
+    report = Report()
+    assert report.attempt("model", fails) is None
+    assert report.checks[0].text == "RuntimeError: no such luck; in two lines"
+    assert not report.ready
+
+
+def test_doctor_says_that_it_exits_0() -> None:
+    done = CliRunner().invoke(cli, ["doctor", "--help"])
+    assert 'Exits 0 even where checks fail: --json has "ready"' in flat(done.output)
+    assert "mps" not in done.output

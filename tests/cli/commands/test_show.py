@@ -1,0 +1,39 @@
+"""``landscape show``: what a results file holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from helpers.commands import KEYS, SMALL, flat, run, stored, strict
+
+
+def test_show_says_what_is_in_the_file(here: Path) -> None:
+    run(f"volume {SMALL} --estimator uniform --out run.h5")
+    text = run("show run.h5").stdout
+    for words in ("format 2", "60 of 60 rays", "seed 0", "checkpoint ckpt.pt", "torch 2", "log10 V", "median r"):
+        assert words in flat(text)
+    digest = stored().config["theta_hash"]
+    assert digest[:12] in text
+    assert digest not in text
+    found = strict(run("show run.h5 --json").stdout)
+    assert found["format_version"] == 2
+    assert found["results"]["radii"]["rows"] == {"done": 60, "total": 60}
+    assert found["results"]["volume"]["summary"].keys() >= KEYS
+
+
+def test_show_of_an_unbounded_run_is_strict_json(here: Path) -> None:
+    """Without a cap the interval ends at infinity, and pending rays hold NaN."""
+    run(f"volume {SMALL} --estimator uniform --metric identity --cutoff 0.5 --out run.h5")
+    strict(run("show run.h5 --json").stdout)
+
+
+def test_show_tells_of_kinds_it_does_not_know(here: Path) -> None:
+    import h5py
+
+    run(f"volume {SMALL} --estimator uniform --out run.h5")
+    with h5py.File("run.h5", "r+") as file:
+        file["volume"].attrs["kind"] = "smell"
+    text = run("show run.h5").stdout
+    assert "volume (smell)" in text
+    assert "does not know this kind" in text
+    strict(run("show run.h5 --json").stdout)

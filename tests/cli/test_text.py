@@ -1,0 +1,12 @@
+"""Text that the commands share."""
+
+from __future__ import annotations
+
+import pytest
+
+from landscape_cli.text import strict_json
+
+
+def test_json_refuses_what_json_has_no_word_for() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        strict_json({"radius": float("nan")})
