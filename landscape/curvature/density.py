@@ -14,23 +14,24 @@ from landscape.curvature.quadrature import keeps_all, lanczos
 from landscape.errors import CurvatureError
 from landscape.results import LogDeterminant, SpectralDensity
 
-_ABSENT = 1e-9  # of an eigenvalue: smaller weights are rounding
+_MARGIN, _MOST_CHANGES = 2.0, 10.0  # of the quadrature error: see _extrapolated
+_ABSENT = 1e-9  # of one eigenvalue: smaller weights are rounding
 
 
 def spectral_density(op: Operator, probes: int = 10, steps: int = 80, *, seed: int = 0) -> SpectralDensity:
     """Return the density of the eigenvalues of a symmetric operator, by stochastic Lanczos quadrature.
 
-    Random signs z give the measure whose moments are z . A^p z / n; ``steps`` products of Lanczos give the nodes and
-    weights with the same moments up to p = 2 · steps - 1; the mean over probes estimates the share of eigenvalues
-    (Lin, Saad and Yang 2016; Ghorbani, Krishnan and Xiao 2019). All probes advance together, one block product a
-    step. Outliers converge first and become nodes; in the bulk a feature narrower than its width over ``steps`` is
-    not resolved.
+    Random signs z define the measure with moments z . A^p z / n. ``steps`` products of Lanczos give the nodes and
+    weights with the same moments up to p = 2 · steps - 1. Their mean over probes estimates the share of eigenvalues
+    (Lin, Saad and Yang 2016; Ghorbani, Krishnan and Xiao 2019). All probes advance together, one block product per
+    step. Outliers converge first and become nodes. In the bulk, a feature narrower than the width of the bulk over
+    ``steps`` is not resolved.
 
     Args:
         op: the operator, n rows.
-        probes: number of random probes, at least 2. As soon as n <= probes, unit vectors take their place, and the only
-            approximation left is the number of steps.
-        steps: products a probe, at least 2.
+        probes: number of random probes, at least 2. If n <= probes, unit vectors take their place, and only the number
+            of steps is an approximation.
+        steps: products per probe, at least 2.
         seed: probe i depends on (seed, i) alone.
 
     Raises:
@@ -44,13 +45,13 @@ def spectral_density(op: Operator, probes: int = 10, steps: int = 80, *, seed: i
     check_count("steps", steps, 2)
     drawn = Probes.of(op, probes, seed)
     with spending(op) as spent:
-        chains = lanczos(op, drawn, steps)
-    nodes, weights = chains.gauss()
+        jacobi = lanczos(op, drawn, steps)
+    nodes, weights = jacobi.gauss_rule()
     return SpectralDensity(
         nodes=nodes,
         weights=weights,
         exact=drawn.exact,
-        ended=chains.ended,
+        ended=jacobi.exhausted,
         zero=_rounding(op, nodes),
         dimension=op.size,
         config=_config(op, drawn, probes, steps, seed),
@@ -63,25 +64,25 @@ def log_determinant(
 ) -> LogDeterminant:
     """Return log |det(A + shift · 1)| with its errors, by stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017).
 
-    n times the mean over probes of the sum of weights · log |node + shift|. ``standard_error`` is the scatter between
-    probes; ``quadrature_error`` estimates from a quarter, a half and all of the steps what more of them would change.
+    The estimate is n times the mean over probes of the sum of weights · log |node + shift|. ``standard_error`` is the
+    scatter between probes. ``quadrature_error`` estimates what more steps would change, from the values after a
+    quarter, a half and all of the steps.
 
-    A matrix that is not positive definite is no error: ``negative`` says how many eigenvalues are estimated below 0,
-    and the value is the logarithm of the absolute determinant, which is no volume. Where most probes find an
-    eigenvalue that is 0 to rounding, the matrix is singular and the value -inf; ``zero`` counts these. Look at
-    ``definite`` first.
+    Look at ``definite`` first. If the matrix is not positive definite, ``negative`` estimates how many eigenvalues are
+    below 0. The value is then the logarithm of the absolute determinant, which is no volume. If most probes find an
+    eigenvalue that is 0 to rounding, the matrix is singular and the value is -inf; ``zero`` counts these eigenvalues.
 
     Args:
         op: the operator, n rows.
-        shift: added to the diagonal: of weight decay or a Gaussian prior, or to make the matrix definite.
+        shift: added to the diagonal, for weight decay or a Gaussian prior, or to make the matrix definite.
         probes, steps, seed: as for :func:`spectral_density`.
 
     Raises:
         CurvatureError: a shift that is not finite, too few probes or steps, or products that are NaN.
 
     >>> from landscape.curvature.operator import Dense
-    >>> found = log_determinant(Dense(torch.diag(torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64))), shift=1.0)
-    >>> round(math.exp(found.value), 9), found.definite
+    >>> log_det = log_determinant(Dense(torch.diag(torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64))), shift=1.0)
+    >>> round(math.exp(log_det.value), 9), log_det.definite
     (36.0, True)
     """
     if not math.isfinite(shift):
@@ -89,26 +90,23 @@ def log_determinant(
     check_count("steps", steps, 2)
     drawn = Probes.of(op, probes, seed)
     with spending(op) as spent:
-        chains = lanczos(op, drawn, steps)
-    nodes, weights = chains.gauss()
+        jacobi = lanczos(op, drawn, steps)
+    nodes, weights = jacobi.gauss_rule()
     eigenvalues = nodes + shift
     tiny = _rounding(op, eigenvalues)
     counts = op.size * weights
     null = np.where(np.abs(eigenvalues) <= tiny, counts, 0.0).sum(1)
     negative = np.where(eigenvalues < -tiny, counts, 0.0).sum(1)
     samples = _log_sums(eigenvalues, counts, tiny)
-    earlier = [chains.gauss(max(1, nodes.shape[1] // part)) for part in (2, 4)]
-    half, quarter = (_log_sums(at + shift, op.size * share, tiny).mean() for at, share in earlier)
+    earlier = [jacobi.gauss_rule(max(1, nodes.shape[1] // part)) for part in (2, 4)]
+    half, quarter = (_log_sums(nodes + shift, op.size * weights, tiny).mean() for nodes, weights in earlier)
     # among many unconverged nodes one may lie at 0 by chance; an eigenvalue there shows in most of the probes
     singular = bool(np.mean(null > _ABSENT) > 0.5)
+    missing = 0.0 if jacobi.exhausted else _extrapolated(quarter, half, samples.mean())
     return LogDeterminant(
         value=-math.inf if singular else float(samples.mean()),
         standard_error=math.nan if singular else float(drawn.error(samples)),
-        quadrature_error=math.nan
-        if singular
-        else 0.0
-        if chains.ended
-        else _extrapolated(quarter, half, samples.mean()),
+        quadrature_error=math.nan if singular else missing,
         negative=float(negative.mean()) if (negative > _ABSENT).any() else 0.0,
         negative_error=float(drawn.error(negative)),
         zero=float(null.mean()),
@@ -122,21 +120,21 @@ def log_determinant(
 
 
 def _log_sums(eigenvalues: np.ndarray, counts: np.ndarray, tiny: float) -> np.ndarray:
-    """Return the sum of counts · log |eigenvalue| for each probe; what is 0 to rounding counts as rounding."""
+    """Return the sum of counts · log |eigenvalue| for each probe; one that is 0 to rounding counts as ``tiny``."""
     present = counts > _ABSENT
     return np.where(present, counts * np.log(np.maximum(np.abs(eigenvalues), tiny or 1.0)), 0.0).sum(1)
 
 
 def _extrapolated(quarter: float, half: float, full: float) -> float:
-    """Return an estimate of what is missing from the last of three values, each at twice the steps of the one before.
+    """Return an estimate of the error of the last of three values, each at twice the steps of the one before.
 
-    If every doubling changes the value by the same factor rho, what is missing is the last change · rho / (1 - rho).
-    Not less than the change itself is taken, at most ten times it, and twice the whole: spectra over eight decades need
-    that.
+    If every doubling shrinks the change by the same factor rho, the missing part is the last change · rho / (1 - rho).
+    The estimate takes at least the last change and at most ten times it, and doubles that. Spectra over eight decades
+    need this margin.
     """
     change, before = abs(full - half), abs(half - quarter)
-    rest = change / (before - change) if before > change else math.inf
-    return float(2 * change * min(max(rest, 1.0), 10.0))
+    missing = change / (before - change) if before > change else math.inf
+    return float(_MARGIN * change * min(max(missing, 1.0), _MOST_CHANGES))
 
 
 def _rounding(op: Operator, nodes: np.ndarray) -> float:

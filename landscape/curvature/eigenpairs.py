@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
 
 import numpy as np
 import torch
@@ -15,12 +17,77 @@ from landscape.rays.directions import check_seed
 from landscape.results import Eigenpairs
 
 WHICH = ("largest", "smallest", "magnitude")
-BASIS_BYTES = 2**30  #: of the basis; a larger one is compressed
-MOST_VECTORS = 600  #: of the basis: beyond it the small problem would cost more than products
+BASIS_BYTES = 2**30  #: memory that the basis may take; a larger one is compressed
+MOST_VECTORS = 600  #: vectors that the basis may hold: with more, the small eigenproblem costs more than products
 _STUCK = 1.5  # residual over its rounding below which further products hardly help
-_CHANCE = 0.01  # that a search overlooks an eigenvalue
-_LEAST_PRODUCTS = 500
-RULED_OUT, OPEN, NEEDED = "ruled out", "open", "needed"
+_CHANCE = 0.01  # probability that a search overlooks an eigenvalue
+_LEAST_LIMIT = 500  # products: the default of max_products, unless 10 k is more
+_NEWEST = -1  # position of the newest waiting vector
+
+
+class _Next(Enum):
+    """What to do after a product."""
+
+    NEWEST = auto()  # multiply the newest vector
+    MOST_COUPLED = auto()  # multiply the waiting vector that holds most of the residuals
+    COMPRESS = auto()  # make room: keep the wanted Ritz vectors and some of the next ones
+    SEARCH = auto()  # start a search for missed eigenvalues
+    STOP = auto()  # return what is known; something may have been missed
+    STOP_COMPLETE = auto()  # return what is known; nothing was missed
+
+
+class _Missed(Enum):
+    """Whether an eigenvalue further out than those found may have been missed."""
+
+    RULED_OUT = auto()
+    OPEN = auto()  # a search goes on
+    SEARCH_NEEDED = auto()
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Which pairs are wanted, how accurate, and at what cost: see :func:`top_eigenpairs`."""
+
+    k: int
+    which: str
+    rtol: float
+    limit: int  #: of products
+    check: bool
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The Ritz pairs after a product.
+
+    Attributes:
+        ritz: all of them.
+        chosen: positions of the k wanted ones, shape (k,).
+        converged: which of the wanted ones have, shape (k,).
+        tiny: what is 0 to rounding.
+    """
+
+    ritz: Ritz
+    chosen: np.ndarray
+    converged: np.ndarray
+    tiny: float
+
+    @classmethod
+    def of(cls, krylov: Krylov, wanted: _Wanted) -> _Found:
+        """Return the Ritz pairs on the basis."""
+        ritz = krylov.ritz()
+        tiny = ROUNDING * torch.finfo(krylov.op.dtype).eps * ritz.scale
+        chosen = _choose(ritz.values, wanted.k, wanted.which)
+        return cls(ritz, chosen, _converged(ritz, wanted.rtol, tiny)[chosen], tiny)
+
+    @property
+    def left(self) -> np.ndarray:
+        """Positions of the wanted pairs that have not converged."""
+        return self.chosen[~self.converged]
+
+    @property
+    def stuck(self) -> np.ndarray:
+        """Whether rounding is most of the residual of each of these, so that products do not help it."""
+        return self.ritz.residuals[self.left] <= _STUCK * self.ritz.rounding[self.left]
 
 
 def top_eigenpairs(
@@ -35,16 +102,17 @@ def top_eigenpairs(
 ) -> Eigenpairs:
     """Return the ``k`` outermost eigenpairs of a symmetric operator, each with its residual and whether it converged.
 
-    Lanczos with full reorthogonalisation, stopped at the first product after which |A v - λ v| <= rtol · |λ| for all k
-    pairs. The basis is kept; where it would exceed 1 GiB (or 600 vectors) it is compressed to Ritz vectors (thick
-    restart), and more products are needed.
+    Lanczos with full reorthogonalisation. It stops at the first product after which |A v - λ v| <= rtol · |λ| for all k
+    pairs. The basis is kept. If it would exceed 1 GiB (or 600 vectors), it is compressed to Ritz vectors (thick
+    restart), which takes more products.
 
-    An eigenvalue is missed if the random start vector is orthogonal to its eigenvector, which is so for all but one
-    copy of a multiple eigenvalue. With ``check``, a second chain starts from a random vector orthogonal to the basis
-    and goes on until its moments show that no eigenvector outside the basis has an eigenvalue beyond the k-th (see
-    :meth:`Search.share`); where it finds one, that is a pair like the others, and a further chain starts.
-    ``complete`` then says that nothing was missed, multiplicities counted, but for a chance of 1 in 100 over the
-    random vectors. Where a gap follows the k-th value this costs about three products, else up to a third more.
+    An eigenvalue is missed if the random start vector is orthogonal to its eigenvector. That is so for all but one copy
+    of a multiple eigenvalue. With ``check``, a second chain starts from a random vector orthogonal to the basis. It
+    goes on until its moments show that no eigenvector outside the basis has an eigenvalue beyond the k-th (see
+    :meth:`landscape.curvature.lanczos.Search.largest_share`). If it finds one, that pair counts like the others, and a
+    further chain starts. ``complete`` then says that nothing was missed, multiplicities counted, with a probability of
+    error of 1 in 100 over the random vectors. This costs about three products if a gap follows the k-th value, and up
+    to a third more products otherwise.
 
     Accuracy: vectors are kept in the dtype of the operator, so in float32 a residual stays at about 1e-7 to 1e-6 of the
     largest |λ|. A pair that this keeps from ``rtol`` is returned unconverged, without further products, and the notes
@@ -55,8 +123,8 @@ def top_eigenpairs(
         k: number of pairs, at most n.
         which: ``largest``, ``smallest`` (most negative) or ``magnitude`` (largest |λ|).
         rtol: bound of the residual over |λ|.
-        max_products: limit; by default 500, or 10 k where that is more. A run that reaches it returns what it has.
-        check: whether to search for what was missed.
+        max_products: limit; by default 500, or 10 k if that is more. A run that reaches it returns what it has.
+        check: whether to search for missed eigenvalues.
         seed: of the random vectors.
 
     Raises:
@@ -71,13 +139,16 @@ def top_eigenpairs(
     limit = _validate(op, k, which, rtol, max_products)
     krylov = Krylov(op, _room(op, k), -1.0 if which == "smallest" else 1.0, check_seed(seed))
     with spending(op) as spent:
-        ritz, chosen, complete = _iterate(krylov, k, which, rtol, limit, check)
-        chosen = chosen[np.argsort(-krylov.sign * ritz.values[chosen], kind="stable")]
+        found, complete = _iterate(krylov, _Wanted(k, which, rtol, limit, check))
+        order = np.argsort(-krylov.sign * found.ritz.values[found.chosen], kind="stable")
+        ritz, chosen, converged = found.ritz, found.chosen[order], found.converged[order]
         vectors = krylov.vectors(ritz.weights[:, chosen]).double()
         vectors /= vectors.norm(dim=1, keepdim=True)
         vectors *= torch.sign(vectors.gather(1, vectors.abs().argmax(1, keepdim=True)))
-    converged = _converged(ritz, rtol, op.dtype)[chosen]
     dtype = str(op.dtype).removeprefix("torch.")
+    notes = list(_notes(found, dtype, limit))
+    if converged.all() and not complete:
+        notes.append(_unsearched(check, spent.cost.evaluations >= limit, limit))
     settings = {"k": k, "which": which, "rtol": rtol, "max_products": limit, "check": check, "seed": seed}
     return Eigenpairs(
         values=krylov.sign * ritz.values[chosen] + 0.0,
@@ -88,66 +159,89 @@ def top_eigenpairs(
         rounding=float(ritz.rounding[chosen].max()),
         which=which,
         dimension=op.size,
-        notes=tuple(_notes(ritz, chosen, converged, dtype, _tiny(ritz, op.dtype), limit))
-        + (() if complete or not converged.all() else (_unsearched(check, spent.cost.evaluations >= limit, limit),)),
+        notes=tuple(notes),
         config={**op.describe(), "dtype": dtype, **settings},
         cost=spent.cost,
     )
 
 
-def _iterate(krylov: Krylov, k: int, which: str, rtol: float, limit: int, check: bool) -> tuple[Ritz, np.ndarray, bool]:
-    """Multiply until all is found or nothing more can be; return Ritz pairs, those wanted, and if none was missed."""
-    n, products, next_one = krylov.op.size, 0, -1
+def _iterate(krylov: Krylov, wanted: _Wanted) -> tuple[_Found, bool]:
+    """Multiply until all wanted pairs are found or nothing more can be; return them and whether none was missed."""
+    products, position = 0, _NEWEST
     while True:
         if not krylov.waiting:
             krylov.start()
-        krylov.multiply(next_one)
-        next_one = -1
-        products += 1
-        if len(krylov.multiplied) < k:
+        krylov.multiply(position)
+        products, position = products + 1, _NEWEST
+        if len(krylov.multiplied) < wanted.k:
             continue
-        ritz = krylov.ritz()
-        chosen = _choose(ritz.values, k, which)
-        converged = _converged(ritz, rtol, krylov.op.dtype)[chosen]
-        if len(krylov.multiplied) == n:
-            return ritz, chosen, True
-        cramped = krylov.room == 0 and krylov.limit < n
-        if converged.all():
-            state = _search_state(krylov, ritz, chosen, which, rtol) if check else OPEN
-            if state == RULED_OUT:
-                return ritz, chosen, True
-            if not check or cramped or products >= limit:
-                return ritz, chosen, False
-            if state == NEEDED:
-                if krylov.room < krylov.limit // 2 and krylov.limit < n:
-                    krylov.compress(ritz, _choose(ritz.values, k, which))
-                if krylov.room:
-                    krylov.start()
-        elif products >= limit or _only_rounding(ritz, chosen, converged):
-            return ritz, chosen, False
-        elif cramped:
-            krylov.compress(ritz, _choose(ritz.values, _kept(krylov, k), which))
-        elif krylov.waiting:
-            next_one = krylov.coupled(ritz.weights[:, chosen[~converged]])
+        found = _Found.of(krylov, wanted)
+        match _decide(krylov, found, wanted, exhausted=products >= wanted.limit):
+            case _Next.STOP_COMPLETE:
+                return found, True
+            case _Next.STOP:
+                return found, False
+            case _Next.SEARCH:
+                _start_search(krylov, found)
+            case _Next.COMPRESS:
+                krylov.compress(found.ritz, _choose(found.ritz.values, _kept(krylov, wanted.k), wanted.which))
+            case _Next.MOST_COUPLED:
+                position = krylov.most_coupled(found.ritz.weights[:, found.left])
 
 
-def _search_state(krylov: Krylov, ritz: Ritz, chosen: np.ndarray, which: str, rtol: float) -> str:
-    """Return whether a search has ruled out that an eigenvalue further out was missed, is going on, or must start."""
-    search, both = krylov.search, which == "magnitude"
-    values = np.abs(ritz.values[chosen]) if both else ritz.values[chosen]
+def _decide(krylov: Krylov, found: _Found, wanted: _Wanted, *, exhausted: bool) -> _Next:
+    """Return what to do after a product; ``exhausted``: whether no further product is allowed."""
+    if len(krylov.multiplied) == krylov.op.size:
+        return _Next.STOP_COMPLETE
+    full = krylov.room == 0 and krylov.limit < krylov.op.size
+    if found.converged.all():
+        return _decide_search(krylov, found, wanted, may_go_on=not (full or exhausted))
+    if exhausted or found.stuck.all():
+        return _Next.STOP
+    if full:
+        return _Next.COMPRESS
+    return _Next.MOST_COUPLED if krylov.waiting else _Next.NEWEST
+
+
+def _decide_search(krylov: Krylov, found: _Found, wanted: _Wanted, *, may_go_on: bool) -> _Next:
+    """Return what to do once all wanted pairs have converged."""
+    if not wanted.check:
+        return _Next.STOP
+    missed = _missed(krylov, found, wanted)
+    if missed is _Missed.RULED_OUT:
+        return _Next.STOP_COMPLETE
+    if not may_go_on:
+        return _Next.STOP
+    return _Next.SEARCH if missed is _Missed.SEARCH_NEEDED else _Next.NEWEST
+
+
+def _missed(krylov: Krylov, found: _Found, wanted: _Wanted) -> _Missed:
+    """Return whether the search so far rules out that an eigenvalue further out was missed."""
+    search, both = krylov.search, wanted.which == "magnitude"
+    values = np.abs(found.ritz.values[found.chosen]) if both else found.ritz.values[found.chosen]
     last = float(values.min())
-    beyond = last + max(rtol * abs(last), _tiny(ritz, krylov.op.dtype))
+    beyond = last + max(wanted.rtol * abs(last), found.tiny)
     signs = (1.0, -1.0) if both else (1.0,)
-    if search is None or any(search.furthest(sign) > beyond for sign in signs):
-        return NEEDED
+    if search is None or any(search.largest_ritz_value(sign) > beyond for sign in signs):
+        return _Missed.SEARCH_NEEDED
     least = least_share(krylov.op.size, _CHANCE / len(signs))
-    return RULED_OUT if all(search.share(beyond, sign) < least for sign in signs) else OPEN
+    ruled_out = all(search.largest_share(beyond, sign) < least for sign in signs)
+    return _Missed.RULED_OUT if ruled_out else _Missed.OPEN
+
+
+def _start_search(krylov: Krylov, found: _Found) -> None:
+    """Start a chain from a random vector, with at least half of the basis free for it."""
+    if krylov.room < krylov.limit // 2 and krylov.limit < krylov.op.size:
+        krylov.compress(found.ritz, found.chosen)
+    if krylov.room:
+        krylov.start()
 
 
 def least_share(n: int, chance: float) -> float:
-    """Return the share (u . z)^2 / |z|^2 that a random z in n dimensions has along a unit vector u but for this chance.
+    """Return the share (u . z)^2 / |z|^2 below which a random z in n dimensions falls with this probability.
 
-    n times the share is nearly chi-squared, which lies below eps with probability sqrt(2 · eps / pi) for small eps.
+    u is any unit vector. n times the share is nearly chi-squared, which lies below a small eps with probability
+    sqrt(2 · eps / pi).
 
     >>> round(least_share(1000, 0.01) * 1e7, 3)
     1.571
@@ -162,25 +256,14 @@ def _choose(values: np.ndarray, k: int, which: str) -> np.ndarray:
     return np.arange(len(values) - k, len(values))
 
 
-def _converged(ritz: Ritz, rtol: float, dtype: torch.dtype) -> np.ndarray:
+def _converged(ritz: Ritz, rtol: float, tiny: float) -> np.ndarray:
     """Return which pairs have a residual of at most rtol · |value|, or are pairs of 0 to rounding."""
-    tiny = _tiny(ritz, dtype)
     size = np.abs(ritz.values)
     return (ritz.residuals <= rtol * size) | ((ritz.residuals <= tiny) & (size <= tiny))
 
 
-def _tiny(ritz: Ritz, dtype: torch.dtype) -> float:
-    return ROUNDING * torch.finfo(dtype).eps * ritz.scale
-
-
-def _only_rounding(ritz: Ritz, chosen: np.ndarray, converged: np.ndarray) -> bool:
-    """Return whether rounding is most of every residual that is too large, so that products do not help."""
-    left = chosen[~converged]
-    return bool((ritz.residuals[left] <= _STUCK * ritz.rounding[left]).all())
-
-
 def _kept(krylov: Krylov, k: int) -> int:
-    """Return how many Ritz vectors a restart keeps: the wanted ones, and half of the room for those that come next."""
+    """Return how many Ritz vectors a restart keeps: the wanted ones, and as many further ones as fill half the room."""
     room = krylov.limit - len(krylov.waiting) - 1
     return min(k + (room - k) // 2, len(krylov.multiplied))
 
@@ -194,15 +277,15 @@ def _room(op: Operator, k: int) -> int:
 def _validate(op: Operator, k: int, which: str, rtol: float, max_products: int | None) -> int:
     """Refuse settings that make no sense, and return the limit of products."""
     if which not in WHICH:
-        raise CurvatureError(f"which={which!r} is none of the ends of a spectrum: pass one of {', '.join(WHICH)}.")
+        raise CurvatureError(f"which={which!r} is not an end of a spectrum: pass one of {', '.join(WHICH)}.")
     if check_count("k", k, 1) > check_operator(op).size:
         raise CurvatureError(
-            f"an operator with n = {op.size:,} rows has no {k:,} eigenpairs.\n"
+            f"an operator with n = {op.size:,} rows has fewer than {k:,} eigenpairs.\n"
             f"Pass k={op.size} or less, or widen the scope."
         )
     if not 0 < rtol < 1:
         raise CurvatureError(f"rtol must lie between 0 and 1 (1e-4 asks for four digits), not {rtol!r}.")
-    limit = max(_LEAST_PRODUCTS, 10 * k) if max_products is None else check_count("max_products", max_products, 1)
+    limit = max(_LEAST_LIMIT, 10 * k) if max_products is None else check_count("max_products", max_products, 1)
     if limit < k:
         raise CurvatureError(
             f"{k} eigenpairs need at least {k} products; max_products={limit} allows fewer.\n"
@@ -211,27 +294,26 @@ def _validate(op: Operator, k: int, which: str, rtol: float, max_products: int |
     return limit
 
 
-def _notes(ritz: Ritz, chosen: np.ndarray, converged: np.ndarray, dtype: str, tiny: float, limit: int) -> Iterator[str]:
+def _notes(found: _Found, dtype: str, limit: int) -> Iterator[str]:
     """Say what a reader must know before quoting the values."""
-    zero = int((converged & (np.abs(ritz.values[chosen]) <= tiny)).sum())
-    if zero and tiny > 0:
-        yield f"{zero} of these values are 0 to the rounding of {dtype}: below {tiny:.1e}, of which no digit is right."
-    left = ritz.residuals[chosen][~converged]
-    stuck = int((left <= _STUCK * ritz.rounding[chosen][~converged]).sum())
+    zero = int((found.converged & (np.abs(found.ritz.values[found.chosen]) <= found.tiny)).sum())
+    if zero and found.tiny > 0:
+        yield f"{zero} of these values are 0 to the rounding of {dtype}: below {found.tiny:.1e} no digit is right."
+    count, left, stuck = len(found.chosen), len(found.left), int(found.stuck.sum())
     if stuck:
         yield (
-            f"rounding in {dtype} keeps {stuck} of {len(converged)} pairs from rtol: their residuals are as small as "
+            f"rounding in {dtype} keeps {stuck} of {count} pairs from rtol: their residuals are as small as "
             "products in this precision allow. Use float64 for more."
         )
-    if len(left) > stuck:
+    if left > stuck:
         yield (
-            f"stopped at max_products = {limit:,} with {len(left) - stuck} of {len(converged)} pairs not converged: "
-            "they may be far from the eigenvalues meant."
+            f"stopped at max_products = {limit:,} with {left - stuck} of {count} pairs not converged: "
+            "they may be far from the true eigenvalues."
         )
 
 
 def _unsearched(check: bool, exhausted: bool, limit: int) -> str:
-    """Say why nothing is known of missed eigenvalues."""
+    """Say why eigenvalues may have been missed."""
     why = f"stopped at max_products = {limit:,}" if exhausted else "ran out of memory for its vectors"
     return (
         f"the search for missed eigenvalues {why if check else 'was not asked for'}; copies of a multiple "

@@ -15,7 +15,7 @@ from landscape.objective import Objective, Scope
 from landscape.objective.batch_loss import ModelProgram
 from landscape.rays import make_metric
 
-_KEEP_BELOW = 8  # vectors in a block from which on a graph kept for later saves little
+_KEEP_BELOW = 8  # vectors per block: with more, the products cost far more than the graph that a later call would save
 
 
 class _Curvature(Operator):
@@ -32,7 +32,7 @@ class _Curvature(Operator):
     ) -> None:
         if not isinstance(objective, Objective):
             raise CurvatureError(
-                f"curvature is that of an Objective, and {type(objective).__name__} arrived. "
+                f"curvature is measured on an Objective, not {type(objective).__name__}. "
                 "Pass landscape.Objective(model, data, loss)."
             )
         chosen = objective.scope if scope is None else Scope.select(scope, objective.layout)
@@ -70,11 +70,11 @@ class _Curvature(Operator):
         }
 
     def forget(self) -> None:
-        """Let go of the memory that is kept to make the next product faster."""
+        """Free the memory that is kept to make the next product faster."""
         self._graphs.forget()
 
     def summands(self) -> Sequence[Operator]:
-        """Return what each batch adds: operators whose sum this is."""
+        """Return one operator per batch; their sum is this one."""
         return [_Batch(self, batch) for batch in range(self.objective.batches)]
 
     def _apply(self, vectors: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class _Curvature(Operator):
         return self._forms_of(vectors, range(self.objective.batches))
 
     def _products_of(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
-        """Return what these batches add to the product, (n, k) -> (n, k)."""
+        """Return the part of the product from these batches, (n, k) -> (n, k)."""
         steps = self._steps(vectors)
         out = torch.zeros_like(steps)
         for graph in self._each(len(steps), batches):
@@ -96,7 +96,7 @@ class _Curvature(Operator):
         return (product if self.metric.scale is None else product.mul_(self.metric.scale)).T
 
     def _forms_of(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
-        """Return what these batches add to the quadratic forms, (n, k) -> (k,)."""
+        """Return the part of the quadratic forms from these batches, (n, k) -> (k,)."""
         steps = self._steps(vectors)
         out = steps.new_zeros(len(steps), dtype=torch.float64)
         for graph in self._each(len(steps), batches):
@@ -110,16 +110,16 @@ class _Curvature(Operator):
         return self.scope.scatter(values, values.new_zeros(len(values), self.objective.layout.size))
 
     def _each(self, count: int, batches: Sequence[int]) -> Iterator[Graph]:
-        """Yield the graphs of these batches for a block of this many vectors."""
+        """Yield the graphs of these batches, for a block of ``count`` vectors."""
         with self.objective.running(), differentiating():
             yield from self._graphs.each(batches, keep=count < _KEEP_BELOW)
 
     def _blocks(self, count: int) -> Iterator[slice]:
-        """Yield the rows to run at once."""
+        """Yield the rows to run together."""
         return (slice(start, min(start + self._width, count)) for start in range(0, count, self._width))
 
     def _split(self, rows: Tensor) -> list[Tensor]:
-        """Return the tensors that a graph takes: the single row's own, or those of all rows stacked."""
+        """Return the tensors that a graph takes: those of the single row, or those of all rows, stacked."""
         return self._graphs.split(rows if self._width > 1 else rows[0])
 
     def _of(self, call: Callable[[list[Tensor], bool], Any], rows: Tensor) -> Any:
@@ -127,7 +127,7 @@ class _Curvature(Operator):
 
 
 class _Batch(Operator):
-    """What one batch adds to a curvature, weighted by its share of the terms."""
+    """The part of a curvature from one batch, weighted by its share of the terms."""
 
     def __init__(self, whole: _Curvature, batch: int) -> None:
         super().__init__(whole.size, whole.dtype, whole.device, whole.parts)
@@ -153,7 +153,7 @@ class Hessian(_Curvature):
     """H = second derivative of the loss at the trained point, as an operator.
 
     A product is the derivative of the gradient along a vector (Pearlmutter 1994), batch by batch. A quadratic form
-    (:meth:`forms`) costs about half of it where vectors run one at a time.
+    (:meth:`forms`) costs about half of a product if vectors run one at a time.
 
     Args:
         objective: the loss around the trained point.
@@ -180,17 +180,17 @@ class Hessian(_Curvature):
         with self.objective.running(), differentiating():
             for batch in batches:
                 tape = self._graphs.tape(batch) if self._width == 1 else None
-                if tape is None:  # small nets run many vectors together, which a tape does not
+                if tape is None:  # small nets run many vectors together, which a tape cannot
                     return super()._forms_of(vectors, batches)
                 out += torch.stack([tape.form(self._graphs.split(step)) for step in steps])
         return out / self._terms
 
 
 class GaussNewton(_Curvature):
-    """G = sum over samples of J^T H_L J / number of terms, as an operator: the Hessian less the model's own curvature.
+    """G = sum over samples of J^T H_L J / number of terms, as an operator: the Hessian without the model's curvature.
 
     J is the Jacobian of the predictions by the parameters, H_L the Hessian of the loss by the predictions (Schraudolph
-    2002). Positive semi-definite where the loss is convex in the predictions; for cross-entropy it is the Fisher
+    2002). G is positive semi-definite if the loss is convex in the predictions. For cross-entropy it is the Fisher
     information. A quadratic form costs half of a product.
 
     Args:

@@ -13,48 +13,52 @@ from landscape.curvature.probes import finite, normals
 from landscape.errors import CurvatureError
 
 _PIECE = 2**13  # entries of each basis vector that are in float64 at a time: they fit the cache
-_ASYMMETRIC = 0.1
-ROUNDING = 32.0  #: what is smaller than this many units in the last place of the norm is rounding
+_ASYMMETRIC = 0.1  # of the norm: an asymmetry above it is no rounding
+_NO_SHARE = 1e100  # a sum of squared polynomials above it bounds the share by 0 to any precision, and may overflow next
+_ATTEMPTS = 3  # draws of a random vector, in case one lies in the span of the basis
+ROUNDING = 32.0  #: anything below this many units in the last place of the norm is rounding
 
 
 class Search:
-    """What a chain from a random vector says of the eigenvectors that the basis did not span when it started.
+    """What a chain from a random vector says about the eigenvectors that the basis did not span when it started.
 
     Attributes:
-        diagonal, beside: the recurrence coefficients of A on the complement of that span.
+        diagonal, off_diagonal: the recurrence coefficients of A on the complement of that span. The last entry of
+            ``off_diagonal`` couples the chain to a vector that was not multiplied yet.
     """
 
     def __init__(self) -> None:
         self.diagonal: list[float] = []
-        self.beside: list[float] = []
+        self.off_diagonal: list[float] = []
 
     @property
     def ended(self) -> bool:
         """Whether the last product added nothing to the chain."""
-        return bool(self.beside) and self.beside[-1] == 0.0
+        return bool(self.off_diagonal) and self.off_diagonal[-1] == 0.0
 
-    def furthest(self, sign: float = 1.0) -> float:
-        """Return the largest Ritz value of the chain; with sign -1, of that for -A."""
+    def largest_ritz_value(self, sign: float = 1.0) -> float:
+        """Return the largest Ritz value of the chain; with sign -1, that of the chain for -A."""
         if not self.diagonal:
             return -np.inf
-        off = np.array(self.beside[:-1])
+        off = np.array(self.off_diagonal[:-1])
         matrix = sign * np.diag(self.diagonal) + np.diag(off, 1) + np.diag(off, -1)
         return float(np.linalg.eigvalsh(matrix)[-1])
 
-    def share(self, x: float, sign: float = 1.0) -> float:
+    def largest_share(self, x: float, sign: float = 1.0) -> float:
         """Return the largest share of the random vector that an eigenvector with an eigenvalue of x or more can hold.
 
-        1 / sum of p_j(x)^2, p_j the orthonormal polynomials of the chain (the Christoffel number at x): no spectral
-        measure with these moments has a larger atom there (Akhiezer 1965). 1 where x is below a Ritz value: the chain
-        has found something there. With sign -1 the same for -A.
+        This is the Christoffel number at x, 1 / sum of p_j(x)^2 with p_j the orthonormal polynomials of the chain. No
+        spectral measure with these moments has a larger atom there (Akhiezer 1965). It is 1 if x is below a Ritz value:
+        the chain has found something there. With sign -1 the same for -A.
         """
-        if self.furthest(sign) > x:
+        if self.largest_ritz_value(sign) > x:
             return 1.0
         before, now, total = 0.0, 1.0, 1.0
-        for j, (diagonal, beside) in enumerate(zip(self.diagonal, self.beside, strict=True)):
-            if beside == 0.0 or total > 1e100:
+        for j, (diagonal, off_diagonal) in enumerate(zip(self.diagonal, self.off_diagonal, strict=True)):
+            if off_diagonal == 0.0 or total > _NO_SHARE:
                 return 0.0
-            before, now = now, ((x - sign * diagonal) * now - (self.beside[j - 1] * before if j else 0.0)) / beside
+            recurrence = (x - sign * diagonal) * now - (self.off_diagonal[j - 1] * before if j else 0.0)
+            before, now = now, recurrence / off_diagonal
             total += now * now
         return 1.0 / total
 
@@ -67,7 +71,7 @@ class Ritz:
         values: Ritz values, shape (j,), ascending.
         weights: their vectors in the basis, shape (j, j), orthonormal columns.
         residuals: |A v - value · v| of each, shape (j,).
-        rounding: the part of it that no further product removes, shape (j,).
+        rounding: the part of each residual that no further product removes, shape (j,).
     """
 
     values: np.ndarray
@@ -82,18 +86,26 @@ class Ritz:
 
 
 class Krylov:
-    """An orthonormal basis V of R^n, some of whose vectors are multiplied: A V[multiplied] = V H, with H at hand.
+    """An orthonormal basis V, some of whose vectors were multiplied by A: A V[multiplied] = V H, with H known.
 
-    Lanczos with full reorthogonalisation, seen as that relation: a column of H is all that was taken out of a
-    product, in float64. So the residual of a Ritz pair is known without another product and holds the rounding of the
-    products, which shows as asymmetry of H. A vector may be random instead of the last remainder, and the basis may
-    be compressed to a few Ritz vectors (thick restart, Wu and Simon 2000); the relation stays.
+    This is Lanczos with full reorthogonalisation. A column of H holds the coefficients that were taken out of a
+    product, in float64. So the residual of a Ritz pair is known without another product. It includes the rounding of
+    the products, which shows as asymmetry of H. The relation A V[multiplied] = V H also holds after these steps:
+
+    1. A new vector may be random instead of the remainder of the last product (:meth:`start`).
+    2. The basis may be compressed to a few Ritz vectors (:meth:`compress`; thick restart, Wu and Simon 2000).
 
     Args:
         op: the operator A.
         limit: number of vectors the basis may hold.
         sign: 1 for A, -1 for -A.
         seed: of the random vectors.
+
+    Attributes:
+        basis: the vectors V, shape (limit, n); the first ``count`` rows are used.
+        multiplied: rows that were multiplied, in order.
+        waiting: rows that were not multiplied yet, the newest last.
+        search: what the newest chain says about missed eigenvectors; None for the first chain.
     """
 
     def __init__(self, op: Operator, limit: int, sign: float, seed: int) -> None:
@@ -102,10 +114,10 @@ class Krylov:
         self.count = 0
         self.multiplied: list[int] = []
         self.waiting: list[int] = []
-        self.search: Search | None = None  # of the newest chain; the first one searches nothing
+        self.search: Search | None = None
         self._chains = 0
         self._h = np.zeros((limit, limit))
-        self._lost = np.zeros(limit)  # of each column of H, what lies outside the basis
+        self._lost = np.zeros(limit)  # norm of the part of each product that lies outside the basis
 
     @property
     def room(self) -> int:
@@ -115,11 +127,11 @@ class Krylov:
     def start(self) -> None:
         """Begin a chain with a random vector orthogonal to the basis."""
         eps = torch.finfo(self.op.dtype).eps
-        for attempt in range(3):
-            drawn = normals(self.seed, 3 * self._chains + attempt, self.op.size)
+        for attempt in range(_ATTEMPTS):
+            drawn = normals(self.seed, _ATTEMPTS * self._chains + attempt, self.op.size)
             vector = torch.from_numpy(drawn).to(device=self.op.device, dtype=torch.float64)
             length = float(vector.norm())
-            self._take_out(vector)
+            self._orthogonalise(vector)
             if float(vector.norm()) > ROUNDING * eps * length:
                 break
         self.search = Search() if self._chains else None
@@ -127,16 +139,19 @@ class Krylov:
         self._chains += 1
 
     def multiply(self, at: int = -1) -> None:
-        """Multiply the vector that came last, or another that waits, and append what the product adds to the basis.
+        """Multiply a waiting vector, by default the newest, and append what the product adds to the basis.
 
-        The moments of a search are those of its own chain, so that another vector ends it.
+        A search needs the moments of its own chain, so multiplying a vector of another chain ends it.
+
+        Args:
+            at: position in ``waiting``.
         """
         if self.waiting[at] != self.waiting[-1]:
             self.search = None
         j = self.waiting.pop(at)
         product = self.sign * finite(self.op @ self.basis[j], self.op).double()
         length = float(product.norm())
-        self._h[: self.count, j] = self._take_out(product)
+        self._h[: self.count, j] = self._orthogonalise(product)
         rest = float(product.norm())
         self.multiplied.append(j)
         if rest <= ROUNDING * torch.finfo(self.op.dtype).eps * length or self.count == self.op.size:
@@ -146,7 +161,7 @@ class Krylov:
             self._append(product, rest)
         if self.search is not None and not self.search.ended:
             self.search.diagonal.append(float(self._h[j, j]))
-            self.search.beside.append(rest)
+            self.search.off_diagonal.append(rest)
 
     def ritz(self) -> Ritz:
         """Return all Ritz pairs on the span of the multiplied vectors."""
@@ -165,8 +180,12 @@ class Krylov:
         outside = np.linalg.norm(self._h[np.ix_(others, kept)] @ weights, axis=0)
         return Ritz(values, weights, np.hypot(rounding, outside), rounding)
 
-    def coupled(self, weights: np.ndarray) -> int:
-        """Return which waiting vector holds most of the residuals of the Ritz vectors with these weights, (j, k)."""
+    def most_coupled(self, weights: np.ndarray) -> int:
+        """Return the position in ``waiting`` of the vector that holds most of the residuals of these Ritz vectors.
+
+        Args:
+            weights: the Ritz vectors in the basis, shape (j, k).
+        """
         outside = self._h[np.ix_(self.waiting, self.multiplied)] @ weights
         return int(np.argmax(np.abs(outside).max(1)))
 
@@ -179,7 +198,7 @@ class Krylov:
     def compress(self, ritz: Ritz, chosen: np.ndarray) -> None:
         """Replace the multiplied vectors by these Ritz vectors, and keep those not multiplied yet (thick restart).
 
-        A search ends with it, since the basis no longer spans what it did.
+        This ends a search, since the basis no longer spans what it spanned when the search started.
         """
         weights, k = ritz.weights[:, chosen], len(chosen)
         square, others = (
@@ -211,10 +230,11 @@ class Krylov:
         self.waiting.append(self.count)
         self.count += 1
 
-    def _take_out(self, vector: Tensor) -> np.ndarray:
-        """Take out of ``vector``, float64, in place, its part along the basis, and return the coefficients.
+    def _orthogonalise(self, vector: Tensor) -> np.ndarray:
+        """Subtract from ``vector``, float64, in place, its part along the basis, and return the coefficients.
 
-        Twice is enough (Giraud et al. 2005): in float64, piece by piece; then what rounding left, in the basis's dtype.
+        Twice is enough (Giraud et al. 2005): the first time in float64, piece by piece; the second time in the dtype of
+        the basis, for what rounding left.
         """
         total = vector.new_zeros(self.count)
         for dtype in (torch.float64, self.op.dtype):

@@ -1,4 +1,4 @@
-"""A symmetric matrix that is known by its products alone."""
+"""A symmetric matrix that is known only by its products."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from landscape.results import Cost
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of one parameter tensor: ``name``, and its first position and one past its last among the n."""
+    """The rows of one parameter tensor: ``name``, its first position among the n, and one past its last."""
 
     name: str
     start: int
@@ -32,7 +32,7 @@ class Operator(ABC):
         shape: (n, n).
         dtype, device: of its products.
         parts: which rows belong to which parameter tensor, in order.
-        share: what a product costs, as a share of one of the operator that this is a summand of.
+        share: the cost of a product of this summand, as a share of a product of the whole sum; 1 otherwise.
     """
 
     share = 1.0
@@ -53,7 +53,7 @@ class Operator(ABC):
 
     @property
     def cost(self) -> Cost:
-        """What all products so far cost; ``evaluations`` counts vectors, each a pass over the data."""
+        """The cost of all products so far; ``evaluations`` counts vectors, each a pass over the data."""
         return Cost(self._products, self._calls, self._seconds)
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
@@ -77,9 +77,9 @@ class Operator(ABC):
         return {"operator": type(self).__name__, "dimension": self.size}
 
     def summands(self) -> Sequence[Operator]:
-        """Return operators whose sum this is, each cheaper by its share, such as one a batch; itself where it is one.
+        """Return operators that add up to this one, such as one per batch; by default the operator itself.
 
-        What they cost counts as a cost of this operator.
+        Their cost counts as a cost of this operator.
         """
         return [self]
 
@@ -112,13 +112,13 @@ class Operator(ABC):
             got = tuple(vectors.shape) if isinstance(vectors, Tensor) else type(vectors).__name__
             raise CurvatureError(
                 f"this operator has n = {self.size} rows, so it multiplies torch tensors of shape ({self.size},) or "
-                f"({self.size}, k); {got} arrived. For numpy arrays use to_scipy()."
+                f"({self.size}, k), not {got}. For numpy arrays use to_scipy()."
             )
         return vectors.detach().to(device=self.device, dtype=self.dtype)
 
 
 class Dense(Operator):
-    """A matrix that is at hand: for tests, and to compare with.
+    """A matrix given entry by entry: for tests and comparisons.
 
     >>> Dense(torch.diag(torch.tensor([1.0, 2.0]))) @ torch.ones(2)
     tensor([1., 2.])

@@ -43,12 +43,12 @@ def _random(seed: int, index: int, stream: int, summand: int = 0) -> np.random.P
 
 @dataclass(frozen=True)
 class Probes:
-    """The vectors z with which a trace is probed: tr A is the mean of weight · z . A z.
+    """The vectors z that probe a trace: tr A is the mean of weight · z . A z.
 
     Attributes:
         size: n.
         count: number of vectors.
-        exact: whether they are the n unit vectors, which give the trace itself, and not random signs.
+        exact: whether they are the n unit vectors, which give the trace exactly, instead of random signs.
         seed: of the random signs.
     """
 
@@ -59,10 +59,10 @@ class Probes:
 
     @classmethod
     def of(cls, op: Operator, count: int, seed: int) -> Probes:
-        """Return ``count`` random probes for ``op``, or the n exact ones where that is no more."""
+        """Return ``count`` random probes for ``op``, or the n unit vectors if n <= count."""
         if check_operator(op).size > 1 and check_count("probes", count, 1) < 2:
             raise CurvatureError(
-                "one probe alone cannot say how far it is off: its standard error needs a second one.\n"
+                "one probe says nothing about its own error: a standard error needs a second one.\n"
                 "Pass probes=2 or more; 50 is the default of trace()."
             )
         exact = op.size <= check_count("probes", count, 1)
@@ -74,9 +74,9 @@ class Probes:
         return float(self.size) if self.exact else 1.0
 
     def summands(self, op: Operator) -> Sequence[Operator]:
-        """Return the operators to probe, each with vectors of its own: those that ``op`` is the sum of.
+        """Return the operators to probe, each with its own vectors: the summands of ``op``.
 
-        Unit vectors are the same for all of them, and then ``op`` itself is as good.
+        Unit vectors are the same for all summands, so ``op`` itself does.
         """
         return [op] if self.exact else op.summands()
 
@@ -94,12 +94,12 @@ class Probes:
         return (drawn * (self.size**0.5 / drawn.norm(dim=0))).to(op.dtype)
 
     def spans(self, op: Operator) -> list[tuple[int, int]]:
-        """Return the first index of each block and one past its last."""
+        """Return the index range of each block of probes."""
         most = max(1, BLOCK_BYTES // (self.size * op.dtype.itemsize))
         return [(start, min(start + most, self.count)) for start in range(0, self.count, most)]
 
     def error(self, samples: np.ndarray) -> np.ndarray:
-        """Return the standard error of the mean over the first axis, which holds a value a probe; 0 for exact ones."""
+        """Return the standard error of the mean over the first axis, one value per probe; 0 for unit vectors."""
         if self.exact:
             return np.zeros(samples.shape[1:])
         return np.std(samples, axis=0, ddof=1) / len(samples) ** 0.5
@@ -111,14 +111,14 @@ def columns_of(rows: list[np.ndarray], op: Operator) -> Tensor:
 
 
 def finite(product: Tensor, op: Operator) -> Tensor:
-    """Return a product of ``op``, or refuse NaN and infinity."""
+    """Return a product of ``op``; refuse NaN and infinity."""
     if torch.isfinite(product).all():
         return product
     raise CurvatureError(
         f"a product of the {op.describe().get('operator', type(op).__name__)} operator holds NaN or infinite entries, "
-        "so nothing can be said of its spectrum.\n"
+        "so its spectrum is not defined.\n"
         "The loss is not finite, or not twice differentiable, at the trained point (sqrt or log at 0, overflow in half "
-        "precision): check it there, use float64, or leave the parameters concerned out of the scope."
+        "precision): check it there, use float64, or leave these parameters out of the scope."
     )
 
 
@@ -127,8 +127,8 @@ def check_operator(op: Operator) -> Operator:
     if isinstance(op, Operator):
         return op
     raise CurvatureError(
-        f"this is measured on an operator, and {type(op).__name__} arrived.\n"
-        "Pass landscape.Hessian(objective), landscape.GaussNewton(objective), or Dense(matrix) for a matrix at hand."
+        f"expected an operator, not {type(op).__name__}.\n"
+        "Pass landscape.Hessian(objective), landscape.GaussNewton(objective), or Dense(matrix) for a plain matrix."
     )
 
 

@@ -17,29 +17,30 @@ from landscape.results import Diagonal, LayerTraces, Trace
 
 
 def trace(op: Operator, probes: int = 50, *, method: str = "hutchinson", seed: int = 0) -> Trace:
-    """Return the trace of a symmetric operator with its standard error, from a number of products fixed beforehand.
+    """Return the trace of a symmetric operator with its standard error, from a fixed number of products.
 
-    - ``hutchinson``: the mean of z . A z over random signs z (Hutchinson 1989). Unbiased; variance
-      2 · sum of a_ij^2 over i != j, divided by the number of probes. It needs the quadratic forms alone, which an
-      operator may have cheaper than products.
+    - ``hutchinson``: the mean of z . A z over random signs z (Hutchinson 1989). Unbiased. Its variance is
+      2 · sum of a_ij^2 over i != j, divided by the number of probes. It only needs quadratic forms, which an operator
+      may compute more cheaply than products.
     - ``hutch++``: a third of the products finds a subspace that holds most of A, a third gives the trace on it exactly,
-      and a third estimates the rest (Meyer et al. 2021). Unbiased, and better where the spectrum decays fast.
-    - ``xtrace``: half of the products find the subspace, half multiply it, and each test vector in turn is left out of
+      and a third estimates the rest (Meyer et al. 2021). Unbiased, and better if the spectrum decays fast.
+    - ``xtrace``: half of the products find the subspace and half multiply it. Each test vector in turn is left out of
       the subspace and estimates the rest (Epperly, Tropp and Webber 2024). Unbiased, mostly the best of the three.
 
-    The standard error of ``hutchinson`` is that of independent values; that of ``hutch++`` rests on a third of the
-    probes. The values that ``xtrace`` averages share vectors. Each has the right mean whatever the other vectors are,
-    so two of them have in common only what both vectors bring about together; if such effects of pairs are all, the
-    variance of the mean is at most 2 (k - 1) / (k - 2) times what the scatter of the k values suggests. Its standard
-    error allows for that.
+    Departures from these papers:
 
-    1. As soon as n <= probes, unit vectors take the place of random ones: the trace is exact, at n products.
-    2. Where the operator is a sum, as a curvature is over the batches that are evaluated at once, ``hutchinson`` probes
-       each summand with signs of its own. The variance is then that of the summands added up, a_ij^2 in each of them,
-       and not that of the sum: at the same cost it is less wherever the summands are alike, and never more for
-       positive semi-definite ones. The samples depend on the split into batches.
-    3. ``xtrace`` draws its vectors on the sphere of radius sqrt(n), ``hutch++`` random signs. The error that the
-       authors of ``xtrace`` propose, without the factor, was up to 30 % too small on the spectra of our tests.
+    1. If n <= probes, unit vectors take the place of random ones. The trace is then exact, at n products.
+    2. If the operator is a sum, ``hutchinson`` probes each summand with its own signs. A curvature is the sum over
+       batches. The variance is then the sum of the summands' variances. At the same cost, it is smaller if the summands
+       are alike, and never larger for positive semi-definite ones. The samples depend on the split into batches.
+    3. ``xtrace`` draws its vectors on the sphere of radius sqrt(n), ``hutch++`` random signs.
+    4. The standard error of ``xtrace`` includes the factor sqrt(2 (k - 1) / (k - 2)) over the scatter of its k values.
+       The values share vectors, and each has the right mean whatever the other vectors are. So two values share only
+       joint effects of their two vectors. If there are no effects of three or more, the factor bounds the variance of
+       the mean. Without it the error was up to 30 % too small on the spectra of our tests.
+
+    The standard error of ``hutchinson`` is that of independent values. That of ``hutch++`` rests on a third of the
+    probes.
 
     Args:
         op: the operator, n rows.
@@ -55,11 +56,11 @@ def trace(op: Operator, probes: int = 50, *, method: str = "hutchinson", seed: i
     3.0
     """
     if method not in METHODS:
-        raise CurvatureError(f"method={method!r} estimates no trace: pass one of {', '.join(METHODS)}.")
+        raise CurvatureError(f"method={method!r} is not known: pass one of {', '.join(METHODS)}.")
     drawn = Probes.of(op, probes, seed)
     if not drawn.exact and probes < (least := _LEAST[method]):
         raise CurvatureError(
-            f"{method} splits its probes and needs {least} of them for a standard error; probes={probes} arrived.\n"
+            f"{method} splits its probes and needs {least} of them for a standard error, not probes={probes}.\n"
             f"Pass probes={least} or more, or method='hutchinson'."
         )
     with spending(op) as spent:
@@ -79,8 +80,8 @@ def trace(op: Operator, probes: int = 50, *, method: str = "hutchinson", seed: i
 def layer_traces(op: Operator, probes: int = 50, *, seed: int = 0) -> LayerTraces:
     """Return the trace of the diagonal block of each parameter tensor, with standard errors.
 
-    tr A_bb is the mean of z_b . (A z)_b over random signs z: what couples a block to others averages out, but adds to
-    the variance. One set of probes serves all blocks; n <= probes makes it exact, as in :func:`trace`.
+    tr A_bb is the mean of z_b . (A z)_b over random signs z. Entries that couple a block to others average out, but add
+    to the variance. One set of probes serves all blocks. If n <= probes, the traces are exact, as in :func:`trace`.
 
     Args:
         op: the operator; its ``parts`` are the blocks.
@@ -111,9 +112,9 @@ def layer_traces(op: Operator, probes: int = 50, *, seed: int = 0) -> LayerTrace
 def diagonal(op: Operator, probes: int = 100, *, seed: int = 0) -> Diagonal:
     """Return the diagonal of a symmetric operator, with a standard error for each entry.
 
-    a_ii is the mean of z_i · (A z)_i over random signs z (Bekas, Kokiopoulou and Saad 2007, whose denominator, the sum
-    of z_i^2, is constant for signs). The variance is the sum of a_ij^2 over j != i, divided by the number of probes.
-    Unit vectors make it exact as soon as n <= probes.
+    a_ii is the mean of z_i · (A z)_i over random signs z (Bekas, Kokiopoulou and Saad 2007). Their denominator, the sum
+    of z_i^2, is constant for signs. The variance is the sum of a_ij^2 over j != i, divided by the number of probes. If
+    n <= probes, unit vectors make the diagonal exact.
 
     Args:
         op: the operator.
@@ -151,13 +152,13 @@ def _config(op: Operator, **settings: Any) -> dict[str, Any]:
 
 
 def _by_part(op: Operator, terms: Tensor) -> np.ndarray:
-    """Return the sums over the rows of each part, float64, shape (k, parts)."""
+    """Return the sums over the rows of each parameter tensor, float64, shape (k, tensors)."""
     sums = [terms[part.start : part.stop].double().sum(0) for part in _filled(op)]
     return torch.stack(sums, dim=1).cpu().numpy()
 
 
 def _filled(op: Operator) -> list[Part]:
-    """Return the parts that hold rows: a mask may leave none of a tensor in scope."""
+    """Return the parts that hold rows: dead filters may leave no row of a tensor in scope."""
     return [part for part in op.parts if part.stop > part.start]
 
 
@@ -167,17 +168,17 @@ def _entries(op: Operator, z: Tensor) -> Tensor:
 
 
 def _sums(op: Operator, drawn: Probes, measure: Callable[[Operator, Tensor], Tensor]) -> Iterator[Tensor]:
-    """Yield what is measured, a block of probes at a time, summed over the summands, each with vectors of its own."""
-    parts = drawn.summands(op)
+    """Yield ``measure`` of each block of probes, added over the summands of ``op``, each with its own probes."""
+    summands = drawn.summands(op)
     for start, stop in drawn.spans(op):
-        total = measure(parts[0], drawn.block(start, stop, op))
-        for i, part in enumerate(parts[1:], 1):  # one at a time: of many batches all would not fit
-            total += measure(part, drawn.block(start, stop, op, i))
+        total = measure(summands[0], drawn.block(start, stop, op))
+        for i, summand in enumerate(summands[1:], 1):  # one after the other: the probes of many would not fit
+            total += measure(summand, drawn.block(start, stop, op, i))
         yield finite(total, op) * drawn.weight
 
 
 def _hutchinson(op: Operator, drawn: Probes) -> tuple[np.ndarray, float]:
-    samples = np.concatenate([values.cpu().numpy() for values in _sums(op, drawn, lambda part, z: part.forms(z))])
+    samples = np.concatenate([values.cpu().numpy() for values in _sums(op, drawn, lambda summand, z: summand.forms(z))])
     return samples, float(drawn.error(samples))
 
 
@@ -191,11 +192,11 @@ def _hutch_plus_plus(op: Operator, drawn: Probes) -> tuple[np.ndarray, float]:
 
 
 def _xtrace(op: Operator, drawn: Probes) -> tuple[np.ndarray, float]:
-    """XTrace in the coordinates of the basis Q of all images A z, where all that is needed is small.
+    """XTrace in the coordinates of a basis Q of all images A z, where all matrices are small.
 
-    Leaving z_i out leaves the projector Q (1 - s s') Q', s the unit vector normal to the other images. With w = Q'z_i,
-    y = Q'A z_i, H = Q'AQ and x = w - s (s . w), the part of z_i in the smaller subspace, the i-th estimate is
-    tr H - s'Hs + c (w . y - 2 x . y + x'Hx), where c scales what is left of z_i to length sqrt(n - k + 1).
+    Without z_i the projector on the images is Q (1 - s s') Q', with s the unit vector normal to the other images. Let
+    w = Q'z_i, y = Q'A z_i, H = Q'AQ, and x = w - s (s . w), the part of z_i in the smaller subspace. The i-th estimate
+    is tr H - s'Hs + c (w . y - 2 x . y + x'Hx), where c scales the rest of z_i to length sqrt(n - k + 1).
     """
     n, k = op.size, drawn.count // 2
     z = drawn.gaussian_block(k, op)
@@ -206,7 +207,7 @@ def _xtrace(op: Operator, drawn: Probes) -> tuple[np.ndarray, float]:
     products = finite(op @ basis.to(op.dtype), op).double()
     h, w, y = (a.cpu().numpy() for a in (basis.T @ products, basis.T @ z.double(), basis.T @ images))
     h = (h + h.T) / 2
-    if len(y) < k:  # the rank of A is less than k, and any k - 1 images span its range: what is left of z_i is 0
+    if len(y) < k:  # the rank of A is below k, so any k - 1 images span its range, and nothing is left of z_i
         rest = ((w * (h @ w)).sum(0) - (w * y).sum(0)) * n / (n - (w * w).sum(0))
         return np.trace(h) + rest, float(np.std(rest, ddof=1) / k**0.5)
     s = np.linalg.inv(y).T

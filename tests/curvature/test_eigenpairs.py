@@ -226,18 +226,18 @@ def test_the_share_bound_holds_for_any_measure() -> None:
     values, z = np.append(np.linspace(-1, 1, 60), 1.5), rng.standard_normal(61)
     z[-1] = 1e-3 * np.linalg.norm(z[:-1])
     share = z[-1] ** 2 / (z @ z)
-    search, previous, vector, beside, bounds = Search(), np.zeros(61), z / np.linalg.norm(z), 0.0, []
+    search, previous, vector, off_diagonal, bounds = Search(), np.zeros(61), z / np.linalg.norm(z), 0.0, []
     for _ in range(9):
-        product = values * vector - beside * previous
+        product = values * vector - off_diagonal * previous
         search.diagonal.append(float(vector @ product))
         product -= search.diagonal[-1] * vector
-        beside = float(np.linalg.norm(product))
-        search.beside.append(beside)
-        previous, vector = vector, product / beside
-        bounds.append(search.share(1.5))
+        off_diagonal = float(np.linalg.norm(product))
+        search.off_diagonal.append(off_diagonal)
+        previous, vector = vector, product / off_diagonal
+        bounds.append(search.largest_share(1.5))
     assert (np.diff(bounds) < 0).all()
     assert share <= bounds[-1] < 1.2 * share + 1e-12
-    assert search.share(-1.5, sign=-1.0) == 1.0, "a Ritz value lies beyond"
+    assert search.largest_share(-1.5, sign=-1.0) == 1.0, "a Ritz value lies beyond"
 
 
 def test_a_random_vector_rarely_misses_a_direction() -> None:

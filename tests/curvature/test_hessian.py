@@ -281,7 +281,7 @@ class Rounded(nn.Module):
     ("call", "words"),
     [
         (lambda o: Hessian(o) @ torch.zeros(3), "rows, so it multiplies"),
-        (lambda o: Hessian(o) @ np.zeros(5), "ndarray arrived. For numpy arrays use to_scipy"),
+        (lambda o: Hessian(o) @ np.zeros(5), "not ndarray. For numpy arrays use to_scipy"),
         (lambda o: Hessian(o, scope="nothing"), "matches no parameter"),
         (lambda o: Hessian(nn.Linear(2, 2)), "Pass landscape.Objective"),
         (lambda o: Hessian(o, metric="euclid"), "metric 'euclid' is not known"),

@@ -328,7 +328,7 @@ def test_products_that_are_no_numbers_are_refused(measure: Callable[[Operator], 
     ids=lambda m: m.__name__,
 )
 def test_what_is_no_operator_is_refused(measure: Callable[..., object]) -> None:
-    with pytest.raises(LandscapeError, match=r"ndarray arrived.\nPass landscape.Hessian"):
+    with pytest.raises(LandscapeError, match=r"not ndarray.\nPass landscape.Hessian"):
         measure(np.eye(3))
 
 

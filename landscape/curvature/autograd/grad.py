@@ -1,4 +1,4 @@
-"""Derivatives by torch where some of the tensors may not depend on one another."""
+"""Derivatives by torch between tensors of which some may not depend on others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ def derivative(
     create_graph: bool = False,
     together: bool = False,
 ) -> list[Tensor | None]:
-    """Return the derivatives of ``outputs`` by ``inputs``, weighted by ``vectors``; None where there are none."""
+    """Return the derivatives of ``outputs`` by ``inputs``, one per input; None for an input without influence.
+
+    Args:
+        outputs: None and constants are left out.
+        inputs: the tensors to differentiate by.
+        vectors: the weight of each output, in its shape; None for scalar outputs.
+        create_graph: whether the derivatives can be differentiated again.
+        together: whether ``vectors`` hold k weights, stacked in front; the derivatives then do too.
+    """
     weights = [None] * len(outputs) if vectors is None else vectors
     pairs = [(o, w) for o, w in zip(outputs, weights, strict=True) if o is not None and o.requires_grad]
     if not pairs:

@@ -1,7 +1,7 @@
-"""The derivatives of one batch as graphs that several products share, kept from one product to the next where they fit.
+"""The derivatives of one batch as graphs that several products share.
 
-Half of a Hessian product made from scratch is the gradient that it differentiates. Here a block of vectors shares that
-gradient's graph, batch by batch; and where the graphs of all batches fit in memory, so do later products.
+Half of a Hessian product from scratch is the gradient that it differentiates. Here a block of vectors shares the graph
+of that gradient, batch by batch. If the graphs of all batches fit in memory, later products share them too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from landscape.curvature.autograd.conv_rules import CheapSeconds
+from landscape.curvature.autograd.conv_rules import CheapSecondDerivatives
 from landscape.curvature.autograd.grad import derivative
 from landscape.curvature.autograd.quadratic_form import Tape
 from landscape.errors import CurvatureError, LandscapeError
@@ -25,11 +25,12 @@ from landscape.objective import Objective
 from landscape.objective.batch_loss import CENTRE, ModelProgram, evaluating, reason_of
 from landscape.objective.losses import logits_of
 
-_KEPT_SHARE = 4  # a quarter of the free memory may hold graphs
+_KEPT_SHARE = 4  # kept graphs may take one part in four of the free memory
+_UNKNOWN_FREE = 2**30  # bytes taken to be free on a system that does not tell
 
 
 class Graph(ABC):
-    """What a batch contributes to a matrix-vector product, differentiable once more.
+    """The first derivatives of a batch, as a graph from which products with its second derivative follow.
 
     Attributes:
         first: the first derivatives, whose graph is differentiated again.
@@ -39,10 +40,10 @@ class Graph(ABC):
 
     @abstractmethod
     def product(self, vectors: list[Tensor], together: bool) -> list[Tensor | None]:
-        """Return the product, a tensor a leaf, None for zero.
+        """Return the product, one tensor per leaf, None for zero.
 
         Args:
-            vectors: a tensor a leaf, with k of them stacked in front if ``together``.
+            vectors: one tensor per leaf; if ``together``, each has k vectors stacked in front.
             together: whether the tensors hold k vectors.
         """
 
@@ -66,44 +67,44 @@ class HessianGraph(Graph):
 
 
 class GaussNewtonGraph(Graph):
-    """G = J^T H_L J with J the predictions' Jacobian and H_L the loss's Hessian by the predictions.
+    """G = J^T H_L J with J the Jacobian of the predictions and H_L the Hessian of the loss by the predictions.
 
-    The pull-back u -> J^T u is linear in u, so its derivative by u along v is J v: no forward mode is needed.
+    The pull-back u -> J^T u is linear in u, so its derivative by u along v is J v. No forward mode is needed.
     """
 
     def __init__(self, predictions: Tensor, total_of: Callable[[Tensor], Tensor], leaves: list[Tensor]) -> None:
         self._leaves, self._predictions = leaves, predictions
         self._seed = torch.zeros_like(predictions, requires_grad=True)
         self.first = derivative([predictions], leaves, [self._seed], create_graph=True)
-        self._at = predictions.detach().requires_grad_()
-        self._slope = derivative([total_of(self._at)], [self._at], None, create_graph=True)
+        self._centre = predictions.detach().requires_grad_()
+        self._slope = derivative([total_of(self._centre)], [self._centre], None, create_graph=True)
 
     def product(self, vectors: list[Tensor], together: bool) -> list[Tensor | None]:
-        _, curved = self._pushed(vectors, together)
-        return derivative([self._predictions], self._leaves, [curved], together=together)
+        _, hjv = self._jacobian_products(vectors, together)
+        return derivative([self._predictions], self._leaves, [hjv], together=together)
 
     def form(self, vectors: list[Tensor], together: bool) -> Tensor:
-        pushed, curved = self._pushed(vectors, together)
-        return _dot([pushed], [curved], together)
+        jv, hjv = self._jacobian_products(vectors, together)
+        return _dot([jv], [hjv], together)
 
-    def _pushed(self, vectors: list[Tensor], together: bool) -> tuple[Tensor, Tensor]:
+    def _jacobian_products(self, vectors: list[Tensor], together: bool) -> tuple[Tensor, Tensor]:
         """Return J v and H_L J v."""
         lead = vectors[0].shape[:1] if together else ()
-        zero = self._at.detach().new_zeros(()).expand(*lead, *self._at.shape)
-        pushed = derivative(self.first, [self._seed], vectors, together=together)[0]
-        pushed = zero if pushed is None else pushed
-        curved = derivative(self._slope, [self._at], [pushed], together=together)[0]
-        return pushed, zero if curved is None else curved
+        zero = self._centre.detach().new_zeros(()).expand(*lead, *self._centre.shape)
+        jv = derivative(self.first, [self._seed], vectors, together=together)[0]
+        jv = zero if jv is None else jv
+        hjv = derivative(self._slope, [self._centre], [jv], together=together)[0]
+        return jv, zero if hjv is None else hjv
 
 
 class Graphs:
-    """The graphs of all batches of an objective, made when needed.
+    """The graphs of all batches of an objective, recorded when needed.
 
     Args:
         objective: the loss around the trained point.
         kind: ``HessianGraph`` or ``GaussNewtonGraph``.
-        ranges: (start, stop) of the entries to differentiate by; tensors that they touch are taken whole.
-        memory: bytes that kept graphs may take; by default a quarter of what is free.
+        ranges: (start, stop) of the entries to differentiate by; a tensor that they touch is taken whole.
+        memory: bytes that kept graphs may take; by default a quarter of the free memory.
     """
 
     def __init__(
@@ -119,9 +120,9 @@ class Graphs:
         self._moves = [any(a < stop and stop - size < b for a, b in ranges) for stop, size in spans]
         self._budget = _free(objective.theta.device) // _KEPT_SHARE if memory is None else memory
         self._kept: dict[int, Graph] = {}
-        self._each: int | None = None
-        self._checked = False
-        self._tapes: bool | None = None
+        self._bytes: int | None = None  # of one graph, once it is known
+        self._twice_differentiable = False  # whether that was checked
+        self._tape_works: bool | None = None  # whether a tape gives the right form, once that was tried
 
     def split(self, vectors: Tensor) -> list[Tensor]:
         """Return the views of vectors, shape (..., D), that belong to the tensors differentiated by."""
@@ -139,83 +140,90 @@ class Graphs:
         for batch in batches:
             graph = self._kept.get(batch)
             if graph is None:
-                graph = self._made(batch)
-                if not self._checked:
+                graph = self._record(batch)
+                if not self._twice_differentiable:
                     check_twice(graph.first)
-                    self._checked = True
+                    self._twice_differentiable = True
                 if keep and self._fits(batch):
                     self._kept[batch] = graph
             yield graph
 
     def forget(self) -> None:
-        """Let go of the graphs that were kept."""
+        """Free the graphs that were kept."""
         self._kept.clear()
 
     def _fits(self, batch: int) -> bool:
-        if self._each is None:
-            seen: dict[int, int] = {}
+        """Return whether one more graph fits into the memory for kept graphs; the first call measures one."""
+        if self._bytes is None:
+            storages: dict[int, int] = {}
 
             def note(tensor: Tensor) -> Tensor:
                 storage = tensor.untyped_storage()
-                seen[storage.data_ptr()] = storage.nbytes()
+                storages[storage.data_ptr()] = storage.nbytes()
                 return tensor
 
             with saved_tensors_hooks(note, lambda tensor: tensor):
-                self._made(batch)
-            self._each = sum(seen.values())
-        return (len(self._kept) + 1) * self._each <= self._budget
+                self._record(batch)
+            self._bytes = sum(storages.values())
+        return (len(self._kept) + 1) * self._bytes <= self._budget
 
     def tape(self, batch: int) -> Tape | None:
-        """Return the batch's operations as they were called, for quadratic forms; None where they are of no use.
+        """Return the batch's operations as they were called, for quadratic forms; None if a tape misses some.
 
-        A TorchScript module shows none of its operations, and others may do what a tape does not see: so the first
-        one must give the form that the graph gives.
+        A TorchScript module shows none of its operations, and other modules may do something that a tape does not see.
+        So the first tape must give the same form as the graph.
         """
-        if self._tapes is None:
-            self._tapes = self._tape_is_right(batch)
-        return self._taped(batch) if self._tapes else None
+        if self._tape_works is None:
+            self._tape_works = self._agrees(batch)
+        return self._record_tape(batch) if self._tape_works else None
 
-    def _taped(self, batch: int) -> Tape:
+    def _record_tape(self, batch: int) -> Tape:
         moving = self._moving()
         with sdpa_kernel(SDPBackend.MATH):
             return Tape(lambda: self._program.total_of(self._leaves, batch), moving)
 
-    def _tape_is_right(self, batch: int) -> bool:
+    def _agrees(self, batch: int) -> bool:
+        """Return whether tape and graph give the same quadratic form for a random vector."""
         moving = self._moving()
         generator = torch.Generator(moving[0].device).manual_seed(0)
         vectors = [
             torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype, device=leaf.device) for leaf in moving
         ]
-        product = self._made(batch).product(vectors, together=False)
-        wanted = _dot(vectors, product, together=False)
-        sizes = [
+        product = self._record(batch).product(vectors, together=False)
+        by_graph = _dot(vectors, product, together=False)
+        try:
+            by_tape = self._record_tape(batch).form(vectors)
+        except Exception:  # whatever a model does, products remain
+            return False
+        squares = [
             sum(float(item.double().square().sum()) for item in items if item is not None)
             for items in (vectors, product)
         ]
-        try:
-            found = self._taped(batch).form(vectors)
-        except Exception:  # whatever a model does, products remain
-            return False
-        precision = torch.finfo(moving[0].dtype).eps
-        allowed = precision**0.5 * abs(wanted) + 10 * precision * (sizes[0] * sizes[1]) ** 0.5
-        return bool(abs(found - wanted) <= allowed)
+        eps = torch.finfo(moving[0].dtype).eps
+        # half of the digits of the form; more only if its terms cancel
+        allowed = eps**0.5 * abs(by_graph) + 10 * eps * (squares[0] * squares[1]) ** 0.5
+        return bool(abs(by_tape - by_graph) <= allowed)
 
     def _moving(self) -> list[Tensor]:
-        """Return the leaves to differentiate by, and see to it that they and no others are."""
+        """Return the leaves to differentiate by, marked as requiring a gradient; all others are not."""
         for leaf, moves in zip(self._leaves, self._moves, strict=True):
-            # set anew each time: a TorchScript module's own tensors are shared by all that measure it
+            # set each time: a TorchScript module's own tensors are shared by all that measure it
             leaf.requires_grad_(moves)
         return [leaf for leaf in self._leaves if leaf.requires_grad]
 
-    def _made(self, batch: int) -> Graph:
+    def _record(self, batch: int) -> Graph:
+        """Run the batch forwards and return its graph."""
         program, leaves = self._program, self._leaves
         moving = self._moving()
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            with CheapSeconds(pull_back_only=self._kind is GaussNewtonGraph), evaluating(program, batch, CENTRE):
+            with (
+                CheapSecondDerivatives(pull_back_only=self._kind is GaussNewtonGraph),
+                evaluating(program, batch, CENTRE),
+            ):
                 if self._kind is HessianGraph:
                     value = program.total_of(leaves, batch)
                 else:
-                    assert isinstance(program, ModelProgram), "GaussNewton lets no other in"
+                    assert isinstance(program, ModelProgram), "GaussNewton accepts no other program"
                     value = logits_of(program.output_of(leaves, batch))
             if not value.requires_grad:
                 raise CurvatureError(
@@ -231,7 +239,7 @@ class Graphs:
 
 @contextmanager
 def differentiating() -> Iterator[None]:
-    """Turn what torch raises where a derivative does not exist into an error that says what to do."""
+    """Turn torch's errors about missing derivatives into one that says what to do."""
     try:
         yield
     except LandscapeError:
@@ -239,13 +247,13 @@ def differentiating() -> Iterator[None]:
     except Exception as error:
         raise CurvatureError(
             f"the second derivative of the loss cannot be computed: {reason_of(error)}\n"
-            "Some operation of the model has no rule for it, or the memory is too small: leave its layers out with "
+            "Some operation of the model has no rule for it, or the memory is too small: leave these layers out with "
             "--scope, or pass a smaller --batch-size."
         ) from error
 
 
 def check_twice(gradients: list[Tensor | None]) -> None:
-    """Refuse gradients that stop at an operation marked once-differentiable: beyond it torch would see a constant."""
+    """Refuse gradients that stop at an operation marked once-differentiable: torch treats it as a constant."""
     waiting = [gradient.grad_fn for gradient in gradients if gradient is not None]
     seen = set()
     while waiting:
@@ -275,10 +283,10 @@ def _dot(a: list[Tensor], b: list[Tensor | None], together: bool) -> Tensor:
 
 
 def _free(device: torch.device) -> int:
-    """Return the bytes of memory that are free."""
+    """Return the number of free bytes of memory."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):  # not every system tells
-        return 2**30
+        return _UNKNOWN_FREE

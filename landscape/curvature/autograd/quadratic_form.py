@@ -1,13 +1,14 @@
-"""Quadratic forms v . H v from one pass forwards, at half of the cost of the product H v.
+"""Quadratic forms v . H v from one forward pass, at half the cost of the product H v.
 
-Along theta + t v every operation y = f(x) passes on a tangent y' = Df[x'], and bends by D²f[x', x']. With g = dL/dy,
-which one backward pass gives for all vectors alike,
+Along theta + t v every operation y = f(x) has the tangent y' = Df[x'] and the second-order term D²f[x', x']. Let
+g = dL/dy, which one backward pass gives for all vectors. Then
 
     v . H v = sum over the operations of  g . D²f[x', x'].
 
-So a vector costs three convolutions a layer (w * x', w' * x and w' * x') where a Hessian product costs six. The
-operations are recorded as the model calls them. What has no rule of its own here is differentiated by itself, twice
-backwards: torch's nested forward mode gives wrong numbers for layer and batch normalisation (2.13).
+So a vector costs three convolutions per layer (w * x', w' * x and w' * x'), where a Hessian product costs six. The
+operations are recorded as the model calls them. An operation without a rule here is differentiated on its own, twice
+backwards. torch's nested forward mode is no alternative: it gives wrong numbers for layer and batch normalisation
+(2.13).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from landscape.curvature.autograd.conv_rules import (
-    CheapSeconds,
+    CheapSecondDerivatives,
     arguments_of_convolution,
     frozen_statistics,
     is_convolution,
@@ -39,8 +40,8 @@ _PLAIN = {
     Tensor.div_: Tensor.div,
     Tensor.relu_: torch.relu,
     torch.relu_: torch.relu,
-}  #: a call in place -> the one that leaves its inputs as the tape needs them; x += y takes the result either way
-_STRAIGHT = {
+}  #: a call in place -> the same call out of place, which keeps the inputs that the tape needs
+_LINEAR = {
     torch.add,
     torch.sub,
     torch.cat,
@@ -70,53 +71,59 @@ _STRAIGHT = {
     F.avg_pool2d,
     F.adaptive_avg_pool2d,
     F.pad,
-}  #: linear in all tensors together: they pass tangents on and do not bend
+}  #: linear in all tensors together: they pass tangents on and have no second-order term
 
 
-Tangents = dict[int, Tensor]  #: by the id of the tensor, all of which the tape keeps alive
-Pushed = tuple[list[Tensor | None], Tensor | float]  #: tangents of the outputs, and g . D²f[x', x']
+Tangents = dict[int, Tensor]  #: by the id of the tensor; the tape keeps all these tensors alive
+Pushed = tuple[list[Tensor | None], Tensor | float]  #: tangents of the outputs, and the second-order term g . D²f
 
 
 @dataclass
 class _Operation:
-    """One call: what was called with what, what came out and depends on the leaves, and the total's slopes."""
+    """One recorded call."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     result: Any
-    outputs: list[Tensor]
-    slopes: list[Tensor | None]
-    alone: _Alone | None = None
+    outputs: list[Tensor]  #: tensors of the result that depend on the leaves
+    slopes: list[Tensor | None]  #: g, the derivative of the total by each output
+    isolated: IsolatedOp | None = None
 
     def push(self, tangents: Tangents) -> Pushed:
-        """Return the tangents of the outputs, None for zero, and how the total bends here."""
+        """Return the tangents of the outputs, None for zero, and the second-order term of this call."""
         function, args, kwargs = self.function, self.args, self.kwargs
         flat, spec = tree_flatten((args, kwargs))
         moving = [i for i, item in enumerate(flat) if isinstance(item, Tensor) and id(item) in tangents]
         if not moving:
             return [None] * len(self.outputs), 0.0
         if is_convolution(function) or function is F.linear:
-            tangent, bend = _push_bilinear(function, arguments_of_convolution(args, kwargs), tangents)
+            tangent, product = _push_bilinear(function, arguments_of_convolution(args, kwargs), tangents)
             slope = self.slopes[0]
-            return [tangent], 0.0 if bend is None or slope is None else 2 * _dot(slope, bend)
+            return [tangent], 0.0 if product is None or slope is None else 2 * _dot(slope, product)
         if function in (F.relu, torch.relu):
             return [torch.ops.aten.threshold_backward(tangents[id(flat[moving[0]])], self.outputs[0], 0)], 0.0
         if function is F.batch_norm and (frozen := frozen_statistics(*args, **kwargs)) is not None:
             return _push_frozen_norm(self, *frozen, tangents)
-        if self.alone is None or self.alone.moving != moving:
-            self.alone = _Alone(self, flat, spec, moving)
+        if self.isolated is None or self.isolated.moving != moving:
+            self.isolated = IsolatedOp(self, flat, spec, moving)
         along = [tangents[id(flat[i])] for i in moving]
-        if function in _STRAIGHT:
-            return list(jvp(self.alone.call, tuple(self.alone.at), tuple(along))[1]), 0.0
-        return self.alone.push(along)
+        if function in _LINEAR:
+            return list(jvp(self.isolated.call, tuple(self.isolated.at), tuple(along))[1]), 0.0
+        return self.isolated.push(along)
 
 
-class _Alone:
-    """An operation cut out of the tape, as a function of the inputs that move, with graphs that all vectors share."""
+class IsolatedOp:
+    """An operation on its own, as a function of the inputs that move, with graphs that all vectors share.
+
+    Args:
+        operation: the recorded call.
+        flat, spec: its arguments, flattened, and their structure.
+        moving: positions in ``flat`` of the tensors that have tangents.
+    """
 
     def __init__(self, operation: _Operation, flat: list[Any], spec: Any, moving: list[int]) -> None:
-        # not the operation itself: it holds this one, and a circle would keep a whole tape in memory for a while
+        # not the operation itself: it holds this object, and a circle of references would keep a tape in memory
         self._function, self._outer_slopes = operation.function, operation.slopes
         self._flat, self._spec, self.moving = flat, spec, moving
         self._places = [
@@ -131,22 +138,22 @@ class _Alone:
         for place, value in zip(self.moving, values, strict=True):
             changed[place] = value
         args, kwargs = tree_unflatten(changed, self._spec)
-        found = _floats(self._function(*args, **kwargs))
-        return tuple(found[i] for i in self._places)
+        results = _floats(self._function(*args, **kwargs))
+        return tuple(results[i] for i in self._places)
 
     def push(self, along: list[Tensor]) -> Pushed:
-        """Return the tangents of the outputs and how the total bends."""
+        """Return the tangents of the outputs and the second-order term."""
         if self._seeds is None:
             self._differentiate()
         seeds = self._seeds or []
-        pushed = derivative(self._pulled, seeds, along)
-        bent = derivative(self._slopes, self._inputs, along)
-        return list(pushed), sum(_dot(a, b) for a, b in zip(along, bent, strict=True) if b is not None)
+        tangents = derivative(self._pulled, seeds, along)
+        second = derivative(self._slopes, self._inputs, along)
+        return list(tangents), sum(_dot(a, b) for a, b in zip(along, second, strict=True) if b is not None)
 
     def _differentiate(self) -> None:
-        """Make the pull-back, which is linear in its seeds, and the gradient of slopes . outputs."""
+        """Record the pull-back, which is linear in its seeds, and the gradient of slopes . outputs."""
         self._inputs = [value.requires_grad_() for value in self.at]
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), CheapSeconds():
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), CheapSecondDerivatives():
             outputs = list(self.call(*self._inputs))
         self._seeds = [torch.zeros_like(output, requires_grad=True) for output in outputs]
         self._pulled = derivative(outputs, self._inputs, self._seeds, create_graph=True)
@@ -155,25 +162,25 @@ class _Alone:
 
 
 def _push_frozen_norm(operation: _Operation, mean: Tensor, scale: Tensor, tangents: Tangents) -> Pushed:
-    """y = w x^ + b with x^ = (x - mean) scale: y' = w x^' + w' x^ + b', and it bends by 2 w' x^'."""
-    given = dict(zip(("input", "mean", "var", "weight", "bias"), operation.args, strict=False)) | operation.kwargs
-    x, weight, bias = given["input"].detach(), given.get("weight"), given.get("bias")
-    along, by_weight, by_bias = (tangents.get(id(item)) for item in (given["input"], weight, bias))
+    """Push tangents through y = w x^ + b with x^ = (x - mean) scale: y' = w x^' + w' x^ + b', D²y = 2 w' x^'."""
+    named = dict(zip(("input", "mean", "var", "weight", "bias"), operation.args, strict=False)) | operation.kwargs
+    x, weight, bias = named["input"].detach(), named.get("weight"), named.get("bias")
+    x_tangent, weight_tangent, bias_tangent = (tangents.get(id(item)) for item in (named["input"], weight, bias))
     tangent = torch.zeros_like(x)
-    moved = None if along is None else along * scale
-    if moved is not None:
-        tangent = moved if weight is None else moved * weight.detach().view(scale.shape)
-    bend: Tensor | float = 0.0
-    if by_weight is not None:
-        turned = by_weight.view(scale.shape)
-        tangent = torch.addcmul(tangent, x - mean, turned * scale)
-        if moved is not None and (slope := operation.slopes[0]) is not None:
-            bend = 2 * _dot(slope, moved * turned)
-    return [tangent if by_bias is None else tangent + by_bias.view(scale.shape)], bend
+    scaled = None if x_tangent is None else x_tangent * scale
+    if scaled is not None:
+        tangent = scaled if weight is None else scaled * weight.detach().view(scale.shape)
+    second: Tensor | float = 0.0
+    if weight_tangent is not None:
+        by_channel = weight_tangent.view(scale.shape)
+        tangent = torch.addcmul(tangent, x - mean, by_channel * scale)
+        if scaled is not None and (slope := operation.slopes[0]) is not None:
+            second = 2 * _dot(slope, scaled * by_channel)
+    return [tangent if bias_tangent is None else tangent + bias_tangent.view(scale.shape)], second
 
 
 class Tape:
-    """A batch's total as the operations that made it, at the point where it was recorded.
+    """The total of a batch as the operations that computed it, at the point where it was recorded.
 
     Args:
         program: () -> total, a scalar that depends on ``leaves``.
@@ -196,13 +203,13 @@ class Tape:
             operation.slopes = [next(slopes) for _ in operation.outputs]
 
     def form(self, vectors: list[Tensor]) -> Tensor:
-        """Return v . H v, float64, for a vector given as a tensor a leaf."""
+        """Return v . H v, float64, for a vector given as one tensor per leaf."""
         tangents = {id(leaf): vector for leaf, vector in zip(self._leaves, vectors, strict=True)}
         total = self.total.new_zeros((), dtype=torch.float64)
         for operation in self._operations:
-            pushed, bend = operation.push(tangents)
-            total += bend
-            for output, tangent in zip(operation.outputs, pushed, strict=True):
+            output_tangents, second = operation.push(tangents)
+            total += second
+            for output, tangent in zip(operation.outputs, output_tangents, strict=True):
                 if tangent is not None:
                     tangents[id(output)] = tangent
         return total
@@ -236,19 +243,19 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _push_bilinear(
-    function: Callable[..., Any], found: dict[str, Any], tangents: Tangents
+    function: Callable[..., Any], named: dict[str, Any], tangents: Tangents
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return y' = w x' + w' x + b' and half of D²y, w' x', of y = w x + b."""
     names = ("input", "weight", "bias")
-    moved = {name: tangents.get(id(found[name])) for name in names}
-    x, w = (found[name].detach() for name in names[:2])
-    rest = {name: value for name, value in found.items() if name not in names}
+    moved = {name: tangents.get(id(named[name])) for name in names}
+    x, w = (named[name].detach() for name in names[:2])
+    rest = {name: value for name, value in named.items() if name not in names}
     tangent: Tensor | None = None
     if moved["weight"] is not None or moved["bias"] is not None:
         weight = moved["weight"] if moved["weight"] is not None else torch.zeros_like(w)
         tangent = function(x, weight, moved["bias"], **rest)
     if moved["input"] is None:
         return tangent, None
-    straight = function(moved["input"], w, None, **rest)
-    bend = None if moved["weight"] is None else function(moved["input"], moved["weight"], None, **rest)
-    return straight if tangent is None else tangent.add_(straight), bend
+    from_input = function(moved["input"], w, None, **rest)
+    product = None if moved["weight"] is None else function(moved["input"], moved["weight"], None, **rest)
+    return from_input if tangent is None else tangent.add_(from_input), product
