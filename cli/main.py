@@ -16,6 +16,7 @@ import click
 
 from landscape._version import __version__
 from landscape.errors import LandscapeError
+from landscape_cli.flags import in_flags
 from landscape_cli.interrupts import INTERRUPTED, noticing
 from landscape_cli.torchrun import spreading
 
@@ -24,19 +25,19 @@ COMMANDS = {
     "volume": "Measure the log-volume of the basin around a checkpoint.",
     "radius": "Measure the basin radius along random rays.",
     "slice": "Measure the loss on a line or a plane through a checkpoint.",
-    "curvature": "Measure how the loss bends around a checkpoint.",
-    "doctor": "Say what a checkpoint holds, and what a run on it will cost.",
-    "show": "Say what is in a results file.",
+    "curvature": "Measure the curvature of the loss at a checkpoint.",
+    "doctor": "Examine a checkpoint and its task, and estimate what a run costs.",
+    "show": "Show what is in a results file.",
     "plot": "Draw what is in a results file.",
-    "compare": "Say which of two basins is larger, and by how much.",
-    "train": "Train a network, poisoned or not, in a checkpoint that carries its task.",
+    "compare": "Compare two basins: which is larger, and by how much.",
+    "train": "Train a network, poisoned or not, and write a checkpoint that carries its task.",
     "sweep": "Train a family of networks: every poison factor with every seed.",
     "reproduce": "Draw the figures of the study of good and bad minima.",
 }
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands' names and first lines, and imports a command when it is called."""
+    """A group that knows the name and first line of each command, and imports a command only when it is called."""
 
     def list_commands(self, ctx: click.Context | None) -> list[str]:
         return list(COMMANDS)
@@ -65,12 +66,12 @@ class LazyGroup(click.Group):
             with spreading():
                 return super().invoke(ctx)
         except LandscapeError as error:
-            raise Misuse(str(error)) from error
+            raise Misuse(in_flags(str(error), self.get_command(ctx, ctx.invoked_subcommand or ""))) from error
         except KeyboardInterrupt:
-            # here, since click itself would print an empty line first
+            # caught here, because click itself would print an empty line first
             interrupted()
         except BrokenPipeError:
-            # here, since click itself would exit with 1, which says that there is a bug
+            # caught here, because click itself would exit with 1, which means a bug
             raise PipeClosed from None
 
 
@@ -81,18 +82,18 @@ class Misuse(click.ClickException):
 
 
 class PipeClosed(Exception):
-    """Whoever read the output has enough, as in ``landscape show run.h5 | head``."""
+    """The reader of the output has closed it, as in ``landscape show run.h5 | head``."""
 
 
 def interrupted() -> NoReturn:
     """Say in one line that Ctrl-C was pressed, and leave."""
-    # a terminal shows ^C, and the line begins below it
+    # a terminal shows ^C; the message begins on the next line
     click.echo("\nInterrupted." if sys.stderr.isatty() else "Interrupted.", err=True)
     raise SystemExit(INTERRUPTED)
 
 
 def output_is_full() -> bool:
-    """Whether stdout, and not only another file, has no space; a line break is printed to see."""
+    """Whether stdout itself has no space left, not only another file. Prints a line break to find out."""
     try:
         print(flush=True)
     except OSError:
@@ -101,20 +102,20 @@ def output_is_full() -> bool:
 
 
 def drop_output() -> None:
-    """Send what Python still holds for stdout nowhere, so that it does not raise again at exit."""
+    """Discard what Python still holds for stdout, so that it does not raise again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def misuse_text(error: click.ClickException) -> str:
-    """Return the message of an error, and for one in the options what to type to see them.
+    """Return the message of an error. After an error in the options it says how to see them.
 
     >>> print(misuse_text(click.UsageError("No such option '--cutof'.", click.Context(cli, info_name="landscape"))))
     Error: No such option '--cutof'. See: landscape --help
     """
-    told = f"Error: {error.format_message()}"
+    text = f"Error: {error.format_message()}"
     if isinstance(error, click.UsageError) and error.ctx is not None:
-        told += f" See: {error.ctx.command_path} --help"
-    return told
+        text += f" See: {error.ctx.command_path} --help"
+    return text
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -122,7 +123,7 @@ def misuse_text(error: click.ClickException) -> str:
 def cli() -> None:
     """The shape of a network's loss around a trained point, and how far each number can be trusted.
 
-    Begin with:  landscape train swiss-roll --out ckpt.pt  and then  landscape volume ckpt.pt
+    Begin with:  landscape train swiss-roll --out ckpt.pt,  then  landscape volume ckpt.pt
     """
 
 

@@ -1,4 +1,4 @@
-"""The options of the commands, each in one place. Nothing here imports torch: ``--help`` must answer at once."""
+"""The options that several commands share. Nothing here imports torch: ``--help`` must answer at once."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Size(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         size = value if isinstance(value, int) else parse_size(value)
         if not size:
-            self.fail(f"{value!r} is no amount of memory. Pass a number and a unit: 512MB, 2GiB.", param, ctx)
+            self.fail(f"expected a number and a unit, such as 512MB or 2GiB, got {value!r}.", param, ctx)
         return size
 
 
-class Cap(click.ParamType):
+class RadiusCap(click.ParamType):
     """A radius, or ``none`` for no cap."""
 
     name = "number|none"
@@ -43,12 +43,12 @@ class Cap(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = math.inf if str(value).lower() == "none" else as_number(value)
         if not number > 0:
-            self.fail(f"{value!r} is no radius. Pass a positive number, or none for no cap.", param, ctx)
+            self.fail(f"expected a positive number, or none for no cap, got {value!r}.", param, ctx)
         return number
 
 
 class Number(click.ParamType):
-    """A finite number, between open ends where there are some."""
+    """A finite number; ``low`` and ``high`` themselves are not allowed."""
 
     name = "float"
 
@@ -58,12 +58,13 @@ class Number(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = as_number(value)
         if not self.low < number < self.high:
-            between = f" above {self.low:g} and below {self.high:g}" if math.isfinite(self.low) else ""
-            self.fail(f"{value!r} makes no sense here. Pass a finite number{between}.", param, ctx)
+            bounds = (("above", self.low), ("below", self.high))
+            between = " and ".join(f"{side} {bound:g}" for side, bound in bounds if math.isfinite(bound))
+            self.fail(f"expected a finite number{between and f' {between}'}, got {value!r}.", param, ctx)
         return number
 
 
-class Spending(click.ParamType):
+class BudgetText(click.ParamType):
     """A budget, kept as it was typed."""
 
     name = "budget"
@@ -75,12 +76,12 @@ class Spending(click.ParamType):
         try:
             Budget.parse(value)
         except LandscapeError as error:
-            self.fail(str(error).replace("\n", " "), param, ctx)
+            raise click.UsageError(str(error).replace("\n", " "), ctx) from error
         return str(value)
 
 
 def as_number(value: Any) -> float:
-    """Return the number that a text is; NaN where it is none."""
+    """Return the number that a text holds; NaN if it holds none."""
     try:
         return float(value)
     except ValueError:
@@ -88,20 +89,20 @@ def as_number(value: Any) -> float:
 
 
 def parse_size(text: str) -> int | None:
-    """Return the bytes that a text such as ``512MB`` or ``2GiB`` names, or None where it names none.
+    """Return the bytes that a text such as ``512MB`` or ``2GiB`` means; None if it is not a size.
 
     >>> parse_size("2GiB"), parse_size("1.5 kB"), parse_size("plenty")
     (2147483648, 1500, None)
     """
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
         return None
-    number, prefix, binary = found.groups()
+    number, prefix, binary = match.groups()
     return int(float(number) * (1024 if binary else 1000) ** _POWERS[prefix.lower()])
 
 
 def together(*options: Decorator) -> Decorator:
-    """Return one decorator that adds these options, listed by ``--help`` in this order."""
+    """Return one decorator that adds these options; ``--help`` lists them in this order."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
@@ -116,12 +117,12 @@ results_path = click.argument("run", type=click.Path())
 
 task = together(
     click.option("--task", metavar="FILE.py", help="File whose function task() returns a landscape.Task."),
-    click.option("--model", metavar="FILE.py:NAME", help="Function that makes the model; pkg.mod:name works too."),
+    click.option("--model", metavar="FILE.py:NAME", help="Function that makes the model, or pkg.mod:name."),
     click.option("--model-args", metavar="JSON", help="Keyword arguments of --model, such as '{\"size\": 32}'."),
     click.option(
         "--data",
         metavar="FILE|FILE.py:NAME",
-        help="Inputs and targets (npz, npy, h5, pt, safetensors), or a function that gives batches.",
+        help="Inputs and targets (npz, npy, h5, pt, safetensors), or a function that returns batches.",
     ),
     click.option(
         "--loss",
@@ -129,7 +130,7 @@ task = together(
         help="cross_entropy, binary_cross_entropy, mse, model (the output's own), or a function.",
     ),
     click.option(
-        "--unsafe-load", is_flag=True, help="Unpickle the checkpoint and run any code in it: only if trusted."
+        "--unsafe-load", is_flag=True, help="Unpickle the checkpoint and run any code in it. Only for files that you trust."
     ),
 )
 
@@ -139,13 +140,13 @@ centre = together(
         default="weights",
         show_default=True,
         metavar="weights|all|REGEX",
-        help="Which parameters move: kernels (no biases, norms, embeddings), all, or names that match.",
+        help="Which parameters move: weights (kernels, without biases, norms and embeddings), all, or names that match.",
     ),
     click.option(
         "--batch-size",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Samples in a forward pass.  [default: fits the cache]",
+        help="Samples per forward pass.  [default: fits the cache]",
     ),
     click.option("--max-samples", type=click.IntRange(min=1), metavar="N", help="Use the first N samples only."),
     click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1.  [default: the model's]"),
@@ -153,7 +154,7 @@ centre = together(
     click.option(
         "--memory",
         type=Size(),
-        help="Limit on points evaluated together, beyond the model: 512MB, 2GiB.  "
+        help="Memory for points evaluated together, beyond the model: 512MB, 2GiB.  "
         "[default: 24 MiB on a CPU, 3 GiB on a GPU]",
     ),
 )
@@ -164,15 +165,15 @@ objective = together(
         "--lanes",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Points evaluated together, at most: fewer make more chunks for ranks.  [default: fits the cache]",
+        help="Most points evaluated together. Fewer make more chunks for the ranks of torchrun.  [default: fits the cache]",
     ),
-    click.option("--compile", is_flag=True, help="Compile the evaluation of many points (torch.compile): long runs."),
+    click.option("--compile", is_flag=True, help="Compile the evaluation of many points (torch.compile). For long runs."),
 )
 
 rays = together(
     click.option(
         "--cutoff", "cutoffs", type=Number(), multiple=True, default=(0.1,), show_default=True,
-        help="Value of the criterion that bounds the basin; repeatable.",
+        help="Value of the criterion that bounds the basin. May be repeated.",
     ),
     click.option(
         "--criterion", type=click.Choice(CRITERIA), default="loss", show_default=True,
@@ -186,7 +187,7 @@ rays = together(
         "--metric", type=click.Choice(METRICS), default="filter", show_default=True,
         help="Unit of r: each filter's norm, each layer's norm, or Euclidean length.",
     ),
-    click.option("--max-radius", type=Cap(), help="Cap on r.  [default: 1; none for identity]"),
+    click.option("--max-radius", type=RadiusCap(), help="Cap on r.  [default: 1; none for identity]"),
     click.option(
         "--rtol", type=Number(0, 1), default=1e-3, show_default=True, help="Relative accuracy of each radius."
     ),
@@ -198,56 +199,57 @@ rays = together(
 estimating = together(
     click.option(
         "--estimator", type=click.Choice(ESTIMATORS), default="auto", show_default=True,
-        help="How V is estimated. uniform: the mean of r^n over uniform rays; annealed: chains that walk to the long "
-        "rays; importance: rays where the curvature says they are long; laplace: the curvature alone; auto: uniform, "
-        "then annealed where that is not enough.",
+        help="How to estimate V. uniform: the mean of r^n over uniform rays; annealed: chains that walk to the long "
+        "rays; importance: rays drawn where the curvature is small; laplace: the curvature alone; auto: uniform, then "
+        "annealed if uniform is not reliable.",
     ),
     click.option(
-        "--budget", type=Spending(), metavar="TIME|PASSES",
-        help="auto, annealed: what the chains may cost: 300s, 5min, or full passes over the data.  [default: 2min]",
+        "--budget", type=BudgetText(), metavar="TIME|PASSES",
+        help="auto, annealed: time for the chains, such as 300s or 5min, or full passes over the data.  "
+        "[default: 2min]",
     ),
     click.option(
         "--chains", type=click.IntRange(min=4), metavar="N",
-        help="annealed, with --temperatures: independent chains.  [default: 32]",
+        help="annealed, with --temperatures: number of independent chains.  [default: 32]",
     ),
     click.option(
         "--temperatures", type=click.IntRange(min=2), metavar="K",
-        help="annealed: steps from uniform directions to r^n, in the place of --budget.",
+        help="annealed: number of steps from uniform directions to r^n, instead of --budget.",
     ),
     click.option(
         "--proposal", type=click.Choice(PROPOSALS), default=PROPOSALS[0], show_default=True,
-        help="importance: what of the curvature the rays follow; slopes: those at the wall of the basin.",
+        help="importance: the part of the curvature that the rays follow; slopes: gradients at the wall of the basin.",
     ),
     click.option(
         "--rank", type=click.IntRange(min=1), metavar="K", default=20, show_default=True,
-        help="importance: eigenpairs of the low-rank proposals.",
+        help="importance: number of eigenpairs of the low-rank proposals.",
     ),
     click.option(
         "--curvature", type=click.Choice(CURVATURES),
-        help="importance, laplace: Hessian or Gauss-Newton matrix.  [default: hessian; ggn for the criterion kl]",
+        help="importance, laplace: the Hessian or the Gauss-Newton matrix.  [default: hessian; ggn for the criterion kl]",
     ),
     click.option(
         "--probes", type=click.IntRange(min=1), metavar="N",
-        help="importance, laplace: random probes of the curvature.  [default: 100, 30]",
+        help="importance, laplace: number of random probes of the curvature.  [default: 100, 30]",
     ),
     click.option(
         "--measure", type=click.Choice(MEASURES), default=MEASURES[0], show_default=True,
-        help="Not laplace: volume, or the chance that parameters drawn at random lie in the basin.",
+        help="lebesgue: volume; gaussian: probability that parameters drawn at random lie in the basin. Not for laplace.",
     ),
     click.option("--sigma", type=Number(0), metavar="X", help="gaussian: standard deviation of each parameter."),
     click.option(
         "--measure-centre", type=click.Choice(MEASURE_CENTRES), default=MEASURE_CENTRES[0], show_default=True,
-        help="gaussian: its mean, 0 or the trained point.",
+        help="gaussian: its mean, 0 or theta, the trained point.",
     ),
 )  # fmt: skip
 
 keeping = together(
-    click.option("--out", type=click.Path(dir_okay=False), metavar="RUN.h5", help="Keep the run in this HDF5 file."),
-    click.option("--resume", is_flag=True, help="Continue the run in --out (start it where there is none)."),
+    click.option("--out", type=click.Path(dir_okay=False), metavar="RUN.h5", help="Store the run in this HDF5 file."),
+    click.option("--resume", is_flag=True, help="Continue the run in --out, or start one if there is none."),
     click.option("--overwrite", is_flag=True, help="Replace the run in --out."),
 )
 
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-quiet = click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Print only errors on stderr.")
 
 measuring = together(checkpoint, task, rays, objective, keeping, json_flag, quiet)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from landscape_cli.measuring import Basin
 
 _SAMPLED = ("auto", "uniform", "importance", "annealed")
-#: which options are about which estimators; all others are about every one
-_ABOUT = {
+#: the estimators that an option applies to; all other options apply to all estimators
+_APPLIES_TO = {
     "directions": ("auto", "uniform", "importance"),
     "rtol": _SAMPLED,
     "budget": ("auto", "annealed"),
@@ -62,22 +62,22 @@ def command(context: click.Context, **given: Any) -> None:
 
 
 def check(context: click.Context) -> None:
-    """Refuse options that the estimator has no use for, before anything is read."""
+    """Refuse options that do not apply to the estimator, before anything is read."""
     given, estimator = context.params, context.params["estimator"]
-    for name, about in _ABOUT.items():
+    for name, estimators in _APPLIES_TO.items():
         typed = context.get_parameter_source(name) == ParameterSource.COMMANDLINE
-        if typed and estimator not in about:
+        if typed and estimator not in estimators:
             flag = f"--{name.replace('_', '-')}"
             raise click.UsageError(
-                f"{flag} is about --estimator {' or '.join(about)}, and {estimator} has no use for "
-                f"it. Leave it out, or type --estimator {about[-1]}."
+                f"{flag} applies to --estimator {' or '.join(estimators)}, not to {estimator}. Leave it out, or type "
+                f"--estimator {estimators[-1]}."
             )
     if (given["measure"] == "gaussian") != (given["sigma"] is not None):
         raise click.UsageError("--measure gaussian and --sigma go together: type both, or neither.")
     if given["budget"] is not None and given["temperatures"] is not None:
-        raise click.UsageError("--budget decides how many temperatures there are. Type one of the two.")
+        raise click.UsageError("--budget decides the number of temperatures, so --temperatures contradicts it. Type one of the two.")
     if given["chains"] is not None and given["temperatures"] is None:
-        raise click.UsageError("--chains goes with --temperatures; with --budget it is decided how many there are.")
+        raise click.UsageError("--chains goes with --temperatures. With --budget the number of chains is chosen for you.")
 
 
 def json_object(found: Found, run: Basin) -> dict[str, Any]:

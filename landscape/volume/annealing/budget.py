@@ -46,14 +46,14 @@ class Budget:
         >>> Budget.parse("5min"), Budget.parse(20000)
         (Budget(seconds=300.0, passes=inf), Budget(seconds=inf, passes=20000.0))
         """
-        found = _WRITTEN.fullmatch(str(text).strip())
-        amount = float(found[1]) if found else 0.0
-        if found is None or not 0 < amount < math.inf:
+        match = _WRITTEN.fullmatch(str(text).strip())
+        amount = float(match[1]) if match else 0.0
+        if match is None or not 0 < amount < math.inf:
             raise LandscapeError(
-                f"the budget {str(text)!r} is none: annealing needs some time, or some full passes over the data.\n"
-                "Pass a positive time, such as 300s, 5min or 1h, or a positive number of passes, such as 20000."
+                f"Invalid budget {str(text)!r}: expected a time such as 5min, or a number of passes over the data such "
+                "as 20000."
             )
-        unit = found[2]
+        unit = match[2]
         return cls(passes=amount) if unit is None else cls(seconds=amount * _SECONDS[unit[0].lower()])
 
     def used(self, cost: Cost) -> float:

@@ -70,11 +70,11 @@ def test_a_file_gives_each_measure_from_the_same_rays(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--estimator", "laplace", *GAUSSIAN], "--measure is about --estimator auto or uniform"),
+        (["--estimator", "laplace", *GAUSSIAN], "--measure applies to --estimator auto or uniform"),
         (["--estimator", "uniform", "--measure", "gaussian"], "go together"),
         (["--estimator", "uniform", "--sigma", "1"], "go together"),
         (["--estimator", "uniform", "--measure", "gaussian", "--sigma", "0"], "--sigma"),
-        (["--estimator", "laplace", "--measure-centre", "theta"], "--measure-centre is about"),
+        (["--estimator", "laplace", "--measure-centre", "theta"], "--measure-centre applies to"),
     ],
 )
 def test_misuse_is_one_line(folder: Path, options: list[str], words: str) -> None:

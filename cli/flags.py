@@ -1,0 +1,39 @@
+"""Keywords in the library's messages -> flags of the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import click
+
+from landscape_cli import options
+
+_VALUE = r"""(?P<value>'[^']*'|"[^"]*"|\.{3}|[\w.+-]*\w)?(?!\[)"""
+_VALUES = {"inf": "none", "math.inf": "none"}  #: what the command line calls a value
+
+
+def in_flags(message: str, command: click.Command | None = None) -> str:
+    """Return a message of the library in the words of the command line.
+
+    Args:
+        message: names keywords: ``directions=1000``, or ``directions=`` if the value is open.
+        command: its own options count too, besides those that several commands share.
+
+    >>> in_flags("Pass directions=1000, max_radius=math.inf or another estimator=.")
+    'Pass --directions 1000, --max-radius none or another --estimator.'
+    """
+    shared = click.command()(options.measuring(options.estimating(lambda: None)))
+    known = {name: option for each in (shared, command) if each for name, option in _options(each.params)}
+    names = "|".join(sorted(known, key=len, reverse=True))
+
+    def flag(match: re.Match[str]) -> str:
+        option, value = known[match["name"]], (match["value"] or "...").strip("'\"")
+        bare = value == "..." or option.is_flag
+        return option.opts[0] if bare else f"{option.opts[0]} {_VALUES.get(value, value)}"
+
+    return re.sub(rf"(?<![\w.])(?P<name>{names})={_VALUE}", flag, message)
+
+
+def _options(parameters: Iterable[click.Parameter]) -> Iterable[tuple[str, click.Option]]:
+    return ((str(parameter.name), parameter) for parameter in parameters if isinstance(parameter, click.Option))

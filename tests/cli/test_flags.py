@@ -1,0 +1,42 @@
+"""The library names keywords; the command line shows the flags of the same name."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from landscape.errors import LandscapeError
+from landscape_cli.flags import in_flags
+from landscape_cli.main import cli
+
+STEPS = click.command()(click.option("--steps", type=int)(lambda steps: None))
+
+
+@pytest.mark.parametrize(
+    ("message", "typed"),
+    [
+        ("Pass directions=1000.", "Pass --directions 1000."),
+        ("Pass a longer budget=, or estimator='laplace'.", "Pass a longer --budget, or --estimator laplace."),
+        ("Pass max_radius=math.inf.", "Pass --max-radius none."),
+        ("Pass cutoffs=..., then resume=True.", "Pass --cutoff, then --resume."),
+        ("Pass steps=11.", "Pass --steps 11."),
+        # no keyword of a command
+        ("Pass n=5; r = 1; x.seed=4; cutoffs=[1, 2]; n_directions=3.",) * 2,
+    ],
+)
+def test_keywords_become_flags(message: str, typed: str) -> None:
+    assert in_flags(message, STEPS) == typed
+
+
+def test_an_option_of_another_command_is_left_alone() -> None:
+    assert in_flags("Pass steps=11.") == "Pass steps=11."
+
+
+def test_errors_of_the_library_are_shown_in_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> None:
+        raise LandscapeError("Pass max_radius=2.")
+
+    monkeypatch.setattr("landscape.store.Store", refuse)
+    done = CliRunner().invoke(cli, ["show", "run.h5"], standalone_mode=False)
+    assert str(done.exception) == "Pass --max-radius 2."
