@@ -130,7 +130,7 @@ task = together(
         help="cross_entropy, binary_cross_entropy, mse, model (the output's own), or a function.",
     ),
     click.option(
-        "--unsafe-load", is_flag=True, help="Unpickle the checkpoint and run any code in it. Only for files that you trust."
+        "--unsafe-load", is_flag=True, help="Unpickle the checkpoint and run any code in it. Only for trusted files."
     ),
 )
 
@@ -140,7 +140,7 @@ centre = together(
         default="weights",
         show_default=True,
         metavar="weights|all|REGEX",
-        help="Which parameters move: weights (kernels, without biases, norms and embeddings), all, or names that match.",
+        help="Which parameters move: weights (kernels; no biases, norms, embeddings), all, or matching names.",
     ),
     click.option(
         "--batch-size",
@@ -165,9 +165,9 @@ objective = together(
         "--lanes",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Most points evaluated together. Fewer make more chunks for the ranks of torchrun.  [default: fits the cache]",
+        help="Most points evaluated together; fewer make more chunks for ranks.  [default: fits the cache]",
     ),
-    click.option("--compile", is_flag=True, help="Compile the evaluation of many points (torch.compile). For long runs."),
+    click.option("--compile", is_flag=True, help="Compile the evaluation of many points: for long runs."),
 )
 
 rays = together(
@@ -218,7 +218,7 @@ estimating = together(
     ),
     click.option(
         "--proposal", type=click.Choice(PROPOSALS), default=PROPOSALS[0], show_default=True,
-        help="importance: the part of the curvature that the rays follow; slopes: gradients at the wall of the basin.",
+        help="importance: the part of the curvature that rays follow; slopes: gradients at the basin's wall.",
     ),
     click.option(
         "--rank", type=click.IntRange(min=1), metavar="K", default=20, show_default=True,
@@ -226,7 +226,7 @@ estimating = together(
     ),
     click.option(
         "--curvature", type=click.Choice(CURVATURES),
-        help="importance, laplace: the Hessian or the Gauss-Newton matrix.  [default: hessian; ggn for the criterion kl]",
+        help="importance, laplace: Hessian or Gauss-Newton matrix.  [default: hessian; ggn for the criterion kl]",
     ),
     click.option(
         "--probes", type=click.IntRange(min=1), metavar="N",
@@ -234,7 +234,7 @@ estimating = together(
     ),
     click.option(
         "--measure", type=click.Choice(MEASURES), default=MEASURES[0], show_default=True,
-        help="lebesgue: volume; gaussian: probability that parameters drawn at random lie in the basin. Not for laplace.",
+        help="lebesgue: volume; gaussian: probability that random parameters lie in the basin. Not for laplace.",
     ),
     click.option("--sigma", type=Number(0), metavar="X", help="gaussian: standard deviation of each parameter."),
     click.option(

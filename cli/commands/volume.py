@@ -75,9 +75,9 @@ def check(context: click.Context) -> None:
     if (given["measure"] == "gaussian") != (given["sigma"] is not None):
         raise click.UsageError("--measure gaussian and --sigma go together: type both, or neither.")
     if given["budget"] is not None and given["temperatures"] is not None:
-        raise click.UsageError("--budget decides the number of temperatures, so --temperatures contradicts it. Type one of the two.")
+        raise click.UsageError("--budget and --temperatures contradict each other. Type one of the two.")
     if given["chains"] is not None and given["temperatures"] is None:
-        raise click.UsageError("--chains goes with --temperatures. With --budget the number of chains is chosen for you.")
+        raise click.UsageError("--chains goes with --temperatures. --budget chooses the number of chains.")
 
 
 def json_object(found: Found, run: Basin) -> dict[str, Any]:
