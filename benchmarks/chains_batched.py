@@ -12,7 +12,7 @@ from benchmarks.bodies import CUTOFF, rotated_ellipsoid
 from benchmarks.nets import mlp
 from benchmarks.timing import paired
 from landscape.rays import make_metric
-from landscape.volume.annealing.moves import flight_move, slice_move
+from landscape.volume.annealing.moves import hmc_move, slice_move
 from landscape.volume.annealing.points import sphere, typical
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.streams import normals, stream
@@ -50,7 +50,7 @@ def lines() -> Iterator[str]:
         streams = [stream(0, chain, 0, 0) for chain in range(CHAINS)]
         phi = sphere(normals(streams, torch.empty(CHAINS, body.dimension, dtype=torch.float64)))
         with body.objective.running():
-            points = body.measure(phi)
+            points = body.points_at(phi)
             guess, power = typical(points.log_radius), 0.5 * body.dimension
             target = RadiusTarget(body, power, guess)
 
@@ -60,9 +60,9 @@ def lines() -> Iterator[str]:
                 if kind == "slice":
                     slice_move(body, some, target.power, 0.5, chosen, target.guess)
                 else:
-                    flight_move(target, some, 0.01, 5, chosen)
+                    hmc_move(target, some, 0.01, 5, chosen)
 
-            for kind in ("slice", "flight"):
+            for kind in ("slice", "hmc"):
                 pair = paired(
                     lambda kind=kind: [move(kind, [row]) for row in range(CHAINS)],
                     lambda kind=kind: move(kind, list(range(CHAINS))),

@@ -65,7 +65,7 @@ def measure(objective: ls.Objective, cutoff: float, seed: int, rays: int, **effo
         "resampled": int(found.resampled[0, 1]),
         "censored_weight": result.censored_weight,
         "verdict": result.verdict,
-        "shaped": found.config["shapes"][0] is not None,
+        "shaped": found.config["preconditioners"][0] is not None,
         "evaluations": found.cost.evaluations / found.directions,
         "minutes": (time.perf_counter() - started) / 60,
     }

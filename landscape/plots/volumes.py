@@ -1,4 +1,4 @@
-"""Log-volumes -> figures: how annealed chains came to theirs, and what several estimators say of one basin."""
+"""Figures of log-volumes: the path of annealed chains, and several estimates of one basin side by side."""
 
 from __future__ import annotations
 
@@ -15,52 +15,51 @@ from landscape.results import AnnealedVolume, Volume, VolumeEstimate
 from landscape.results.table import decimal
 
 
-def energy_curve(volume: AnnealedVolume) -> Figure:
+def log_density_curve(volume: AnnealedVolume) -> Figure:
     """Return E[n log r] along the path of the chains with its spread, and below it how well the moves mixed.
 
-    By radius the path is the temperature t of r^(t n). On the smooth paths t is 0 until near their ends, so these are
-    drawn by the number of the target. Where chains walk in learnt coordinates the radius is that in them.
+    The x axis of a path by radius is the inverse temperature t of r^(t n). On the smooth paths t stays 0 until near the
+    end, so their x axis is the number of the target. If chains walk in learnt coordinates, so does the radius.
     """
-    soft = bool((np.diff(volume.temperature, axis=0) <= 0).any())
+    smooth = bool((np.diff(volume.inverse_temperature, axis=0) <= 0).any())
     figure = Figure(figsize=(WIDTH, 5.4), layout="constrained")
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.3, 1])
     for column, (cutoff, colour, line) in enumerate(cutoff_styles([row.cutoff for row in volume.results])):
-        energy, spread = volume.energy[:, column], volume.energy_spread[:, column]
-        x = np.arange(len(energy)) if soft else volume.temperature[:, column]
-        # a gap where an earlier version knew no radius
-        top.plot(x, energy, color=colour, linestyle=line, marker=".", label=f"cutoff {cutoff:g}")
-        top.fill_between(x, energy - spread, energy + spread, color=colour, alpha=0.18, linewidth=0)
+        log_density, spread = volume.log_density[:, column], volume.log_density_spread[:, column]
+        x = np.arange(len(log_density)) if smooth else volume.inverse_temperature[:, column]
+        top.plot(x, log_density, color=colour, linestyle=line, marker=".", label=f"cutoff {cutoff:g}")
+        top.fill_between(x, log_density - spread, log_density + spread, color=colour, alpha=0.18, linewidth=0)
         mixed = {"accepted": volume.accepted[:, column], "autocorrelation": volume.correlation[:, column]}
         for (name, values), style in zip(mixed.items(), ("-", ":"), strict=True):
             below.plot(x, values, color=colour, linestyle=style, linewidth=1.2, label=f"{name}, cutoff {cutoff:g}")
     figure.suptitle(
-        f"Annealed chains: {volume.directions} of them, {len(volume.energy):,} temperatures, n = {volume.dimension:,}",
+        f"{volume.directions} annealed chains, {len(volume.log_density):,} temperatures, n = {volume.dimension:,}",
         fontsize="medium",
     )
-    # m: what a ray holds of another measure than volume
-    energy_is, density = ("n log r", "r^(t n)") if volume.config.get("measure") is None else ("log m", "m^t")
-    where = " in learnt coordinates" if any(volume.config.get("shapes") or ()) else ""
-    top.set_ylabel(f"E[{energy_is}]{where}, nats\n(band: spread over the chains)")
+    # m is the mass of a ray by another measure than volume
+    log_density_is, density = ("n log r", "r^(t n)") if volume.config.get("measure") is None else ("log m", "m^t")
+    where = " in learnt coordinates" if any(volume.config.get("preconditioners") or ()) else ""
+    top.set_ylabel(f"E[{log_density_is}]{where}, nats\n(band: spread over the chains)")
     below.set_ylabel("of the move that follows")
     below.set_ylim(-0.05, 1.05)
-    below.set_xlabel("target along the smooth path" if soft else f"temperature t of the density {density}")
+    below.set_xlabel("target along the smooth path" if smooth else f"inverse temperature t of the density {density}")
     top.legend(fontsize="small", frameon=False, loc="best")
     below.legend(fontsize="small", frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=2)
     top.yaxis.set_major_formatter(ALL_DIGITS)
-    below.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=soft))
+    below.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=smooth))
     for axes in (top, below):
         bare(axes)
     return figure
 
 
 def volumes_by_estimator(volumes: Mapping[str, Volume]) -> Figure:
-    """Return what each estimator says of log10 V at each cutoff: an interval, or an arrow from a lower bound.
+    """Return log10 V by each estimator at each cutoff: an interval, or an arrow that starts at a lower bound.
 
     Args:
         volumes: of one basin, by name.
 
     Raises:
-        LandscapeError: where there is none.
+        LandscapeError: if there are none.
     """
     rows = [(row, volume.estimator) for volume in volumes.values() for row in volume.results]
     if not rows:
@@ -69,8 +68,7 @@ def volumes_by_estimator(volumes: Mapping[str, Volume]) -> Figure:
     figure = Figure(figsize=(WIDTH, 1.2 + 0.45 * len(rows) + 0.4 * len(cutoffs)), layout="constrained")
     panels = figure.subplots(len(cutoffs), 1, squeeze=False)[:, 0]
     for axes, (cutoff, colour, _) in zip(panels, cutoff_styles(cutoffs), strict=True):
-        here = [(row, name) for row, name in rows if row.cutoff == cutoff]
-        _draw_panel(axes, here, colour)
+        _draw_panel(axes, [(row, name) for row, name in rows if row.cutoff == cutoff], colour)
         axes.set_title(f"cutoff {cutoff:g}", loc="left", fontsize="small", fontweight="bold")
     first = next(iter(volumes.values()))
     what, unit = "Log-volume", "log10 V, metric coordinates"

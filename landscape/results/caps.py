@@ -19,8 +19,8 @@ class CapRow:
         cap: largest radius, infinite for none.
         log_volume: log V of the basin inside the cap, metric coordinates, natural log.
         interval, ess, verdict: as in :class:`VolumeEstimate`.
-        log_chance: log of the share of uniform rays that reach the cap inside the basin.
-        chance_interval, chance_ess, chance_verdict: the same for it.
+        log_probability: log of the share of uniform rays that reach the cap inside the basin.
+        probability_interval, probability_ess, probability_verdict: the same for it.
     """
 
     cutoff: float
@@ -29,10 +29,10 @@ class CapRow:
     interval: tuple[float, float]
     ess: float
     verdict: str
-    log_chance: float
-    chance_interval: tuple[float, float]
-    chance_ess: float
-    chance_verdict: str
+    log_probability: float
+    probability_interval: tuple[float, float]
+    probability_ess: float
+    probability_verdict: str
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Caps(Result):
     @classmethod
     def _revive(cls, name: str, value: Any) -> Any:
         if name == "rows":
-            pairs = ("interval", "chance_interval")
+            pairs = ("interval", "probability_interval")
             return tuple(CapRow(**{**row, **{pair: tuple(row[pair]) for pair in pairs}}) for row in value)
         return super()._revive(name, value)
 
@@ -72,8 +72,8 @@ class Caps(Result):
                 "none" if math.isinf(row.cap) else f"{row.cap:g}",
                 _quoted(row.log_volume, row.interval, row.verdict),
                 row.verdict,
-                _quoted(row.log_chance, row.chance_interval, row.chance_verdict),
-                row.chance_verdict,
+                _quoted(row.log_probability, row.probability_interval, row.probability_verdict),
+                row.probability_verdict,
             ]
             for row in self.rows
         ]

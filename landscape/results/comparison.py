@@ -89,5 +89,5 @@ def says(low: float, high: float, larger: str) -> str:
     if larger == CANNOT_TELL:
         return CANNOT_TELL
     near, far = sorted((abs(low) / _LOG10, abs(high) / _LOG10))
-    reach = f"at least {decimal(near)}" if math.isinf(far) else f"{decimal(near)} to {decimal(far)}"
-    return f"{larger}, by {reach} orders of magnitude"
+    orders = f"at least {decimal(near)}" if math.isinf(far) else f"{decimal(near)} to {decimal(far)}"
+    return f"{larger}, by {orders} orders of magnitude"

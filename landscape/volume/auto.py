@@ -1,6 +1,6 @@
-"""The ``auto`` estimator: a first look with uniform rays, and where that is not enough, annealed chains in a budget.
+"""The ``auto`` estimator: uniform rays first; if these are not enough, annealed chains within a budget.
 
-Chains that cannot be paid for leave what their pilots' coordinates tell: rays drawn along it (:func:`along_slopes`).
+If the pilot exhausts the budget, the rest goes into rays along the coordinates that it learnt (:func:`along_slopes`).
 """
 
 from __future__ import annotations
@@ -29,19 +29,18 @@ def auto_volume(
     rtol: float | None = None,
     **options: Any,
 ) -> Volume:
-    """Return the log-volume from uniform rays where it is reliable at all cutoffs, and else from annealed chains.
+    """Return the log-volume from uniform rays if it is reliable at all cutoffs, and otherwise from annealed chains.
 
-    Where the pilots of the chains use up two thirds of the budget, the rest goes into rays of the ``importance``
-    estimator with the proposal ``slopes``, drawn along the coordinates that were learnt for the chains. Of what these
-    rays and the uniform ones say, mostly two lower bounds, that is handed back which says more
-    (:func:`landscape.volume.compare.best_volume`).
+    If the pilots of the chains use up two thirds of the budget, the rest goes into rays of the ``importance``
+    estimator with the proposal ``slopes``, drawn along the coordinates that the pilots learnt. The result is then the
+    better one of these rays and the uniform ones (:func:`landscape.volume.compare.best_volume`), mostly a lower bound.
 
     Args:
         objective, cutoffs: as for :func:`landscape.basin_radii`.
         budget: what the chains may cost, as for :func:`landscape.volume.annealing.anneal.anneal`.
-        directions: uniform rays.
-        path, rtol: of the chains, as for :func:`landscape.volume.annealing.anneal.anneal`; the rays take an ``rtol``
-        of 0.001.
+        directions: number of uniform rays.
+        path, rtol: of the chains, as for :func:`landscape.volume.annealing.anneal.anneal`. The uniform rays take an
+            ``rtol`` of 0.001.
         options: criterion, metric, seed, max_radius, step_ratio and first_step of both.
 
     >>> import math, torch
@@ -64,13 +63,13 @@ def auto_volume(
 
 
 def is_enough(plain: Volume) -> bool:
-    """Whether uniform rays have measured the volume at all cutoffs, so that nothing else is needed."""
+    """Return whether uniform rays have measured the volume at all cutoffs, so that nothing else is needed."""
     return all(row.verdict == "reliable" for row in plain.results)
 
 
 def is_of_use(stopped: Stopped) -> bool:
-    """Whether there are coordinates to draw rays along, and rays enough left in the budget."""
-    return stopped.shape is not None and stopped.rays > 0
+    """Return whether there are coordinates to draw rays along, and enough rays left in the budget."""
+    return stopped.preconditioner is not None and stopped.rays > 0
 
 
 def along_slopes(objective: Objective, cutoffs: Sequence[float], stopped: Stopped, **options: Any) -> Volume:
@@ -78,8 +77,8 @@ def along_slopes(objective: Objective, cutoffs: Sequence[float], stopped: Stoppe
 
     Args:
         objective, cutoffs: as for :func:`landscape.basin_radii`.
-        stopped: what the run has left, of use.
+        stopped: what the run has left; :func:`is_of_use` must hold.
         options: of :func:`landscape.volume.importance.importance_volume`.
     """
-    assert stopped.shape is not None
-    return importance_volume(objective, cutoffs, proposal=stopped.shape, directions=stopped.rays, **options)
+    assert stopped.preconditioner is not None
+    return importance_volume(objective, cutoffs, proposal=stopped.preconditioner, directions=stopped.rays, **options)

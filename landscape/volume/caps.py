@@ -1,9 +1,9 @@
-"""From one run of annealed chains: the volume under smaller caps, and the chance of a ray that reaches a cap.
+"""From one run of annealed chains: the volume under smaller caps, and the probability that a ray reaches a cap.
 
-At every temperature the chains carry weights that turn a mean over them into one over *uniform* directions
-(:attr:`Chains.path_log_weights`). So one run says of any function g of the radius what E[g(r)] is: g = min(r, c)^n
-gives the volume under the cap c, and g = 1 where r >= c the chance that a ray reaches c. By a Gaussian measure what a
-ray holds up to min(r, c) takes the place of min(r, c)^n.
+At every temperature the chains carry weights that turn a mean over them into a mean over *uniform* directions
+(:attr:`Chains.path_log_weights`). So one run gives E[g(r)] for any function g of the radius. g = min(r, c)^n gives the
+volume under the cap c. g = 1 if r >= c, else 0, gives the probability that a ray reaches c. By a Gaussian measure the
+mass of a ray up to min(r, c) takes the place of min(r, c)^n.
 """
 
 from __future__ import annotations
@@ -15,28 +15,31 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.results import CapRow, Caps, Chains
-from landscape.volume.annealed import RELIABLE_UNSEEN, is_settled, volume_from_chains
+from landscape.results import CapRow, Caps, Chains, VolumeEstimate
+from landscape.volume.annealed import RELIABLE_UNSEEN, excess_on_long_rays, is_settled, volume_from_chains
 from landscape.volume.ray_weights import statistics as w
 from landscape.volume.ray_weights.radial_integral import log_radial_mass
 
-CAPS = (0.25, 0.5, 1.0, 2.0)
-_SAME = 1e-12  # of a log radius
-_SURE = 3.0  # standard errors by which a mean is clearly below another
-_PIECE = 4096  # rays that are integrated along at a time
+CAPS = (0.25, 0.5, 1.0, 2.0)  # caps by default, up to the cap of the run
+_SAME = 1e-12  # log radii closer than this are equal: a ray that ends at the cap may be a rounding short of it
+_CLEARLY = 3.0  # standard errors by which one mean is clearly below another
+_LEAST_PROBABILITY = 1e-300  # keeps a ratio of probabilities finite if no chain reaches the cap
+_CHUNK = 4096  # rays integrated at a time, which bounds the memory
 
 
 def volumes_at_caps(chains: Chains, caps: Sequence[float] | None = None) -> Caps:
-    """Return log V under each cap, and the chance that a uniform ray reaches it, from one run of annealed chains.
+    """Return log V under each cap, and the probability that a uniform ray reaches it, from one run of annealed chains.
 
-    With u the log-weights at one temperature and r the radii there, log V_c = log ω_n + log mean exp(u) min(r, c)^n
-    and log P(r >= c) = log mean exp(u) over the chains with r >= c: unbiased at every temperature. Which one is settled
-    on the run of half effort, where the log-weights scatter least of those whose mean is not clearly below another's,
-    and applied to that of full effort, which drew other random numbers; so the estimate stays unbiased, and verdict,
-    interval and lower bound are those of :func:`landscape.volume.annealed.volume_from_chains`. At the cap of the run V
-    is what that function says.
+    With u the log-weights at one temperature and r the radii there,
 
-    A body cut by a smaller cap is a basin of its own, and chains led to r^n may lie elsewhere: the verdict tells.
+        log V_c = log ω_n + log mean exp(u) min(r, c)^n,    log P(r >= c) = log mean (exp(u) if r >= c else 0).
+
+    Both are unbiased at every temperature. Half effort chooses the temperature: the one whose log-weights scatter
+    least, among those whose mean is not clearly below another's. The estimate takes that temperature of full effort,
+    which drew other random numbers, so it stays unbiased. Verdict, interval and lower bound are those of
+    :func:`landscape.volume.annealed.volume_from_chains`. At the cap of the run V is the value of that function.
+
+    A body cut by a smaller cap is a basin of its own, and chains led to r^n may be elsewhere. The verdict shows it.
 
     Args:
         chains: finished.
@@ -52,41 +55,44 @@ def volumes_at_caps(chains: Chains, caps: Sequence[float] | None = None) -> Caps
     >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(2, dtype=torch.float64))
     >>> disc = anneal(bowl, [4.0], metric="identity", chains=16, temperatures=2)
     >>> row = volumes_at_caps(disc, [1.0]).rows[0]
-    >>> round(math.exp(row.log_volume) / math.pi, 6), round(math.exp(row.log_chance), 6)
+    >>> round(math.exp(row.log_volume) / math.pi, 6), round(math.exp(row.log_probability), 6)
     (1.0, 1.0)
     """
     volume = volume_from_chains(chains)
     limit = chains.max_radius
-    chosen = [cap for cap in (*CAPS, limit) if cap <= limit] if caps is None else list(caps)
-    for cap in chosen:
+    asked = [cap for cap in (*CAPS, limit) if cap <= limit] if caps is None else list(caps)
+    for cap in asked:
         if not 0 < cap <= limit:
             raise LandscapeError(
                 f"the cap {cap:g} is not positive, or above the cap {limit:g} of the run, beyond which it saw nothing. "
                 "Pass smaller caps, or measure with a larger max_radius."
             )
-    rows = []
-    for column, whole in enumerate(volume.results):
-        for cap in sorted(set(chosen)):
-            body = _Part.of(chains, column, cap)
-            found = body.volume()
-            if cap == limit:
-                found = _Mean(whole.log_volume, whole.interval, whole.ess, whole.verdict)
-            chance = body.chance() if math.isfinite(cap) else _Mean(-math.inf, (-math.inf, -math.inf), 0.0, "reliable")
-            rows.append(
-                CapRow(
-                    cutoff=whole.cutoff,
-                    cap=cap,
-                    log_volume=found.value,
-                    interval=found.interval,
-                    ess=found.ess,
-                    verdict=found.verdict,
-                    log_chance=chance.value,
-                    chance_interval=chance.interval,
-                    chance_ess=chance.ess,
-                    chance_verdict=chance.verdict,
-                )
-            )
+    rows = [
+        _row(chains, cutoff, whole, cap) for cutoff, whole in enumerate(volume.results) for cap in sorted(set(asked))
+    ]
     return Caps(tuple(rows), chains.dimension, chains.config, chains.cost)
+
+
+def _row(chains: Chains, cutoff: int, whole: VolumeEstimate, cap: float) -> CapRow:
+    """Return what is known of the cutoff of this index under one cap; ``whole`` is the estimate of the run itself."""
+    body = _CutBody.of(chains, cutoff, cap)
+    volume = body.volume()
+    if cap == chains.max_radius:
+        volume = _Mean(whole.log_volume, whole.interval, whole.ess, whole.verdict)
+    no_ray = _Mean(-math.inf, (-math.inf, -math.inf), 0.0, "reliable")  # no ray reaches an infinite cap
+    probability = body.probability() if math.isfinite(cap) else no_ray
+    return CapRow(
+        cutoff=whole.cutoff,
+        cap=cap,
+        log_volume=volume.value,
+        interval=volume.interval,
+        ess=volume.ess,
+        verdict=volume.verdict,
+        log_probability=probability.value,
+        probability_interval=probability.interval,
+        probability_ess=probability.ess,
+        probability_verdict=probability.verdict,
+    )
 
 
 @dataclass(frozen=True)
@@ -100,150 +106,182 @@ class _Mean:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _Effort:
+    """The chains of half or of full effort at all their temperatures, each shape (temperatures, chains).
+
+    Attributes:
+        log_weights: for a mean over uniform directions.
+        log_radii: log r.
+        effective_log_radii: log min(r, c); for another measure log m / n of the ray up to there.
+    """
+
+    log_weights: np.ndarray
+    log_radii: np.ndarray
+    effective_log_radii: np.ndarray
+
+    def terms_of_volume(self, n: int) -> np.ndarray:
+        """Return the logs of the terms whose mean is V_c / ω_n."""
+        return self.log_weights + n * self.effective_log_radii
+
+    def terms_of_probability(self, log_cap: float) -> np.ndarray:
+        """Return the logs of the terms whose mean is P(r >= c): minus infinity for rays short of the cap."""
+        reached = np.where(self.log_radii >= log_cap - _SAME, self.log_weights, -np.inf)
+        return np.where(np.isnan(self.log_radii), np.nan, reached)
+
+
+@dataclass(frozen=True)
+class _CutBody:
     """The body of one cutoff inside one cap.
 
     Attributes:
-        log_weights, log_radii: at the temperatures of half and of full effort, shape (temperatures, chains).
-        extents: of volume log min(r, c); by another measure log m / n of the ray up to there, same shape.
-        rays, ray_extents: the same of the uniform rays of the first look, shape (rays,).
+        half, full: the chains of each effort.
+        log_radii, effective_log_radii: of the uniform reference rays, shape (rays,).
         log_cap: log c.
         dimension: n.
-        rtol: relative tolerance of a radius.
-        steepness: how much more log m changes than log r, at most; n for volume.
-        most: log of the largest mean of m.
-        whole: whether no search for a radius was given up, and no chains were resampled.
-        shared: whether chains were resampled, so that they are one draw.
+        tolerance: how far the tolerance of the radii may move log V.
+        ceiling: log of the largest mean that the cap allows.
+        complete: whether no search for a radius gave up, and no chains were resampled.
+        one_draw: whether chains of full effort were resampled, so that all of them are one draw.
     """
 
-    log_weights: tuple[np.ndarray, np.ndarray]
-    log_radii: tuple[np.ndarray, np.ndarray]
-    extents: tuple[np.ndarray, np.ndarray]
-    rays: np.ndarray
-    ray_extents: np.ndarray
+    half: _Effort
+    full: _Effort
+    log_radii: np.ndarray
+    effective_log_radii: np.ndarray
     log_cap: float
     dimension: int
-    rtol: float
-    steepness: float
-    most: float
-    whole: bool
-    shared: bool
+    tolerance: float
+    ceiling: float
+    complete: bool
+    one_draw: bool
 
     @classmethod
-    def of(cls, chains: Chains, column: int, cap: float) -> _Part:
+    def of(cls, chains: Chains, cutoff: int, cap: float) -> _CutBody:
         full = int(chains.config["temperatures"])
-        weights, radii = chains.path_log_weights[column], chains.path_log_radii[column]
         n, log_cap = chains.dimension, math.log(cap)
+        weights, radii = chains.path_log_weights[cutoff], chains.path_log_radii[cutoff]
+        by_other_measure = chains.path_measure.size > 0
+        effective = _cut(radii, chains.path_measure[cutoff] if by_other_measure else None, log_cap, n)
         with np.errstate(divide="ignore"):
-            rays = np.log(chains.look[:, column])
-        along, look_along = chains.path_along, chains.look_along
-        extents = _extents(radii, along[column] if along.size else None, log_cap, n)
+            reference = np.log(chains.reference_radii[:, cutoff])
         return cls(
-            (weights[0, : full // 2], weights[1]),
-            (radii[0, : full // 2], radii[1]),
-            (extents[0, : full // 2], extents[1]),
-            rays,
-            _extents(rays, look_along[:, column] if look_along.size else None, log_cap, n),
-            log_cap,
-            n,
-            float(chains.config["rtol"]),
-            chains.steepness,
-            -w.log_unit_ball(n) if chains.of_probability else n * log_cap,
-            not chains.unfinished[column].any() and not any(chains.resamplings(column)),
-            chains.resamplings(column)[1] > 0,
+            half=_Effort(weights[0, : full // 2], radii[0, : full // 2], effective[0, : full // 2]),
+            full=_Effort(weights[1], radii[1], effective[1]),
+            log_radii=reference,
+            effective_log_radii=_cut(
+                reference, chains.reference_measure[:, cutoff] if by_other_measure else None, log_cap, n
+            ),
+            log_cap=log_cap,
+            dimension=n,
+            tolerance=chains.steepness * float(chains.config["rtol"]),
+            ceiling=-w.log_unit_ball(n) if chains.of_probability else n * log_cap,
+            complete=not chains.unfinished[cutoff].any() and not any(chains.resamplings(cutoff)),
+            one_draw=chains.resamplings(cutoff)[1] > 0,
         )
 
     def volume(self) -> _Mean:
         """Return log V under the cap."""
         n, ball = self.dimension, w.log_unit_ball(self.dimension)
-        logs = [u + n * extent for u, extent in zip(self.log_weights, self.extents, strict=True)]
-        # no weight is larger than those at the cap: where they are few but not rare, they alone are enough
-        scatter = np.minimum(_scatter(logs[0]), _scatter(self._reaching()[0]))
-        half, full, last = self._chosen(logs, scatter)
-        # of what the first look's rays show beyond some extent, how much the chains lack
-        inside = np.sort(self.ray_extents)[::-1]
-        with np.errstate(over="ignore"):
-            shown = np.exp(np.logaddexp.accumulate(n * inside) - math.log(len(inside)) - w.log_mean(full))
-        tolerance = self.steepness * self.rtol
-        met = np.array([w.share(full, last > edge - 2 * tolerance / n) for edge in inside])
-        found = self._judged(half, full, float((shown - met).max()), tolerance, self.most)
-        low, high = found.interval
-        return _Mean(ball + found.value, (ball + low, ball + high), found.ess, found.verdict)
+        half, full = self.half.terms_of_volume(n), self.full.terms_of_volume(n)
+        # no weight exceeds those at the cap: if these are few but not rare, they alone are enough
+        scatter = np.minimum(_scatter(half), _scatter(self.half.terms_of_probability(self.log_cap)))
+        chosen = _steadiest(half, scatter)
+        matching = _same_place(chosen, half, full)
+        ends = self.full.effective_log_radii[matching]
+        rays = np.sort(self.effective_log_radii)[::-1]
+        unseen_share = excess_on_long_rays(rays, ends, full[matching], n, 2 * self.tolerance / n)
+        mean = self._judged(half[chosen], full[matching], unseen_share, self.tolerance, self.ceiling)
+        low, high = mean.interval
+        return replace(mean, value=ball + mean.value, interval=(ball + low, ball + high))
 
-    def chance(self) -> _Mean:
+    def probability(self) -> _Mean:
         """Return log P(r >= c)."""
-        logs = self._reaching()
-        half, full, _ = self._chosen(logs, _scatter(logs[0]))
-        seen = float((self.rays >= self.log_cap - _SAME).mean())
-        found = self._judged(half, full, seen / max(math.exp(w.log_mean(full)), 1e-300) - 1 if seen else 0.0, 0.0, 0.0)
-        low = min(found.interval[0], 0.0)  # weights need not add up to one
-        return replace(found, value=min(found.value, 0.0), interval=(low, found.interval[1]))
+        half, full = (effort.terms_of_probability(self.log_cap) for effort in (self.half, self.full))
+        chosen = _steadiest(half, _scatter(half))
+        matching = _same_place(chosen, half, full)
+        seen = float((self.log_radii >= self.log_cap - _SAME).mean())
+        by_chains = max(math.exp(w.log_mean(full[matching])), _LEAST_PROBABILITY)
+        mean = self._judged(half[chosen], full[matching], seen / by_chains - 1 if seen else 0.0, 0.0, 0.0)
+        # weights need not add up to one, so the mean may exceed it
+        return replace(mean, value=min(mean.value, 0.0), interval=(min(mean.interval[0], 0.0), mean.interval[1]))
 
-    def _reaching(self) -> list[np.ndarray]:
-        """Return the log-weights of the chains whose ray reaches the cap, minus infinity for the others."""
-        return [
-            np.where(np.isnan(r), np.nan, np.where(r >= self.log_cap - _SAME, u, -np.inf))
-            for u, r in zip(self.log_weights, self.log_radii, strict=True)
-        ]
-
-    def _chosen(self, logs: list[np.ndarray], scatter: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the log-weights of half and full effort, and extents, at the temperature that half effort settles."""
-        half, full = logs
-        steady = np.isfinite(scatter)
-        means = np.array([w.log_mean(row) for row in half[steady]])
-        surely = means - _SURE * np.sqrt(scatter[steady] / half.shape[1])
-        # where chains have left behind what carries the mean, they scatter little around too little
-        enough = np.zeros(len(half), dtype=bool)
-        enough[steady] = means >= np.max(surely, initial=-math.inf)
-        place = int(np.where(enough, scatter, math.inf).argmin()) / len(half)
-        known = np.flatnonzero(~np.isnan(full).any(axis=1))  # which are known does not depend on the random numbers
-        at = int(known[np.argmin(np.abs(known / len(full) - place))])
-        return half[round(place * len(half))], full[at], self.extents[1][at]
-
-    def _judged(self, half: np.ndarray, full: np.ndarray, unseen: float, tolerance: float, most: float) -> _Mean:
-        """Return the mean of the weights with its verdict."""
-        value = w.log_mean(full)
-        finite = bool(np.isfinite(half).all() and np.isfinite(full).all())
-        if not finite and not np.isfinite(full).any():
-            return _Mean(-math.inf, (-math.inf, most), 0.0, "lower bound")
-        if finite and self.whole and unseen <= RELIABLE_UNSEEN and is_settled(half, full, tolerance):
+    def _judged(
+        self, half: np.ndarray, full: np.ndarray, unseen_share: float, tolerance: float, ceiling: float
+    ) -> _Mean:
+        """Return the mean of the terms of full effort with its verdict."""
+        if not np.isfinite(full).any():
+            return _Mean(-math.inf, (-math.inf, ceiling), 0.0, "lower bound")
+        value, ess = w.log_mean(full), w.effective_sample_size(full)
+        no_zeros = bool(np.isfinite(half).all() and np.isfinite(full).all())
+        if no_zeros and self.complete and unseen_share <= RELIABLE_UNSEEN and is_settled(half, full, tolerance):
             low, high = w.interval_of(full)
-            return _Mean(
-                value, (low - tolerance, min(high + tolerance, most)), w.effective_sample_size(full), "reliable"
-            )
+            return _Mean(value, (low - tolerance, min(high + tolerance, ceiling)), ess, "reliable")
         lower = value + math.log(1 - w.CONFIDENCE) - tolerance
-        ess = w.effective_sample_size(full)
-        return _Mean(value, (lower, most), min(ess, 1.0) if self.shared else ess, "lower bound")
+        return _Mean(value, (lower, ceiling), min(ess, 1.0) if self.one_draw else ess, "lower bound")
 
 
-def _extents(log_radii: np.ndarray, along: np.ndarray | None, log_cap: float, n: int) -> np.ndarray:
-    """Return the extents of rays cut by the cap, shape as ``log_radii``; ``along`` has one axis more."""
-    cut = np.minimum(log_radii, log_cap)
-    if along is None:
-        return cut
-    flat = along.reshape(-1, along.shape[-1])
-    pieces = range(_PIECE, len(flat), _PIECE)
+def _steadiest(terms: np.ndarray, scatter: np.ndarray) -> int:
+    """Return the temperature with the least scatter, of those whose mean is not clearly below another's.
+
+    At a temperature at which the chains have left behind what carries the mean, they scatter little around too little.
+
+    Args:
+        terms: logs of the terms at each temperature, shape (temperatures, chains).
+        scatter: of these terms, infinite if unknown, shape (temperatures,).
+    """
+    known = np.isfinite(scatter)
+    means = np.array([w.log_mean(row) for row in terms[known]])
+    lower_ends = means - _CLEARLY * np.sqrt(scatter[known] / terms.shape[1])
+    enough = np.zeros(len(terms), dtype=bool)
+    enough[known] = means >= np.max(lower_ends, initial=-math.inf)
+    return int(np.where(enough, scatter, math.inf).argmin())
+
+
+def _same_place(temperature: int, half: np.ndarray, full: np.ndarray) -> int:
+    """Return the temperature of full effort at the same share of the path, or the nearest with known terms.
+
+    Which terms are known does not depend on the random numbers, so the choice does not bias the estimate.
+    """
+    known = np.flatnonzero(~np.isnan(full).any(axis=1))
+    return int(known[np.argmin(np.abs(known / len(full) - temperature / len(half)))])
+
+
+def _cut(log_radii: np.ndarray, ray_measure: np.ndarray | None, log_cap: float, n: int) -> np.ndarray:
+    """Return the effective log radii of rays cut by the cap, shape as ``log_radii``.
+
+    Args:
+        log_radii: log r.
+        ray_measure: effective log radius, a and b of each ray, with one axis more; None for volumes.
+        log_cap: log c.
+        n: dimension.
+    """
+    inside = np.minimum(log_radii, log_cap)
+    if ray_measure is None:
+        return inside
+    rows = ray_measure.reshape(-1, ray_measure.shape[-1])
+    bounds = range(_CHUNK, len(rows), _CHUNK)
     lost = [
-        log_radial_mass(n, a, b, np.exp(inner)) - log_radial_mass(n, a, b, np.exp(outer))
-        for (_, a, b), inner, outer in zip(
-            (part.T for part in np.split(flat, pieces)),
-            np.split(cut.ravel(), pieces),
-            np.split(log_radii.ravel(), pieces),
+        log_radial_mass(n, a, b, np.exp(cut)) - log_radial_mass(n, a, b, np.exp(whole))
+        for (_, a, b), cut, whole in zip(
+            (chunk.T for chunk in np.split(rows, bounds)),
+            np.split(inside.ravel(), bounds),
+            np.split(log_radii.ravel(), bounds),
             strict=True,
         )
     ]
-    return (flat[:, 0] + np.concatenate(lost) / n).reshape(log_radii.shape)
+    return (rows[:, 0] + np.concatenate(lost) / n).reshape(log_radii.shape)
 
 
-def _scatter(log_weights: np.ndarray) -> np.ndarray:
-    """Return log(E[w²] / E[w]²) at each temperature, shape (temperatures,), were those not zero normal.
+def _scatter(terms: np.ndarray) -> np.ndarray:
+    """Return log(E[w²] / E[w]²) at each temperature, shape (temperatures,), as if the non-zero terms were log-normal.
 
-    It is their variance - log of their share. The sample's own moments would call a temperature calm at which no chain
-    has met what carries the mean. Infinite where fewer than two are known and not zero.
+    It is the variance of the non-zero logs minus the log of their share. The sample's own moments would call a
+    temperature calm if no chain there has met what carries the mean. Infinite if fewer than two terms are non-zero, or
+    if any is unknown.
     """
-    found = np.full(len(log_weights), np.inf)
-    for k, row in enumerate(log_weights):
-        hit = row[np.isfinite(row)]
-        if len(hit) > 1 and not np.isnan(row).any():
-            found[k] = hit.var(ddof=1) - math.log(len(hit) / len(row))
-    return found
+    scatter = np.full(len(terms), np.inf)
+    for temperature, row in enumerate(terms):
+        non_zero = row[np.isfinite(row)]
+        if len(non_zero) > 1 and not np.isnan(row).any():
+            scatter[temperature] = non_zero.var(ddof=1) - math.log(len(non_zero) / len(row))
+    return scatter

@@ -17,20 +17,20 @@ from landscape.objective.evaluate import GRADIENT_COST
 from landscape.rays import basin_radii, make_metric
 from landscape.rays.radii import Progress, check_basin
 from landscape.results import Cost, Radii, Volume
-from landscape.volume.annealing.linear_map import Shape
+from landscape.volume.annealing.linear_map import LinearMap
 from landscape.volume.proposals.angular_gaussian import AngularGaussian, ProposedDirections
 from landscape.volume.proposals.from_curvature import NAMES, PROPOSALS, UNSCALED, fitted, floored, from_moments
 from landscape.volume.proposals.from_slopes import SlopeDirections, learnt
 from landscape.volume.quadratic import basin_curvature, cap_balance
 from landscape.volume.ray_weights.mean import mean_over_rays
-from landscape.volume.ray_weights.measure import check_measure, fine_rtol, make_measure, measure_along
+from landscape.volume.ray_weights.measure import check_measure, fine_rtol, make_measure, measure_on_rays
 
 
 def importance_volume(
     objective: Objective,
     cutoffs: Sequence[float],
     *,
-    proposal: str | np.ndarray | Mapping[str, Tensor] | Shape = "low-rank",
+    proposal: str | np.ndarray | Mapping[str, Tensor] | LinearMap = "low-rank",
     curvature: str | None = None,
     rank: int = 20,
     probes: int = 100,
@@ -116,9 +116,9 @@ def importance_volume(
     spent = Cost(0.0, 0, 0.0)
     rays: SlopeDirections | ProposedDirections
     if isinstance(proposal, str) and proposal == "slopes":
-        law = make_measure(objective, made, measure, sigma, measure_centre)
-        proposal, spent = learnt(objective, made, values[0], centre, law, **search)
-    if isinstance(proposal, Shape):
+        chosen = make_measure(objective, made, measure, sigma, measure_centre)
+        proposal, spent = learnt(objective, made, values[0], centre, chosen, **search)
+    if isinstance(proposal, LinearMap):
         rays = SlopeDirections(proposal, made, seed, objective.theta, {"name": "slopes"})
     else:
         cap = (1.0 if made.relative else math.inf) if max_radius is None else float(max_radius)
@@ -129,7 +129,7 @@ def importance_volume(
     radii = basin_radii(
         objective, values, metric=metric, directions=directions, rays=rays, resume=resume, on_block=on_block, **search
     )
-    along = measure_along(objective, rays, directions, measure, sigma, measure_centre)
+    along = measure_on_rays(objective, rays, directions, measure, sigma, measure_centre)
     volume = mean_over_rays(radii, along, log_tilts=rays.log_tilts(range(directions)), estimator="importance")
     run = volume.cost
     total = Cost(run.evaluations + spent.evaluations, run.calls + spent.calls, run.seconds + spent.seconds)

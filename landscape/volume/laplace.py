@@ -146,7 +146,7 @@ class _Model:
 
     def estimate(self, log_scale_sum: float) -> VolumeEstimate:
         """Return its log-volume, with the errors of the log-determinant."""
-        value, half = w.log_unit_ball(self.n) + self.balance.log_chance, 0.0
+        value, half = w.log_unit_ball(self.n) + self.balance.log_probability, 0.0
         if self.found is None:
             value += self.n * math.log(self.cap)
         else:

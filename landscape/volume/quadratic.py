@@ -55,12 +55,12 @@ class Balance:
     Attributes:
         share: λ, 0 where the cap does not matter and 1 where nothing else does.
         shift: what H is to be shifted by, λ/(1 - λ) · 2(c - L0) / R²; infinite for λ = 1.
-        log_chance: log of the share of the ellipsoid of M that lies in both bodies.
+        log_probability: log of the share of the ellipsoid of M that lies in both bodies.
     """
 
     share: float
     shift: float
-    log_chance: float
+    log_probability: float
 
 
 def cap_balance(values: np.ndarray, share: np.ndarray, n: int, rise: float, cap: float) -> Balance:
@@ -96,10 +96,10 @@ def cap_balance(values: np.ndarray, share: np.ndarray, n: int, rise: float, cap:
     mean = float((share * d).sum())
     spread = math.sqrt(2 / (n + 2) * float((share * (d - mean) ** 2).sum()))
     shift = math.inf if balance == 1 else balance / (1 - balance) * rise / cap**2
-    return Balance(balance, shift, _log_chance(n, balance, mean, spread))
+    return Balance(balance, shift, _log_probability(n, balance, mean, spread))
 
 
-def _log_chance(n: int, balance: float, mean: float, spread: float) -> float:
+def _log_probability(n: int, balance: float, mean: float, spread: float) -> float:
     """Return log of E[exp(-n/2 · λ D); D > 0] + E[exp(n/2 · (1 - λ) D); D < 0] for a normal D."""
     if spread <= 1e-12 * abs(mean) or n == 1:
         return 0.0

@@ -21,12 +21,17 @@ def uniform_volume(
     measure_centre: str = "zero",
     **options: Any,
 ) -> Volume:
-    """Return the plain mean of r^n over uniform rays, measured with the options of :func:`landscape.basin_radii`.
+    """Return the plain mean of r^n over uniform rays.
 
-    With another measure than the volume (:mod:`landscape.volume.ray_weights.measure`) it is the mean of what that has
-    along a ray.
+    For another measure than volume (:mod:`landscape.volume.ray_weights.measure`) the mass of each ray takes the place
+    of r^n.
+
+    Args:
+        objective, cutoffs: as for :func:`landscape.basin_radii`.
+        measure, sigma, measure_centre: as for :func:`landscape.log_volume`.
+        options: of :func:`landscape.basin_radii`.
     """
     check_measure(measure, sigma, measure_centre)
     radii = basin_radii(objective, cutoffs, **options)
-    along = measure_of_radii(objective, radii, measure=measure, sigma=sigma, measure_centre=measure_centre)
-    return volume_from_radii(radii, measure=along)
+    on_rays = measure_of_radii(objective, radii, measure=measure, sigma=sigma, measure_centre=measure_centre)
+    return volume_from_radii(radii, measure=on_rays)

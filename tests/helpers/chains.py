@@ -11,8 +11,8 @@ import torch
 import landscape as ls
 from landscape.rays import make_metric
 from landscape.results import Chains
-from landscape.volume.annealing.linear_map import Shape
-from landscape.volume.annealing.moves import Moved, flight_move, slice_move
+from landscape.volume.annealing.linear_map import LinearMap
+from landscape.volume.annealing.moves import Moved, hmc_move, slice_move
 from landscape.volume.annealing.points import Points
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.streams import stream
@@ -37,14 +37,14 @@ def body_of(objective: ls.Objective, cutoff: float, max_radius: float = math.inf
     )
 
 
-def skew(n: int) -> Shape:
+def skew(n: int) -> LinearMap:
     """Two factors that do not commute, so that A is not symmetric."""
     rng = np.random.default_rng(0)
-    shape = Shape.round(torch.zeros(n))
+    linear_map = LinearMap.identity(torch.zeros(n))
     for _ in range(2):
         vectors = torch.from_numpy(np.linalg.qr(rng.normal(size=(n, 2)))[0])
-        shape = shape.then(vectors, torch.from_numpy(rng.uniform(0.3, 2.0, size=2)))
-    return shape
+        linear_map = linear_map.compose(vectors, torch.from_numpy(rng.uniform(0.3, 2.0, size=2)))
+    return linear_map
 
 
 def sliding(width: float) -> Move:
@@ -53,7 +53,7 @@ def sliding(width: float) -> Move:
 
 def flying(radius: float, step: float, count: int) -> Move:
     def move(body: StarBody, points: Points, power: float, streams: list[np.random.Generator]) -> Moved:
-        return flight_move(RadiusTarget(body, power, (math.log(radius), math.inf)), points, step, count, streams)
+        return hmc_move(RadiusTarget(body, power, (math.log(radius), math.inf)), points, step, count, streams)
 
     return move
 
@@ -61,15 +61,15 @@ def flying(radius: float, step: float, count: int) -> Move:
 MOVES = {
     "slice, whole circle": sliding(2 * math.pi),
     "slice, short arc": sliding(0.9),
-    "flight": flying(0.6, 0.15, 5),
-    "flight in steps that are often refused": flying(0.1, 0.4, 3),
+    "hmc": flying(0.6, 0.15, 5),
+    "hmc in steps that are often refused": flying(0.1, 0.4, 3),
 }
 
 
 def run_move(body: StarBody, move: Move, power: float, steps: int, start: np.ndarray) -> list[Points]:
     """The chains after every step. They start in the target, so that no step is spent on getting there."""
     with body.objective.running():
-        points, kept = body.measure(torch.from_numpy(start)), []
+        points, kept = body.points_at(torch.from_numpy(start)), []
         for step in range(steps):
             points = move(body, points, power, [stream(11, chain, 0, step) for chain in range(len(start))]).points
             kept.append(points)

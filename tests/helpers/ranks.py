@@ -57,7 +57,7 @@ def measure() -> dict[str, np.ndarray]:
     phi = sphere(torch.from_numpy(np.random.default_rng(0).normal(size=(25, 4))))
     target = SoftTarget(body, Ray.between(0.3, 1.0, 4), 3.0, 0.4)
     with objective.running():
-        points, force = target.at(phi), target.force(phi)
+        points, force = target.points_at(phi), target.force(phi)
     return found | {"rises": points.rises, "log radius": points.log_radius, "force": force.numpy()}
 
 
@@ -75,7 +75,7 @@ def preconditioned() -> dict[str, Any]:
     chains = anneal(narrow(), [0.5], metric="identity", **walks)
     rays = importance_volume(narrow(), [0.5], proposal="slopes", metric="identity", directions=24)
     return {
-        "shape": np.frombuffer(bytes.fromhex(chains.config["shapes"][0]), dtype=np.uint8),
+        "shape": np.frombuffer(bytes.fromhex(chains.config["preconditioners"][0]), dtype=np.uint8),
         "chains": chains.log_weights,
         "trace": chains.trace,
         "rays": rays.log_weights,

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 import landscape as ls
 from helpers.bodies import ellipsoid
 from helpers.commands import run
-from landscape.plots import energy_curve, volumes_by_estimator
+from landscape.plots import log_density_curve, volumes_by_estimator
 from landscape.results import AnnealedVolume
 from landscape.volume import annealed_volume
 
@@ -29,26 +29,26 @@ def labels(figure: Figure) -> list[str]:
 
 def test_the_energy_curve_by_radius_is_drawn_against_temperature() -> None:
     volume = annealed()
-    top, below = energy_curve(volume).axes
+    top, below = log_density_curve(volume).axes
     assert len(top.lines) == 2
     for column, line in enumerate(top.lines):
-        assert line.get_xdata() == pytest.approx(volume.temperature[:, column])
-        assert line.get_ydata() == pytest.approx(volume.energy[:, column])
+        assert line.get_xdata() == pytest.approx(volume.inverse_temperature[:, column])
+        assert line.get_ydata() == pytest.approx(volume.log_density[:, column])
     assert len(below.lines) == 4
     assert below.lines[1].get_ydata() == pytest.approx(volume.correlation[:, 0], nan_ok=True)
-    assert "temperature" in below.get_xlabel()
+    assert "inverse temperature" in below.get_xlabel()
 
 
 @pytest.mark.parametrize("path", ["soft", "growth"])
 def test_smooth_paths_are_drawn_against_the_target(path: str) -> None:
     volume = annealed(path)
-    top, below = energy_curve(volume).axes
+    top, below = log_density_curve(volume).axes
     assert np.isfinite(top.lines[0].get_ydata()).all()
     assert "smooth path" in below.get_xlabel()
-    assert top.lines[0].get_xdata()[-1] == len(volume.energy) - 1
+    assert top.lines[0].get_xdata()[-1] == len(volume.log_density) - 1
     assert "learnt" not in top.get_ylabel()
-    shaped = replace(volume, config={**volume.config, "shapes": ["0a", None]})
-    assert "learnt coordinates" in energy_curve(shaped).axes[0].get_ylabel()
+    shaped = replace(volume, config={**volume.config, "preconditioners": ["0a", None]})
+    assert "learnt coordinates" in log_density_curve(shaped).axes[0].get_ylabel()
 
 
 def test_estimators_stand_side_by_side_and_a_bound_is_no_point() -> None:

@@ -124,7 +124,7 @@ def test_a_function_without_a_gradient_is_measured_by_slices_alone() -> None:
         chains=100,
         temperatures=10,
     )
-    assert np.nanmax(chains.column("flight")) == 0
+    assert np.nanmax(chains.column("hmc")) == 0
     assert abs(z_of_weights(chains.log_weights[0, 1], ellipsoid_log_volume(curvatures, 0.1) - log_unit_ball(3))) < 4
 
 
@@ -290,5 +290,5 @@ def test_the_result_prints_keeps_and_sums_itself_up(tmp_path: Path) -> None:
     assert "16 chains" in str(volume)
     summary = json.loads(json.dumps(volume.summary(), allow_nan=False))
     assert summary["estimator"] == "annealed"
-    assert volume.temperature[0, 0] == 0
-    assert volume.energy[-1, 0] > volume.energy[0, 0]
+    assert volume.inverse_temperature[0, 0] == 0
+    assert volume.log_density[-1, 0] > volume.log_density[0, 0]

@@ -21,7 +21,7 @@ from landscape.objective import Layout
 from landscape.rays import make_metric
 from landscape.results import AnnealedVolume, Chains
 from landscape.volume import anneal, annealed_volume, auto_volume, log_unit_ball, volume_from_chains, volumes_at_caps
-from landscape.volume.annealing.linear_map import Shape
+from landscape.volume.annealing.linear_map import LinearMap
 from landscape.volume.annealing.moves import tangent
 from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.star_body import StarBody
@@ -30,7 +30,7 @@ from landscape.volume.ray_weights.measure import make_measure
 GAUSSIAN: dict[str, Any] = {"metric": "identity", "measure": "gaussian"}
 
 
-def log_chance(weights: np.ndarray, offsets: np.ndarray, level: float) -> float:
+def log_probability(weights: np.ndarray, offsets: np.ndarray, level: float) -> float:
     """log P(sum of w (z + d)^2 < level), z standard normal, by inverting its transform along a line.
 
     P = 1/2πi times the integral of M(s) exp(-s level) / -s over s = a + i x, for any a < 0; at the saddle point the
@@ -56,9 +56,9 @@ def test_the_oracle_is_the_chi_square_distribution() -> None:
     rng = np.random.default_rng(0)
     for n, level, error in ((3, 1.0, 1e-4), (40, 20.0, 1e-9), (40, 90.0, 1e-9)):  # few dimensions: a slow fall
         offsets = 0.5 * rng.normal(size=n)
-        assert log_chance(np.ones(n), np.zeros(n), level) == pytest.approx(chi2.logcdf(level, n), abs=error)
+        assert log_probability(np.ones(n), np.zeros(n), level) == pytest.approx(chi2.logcdf(level, n), abs=error)
         truth = math.log(ncx2.cdf(level, n, offsets @ offsets))
-        assert log_chance(np.ones(n), offsets, level) == pytest.approx(truth, abs=error)
+        assert log_probability(np.ones(n), offsets, level) == pytest.approx(truth, abs=error)
 
 
 BODIES = {
@@ -76,7 +76,7 @@ def test_where_uniform_rays_collapse_chains_do_not(name: str) -> None:
     n = len(curvatures)
     theta = spread * np.random.default_rng(1).normal(size=n)
     offsets = theta / sigma if centre == "zero" else np.zeros(n)
-    truth = log_chance(curvatures / 2 * sigma**2, offsets, cutoff)
+    truth = log_probability(curvatures / 2 * sigma**2, offsets, cutoff)
     plain = log_unit_ball(n) + 0.5 * np.log(2 * cutoff / curvatures).sum()
     at_theta = plain - n / 2 * math.log(2 * math.pi * sigma**2) - offsets @ offsets / 2
     assert abs(at_theta - truth) > 10
@@ -99,21 +99,21 @@ def test_where_uniform_rays_collapse_chains_do_not(name: str) -> None:
 def test_weights_are_unbiased_at_any_effort_and_all_along_the_path(path: str, precondition: str) -> None:
     """At every temperature the mean weight of a bare 1 is 1, and that of m is P / ω_n, in any coordinates."""
     curvatures, theta, sigma = np.array([0.1, 1.0, 30.0, 300.0]), np.array([0.3, -0.2, 0.02, 0.01]), 0.4
-    truth = log_chance(curvatures / 2 * sigma**2, theta / sigma, 0.1) - log_unit_ball(4)
+    truth = log_probability(curvatures / 2 * sigma**2, theta / sigma, 0.1) - log_unit_ball(4)
     options: dict[str, Any] = {"path": path, "precondition": precondition, "seed": 3, **GAUSSIAN, "sigma": sigma}
     chains = anneal(ellipsoid(curvatures, theta), [0.1], chains=1500, temperatures=6, **options)
-    assert (chains.config["shapes"][0] is None) == (precondition == "none")
+    assert (chains.config["preconditioners"][0] is None) == (precondition == "none")
     for weights in chains.log_weights[0]:
         assert abs(z_of_weights(weights, truth)) < 4
-    following = np.append(chains.column("temperature")[1:], 1.0)
-    paths = (following, chains.path_log_weights[0, 1], chains.path_along[0, 1])
+    following = np.append(chains.column("inverse_temperature")[1:], 1.0)
+    paths = (following, chains.path_log_weights[0, 1], chains.path_measure[0, 1])
     for t, weights, along in zip(*paths, strict=True):
         if precondition == "none" and np.ptp(weights) > 0:  # else these have a heavy tail: |A y|^-n
             assert abs(z_of_weights(weights, 0.0)) < 4
         assert np.isfinite(along).all()
         if path == "radius" or t > 0:  # on the smooth part of the way m has a heavy tail in this body too
             assert abs(z_of_weights(weights + 4 * along[:, 0], truth)) < 4
-    last = chains.path_log_weights[0, 1, -1] + 4 * chains.path_along[0, 1, -1, :, 0]
+    last = chains.path_log_weights[0, 1, -1] + 4 * chains.path_measure[0, 1, -1, :, 0]
     assert last == pytest.approx(chains.log_weights[0, 1])
 
 
@@ -124,33 +124,38 @@ def gaussian_body(objective: ls.Objective, sigma: float, *, metric: str = "ident
     """A body that the Gaussian measure around 0 measures, in the metric's coordinates or in others."""
     body = body_of(objective, CUTOFF)
     body.metric = make_metric(metric, objective.theta, objective.scope)
-    body.law = make_measure(objective, body.metric, "gaussian", sigma)
+    body.measure = make_measure(objective, body.metric, "gaussian", sigma)
     if turned:
         n = body.dimension
         axis = torch.linspace(1, 2, n, dtype=torch.float64)
         stretch = torch.tensor([0.4], dtype=torch.float64)
-        body.shape = Shape.round(axis).then((axis / axis.norm())[:, None], stretch)
+        body.preconditioner = LinearMap.identity(axis).compose((axis / axis.norm())[:, None], stretch)
     return body
 
 
 def assert_kept(body: StarBody, name: str, power: float, radius: Callable[[np.ndarray], np.ndarray]) -> None:
-    """On the circle, from exact draws of exp(power · extent) by sums over the plane; E extent, E cos, E sin cos.
+    """On the circle, from exact draws of exp(power · effective log radius) by sums over the plane.
+
+    Compares E of the effective log radius, E cos and E sin cos.
 
     ``radius``: in units of each vector of shape (k, 2), which need not be of length 1.
     """
     angle = (np.arange(4000) + 0.5) * 2 * math.pi / 4000
     y = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    x = y if body.shape is None else body.shape.apply(torch.from_numpy(y)).numpy()
+    x = y if body.preconditioner is None else body.preconditioner.apply(torch.from_numpy(y)).numpy()
     s = (np.arange(1000) + 0.5)[:, None] / 1000 * radius(x)
     points = CENTRE + s[:, :, None] * x
     mass = (s * np.exp(-(points**2).sum(2) / (2 * SIGMA**2))).mean(0) * radius(x)
-    extent = np.log(mass / (2 * math.pi * SIGMA**2) * 2) / 2
-    weight = np.exp(power * (extent - extent.max()))
+    effective_log_radius = np.log(mass / (2 * math.pi * SIGMA**2) * 2) / 2
+    weight = np.exp(power * (effective_log_radius - effective_log_radius.max()))
     weight /= weight.sum()
     drawn = np.interp(np.random.default_rng(2).random(200), np.cumsum(weight), angle)
     kept = run_move(body, MOVES[name], power, 25, np.stack([np.cos(drawn), np.sin(drawn)], axis=1))
     phi = np.stack([p.phi.numpy() for p in kept])
-    assert abs(z_of_chains(np.stack([p.extent for p in kept]), float((weight * extent).sum()))) < 4
+    assert (
+        abs(z_of_chains(np.stack([p.effective_log_radius for p in kept]), float((weight * effective_log_radius).sum())))
+        < 4
+    )
     assert abs(z_of_chains(phi[:, :, 0], float((weight * np.cos(angle)).sum()))) < 4
     assert abs(z_of_chains(phi.prod(axis=2), float((weight * np.cos(angle) * np.sin(angle)).sum()))) < 4
     assert np.abs(phi[-1] - phi[0]).max(axis=1).mean() > 0.05
@@ -184,7 +189,7 @@ def test_behind_a_wall_and_under_a_cap(name: str) -> None:
 
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("metric", ["identity", "filter"])
-def test_the_force_is_the_gradient_of_the_extent(metric: str, turned: bool) -> None:
+def test_the_force_is_the_gradient_of_the_effective_log_radius(metric: str, turned: bool) -> None:
     """At the radius of the ray itself, where it is exact, against differences over measured rays."""
     rng = np.random.default_rng(8)
     layout = Layout.from_shapes({"first": (2, 2), "second": (1, 2)})
@@ -194,10 +199,10 @@ def test_the_force_is_the_gradient_of_the_extent(metric: str, turned: bool) -> N
     phi = sphere(torch.from_numpy(rng.normal(size=(5, 6))))
     aside = tangent(torch.from_numpy(rng.normal(size=(5, 6))), phi)
     with body.objective.running():
-        ends = [body.measure(sphere(phi + sign * 1e-3 * aside)).extent for sign in (1, -1)]
-        for row, log_radius in enumerate(body.measure(phi).log_radius):
+        ends = [body.points_at(sphere(phi + sign * 1e-3 * aside)).effective_log_radius for sign in (1, -1)]
+        for row, log_radius in enumerate(body.points_at(phi).log_radius):
             one = slice(row, row + 1)
-            force = body.extent_gradient(phi[one], math.exp(log_radius))
+            force = body.effective_log_radius_gradient(phi[one], math.exp(log_radius))
             assert float((force * phi[one]).sum()) == pytest.approx(0, abs=1e-12)
             slope = (ends[0][row] - ends[1][row]) / 2e-3
             assert float((force * aside[one]).sum()) == pytest.approx(slope, rel=1e-4, abs=1e-5)
@@ -209,11 +214,11 @@ def test_a_candidate_that_the_cap_keeps_short_is_refused_without_an_evaluation()
     body.max_radius = 1.5
     phi = torch.tensor([[-1.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
     with flat.running():
-        towards, away = body.measure(phi).extent
+        towards, away = body.points_at(phi).effective_log_radius
         before = body.evaluations
-        assert body.holds(phi, np.array([towards - 0.01, away + 0.01])).tolist() == [True, False]
+        assert body.is_inside(phi, np.array([towards - 0.01, away + 0.01])).tolist() == [True, False]
         assert body.evaluations == before + 1
-        assert not body.holds(phi, np.array([0.0, 0.0]) + towards + 0.01).any()
+        assert not body.is_inside(phi, np.array([0.0, 0.0]) + towards + 0.01).any()
     assert body.evaluations == before + 1
 
 
@@ -245,7 +250,7 @@ def test_smaller_caps_against_counted_draws() -> None:
     curvatures, theta, sigma = np.array([0.1, 1.0, 30.0, 300.0]), np.array([0.3, -0.2, 0.02, 0.01]), 0.4
     options: dict[str, Any] = {**GAUSSIAN, "sigma": sigma, "max_radius": 1.0, "precondition": "slopes"}
     chains = anneal(ellipsoid(curvatures, theta), [0.1], chains=400, temperatures=20, **options)
-    assert chains.config["shapes"][0] is not None
+    assert chains.config["preconditioners"][0] is not None
     steps = sigma * np.random.default_rng(4).normal(size=(2_000_000, 4)) - theta
     inside, size = 0.5 * steps**2 @ curvatures < 0.1, np.linalg.norm(steps, axis=1)
     rows = volumes_at_caps(chains, [0.25, 0.5, 1.0]).rows
@@ -261,12 +266,12 @@ def test_smaller_caps_against_counted_draws() -> None:
 
 
 def test_uniform_rays_that_show_more_than_the_chains_do() -> None:
-    """The weights of these chains cut to a share of what they are: then the first look shows as much more."""
+    """The weights of these chains cut to a share of what they are: then the reference rays show as much more."""
     chains = anneal(ellipsoid(np.array([1.0, 3.0, 0.5])), [0.1], chains=64, temperatures=20, sigma=0.3, **GAUSSIAN)
     assert volume_from_chains(chains).unseen[0] < 0.4
-    cut = chains.path_along.copy()
+    cut = chains.path_measure.copy()
     cut[..., 0] -= 10
-    short = Chains(**{**{f: getattr(chains, f) for f in (*chains.arrays(), *chains.attributes())}, "path_along": cut})
+    short = Chains(**{**{f: getattr(chains, f) for f in (*chains.arrays(), *chains.attributes())}, "path_measure": cut})
     assert volume_from_chains(short).unseen[0] > 0.5
 
 
@@ -301,7 +306,7 @@ def test_a_run_by_another_measure_is_not_continued() -> None:
 
 def test_auto_anneals_where_rays_collapse() -> None:
     curvatures, theta = 2 / np.arange(1, 61), 0.2 * np.random.default_rng(2).normal(size=60)
-    truth = log_chance(curvatures / 2 * 0.3**2, theta / 0.3, 0.1)
+    truth = log_probability(curvatures / 2 * 0.3**2, theta / 0.3, 0.1)
     found = auto_volume(ellipsoid(curvatures, theta), [0.1], budget=60_000, sigma=0.3, **GAUSSIAN)
     assert isinstance(found, AnnealedVolume)
     assert found.results[0].interval[0] < truth < found.results[0].interval[1]

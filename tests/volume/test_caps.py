@@ -44,10 +44,10 @@ def test_an_ellipsoid_cut_by_balls(path: str, max_radius: float | None) -> None:
     for row, (volume, volume_error), (chance, chance_error) in zip(found.rows, volumes, chances, strict=True):
         error = math.hypot(math.sqrt(1 / row.ess), volume_error / volume)
         assert abs(math.exp(row.log_volume - ball) / volume - 1) < 4 * error
-        error = math.hypot(math.sqrt(1 / row.chance_ess), chance_error / chance)
-        assert abs(math.exp(row.log_chance) / chance - 1) < 4 * error
+        error = math.hypot(math.sqrt(1 / row.probability_ess), chance_error / chance)
+        assert abs(math.exp(row.log_probability) / chance - 1) < 4 * error
         assert row.interval[0] < ball + math.log(volume) < row.interval[1]
-        assert row.chance_interval[0] < math.log(chance) < row.chance_interval[1]
+        assert row.probability_interval[0] < math.log(chance) < row.probability_interval[1]
 
 
 @pytest.mark.parametrize("path", ["soft", "growth"])
@@ -72,9 +72,9 @@ def test_a_ball_inside_and_outside_its_cap() -> None:
     inner, outer = volumes_at_caps(chains, [0.25, 1.0]).rows
     assert inner.log_volume == pytest.approx(log_unit_ball(6) + 6 * math.log(0.25), abs=1e-6)
     assert outer.log_volume == pytest.approx(log_unit_ball(6) + 6 * math.log(0.5), abs=1e-3)
-    assert inner.log_chance == pytest.approx(0.0)
-    assert outer.log_chance == -math.inf
-    assert inner.verdict == outer.verdict == inner.chance_verdict == "reliable"
+    assert inner.log_probability == pytest.approx(0.0)
+    assert outer.log_probability == -math.inf
+    assert inner.verdict == outer.verdict == inner.probability_verdict == "reliable"
 
 
 def test_at_the_cap_of_the_run_it_is_the_volume_of_the_run() -> None:
@@ -85,7 +85,7 @@ def test_at_the_cap_of_the_run_it_is_the_volume_of_the_run() -> None:
         assert (row.log_volume, row.interval, row.verdict) == (whole.log_volume, whole.interval, whole.verdict)
     for first in (0, 3):
         values = [row.log_volume for row in rows[first : first + 3]]
-        chances = [row.log_chance for row in rows[first : first + 3]]
+        chances = [row.log_probability for row in rows[first : first + 3]]
         assert values == sorted(values)
         assert chances == sorted(chances, reverse=True)
 
@@ -94,7 +94,7 @@ def test_without_a_cap_the_last_row_has_none() -> None:
     chains = anneal(ellipsoid(np.ones(3)), [0.1], metric="identity", chains=16, temperatures=4)
     found = volumes_at_caps(chains)
     assert [row.cap for row in found.rows] == [0.25, 0.5, 1.0, 2.0, math.inf]
-    assert found.rows[-1].log_chance == -math.inf
+    assert found.rows[-1].log_probability == -math.inf
     assert found.rows[-1].log_volume == pytest.approx(ellipsoid_log_volume(np.ones(3), 0.1), abs=1e-3)
 
 
@@ -125,7 +125,7 @@ def test_they_are_kept_and_print_what_may_be_quoted(tmp_path: Path) -> None:
     assert kept == found
     assert str(kept).count("\n") == 3
     for line, row in zip(str(kept).splitlines()[1:], found.rows, strict=True):
-        assert (">=" in line) == ("lower bound" in (row.verdict, row.chance_verdict))
+        assert (">=" in line) == ("lower bound" in (row.verdict, row.probability_verdict))
 
 
 def test_many_rays_at_a_small_cap_are_enough_however_long_the_others_are() -> None:
@@ -135,7 +135,7 @@ def test_many_rays_at_a_small_cap_are_enough_however_long_the_others_are() -> No
     chains = anneal(slab, [1e-6], metric="identity", chains=100, temperatures=4, max_radius=0.5, seed=1)
     cap = 0.001 * math.sqrt(n) / 0.6745  # |x_1| of a ray of that length is normal, and half of them below 0.001
     row = volumes_at_caps(chains, [cap]).rows[0]
-    assert math.exp(row.log_chance) == pytest.approx(0.5, abs=4 * math.sqrt(0.25 / 100) + 0.01)
+    assert math.exp(row.log_probability) == pytest.approx(0.5, abs=4 * math.sqrt(0.25 / 100) + 0.01)
     least = log_unit_ball(n) + n * math.log(cap) + math.log(0.5)
     assert least - 0.6 < row.log_volume < least + math.log(2)
 
@@ -148,5 +148,5 @@ def test_targets_that_have_left_the_mean_behind_are_not_taken_for_settled() -> N
     weights[:, 1, :4] = np.random.default_rng(1).normal(-5, 1, size=(1, 4, 16))
     weights[:, 0, 4:] = np.nan  # half effort has fewer
     row = volumes_at_caps(replace(chains, path_log_weights=weights), [0.25]).rows[0]
-    assert abs(row.log_chance + 4.5) < 1
+    assert abs(row.log_probability + 4.5) < 1
     assert abs(row.log_volume - log_unit_ball(6) - 6 * math.log(0.25) + 4.5) < 1

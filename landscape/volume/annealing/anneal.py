@@ -13,13 +13,13 @@ from landscape.rays.radii import check_basin
 from landscape.results import Cost, Radii
 from landscape.results.chains import Chains
 from landscape.volume.annealing.budget import PILOTS, Budget
-from landscape.volume.annealing.linear_map import Shape
+from landscape.volume.annealing.linear_map import LinearMap
 from landscape.volume.annealing.pilot import PATHS
 from landscape.volume.annealing.precondition import PRECONDITIONS
 from landscape.volume.annealing.run import Run
 from landscape.volume.ray_weights.measure import fine_rtol, make_measure
 
-LOOK = 512  # uniform rays in the first look
+REFERENCE_RAYS = 512  # uniform rays in the first look.
 LEAST_CHAINS = 4
 _CHAINS, _TEMPERATURES = 32, 500
 _LEARNING = 1 / 4  # of a budget, for coordinates
@@ -44,13 +44,13 @@ class Stopped:
     """What a run leaves whose pilots have used up their share of the budget.
 
     Attributes:
-        shape: the coordinates in which the basin of the smallest cutoff was found roundest
-            (:attr:`landscape.volume.annealing.star_body.StarBody.roundest`); None where no others are rounder than the
-            metric's.
+        preconditioner: the coordinates in which the basin of the smallest cutoff was found roundest
+            (:attr:`landscape.volume.annealing.star_body.StarBody.best_preconditioner`); None if none are rounder than
+            those of the metric.
         rays: how many rays the rest of the budget is good for.
     """
 
-    shape: Shape | None
+    preconditioner: LinearMap | None
     rays: int
 
 
@@ -133,30 +133,36 @@ def anneal(
         raise ObjectiveError(f"precondition={precondition!r} is not known. Pass one of {', '.join(PRECONDITIONS)}.")
     check_basin(objective, cutoffs, criterion)
     made = make_metric(metric, objective.theta, objective.scope)
-    law = make_measure(objective, made, measure, sigma, measure_centre)
+    chosen = make_measure(objective, made, measure, sigma, measure_centre)
     if rtol is None:
-        rtol = fine_rtol(law.steepness)
-    look = basin_radii(
+        rtol = fine_rtol(chosen.steepness)
+    reference_rays = basin_radii(
         objective,
         cutoffs,
         criterion=criterion,
         metric=metric,
-        directions=LOOK,
+        directions=REFERENCE_RAYS,
         seed=seed,
         max_radius=max_radius,
         rtol=rtol,
         step_ratio=step_ratio,
         first_step=first_step,
     )
-    _check_room(look)
-    learning = None
+    _check_room(reference_rays)
+    most_precondition_evaluations = None
     if limit is not None:  # of a run that goes on as it was: a clock would not show the same again
-        learning = _learning(limit, look.cost) if resume is None else resume.config.get("learning")
-    run = Run.start(objective, look, law, chains, temperatures, path, precondition, learning)
+        most_precondition_evaluations = (
+            _precondition_evaluations(limit, reference_rays.cost)
+            if resume is None
+            else resume.config.get("precondition_evaluations")
+        )
+    run = Run.start(
+        objective, reference_rays, chosen, chains, temperatures, path, precondition, most_precondition_evaluations
+    )
     if resume is not None:
-        run.go_on(resume)
-    shape = run.bodies[0].roundest
-    most = 1.0 if on_stop is None or shape is None else PILOTS
+        run.resume(resume)
+    preconditioner = run.bodies[0].best_preconditioner
+    most = 1.0 if on_stop is None or preconditioner is None else PILOTS
 
     def tell() -> None:
         if on_block is not None:
@@ -169,26 +175,26 @@ def anneal(
                 if run.piloting and limit.used(run.cost) >= most:
                     break
                 if not run.piloting:
-                    run.settle(*limit.plan(run.result()))
+                    run.set_effort(*limit.plan(run.result()))
             run.advance()
             tell()
     if limit is not None and on_stop is not None and not run.finished:
         if not run.trace and resume is None:  # a clock has decided, and that has to be known when the run is continued
             tell()
-        on_stop(Stopped(shape, limit.rays(run.cost, look.cost.evaluations / LOOK)))
+        on_stop(Stopped(preconditioner, limit.rays(run.cost, reference_rays.cost.evaluations / REFERENCE_RAYS)))
     return run.result()
 
 
-def _check_room(look: Radii) -> None:
-    for cutoff, radii in zip(look.cutoffs, look.radii.T, strict=True):
+def _check_room(reference_rays: Radii) -> None:
+    for cutoff, radii in zip(reference_rays.cutoffs, reference_rays.radii.T, strict=True):
         if not radii.any():
             raise ObjectiveError(
-                f"all {LOOK} rays end at theta itself at the cutoff {cutoff:g}: the criterion jumps there, and chains "
-                "find no room to walk in.\nPass a larger cutoff, or check that the loss is continuous at theta."
+                f"all {REFERENCE_RAYS} rays end at theta itself at the cutoff {cutoff:g}: the criterion jumps there, "
+                "and chains find no room to walk in.\nPass a larger cutoff, or check that the loss is continuous at theta."
             )
 
 
-def _learning(limit: Budget, spent: Cost) -> int:
+def _precondition_evaluations(limit: Budget, spent: Cost) -> int:
     """Return the evaluations that coordinates may cost, at the speed of the first look."""
     return distributed.from_first(lambda: int(_LEARNING * spent.evaluations / limit.used(spent)))
 

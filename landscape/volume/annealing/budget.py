@@ -109,13 +109,13 @@ class Budget:
 
 def _way(pilot: Chains, column: int) -> tuple[float, float]:
     """Return the length of the path of one cutoff, and evaluations for one chain at one temperature, mean along it."""
-    names = ("stride", "evaluations", "flight_gain", "reach")
-    stride, spent, flown, reach = (pilot.column(name, column, "pilot") for name in names)
-    grown, spent = np.isfinite(reach), np.nan_to_num(spent)
+    names = ("log_weight_increment_sd", "evaluations", "hmc_gain", "outer_radius")
+    increment_sd, spent, flown, outer_radius = (pilot.column(name, column, "pilot") for name in names)
+    grown, spent = np.isfinite(outer_radius), np.nan_to_num(spent)
     if grown.any():  # what another path taught before is not taken; little is tried at a target
-        stride = np.minimum(stride[grown], [wanted(i, "growth") for i in range(int(grown.sum()))])
+        increment_sd = np.minimum(increment_sd[grown], [wanted(i, "growth") for i in range(int(grown.sum()))])
         spent = spent[grown]
     else:
         spent = np.where(flown > 0, _MOVE, 1.0) * spent
-    length = float(stride.sum())
-    return length, float((stride * spent).sum() / length) if length > 0 else float(spent.mean())
+    length = float(increment_sd.sum())
+    return length, float((increment_sd * spent).sum() / length) if length > 0 else float(spent.mean())

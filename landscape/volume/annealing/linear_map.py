@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Shape:
+class LinearMap:
     """A = 1 + L R'.
 
     Attributes:
@@ -18,7 +18,7 @@ class Shape:
         log_determinant: log |det A|.
 
     >>> axis = torch.tensor([[1.0], [0.0]], dtype=torch.float64)
-    >>> half = Shape.round(axis[:, 0]).then(axis, torch.tensor([0.5], dtype=torch.float64))
+    >>> half = LinearMap.identity(axis[:, 0]).compose(axis, torch.tensor([0.5], dtype=torch.float64))
     >>> half.apply(torch.ones(1, 2, dtype=torch.float64)).tolist(), round(half.log_determinant, 6)
     ([[0.5, 1.0]], -0.693147)
     """
@@ -35,7 +35,7 @@ class Shape:
             object.__setattr__(self, "_dense", whole)
 
     @classmethod
-    def round(cls, like: Tensor) -> Shape:
+    def identity(cls, like: Tensor) -> LinearMap:
         """Return A = 1 for n = len(like)."""
         nothing = like.new_zeros(len(like), 0, dtype=torch.float64)
         return cls(nothing, nothing, 0.0)
@@ -44,15 +44,15 @@ class Shape:
         """Return A y for rows, shape (k, n)."""
         return y + (y @ self.right) @ self.left.T if self._dense is None else y @ self._dense.T
 
-    def pull(self, slopes: Tensor) -> Tensor:
+    def transpose_apply(self, slopes: Tensor) -> Tensor:
         """Return A' g for rows: slopes by x as slopes by y, shape (k, n)."""
         return slopes + (slopes @ self.left) @ self.right.T if self._dense is None else slopes @ self._dense
 
-    def then(self, vectors: Tensor, stretch: Tensor) -> Shape:
+    def compose(self, vectors: Tensor, stretch: Tensor) -> LinearMap:
         """Return A B with B = 1 + U (diag(stretch) - 1) U', U of orthonormal columns, shape (n, k)."""
         change = vectors * (stretch - 1)
         right = self.right + change @ (vectors.T @ self.right)
-        return Shape(
+        return LinearMap(
             torch.cat([self.left, vectors], dim=1),
             torch.cat([right, change], dim=1),
             self.log_determinant + float(stretch.log().sum()),

@@ -62,10 +62,10 @@ def slice_move(
         power: t · n, above 0.
         width: length of the arc, radians, at most 2π.
         streams: random numbers, one stream a chain.
-        guess: for :meth:`StarBody.measure`.
+        guess: for :meth:`StarBody.points_at`.
     """
     across = sphere(tangent(normals(streams, points.phi), points.phi))
-    level = points.extent + np.log(uniforms(streams)) / power
+    level = points.effective_log_radius + np.log(uniforms(streams)) / power
     low = -width * uniforms(streams)
     high = low + width
     now, angle, tries = points.copy(), np.zeros(len(points)), np.zeros(len(points), dtype=np.int64)
@@ -86,13 +86,13 @@ def slice_move(
             chosen = torch.as_tensor(looking, device=points.phi.device)
             turn = torch.as_tensor(drawn[looking], device=points.phi.device)[:, None]
             candidates[chosen] = sphere(points.phi[chosen] * torch.cos(turn) + across[chosen] * torch.sin(turn))
-            held[looking] = body.holds(candidates[chosen], level[looking])
+            held[looking] = body.is_inside(candidates[chosen], level[looking])
             looking = shrink(looking[~held[looking]])
         rows = np.flatnonzero(held)
         if not len(rows):
             break
-        found = body.measure(candidates[torch.as_tensor(rows, device=points.phi.device)], guess)
-        reached = found.extent >= level[rows]
+        found = body.points_at(candidates[torch.as_tensor(rows, device=points.phi.device)], guess)
+        reached = found.effective_log_radius >= level[rows]
         now.put(rows[reached], found.take(np.flatnonzero(reached)))
         angle[rows[reached]] = np.abs(drawn[rows[reached]])
         active = shrink(rows[~reached])
@@ -100,7 +100,7 @@ def slice_move(
     return Moved(now, (angle > 0).astype(np.float64), angle)
 
 
-class Flight:
+class Trajectory:
     """Points that fly over the sphere under the force of a target, one geodesic leapfrog step after the other.
 
     A step is half a kick by the force, a great circle, half a kick (Byrne & Girolami 2013).
@@ -143,7 +143,7 @@ class Flight:
         self.phi = phi
 
 
-def flight_move(
+def hmc_move(
     target: Target,
     points: Points,
     step: float,
@@ -178,19 +178,19 @@ def flight_move(
     times: float | Tensor = step
     if varied < 1:
         times = points.phi.new_tensor(step * varied ** uniforms(streams))[:, None]
-    flight = Flight(target, points.phi, velocity, times)
-    before = flight.kinetic()
+    trajectory = Trajectory(target, points.phi, velocity, times)
+    before = trajectory.kinetic()
     for _ in range(count):
-        flight.advance()
-    after = flight.kinetic()
-    found = target.at(flight.phi)
+        trajectory.advance()
+    after = trajectory.kinetic()
+    found = target.points_at(trajectory.phi)
     with np.errstate(over="ignore", invalid="ignore"):
         ratio = target.log_density(found) - target.log_density(points) + before - after
         accepted = np.where(np.isfinite(ratio), np.exp(np.minimum(ratio, 0.0)), 0.0)
     taken = np.flatnonzero(uniforms(streams) <= accepted)
     now = points.copy()
     if kept:
-        now.velocity, found.velocity = -velocity, flight.velocity
+        now.velocity, found.velocity = -velocity, trajectory.velocity
     now.put(taken, found.take(taken))
     cosine = (now.phi * points.phi).sum(1).clamp(-1, 1).cpu().numpy()
     return Moved(now, accepted, np.arccos(cosine))

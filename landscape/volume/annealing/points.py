@@ -21,8 +21,8 @@ class Points:
         unfinished: whether the search for r was given up, so that r is only known to be reached, shape (k,), bool.
         rises: the criterion's rise on some points of the ray over that of the cutoff, shape (k, points); no points
             where nobody looked.
-        along: where the body is measured by another measure than volume, the extent of each ray and that measure's
-            coefficients (:mod:`landscape.volume.ray_weights.measure`), shape (k, columns); of volume none.
+        ray_measure: by another measure than volume, the effective log radius of each ray and the measure's coefficients
+             (:mod:`landscape.volume.ray_weights.measure`), shape (k, columns); of volume none.
         velocity: tangent at phi, of chains that keep theirs from flight to flight, shape (k, n); None of others.
     """
 
@@ -31,7 +31,7 @@ class Points:
     censored: np.ndarray
     unfinished: np.ndarray
     rises: np.ndarray
-    along: np.ndarray
+    ray_measure: np.ndarray
     velocity: Tensor | None = field(default=None, kw_only=True)
 
     @classmethod
@@ -41,16 +41,16 @@ class Points:
         return cls(phi, unknown[:, 0], nothing, nothing.copy(), np.zeros((len(phi), 0)), unknown[:, 1:])
 
     @property
-    def extent(self) -> np.ndarray:
+    def effective_log_radius(self) -> np.ndarray:
         """log m / n of each ray, with m the share of the measure that it stands for: of volume log r, shape (k,)."""
-        return self.along[:, 0] if self.along.shape[1] else self.log_radius
+        return self.ray_measure[:, 0] if self.ray_measure.shape[1] else self.log_radius
 
     def __len__(self) -> int:
         return len(self.log_radius)
 
     def copy(self) -> Points:
         """Return a copy that shares nothing."""
-        arrays = (self.log_radius, self.censored, self.unfinished, self.rises, self.along)
+        arrays = (self.log_radius, self.censored, self.unfinished, self.rises, self.ray_measure)
         velocity = None if self.velocity is None else self.velocity.clone()
         return Points(self.phi.clone(), *(array.copy() for array in arrays), velocity=velocity)
 
@@ -62,14 +62,14 @@ class Points:
         self.censored[rows] = other.censored
         self.unfinished[rows] = other.unfinished
         self.rises[rows] = other.rises
-        self.along[rows] = other.along
+        self.ray_measure[rows] = other.ray_measure
         if self.velocity is not None and other.velocity is not None:
             self.velocity[chosen] = other.velocity
 
     def take(self, rows: np.ndarray) -> Points:
         """Return some rows."""
         chosen = torch.as_tensor(rows, device=self.phi.device)
-        arrays = (self.log_radius, self.censored, self.unfinished, self.rises, self.along)
+        arrays = (self.log_radius, self.censored, self.unfinished, self.rises, self.ray_measure)
         velocity = None if self.velocity is None else self.velocity[chosen]
         return Points(self.phi[chosen], *(array[rows] for array in arrays), velocity=velocity)
 

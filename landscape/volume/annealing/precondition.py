@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.volume.annealing.linear_map import Shape
+from landscape.volume.annealing.linear_map import LinearMap
 from landscape.volume.annealing.points import Points, sphere
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.streams import normals, stream
@@ -32,7 +32,7 @@ from landscape.volume.annealing.streams import normals, stream
 PRECONDITIONS = ("auto", "slopes", "none")
 RAYS = 384  # of a stage, in many dimensions
 _FEWEST = 32  # in few
-MOST_STAGES = 50
+MOST_REFINEMENTS = 50
 BASIS_BYTES = 2**28  # of A, and of the slopes of a stage
 _LEAST_COST = 40  # evaluations for each ray of a stage below which it is not begun: a few stages
 _HALVINGS = 3  # of a change of coordinates that has made things worse
@@ -45,7 +45,7 @@ _DRAWS = 2**33  # the step at which the directions of the first stage are drawn
 
 
 def learn(
-    body: StarBody, seed: int, leg: int, name: str = "slopes", most_evaluations: float = math.inf
+    body: StarBody, seed: int, stage: int, name: str = "slopes", most_evaluations: float = math.inf
 ) -> Points | None:
     """Give the body the coordinates in which it is roundest and return rays that show it there; None where none help.
 
@@ -55,8 +55,8 @@ def learn(
     or where n log rho is the same for all rays to a nat.
 
     Args:
-        body: as it is without a shape; called inside ``objective.running()``.
-        seed, leg: key the directions, which no chain uses.
+        body: as it is without a preconditioner; called inside ``objective.running()``.
+        seed, stage: key the directions, which no chain uses.
         name: ``slopes``, or ``auto``, which changes nothing either where nearly all rays then end at the cap: on wide
             basins of well-trained nets chains get further by the soft path in the coordinates of the metric.
         most_evaluations: about what it may cost; what is too little for a few stages changes nothing.
@@ -66,25 +66,25 @@ def learn(
     rays = int(min(rays, most_evaluations // _LEAST_COST))
     most = max(1, BASIS_BYTES // (16 * n))
     plain, start, power, failures, change = body.first_step, None, 1.0, 0, None
-    best: tuple[float, float, Shape, Points, float] | None = None
-    if rays < 8 or not body.has_gradient(_directions(1, n, like, seed, leg, 0)):
+    best: tuple[float, float, LinearMap, Points, float] | None = None
+    if rays < 8 or not body.has_gradient(_directions(1, n, like, seed, stage, 0)):
         return None
-    for stage in range(MOST_STAGES):
-        if body.evaluations * (stage + 1) > most_evaluations * stage > 0:
+    for refinement in range(MOST_REFINEMENTS):
+        if body.evaluations * (refinement + 1) > most_evaluations * refinement > 0:
             break
-        shape = body.shape or Shape.round(like.new_empty(n))
-        points = body.measure(_directions(rays, n, like, seed, leg, stage))
-        gains = n * points.extent + shape.log_determinant
+        preconditioner = body.preconditioner or LinearMap.identity(like.new_empty(n))
+        points = body.points_at(_directions(rays, n, like, seed, stage, refinement))
+        gains = n * points.effective_log_radius + preconditioner.log_determinant
         if not np.isfinite(gains).all():  # rays that end at once: no coordinates make them longer
             break
         value, error = float(gains.mean()), float(gains.std(ddof=1)) / math.sqrt(rays)
         start = start or (value, error)
         if best is None or value > best[0] + math.hypot(error, best[1]):
-            if body.shape and not body.fixed_step:
+            if body.preconditioner and not body.fixed_step:
                 body.first_step = _STEP * float(np.exp(np.median(points.log_radius)))
-            best = (value, error, shape, points, body.first_step)
+            best = (value, error, preconditioner, points, body.first_step)
             power, failures = min(1.0, 2 * power), 0
-            if gains.std(ddof=1) <= _ROUND or shape.left.shape[1] >= most:
+            if gains.std(ddof=1) <= _ROUND or preconditioner.left.shape[1] >= most:
                 break
             change = refined(body.slopes(points, _NEAR), most // 4 or 1)
             if not len(change[1]):
@@ -94,21 +94,21 @@ def learn(
             if failures > _HALVINGS:
                 break
         assert change is not None
-        body.shape = best[2].then(change[0], change[1] ** power)
+        body.preconditioner = best[2].compose(change[0], change[1] ** power)
     if best is None:
         return None
     assert start is not None
-    value, error, shape, points, step = best
+    value, error, preconditioner, points, step = best
     worth = value - start[0] > max(_WORTH * math.hypot(error, start[1]), _WORTH)
     if worth:
-        body.roundest = shape
+        body.best_preconditioner = preconditioner
     worth &= name == "slopes" or points.censored.mean() <= _CAPPED
-    body.shape, body.first_step = (shape, step) if worth else (None, plain)
+    body.preconditioner, body.first_step = (preconditioner, step) if worth else (None, plain)
     return points if worth else None
 
 
-def _directions(count: int, n: int, like: Tensor, seed: int, leg: int, stage: int) -> Tensor:
-    streams = [stream(seed, ray, leg, _DRAWS + stage) for ray in range(count)]
+def _directions(count: int, n: int, like: Tensor, seed: int, stage: int, refinement: int) -> Tensor:
+    streams = [stream(seed, ray, stage, _DRAWS + refinement) for ray in range(count)]
     return sphere(normals(streams, like.new_empty(count, n).double()))
 
 

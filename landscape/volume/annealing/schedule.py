@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from landscape.volume.annealing.pilot import FLIGHTS, Flights, Lesson, wanted
+from landscape.volume.annealing.pilot import TRAJECTORIES, PilotStep, TrajectorySettings, wanted
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.targets import RadiusTarget, Ray, SoftTarget, Target
 
@@ -21,11 +21,11 @@ class Move:
     """A target on the way, and how to move under it."""
 
     target: Target
-    flight: bool
+    hmc: bool
     step: float
     time: float
     width: float
-    flights: Flights
+    trajectories: TrajectorySettings
     resampling: bool = False
 
 
@@ -35,20 +35,25 @@ class Schedule:
     Args:
         body: whose radius it is.
         ray: of the soft path.
-        lessons: what the pilot learnt, on one path.
+        pilot_steps: what the pilot learnt, on one path.
         count: K.
     """
 
-    def __init__(self, body: StarBody, ray: Ray, lessons: list[Lesson], count: int) -> None:
-        self._body, self._ray, self._lessons = body, ray, lessons
-        length = np.cumsum([min(lesson.stride, wanted(i, lesson.path)) for i, lesson in enumerate(lessons)])
-        rows = np.arange(len(lessons))
+    def __init__(self, body: StarBody, ray: Ray, pilot_steps: list[PilotStep], count: int) -> None:
+        self._body, self._ray, self._pilot_steps = body, ray, pilot_steps
+        length = np.cumsum(
+            [
+                min(pilot_step.log_weight_increment_sd, wanted(i, pilot_step.path))
+                for i, pilot_step in enumerate(pilot_steps)
+            ]
+        )
+        rows = np.arange(len(pilot_steps))
         if length[-1] > 0:
             self._places = np.interp(np.linspace(0, length[-1], count + 1), length, rows)
         else:
             self._places = np.linspace(0, rows[-1], count + 1)
         self._places[-1] = rows[-1]
-        names = ("step", "time", "width", "flight_gain", "slice_gain")
+        names = ("step", "time", "width", "hmc_gain", "slice_gain")
         self._table = {name: _smooth(self._column(name)[1:]) for name in names}
         self._guess = {name: self._column(name) for name in ("log_radius", "log_radius_spread")}
 
@@ -57,29 +62,29 @@ class Schedule:
 
     def move(self, k: int) -> Move:
         """Return the k-th target and how to move there."""
-        place, known = self._places[k], np.arange(len(self._lessons))
+        place, known = self._places[k], np.arange(len(self._pilot_steps))
         at = {name: float(np.interp(place, known[1:], row)) for name, row in self._table.items()}
-        t = float(np.interp(place, known, self._column("temperature")))
-        path = self._lessons[0].path
+        t = float(np.interp(place, known, self._column("inverse_temperature")))
+        path = self._pilot_steps[0].path
         if path != "radius":
-            reach = self._reach(place) if path == "growth" else None
-            hardness = self._hardness(place) if reach is None else self._lessons[0].hardness
-            target: Target = SoftTarget(self._body, self._ray, hardness, t, reach)
-            return Move(target, True, at["step"], at["time"], 0.0, FLIGHTS[path], path == "growth")
+            outer_radius = self._outer_radius(place) if path == "growth" else None
+            penalty = self._penalty(place) if outer_radius is None else self._pilot_steps[0].penalty
+            target: Target = SoftTarget(self._body, self._ray, penalty, t, outer_radius)
+            return Move(target, True, at["step"], at["time"], 0.0, TRAJECTORIES[path], path == "growth")
         guess = {name: float(np.interp(place, known, row)) for name, row in self._guess.items()}
         target = RadiusTarget(self._body, t * self._body.dimension, (guess["log_radius"], guess["log_radius_spread"]))
-        flight = at["step"] > 0 and at["flight_gain"] >= at["slice_gain"]
-        return Move(target, flight, at["step"], at["time"], at["width"], FLIGHTS[path])
+        hmc = at["step"] > 0 and at["hmc_gain"] >= at["slice_gain"]
+        return Move(target, hmc, at["step"], at["time"], at["width"], TRAJECTORIES[path])
 
     def _column(self, name: str) -> np.ndarray:
-        return np.array([getattr(lesson, name) for lesson in self._lessons])
+        return np.array([getattr(pilot_step, name) for pilot_step in self._pilot_steps])
 
-    def _reach(self, place: float) -> float:
-        return float(np.exp(np.interp(place, np.arange(len(self._lessons)), np.log(self._column("reach")))))
+    def _outer_radius(self, place: float) -> float:
+        return float(np.exp(np.interp(place, np.arange(len(self._pilot_steps)), np.log(self._column("outer_radius")))))
 
-    def _hardness(self, place: float) -> float:
-        """Return b: linear up to the first lesson, then in proportion."""
-        row = self._column("hardness")
+    def _penalty(self, place: float) -> float:
+        """Return b: linear up to the first pilot_step, then in proportion."""
+        row = self._column("penalty")
         if place < 1:
             return float(place * row[1])
         return float(np.exp(np.interp(place, np.arange(1, len(row)), np.log(row[1:]))))

@@ -18,10 +18,10 @@ from landscape.rays import Metric
 from landscape.rays.crossing import FirstCrossing, RadiusPrior
 from landscape.results import Radii, RayStatus
 from landscape.volume.annealing.points import Points
-from landscape.volume.ray_weights.measure import Along, Gaussian, Lebesgue, Measure
+from landscape.volume.ray_weights.measure import Gaussian, Lebesgue, Measure, MeasureOnRays
 
 if TYPE_CHECKING:
-    from landscape.volume.annealing.linear_map import Shape
+    from landscape.volume.annealing.linear_map import LinearMap
 
 HIGHEST = 1e9  # rises above that, over that of the cutoff, are cut
 
@@ -38,15 +38,15 @@ class StarBody:
         criterion, cutoff, centre: what bounds the basin, and the criterion at theta.
         max_radius, rtol, step_ratio, first_step: as for :func:`landscape.basin_radii`.
         fixed_step: whether ``first_step`` was given, in metric coordinates, or found, for radii of the body.
-        law: what the body is measured by; volume by default.
+        measure: what the body is measured by; volume by default.
 
     Attributes:
-        shape: A, where the directions are those of y with x = A y and the radii rho; None where x is y.
-        roundest: the A in which it was found roundest, taken or not; None where none is rounder than the metric's.
+        preconditioner: A, where the directions are those of y with x = A y and the radii rho; None where x is y.
+        best_preconditioner: the A in which it was found roundest, taken or not; None if none is rounder.
     """
 
-    shape: Shape | None = None
-    roundest: Shape | None = None
+    preconditioner: LinearMap | None = None
+    best_preconditioner: LinearMap | None = None
 
     def __init__(
         self,
@@ -61,30 +61,32 @@ class StarBody:
         step_ratio: float,
         first_step: float,
         fixed_step: bool = False,
-        law: Measure | None = None,
+        measure: Measure | None = None,
     ) -> None:
         self.objective, self.metric, self.criterion = objective, metric, criterion
         self.cutoff, self.centre, self.max_radius = cutoff, centre, max_radius
         self.rtol, self.step_ratio, self.first_step, self.fixed_step = rtol, step_ratio, first_step, fixed_step
-        self.law = law or Lebesgue(metric.scope.size, metric.log_scale_sum)
+        self.measure = measure or Lebesgue(metric.scope.size, metric.log_scale_sum)
         self.evaluations, self.calls = 0.0, 0
         self._program = objective.program_of(criterion)
 
     @classmethod
-    def of(cls, objective: Objective, metric: Metric, look: Radii, cutoff: float, law: Measure) -> StarBody:
-        """Return the body of one cutoff, searched as the rays of a first look were."""
+    def of(
+        cls, objective: Objective, metric: Metric, reference_rays: Radii, cutoff: float, measure: Measure
+    ) -> StarBody:
+        """Return the body of one cutoff, searched as the rays of the first look were."""
         return cls(
             objective,
             metric,
-            criterion=look.config["criterion"],
+            criterion=reference_rays.config["criterion"],
             cutoff=cutoff,
-            centre=look.centre,
-            max_radius=look.max_radius,
-            rtol=look.config["rtol"],
-            step_ratio=look.config["step_ratio"],
-            first_step=look.config["first_step_taken"],
-            fixed_step=look.config["first_step"] is not None,
-            law=law,
+            centre=reference_rays.centre,
+            max_radius=reference_rays.max_radius,
+            rtol=reference_rays.config["rtol"],
+            step_ratio=reference_rays.config["step_ratio"],
+            first_step=reference_rays.config["first_step_taken"],
+            fixed_step=reference_rays.config["first_step"] is not None,
+            measure=measure,
         )
 
     @property
@@ -95,19 +97,19 @@ class StarBody:
     @property
     def log_determinant(self) -> float:
         """log |det A|, by which V is larger than the volume in y."""
-        return self.shape.log_determinant if self.shape else 0.0
+        return self.preconditioner.log_determinant if self.preconditioner else 0.0
 
     def log_lengths(self, phi: Tensor) -> np.ndarray:
         """Return log |A y|, by which log r is larger than log rho, shape (k,)."""
-        if self.shape is None:
+        if self.preconditioner is None:
             return np.zeros(len(phi))
-        return torch.linalg.vector_norm(self.shape.apply(phi), dim=1).log().cpu().numpy()
+        return torch.linalg.vector_norm(self.preconditioner.apply(phi), dim=1).log().cpu().numpy()
 
-    def reach(self, phi: Tensor) -> np.ndarray:
+    def cap_along(self, phi: Tensor) -> np.ndarray:
         """Return the cap on each radius, shape (k,)."""
         return self.max_radius * np.exp(-self.log_lengths(phi))
 
-    def measure(self, phi: Tensor, guess: tuple[float, float] | None = None) -> Points:
+    def points_at(self, phi: Tensor, guess: tuple[float, float] | None = None) -> Points:
         """Return these directions with their radii.
 
         Args:
@@ -121,7 +123,7 @@ class StarBody:
             rays,
             np.array([self.cutoff - self.centre]),
             first_step=self.first_step * np.exp(-self.log_lengths(phi)) if self.fixed_step else self.first_step,
-            max_radius=self.reach(phi),
+            max_radius=self.cap_along(phi),
             step_ratio=self.step_ratio,
             rtol=self.rtol,
             prior=prior,
@@ -138,23 +140,25 @@ class StarBody:
         with np.errstate(divide="ignore"):
             log_radius = np.log(search.radii[:, 0])
         unfinished, nothing = status == RayStatus.UNFINISHED, np.zeros((rays, 0))
-        along = Along(self.law, self.law.coefficients(steps)).table(search.radii)[:, 0]
+        along = MeasureOnRays(self.measure, self.measure.coefficients(steps)).table(search.radii)[:, 0]
         return Points(phi, log_radius, status == RayStatus.CENSORED, unfinished, nothing, along)
 
     @property
     def columns(self) -> int:
-        """How many columns :attr:`Points.along` has."""
-        return 1 + self.law.terms if self.law.terms else 0
+        """How many columns :attr:`Points.ray_measure` has."""
+        return 1 + self.measure.terms if self.measure.terms else 0
 
-    def holds(self, phi: Tensor, extent: np.ndarray) -> np.ndarray:
-        """Return whether the criterion is below the cutoff where the rays get to these extents.
+    def is_inside(self, phi: Tensor, effective_log_radius: np.ndarray) -> np.ndarray:
+        """Return whether the criterion is below the cutoff where the rays get to these effective log radii.
 
-        Walls nearer in are not looked for. Where not even the cap is enough for the extent nothing is evaluated.
+        Walls nearer in are not looked for. Where not even the cap is enough, nothing is evaluated.
         """
-        steps, rows, log_radius = self._steps(phi), None, extent
+        steps, rows, log_radius = self._steps(phi), None, effective_log_radius
         inside = np.ones(len(phi), dtype=bool)
-        if self.law.terms:
-            log_radius = self.law.log_radius(self.law.coefficients(steps), extent, self.reach(phi))
+        if self.measure.terms:
+            log_radius = self.measure.log_radius(
+                self.measure.coefficients(steps), effective_log_radius, self.cap_along(phi)
+            )
             inside = log_radius < np.inf
             rows = np.flatnonzero(inside)
             log_radius = log_radius[rows]
@@ -186,16 +190,16 @@ class StarBody:
         usable = (outwards > 0) & torch.isfinite(found).all(1, keepdim=True)
         return torch.where(usable, found, 0.0)
 
-    def extent_gradient(self, phi: Tensor, radius: float) -> Tensor:
-        """Return about the gradient of the extent of rays that end near this radius, shape (k, n): tangent at phi.
+    def effective_log_radius_gradient(self, phi: Tensor, radius: float) -> Tensor:
+        """Return about the gradient of the effective log radius of rays that end near this radius, shape (k, n).
 
         With m(r, a, b) and a, b functions of phi it is (dm/dr r ∇log r + dm/da ∇a + dm/db ∇b) / (n m); for volume
         :meth:`log_radius_gradient`. As there the radius is the same for all, so that it depends on phi alone.
         """
         wall = self.log_radius_gradient(phi, radius)
-        if not isinstance(self.law, Gaussian):
+        if not isinstance(self.measure, Gaussian):
             return wall
-        slope, pull = self.law.pulls(self._steps(phi), radius)
+        slope, pull = self.measure.pulls(self._steps(phi), radius)
         pull = self._scaled_in(pull)
         pull -= (pull * phi).sum(1, keepdim=True) * phi
         return (wall * wall.new_tensor(slope)[:, None] + pull) / self.dimension
@@ -217,45 +221,51 @@ class StarBody:
         if points.censored.any():
             capped = torch.as_tensor(points.censored, device=theta.device)
             y = points.phi[capped]
-            found[capped] = self.shape.pull(self.shape.apply(y)) if self.shape else y
+            found[capped] = (
+                self.preconditioner.transpose_apply(self.preconditioner.apply(y)) if self.preconditioner else y
+            )
         outwards = (found * points.phi).sum(1, keepdim=True)
         least = torch.linalg.vector_norm(found, dim=1, keepdim=True) / math.sqrt(self.dimension)
         found = found / torch.maximum(outwards, least)
         return found[torch.isfinite(found).all(1)]
 
-    def tops(self, phi: Tensor, reach: float) -> np.ndarray:
-        """Return the smaller of a reach and the cap on each radius, shape (k,)."""
-        return self._tops(self._unrounded(phi), reach)
+    def outer_radii(self, phi: Tensor, outer_radius: float) -> np.ndarray:
+        """Return the smaller of an outer radius and the cap on each radius, shape (k,)."""
+        return self._outer_radii(self._unrounded(phi), outer_radius)
 
-    def rises(self, phi: Tensor, radii: np.ndarray, reach: float | None = None) -> np.ndarray:
+    def rises(self, phi: Tensor, radii: np.ndarray, outer_radius: float | None = None) -> np.ndarray:
         """Return the criterion's rise over that of the cutoff at these radii of each ray, shape (k, points).
 
-        With a ``reach`` the radii are in units of :meth:`tops`. What has no value, or one above ``HIGHEST``, counts as
-        ``HIGHEST``.
+        With an ``outer_radius`` the radii are in units of :meth:`outer_radii`. What has no value, or one above
+        ``HIGHEST``, counts as ``HIGHEST``.
         """
         count, rows = len(phi), np.repeat(np.arange(len(phi)), len(radii))
         x = self._unrounded(phi)
-        places = self._tops(x, reach)[:, None] * radii
+        places = self._outer_radii(x, outer_radius)[:, None] * radii
         seen = self.objective.along(
             self.metric.steps(x, self.objective.theta), places.ravel(), rows=rows, criterion=self.criterion
         )
         self._count(seen.read)
         return self._scaled(seen.values).reshape(count, len(radii))
 
-    def pulled(
-        self, phi: Tensor, radii: np.ndarray, pull: Callable[[np.ndarray], np.ndarray], reach: float | None = None
+    def rises_gradient(
+        self,
+        phi: Tensor,
+        radii: np.ndarray,
+        pull: Callable[[np.ndarray], np.ndarray],
+        outer_radius: float | None = None,
     ) -> Tensor:
         """Return the tangent gradient of a function of the rises along each ray, shape (k, n).
 
-        With a ``reach``, that of the function and of n log of :meth:`tops`.
+        With an ``outer_radius``, that of the function and of n log of :meth:`outer_radii`.
 
         Args:
             phi: unit directions, shape (k, n).
-            radii, reach: where the rises are taken, as for :meth:`rises`, shape (points,).
+            radii, outer_radius: where the rises are taken, as for :meth:`rises`, shape (points,).
             pull: takes rises to the derivative by each of them, shape (k, points) both.
         """
         chunk = max(1, self.objective.plan.lanes // len(radii))
-        found = self._spread(lambda part: self._pulled(part, radii, pull, reach), phi, chunk)
+        found = self._spread(lambda part: self._rises_gradient(part, radii, pull, outer_radius), phi, chunk)
         self._count(np.full(len(phi) * len(radii), GRADIENT_COST))
         return found
 
@@ -267,11 +277,11 @@ class StarBody:
         )
         return torch.cat(pieces).to(phi.device)
 
-    def _pulled(
-        self, phi: Tensor, radii: np.ndarray, pull: Callable[[np.ndarray], np.ndarray], reach: float | None
+    def _rises_gradient(
+        self, phi: Tensor, radii: np.ndarray, pull: Callable[[np.ndarray], np.ndarray], outer_radius: float | None
     ) -> Tensor:
         x = self._unrounded(phi)
-        places = self._tops(x, reach)[:, None] * radii
+        places = self._outer_radii(x, outer_radius)[:, None] * radii
         along = (
             self.objective.theta.new_tensor(places)[:, :, None] * self.metric.steps(x, self.objective.theta)[:, None, :]
         )
@@ -281,10 +291,10 @@ class StarBody:
         share = pull(rises) * places / (self.cutoff - self.centre) * (rises < HIGHEST)
         slopes = torch.nan_to_num(self.metric.scope.gather(slopes), 0, 0, 0).double().view(len(phi), len(radii), -1)
         found = self._scaled_in((torch.from_numpy(share).to(slopes)[:, :, None] * slopes).sum(1))
-        capped = torch.linalg.vector_norm(x, dim=1, keepdim=True) * (reach or 0.0) > self.max_radius
-        if self.shape is not None and capped.any():
+        capped = torch.linalg.vector_norm(x, dim=1, keepdim=True) * (outer_radius or 0.0) > self.max_radius
+        if self.preconditioner is not None and capped.any():
             # such a ray gets shorter as |A y| grows, and its points move inwards
-            shorter = -self.shape.pull(x) / x.square().sum(1, keepdim=True)
+            shorter = -self.preconditioner.transpose_apply(x) / x.square().sum(1, keepdim=True)
             found = found + capped * (self.dimension + (found * phi).sum(1, keepdim=True)) * shorter
         return found - (found * phi).sum(1, keepdim=True) * phi
 
@@ -307,7 +317,7 @@ class StarBody:
     def _scaled_in(self, found: Tensor) -> Tensor:
         """Return gradients by the entries of a step as gradients by phi, shape (k, n), float64."""
         found = found if self.metric.scale is None else found * self.metric.scale.double()
-        return self.shape.pull(found) if self.shape else found
+        return self.preconditioner.transpose_apply(found) if self.preconditioner else found
 
     def _steps(self, phi: Tensor) -> Tensor:
         """Return the step for r = 1 along each direction, shape (k, D)."""
@@ -315,13 +325,13 @@ class StarBody:
 
     def _unrounded(self, phi: Tensor) -> Tensor:
         """Return A y, shape (k, n)."""
-        return self.shape.apply(phi) if self.shape else phi
+        return self.preconditioner.apply(phi) if self.preconditioner else phi
 
-    def _tops(self, x: Tensor, reach: float | None) -> np.ndarray:
-        """Return what :meth:`tops` does for A y, 1 without a reach, shape (k,)."""
-        if reach is None:
+    def _outer_radii(self, x: Tensor, outer_radius: float | None) -> np.ndarray:
+        """Return what :meth:`outer_radii` does for A y, 1 without an outer radius, shape (k,)."""
+        if outer_radius is None:
             return np.ones(len(x))
-        return np.minimum(self.max_radius / torch.linalg.vector_norm(x, dim=1).cpu().numpy(), reach)
+        return np.minimum(self.max_radius / torch.linalg.vector_norm(x, dim=1).cpu().numpy(), outer_radius)
 
     def _count(self, read: np.ndarray) -> None:
         self.evaluations, self.calls = self.evaluations + float(read.sum()), self.calls + len(read)

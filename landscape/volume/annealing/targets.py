@@ -13,8 +13,8 @@ moves inwards to where b u = n. Where u is a power of s, F_b is proportional to 
 shell. From F_b the chains go on to r^n by F_b^(1-t) r^(t n). Every weight stays unbiased: whatever the path between its
 ends, the gains are log-ratios of neighbouring targets.
 
-F_b of the part of each ray within a reach R can also grow: with b = n it is a constant as R goes to 0; as R grows, the
-chains are led away from walls soon after they come into sight.
+F_b of the part of each ray within an outer radius R can also grow: with b = n it is a constant as R goes to 0; as R
+grows, the chains are led away from walls soon after they come into sight.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class Target(Protocol):
     """An unnormalised density on the sphere, with t of how far on the way to r^n it is."""
 
     @property
-    def temperature(self) -> float:
+    def inverse_temperature(self) -> float:
         """t: 1 for r^n."""
 
-    def at(self, phi: Tensor) -> Points:
+    def points_at(self, phi: Tensor) -> Points:
         """Return these directions with all that the density needs."""
 
-    def seen(self, points: Points) -> Points:
+    def complete(self, points: Points) -> Points:
         """Return points that another target of the same path has made, with all that this density needs."""
 
     def log_density(self, points: Points) -> np.ndarray:
@@ -72,22 +72,22 @@ class RadiusTarget:
     guess: tuple[float, float]
 
     @property
-    def temperature(self) -> float:
+    def inverse_temperature(self) -> float:
         return self.power / self.body.dimension
 
-    def at(self, phi: Tensor) -> Points:
-        return self.body.measure(phi, self.guess)
+    def points_at(self, phi: Tensor) -> Points:
+        return self.body.points_at(phi, self.guess)
 
-    def seen(self, points: Points) -> Points:
+    def complete(self, points: Points) -> Points:
         return points
 
     def log_density(self, points: Points) -> np.ndarray:
         if self.power == 0:  # uniform, also where a ray has no length at all
             return np.zeros(len(points))
-        return self.power * points.extent
+        return self.power * points.effective_log_radius
 
     def force(self, phi: Tensor) -> Tensor:
-        return self.power * self.body.extent_gradient(phi, float(np.exp(self.guess[0])))
+        return self.power * self.body.effective_log_radius_gradient(phi, float(np.exp(self.guess[0])))
 
 
 @dataclass(frozen=True)
@@ -125,97 +125,97 @@ class Ray:
         integral = hats[:1] + np.concatenate([np.zeros((1, points)), np.cumsum(steps, axis=0)])
         return cls(radii, log_shell, integral[::8], shells, n)
 
-    def shares(self, rises: np.ndarray, hardness: float) -> np.ndarray:
+    def shares(self, rises: np.ndarray, penalty: float) -> np.ndarray:
         """Return log of each shell's term of F, shape (k, shells)."""
-        return self.log_shell - hardness * (rises @ self.integral.T)
+        return self.log_shell - penalty * (rises @ self.integral.T)
 
-    def log_soft(self, rises: np.ndarray, hardness: float) -> np.ndarray:
+    def log_soft(self, rises: np.ndarray, penalty: float) -> np.ndarray:
         """Return log F for rises of shape (k, points): shape (k,)."""
-        terms = self.shares(rises, hardness)
+        terms = self.shares(rises, penalty)
         top = terms.max(axis=1)
         return top + np.log(np.exp(terms - top[:, None]).sum(axis=1))
 
-    def pull(self, rises: np.ndarray, hardness: float) -> np.ndarray:
+    def pull(self, rises: np.ndarray, penalty: float) -> np.ndarray:
         """Return the derivative of log F by each rise, shape (k, points)."""
-        terms = self.shares(rises, hardness)
+        terms = self.shares(rises, penalty)
         weight = np.exp(terms - terms.max(axis=1)[:, None])
-        return -hardness * (weight / weight.sum(axis=1)[:, None]) @ self.integral
+        return -penalty * (weight / weight.sum(axis=1)[:, None]) @ self.integral
 
-    def inside(self, rises: np.ndarray, hardness: float, level: float) -> np.ndarray:
+    def inside(self, rises: np.ndarray, penalty: float, level: float) -> np.ndarray:
         """Return whether the rises are below a level up to the shell that weighs most, shape (k,).
 
         A shell in between weighs most where b u = n.
         """
-        heaviest = self.shares(rises, hardness).argmax(axis=1)
+        heaviest = self.shares(rises, penalty).argmax(axis=1)
         below = ((rises <= level) | (self.radii > self.shells[heaviest, None] * (1 + 1e-9))).all(axis=1)
-        return below & ((heaviest == SHELLS - 1) | (hardness * level >= self.dimension))
+        return below & ((heaviest == SHELLS - 1) | (penalty * level >= self.dimension))
 
 
 def ray_for(body: StarBody, radii: np.ndarray, shown: Points | None) -> Ray:
     """Return the points of the soft path for these radii of the first look, or for those in the body's coordinates."""
-    reach = np.full(1, body.max_radius)
+    caps = np.full(1, body.max_radius)
     if shown is not None:
-        radii, reach = np.exp(shown.log_radius), body.reach(shown.phi)
-    top = float(np.median(reach)) if math.isfinite(body.max_radius) else _BEYOND * float(radii.max())
+        radii, caps = np.exp(shown.log_radius), body.cap_along(shown.phi)
+    top = float(np.median(caps)) if math.isfinite(body.max_radius) else _BEYOND * float(radii.max())
     known = radii[radii > 0]
     return Ray.between(float(np.median(known)) if len(known) else top, top, body.dimension)
 
 
 @cache
 def growing_ray(n: int) -> Ray:
-    """Return the points of a growing part of a ray, in units of its reach."""
+    """Return the points of a growing part of a ray, in units of its outer radius."""
     return Ray.between(_FIRST, 1.0, n, _GROWING_POINTS)
 
 
 @dataclass(frozen=True)
 class SoftTarget:
-    """F_b(phi)^(1-t) · r(phi)^(t n), F_b of the whole ray or of the part within a reach.
+    """F_b(phi)^(1-t) · r(phi)^(t n), F_b of the whole ray or of the part within an outer radius.
 
     Attributes:
         body: whose radius and rises they are.
-        ray: where the rises are looked at; with a reach, in units of it or of the cap where that is nearer.
-        hardness: b.
-        temperature: t; at 0 no radius is searched for.
-        reach: R, in the units of the body's radii; None for the whole ray.
+        ray: where the rises are looked at; with an outer radius, in units of it or of the cap where that is nearer.
+        penalty: b.
+        inverse_temperature: t; at 0 no radius is searched for.
+        outer_radius: R, in the units of the body's radii; None for the whole ray.
     """
 
     body: StarBody
     ray: Ray
-    hardness: float
-    temperature: float
-    reach: float | None = None
+    penalty: float
+    inverse_temperature: float
+    outer_radius: float | None = None
 
-    def at(self, phi: Tensor) -> Points:
-        points = self.body.measure(phi) if self.temperature > 0 else Points.bare(phi, self.body.columns)
-        points.rises = self.body.rises(phi, self.ray.radii, self.reach)
+    def points_at(self, phi: Tensor) -> Points:
+        points = self.body.points_at(phi) if self.inverse_temperature > 0 else Points.bare(phi, self.body.columns)
+        points.rises = self.body.rises(phi, self.ray.radii, self.outer_radius)
         return points
 
-    def seen(self, points: Points) -> Points:
-        now = measured(self.body, points) if self.temperature > 0 else points
-        if self.reach is not None or not points.rises.shape[1]:
+    def complete(self, points: Points) -> Points:
+        now = with_radii(self.body, points) if self.inverse_temperature > 0 else points
+        if self.outer_radius is not None or not points.rises.shape[1]:
             now = now.copy()
-            now.rises = self.body.rises(now.phi, self.ray.radii, self.reach)
+            now.rises = self.body.rises(now.phi, self.ray.radii, self.outer_radius)
         return now
 
     def log_density(self, points: Points) -> np.ndarray:
-        soft, n = self.ray.log_soft(points.rises, self.hardness), self.body.dimension
-        if self.reach is not None:
-            soft = soft + n * np.log(self.body.tops(points.phi, self.reach))
-        if self.temperature == 0:
+        soft, n = self.ray.log_soft(points.rises, self.penalty), self.body.dimension
+        if self.outer_radius is not None:
+            soft = soft + n * np.log(self.body.outer_radii(points.phi, self.outer_radius))
+        if self.inverse_temperature == 0:
             return soft
-        return (1 - self.temperature) * soft + self.temperature * n * points.extent
+        return (1 - self.inverse_temperature) * soft + self.inverse_temperature * n * points.effective_log_radius
 
     def force(self, phi: Tensor) -> Tensor:
         def pull(rises: np.ndarray) -> np.ndarray:
-            return (1 - self.temperature) * self.ray.pull(rises, self.hardness)
+            return (1 - self.inverse_temperature) * self.ray.pull(rises, self.penalty)
 
-        return self.body.pulled(phi, self.ray.radii, pull, self.reach)
+        return self.body.rises_gradient(phi, self.ray.radii, pull, self.outer_radius)
 
 
-def measured(body: StarBody, points: Points) -> Points:
+def with_radii(body: StarBody, points: Points) -> Points:
     """Return the points with their radii, which the soft paths do without until they need them."""
     if not np.isnan(points.log_radius).any():
         return points
-    found = body.measure(points.phi)
+    found = body.points_at(points.phi)
     found.rises, found.velocity = points.rises, points.velocity
     return found

@@ -23,7 +23,7 @@ from landscape.rays import Metric, basin_radii
 from landscape.rays.directions import check_seed
 from landscape.rays.radii import PILOT
 from landscape.results import Cost
-from landscape.volume.annealing.linear_map import Shape
+from landscape.volume.annealing.linear_map import LinearMap
 from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.precondition import learn
 from landscape.volume.annealing.star_body import StarBody
@@ -38,7 +38,7 @@ class SlopeDirections:
     """Directions A y / |A y|, keyed by (seed, index), as steps in parameter space.
 
     Args:
-        shape: A, in metric coordinates.
+        preconditioner: A, in metric coordinates.
         metric: the scale of a step.
         seed: keys the draws, which are other ones than those that A was learnt from.
         like: a tensor with the device and dtype of theta.
@@ -46,7 +46,7 @@ class SlopeDirections:
 
     >>> from landscape.rays import make_metric
     >>> axis = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    >>> half = Shape.round(axis).then(axis[:, None], torch.tensor([0.5], dtype=torch.float64))
+    >>> half = LinearMap.identity(axis).compose(axis[:, None], torch.tensor([0.5], dtype=torch.float64))
     >>> plane = Objective.from_function(lambda x: x.sum(-1), torch.zeros(2, dtype=torch.float64))
     >>> rays = SlopeDirections(half, make_metric("identity", plane.theta, plane.scope), 0, plane.theta)
     >>> phi, tilt = rays.steps([3])[0].numpy(), rays.log_tilts([3])[0]
@@ -55,9 +55,9 @@ class SlopeDirections:
     """
 
     def __init__(
-        self, shape: Shape, metric: Metric, seed: int, like: Tensor, about: dict[str, Any] | None = None
+        self, preconditioner: LinearMap, metric: Metric, seed: int, like: Tensor, about: dict[str, Any] | None = None
     ) -> None:
-        self.shape, self.metric, self.seed, self._like = shape, metric, check_seed(seed), like
+        self.preconditioner, self.metric, self.seed, self._like = preconditioner, metric, check_seed(seed), like
         self._about = about or {}
         self._together = max(1, min(_TOGETHER, _ENTRIES // metric.scope.size))
 
@@ -69,11 +69,11 @@ class SlopeDirections:
         """Return log of the uniform density over theirs, log |det A| - n log |A y|, shape (k,)."""
         parts = (indices[at : at + self._together] for at in range(0, len(indices), self._together))
         lengths = torch.cat([torch.linalg.vector_norm(self._seen(part), dim=1) for part in parts])
-        return self.shape.log_determinant - self.metric.scope.size * lengths.log().cpu().numpy()
+        return self.preconditioner.log_determinant - self.metric.scope.size * lengths.log().cpu().numpy()
 
     def describe(self) -> dict[str, Any]:
         """Return what they were made from, and a hash of A."""
-        return {"proposal": {**self._about, "digest": self.shape.digest()}}
+        return {"proposal": {**self._about, "digest": self.preconditioner.digest()}}
 
     def _seen(self, indices: Sequence[int]) -> Tensor:
         """Return A y, shape (k, n): in groups of fixed bounds, so that no bit depends on what else is asked for."""
@@ -82,30 +82,32 @@ class SlopeDirections:
         for group in np.unique(wanted // size):
             members = range(int(group) * size, (int(group) + 1) * size)
             like = found.new_empty(size, found.shape[1])
-            seen = self.shape.apply(sphere(normals([stream(self.seed, ray, 0, _DRAWS) for ray in members], like)))
+            seen = self.preconditioner.apply(
+                sphere(normals([stream(self.seed, ray, 0, _DRAWS) for ray in members], like))
+            )
             rows = np.flatnonzero(wanted // size == group)
             found[torch.as_tensor(rows)] = seen[torch.as_tensor(wanted[rows] - members.start)]
         return found
 
 
 def learnt(
-    objective: Objective, metric: Metric, cutoff: float, centre: float, law: Measure, **options: Any
-) -> tuple[Shape, Cost]:
+    objective: Objective, metric: Metric, cutoff: float, centre: float, measure: Measure, **options: Any
+) -> tuple[LinearMap, Cost]:
     """Return the A that makes the basin of this cutoff roundest, and what it cost to learn it.
 
     A = 1 where the basin is round already.
 
     Args:
         objective, metric, cutoff, centre: what bounds the basin.
-        law: what it is measured by.
+        measure: what it is measured by.
         options: criterion, seed, max_radius, rtol, step_ratio and first_step, as for :func:`landscape.basin_radii`.
 
     Raises:
         CurvatureError: where the criterion has no gradient.
     """
     started = time.perf_counter()
-    look = basin_radii(objective, [cutoff], metric=metric.name, directions=PILOT, **options)
-    body = StarBody.of(objective, metric, look, cutoff, law)
+    reference_rays = basin_radii(objective, [cutoff], metric=metric.name, directions=PILOT, **options)
+    body = StarBody.of(objective, metric, reference_rays, cutoff, measure)
     with objective.running():
         if not body.has_gradient(sphere(torch.ones(1, body.dimension, dtype=torch.float64).to(objective.theta.device))):
             raise CurvatureError(
@@ -113,5 +115,9 @@ def learnt(
                 "array of n curvatures as proposal, or estimator='annealed'."
             )
         learn(body, options["seed"], 0)
-    spent = Cost(look.cost.evaluations + body.evaluations, look.cost.calls + body.calls, time.perf_counter() - started)
-    return body.shape or Shape.round(objective.theta.new_empty(body.dimension)), spent
+    spent = Cost(
+        reference_rays.cost.evaluations + body.evaluations,
+        reference_rays.cost.calls + body.calls,
+        time.perf_counter() - started,
+    )
+    return body.preconditioner or LinearMap.identity(objective.theta.new_empty(body.dimension)), spent

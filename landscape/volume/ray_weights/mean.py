@@ -1,4 +1,4 @@
-"""The volume as a mean over rays: what all estimators that measure rays share."""
+"""The volume as a mean over rays: shared by all estimators that measure rays."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from landscape.objective import Objective
 from landscape.rays import make_metric
 from landscape.results import Cost, Radii, RayStatus, Volume, VolumeEstimate
 from landscape.volume.ray_weights import statistics as w
-from landscape.volume.ray_weights.measure import Along, Lebesgue, Measure, along_uniform, make_measure
+from landscape.volume.ray_weights.measure import Lebesgue, Measure, MeasureOnRays, make_measure, measure_on_uniform_rays
 
-_RESOLUTION = 0.1
+_MOST_RESOLUTION = 0.1  # nats: a larger spread of log-weights is never put down to the tolerance of the radii
 
 
-def measure_of_radii(objective: Objective, radii: Radii, **which: Any) -> Along:
-    """Return a measure along the uniform rays of these radii; options as for ``make_measure``."""
+def measure_of_radii(objective: Objective, radii: Radii, **which: Any) -> MeasureOnRays:
+    """Return a measure along the uniform rays of these radii; options as for :func:`make_measure`."""
     metric = make_metric(radii.config["metric"], objective.theta, objective.scope)
-    return along_uniform(make_measure(objective, metric, **which), objective, metric, radii)
+    return measure_on_uniform_rays(make_measure(objective, metric, **which), objective, metric, radii)
 
 
 def volume_from_radii(
@@ -32,18 +32,22 @@ def volume_from_radii(
     max_radius: float | None = None,
     log_scale_sum: float = math.nan,
     cutoffs: Sequence[float] | None = None,
-    measure: Along | None = None,
+    measure: MeasureOnRays | None = None,
 ) -> Volume:
     """Return log V = log ω_n + log mean r^n from radii along uniform rays.
 
-    The verdict is ``reliable`` when the effective sample size is at least 50, no weight carries more than a tenth, and
-    the weights' tail index is at most 1/2, judged on the first half of the rays
-    (:func:`landscape.volume.ray_weights.statistics.is_reliable`). The interval is then that of all rays and of the
-    second half, fit for skewed weights too (:func:`landscape.volume.ray_weights.statistics.interval_of`), widened by
-    the tolerance of the radii. Otherwise the verdict is ``lower bound``: the mean of non-negative unbiased weights
-    exceeds V·e^a with probability at most e^-a (Markov), so with 95 % confidence V is at least 0.05 of the estimate,
-    and the upper end is what the cap allows. Both take the search's word for the first crossing: where a wall thinner
-    than its step was passed (:mod:`landscape.rays.crossing`), V is that of the basin without the wall.
+    The verdict is ``reliable`` if the effective sample size is at least 50, no weight carries more than a tenth, and
+    the tail index of the weights is at most 1/2
+    (:func:`landscape.volume.ray_weights.statistics.is_reliable`, judged on the first half of the rays). The interval
+    covers that of all rays and that of the second half, which suit skewed weights too
+    (:func:`landscape.volume.ray_weights.statistics.interval_of`), and is widened by the tolerance of the radii.
+
+    Otherwise the verdict is ``lower bound``. The mean of non-negative unbiased weights exceeds V·e^a with probability
+    at most e^-a (Markov). So V is at least 0.05 of the estimate with 95 % confidence. The upper end is what the cap
+    allows.
+
+    Failure mode: both rely on the first crossing that the search found. If it stepped over a wall thinner than its step
+    (:mod:`landscape.rays.crossing`), V is that of the basin without the wall.
 
     Args:
         radii: what :func:`landscape.basin_radii` returned, or plain radii, shape (rays,) or (rays, cutoffs).
@@ -51,11 +55,11 @@ def volume_from_radii(
         max_radius: with plain radii: those at or above it are censored.
         log_scale_sum: with plain radii and rollouts: sum of log s_i, for the volume in parameter coordinates.
         cutoffs: with plain radii: the names of the columns.
-        measure: what else to measure the basin by, along these rays (:func:`measure_of_radii`); by default its volume.
+        measure: another measure of the basin along these rays (:func:`measure_of_radii`); volume by default.
 
     Raises:
-        LandscapeError: without n, for rays that are not uniform, for negative or NaN radii, or a run with rays still
-            to measure.
+        LandscapeError: if n is missing, the rays are not uniform, radii are negative or NaN, or rays are still to be
+            measured.
 
     >>> ball = volume_from_radii(np.full(100, 2.0), n=3).results[0]
     >>> round(math.exp(ball.log_volume) * 3 / 4 / math.pi, 9)
@@ -86,31 +90,31 @@ def volume_from_radii(
             f"{int((~radii.done).sum())} of {radii.directions} rays are still to be measured, and a volume of the "
             "others alone would be of another run.\nContinue it with --resume, or pass resume= to basin_radii."
         )
-    volume = Along(Lebesgue(dimension, radii.log_scale_sum), np.zeros((radii.directions, 0)))
-    return mean_over_rays(radii, measure or volume)
+    lebesgue = MeasureOnRays(Lebesgue(dimension, radii.log_scale_sum), np.zeros((radii.directions, 0)))
+    return mean_over_rays(radii, measure or lebesgue)
 
 
 def mean_over_rays(
-    radii: Radii, along: Along, *, log_tilts: np.ndarray | None = None, estimator: str = "uniform"
+    radii: Radii, on_rays: MeasureOnRays, *, log_tilts: np.ndarray | None = None, estimator: str = "uniform"
 ) -> Volume:
-    """Return log V = log ω_n + log mean of r^n · tilt over finished rays, or the like for another measure.
+    """Return log V = log ω_n + log mean of r^n · tilt over finished rays, with m in place of r^n for another measure.
 
     Args:
-        radii: one row a ray.
-        along: what to measure by, along these rays.
-        log_tilts: log of the uniform density over that which the rays were drawn from, shape (directions,); by default
-            they are uniform.
-        estimator: its name.
+        radii: one row per ray.
+        on_rays: the measure along these rays.
+        log_tilts: log of the uniform density over the density that the rays were drawn from, shape (directions,); None
+            for uniform rays.
+        estimator: name of the estimator.
     """
-    # a search ends with the inner end proven and the outer one known to its tolerance; a grid knows both its ends
+    # a search proves the inner end of its bracket and knows the outer one to its tolerance; a grid knows both
     rtol = radii.config.get("rtol")
     outer = radii.upper if rtol is None else np.minimum(radii.upper, radii.radii * (1 + rtol))
     tilts = np.zeros((1, 1)) if log_tilts is None else log_tilts[:, None]
     logs = {
-        name: along.log_mass(values) + tilts
+        name: on_rays.log_mass(values) + tilts
         for name, values in (("radii", radii.radii), ("lower", radii.lower), ("outer", outer))
     }
-    measure = along.measure
+    measure = on_rays.measure
     rows = tuple(_estimate(radii, column, measure, logs) for column in range(len(radii.cutoffs)))
     config = {**radii.config, **measure.describe(), "rays": radii.directions}
     return Volume(rows, logs["radii"], estimator, measure.dimension, radii.directions, config, radii.cost)
@@ -149,16 +153,16 @@ def _estimate(radii: Radii, column: int, measure: Measure, logs: dict[str, np.nd
 
 
 def judged(config: Mapping[str, Any], dimension: int, log_weights: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return what a verdict is judged on: log-weights of independent draws, and what spread the search may have made.
+    """Return what a verdict is judged on: log-weights of independent draws, and the spread that the search may explain.
 
-    Draws are rays, or lines of two opposite rays; a spread that the tolerance of the radii explains is no tail.
+    A draw is a ray, or a line of two opposite rays. A spread that the tolerance of the radii explains is no tail.
 
     Args:
         config: of the radii, or of the volume made from them.
         dimension: n.
         log_weights: of the rays at one cutoff, shape (rays,).
     """
-    resolution = min(dimension * (config.get("rtol") or 0.0), _RESOLUTION)
+    resolution = min(dimension * (config.get("rtol") or 0.0), _MOST_RESOLUTION)
     if not config.get("antithetic"):
         return log_weights, resolution
     return np.logaddexp(*np.split(log_weights, 2)) - math.log(2), resolution
@@ -167,14 +171,14 @@ def judged(config: Mapping[str, Any], dimension: int, log_weights: np.ndarray) -
 def _plain_radii(
     values: Any, n: int | None, max_radius: float | None, log_scale_sum: float, cutoffs: Sequence[float] | None
 ) -> Radii:
-    """Return plain radii as a :class:`Radii`, whose brackets are the values themselves."""
+    """Return plain radii as a :class:`Radii` whose brackets are the radii themselves."""
     array = np.asarray(values, dtype=np.float64)
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or not array.size:
-        raise LandscapeError(f"radii must have shape (rays,) or (rays, cutoffs), and hold some; {array.shape} arrived.")
+        raise LandscapeError(f"radii must have shape (rays,) or (rays, cutoffs), with at least one; got {array.shape}.")
     if not bool((array >= 0).all()):
         raise LandscapeError(
-            "radii must be non-negative numbers, and some are negative or NaN. Drop or mend those rays."
+            "radii must be non-negative numbers, but some are negative or NaN. Drop or mend those rays."
         )
     if n is None:
         raise LandscapeError("plain radii do not know the dimension of their space. Pass n=....")

@@ -4,8 +4,9 @@ A star-shaped body is measured ray by ray. With f the density of a measure over 
 
     measure = ω_n · E_phi[ m(phi) ],    m(phi) = |S| n · integral from 0 to r(phi) of f(theta + s S phi) s^(n-1) ds,
 
-over uniform phi. Lebesgue, in metric coordinates, has f = 1/|S| and m = r^n. The *extent* of a ray is log m / n: the
-log of the radius at which a ray of plain volume would hold as much. What is said of r^n holds for exp(n · extent).
+over uniform phi. m is the *mass* of the ray. Lebesgue measure, in metric coordinates, has f = 1/|S| and m = r^n. The
+*effective log radius* of a ray is log m / n: the log of the radius at which Lebesgue measure has the same mass. So
+whatever is said of r^n holds for exp(n · effective log radius).
 """
 
 from __future__ import annotations
@@ -51,11 +52,14 @@ class Measure(Protocol):
     def coefficients(self, steps: Tensor) -> np.ndarray:
         """Return them for rays along these steps, those for r = 1, shape (k, D): shape (k, terms)."""
 
-    def extent(self, coefficients: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    def effective_log_radius(self, coefficients: np.ndarray, radii: np.ndarray) -> np.ndarray:
         """Return (log m) / n of rays of these radii, shape (k,)."""
 
-    def log_radius(self, coefficients: np.ndarray, extent: np.ndarray, most: np.ndarray) -> np.ndarray:
-        """Return log of the radii of rays of this extent, infinite where ``most`` has less of it, shape (k,)."""
+    def log_radius(self, coefficients: np.ndarray, effective_log_radius: np.ndarray, most: np.ndarray) -> np.ndarray:
+        """Return log of the radii at which rays have this effective log radius, shape (k,).
+
+        Infinite for rays whose effective log radius at the radius ``most`` is still smaller.
+        """
 
     def ceiling(self, max_radius: float) -> float:
         """Return the log of what a body can measure under this cap."""
@@ -66,7 +70,7 @@ class Measure(Protocol):
 
 @dataclass(frozen=True)
 class Lebesgue:
-    """Volume, in metric coordinates: the extent is log r."""
+    """Volume, in metric coordinates: the effective log radius is log r."""
 
     dimension: int
     log_raw: float
@@ -79,12 +83,12 @@ class Lebesgue:
     def coefficients(self, steps: Tensor) -> np.ndarray:
         return np.zeros((len(steps), 0))
 
-    def extent(self, coefficients: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    def effective_log_radius(self, coefficients: np.ndarray, radii: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
             return np.log(radii)
 
-    def log_radius(self, coefficients: np.ndarray, extent: np.ndarray, most: np.ndarray) -> np.ndarray:
-        return extent
+    def log_radius(self, coefficients: np.ndarray, effective_log_radius: np.ndarray, most: np.ndarray) -> np.ndarray:
+        return effective_log_radius
 
     def ceiling(self, max_radius: float) -> float:
         return w.log_unit_ball(self.dimension) + self.dimension * math.log(max_radius)
@@ -145,13 +149,13 @@ class Gaussian:
         pair = moves.square().sum(1), moves @ self.offset
         return np.stack([part.cpu().numpy() for part in pair], axis=1) / self.sigma**2
 
-    def extent(self, coefficients: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    def effective_log_radius(self, coefficients: np.ndarray, radii: np.ndarray) -> np.ndarray:
         a, b = coefficients.T
         return (log_radial_mass(self.dimension, a, b, radii) + self.log_factor) / self.dimension
 
-    def log_radius(self, coefficients: np.ndarray, extent: np.ndarray, most: np.ndarray) -> np.ndarray:
+    def log_radius(self, coefficients: np.ndarray, effective_log_radius: np.ndarray, most: np.ndarray) -> np.ndarray:
         a, b = coefficients.T
-        return log_radius_holding(self.dimension, a, b, extent * self.dimension - self.log_factor, most)
+        return log_radius_holding(self.dimension, a, b, effective_log_radius * self.dimension - self.log_factor, most)
 
     def pulls(self, steps: Tensor, radius: float) -> tuple[np.ndarray, Tensor]:
         """Return how log m, of rays that end at one radius, changes with log r and with the step for r = 1.
@@ -173,7 +177,7 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
-class Along:
+class MeasureOnRays:
     """A measure along some rays.
 
     Attributes:
@@ -185,34 +189,42 @@ class Along:
     coefficients: np.ndarray
 
     @classmethod
-    def rays(cls, measure: Measure, objective: Objective, rays: Directions, count: int) -> Along:
+    def rays(cls, measure: Measure, objective: Objective, rays: Directions, count: int) -> MeasureOnRays:
         """Return the measure along the first ``count`` of these rays."""
         block = objective.plan.block
         parts = (range(start, min(start + block, count)) for start in range(0, count, block)) if measure.terms else ()
         known = [measure.coefficients(rays.steps(part)) for part in parts]
         return cls(measure, np.concatenate([np.zeros((0, 2)), *known]) if measure.terms else np.zeros((count, 0)))
 
-    def extent(self, radii: np.ndarray) -> np.ndarray:
-        """Return the extents of the rays for several radii of each, shape (rays, cutoffs) both."""
-        return np.stack([self.measure.extent(self.coefficients, column) for column in radii.T], axis=1)
+    def effective_log_radius(self, radii: np.ndarray) -> np.ndarray:
+        """Return the effective log radii of the rays for several radii of each, shape (rays, cutoffs) both."""
+        return np.stack([self.measure.effective_log_radius(self.coefficients, column) for column in radii.T], axis=1)
 
     def table(self, radii: np.ndarray) -> np.ndarray:
-        """Return extent and coefficients for several radii of each ray, shape (rays, cutoffs, 1 + terms).
+        """Return effective log radius and coefficients for several radii of each ray, shape (rays, cutoffs, 1 + terms).
 
         Of volume, which needs none of them, shape (rays, cutoffs, 0).
         """
         known = np.broadcast_to(self.coefficients[:, None], (*radii.shape, self.measure.terms))
-        return np.concatenate([self.extent(radii)[:, :, None], known], axis=2) if self.measure.terms else known.copy()
+        return (
+            np.concatenate([self.effective_log_radius(radii)[:, :, None], known], axis=2)
+            if self.measure.terms
+            else known.copy()
+        )
 
     def log_mass(self, radii: np.ndarray) -> np.ndarray:
         """Return log m for several radii of each ray, shape (rays, cutoffs) both."""
-        return self.measure.dimension * self.extent(radii)
+        return self.measure.dimension * self.effective_log_radius(radii)
 
 
 def lengthened(table: np.ndarray, log_lengths: np.ndarray) -> np.ndarray:
-    """Return extents, a and b of rays as they are where |phi| is not 1 but exp(log_lengths), shape (rays, columns).
+    """Return effective log radii, a and b of rays for steps of length exp(log_lengths) in place of 1, same shape.
 
-    Radii are longer by that much, so a falls by the square of it and b by itself.
+    Radii grow by that length, a falls by its square, and b by the length itself.
+
+    Args:
+        table: effective log radius, a and b of each ray, shape (rays, 3), or (rays, 0) for volumes.
+        log_lengths: log |A y|, shape (rays,).
     """
     if not table.shape[1]:
         return table
@@ -265,12 +277,12 @@ def make_measure(
     return Lebesgue(metric.scope.size, metric.log_scale_sum)
 
 
-def measure_along(objective: Objective, rays: Directions, count: int, *which: Any, **named: Any) -> Along:
+def measure_on_rays(objective: Objective, rays: Directions, count: int, *which: Any, **named: Any) -> MeasureOnRays:
     """Return a measure, as for :func:`make_measure`, along the first ``count`` of these rays."""
-    return Along.rays(make_measure(objective, rays.metric, *which, **named), objective, rays, count)
+    return MeasureOnRays.rays(make_measure(objective, rays.metric, *which, **named), objective, rays, count)
 
 
-def along_uniform(measure: Measure, objective: Objective, metric: Metric, radii: Radii) -> Along:
+def measure_on_uniform_rays(measure: Measure, objective: Objective, metric: Metric, radii: Radii) -> MeasureOnRays:
     """Return a measure along the uniform rays that these radii were measured along, in this metric."""
     rays = RandomDirections(metric, radii.config["seed"], objective.theta)
-    return Along.rays(measure, objective, rays, radii.directions)
+    return MeasureOnRays.rays(measure, objective, rays, radii.directions)

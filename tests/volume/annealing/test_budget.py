@@ -57,7 +57,7 @@ def test_the_chains_are_those_of_the_temperatures_that_it_chose() -> None:
     asked = annealed(None, (0.1, 0.4), chains=given.config["chains"], temperatures=given.config["temperatures"])
     assert given.done.all()
     assert asked.log_weights.tobytes() == given.log_weights.tobytes()
-    assert asked.config == {**given.config, "learning": None}
+    assert asked.config == {**given.config, "precondition_evaluations": None}
 
 
 def test_a_run_stopped_anywhere_keeps_what_the_budget_chose() -> None:

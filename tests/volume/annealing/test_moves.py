@@ -14,7 +14,7 @@ import landscape as ls
 from helpers.bodies import ellipsoid, lp_ball
 from helpers.chains import MOVES, body_of, run_move
 from helpers.z_scores import z_of_chains
-from landscape.volume.annealing.moves import Flight, tangent
+from landscape.volume.annealing.moves import Trajectory, tangent
 from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.streams import normals, stream
 from landscape.volume.annealing.targets import RadiusTarget
@@ -99,17 +99,17 @@ def test_the_force_is_the_gradient_of_log_radius() -> None:
     assert (force * aside).sum(1).numpy() == pytest.approx(slope.numpy(), rel=1e-6)
 
 
-def test_a_flight_goes_back_the_way_it_came() -> None:
+def test_a_trajectory_goes_back_the_way_it_came() -> None:
     body = body_of(ellipsoid(CURVATURES), 0.3)
     streams = [stream(1, chain, 0, 0) for chain in range(8)]
     start = sphere(normals(streams, torch.empty(8, 5, dtype=torch.float64)))
     velocity = tangent(normals(streams, start), start)
     target = RadiusTarget(body, 5.0, (math.log(0.4), math.inf))
     with body.objective.running():
-        there = Flight(target, start, velocity, 0.3)
+        there = Trajectory(target, start, velocity, 0.3)
         for _ in range(20):
             there.advance()
-        back = Flight(target, there.phi, -there.velocity, 0.3)
+        back = Trajectory(target, there.phi, -there.velocity, 0.3)
         for _ in range(20):
             back.advance()
     assert (there.phi - start).abs().max() > 0.1
@@ -126,11 +126,11 @@ def test_energy_is_kept_better_by_shorter_steps() -> None:
     errors = []
     with body.objective.running():
         for step, count in ((0.05, 10), (0.005, 100)):
-            flight = Flight(RadiusTarget(body, 5.0, (math.log(0.4), math.inf)), start, velocity, step)
-            before = flight.kinetic() - 5 * body.measure(start).log_radius
+            trajectory = Trajectory(RadiusTarget(body, 5.0, (math.log(0.4), math.inf)), start, velocity, step)
+            before = trajectory.kinetic() - 5 * body.points_at(start).log_radius
             for _ in range(count):
-                flight.advance()
-            errors.append(np.abs(flight.kinetic() - 5 * body.measure(flight.phi).log_radius - before).max())
+                trajectory.advance()
+            errors.append(np.abs(trajectory.kinetic() - 5 * body.points_at(trajectory.phi).log_radius - before).max())
     assert errors[1] < errors[0] / 50
 
 
@@ -140,8 +140,8 @@ def test_a_chain_does_not_depend_on_the_others() -> None:
     start = sphere(normals(streams, torch.empty(6, 5, dtype=torch.float64)))
     for move in MOVES.values():
         with body.objective.running():
-            every = move(body, body.measure(start), 3.0, [stream(5, chain, 0, 0) for chain in range(6)]).points
-            one = move(body, body.measure(start[2:3]), 3.0, [stream(5, 2, 0, 0)]).points
+            every = move(body, body.points_at(start), 3.0, [stream(5, chain, 0, 0) for chain in range(6)]).points
+            one = move(body, body.points_at(start[2:3]), 3.0, [stream(5, 2, 0, 0)]).points
         assert every.phi[2].numpy() == pytest.approx(one.phi[0].numpy(), rel=1e-12)
 
 

@@ -17,8 +17,8 @@ from helpers.z_scores import z_of_weights
 from landscape.rays import make_metric
 from landscape.results import Chains
 from landscape.volume import anneal, annealed_volume, log_unit_ball
-from landscape.volume.annealing.linear_map import Shape
-from landscape.volume.annealing.moves import flight_move, slice_move
+from landscape.volume.annealing.linear_map import LinearMap
+from landscape.volume.annealing.moves import hmc_move, slice_move
 from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.precondition import learn, refined
 from landscape.volume.annealing.star_body import StarBody
@@ -28,27 +28,27 @@ from landscape.volume.ray_weights.measure import Lebesgue
 
 
 @pytest.mark.parametrize("n", [5, 40])  # kept as a whole matrix, and as factors
-def test_a_shape_is_the_matrix_that_it_says(n: int) -> None:
-    shape = skew(n)
-    matrix = torch.eye(n, dtype=torch.float64) + shape.left @ shape.right.T
+def test_a_linear_map_is_the_matrix_that_it_says(n: int) -> None:
+    linear_map = skew(n)
+    matrix = torch.eye(n, dtype=torch.float64) + linear_map.left @ linear_map.right.T
     y = torch.from_numpy(np.random.default_rng(1).normal(size=(3, n)))
-    assert shape.apply(y).numpy() == pytest.approx((y @ matrix.T).numpy())
-    assert shape.pull(y).numpy() == pytest.approx((y @ matrix).numpy())
-    assert shape.log_determinant == pytest.approx(float(torch.linalg.slogdet(matrix)[1]))
+    assert linear_map.apply(y).numpy() == pytest.approx((y @ matrix.T).numpy())
+    assert linear_map.transpose_apply(y).numpy() == pytest.approx((y @ matrix).numpy())
+    assert linear_map.log_determinant == pytest.approx(float(torch.linalg.slogdet(matrix)[1]))
 
 
-def test_the_volume_through_a_shape_that_does_not_fit_is_unbiased() -> None:
+def test_the_volume_through_a_linear_map_that_does_not_fit_is_unbiased() -> None:
     """log det A + E[rho^n] at a single draw each: 4,000 rays, z-gate."""
     curvatures = np.array([0.5, 1.0, 3.0, 4.0, 8.0])
     body = body_of(ellipsoid(curvatures), 0.3, first_step=0.01)
-    body.shape = skew(5)
+    body.preconditioner = skew(5)
     y = sphere(torch.from_numpy(np.random.default_rng(2).normal(size=(4000, 5))))
     with body.objective.running():
-        points = body.measure(y)
+        points = body.points_at(y)
     weights = 5 * points.log_radius + body.log_determinant
     assert abs(z_of_weights(weights, ellipsoid_log_volume(curvatures, 0.3) - log_unit_ball(5))) < 4
     # and r along the same rays in the coordinates of the metric
-    phi = sphere(body.shape.apply(y)).numpy()
+    phi = sphere(body.preconditioner.apply(y)).numpy()
     assert points.log_radius + body.log_lengths(y) == pytest.approx(0.5 * np.log(0.6 / (phi**2 @ curvatures)), abs=1e-4)
 
 
@@ -56,36 +56,34 @@ def test_the_cap_is_a_sphere_around_theta_in_any_coordinates() -> None:
     """Nothing but the cap bounds it: |A y| rho = R on every ray, and V = ω_n R^n."""
     flat = ls.Objective.from_function(lambda x: 0.0 * x.sum(-1), torch.zeros(5, dtype=torch.float64))
     body = body_of(flat, 1.0, max_radius=2.0, first_step=0.01)
-    body.shape = skew(5)
+    body.preconditioner = skew(5)
     y = sphere(torch.from_numpy(np.random.default_rng(3).normal(size=(4000, 5))))
     with flat.running():
-        points = body.measure(y)
+        points = body.points_at(y)
     assert points.censored.all()
     assert np.exp(points.log_radius + body.log_lengths(y)) == pytest.approx(np.full(4000, 2.0))
     assert abs(z_of_weights(5 * points.log_radius + body.log_determinant, 5 * math.log(2.0))) < 4
 
 
-@pytest.mark.parametrize("flight", [False, True])
-def test_moves_leave_the_target_in_the_new_coordinates(flight: bool) -> None:
+@pytest.mark.parametrize("hmc", [False, True])
+def test_moves_leave_the_target_in_the_new_coordinates(hmc: bool) -> None:
     """At temperature 1 the points rho(y) A y, made round by sqrt(H / 2c), are uniform on the sphere."""
     curvatures = np.array([0.5, 1.0, 2.0, 4.0, 8.0])
     body = body_of(ellipsoid(curvatures), 0.3, first_step=0.01)
-    body.shape = skew(5)
-    matrix = body.shape.apply(torch.eye(5, dtype=torch.float64)).T
+    body.preconditioner = skew(5)
+    matrix = body.preconditioner.apply(torch.eye(5, dtype=torch.float64)).T
     round_ones = np.random.default_rng(4).normal(size=(200, 5)) / np.sqrt(curvatures)
     start = sphere(torch.linalg.solve(matrix, torch.from_numpy(round_ones).T).T)
     kept = []
     with body.objective.running():
-        points = body.measure(start)
+        points = body.points_at(start)
         for step in range(25):
             streams = [stream(12, chain, 0, step) for chain in range(200)]
-            if flight:
-                points = flight_move(
-                    RadiusTarget(body, 5.0, (math.log(0.6), math.inf)), points, 0.15, 5, streams
-                ).points
+            if hmc:
+                points = hmc_move(RadiusTarget(body, 5.0, (math.log(0.6), math.inf)), points, 0.15, 5, streams).points
             else:
                 points = slice_move(body, points, 5.0, 2 * math.pi, streams).points
-            x = body.shape.apply(points.phi).numpy() * np.exp(points.log_radius)[:, None]
+            x = body.preconditioner.apply(points.phi).numpy() * np.exp(points.log_radius)[:, None]
             kept.append((x * np.sqrt(curvatures / 0.6)) ** 2)
     means = np.stack(kept).mean(axis=0)
     z = (means.mean(axis=0) - 0.2) / (means.std(axis=0, ddof=1) / math.sqrt(200))
@@ -98,7 +96,7 @@ def test_what_is_learnt_makes_an_ellipsoid_round() -> None:
         points = learn(body, 0, 0)
         assert points is not None
         y = sphere(torch.from_numpy(np.random.default_rng(5).normal(size=(200, 12))))
-        assert (12 * body.measure(y).log_radius).std() < 2
+        assert (12 * body.points_at(y).log_radius).std() < 2
     assert 12 * np.log(np.sqrt(0.6 / (y.numpy() ** 2 @ STIFF))).std() > 4
 
 
@@ -114,7 +112,7 @@ def test_nothing_is_learnt_of_a_ball_or_without_a_gradient() -> None:
     for body in (ball, closed):
         with body.objective.running():
             assert learn(body, 0, 0) is None
-        assert (body.shape, body.first_step) == (None, 0.01)
+        assert (body.preconditioner, body.first_step) == (None, 0.01)
 
 
 def test_noise_is_not_taken_for_a_direction() -> None:
@@ -130,7 +128,7 @@ def test_noise_is_not_taken_for_a_direction() -> None:
 @pytest.mark.parametrize("temperatures", [4, 40])
 def test_weights_are_unbiased_at_any_effort(temperatures: int) -> None:
     volume = annealed_volume(ellipsoid(STIFF), [0.3], metric="identity", chains=400, temperatures=temperatures, seed=7)
-    assert volume.config["shapes"][0] is not None
+    assert volume.config["preconditioners"][0] is not None
     truth = ellipsoid_log_volume(STIFF, 0.3) - log_unit_ball(12)
     assert abs(z_of_weights(volume.log_weights[:, 0], truth)) < 4
     assert abs(z_of_weights(volume.log_weights_half[:, 0], truth)) < 4
@@ -149,17 +147,17 @@ def test_a_stiff_slab_under_a_cap() -> None:
     volume = annealed_volume(disc, [0.0025], **walks, **options)
     s = np.linspace(0, 0.05, 20_001)
     truth = math.log(float(np.trapezoid(2 * math.pi * s * 4 / 3 * math.pi * (1 - s**2) ** 1.5, s)))
-    assert volume.config["shapes"][0] is not None
+    assert volume.config["preconditioners"][0] is not None
     assert abs(z_of_weights(volume.log_weights[:, 0], truth - log_unit_ball(5))) < 4
     # nearly all rays of the new coordinates end at the cap
-    assert anneal(disc, [0.0025], chains=4, temperatures=2, **options).config["shapes"] == [None]
+    assert anneal(disc, [0.0025], chains=4, temperatures=2, **options).config["preconditioners"] == [None]
 
 
 @pytest.mark.parametrize("path", ["radius", "soft", "growth"])
 def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(path: str) -> None:
     options: dict[str, Any] = {"metric": "identity", "chains": 4, "temperatures": 4, "seed": 9, "path": path}
     whole = anneal(ellipsoid(STIFF), [0.3], **options)
-    assert whole.config["shapes"][0] is not None
+    assert whole.config["preconditioners"][0] is not None
     blocks: list[Chains] = []
     anneal(ellipsoid(STIFF), [0.3], on_block=lambda progress: blocks.append(progress.snapshot()), **options)
     for at in range(0, len(blocks) - 1, 5):
@@ -184,12 +182,12 @@ def test_a_first_step_that_was_given_is_one_of_the_metric_in_any_coordinates() -
         return size + 10 * ((size > 0.1) & (size < 0.13))
 
     body = ls.Objective.from_function(f, torch.zeros(5, dtype=torch.float64))
-    look = ls.basin_radii(body, [1.0], metric="identity", directions=16, first_step=0.02, step_ratio=1.05)
-    star = StarBody.of(body, make_metric("identity", body.theta, body.scope), look, 1.0, Lebesgue(5, 0.0))
+    reference_rays = ls.basin_radii(body, [1.0], metric="identity", directions=16, first_step=0.02, step_ratio=1.05)
+    star = StarBody.of(body, make_metric("identity", body.theta, body.scope), reference_rays, 1.0, Lebesgue(5, 0.0))
     axis = torch.eye(5, dtype=torch.float64)[0]
-    star.shape = Shape.round(axis).then(axis[:, None], torch.tensor([50.0], dtype=torch.float64))
+    star.preconditioner = LinearMap.identity(axis).compose(axis[:, None], torch.tensor([50.0], dtype=torch.float64))
     with body.running():
-        points = star.measure(sphere(torch.from_numpy(np.random.default_rng(1).normal(size=(40, 5)))))
+        points = star.points_at(sphere(torch.from_numpy(np.random.default_rng(1).normal(size=(40, 5)))))
     lengths = np.exp(star.log_lengths(points.phi))
     assert lengths.max() > 20
     assert np.exp(points.log_radius) * lengths == pytest.approx(0.1, rel=2e-3)
@@ -199,10 +197,12 @@ def test_learning_keeps_a_first_step_that_was_given() -> None:
     body = ellipsoid(STIFF)
     steps = []
     for given in (0.001, None):
-        look = ls.basin_radii(body, [0.1], metric="identity", directions=16, first_step=given)
-        star = StarBody.of(body, make_metric("identity", body.theta, body.scope), look, 0.1, Lebesgue(12, 0.0))
+        reference_rays = ls.basin_radii(body, [0.1], metric="identity", directions=16, first_step=given)
+        star = StarBody.of(
+            body, make_metric("identity", body.theta, body.scope), reference_rays, 0.1, Lebesgue(12, 0.0)
+        )
         with body.running():
             assert learn(star, 0, 0) is not None
-        steps.append((star.first_step, look.config["first_step_taken"]))
+        steps.append((star.first_step, reference_rays.config["first_step_taken"]))
     assert steps[0] == (0.001, 0.001)
     assert steps[1][0] != steps[1][1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,8 @@ from helpers.nets import mlp
 from helpers.z_scores import z_of_chains
 from landscape.results import Chains
 from landscape.volume import anneal, log_unit_ball, volume_from_chains, volumes_at_caps
-from landscape.volume.annealing.linear_map import Shape
-from landscape.volume.annealing.moves import flight_move, tangent
+from landscape.volume.annealing.linear_map import LinearMap
+from landscape.volume.annealing.moves import hmc_move, tangent
 from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.streams import stream
 from landscape.volume.annealing.targets import POINTS, Ray, SoftTarget, growing_ray
@@ -38,14 +37,14 @@ def test_unhardened_it_is_the_whole_ball() -> None:
 @pytest.mark.parametrize("n", [2, 9])
 def test_it_is_the_volume_that_outlives_the_hazard(n: int) -> None:
     """F_b = integral of n s^(n-1) exp(-b H(s)), H by integrating u(s) / s over the lines between the points."""
-    rises, hardness = np.array([0.1, 0.4, 0.2, 0.3, 1.5, 2.0, 7.0, 9.0]), 3.0
+    rises, penalty = np.array([0.1, 0.4, 0.2, 0.3, 1.5, 2.0, 7.0, 9.0]), 3.0
     ray = Ray.between(0.1, 2.0, n)
     knots, heights = np.concatenate([[0], ray.radii]), np.concatenate([[0], rises])
     places = np.linspace(0, 2, 200_001)[1:]
     hazard = np.cumsum(np.interp(places, knots, heights) / places) * 1e-5
-    truth = (n * places ** (n - 1) * np.exp(-hardness * hazard)).sum() * 1e-5
+    truth = (n * places ** (n - 1) * np.exp(-penalty * hazard)).sum() * 1e-5
     # sums over shells, each at its outer end
-    assert ray.log_soft(rises[None], hardness)[0] == pytest.approx(math.log(truth), abs=0.02)
+    assert ray.log_soft(rises[None], penalty)[0] == pytest.approx(math.log(truth), abs=0.02)
 
 
 def test_of_a_power_it_is_the_radius_already() -> None:
@@ -75,17 +74,17 @@ def test_inside_looks_no_further_than_the_heaviest_shell() -> None:
     assert ray.inside(rises, 40.0, 0.8).tolist() == [True, False, False]
 
 
-@pytest.mark.parametrize("temperature", [0.0, 0.4])
-def test_the_force_is_the_gradient_of_the_soft_part(temperature: float) -> None:
+@pytest.mark.parametrize("inverse_temperature", [0.0, 0.4])
+def test_the_force_is_the_gradient_of_the_soft_part(inverse_temperature: float) -> None:
     body, ray = body_of(lp_ball(5, 4), 0.3), Ray.between(0.1, 1.2, 5)
-    target = SoftTarget(body, ray, 6.0, temperature)
+    target = SoftTarget(body, ray, 6.0, inverse_temperature)
     phi = directions(2, 7, 5)
     aside = tangent(directions(3, 7, 5), phi)
     with body.objective.running():
         slope = (target.force(phi) * aside).sum(1).numpy()
         ends = [body.rises(sphere(phi + sign * 1e-4 * aside), ray.radii) for sign in (1, -1)]
     values = [ray.log_soft(rises, 6.0) for rises in ends]
-    assert slope == pytest.approx((1 - temperature) * (values[0] - values[1]) / 2e-4, rel=1e-5)
+    assert slope == pytest.approx((1 - inverse_temperature) * (values[0] - values[1]) / 2e-4, rel=1e-5)
 
 
 def test_on_a_net_too_with_chunks_and_batches() -> None:
@@ -98,7 +97,7 @@ def test_on_a_net_too_with_chunks_and_batches() -> None:
     aside = tangent(directions(5, 40, objective.dimension), phi)
     with objective.running():
         slope = (target.force(phi) * aside).sum(1).numpy()
-        ends = [target.log_density(target.at(sphere(phi + sign * 1e-4 * aside))) for sign in (1, -1)]
+        ends = [target.log_density(target.points_at(sphere(phi + sign * 1e-4 * aside))) for sign in (1, -1)]
     assert slope == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=1e-4, abs=1e-6)
 
 
@@ -110,28 +109,28 @@ def test_what_has_no_value_counts_as_far_outside() -> None:
     ray, phi = Ray.between(0.3, 1.2, 2), torch.tensor([[1, 0], [0.6, 0.8], [-0.6, 0.8]], dtype=torch.float64)
     target = SoftTarget(body, ray, 2.0, 0.0)
     with body.objective.running():
-        points, force = target.at(phi), target.force(phi)
+        points, force = target.points_at(phi), target.force(phi)
     assert (points.rises[:, -1] == 1e9).all()
     assert force.abs().max() < 100
     assert np.isfinite(target.log_density(points)).all()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.9])
-@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
-def test_flights_leave_it_as_it_is(temperature: float, share: float) -> None:
+@pytest.mark.parametrize("inverse_temperature", [0.0, 0.5, 1.0])
+def test_trajectories_leave_it_as_it_is(inverse_temperature: float, share: float) -> None:
     """On the circle, from exact draws by quadrature; E cos^2 after every step. With velocities kept too."""
     body, ray = body_of(ellipsoid(np.array([0.5, 4.0])), 0.3), Ray.between(0.1, 1.5, 2)
-    target = SoftTarget(body, ray, 5.0, temperature)
+    target = SoftTarget(body, ray, 5.0, inverse_temperature)
     angle = (np.arange(4000) + 0.5) * 2 * math.pi / 4000
     circle = torch.from_numpy(np.stack([np.cos(angle), np.sin(angle)], axis=1))
     with body.objective.running():
-        density = np.exp(target.log_density(target.at(circle)))
+        density = np.exp(target.log_density(target.points_at(circle)))
         density /= density.sum()
         drawn = np.interp(np.random.default_rng(6).random(200), np.cumsum(density), angle)
-        points, kept = target.at(torch.from_numpy(np.stack([np.cos(drawn), np.sin(drawn)], axis=1))), []
+        points, kept = target.points_at(torch.from_numpy(np.stack([np.cos(drawn), np.sin(drawn)], axis=1))), []
         for step in range(25):
             streams = [stream(7, chain, 0, step) for chain in range(200)]
-            points = flight_move(target, points, 0.5, 2, streams, kept=share).points
+            points = hmc_move(target, points, 0.5, 2, streams, kept=share).points
             kept.append(points.phi[:, 0].numpy() ** 2)
     assert abs(z_of_chains(np.stack(kept), float((density * np.cos(angle) ** 2).sum()))) < 4
 
@@ -157,54 +156,56 @@ def test_a_box_by_the_soft_paths(path: str) -> None:
     box = ls.Objective.from_function(lambda x: x.abs().amax(-1), torch.zeros(20, dtype=torch.float64))
     chains = anneal(box, [1.0], metric="identity", path=path, chains=32, temperatures=60)
     assert abs(volume_from_chains(chains).results[0].log_volume - 20 * math.log(2)) < 2
-    hardness, reach = chains.column("hardness"), chains.column("reach")
-    assert chains.column("temperature")[0] == 0
+    penalty, outer_radius = chains.column("penalty"), chains.column("outer_radius")
+    assert chains.column("inverse_temperature")[0] == 0
     if path == "soft":
-        assert hardness[0] == 0
-        assert np.isnan(reach).all()
+        assert penalty[0] == 0
+        assert np.isnan(outer_radius).all()
     else:  # from where all rays are inside to where the walls stop them
-        assert (hardness == 20).all()
-        assert reach[0] < 1 < reach[-1]
-        assert (np.diff(reach) >= 0).all()
+        assert (penalty == 20).all()
+        assert outer_radius[0] < 1 < outer_radius[-1]
+        assert (np.diff(outer_radius) >= 0).all()
 
 
-@pytest.mark.parametrize("reach", [0.2, 0.5, 2.0])
-def test_the_force_of_growth_in_learnt_coordinates(reach: float) -> None:
-    """Some rays end at the cap, nearer in than the reach: they get shorter as |A y| grows."""
+@pytest.mark.parametrize("outer_radius", [0.2, 0.5, 2.0])
+def test_the_force_of_growth_in_learnt_coordinates(outer_radius: float) -> None:
+    """Some rays end at the cap, nearer in than the outer radius: they get shorter as |A y| grows."""
     body = body_of(lp_ball(5, 4), 0.3, max_radius=0.4)
     axis = torch.tensor([0.6, 0.8, 0, 0, 0], dtype=torch.float64)[:, None]
-    body.shape = Shape.round(axis[:, 0]).then(axis, torch.tensor([0.4], dtype=torch.float64))
+    body.preconditioner = LinearMap.identity(axis[:, 0]).compose(axis, torch.tensor([0.4], dtype=torch.float64))
     phi = directions(2, 30, 5)
-    aside, target = tangent(directions(3, 30, 5), phi), SoftTarget(body, growing_ray(5), 6.0, 0.0, reach)
-    capped = body.reach(phi) < reach
-    assert 0 < capped.sum() < 30 or (capped.all() if reach > 1 else not capped.any())
+    aside, target = tangent(directions(3, 30, 5), phi), SoftTarget(body, growing_ray(5), 6.0, 0.0, outer_radius)
+    capped = body.cap_along(phi) < outer_radius
+    assert 0 < capped.sum() < 30 or (capped.all() if outer_radius > 1 else not capped.any())
     with body.objective.running():
         slope = (target.force(phi) * aside).sum(1).numpy()
-        ends = [target.log_density(target.at(sphere(phi + sign * 1e-5 * aside))) for sign in (1, -1)]
+        ends = [target.log_density(target.points_at(sphere(phi + sign * 1e-5 * aside))) for sign in (1, -1)]
     assert slope == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-4, abs=1e-6)
 
 
-def test_growth_sees_its_points_anew_at_every_reach() -> None:
+def test_growth_sees_its_points_anew_at_every_outer_radius() -> None:
     body, phi = body_of(lp_ball(5, 4), 0.3), directions(2, 3, 5)
-    near, far = (SoftTarget(body, growing_ray(5), 5.0, 0.0, reach) for reach in (0.1, 0.7))
+    near, far = (SoftTarget(body, growing_ray(5), 5.0, 0.0, outer_radius) for outer_radius in (0.1, 0.7))
     with body.objective.running():
-        assert (far.seen(near.at(phi)).rises == far.at(phi).rises).all()
+        assert (far.complete(near.points_at(phi)).rises == far.points_at(phi).rises).all()
 
 
 @pytest.mark.parametrize("precondition", ["none", "slopes"])
 @pytest.mark.parametrize("hopeless", [False, True])
-def test_the_pilot_turns_to_a_soft_path_where_flights_by_radius_get_nowhere(
+def test_the_pilot_turns_to_a_soft_path_where_trajectories_by_radius_get_nowhere(
     hopeless: bool, precondition: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = 3 if precondition == "none" else 1  # in coordinates in which the body is a ball one lesson is enough
-    monkeypatch.setattr("landscape.volume.annealing.run.hopeless", lambda lessons: hopeless and len(lessons) >= tried)
+    monkeypatch.setattr(
+        "landscape.volume.annealing.run.hopeless", lambda pilot_steps: hopeless and len(pilot_steps) >= tried
+    )
     options: dict[str, Any] = {"metric": "identity", "chains": 4, "temperatures": 4, "precondition": precondition}
     chains = anneal(ellipsoid(np.array([0.1, 1.0, 9.0 if precondition == "none" else 1e4])), [0.1], **options)
-    hardness = chains.column("hardness", leg="pilot")
-    assert np.isnan(hardness[:tried]).all()
-    assert np.isnan(hardness[tried:]).all() != hopeless
-    assert np.isnan(chains.column("hardness")).all() != hopeless
-    assert np.isfinite(chains.column("reach")).all() == (precondition == "slopes" and hopeless)
+    penalty = chains.column("penalty", stage="pilot")
+    assert np.isnan(penalty[:tried]).all()
+    assert np.isnan(penalty[tried:]).all() != hopeless
+    assert np.isnan(chains.column("penalty")).all() != hopeless
+    assert np.isfinite(chains.column("outer_radius")).all() == (precondition == "slopes" and hopeless)
 
 
 def test_the_soft_path_without_gradients_is_refused() -> None:
@@ -237,16 +238,9 @@ def test_growth_begins_where_rays_hardly_differ() -> None:
         temperatures=20,
     )  # fmt: skip
     first = chains.path_log_weights[0, 1, 0]
-    assert chains.column("reach")[0] < 0.3 * chains.look.min()
+    assert chains.column("outer_radius")[0] < 0.3 * chains.reference_radii.min()
     assert chains.column("weight_spread")[0] < 2
     assert np.isfinite(first).all()
-
-
-def test_chains_of_an_earlier_version_were_never_resampled() -> None:
-    chains = anneal(ellipsoid(np.ones(2)), [0.3], metric="identity", chains=4, temperatures=2)
-    earlier = replace(chains, columns=chains.columns[:-2], trace=chains.trace[:, :-2])
-    assert earlier.resamplings(0) == (0, 0)
-    assert volume_from_chains(earlier).results == volume_from_chains(chains).results
 
 
 def test_resampled_chains_go_on_as_often_as_their_weights_say() -> None:

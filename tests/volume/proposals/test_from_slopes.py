@@ -19,7 +19,7 @@ from landscape.rays import make_metric
 from landscape.results import Chains
 from landscape.volume import anneal, importance_volume, log_unit_ball
 from landscape.volume.annealing.anneal import Stopped
-from landscape.volume.annealing.linear_map import Shape
+from landscape.volume.annealing.linear_map import LinearMap
 from landscape.volume.auto import along_slopes, auto_volume
 from landscape.volume.proposals.from_slopes import SlopeDirections
 from landscape.volume.ray_weights import statistics as w
@@ -125,7 +125,7 @@ def test_an_interrupted_run_learns_the_same_and_continues_to_the_same_bits() -> 
         assert again.results == whole.results
         assert again.config == whole.config
     assert importance_volume(body, [0.1], **options).config["proposal"] == whole.config["proposal"]
-    other = Shape.round(body.theta)
+    other = LinearMap.identity(body.theta)
     for changes, words in (({"seed": 1}, "seed"), ({"proposal": other}, "proposal"), ({"rtol": 1e-5}, "rtol")):
         with pytest.raises(ls.LandscapeError, match=words):
             importance_volume(body, [0.1, 0.5], resume=snapshots[0], **{**options, **changes})

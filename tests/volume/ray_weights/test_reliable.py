@@ -115,10 +115,10 @@ def test_a_cap_that_all_chains_reach_is_no_certainty() -> None:
             precondition="none", seed=seed,
         )  # fmt: skip
         row = volumes_at_caps(chains, [1.7]).rows[0]
-        assert row.log_chance <= 0
-        assert row.chance_interval[0] <= chance <= row.chance_interval[1]
+        assert row.log_probability <= 0
+        assert row.probability_interval[0] <= chance <= row.probability_interval[1]
         assert row.interval[0] <= volume <= row.interval[1]
-        reliable += row.chance_verdict == "reliable"
+        reliable += row.probability_verdict == "reliable"
     assert reliable > 0
 
 
