@@ -6,7 +6,7 @@ from landscape.plots.export import check_export, export
 from landscape.plots.radii import loss_along_rays, overview, radius_histogram
 from landscape.plots.slices import accuracy_figure, contour_figure, filled_figure, line_figure, surface_figure
 from landscape.plots.style import save
-from landscape.plots.volumes import energy_curve, volumes_by_estimator
+from landscape.plots.volumes import log_density_curve, volumes_by_estimator
 from landscape.plots.weights import sorted_weights
 
 __all__ = [
@@ -15,13 +15,13 @@ __all__ = [
     "contour_figure",
     "density_figure",
     "eigenvalue_figure",
-    "energy_curve",
     "export",
     "figures_of",
     "figures_of_run",
     "filled_figure",
     "layer_figure",
     "line_figure",
+    "log_density_curve",
     "loss_along_rays",
     "one_figure",
     "overview",

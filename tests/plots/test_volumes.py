@@ -27,7 +27,7 @@ def labels(figure: Figure) -> list[str]:
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-def test_the_energy_curve_by_radius_is_drawn_against_temperature() -> None:
+def test_the_log_density_curve_by_radius_is_drawn_against_temperature() -> None:
     volume = annealed()
     top, below = log_density_curve(volume).axes
     assert len(top.lines) == 2

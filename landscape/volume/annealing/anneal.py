@@ -190,7 +190,8 @@ def _check_room(reference_rays: Radii) -> None:
         if not radii.any():
             raise ObjectiveError(
                 f"all {REFERENCE_RAYS} rays end at theta itself at the cutoff {cutoff:g}: the criterion jumps there, "
-                "and chains find no room to walk in.\nPass a larger cutoff, or check that the loss is continuous at theta."
+                "and chains find no room to walk in.\n"
+                "Pass a larger cutoff, or check that the loss is continuous at theta."
             )
 
 

@@ -40,7 +40,7 @@ _FIRST_OUTER_RADIUS, _FIRST_SPREAD = (
 )  # of the shortest radius of the pilot's uniform rays, and of their log F there
 _MOST_GROWTH, _LEAST_GROWTH = 1.25, 1.04  # factor of the outer radius from target to target
 _HALVINGS = 40  # of the first outer radius
-_CLEAR = 4.0  # strides wanted that a pilot_step by growth may count for
+_CLEAR = 4.0  # wanted standard deviations that a pilot step by growth may count for
 _MOST_STOPPED = 0.5  # share of chains that walls have stopped at which growth ends
 _EVEN = 0.5  # effective sample size over the number of chains below which they are resampled
 _LEAST_HARDENING = 0.1  # of t from target to target after it
