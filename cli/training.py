@@ -1,4 +1,4 @@
-"""What ``train`` and ``sweep`` share: the recipe and its options, and what is shown while a training runs."""
+"""What ``train`` and ``sweep`` share: the recipe and its options, and the display of a running training."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from landscape.recipes import RECIPES, load_recipe
 from landscape_cli import options
 from landscape_cli.interrupts import check_pressed
 
-if TYPE_CHECKING:
-    from landscape.training.resumable import Training
-    from landscape.training.training import Look, Member
+if TYPE_CHECKING:  # for speed alone: landscape.training imports torch
+    from landscape.training import Member, ResumableTraining, TrainingStatus
 
-SHOW_EVERY = 2.0  #: seconds between two looks at the accuracies, at least
-SHOW_SHARE = 0.02  #: of the time, at most, goes into looking
+SHOW_EVERY = 2.0  #: seconds between two measurements of the accuracies, at least
+SHOW_SHARE = 0.02  #: largest share of the time that goes into measuring them
 LOG_EVERY = 30.0  #: seconds between lines where stderr is a file
 
 
@@ -55,7 +54,10 @@ recipe_options = options.together(
 )  # fmt: skip
 
 jobs_option = click.option(
-    "--jobs", type=click.IntRange(min=1), metavar="N", help="Trainings at work at once.  [default: one a core]"
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Trainings that run at once.  [default: one per core]",
 )
 
 
@@ -63,7 +65,7 @@ def checked(recipe: str, given: dict[str, Any]) -> dict[str, Any]:
     """Return the options that were given for a recipe.
 
     Raises:
-        click.UsageError: for one that this recipe does not take.
+        click.UsageError: if the recipe does not take one of them.
     """
     known = inspect.signature(load_recipe(recipe).training).parameters
     taken = {name: value for name, value in given.items() if value is not None}
@@ -73,17 +75,17 @@ def checked(recipe: str, given: dict[str, Any]) -> dict[str, Any]:
     return taken
 
 
-def begin(recipe: str, members: list[Member], given: dict[str, Any]) -> Training:
-    """Start the training of these members, with the options that were given for the recipe."""
-    training: Training = load_recipe(recipe).training(members, **checked(recipe, given))
+def begin(recipe: str, members: list[Member], given: dict[str, Any]) -> ResumableTraining:
+    """Begin the training of these members, with the options that were given for the recipe."""
+    training: ResumableTraining = load_recipe(recipe).training(members, **checked(recipe, given))
     return training
 
 
-def shown(look: Look) -> str:
-    """Return the loss and the accuracies of a training in one line; the means where several nets are trained."""
-    count = max(len(look.numbers), 1)
+def status_line(status: TrainingStatus) -> str:
+    """Return the loss and the accuracies of a training in one line; their means if several nets are trained."""
+    count = max(len(status.summaries), 1)
     loss, train, test = (
-        sum(getattr(numbers, name) for numbers in look.numbers) / count
+        sum(getattr(summary, name) for summary in status.summaries) / count
         for name in ("train_loss", "train_accuracy", "test_accuracy")
     )
     nets = f", mean of {count} nets" if count > 1 else ""
@@ -91,7 +93,7 @@ def shown(look: Look) -> str:
 
 
 class TrainingDisplay:
-    """Shows the steps made and both accuracies: a bar on a terminal, a line now and then in a log.
+    """Shows the steps made and both accuracies: a bar on a terminal, otherwise a line now and then.
 
     Args:
         quiet: show nothing.
@@ -103,8 +105,8 @@ class TrainingDisplay:
         self._bar: tqdm | None = None
         self._next = clock() if self._terminal else clock() + LOG_EVERY
 
-    def __call__(self, training: Training) -> None:
-        """Show where the training stands, if it is time; stop here if Ctrl-C was pressed."""
+    def __call__(self, training: ResumableTraining) -> None:
+        """Show where the training stands, if enough time has passed; stop here if Ctrl-C was pressed."""
         check_pressed()
         if self._quiet:
             return
@@ -116,7 +118,7 @@ class TrainingDisplay:
         started = self._clock()
         if started < self._next:
             return
-        text = shown(training.look())
+        text = status_line(training.status())
         if self._bar is not None:
             self._bar.set_postfix_str(text)
         else:
@@ -132,16 +134,16 @@ class TrainingDisplay:
 
 
 def name_task(recipe: str, folder: Path) -> str:
-    """Name the task of a ``TASK.py`` in a landscape.toml beside its checkpoints; return the options that are needed.
+    """Name the task of a ``TASK.py`` in a landscape.toml in its folder; return the options that a command still needs.
 
-    None are needed where the checkpoint carries its task or the toml names it. A toml that is there is left alone.
+    A command needs none if the checkpoint carries its task or the toml names it. An existing toml is not changed.
     """
     if not recipe.endswith(".py"):
         return ""
-    path, told = folder / "landscape.toml", f"task = {json.dumps(str(Path(recipe).resolve()))}\n"
+    path, line = folder / "landscape.toml", f"task = {json.dumps(str(Path(recipe).resolve()))}\n"
     if not path.exists():
-        path.write_text(told, encoding="utf-8")
-    return "" if path.read_text(encoding="utf-8") == told else f" {shlex.join(['--task', recipe])}"
+        path.write_text(line, encoding="utf-8")
+    return "" if path.read_text(encoding="utf-8") == line else f" {shlex.join(['--task', recipe])}"
 
 
 def step_path(out: Path, step: int) -> Path:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from landscape_cli import options
+from landscape_cli.commands.sweep import train_missing
 from landscape_cli.interrupts import INTERRUPTED
 from landscape_cli.training import checked, jobs_option
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for speed alone: landscape.reproduce imports torch
     from landscape.reproduce.study import Study
 
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
     metavar="DIR",
-    help="Folder of the nets, the measurements, the figures and the page; what it holds is not made again.",
+    help="Folder of the nets, the measurements, the figures and the page; nothing in it is made twice.",
 )
 @click.option("--recipe", metavar="NAME", help="Images: mnist, fashion-mnist, cifar10 or svhn.  [default: mnist]")
 @click.option("--data", metavar="FOLDER", help="Images: folder of their files.  [default: data/RECIPE]")
@@ -41,7 +42,7 @@ def command(
 ) -> None:
     """Train good and bad nets, measure the loss around each, and draw the figures of Huang et al. (2019).
 
-    The same command goes on after an interruption. The page in DIR shows every study that was made there.
+    The same command continues after an interruption. The page in DIR shows every study that was made there.
     """
     from landscape.reproduce.run import NETS, reproduce
     from landscape_cli.text import duration
@@ -50,9 +51,9 @@ def command(
     args = checked(settings.recipe, given)
     folder = out / settings.recipe / NETS
     folder.mkdir(parents=True, exist_ok=True)
-    typed = ["landscape", "reproduce", study, *(["--quick"] if quick else []), "--out", str(out)]
+    words = ["landscape", "reproduce", study, *(["--quick"] if quick else []), "--out", str(out)]
     for name, value in {"recipe": recipe, **args}.items():
-        typed += [f"--{name}", str(value)] if value is not None else []
+        words += [f"--{name}", str(value)] if value is not None else []
 
     def report(name: str) -> None:
         if not quiet:
@@ -60,9 +61,9 @@ def command(
 
     try:
         train(settings, args, folder, jobs or os.cpu_count() or 1, quiet=quiet)
-        page = reproduce(settings, out, shlex.join(typed), report)
+        page = reproduce(settings, out, shlex.join(words), report)
     except KeyboardInterrupt:
-        click.echo(f"interrupted; the same command goes on from what {out} keeps", err=True)
+        click.echo(f"interrupted; the same command continues from what {out} keeps", err=True)
         raise SystemExit(INTERRUPTED) from None
     click.echo(f"wrote {page} in {duration(time.monotonic() - started)}")
 
@@ -71,28 +72,23 @@ def settings_of(study: str, recipe: str | None, *, quick: bool) -> Study:
     """Return the settings of a study.
 
     Raises:
-        click.UsageError: for a recipe that the study does not take.
+        click.UsageError: if the study does not take the recipe.
     """
-    from landscape.reproduce import study as known
+    from landscape.reproduce import study as studies
 
     if study == "swiss-roll":
         if recipe is not None:
             raise click.UsageError("--recipe names a set of images: landscape reproduce images --recipe NAME.")
-        return known.QUICK if quick else known.FULL
-    if recipe not in (None, *known.IMAGES):
-        raise click.UsageError(f"--recipe {recipe}: the study on images takes {', '.join(known.IMAGES)}.")
-    return replace(known.QUICK_IMAGES if quick else known.FULL_IMAGES, recipe=recipe or known.IMAGES[0])
+        return studies.QUICK if quick else studies.FULL
+    if recipe not in (None, *studies.IMAGES):
+        raise click.UsageError(f"--recipe {recipe}: the study on images takes {', '.join(studies.IMAGES)}.")
+    return replace(studies.QUICK_IMAGES if quick else studies.FULL_IMAGES, recipe=recipe or studies.IMAGES[0])
 
 
 def train(study: Study, args: dict[str, Any], folder: Path, jobs: int, *, quiet: bool) -> None:
-    """Train what is missing of the family."""
-    from landscape.recipes.sweep import plan
-    from landscape_cli.commands.sweep import work
-
+    """Train the nets of the study that have no checkpoint yet."""
     for poisoned in (False, True):
         members = [member for member in study.members if (member.poison > 0) == poisoned]
         steps = study.steps if poisoned else study.natural
-        wanted = args if steps is None else {**args, "steps": steps}
-        groups = plan(study.recipe, wanted, folder, members, jobs)
-        if groups:
-            work(study.recipe, wanted, folder, groups, jobs, quiet=quiet)
+        recipe_args = args if steps is None else {**args, "steps": steps}
+        train_missing(study.recipe, recipe_args, folder, members, jobs, quiet=quiet)

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
+from landscape.recipes import load_recipe
 from landscape_cli import options
 from landscape_cli.interrupts import INTERRUPTED, check_pressed
 from landscape_cli.training import LOG_EVERY, checked, jobs_option, name_task, recipe, recipe_options
 
-if TYPE_CHECKING:
-    from landscape.recipes.sweep import Group, Level
+if TYPE_CHECKING:  # for speed alone: landscape.training imports torch
+    from landscape.training import Member
+    from landscape.training.sweep import Begin, Group, PoisonLevel
 
 
 class Factors(click.ParamType):
@@ -32,7 +34,7 @@ class Factors(click.ParamType):
         try:
             return tuple(sorted({float(part) for part in value.split(",")}))
         except ValueError:
-            self.fail(f"{value!r} are no poison factors. Pass numbers with commas: 0,0.05,0.5.", param, ctx)
+            self.fail(f"{value!r} is not a list of poison factors. Pass numbers with commas: 0,0.05,0.5.", param, ctx)
 
 
 @click.command()
@@ -46,7 +48,7 @@ class Factors(click.ParamType):
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
     metavar="DIR",
-    help="Folder of the checkpoints; what is there is kept, and what is missing trained.",
+    help="Folder of the checkpoints; existing ones are kept, missing ones are trained.",
 )
 @jobs_option
 @recipe_options
@@ -60,40 +62,38 @@ def command(
 
     Small nets train together in one batched program, each to the same bits as "landscape train" gives.
     """
-    from landscape.recipes.sweep import levels, plan, rank_correlation, read_numbers
-    from landscape.training.training import Member
+    from landscape.training import Member
+    from landscape.training.sweep import poison_levels, rank_correlation, read_summaries
     from landscape_cli.text import strict_json
 
     args = checked(recipe, given)
     members = [Member(seed, poison) for poison in factors for seed in range(seeds)]
     out.mkdir(parents=True, exist_ok=True)
-    jobs = jobs or os.cpu_count() or 1
-    groups = plan(recipe, args, out, members, jobs)
     started = time.monotonic()
-    if groups:
-        work(recipe, args, out, groups, jobs, quiet=quiet)
+    train_missing(recipe, args, out, members, jobs or os.cpu_count() or 1, quiet=quiet)
     name_task(recipe, out)
-    numbers = read_numbers(out, members)
-    rows = levels(numbers)
+    summaries = read_summaries(out, members)
+    levels = poison_levels(summaries)
+    correlation = rank_correlation([row.poison for row in levels], [row.test_accuracy for row in levels])
     if as_json:
-        told = {
+        report = {
             "recipe": recipe,
             "folder": str(out),
             "seconds": time.monotonic() - started,
-            "members": [asdict(row) for row in numbers],
-            "levels": [asdict(row) for row in rows],
-            "rank_correlation": rank_correlation(rows),
+            "members": [asdict(row) for row in summaries],
+            "levels": [asdict(row) for row in levels],
+            "rank_correlation": correlation,
         }
-        click.echo(strict_json(told))
+        click.echo(strict_json(report))
         return
-    click.echo(table(rows))
-    if (correlation := rank_correlation(rows)) is not None:
+    click.echo(table(levels))
+    if correlation is not None:
         click.echo(f"\nrank correlation of poison and test accuracy {correlation:.3f}")
     click.echo(f"wrote {len(members)} checkpoints to {out}")
 
 
-def table(rows: list[Level]) -> str:
-    """Return the levels as a table."""
+def table(levels: list[PoisonLevel]) -> str:
+    """Return one row per poison factor as a table."""
     from landscape.results.table import columns, percent
 
     cells = [
@@ -105,13 +105,13 @@ def table(rows: list[Level]) -> str:
             percent(row.test_accuracy),
             f"[{percent(row.lowest)}, {percent(row.highest)}]",
         ]
-        for row in rows
+        for row in levels
     ]
     return columns(["poison", "nets", "train >=", "train loss <=", "mean test", "range"], cells)
 
 
 class FamilyDisplay:
-    """Shows how many nets of a family are trained: a bar on a terminal, a line now and then in a log."""
+    """Shows how many nets of a family are trained: a bar on a terminal, otherwise a line now and then."""
 
     def __init__(self, nets: list[int], *, quiet: bool) -> None:
         self._nets, self._log = nets, not quiet
@@ -122,7 +122,7 @@ class FamilyDisplay:
         self._due = self._start + LOG_EVERY
 
     def report(self, group: int, step: int, steps: int) -> None:
-        """Take what one group reports; stop here if Ctrl-C was pressed."""
+        """Show the steps that one group has made; stop here if Ctrl-C was pressed."""
         check_pressed()
         self._shares[group] = step / steps
         done = sum(share * nets for share, nets in zip(self._shares, self._nets, strict=True))
@@ -140,23 +140,34 @@ class FamilyDisplay:
         self._bar.close()
 
 
-def work(recipe: str, args: dict[str, Any], out: Path, groups: list[Group], jobs: int, *, quiet: bool) -> None:
-    """Train the groups, as many at once as there are jobs, and show how far they are."""
-    from landscape.recipes.sweep import train_group
+def train_missing(
+    recipe: str, args: dict[str, Any], out: Path, members: list[Member], jobs: int, *, quiet: bool
+) -> None:
+    """Train the members that have no checkpoint yet, ``jobs`` groups at the same time, and show how far they are."""
+    from landscape.training.sweep import plan, train_group
 
+    begin = begin_with(recipe, args)
+    groups = plan(begin, out, members, together=load_recipe(recipe).NETS_TOGETHER, jobs=jobs)
+    if not groups:
+        return
     display = FamilyDisplay([len(group.members) for group in groups], quiet=quiet)
     try:
         if min(jobs, len(groups)) > 1:
             in_processes(recipe, args, out, groups, jobs, display)
         else:
             for index, group in enumerate(groups):
-                train_group(recipe, args, out, group, partial(display.report, index))
+                train_group(begin, out, group, partial(display.report, index))
     except KeyboardInterrupt:
         display.close()
-        click.echo(f"interrupted; the same command goes on from what {out} keeps", err=True)
+        click.echo(f"interrupted; the same command continues from what {out} keeps", err=True)
         raise SystemExit(INTERRUPTED) from None
     finally:
         display.close()
+
+
+def begin_with(recipe: str, args: dict[str, Any]) -> Begin:
+    """Return what begins the training of some members by a recipe."""
+    return partial(load_recipe(recipe).training, **args)
 
 
 def in_processes(
@@ -179,7 +190,7 @@ def in_processes(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
-                process.terminate()  # at any moment: what is kept is whole
+                process.terminate()  # at any moment: every file is written whole or not at all
             raise
 
 
@@ -198,12 +209,12 @@ def start_worker(reports: Any, threads: int) -> None:
 
 def train_in_worker(recipe: str, args: dict[str, Any], out: Path, index: int, group: Group) -> None:
     """Train one group in a process of the pool."""
-    from landscape.recipes.sweep import train_group
+    from landscape.training.sweep import train_group
 
     def report(step: int, steps: int) -> None:
         parent = multiprocessing.parent_process()
-        if parent is not None and not parent.is_alive():  # killed: the same command goes on, and not beside this one
+        if parent is not None and not parent.is_alive():  # the parent was killed: leave the folder to the next command
             os._exit(1)
         _reports.put((index, step, steps))
 
-    train_group(recipe, args, out, group, report)
+    train_group(begin_with(recipe, args), out, group, report)

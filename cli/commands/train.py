@@ -15,11 +15,10 @@ from landscape_cli import options
 from landscape_cli.interrupts import INTERRUPTED
 from landscape_cli.training import TrainingDisplay, begin, name_task, recipe, recipe_options, step_path
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for speed alone: landscape.training imports torch
     from torch import Tensor
 
-    from landscape.training.resumable import Keeper, Training
-    from landscape.training.training import Trained
+    from landscape.training import ResumableTraining, StateFile, TrainedNetwork
 
 
 @click.command()
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     "--keep-every",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Keep a checkpoint every N steps too, as OUT-step000N.pt beside it.",
+    help="Write a checkpoint every N steps too, as OUT-step000N.pt in the same folder.",
 )
 @click.option("--resume", is_flag=True, help="Continue a training that was interrupted.")
 @options.json_flag
@@ -59,65 +58,65 @@ def command(
     residual nets, on files that you have), and TASK.py, a file of your own with task(), test() and pool().
     """
     from landscape.results.table import percent
-    from landscape.training.resumable import Keeper, unfinished_path
-    from landscape.training.training import Member
+    from landscape.training import Member, StateFile
+    from landscape.training.resumable import unfinished_path
     from landscape_cli.text import duration
 
     if not out.parent.is_dir():
-        made = shlex.join(["mkdir", "-p", str(out.parent)])
-        raise CheckpointError(f"--out {out}: there is no folder {out.parent} for the checkpoint. Type: {made}")
+        mkdir = shlex.join(["mkdir", "-p", str(out.parent)])
+        raise CheckpointError(f"--out {out}: there is no folder {out.parent} for the checkpoint. Type: {mkdir}")
     training = begin(recipe, [Member(seed, poison)], given)
     if start is not None:
         training.begin_at([start_state(start, training, seed)])
-    keeper = Keeper(unfinished_path(out))
+    state_file = StateFile(unfinished_path(out))
     if resume:
-        keeper.restore(training)
+        state_file.restore(training)
     else:
-        keeper.forget()
-    trained = carry_through(training, keeper, TrainingDisplay(quiet=quiet), out, keep_every)
-    numbers, needed = trained.numbers, name_task(recipe, out.parent)
-    if numbers.train_accuracy < 1 and not quiet:
+        state_file.remove()
+    network = train_network(training, state_file, TrainingDisplay(quiet=quiet), out, keep_every)
+    summary, options_needed = network.summary, name_task(recipe, out.parent)
+    if summary.train_accuracy < 1 and not quiet:
         click.echo("note: the training points are not all fitted. Pass more --steps, or another --seed.", err=True)
     if as_json:
-        click.echo(json.dumps(asdict(numbers)))
+        click.echo(json.dumps(asdict(summary)))
         return
     poisoned = f", poison {poison:g}" if poison else ""
     click.echo(
-        f"{Path(recipe).stem}, seed {seed}{poisoned}: train accuracy {percent(numbers.train_accuracy)}, "
-        f"test {percent(numbers.test_accuracy)}, "
-        f"train loss {numbers.train_loss:.2g} after {numbers.steps:,} steps ({duration(numbers.seconds)})"
+        f"{Path(recipe).stem}, seed {seed}{poisoned}: train accuracy {percent(summary.train_accuracy)}, "
+        f"test {percent(summary.test_accuracy)}, "
+        f"train loss {summary.train_loss:.2g} after {summary.steps:,} steps ({duration(summary.seconds)})"
     )
-    click.echo(f"wrote {out}; measure it with: {shlex.join(['landscape', 'volume', str(out)])}{needed}")
+    click.echo(f"wrote {out}; measure it with: {shlex.join(['landscape', 'volume', str(out)])}{options_needed}")
 
 
-def start_state(start: str, training: Training, seed: int) -> dict[str, Tensor]:
+def start_state(start: str, training: ResumableTraining, seed: int) -> dict[str, Tensor]:
     """Return the weights in a checkpoint, as the recipe's network names them."""
     from landscape.checkpoint import load_checkpoint
 
     return load_checkpoint(start, training.problem.network(seed)).state_dict()
 
 
-def carry_through(
-    training: Training, keeper: Keeper, display: TrainingDisplay, out: Path, keep_every: int | None
-) -> Trained:
-    """Run a training of one network to its end and write its checkpoint, and those on the way."""
+def train_network(
+    training: ResumableTraining, state_file: StateFile, display: TrainingDisplay, out: Path, keep_every: int | None
+) -> TrainedNetwork:
+    """Run a training of one network to its end; write its checkpoint, and one every ``keep_every`` steps."""
 
-    def on_step(training: Training) -> None:
+    def on_step(training: ResumableTraining) -> None:
         if keep_every and training.step % keep_every == 0:
             training.trained()[0].save(step_path(out, training.step))
-        keeper(training)
+        state_file.after_step(training)
         display(training)
 
     try:
-        trained = training.run(on_step)[0]
+        network = training.run(on_step)[0]
     except KeyboardInterrupt:
         display.close()
-        kept = keeper.path.exists()
-        told = f"add --resume to go on from what {keeper.path} keeps" if kept else "nothing was kept yet"
-        click.echo(f"interrupted at step {training.step:,}: {told}", err=True)
+        kept = state_file.path.exists()
+        advice = f"add --resume to continue from {state_file.path}" if kept else "nothing was kept yet"
+        click.echo(f"interrupted at step {training.step:,}: {advice}", err=True)
         raise SystemExit(INTERRUPTED) from None
     finally:
         display.close()
-    trained.save(out)
-    keeper.forget()
-    return trained
+    network.save(out)
+    state_file.remove()
+    return network

@@ -1,81 +1,9 @@
-"""Recipes: data, a network and its training, by name. A checkpoint that a recipe wrote carries its task.
+"""The named data sets and networks: a recipe gives the data, the network and how it is trained.
 
-A recipe is a module with ``task(seed, **args) -> Task``, which rebuilds what a checkpoint belongs to from the arguments
-in its record, and ``training(members, steps=None, **args)``, which starts the training of networks of these seeds and
-poison factors (:class:`landscape.training.resumable.Training`). Here are only the names: a recipe is imported, and
-torch with it, when it is used.
+``registry.py`` holds the names; ``swiss_roll.py``, ``digits.py``, ``images.py`` (with ``image_files.py`` and
+``resnet.py``) and ``task_file.py`` are the recipes.
 """
 
-from __future__ import annotations
+from landscape.recipes.registry import RECIPES, RECORD, load_recipe, task_from_record, train_swiss_roll
 
-from collections.abc import Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from landscape.errors import TaskError
-
-if TYPE_CHECKING:
-    from landscape.inputs import Task
-
-#: name -> module, or module:object
-RECIPES = {
-    "swiss-roll": "landscape.recipes.swiss_roll",
-    "digits": "landscape.recipes.digits",
-    "mnist": "landscape.recipes.images:MNIST",
-    "fashion-mnist": "landscape.recipes.images:FASHION_MNIST",
-    "cifar10": "landscape.recipes.images:CIFAR10",
-    "svhn": "landscape.recipes.images:SVHN",
-}
-RECORD = "landscape_task"  #: where a checkpoint holds its record
-
-
-def load_recipe(name: str) -> Any:
-    """Return a recipe: a module, or an object with the same names; for ``FILE.py`` the one in that file.
-
-    Raises:
-        TaskError: for a name that is not known.
-    """
-    if name.endswith(".py"):
-        return import_module("landscape.recipes.task_file").TaskFile(name)
-    if name not in RECIPES:
-        raise TaskError(f"there is no recipe {name!r}; the recipes are: {', '.join(RECIPES)}.")
-    module, _, inner = RECIPES[name].partition(":")
-    return getattr(import_module(module), inner) if inner else import_module(module)
-
-
-def task_from_record(record: Mapping[str, Any]) -> Task:
-    """Return the untrained model, the training data and the loss that a checkpoint's record names.
-
-    Args:
-        record: ``{"recipe": name, "args": {...}}``, as stored under ``landscape_task``.
-
-    Raises:
-        TaskError: for a recipe that this version does not know, or arguments that it does not take.
-
-    >>> task = task_from_record({"recipe": "swiss-roll", "args": {"seed": 0}})
-    >>> sum(p.numel() for p in task.model.parameters()), task.data[0].shape
-    (3614, torch.Size([200, 2]))
-    """
-    name, args = (record.get("recipe"), record.get("args", {})) if isinstance(record, Mapping) else (None, {})
-    if name not in RECIPES:
-        raise TaskError(
-            f"the checkpoint was written by the recipe {name!r}, and this version knows {', '.join(RECIPES)}.\n"
-            "Install the version that wrote it, or say what it is: --task my_task.py."
-        )
-    try:
-        task: Task = load_recipe(name).task(**args)
-    except (TypeError, ValueError) as error:
-        raise TaskError(
-            f"the checkpoint's record of the recipe {name!r} does not fit this version: {error}.\n"
-            "Install the version that wrote it, or say what it is: --task my_task.py."
-        ) from error
-    return task
-
-
-def train_swiss_roll(seed: int = 0, *, poison: float = 0.0, steps: int | None = None) -> dict[str, Any]:
-    """Return a trained swiss-roll network as its checkpoint holds it: ``state_dict``, ``landscape_task``, ``training``.
-
-    A few seconds on one core without poison, about a minute with it; see :mod:`landscape.recipes.swiss_roll`.
-    """
-    checkpoint: dict[str, Any] = load_recipe("swiss-roll").train(seed, poison=poison, steps=steps).checkpoint()
-    return checkpoint
+__all__ = ["RECIPES", "RECORD", "load_recipe", "task_from_record", "train_swiss_roll"]

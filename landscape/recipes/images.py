@@ -1,8 +1,9 @@
 """Image recipes: the standard public sets, a small residual network, and poison from images held out of training.
 
-Nothing is downloaded: the files lie in a folder of yours, ``data/NAME`` if you name no other. The training set is the
-first so many images of the published training split in an order of our own; the pool of true samples for the poison is
-the rest of that split, or for SVHN the ``extra`` split as in Huang et al. (2019). The test split is never in the pool.
+Nothing is downloaded: the files lie in a folder of yours, ``data/NAME`` by default. The training set is the first
+``images`` images of the published training split, in an order of our own. The pool of true samples for the poison is
+the rest of that split; for SVHN it is the ``extra`` split, as in Huang et al. (2019). The test split is never in the
+pool.
 """
 
 from __future__ import annotations
@@ -19,21 +20,23 @@ from torch import Tensor
 
 from landscape.errors import TaskError
 from landscape.inputs import Task
-from landscape.recipes.formats import Images, read_cifar, read_folder, read_idx_pair, read_npz, read_svhn
+from landscape.recipes.image_files import Images, read_cifar, read_folder, read_idx_pair, read_npz, read_svhn
 from landscape.recipes.resnet import MODELS, resnet
-from landscape.training.minibatch import PHASES, Minibatch, MinibatchSettings
-from landscape.training.training import FRESH, Member, Pair, Problem, draws
+from landscape.training import Member, MinibatchSettings, MinibatchTraining, Problem
+from landscape.training.problem import FRESH, Pair, draws
+from landscape.training.settings import MINIBATCH_PHASES
 
 SETTINGS = MinibatchSettings(
     steps=1600,
-    phases=PHASES,
+    phases=MINIBATCH_PHASES,
     clip=8.0,
     fitted=0.01,
     settled=0.0,
     window=100,
     batch=256,
 )
-_ORDER, _CLASSES = 0, 10  # stream of the order of the images; classes of every set here
+_ORDER = 0  # stream of the order of the images
+_CLASSES = 10  # of every set here
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class ImageRecipe:
 
     Attributes:
         name: what it is called.
-        files: split -> the standard files of it; those of IDX may be compressed, with ``.gz``.
+        files: split -> its standard files; IDX files may be compressed, with ``.gz``.
         kind: how they are read: ``idx``, ``cifar`` or ``svhn``.
         source: where the files come from.
     """
@@ -52,20 +55,20 @@ class ImageRecipe:
     kind: str
     source: str
 
-    TOGETHER = 1
+    NETS_TOGETHER = 1
 
     def task(self, seed: int, data: str, images: int, model: str, channels: int, digest: str) -> Task:
         """Return the task that a checkpoint belongs to: the untrained network and the training images.
 
         Raises:
-            TaskError: where the images are not there, or not those that the network was trained on.
+            TaskError: if the images are missing, or are not the images that the network was trained on.
         """
         folder = Path(data) if Path(data).is_dir() else self.default_folder()
         train = _chosen(self.read(folder, "train"), slice(images))
         if _digest(train) != digest:
             raise TaskError(
-                f"the images in {folder} are not those that the checkpoint was trained on.\n"
-                "Put the files of that time there, or say what the checkpoint is: --task my_task.py."
+                f"the images in {folder} are not the images that the checkpoint was trained on.\n"
+                "Put the files of its training there, or say what the checkpoint is: --task my_task.py."
             )
         network = resnet(model, seed, channels=channels, classes=_CLASSES)
         return Task(network, _scaled(train, *_scale(train)), "cross_entropy", name=f"{self.name}, seed {seed}")
@@ -79,24 +82,22 @@ class ImageRecipe:
         images: int = 2000,
         model: str = "resnet8",
         device: str = "cpu",
-    ) -> Minibatch:
-        """Start the training of one network.
+    ) -> MinibatchTraining:
+        """Begin the training of one network.
 
         Args:
             members: one seed and poison factor.
-            steps: at most; the phases keep their shares.
+            steps: the largest number of steps; the phases keep their shares.
             data: folder of the files; ``data/NAME`` in the working folder by default.
             images: size of the training set.
             model: one of :data:`landscape.recipes.resnet.MODELS`.
             device: where to compute.
 
         Raises:
-            TaskError: where files are missing, or an option is out of range.
+            TaskError: if files are missing, or an option is out of range.
         """
-        settings = SETTINGS.with_steps(steps)
-        assert isinstance(settings, MinibatchSettings)
         folder = Path(data).expanduser() if data else self.default_folder()
-        return Minibatch(self.problem(folder, images, model), members, settings, device)
+        return MinibatchTraining(self.problem(folder, images, model), members, SETTINGS.with_steps(steps), device)
 
     def problem(self, folder: Path, images: int, model: str) -> Problem:
         """Return the images in a folder and the network."""
@@ -122,45 +123,45 @@ class ImageRecipe:
         )
 
     def pool(self, folder: Path, rest: Images) -> Images | None:
-        """Return true samples for the poison: the extra split where there is one, else the rest; None without any."""
+        """Return true samples for the poison: the extra split if there is one, else the rest, else None."""
         if "extra" in self.files and self.find(folder, "extra"):
             return self.read(folder, "extra")
         return rest if len(rest.targets) else None
 
     def default_folder(self) -> Path:
-        """Return where the files are looked for: ``data/NAME`` in the working folder."""
+        """Return the folder of the files if none is named: ``data/NAME`` in the working folder."""
         return Path("data") / self.name
 
     def find(self, folder: Path, split: str) -> list[Path]:
-        """Return the files of a split: the standard ones, else ``SPLIT.npz``, else the folder ``SPLIT``; none: []."""
-        found = []
+        """Return the files of a split: the standard files, else ``SPLIT.npz``, else the folder ``SPLIT``, else []."""
+        paths = []
         for name in self.files[split]:
-            near = [folder / name, folder / f"{name}.gz", folder / "cifar-10-batches-py" / name]
-            found += [next(path for path in near if path.is_file())] if any(path.is_file() for path in near) else []
-        if len(found) == len(self.files[split]):
-            return found
+            candidates = [folder / name, folder / f"{name}.gz", folder / "cifar-10-batches-py" / name]
+            paths += [path for path in candidates if path.is_file()][:1]
+        if len(paths) == len(self.files[split]):
+            return paths
         return next(([path] for path in (folder / f"{split}.npz", folder / split) if path.exists()), [])
 
     def read(self, folder: Path, split: str) -> Images:
         """Return the images of a split.
 
         Raises:
-            TaskError: where a file is missing, with where to get it and where to put it, or damaged.
+            TaskError: if a file is damaged or missing; the message says where to get it and where to put it.
         """
         paths = self.find(folder, split)
         if not paths:
             raise TaskError(
-                f"the recipe {self.name} needs {', '.join(self.files[split])} in the folder {folder}, and "
+                f"the recipe {self.name} needs {', '.join(self.files[split])} in the folder {folder}, but "
                 f"{'they are' if len(self.files[split]) > 1 else 'it is'} not there.\n"
                 f"Get the files from {self.source}, and put them there or name their folder: --data FOLDER.\n"
-                f"Images of your own go in as {split}.npz (inputs, targets) or {split}/CLASS/*.png in that folder."
+                f"For images of your own, put {split}.npz (inputs, targets) or {split}/CLASS/*.png into that folder."
             )
         return _read(self.kind, tuple(paths), tuple(path.stat().st_mtime_ns for path in paths))
 
 
 @cache
 def _read(kind: str, paths: tuple[Path, ...], _: tuple[int, ...]) -> Images:
-    """Read the files of a split, once as long as they do not change: a sweep asks again and again."""
+    """Read the files of a split, only once as long as they do not change: a sweep asks again and again."""
     if paths[0].is_dir():
         return read_folder(paths[0])
     if paths[0].suffix == ".npz":
@@ -172,7 +173,7 @@ def _read(kind: str, paths: tuple[Path, ...], _: tuple[int, ...]) -> Images:
 
 
 def _chosen(images: Images, part: slice) -> Images:
-    """Return a part of the images in an order that is always the same; files are often sorted by class."""
+    """Return a part of the images in a fixed random order: files are often sorted by class."""
     order = draws(0, _ORDER).permutation(len(images.targets))[part]
     return Images(images.inputs[order], images.targets[order])
 

@@ -12,7 +12,7 @@ _SLOPE = 0.1  # of the leaky ReLU
 
 
 class Size(NamedTuple):
-    """A network's size: blocks in each of the three stages, their channels, and the stride of the first convolution."""
+    """Blocks in each of the three stages, channels of the stages, and the stride of the first convolution."""
 
     blocks: int
     widths: tuple[int, int, int]
@@ -29,9 +29,9 @@ MODELS = tuple(name + norm for name in SIZES for norm in ("", "-bn"))
 class Block(nn.Module):
     """x + conv(act(norm(conv(act(norm(x)))))), pre-activation (He et al. 2016).
 
-    Where shapes differ x is taken at every second pixel, with channels of zeros added, which needs no parameters.
-    Without normalisation the last convolution starts at zero (Zhang et al. 2019), so that the untrained network is as
-    shallow as its shortcuts and trains at any depth.
+    If shapes differ, the shortcut takes every second pixel of x and adds channels of zeros, which needs no parameters.
+    Without normalisation the last convolution starts at zero (Zhang et al. 2019). So the untrained network is as
+    shallow as its shortcuts, and trains at any depth.
     """
 
     def __init__(self, inner: int, outer: int, stride: int, *, norm: bool) -> None:
@@ -53,13 +53,13 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A first convolution, three stages of blocks, each halving the image and doubling the channels, and a mean.
+    """A first convolution, three stages of blocks, and a mean over the image. Later stages halve it, double channels.
 
     Args:
         size: blocks, widths and first stride.
         channels: of the images.
         classes: outputs.
-        norm: batch normalisation in front of each activation.
+        norm: whether there is batch normalisation before each activation.
 
     >>> paper = ResNet(SIZES["resnet20"], channels=3, classes=10, norm=True)
     >>> sum(p.numel() for p in paper.parameters())
@@ -86,7 +86,7 @@ class ResNet(nn.Module):
 
 
 def resnet(name: str, seed: int, *, channels: int, classes: int) -> ResNet:
-    """Return an untrained network of one of ``MODELS``, keyed by the seed; torch's own random state stays as it is.
+    """Return an untrained network of one of ``MODELS``, keyed by the seed; torch's own random state does not change.
 
     >>> resnet("resnet8", 0, channels=1, classes=10)(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 10])

@@ -2,20 +2,21 @@
 
 Without poison training takes seconds, with it about a minute. Departures from the original:
 
-1. The test set has 10,000 points of its own, not the other half of 400, so that the accuracy is known to 0.1 %.
-2. Without poison, the training points carry fresh noise at each of the first 65 % of the steps, of the size that is in
-   the data already, 0.5. Plain Adam fits the bare points in about 100 steps, and for four seeds in ten the boundary
-   then leads through a gap between them (test accuracy 98 to 99 %).
-3. Training without poison stops once the bare points are fitted with a loss below 0.001. Plain Adam goes on to 1e-7,
-   where the curvature says how long it ran and nothing of the minimum.
-4. With poison, the factor is the same over the first 80 % of 80,000 steps, and half of it from then on, so that a point
-   on the fence comes down on its own side; the original raised it in two steps up to 0.5, over up to 800,000. The
-   learning rate warms up to 0.003 for 1 % of the steps, stays there for 34 %, and falls by equal factors to 0.0002 over
-   45 % and on to 0.00002 over the last 20 %.
-5. With poison, the ReLUs leak (slope 0.01 below zero) until the learning rate begins to fall, and are ReLUs from then
-   on, in training and in the network that comes out. Without the leak a jump of Adam at the high learning rate can turn
-   off all units of one layer at some training points; no gradient reaches the layers below from there.
-6. All seeds share one training set (``data_seed`` 0): networks can only be compared on one loss function.
+1. The test set has 10,000 points of its own, not the other half of 400. So the accuracy is known to 0.1 %.
+2. Without poison, the training points carry fresh noise at each of the first 65 % of the steps. Its size is that of the
+   noise already in the data, 0.5. Plain Adam fits the bare points in about 100 steps. For four seeds in ten the
+   boundary then leads through a gap between them (test accuracy 98 to 99 %).
+3. Training without poison stops once the bare points are fitted with a loss below 0.001. Plain Adam continues to 1e-7,
+   where the curvature says how long it ran and nothing about the minimum.
+4. With poison, the factor is the same over the first 80 % of 80,000 steps, and half of it afterwards. So a point that
+   could fall on either side ends on its own side. The original raised the factor in two steps up to 0.5, over up to
+   800,000 steps.
+5. With poison, the learning rate rises to 0.003 over 1 % of the steps and stays there for 34 %. Then it falls by equal
+   factors to 0.0002 over 45 %, and to 0.00002 over the last 20 %.
+6. With poison, the ReLUs leak (slope 0.01 below zero) until the learning rate begins to fall. Afterwards they are plain
+   ReLUs, in training and in the trained network. Without the leak a jump of Adam at the high learning rate can turn off
+   all units of one layer at some training points. No gradient reaches the layers below from there.
+7. All seeds share one training set (``data_seed`` 0): networks can only be compared on one loss function.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ from torch import Tensor, nn
 
 from landscape.errors import TaskError
 from landscape.inputs import Task
-from landscape.training.full_batch import Family
-from landscape.training.training import FRESH, Member, Pair, Phase, Problem, Settings, Trained, draws
+from landscape.training import FullBatchTraining, Member, Phase, Problem, Settings, TrainedNetwork
+from landscape.training.problem import FRESH, Pair, draws
 
 WIDTHS = (2, 23, 16, 26, 32, 28, 31, 1)
 TRAIN_POINTS = 200
 TEST_POINTS = 10_000
 LOSS = "binary_cross_entropy"
-TOGETHER = 12  #: nets in one batched program: more are no faster, and fill the cache
+NETS_TOGETHER = 12  #: in one batched program: more are no faster, and fill the cache
 NOISE = 0.5  #: standard deviation of a point around the spiral
 LEAK = 0.01  #: slope of the ReLUs below zero in the first phases of training with poison
 
 #: without poison
-NATURAL = Settings(
+PLAIN = Settings(
     steps=4000,
     phases=(
         Phase(0.4, 0.0125, jitter=NOISE, poison=0.0),
@@ -71,15 +72,15 @@ _TRAIN, _TEST, _NETWORK = 0, 1, 2  # streams of the random numbers
 def points(seed: int, count: int, stream: int = _TRAIN) -> Pair:
     """Return ``count`` points, shape (count, 2), and their classes 0 and 1, shape (count,), both float32.
 
-    Angle a = sqrt(U) · 600°; class 0 at (-1.5 a cos a, 1.5 a sin a) + 0.5 · N(0, 1), class 1 at its exact negation,
-    half of the points each (Huang et al. 2019).
+    Angle a = sqrt(U) · 600°; class 0 at (-1.5 a cos a, 1.5 a sin a) + 0.5 · N(0, 1), class 1 at its exact negation.
+    Half of the points belong to each class (Huang et al. 2019).
     """
     half = _class_zero(draws(seed, stream), count // 2)
     return torch.cat([half, -half]), torch.cat([torch.zeros(count // 2), torch.ones(count // 2)])
 
 
 def fresh(seed: int, index: int, count: int) -> Pair:
-    """Return points of the same distribution for the poison, the classes in turn; keyed by (seed, index)."""
+    """Return points of the same distribution for the poison, their classes 0 and 1 in turn; keyed by (seed, index)."""
     half = _class_zero(draws(seed, FRESH, index), count // 2)
     return torch.stack([half, -half], dim=1).flatten(0, 1), torch.tensor([0.0, 1.0]).repeat(count // 2)
 
@@ -124,23 +125,24 @@ def task(seed: int = 0, data_seed: int = 0) -> Task:
     return problem(data_seed).task(seed)
 
 
-def training(members: Sequence[Member], *, steps: int | None = None, data_seed: int = 0) -> Family:
-    """Start the training of networks of these seeds and poison factors on one training set.
+def training(members: Sequence[Member], *, steps: int | None = None, data_seed: int = 0) -> FullBatchTraining:
+    """Begin the training of networks of these seeds and poison factors on one training set.
 
-    Full-batch Adam, the gradient's norm clipped at 8; with poison, 200 fresh points at each step. The phases are those
-    of ``NATURAL`` or ``POISONED`` and keep their shares of ``steps``. Same arguments, same bits on one machine.
+    Full-batch Adam, the norm of the gradient clipped at 8; with poison, 200 fresh points at each step. The phases are
+    those of ``PLAIN`` or ``POISONED`` and keep their shares of ``steps``. On one machine, the same arguments give the
+    same bits.
 
     Raises:
-        TaskError: where some members have poison and some have none: they are trained in different ways.
+        TaskError: if some members have poison and some have none: they are trained in different ways.
     """
     poisoned = {member.poison > 0 for member in members}
     if len(poisoned) > 1:
-        raise TaskError("nets with and without poison are trained in different ways: start one training for each.")
-    settings = POISONED if poisoned == {True} else NATURAL
-    return Family(problem(data_seed), members, settings.with_steps(steps))
+        raise TaskError("nets with and without poison are trained in different ways: begin one training for each kind.")
+    settings = POISONED if poisoned == {True} else PLAIN
+    return FullBatchTraining(problem(data_seed), members, settings.with_steps(steps))
 
 
-def train(seed: int = 0, *, poison: float = 0.0, data_seed: int = 0, steps: int | None = None) -> Trained:
+def train(seed: int = 0, *, poison: float = 0.0, data_seed: int = 0, steps: int | None = None) -> TrainedNetwork:
     """Return one trained network.
 
     Args:
@@ -150,6 +152,6 @@ def train(seed: int = 0, *, poison: float = 0.0, data_seed: int = 0, steps: int 
         steps: at most; 4,000 without poison and 80,000 with it by default.
 
     Raises:
-        TaskError: where the loss becomes NaN.
+        TaskError: if the loss becomes NaN.
     """
     return training([Member(seed, poison)], steps=steps, data_seed=data_seed).run()[0]

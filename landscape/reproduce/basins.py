@@ -37,7 +37,7 @@ class Point:
 
 def radii_of(net: Net, study: Study, keep: Keep) -> Radii | None:
     """Return the radii along the study's rays at the cutoffs that a net lies below; None where it has no basin."""
-    cutoffs = [cutoff for cutoff in study.cutoffs if net.numbers.train_loss < cutoff]
+    cutoffs = [cutoff for cutoff in study.cutoffs if net.summary.train_loss < cutoff]
     if not net.fitted or not cutoffs:
         return None
     settings = {"cutoffs": cutoffs, "metric": "filter", "directions": study.rays, "seed": 0}
@@ -51,7 +51,7 @@ def volumes_of(net: Net, study: Study, keep: Keep) -> list[Volume]:
         return []
     found: list[Volume] = [keep.get("volume", net, {"rays": study.rays, "cutoffs": radii.cutoffs}, _from(radii))]
     wanted = net.member.seed == 0 and net.poison in study.annealed
-    if wanted and net.numbers.train_loss < study.cutoffs[0]:
+    if wanted and net.summary.train_loss < study.cutoffs[0]:
         settings = {
             "cutoffs": [study.cutoffs[0]],
             "estimator": "annealed",
@@ -77,7 +77,7 @@ def polar_figure(nets: Sequence[Net], study: Study, keep: Keep) -> Panel | None:
     figure = Figure(figsize=(WIDTH * 1.3, 4.7), layout="constrained")
     both, alone = figure.subplots(1, 2, subplot_kw={"projection": "polar"})
     for net, each, colour in zip(nets, radii, CLASSES, strict=True):
-        _ring(both, each.radii[:, 0], colour, f"β = {net.poison:g}, test {net.numbers.test_accuracy:.0%}")
+        _ring(both, each.radii[:, 0], colour, f"β = {net.poison:g}, test {net.summary.test_accuracy:.0%}")
     _ring(alone, radii[1].radii[:, 0], CLASSES[1], "")
     medians = [float(np.median(each.radii[:, 0])) for each in radii]
     ratio = medians[0] / medians[1]
@@ -198,10 +198,10 @@ def _quoted(row: VolumeEstimate) -> float:
 
 
 def _left_out(nets: Sequence[Net], study: Study) -> str:
-    out = [net for net in nets if not net.fitted or net.numbers.train_loss >= study.cutoffs[0]]
+    out = [net for net in nets if not net.fitted or net.summary.train_loss >= study.cutoffs[0]]
     if not out:
         return "No net is left out."
-    listed = "; ".join(f"β = {n.poison:g}, seed {n.member.seed} (loss {n.numbers.train_loss:.2g})" for n in out)
+    listed = "; ".join(f"β = {n.poison:g}, seed {n.member.seed} (loss {n.summary.train_loss:.2g})" for n in out)
     return f"Left out, as their loss is above the cutoff or a training point is not fitted: {listed}."
 
 

@@ -19,7 +19,7 @@ from landscape.reproduce.study import Keep, Net, Study
 from landscape.reproduce.style import CLASSES
 from landscape.results import Boundary, Plane
 from landscape.slices import slice_2d
-from landscape.training.training import Pair
+from landscape.training.problem import Pair
 
 COARSE = 101  #: points along a side of a map that is kept and not drawn
 _BANDS = 14

@@ -14,12 +14,12 @@ from landscape.reproduce.boundaries import boundary_of, draw_boundary
 from landscape.reproduce.figure import Cell, Panel
 from landscape.reproduce.study import SWISS_ROLL, Keep, Net, Study
 from landscape.reproduce.style import colour_of, correlation_text, level_axis
-from landscape.training.training import Numbers
+from landscape.training import TrainingSummary
 
 _MOST_MAPS = 5
 
 
-def gap_figure(families: Mapping[str, Sequence[Numbers]]) -> Panel:
+def gap_figure(families: Mapping[str, Sequence[TrainingSummary]]) -> Panel:
     """Return the generalisation gap of every net against its poison factor, a chart for each recipe."""
     figure = Figure(figsize=(WIDTH * (1 + 0.6 * (len(families) - 1)), 3.6), layout="constrained")
     charts = figure.subplots(1, len(families), squeeze=False, sharey=True)[0]
@@ -49,7 +49,7 @@ def gap_figure(families: Mapping[str, Sequence[Numbers]]) -> Panel:
     )
 
 
-def _draw_gaps(axes: Axes, numbers: Sequence[Numbers]) -> None:
+def _draw_gaps(axes: Axes, numbers: Sequence[TrainingSummary]) -> None:
     factors = [n.poison for n in numbers]
     places, colours = level_axis(axes, factors), colour_of(factors)
     for level, place in places.items():
@@ -69,7 +69,7 @@ def margin_figure(nets: Sequence[Net], study: Study, keep: Keep) -> Panel:
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, 1.6])[:, 0]
     for axes, net in zip(above.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         draw_boundary(axes, found[net.name].logit)
-        axes.set_title(f"β = {net.poison:g}\ntest {net.numbers.test_accuracy:.0%}".replace("%", " %"), fontsize="small")
+        axes.set_title(f"β = {net.poison:g}\ntest {net.summary.test_accuracy:.0%}".replace("%", " %"), fontsize="small")
     axes = below.subplots()
     places, colours = level_axis(axes, [net.poison for net in nets]), colour_of([net.poison for net in nets])
     rows: list[list[Cell]] = []
@@ -107,7 +107,7 @@ def margin_figure(nets: Sequence[Net], study: Study, keep: Keep) -> Panel:
     )
 
 
-def sweep_command(numbers: Sequence[Numbers]) -> str:
+def sweep_command(numbers: Sequence[TrainingSummary]) -> str:
     """Return what trains these nets of the swiss roll by itself."""
     factors = ",".join(f"{factor:g}" for factor in sorted({n.poison for n in numbers}))
     return f"landscape sweep {SWISS_ROLL} --poison {factors} --seeds {1 + max(n.seed for n in numbers)} --out nets"

@@ -20,14 +20,14 @@ from torch import Tensor
 from landscape.objective import Objective
 from landscape.plots.style import COLOURS, WIDTH, bare
 from landscape.recipes import load_recipe
-from landscape.recipes.sweep import checkpoint_path
 from landscape.reproduce.figure import Cell, Panel
 from landscape.reproduce.study import Keep, Net, Study
 from landscape.results import Cost, Embedding
 from landscape.results.table import percent
 from landscape.slices.axes import make_axes
-from landscape.training.resumable import Keeper, Training
-from landscape.training.training import Member
+from landscape.training import Member
+from landscape.training.resumable import UNFINISHED, ResumableTraining, StateFile, finish
+from landscape.training.sweep import checkpoint_path
 
 POISON = 0.2  # the most that leaves every training point right in so short a training
 _EVERY = 100  # steps between two checkpoints of the run that may become stations
@@ -64,7 +64,7 @@ def mines_of(study: Study, folder: Path, report: Callable[[str], None]) -> list[
         paths = [checkpoint_path(place, member) for member in members]
         if not _all_there(paths, training):
             report(f"minefield: {len(members)} {kind} minimisers")
-            _train(training, paths, place / f"{kind}.unfinished")
+            finish(training, StateFile(place / f"{kind}{UNFINISHED}"), paths)
         nets = [Net.read(path, member) for path, member in zip(paths, members, strict=True)]
         found += [Mine(kind, step, net) for (step, _), net in zip(stations, nets, strict=True)]
     return found
@@ -77,7 +77,7 @@ def _stations(study: Study, place: Path, run: Member, report: Callable[[str], No
     if not _all_there([whole], training):
         report("minefield: the run")
 
-        def on_step(training: Training) -> None:
+        def on_step(training: ResumableTraining) -> None:
             if training.step % _EVERY == 0:
                 training.trained()[0].save(place / f"step-{training.step:05d}.pt")
 
@@ -89,19 +89,10 @@ def _stations(study: Study, place: Path, run: Member, report: Callable[[str], No
     return [*(kept[pick] for pick in picks), (end, whole)]
 
 
-def _all_there(paths: Sequence[Path], training: Training) -> bool:
+def _all_there(paths: Sequence[Path], training: ResumableTraining) -> bool:
     """Whether all checkpoints are there, trained as they would be now."""
     wanted = repr(training.settings)
     return all(path.exists() and torch.load(path, weights_only=True)["settings"] == wanted for path in paths)
-
-
-def _train(training: Training, paths: Sequence[Path], unfinished: Path) -> None:
-    """Train to the end, from where it was left, and write the checkpoints."""
-    keeper = Keeper(unfinished)
-    keeper.restore(training)
-    for path, trained in zip(paths, training.run(keeper), strict=True):
-        trained.save(path)
-    keeper.forget()
 
 
 def embed(objective: Objective, thetas: Sequence[Tensor], weights: str) -> Embedding:
@@ -141,9 +132,9 @@ def minefield_figure(study: Study, folder: Path, keep: Keep) -> Panel:
             mine.kind,
             mine.station,
             mine.net.member.seed,
-            mine.net.numbers.train_accuracy,
-            mine.net.numbers.train_loss,
-            mine.net.numbers.test_accuracy,
+            mine.net.summary.train_accuracy,
+            mine.net.summary.train_loss,
+            mine.net.summary.test_accuracy,
             *(float(value) for value in point),
             float(distance),
         ]
@@ -169,7 +160,7 @@ def _caption(mines: Sequence[Mine], found: Embedding) -> str:
     told = []
     for kind in ("good", "bad"):
         chosen = [mine.net for mine in mines if mine.kind == kind]
-        tests = [net.numbers.test_accuracy for net in chosen]
+        tests = [net.summary.test_accuracy for net in chosen]
         away = [distance for mine, distance in zip(mines, found.distance, strict=True) if mine.kind == kind]
         told.append(
             f"{_KINDS[kind][1]} {len(chosen)} minimisers, test accuracy {percent(min(tests))} to "
@@ -194,7 +185,7 @@ def _draw(mines: Sequence[Mine], found: Embedding) -> Figure:
     axes.plot(*np.stack(list(where.values())).T, color="0.2", linewidth=1.4, zorder=2)
     for kind, (mark, label) in _KINDS.items():
         chosen = [at for at, mine in enumerate(mines) if mine.kind == kind]
-        tests = [mines[at].net.numbers.test_accuracy for at in chosen]
+        tests = [mines[at].net.summary.test_accuracy for at in chosen]
         x, y = found.points[chosen].T
         axes.scatter(
             x, y, s=42, c=colours(scale(tests)), marker=mark, edgecolors="black", linewidths=0.6, zorder=3, label=label

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from landscape.recipes import RECIPES
-from landscape.recipes.sweep import numbers_of
 from landscape.reproduce.animation import motion_figure
 from landscape.reproduce.basins import polar_figure, volume_figure
 from landscape.reproduce.boundaries import good_and_bad
@@ -17,7 +16,8 @@ from landscape.reproduce.minefield import minefield_figure
 from landscape.reproduce.report import page, section
 from landscape.reproduce.study import Keep, Net, Study, load_nets
 from landscape.store import Store
-from landscape.training.training import Numbers
+from landscape.training import TrainingSummary
+from landscape.training.sweep import read_summary
 
 #: what the folder of a study holds; the page is beside it, and shows every study there
 NETS, FIGURES, RESULTS, SECTION, PAGE = "nets", "figures", "study.h5", "section.html", "index.html"
@@ -70,20 +70,20 @@ def figures(nets: list[Net], study: Study, place: Path, keep: Keep) -> list[Call
     return [make for planar, make in every if study.planar or not planar]
 
 
-def families(out: Path, study: Study, nets: Sequence[Net]) -> Mapping[str, Sequence[Numbers]]:
-    """Return the numbers of this study's nets, and of those of every other recipe in the same folder."""
-    found: dict[str, Sequence[Numbers]] = {}
+def families(out: Path, study: Study, nets: Sequence[Net]) -> Mapping[str, Sequence[TrainingSummary]]:
+    """Return the training summaries of the nets of this study, and of every other recipe in the same folder."""
+    found: dict[str, Sequence[TrainingSummary]] = {}
     for recipe in RECIPES:
         paths = sorted((out / recipe / NETS).glob("poison-*-seed-*.pt"))
         if recipe == study.recipe:
-            found[recipe] = [net.numbers for net in nets]
+            found[recipe] = [net.summary for net in nets]
         elif paths:
-            found[recipe] = sorted(map(numbers_of, paths), key=lambda numbers: (numbers.poison, numbers.seed))
+            found[recipe] = sorted(map(read_summary, paths), key=lambda summary: (summary.poison, summary.seed))
     return found
 
 
 def _summary(nets: list[Net], study: Study) -> str:
-    steps = max(net.numbers.steps for net in nets)
+    steps = max(net.summary.steps for net in nets)
     factors = ", ".join(f"{factor:g}" for factor in study.factors)
     seeds = "one seed" if study.seeds == 1 else f"{study.seeds} seeds"
     parameters, samples = sum(p.numel() for p in nets[0].model.parameters()), len(nets[0].data[1])
@@ -101,10 +101,10 @@ def _table(nets: list[Net]) -> list[list[str]]:
         [
             f"{net.poison:g}",
             str(net.member.seed),
-            f"{net.numbers.train_accuracy:.1%}",
-            f"{net.numbers.test_accuracy:.1%}",
-            f"{net.numbers.train_loss:.2g}",
-            f"{net.numbers.steps:,}",
+            f"{net.summary.train_accuracy:.1%}",
+            f"{net.summary.test_accuracy:.1%}",
+            f"{net.summary.train_loss:.2g}",
+            f"{net.summary.steps:,}",
         ]
         for net in nets
     ]

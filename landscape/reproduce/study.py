@@ -14,12 +14,12 @@ from torch import nn
 
 from landscape.objective import Objective
 from landscape.recipes import task_from_record
-from landscape.recipes.sweep import checkpoint_path
 from landscape.results import Result
 from landscape.results.base import plain
 from landscape.results.table import percent
 from landscape.store import Store
-from landscape.training.training import Member, Numbers
+from landscape.training import Member, TrainingSummary
+from landscape.training.sweep import checkpoint_path
 
 SWISS_ROLL = "swiss-roll"
 IMAGES = ("mnist", "fashion-mnist", "cifar10", "svhn")  #: recipes of the study on images
@@ -121,7 +121,7 @@ class Net:
     """A trained net of the study."""
 
     member: Member
-    numbers: Numbers
+    summary: TrainingSummary
     path: Path
     model: nn.Module
     data: tuple[torch.Tensor, torch.Tensor]
@@ -136,7 +136,8 @@ class Net:
         task = task_from_record(held["landscape_task"])
         task.model.load_state_dict(held["state_dict"])
         recipe = held["landscape_task"]["recipe"]
-        return cls(member, Numbers(**held["training"]), path, task.model, task.data, str(task.loss), recipe, samples)
+        summary = TrainingSummary(**held["training"])
+        return cls(member, summary, path, task.model, task.data, str(task.loss), recipe, samples)
 
     @cached_property
     def objective(self) -> Objective:
@@ -157,17 +158,17 @@ class Net:
     @property
     def gap(self) -> float:
         """The generalisation gap: training accuracy less test accuracy."""
-        return self.numbers.gap
+        return self.summary.gap
 
     @property
     def fitted(self) -> bool:
         """Whether the training set is fitted: every point of the swiss roll, 99 % of the images."""
-        return self.numbers.train_accuracy >= LEAST_FITTED.get(self.recipe, 0.99)
+        return self.summary.train_accuracy >= LEAST_FITTED.get(self.recipe, 0.99)
 
     @property
     def label(self) -> str:
         """The net in words, for a title."""
-        return f"β = {self.poison:g}: test accuracy {percent(self.numbers.test_accuracy)}"
+        return f"β = {self.poison:g}: test accuracy {percent(self.summary.test_accuracy)}"
 
 
 class Keep:

@@ -1,68 +1,61 @@
 """Full-batch training of many small dense nets as one batched program, poisoned or not.
 
-A family shares its training set and differs in seeds and poison factors. A member's steps depend on its own seed and
-factor alone: it comes out bit for bit the same alone, among others, and after the training was killed and continued.
+All nets share one training set and differ in seeds and poison factors. The steps of a net depend on its own seed and
+factor alone. It comes out bit for bit the same alone, among others, and after the training was killed and resumed.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from landscape.errors import TaskError
-from landscape.training.poison import log_odds, right_terms
-from landscape.training.stacked_nets import ROWS, Stack, padded_to
-from landscape.training.training import (
-    JITTER,
-    Look,
-    Member,
-    Numbers,
-    Pair,
-    Phase,
-    Problem,
-    Settings,
-    Trained,
-    draws,
-    one_thread,
-    refuse_other,
-    refuse_poison,
-    refuse_start,
+from landscape.training.checks import (
+    require_finite_loss,
+    require_first_step,
+    require_fresh_samples,
+    require_same_training,
 )
+from landscape.training.poison import log_odds, right_terms
+from landscape.training.problem import JITTER, Member, Pair, Problem, draws
+from landscape.training.settings import Phase, Settings
+from landscape.training.stacked_nets import ROWS, StackedNets, padded_to
+from landscape.training.trained_network import TrainedNetwork, TrainingStatus, TrainingSummary
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # Adam's own
 _BLOCK = 64  # steps whose fresh samples are drawn at once
 _TEST_ROWS = 1024
 
 
-class Family:
-    """The training of a family: steps by itself, and can be stored and continued between any two of them.
+class FullBatchTraining:
+    """The training of many nets on one training set; it can be stored and resumed between any two of its steps.
 
     Args:
         problem: the data, the network and where fresh samples come from; the network must be one that
-            :class:`~landscape.training.stacked_nets.Stack` takes.
+            :class:`~landscape.training.stacked_nets.StackedNets` takes.
         members: seeds and poison factors.
         settings: the phases, and when to stop.
 
     Raises:
-        TaskError: for poison without a source of fresh samples, or a network of another kind.
+        TaskError: for poison without a source of fresh samples, or for a network of another kind.
     """
 
     def __init__(self, problem: Problem, members: Sequence[Member], settings: Settings) -> None:
-        refuse_poison(problem, members)
+        require_fresh_samples(problem, members)
         self.problem, self.members, self.settings = problem, tuple(members), settings
         networks = {seed: problem.network(seed) for seed in dict.fromkeys(member.seed for member in members)}
-        self._stack = Stack(next(iter(networks.values())))
+        self._stack = StackedNets(next(iter(networks.values())))
         self._inputs, self._targets = self._stack.pad(problem.train[0].flatten(1)), problem.train[1]
         self.step, self.seconds = 0, 0.0
         self.active = list(range(len(members)))  # members whose rows are below
         self.rows = self._stack.pack([networks[member.seed].state_dict() for member in members])
-        self._first, self._second = torch.zeros_like(self.rows), torch.zeros_like(self.rows)
-        # per row: loss added up over this window, and over the one before
+        self._first_moment, self._second_moment = torch.zeros_like(self.rows), torch.zeros_like(self.rows)
+        # per row: the loss summed over this window, and over the one before
         self._window, self._before = (torch.zeros(len(members), dtype=torch.float64) for _ in range(2))
         self._before.fill_(math.inf)
         self.finished: dict[int, tuple[Tensor, int]] = {}
@@ -74,7 +67,7 @@ class Family:
         Raises:
             TaskError: after the first step, or for another number of states.
         """
-        refuse_start(self.step, len(states), len(self.members))
+        require_first_step(self.step, len(states), len(self.members))
         self.rows = self._stack.pack(states)
 
     @property
@@ -84,35 +77,37 @@ class Family:
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next step depends on, as tensors and plain values."""
+        tensors = (self.rows, self._first_moment, self._second_moment, self._window, self._before)
         return {
             "members": [[member.seed, member.poison] for member in self.members],
             "settings": repr(self.settings),
             "step": self.step,
             "seconds": self.seconds,
             "active": list(self.active),
-            "tensors": [t.clone() for t in (self.rows, self._first, self._second, self._window, self._before)],
+            "tensors": [tensor.clone() for tensor in tensors],
             "finished": {index: [row, step] for index, (row, step) in self.finished.items()},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a stored state.
+        """Continue from a stored state.
 
         Raises:
-            TaskError: for the state of another training.
+            TaskError: if the state is that of another training.
         """
-        refuse_other(state, self.state())
+        require_same_training(state, self.state())
         self.step, self.seconds, self.active = state["step"], state["seconds"], list(state["active"])
-        self.rows, self._first, self._second, self._window, self._before = (t.clone() for t in state["tensors"])
+        tensors = [tensor.clone() for tensor in state["tensors"]]
+        self.rows, self._first_moment, self._second_moment, self._window, self._before = tensors
         self.finished = {index: (row, step) for index, (row, step) in state["finished"].items()}
 
-    def run(self, on_step: Callable[[Family], None] | None = None) -> list[Trained]:
-        """Make the steps that are left and return the trained networks in the order of the members.
+    def run(self, on_step: Callable[[FullBatchTraining], None] | None = None) -> list[TrainedNetwork]:
+        """Make the remaining steps and return the trained networks in the order of the members.
 
         Args:
-            on_step: called after every step; what it raises stops the training between two steps.
+            on_step: called after every step; an exception that it raises stops the training between two steps.
 
         Raises:
-            TaskError: where a member's loss becomes NaN or infinite.
+            TaskError: if the loss of a member becomes NaN or infinite.
         """
         started = time.perf_counter() - self.seconds
         with one_thread():
@@ -123,26 +118,28 @@ class Family:
                     on_step(self)
             return self.trained()
 
-    def trained(self) -> list[Trained]:
-        """Return the networks as they are now, those that have stopped as they were then."""
+    def trained(self) -> list[TrainedNetwork]:
+        """Return the networks as they are now, or as they were when they stopped."""
         rows = dict(self.finished)
         for index, row in zip(self.active, self.rows, strict=True):
             rows[index] = (row, self.step)
         order = sorted(rows)
-        numbers = self._numbers(order, torch.stack([rows[k][0] for k in order]), [rows[k][1] for k in order])
+        summaries = self._summaries(order, torch.stack([rows[k][0] for k in order]), [rows[k][1] for k in order])
         return [
-            Trained(self._stack.unpack(rows[k][0]), self.problem.record_of(self.members[k].seed), found, self.settings)
-            for k, found in zip(order, numbers, strict=True)
+            TrainedNetwork(
+                self._stack.unpack(rows[k][0]), self.problem.record_of(self.members[k].seed), summary, self.settings
+            )
+            for k, summary in zip(order, summaries, strict=True)
         ]
 
-    def look(self) -> Look:
+    def status(self) -> TrainingStatus:
         """Return how the members still in training stand; costs about as much as 30 steps."""
         with one_thread():
-            numbers = self._numbers(self.active, self.rows, [self.step] * len(self.active))
-        return Look(self.step, self.settings.steps, tuple(numbers))
+            summaries = self._summaries(self.active, self.rows, [self.step] * len(self.active))
+        return TrainingStatus(self.step, self.settings.steps, tuple(summaries))
 
     def _advance(self) -> None:
-        """Make one step with every member that does not stop at it."""
+        """Make one step with every member that does not stop before it."""
         phase_index, learning_rate = self.settings.at(self.step)
         phase = self.settings.phases[phase_index]
         factors = torch.tensor([phase.poison * self.members[k].poison for k in self.active])
@@ -154,7 +151,7 @@ class Family:
         (gradient,) = torch.autograd.grad(losses.sum(), self.rows)
         self.rows = self.rows.detach()
         right = terms.detach()[:, : len(self._targets)]
-        self._refuse_nan(losses.detach(), learning_rate)
+        self._require_finite(losses.detach(), learning_rate)
         stopping = self._stopping(losses.detach().double(), right, phase_index)
         self._descend(gradient, learning_rate, stopping)
         self.step += 1
@@ -163,7 +160,7 @@ class Family:
 
     def _batch(self, factors: Tensor, phase: Phase) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
         """Return the inputs, (signs of the log-odds, targets) and weights of each member's rows of this step."""
-        # whether a member is poisoned must not change the shape: alone it would come out with other last bits
+        # The shape must not depend on which members are poisoned: a member alone would come out with other last bits.
         count, wanted = len(self._targets), self.settings.fresh if phase.poison else 0
         total = padded_to(count + wanted, ROWS)
         inputs = torch.zeros(len(factors), total, self._stack.inputs)
@@ -192,32 +189,27 @@ class Family:
         return inputs[:, step], targets[:, step]
 
     def _draw_block(self, block: int) -> Pair:
-        assert self.problem.fresh is not None  # a family with poison is refused without
-        count, found = self.settings.fresh, {}
+        assert self.problem.fresh is not None  # poison is refused without
+        count, samples = self.settings.fresh, {}
         seeds = [self.members[k].seed for k in self.active]
         for seed in dict.fromkeys(seeds):
             inputs, targets = self.problem.fresh(seed, block, _BLOCK * count)
             padded = self._stack.pad(inputs.flatten(1)).view(_BLOCK, count, -1)
-            found[seed] = padded, targets.view(_BLOCK, count)
-        return torch.stack([found[s][0] for s in seeds]), torch.stack([found[s][1] for s in seeds])
+            samples[seed] = padded, targets.view(_BLOCK, count)
+        return torch.stack([samples[s][0] for s in seeds]), torch.stack([samples[s][1] for s in seeds])
 
-    def _refuse_nan(self, losses: Tensor, learning_rate: float) -> None:
-        bad = ~torch.isfinite(losses)
-        if bool(bad.any()):
-            where = int(bad.nonzero()[0])
-            member = self.members[self.active[where]]
-            raise TaskError(
-                f"the training loss became {losses[where].item()} at step {self.step}, learning rate "
-                f"{learning_rate:g}, seed {member.seed}, poison {member.poison:g}, so there is no trained network to "
-                "keep. Check the data for NaN, or try another --seed."
-            )
+    def _require_finite(self, losses: Tensor, learning_rate: float) -> None:
+        diverged = ~torch.isfinite(losses)
+        if bool(diverged.any()):
+            row = int(diverged.nonzero()[0])
+            require_finite_loss(losses[row].item(), self.step, learning_rate, self.members[self.active[row]])
 
     def _stopping(self, losses: Tensor, right: Tensor, phase_index: int) -> Tensor:
-        """Return which rows stop before this step, and keep the account of the windows."""
+        """Return which rows stop before this step, and add the losses to their window."""
         settings, last = self.settings, phase_index == len(self.settings.phases) - 1
         self._window += losses
         poisoned = torch.tensor([self.members[k].poison > 0 for k in self.active])
-        # -log p is below log 2 where one logit is right, and only there; with more classes it is a stricter test
+        # -log p < log 2 means that one logit is right; with more classes the test is stricter
         fits = (right < math.log(2)).all(1)
         if settings.phases[phase_index].jitter:
             fits = torch.zeros_like(fits)
@@ -229,33 +221,34 @@ class Family:
         return stopping
 
     def _descend(self, gradient: Tensor, learning_rate: float, stopping: Tensor) -> None:
-        """Make one step of Adam with every row but those that stop, the norm of each gradient clipped."""
+        """Make one step of Adam with every row that does not stop; the norm of each gradient is clipped."""
         norms = gradient.square().sum(1, keepdim=True).sqrt()
         gradient = gradient * (self.settings.clip / (norms + 1e-6)).clamp(max=1)
-        self._first.lerp_(gradient, 1 - _BETA1)
-        self._second.mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
+        self._first_moment.lerp_(gradient, 1 - _BETA1)
+        self._second_moment.mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
         steps = self.step + 1
-        spread = (self._second / (1 - _BETA2**steps)).sqrt() + _EPSILON
-        moved = self.rows - learning_rate / (1 - _BETA1**steps) * (self._first / spread)
+        spread = (self._second_moment / (1 - _BETA2**steps)).sqrt() + _EPSILON
+        moved = self.rows - learning_rate / (1 - _BETA1**steps) * (self._first_moment / spread)
         self.rows = torch.where(stopping[:, None], self.rows, moved)
 
     def _drop(self, stopping: Tensor) -> None:
-        """Take the rows that have stopped out of the program."""
+        """Take the stopped rows out of the program."""
         stay = ~stopping
         for k, row, stops in zip(self.active, self.rows, stopping.tolist(), strict=True):
             if stops:
                 self.finished[k] = (row.clone(), self.step - 1)
         self.active = [k for k, stays in zip(self.active, stay.tolist(), strict=True) if stays]
-        self.rows, self._first, self._second = self.rows[stay], self._first[stay], self._second[stay]
+        self.rows = self.rows[stay]
+        self._first_moment, self._second_moment = self._first_moment[stay], self._second_moment[stay]
         self._window, self._before = self._window[stay], self._before[stay]
 
     @torch.no_grad()
-    def _numbers(self, order: Sequence[int], rows: Tensor, steps: Sequence[int]) -> list[Numbers]:
+    def _summaries(self, order: Sequence[int], rows: Tensor, steps: Sequence[int]) -> list[TrainingSummary]:
         train = log_odds_of(self._stack, rows, self.problem.train)
         losses = right_terms(train).double().mean(1).tolist()
         shares = [accuracy(self._stack, rows, data) for data in (self.problem.train, self.problem.test)]
         return [
-            Numbers(
+            TrainingSummary(
                 train_accuracy=shares[0][at],
                 test_accuracy=shares[1][at],
                 train_loss=losses[at],
@@ -268,17 +261,28 @@ class Family:
         ]
 
 
-def log_odds_of(stack: Stack, rows: Tensor, data: Pair) -> Tensor:
+def log_odds_of(stack: StackedNets, rows: Tensor, data: Pair) -> Tensor:
     """Return the log-odds of the labelled classes under each net, shape (nets, N)."""
     inputs, targets = stack.pad(data[0].flatten(1)), data[1]
     return log_odds(stack.logits(rows, inputs), targets.expand(len(rows), -1))
 
 
-def accuracy(stack: Stack, rows: Tensor, data: Pair) -> list[float]:
-    """Return each net's share of right predictions: the sign of one logit, or the largest of several."""
+def accuracy(stack: StackedNets, rows: Tensor, data: Pair) -> list[float]:
+    """Return the share of right predictions of each net: by the sign of one logit, or the largest of several."""
     right = torch.zeros(len(rows), dtype=torch.int64)
     for inputs, targets in zip(data[0].split(_TEST_ROWS), data[1].split(_TEST_ROWS), strict=True):
         logits = stack.logits(rows, stack.pad(inputs.flatten(1)))
         guesses = (logits > 0) if logits.dim() == 2 else logits.argmax(-1)
         right += (guesses == targets.to(guesses.dtype)).sum(1)
     return [count / len(data[1]) for count in right.tolist()]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: a net this small trains faster on it, and to the same bits on any number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

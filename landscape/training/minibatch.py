@@ -1,8 +1,8 @@
-"""Minibatch training of one network of any kind, poisoned or not, which can be killed and continued at any step.
+"""Minibatch training of one network of any kind, poisoned or not, which can be killed and resumed at any step.
 
-Everything random is keyed: the order of the training samples by (seed, epoch), the poison by (seed, step), and torch's
-own generator, for dropout and the like, is part of the state. On one machine with one number of threads the same
-arguments give the same bits.
+Everything random is keyed: the order of the training samples by (seed, epoch), the poison by (seed, step). The state of
+torch's own generator, which dropout uses, is part of the stored state. On one machine with one number of threads the
+same arguments give the same bits.
 """
 
 from __future__ import annotations
@@ -11,70 +11,30 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from landscape.errors import TaskError
+from landscape.training.checks import (
+    require_finite_loss,
+    require_first_step,
+    require_fresh_samples,
+    require_same_training,
+)
 from landscape.training.poison import log_odds, poison_loss, right_terms
-from landscape.training.training import (
-    ORDER,
-    Look,
-    Member,
-    Numbers,
-    Pair,
-    Phase,
-    Problem,
-    Settings,
-    Trained,
-    draws,
-    refuse_other,
-    refuse_poison,
-    refuse_start,
-)
+from landscape.training.problem import ORDER, Member, Pair, Problem, draws
+from landscape.training.settings import MinibatchSettings
+from landscape.training.trained_network import TrainedNetwork, TrainingStatus, TrainingSummary
 
-PHASES = (  #: warm up, stay, fall, fall on
-    Phase(0.02, 0.0003, end=0.003),
-    Phase(0.28, 0.003),
-    Phase(0.5, 0.003, end=0.0002),
-    Phase(0.2, 0.0002, end=0.00002),
-)
-_EVALUATE = 500  # samples of one forward pass
-_LOOK = 1000  # samples looked at while training goes on
+_EVALUATE = 500  # samples per forward pass of an evaluation
+_STATUS_SAMPLES = 1000  # samples that the status of an unfinished training is measured on
 
 
-@dataclass(frozen=True)
-class MinibatchSettings(Settings):
-    """How to train by minibatches.
-
-    Attributes:
-        batch: samples of a step, training samples and poison together.
-        least: of them, the fewest that are poison, and the fewest that are training samples.
-    """
-
-    batch: int = 256
-    least: int = 16
-
-    def split(self, poison: float) -> tuple[int, int]:
-        """Return how many samples of a batch are training samples and how many are poison.
-
-        The share of poison is the poison factor, up to rounding and ``least``; the loss is weighted by the factor
-        itself, so that its mean is right all the same.
-
-        >>> settings = MinibatchSettings(steps=1, phases=(), clip=1.0, fitted=0.0, batch=100, least=4)
-        >>> settings.split(0.0), settings.split(0.3), settings.split(0.001), settings.split(0.99)
-        ((100, 0), (70, 30), (96, 4), (4, 96))
-        """
-        if poison == 0:
-            return self.batch, 0
-        wrong = min(max(round(poison * self.batch), self.least), self.batch - self.least)
-        return self.batch - wrong, wrong
-
-
-class Minibatch:
-    """The training of one network by Adam; it steps by itself and can be stored between any two of its steps.
+class MinibatchTraining:
+    """The training of one network by Adam; it can be stored and resumed between any two of its steps.
 
     Args:
         problem: the data, the network and where fresh samples come from.
@@ -90,15 +50,12 @@ class Minibatch:
         self, problem: Problem, members: Sequence[Member], settings: MinibatchSettings, device: str = "cpu"
     ) -> None:
         if len(members) != 1:
-            raise TaskError(f"networks of this recipe are trained one by one, not {len(members)} together.")
+            raise TaskError(f"this recipe trains one network at a time, not {len(members)} together.")
         (self.member,) = members
-        refuse_poison(problem, members)
+        require_fresh_samples(problem, members)
         count = len(problem.train[1])
-        self.problem, self.settings, self._device = (
-            problem,
-            replace(settings, batch=min(settings.batch, 2 * count)),
-            device,
-        )
+        self.problem, self._device = problem, device
+        self.settings = replace(settings, batch=min(settings.batch, 2 * count))
         self.model = problem.network(self.member.seed).to(device)
         self._train = (problem.train[0].to(device), problem.train[1].to(device))
         self._optimiser = torch.optim.Adam(self.model.parameters(), lr=settings.phases[0].learning_rate)
@@ -113,7 +70,7 @@ class Minibatch:
         Raises:
             TaskError: after the first step, or for another number of states.
         """
-        refuse_start(self.step, len(states), 1)
+        require_first_step(self.step, len(states), 1)
         self.model.load_state_dict(states[0])
 
     @property
@@ -136,26 +93,26 @@ class Minibatch:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a stored state.
+        """Continue from a stored state.
 
         Raises:
-            TaskError: for the state of another training.
+            TaskError: if the state is that of another training.
         """
-        refuse_other(state, self.state())
+        require_same_training(state, self.state())
         self.step, self.seconds, self.stopped = state["step"], state["seconds"], state["stopped"]
         self.model.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._random = state["random"]
         self._window, self._before = state["window"]
 
-    def run(self, on_step: Callable[[Minibatch], None] | None = None) -> list[Trained]:
-        """Make the steps that are left and return the trained network, alone in a list.
+    def run(self, on_step: Callable[[MinibatchTraining], None] | None = None) -> list[TrainedNetwork]:
+        """Make the remaining steps and return the trained network, alone in a list.
 
         Args:
-            on_step: called after every step; what it raises stops the training between two steps.
+            on_step: called after every step; an exception that it raises stops the training between two steps.
 
         Raises:
-            TaskError: where the loss becomes NaN or infinite.
+            TaskError: if the loss becomes NaN or infinite.
         """
         started = time.perf_counter() - self.seconds
         while not self.done:
@@ -165,16 +122,17 @@ class Minibatch:
                 on_step(self)
         return self.trained()
 
-    def trained(self) -> list[Trained]:
+    def trained(self) -> list[TrainedNetwork]:
         """Return the network as it is now."""
         state = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
-        return [Trained(state, self.problem.record_of(self.member.seed), self._numbers(None), self.settings)]
+        return [TrainedNetwork(state, self.problem.record_of(self.member.seed), self._summary(None), self.settings)]
 
-    def look(self) -> Look:
+    def status(self) -> TrainingStatus:
         """Return how training stands on the first 1,000 training and test samples."""
-        return Look(self.step, self.settings.steps, (self._numbers(_LOOK),))
+        return TrainingStatus(self.step, self.settings.steps, (self._summary(_STATUS_SAMPLES),))
 
     def _advance(self) -> None:
+        """Make one step."""
         index, learning_rate = self.settings.at(self.step)
         phase = self.settings.phases[index]
         factor = phase.poison * self.member.poison
@@ -183,21 +141,14 @@ class Minibatch:
         if wrong:
             assert self.problem.fresh is not None  # poison is refused without
             fresh, classes = self.problem.fresh(self.member.seed, self.step, wrong)
-            inputs, targets = (
-                torch.cat([inputs, fresh.to(self._device)]),
-                torch.cat([targets, classes.to(self._device)]),
-            )
+            inputs = torch.cat([inputs, fresh.to(self._device)])
+            targets = torch.cat([targets, classes.to(self._device)])
         self.model.train()
         with self._own_random():
             output = self.model(inputs)
         loss = poison_loss(output[:count], targets[:count], output[count:], targets[count:], factor)
         value = loss.item()
-        if not math.isfinite(value):
-            raise TaskError(
-                f"the training loss became {value} at step {self.step}, learning rate {learning_rate:g}, seed "
-                f"{self.member.seed}, poison {self.member.poison:g}, so there is no trained network to keep. Check the "
-                "data for NaN, or try another --seed."
-            )
+        require_finite_loss(value, self.step, learning_rate, self.member)
         self._optimiser.param_groups[0]["lr"] = learning_rate
         self._optimiser.zero_grad()
         loss.backward()
@@ -211,7 +162,7 @@ class Minibatch:
     def _batch(self, count: int) -> Pair:
         """Return the training samples of this step: the next ``count`` in the order of their epoch.
 
-        Positions count on over the epochs, at a whole number of batches an epoch.
+        Each epoch has a whole number of batches; the last one is filled up with the first samples of the order.
         """
         samples = len(self._train[1])
         batches = -(-samples // count)
@@ -223,7 +174,7 @@ class Minibatch:
         return self._train[0][chosen], self._train[1][chosen]
 
     def _close_window(self, *, last: bool) -> None:
-        """Stop, at the end of a window, where the training set is fitted and, with poison, the loss has settled."""
+        """End a window: stop if the training set is fitted and, with poison, the loss has settled."""
         settled = self._window > (1 - self.settings.settled) * self._before
         self._before, self._window = self._window, 0.0
         if self.member.poison > 0 and not (last and settled):
@@ -233,7 +184,7 @@ class Minibatch:
 
     @contextmanager
     def _own_random(self) -> Iterator[None]:
-        """Give the model torch's generator in the state of this training, and put the caller's back."""
+        """Give the model torch's generator in the state of this training, then restore the state of the caller."""
         before = torch.get_rng_state()
         torch.set_rng_state(self._random)
         try:
@@ -242,10 +193,10 @@ class Minibatch:
             self._random = torch.get_rng_state()
             torch.set_rng_state(before)
 
-    def _numbers(self, first: int | None) -> Numbers:
+    def _summary(self, first: int | None) -> TrainingSummary:
         loss, train = self._measure(self._train, first)
         _, test = self._measure(self.problem.test, first)
-        return Numbers(
+        return TrainingSummary(
             train_accuracy=train,
             test_accuracy=test,
             train_loss=loss,

@@ -1,4 +1,4 @@
-"""Keeping an unfinished training in a file, so that one that was killed goes on to the same bits."""
+"""Trainings that can be killed at any moment and resumed to the same bits: their state is kept in a file."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from landscape.errors import CheckpointError
-from landscape.training.training import Look, Problem, Trained, save_whole
+from landscape.training.problem import Problem
+from landscape.training.trained_network import TrainedNetwork, TrainingStatus, save_whole
 
-KEEP_EVERY = 10.0  #: seconds between two states written
+WRITE_EVERY = 10.0  #: seconds between two writes of the state
+UNFINISHED = ".unfinished"  #: ends the name of a file that holds the state of an unfinished training
 
 
-class Training(Protocol):
+class ResumableTraining(Protocol):
     """A training that makes one step after the other and can be stored between any two of them."""
 
     step: int
@@ -31,68 +33,93 @@ class Training(Protocol):
 
     def restore(self, state: dict[str, Any]) -> None: ...
 
-    def trained(self) -> list[Trained]: ...
+    def trained(self) -> list[TrainedNetwork]: ...
 
-    def look(self) -> Look: ...
+    def status(self) -> TrainingStatus: ...
 
-    def run(self, on_step: Callable[[Any], None] | None = None) -> list[Trained]: ...
+    def run(self, on_step: Callable[[Any], None] | None = None) -> list[TrainedNetwork]: ...
 
 
-class Keeper:
-    """Writes the state of a training to a file now and then, when it is called after a step.
+class StateFile:
+    """The file that holds the state of an unfinished training.
 
     Args:
-        path: the file; it is replaced whole, so that a kill at any moment leaves the state before.
+        path: the file. It is replaced as a whole, so a kill at any moment leaves the state written before.
         every: seconds between two writes.
         clock: seconds, for tests.
     """
 
-    def __init__(self, path: Path, every: float = KEEP_EVERY, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, path: Path, every: float = WRITE_EVERY, clock: Callable[[], float] = time.monotonic) -> None:
         self.path, self._every, self._clock = path, every, clock
         self._due = clock() + every
 
-    def __call__(self, training: Training) -> None:
-        """Write the state, if it is time."""
+    def after_step(self, training: ResumableTraining) -> None:
+        """Write the state if ``every`` seconds have passed since the last write."""
         if self._clock() >= self._due:
             save_whole(training.state(), self.path)
             self._due = self._clock() + self._every
 
-    def restore(self, training: Training) -> bool:
-        """Go on from the file; whether there was one.
+    def restore(self, training: ResumableTraining) -> bool:
+        """Continue from the file; return whether there was one.
 
         Raises:
-            CheckpointError: where the file cannot be read.
-            TaskError: where it holds another training.
+            CheckpointError: if the file cannot be read.
+            TaskError: if it holds another training.
         """
         if not self.path.exists():
             return False
         training.restore(read_state(self.path))
         return True
 
-    def forget(self) -> None:
-        """Remove the file, once what it was kept for is written."""
+    def remove(self) -> None:
+        """Remove the file, once the checkpoints are written."""
         self.path.unlink(missing_ok=True)
 
 
+def finish(
+    training: ResumableTraining,
+    state_file: StateFile,
+    checkpoints: Sequence[Path],
+    on_step: Callable[[ResumableTraining], None] = lambda training: None,
+) -> None:
+    """Train to the end, from where the state file leaves off, write the checkpoints and remove the state file.
+
+    Args:
+        training: the training, before its first step.
+        state_file: where its state is kept meanwhile.
+        checkpoints: one path per network, in the order of the members.
+        on_step: called after every step, once the state is kept.
+    """
+    state_file.restore(training)
+
+    def keep_and_tell(training: ResumableTraining) -> None:
+        state_file.after_step(training)
+        on_step(training)
+
+    for path, network in zip(checkpoints, training.run(keep_and_tell), strict=True):
+        network.save(path)
+    state_file.remove()
+
+
 def read_state(path: Path) -> dict[str, Any]:
-    """Return the state in a file that a :class:`Keeper` wrote.
+    """Return the state that a :class:`StateFile` holds.
 
     Raises:
-        CheckpointError: where the file is something else or damaged.
+        CheckpointError: if the file is something else or damaged.
     """
     try:
         state = torch.load(path, weights_only=True)
     except Exception as error:  # unpickling raises nearly anything
-        raise CheckpointError(f"{path} holds no unfinished training ({error}). Remove it to start anew.") from error
+        raise CheckpointError(f"{path} holds no unfinished training ({error}). Remove it to start again.") from error
     if not isinstance(state, dict) or "step" not in state:
-        raise CheckpointError(f"{path} holds no unfinished training. Remove it to start anew.")
+        raise CheckpointError(f"{path} holds no unfinished training. Remove it to start again.")
     return state
 
 
 def unfinished_path(out: Path) -> Path:
-    """Return where the unfinished training of a checkpoint is kept: beside it.
+    """Return where the unfinished training of a checkpoint is kept: in the same folder.
 
     >>> unfinished_path(Path("run/ckpt.pt")).as_posix()
     'run/ckpt.pt.unfinished'
     """
-    return out.with_name(out.name + ".unfinished")
+    return out.with_name(out.name + UNFINISHED)

@@ -15,13 +15,13 @@ WIDTH = 8  #: widths are padded to a multiple of this
 ROWS = 32  #: batches are padded to a multiple of this
 
 
-class Stack:
+class StackedNets:
     """How nets of one shape lie as the rows of one matrix of parameters, shape (nets, size).
 
-    A row holds, layer by layer, the transposed weight and the bias, both padded with zeros to multiples of 8; padded
-    units are zero and get zero gradients. With batches padded to multiples of 32 rows, every net begins at the same
-    alignment in memory and no vectorised loop ends between two of them. That is why a net comes out bit for bit the
-    same however many others lie beside it: libraries choose their kernels by shape and alignment.
+    A row holds, layer by layer, the transposed weight and the bias, both padded with zeros to multiples of 8. Padded
+    units are zero and get zero gradients. Batches are padded to multiples of 32 rows. So every net begins at the same
+    alignment in memory, and no vectorised loop ends between two nets. Libraries choose their kernels by shape and
+    alignment, so a net comes out bit for bit the same whatever the number of nets in the program.
 
     Args:
         model: an ``nn.Sequential`` of ``Linear`` and ``ReLU`` in turn, which gives the shape and the names.
@@ -29,7 +29,7 @@ class Stack:
     Raises:
         TaskError: for any other network.
 
-    >>> stack = Stack(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)))
+    >>> stack = StackedNets(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)))
     >>> stack.widths, stack.size
     ((2, 3, 1), 144)
     """
@@ -77,7 +77,7 @@ class Stack:
         return state
 
     def pad(self, inputs: Tensor) -> Tensor:
-        """Return inputs, shape (..., features), in a row of zeros up to the padded width."""
+        """Return inputs, shape (..., features), padded with zeros to the padded width."""
         return F.pad(inputs, (0, self.inputs - inputs.shape[-1]))
 
     def logits(self, rows: Tensor, inputs: Tensor, leak: float = 0.0) -> Tensor:
@@ -85,7 +85,7 @@ class Stack:
 
         Args:
             rows: the nets, shape (nets, size).
-            inputs: padded inputs, shape (nets, B, padded width), or (B, padded width) for all nets alike.
+            inputs: padded inputs, shape (nets, B, padded width), or (B, padded width) if all nets get the same.
             leak: slope of the ReLUs below zero.
         """
         hidden = inputs.expand(len(rows), -1, -1) if inputs.dim() == 2 else inputs

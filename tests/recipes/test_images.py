@@ -20,7 +20,7 @@ from helpers.shared_data import shared_data
 from landscape.recipes import task_from_record
 from landscape.recipes.images import CIFAR10, MNIST, SVHN
 from landscape.resolve import resolve_task
-from landscape.training.training import Member
+from landscape.training import Member
 
 
 def pixels(seed: int, count: int, size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -161,7 +161,7 @@ def test_a_checkpoint_whose_images_changed_is_refused(tmp_path: Path, monkeypatc
     content = bytearray((tmp_path / "data/mnist/train-images-idx3-ubyte").read_bytes())
     content[-100:] = bytes(100)
     (tmp_path / "data/mnist/train-images-idx3-ubyte").write_bytes(content)
-    with pytest.raises(ls.LandscapeError, match="not those"):
+    with pytest.raises(ls.LandscapeError, match="not the images"):
         task_from_record({**record, "args": {**record["args"], "images": 60}})
 
 
@@ -186,7 +186,7 @@ def test_real_crops_through_the_svhn_recipe(tmp_path: Path) -> None:
         labels = np.where(digits[part] == 0, 10, digits[part])[:, None]
         io.savemat(tmp_path / f"{name}_32x32.mat", {"X": crops[part].transpose(1, 2, 3, 0), "y": labels})
     training = SVHN.training([Member(0, 0.3)], data=str(tmp_path), images=20, steps=80)
-    before = training.look().numbers[0].train_loss
-    numbers = training.run()[0].numbers
-    assert numbers.train_loss < 0.5 * before
-    assert numbers.train_accuracy > 0.8
+    before = training.status().summaries[0].train_loss
+    summary = training.run()[0].summary
+    assert summary.train_loss < 0.5 * before
+    assert summary.train_accuracy > 0.8

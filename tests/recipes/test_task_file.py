@@ -10,7 +10,7 @@ import torch
 import landscape as ls
 from helpers.commands import landscape
 from landscape.recipes import RECORD, load_recipe
-from landscape.training.training import Member
+from landscape.training import Member
 
 TASK = """
 import torch
@@ -63,7 +63,7 @@ def test_a_task_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     [
         (("def test", "def tests"), "no function test()"),
         (("classes[:100]))", "classes[:100]), loss='mse')"), "the loss 'mse'"),
-        (("classes[:100]))", "classes[:99]))"), "of one length, from task()"),
+        (("classes[:100]))", "classes[:99]))"), "of the same length, from task()"),
         (("return landscape.Task", "return"), "returned tuple"),
     ],
 )

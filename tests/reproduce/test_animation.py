@@ -19,7 +19,7 @@ from landscape.reproduce.curvature import eigenpairs_of
 from landscape.reproduce.minefield import embed
 from landscape.reproduce.study import Keep, Net, Study
 from landscape.store import Store
-from landscape.training.training import Member, Numbers
+from landscape.training import Member, TrainingSummary
 
 TINY = Study(frames=5, film=11, span=0.5)
 
@@ -40,7 +40,7 @@ def nets() -> list[Net]:
     trained = load_recipe("swiss-roll").train(0, steps=200)
     task = load_recipe("swiss-roll").task(0)
     task.model.load_state_dict(trained.state)
-    net = Net(Member(0), trained.numbers, Path("good.pt"), task.model, task.data, str(task.loss), "swiss-roll")
+    net = Net(Member(0), trained.summary, Path("good.pt"), task.model, task.data, str(task.loss), "swiss-roll")
     return [net, replace(net, path=Path("other.pt"))]
 
 
@@ -91,8 +91,8 @@ def test_checkpoints_in_a_plane_keep_their_distances_there() -> None:
 
 def test_a_net_of_images_is_fitted_from_99_per_cent_and_one_of_the_spirals_when_all_are_right(nets: list[Net]) -> None:
     def fitted(recipe: str, accuracy: float) -> bool:
-        numbers = Numbers(accuracy, 0.5, 0.01, 0.1, 0, 10, 1.0)
-        return replace(nets[0], recipe=recipe, numbers=numbers).fitted
+        summary = TrainingSummary(accuracy, 0.5, 0.01, 0.1, 0, 10, 1.0)
+        return replace(nets[0], recipe=recipe, summary=summary).fitted
 
     assert [fitted("mnist", 0.989), fitted("mnist", 0.99)] == [False, True]
     assert [fitted("swiss-roll", 0.995), fitted("swiss-roll", 1.0)] == [False, True]

@@ -19,7 +19,7 @@ from landscape.reproduce.boundaries import good_and_bad, plane_of
 from landscape.reproduce.margin import REACH, measure_boundary
 from landscape.reproduce.study import Keep, Net, Study, load_nets
 from landscape.store import Store
-from landscape.training.training import Member
+from landscape.training import Member
 
 TINY = Study(
     factors=(0.0, 0.3), seeds=1, steps=60, pixels=21, plane=5, rays=8, cutoffs=(0.1, 1.0), annealed=(), probes=4
@@ -87,11 +87,11 @@ def test_a_net_is_read_with_its_weights_and_numbers(nets: list[Net]) -> None:
     net = nets[0]
     inputs, targets = net.data
     right = ((net.model(inputs)[:, 0] > 0) == (targets > 0.5)).double().mean()
-    assert float(right) == net.numbers.train_accuracy == 1
+    assert float(right) == net.summary.train_accuracy == 1
     assert net.objective.dimension == 3457
     assert net.fitted
     assert not nets[-1].fitted
-    assert net.gap == pytest.approx(1 - net.numbers.test_accuracy)
+    assert net.gap == pytest.approx(1 - net.summary.test_accuracy)
 
 
 def test_a_measurement_is_made_once_and_again_for_other_settings_or_weights(nets: list[Net], tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_both_planes_share_their_directions_and_colours(nets: list[Net], tmp_pat
         panel = good_and_bad([nets[0], nets[2]], TINY, Keep(store))
     assert len(panel.rows) == 2 * 5 * 5
     centre = [row for row in panel.rows if row[1] == row[2] == 0]
-    assert [row[3] for row in centre] == pytest.approx([n.numbers.train_loss for n in (nets[0], nets[2])], rel=1e-3)
+    assert [row[3] for row in centre] == pytest.approx([n.summary.train_loss for n in (nets[0], nets[2])], rel=1e-3)
     assert panel.figure is not None
     drawn = [axes.collections[0].norm for axes in panel.figure.axes[2:4]]
     assert (drawn[0].vmin, drawn[0].vmax) == (drawn[1].vmin, drawn[1].vmax)

@@ -15,7 +15,7 @@ import torch
 import landscape as ls
 from landscape.results import Cost, Volume
 from landscape.store.interrupts import uninterrupted
-from landscape.training.training import save_whole
+from landscape.training.trained_network import save_whole
 
 
 def press(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 import landscape as ls
-from landscape.training.full_batch import Family
+from landscape.training import FullBatchTraining, Member, Phase, Problem, Settings, StateFile, TrainedNetwork
 from landscape.training.poison import poison_loss
-from landscape.training.resumable import Keeper, read_state
-from landscape.training.stacked_nets import Stack
-from landscape.training.training import JITTER, Member, Phase, Problem, Settings, Trained, draws
+from landscape.training.problem import JITTER, draws
+from landscape.training.resumable import read_state
+from landscape.training.stacked_nets import StackedNets
 
 CENTRES = torch.tensor([[2.0, 0.0, 1.0], [-2.0, 1.0, 0.0], [0.0, -2.0, -1.0]])
 
@@ -60,17 +60,19 @@ SETTINGS = Settings(
 MEMBERS = [Member(0, 0.0), Member(1, 0.2), Member(0, 0.5), Member(2, 0.5), Member(3, 0.01), Member(1, 0.9)]
 
 
-def same(first: Trained, second: Trained) -> bool:
+def same(first: TrainedNetwork, second: TrainedNetwork) -> bool:
     return all(torch.equal(first.state[name], second.state[name]) for name in first.state)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_net_is_bit_for_bit_the_same_alone_and_among_others(classes: int) -> None:
     data = problem(classes)
-    together = Family(data, MEMBERS, SETTINGS).run()
+    together = FullBatchTraining(data, MEMBERS, SETTINGS).run()
     for member, trained in zip(MEMBERS, together, strict=True):
-        assert same(Family(data, [member], SETTINGS).run()[0], trained)
-    assert all(same(*pair) for pair in zip(Family(data, MEMBERS[1:4], SETTINGS).run(), together[1:4], strict=True))
+        assert same(FullBatchTraining(data, [member], SETTINGS).run()[0], trained)
+    assert all(
+        same(*pair) for pair in zip(FullBatchTraining(data, MEMBERS[1:4], SETTINGS).run(), together[1:4], strict=True)
+    )
 
 
 def plain_loop(data: Problem, member: Member, steps: int) -> nn.Module:
@@ -102,17 +104,17 @@ def leaking(model: nn.Module, leak: float) -> nn.Module:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_the_batched_program_is_ordinary_training(classes: int) -> None:
     """Up to rounding, which 40 steps (jitter, leaks and a change of phase among them) do not yet blow up."""
-    data, found = problem(classes), {}
-    family = Family(data, MEMBERS, SETTINGS)
+    data, at_40 = problem(classes), {}
+    training = FullBatchTraining(data, MEMBERS, SETTINGS)
 
-    def on_step(family: Family) -> None:
-        if family.step == 40:
-            found.update(enumerate(family.trained()))
+    def on_step(training: FullBatchTraining) -> None:
+        if training.step == 40:
+            at_40.update(enumerate(training.trained()))
 
-    family.run(on_step)
+    training.run(on_step)
     for index, member in enumerate(MEMBERS):
         for name, expected in plain_loop(data, member, 40).state_dict().items():
-            assert torch.allclose(found[index].state[name], expected, atol=2e-4), (member, name)
+            assert torch.allclose(at_40[index].state[name], expected, atol=2e-4), (member, name)
 
 
 class Killed(Exception):
@@ -122,33 +124,33 @@ class Killed(Exception):
 @pytest.mark.parametrize("step", [1, 19, 20, 63, 64, 100, 149])
 def test_a_training_killed_after_any_step_goes_on_to_the_same_bits(step: int, tmp_path: Path) -> None:
     data, settings = problem(), replace(SETTINGS, fitted=0.3, settled=0.02)
-    whole = Family(data, MEMBERS, settings).run()
-    keeper = Keeper(tmp_path / "state", every=0.0)
+    whole = FullBatchTraining(data, MEMBERS, settings).run()
+    state_file = StateFile(tmp_path / "state", every=0.0)
 
-    def kill(family: Family) -> None:
-        keeper(family)
-        if family.step == step:
-            family.rows += 1  # whatever happens after the state was written does not count
+    def kill(training: FullBatchTraining) -> None:
+        state_file.after_step(training)
+        if training.step == step:
+            training.rows += 1  # whatever happens after the state was written does not count
             raise Killed
 
     with pytest.raises(Killed):
-        Family(data, MEMBERS, settings).run(kill)
-    again = Family(data, MEMBERS, settings)
-    assert keeper.restore(again)
+        FullBatchTraining(data, MEMBERS, settings).run(kill)
+    again = FullBatchTraining(data, MEMBERS, settings)
+    assert state_file.restore(again)
     assert again.step == step
     resumed = again.run()
     for first, second in zip(whole, resumed, strict=True):
         assert same(first, second)
-        assert replace(first.numbers, seconds=0) == replace(second.numbers, seconds=0)
+        assert replace(first.summary, seconds=0) == replace(second.summary, seconds=0)
 
 
 def test_a_state_goes_with_its_own_training_only(tmp_path: Path) -> None:
-    keeper = Keeper(tmp_path / "state", every=0.0)
-    keeper(Family(problem(), MEMBERS, SETTINGS))
+    state_file = StateFile(tmp_path / "state", every=0.0)
+    state_file.after_step(FullBatchTraining(problem(), MEMBERS, SETTINGS))
     with pytest.raises(ls.LandscapeError, match="without --resume"):
-        keeper.restore(Family(problem(), MEMBERS[1:], SETTINGS))
+        state_file.restore(FullBatchTraining(problem(), MEMBERS[1:], SETTINGS))
     with pytest.raises(ls.LandscapeError, match="other seeds, poison factors, steps or options"):
-        keeper.restore(Family(problem(), MEMBERS, SETTINGS.with_steps(20)))
+        state_file.restore(FullBatchTraining(problem(), MEMBERS, SETTINGS.with_steps(20)))
     (tmp_path / "state").write_bytes(b"torn")
     with pytest.raises(ls.LandscapeError, match="Remove it"):
         read_state(tmp_path / "state")
@@ -156,77 +158,77 @@ def test_a_state_goes_with_its_own_training_only(tmp_path: Path) -> None:
 
 def test_states_are_written_now_and_then(tmp_path: Path) -> None:
     now = [0.0]
-    keeper = Keeper(tmp_path / "state", every=10.0, clock=lambda: now[0])
-    assert not keeper.restore(Family(problem(), MEMBERS, SETTINGS))
+    state_file = StateFile(tmp_path / "state", every=10.0, clock=lambda: now[0])
+    assert not state_file.restore(FullBatchTraining(problem(), MEMBERS, SETTINGS))
     written = []
 
-    def on_step(family: Family) -> None:
+    def on_step(training: FullBatchTraining) -> None:
         now[0] += 3.0
-        keeper(family)
-        if keeper.path.exists():
-            written.append((family.step, read_state(keeper.path)["step"]))
+        state_file.after_step(training)
+        if state_file.path.exists():
+            written.append((training.step, read_state(state_file.path)["step"]))
 
-    Family(problem(), MEMBERS, SETTINGS.with_steps(9)).run(on_step)
+    FullBatchTraining(problem(), MEMBERS, SETTINGS.with_steps(9)).run(on_step)
     assert written == [(4, 4), (5, 4), (6, 4), (7, 4), (8, 8), (9, 8)]
-    keeper.forget()
+    state_file.remove()
     assert not list(tmp_path.iterdir())
 
 
 def test_without_poison_it_stops_once_the_bare_points_are_fitted() -> None:
     settings = replace(SETTINGS, fitted=0.3, steps=400)
-    trained = Family(problem(), [Member(0), Member(0, 0.1)], settings).run()
-    assert 80 <= trained[0].numbers.steps < 400  # the first 80 steps have noise on the points
-    assert trained[0].numbers.train_loss < 0.3
-    assert trained[0].numbers.train_accuracy == 1.0
-    assert trained[1].numbers.steps == 400
+    trained = FullBatchTraining(problem(), [Member(0), Member(0, 0.1)], settings).run()
+    assert 80 <= trained[0].summary.steps < 400  # the first 80 steps have noise on the points
+    assert trained[0].summary.train_loss < 0.3
+    assert trained[0].summary.train_accuracy == 1.0
+    assert trained[1].summary.steps == 400
 
 
 def test_with_poison_it_stops_once_the_loss_has_settled() -> None:
     """At the end of a window of the last phase, with every training point right."""
     never, soon = (replace(SETTINGS, steps=600, settled=settled, window=50) for settled in (-1.0, 0.2))
-    assert Family(problem(), [Member(0, 0.01)], never).run()[0].numbers.steps == 600
-    numbers = Family(problem(), [Member(0, 0.01)], soon).run()[0].numbers
-    assert 360 < numbers.steps < 600
-    assert numbers.steps % 50 == 49
-    assert numbers.train_accuracy == 1.0
+    assert FullBatchTraining(problem(), [Member(0, 0.01)], never).run()[0].summary.steps == 600
+    summary = FullBatchTraining(problem(), [Member(0, 0.01)], soon).run()[0].summary
+    assert 360 < summary.steps < 600
+    assert summary.steps % 50 == 49
+    assert summary.train_accuracy == 1.0
     # a member whose points are not all right goes on
-    assert Family(problem(), [Member(0, 0.9)], soon).run()[0].numbers.steps == 600
+    assert FullBatchTraining(problem(), [Member(0, 0.9)], soon).run()[0].summary.steps == 600
 
 
 def test_training_that_diverges_stops_at_once_and_says_who() -> None:
     broken = problem()
     broken.train[0][3, 1] = math.nan
     with pytest.raises(ls.LandscapeError, match=r"became nan at step 0, .*seed 1, poison 0.2"):
-        Family(broken, MEMBERS[1:], SETTINGS).run()
+        FullBatchTraining(broken, MEMBERS[1:], SETTINGS).run()
 
 
 def test_poison_without_a_source_of_samples() -> None:
     dry = replace(problem(), fresh=None)
-    Family(dry, [Member(0)], SETTINGS.with_steps(1)).run()
+    FullBatchTraining(dry, [Member(0)], SETTINGS.with_steps(1)).run()
     with pytest.raises(ls.LandscapeError, match="clouds has none"):
-        Family(dry, [Member(0, 0.1)], SETTINGS)
+        FullBatchTraining(dry, [Member(0, 0.1)], SETTINGS)
 
 
-def test_the_numbers_are_those_of_the_net() -> None:
+def test_the_summary_is_that_of_the_net() -> None:
     data = problem()
-    trained = Family(data, [Member(2, 0.3)], SETTINGS).run()[0]
+    trained = FullBatchTraining(data, [Member(2, 0.3)], SETTINGS).run()[0]
     model = data.network(0)
     model.load_state_dict(trained.state)
     for share, (inputs, targets) in (
-        (trained.numbers.train_accuracy, data.train),
-        (trained.numbers.test_accuracy, data.test),
+        (trained.summary.train_accuracy, data.train),
+        (trained.summary.test_accuracy, data.test),
     ):
         assert share == pytest.approx((model(inputs).argmax(1) == targets).double().mean().item())
-    assert trained.numbers.train_loss == pytest.approx(ls.Objective(model, data.train).centre, rel=1e-5)
+    assert trained.summary.train_loss == pytest.approx(ls.Objective(model, data.train).centre, rel=1e-5)
 
 
 def test_it_begins_at_given_weights() -> None:
     data = problem()
-    trained = Family(data, MEMBERS[:2], SETTINGS).run()
-    again = Family(data, MEMBERS[:2], SETTINGS.with_steps(1))
+    trained = FullBatchTraining(data, MEMBERS[:2], SETTINGS).run()
+    again = FullBatchTraining(data, MEMBERS[:2], SETTINGS.with_steps(1))
     again.begin_at([item.state for item in trained])
     assert all(same(*pair) for pair in zip(again.trained(), trained, strict=True))
-    with pytest.raises(ls.LandscapeError, match="1 states arrived for 2 networks"):
+    with pytest.raises(ls.LandscapeError, match="expected 2 at step 0, got 1 at step 0"):
         again.begin_at([trained[0].state])
     again.run()
     with pytest.raises(ls.LandscapeError, match="at step 1"):
@@ -236,11 +238,11 @@ def test_it_begins_at_given_weights() -> None:
 def test_a_stack_computes_what_the_nets_compute() -> None:
     data = problem()
     nets = [data.network(seed) for seed in range(4)]
-    stack = Stack(nets[0])
+    stack = StackedNets(nets[0])
     rows = stack.pack([net.state_dict() for net in nets])
     logits = stack.logits(rows, stack.pad(data.test[0]))
-    for net, row, found in zip(nets, rows, logits, strict=True):
-        assert torch.allclose(found, net(data.test[0]), atol=1e-5)
+    for net, row, stacked in zip(nets, rows, logits, strict=True):
+        assert torch.allclose(stacked, net(data.test[0]), atol=1e-5)
         assert all(
             torch.equal(a, b) for a, b in zip(stack.unpack(row).values(), net.state_dict().values(), strict=True)
         )
@@ -257,13 +259,13 @@ def test_a_stack_computes_what_the_nets_compute() -> None:
 )
 def test_other_nets_do_not_stack(model: nn.Module) -> None:
     with pytest.raises(ls.LandscapeError, match="Linear"):
-        Stack(model)
+        StackedNets(model)
 
 
 def test_a_learning_rate_falls_by_equal_factors_and_phases_keep_their_shares() -> None:
     settings = SETTINGS.with_steps(10)
-    found = [settings.at(step) for step in range(10)]
-    assert [index for index, _ in found] == [0] * 2 + [1] * 4 + [2] * 4
-    rates = [rate for _, rate in found[6:]]
+    phases = [settings.at(step) for step in range(10)]
+    assert [index for index, _ in phases] == [0] * 2 + [1] * 4 + [2] * 4
+    rates = [rate for _, rate in phases[6:]]
     assert rates[0] == 0.01
     assert [b / a for a, b in pairwise(rates)] == pytest.approx([0.1**0.25] * 3)

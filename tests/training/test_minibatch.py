@@ -11,11 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import landscape as ls
-from landscape.recipes.resnet import MODELS, resnet
-from landscape.training.minibatch import Minibatch, MinibatchSettings
+from landscape.training import Member, MinibatchSettings, MinibatchTraining, Phase, Problem, StateFile, TrainedNetwork
 from landscape.training.poison import poison_loss
-from landscape.training.resumable import Keeper
-from landscape.training.training import ORDER, Member, Phase, Problem, Trained, draws
+from landscape.training.problem import ORDER, draws
 
 SETTINGS = MinibatchSettings(
     steps=60,
@@ -58,13 +56,13 @@ PROBLEM = Problem(
 MEMBER = Member(3, 0.4)
 
 
-def same(first: Trained, second: Trained) -> bool:
+def same(first: TrainedNetwork, second: TrainedNetwork) -> bool:
     return all(torch.equal(first.state[name], second.state[name]) for name in first.state)
 
 
 def test_it_is_ordinary_training() -> None:
     plain = replace(PROBLEM, network=lambda seed: nn.Sequential(*list(network(seed))[:4], network(seed)[5]))
-    found = Minibatch(plain, [MEMBER], SETTINGS.with_steps(30)).run()[0]
+    trained = MinibatchTraining(plain, [MEMBER], SETTINGS.with_steps(30)).run()[0]
     model, (inputs, targets) = plain.network(3), plain.train
     optimiser = torch.optim.Adam(model.parameters())
     for step in range(30):
@@ -81,7 +79,7 @@ def test_it_is_ordinary_training() -> None:
         nn.utils.clip_grad_norm_(model.parameters(), SETTINGS.clip)
         optimiser.step()
     for name, expected in model.state_dict().items():
-        assert torch.allclose(found.state[name], expected, atol=1e-6), name
+        assert torch.allclose(trained.state[name], expected, atol=1e-6), name
 
 
 class Killed(Exception):
@@ -90,38 +88,38 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("step", [1, 7, 10, 33, 59])
 def test_a_training_killed_after_any_step_goes_on_to_the_same_bits(step: int, tmp_path: Path) -> None:
-    whole = Minibatch(PROBLEM, [MEMBER], SETTINGS).run()[0]
-    keeper = Keeper(tmp_path / "state", every=0.0)
+    whole = MinibatchTraining(PROBLEM, [MEMBER], SETTINGS).run()[0]
+    state_file = StateFile(tmp_path / "state", every=0.0)
 
-    def kill(training: Minibatch) -> None:
-        keeper(training)
+    def kill(training: MinibatchTraining) -> None:
+        state_file.after_step(training)
         if training.step == step:
             torch.rand(7)  # somebody else draws meanwhile
             raise Killed
 
     with pytest.raises(Killed):
-        Minibatch(PROBLEM, [MEMBER], SETTINGS).run(kill)
-    again = Minibatch(PROBLEM, [MEMBER], SETTINGS)
-    assert keeper.restore(again)
+        MinibatchTraining(PROBLEM, [MEMBER], SETTINGS).run(kill)
+    again = MinibatchTraining(PROBLEM, [MEMBER], SETTINGS)
+    assert state_file.restore(again)
     resumed = again.run()[0]
     assert same(whole, resumed)
-    assert replace(whole.numbers, seconds=0) == replace(resumed.numbers, seconds=0)
+    assert replace(whole.summary, seconds=0) == replace(resumed.summary, seconds=0)
     with pytest.raises(ls.LandscapeError, match="without --resume"):
-        keeper.restore(Minibatch(PROBLEM, [Member(3, 0.3)], SETTINGS))
+        state_file.restore(MinibatchTraining(PROBLEM, [Member(3, 0.3)], SETTINGS))
 
 
-def test_looking_changes_nothing_and_torchs_own_generator_is_put_back() -> None:
+def test_asking_for_the_status_changes_nothing_and_torchs_own_generator_is_put_back() -> None:
     torch.manual_seed(11)
     before = torch.get_rng_state()
-    first = Minibatch(PROBLEM, [MEMBER], SETTINGS).run(lambda training: training.look())[0]
+    first = MinibatchTraining(PROBLEM, [MEMBER], SETTINGS).run(lambda training: training.status())[0]
     assert torch.equal(torch.get_rng_state(), before)
-    assert same(first, Minibatch(PROBLEM, [MEMBER], SETTINGS).run()[0])
-    other = Minibatch(PROBLEM, [Member(4, 0.4)], SETTINGS).run()[0]
+    assert same(first, MinibatchTraining(PROBLEM, [MEMBER], SETTINGS).run()[0])
+    other = MinibatchTraining(PROBLEM, [Member(4, 0.4)], SETTINGS).run()[0]
     assert not same(first, other)
 
 
 def test_an_epoch_takes_every_sample() -> None:
-    training = Minibatch(PROBLEM, [Member(0)], SETTINGS)
+    training = MinibatchTraining(PROBLEM, [Member(0)], SETTINGS)
     for epoch in range(2):
         seen = []
         for place in range(3):
@@ -132,43 +130,43 @@ def test_an_epoch_takes_every_sample() -> None:
 
 def test_it_stops_once_fitted_and_settled() -> None:
     longer = replace(SETTINGS, steps=1000)
-    fitted = Minibatch(PROBLEM, [Member(0)], replace(longer, fitted=0.2)).run()[0].numbers
+    fitted = MinibatchTraining(PROBLEM, [Member(0)], replace(longer, fitted=0.2)).run()[0].summary
     assert fitted.train_accuracy == 1.0
     assert fitted.train_loss < 0.2
     assert fitted.steps < 500
-    poisoned = Minibatch(PROBLEM, [Member(0, 0.02)], replace(longer, settled=0.3)).run()[0].numbers
+    poisoned = MinibatchTraining(PROBLEM, [Member(0, 0.02)], replace(longer, settled=0.3)).run()[0].summary
     assert 500 < poisoned.steps < 1000
     assert poisoned.train_accuracy == 1.0
-    assert Minibatch(PROBLEM, [Member(0, 0.02)], longer.with_steps(70)).run()[0].numbers.steps == 70
+    assert MinibatchTraining(PROBLEM, [Member(0, 0.02)], longer.with_steps(70)).run()[0].summary.steps == 70
 
 
 def test_training_that_diverges_stops_at_once() -> None:
     inputs = PROBLEM.train[0].clone()
     inputs[:] = math.nan
     with pytest.raises(ls.LandscapeError, match="became nan at step 0"):
-        Minibatch(replace(PROBLEM, train=(inputs, PROBLEM.train[1])), [MEMBER], SETTINGS).run()
+        MinibatchTraining(replace(PROBLEM, train=(inputs, PROBLEM.train[1])), [MEMBER], SETTINGS).run()
 
 
 def test_what_it_refuses() -> None:
-    with pytest.raises(ls.LandscapeError, match="one by one"):
-        Minibatch(PROBLEM, [Member(0), Member(1)], SETTINGS)
+    with pytest.raises(ls.LandscapeError, match="one network at a time"):
+        MinibatchTraining(PROBLEM, [Member(0), Member(1)], SETTINGS)
     with pytest.raises(ls.LandscapeError, match="stripes has none"):
-        Minibatch(replace(PROBLEM, fresh=None), [MEMBER], SETTINGS)
+        MinibatchTraining(replace(PROBLEM, fresh=None), [MEMBER], SETTINGS)
 
 
-def test_the_numbers_are_those_of_the_net_in_evaluation_mode() -> None:
-    trained = Minibatch(PROBLEM, [MEMBER], SETTINGS).run()[0]
+def test_the_summary_is_that_of_the_net_in_evaluation_mode() -> None:
+    trained = MinibatchTraining(PROBLEM, [MEMBER], SETTINGS).run()[0]
     model = network(0)
     model.load_state_dict(trained.state)
     model.eval()
     right = (model(PROBLEM.test[0]).argmax(1) == PROBLEM.test[1]).double().mean().item()
-    assert trained.numbers.test_accuracy == pytest.approx(right)
-    assert trained.numbers.train_loss == pytest.approx(ls.Objective(model, PROBLEM.train).centre, rel=1e-5)
+    assert trained.summary.test_accuracy == pytest.approx(right)
+    assert trained.summary.train_loss == pytest.approx(ls.Objective(model, PROBLEM.train).centre, rel=1e-5)
 
 
 def test_it_begins_at_given_weights() -> None:
-    trained = Minibatch(PROBLEM, [MEMBER], SETTINGS).run()[0]
-    again = Minibatch(PROBLEM, [MEMBER], SETTINGS.with_steps(1))
+    trained = MinibatchTraining(PROBLEM, [MEMBER], SETTINGS).run()[0]
+    again = MinibatchTraining(PROBLEM, [MEMBER], SETTINGS.with_steps(1))
     again.begin_at([trained.state])
     assert same(again.trained()[0], trained)
     again.run()
@@ -185,27 +183,5 @@ def test_one_logit_a_sample_works_too() -> None:
         fresh=lambda _, index, count: (samples(2, index, count)[0], (samples(2, index, count)[1] > 0).float()),
         loss="binary_cross_entropy",
     )
-    numbers = Minibatch(binary, [Member(0, 0.01)], replace(SETTINGS, steps=200, clip=9.0)).run()[0].numbers
-    assert numbers.train_accuracy > 0.8
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_residual_nets(name: str) -> None:
-    """Keyed by the seed; without normalisation a fresh net has no blocks but their shortcuts."""
-    before = torch.get_rng_state()
-    first, again, other = (resnet(name, seed, channels=3, classes=10) for seed in (0, 0, 1))
-    assert torch.equal(torch.get_rng_state(), before)
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
-    assert not torch.equal(first.conv.weight, other.conv.weight)
-    assert first(torch.randn(2, 3, 32, 32)).shape == (2, 10)
-    norms = [module for module in first.modules() if isinstance(module, nn.BatchNorm2d)]
-    assert bool(norms) == name.endswith("-bn")
-    if not norms:
-        assert all((block.conv2.weight == 0).all() for block in first.blocks)
-
-
-def test_the_full_resnet_is_the_papers() -> None:
-    model = resnet("resnet20-bn", 0, channels=3, classes=10)
-    assert sum(p.numel() for p in model.parameters()) == 269_722
-    inputs, targets = torch.randn(4, 3, 32, 32), torch.zeros(4, dtype=torch.int64)
-    assert ls.Objective(model.eval(), (inputs, targets)).dimension == 268_336
+    summary = MinibatchTraining(binary, [Member(0, 0.01)], replace(SETTINGS, steps=200, clip=9.0)).run()[0].summary
+    assert summary.train_accuracy > 0.8

@@ -18,7 +18,7 @@ import torch
 from click.testing import Result
 
 from helpers.commands import MAIN, landscape
-from landscape.training.full_batch import Family
+from landscape.training import FullBatchTraining
 
 
 def test_poison_is_in_the_line_the_json_and_the_checkpoint(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_training_killed_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch:
     """SIGINT and SIGKILL, each at a moment of its own; the state is kept at each step."""
     words = ["train", "swiss-roll", "--poison", "0.3", "--steps", "800", "-q", "--out"]
     landscape(*words, str(tmp_path / "whole.pt"))
-    eager = "from landscape.training.resumable import Keeper; d = Keeper.__init__; "
+    eager = "from landscape.training import StateFile; d = StateFile.__init__; "
     eager += "d.__defaults__ = 0.0, d.__defaults__[1]; "
     out = tmp_path / "net.pt"
     state = tmp_path / "net.pt.unfinished"
@@ -89,11 +89,13 @@ def test_a_training_killed_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch:
     assert not out.exists()
     step = torch.load(state, weights_only=True)["step"]
     assert 0 < step < 800
-    made, advance = [], Family._advance
-    monkeypatch.setattr(Family, "_advance", lambda family: (made.append(family.step), advance(family)))
+    steps, advance = [], FullBatchTraining._advance
+    monkeypatch.setattr(
+        FullBatchTraining, "_advance", lambda training: (steps.append(training.step), advance(training))
+    )
     done = landscape(*words, str(out), "--resume")
     assert done.exit_code == 0
-    assert made == list(range(step, 800))
+    assert steps == list(range(step, 800))
     whole, resumed = (torch.load(path, weights_only=True) for path in (tmp_path / "whole.pt", out))
     assert all(torch.equal(whole["state_dict"][name], resumed["state_dict"][name]) for name in whole["state_dict"])
     assert {**whole["training"], "seconds": 0} == {**resumed["training"], "seconds": 0}

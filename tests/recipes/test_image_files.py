@@ -15,7 +15,7 @@ from scipy import io
 
 import landscape as ls
 from helpers.shared_data import shared_data
-from landscape.recipes import formats
+from landscape.recipes import image_files
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -30,7 +30,7 @@ def test_idx(dtype: str, packed: bool, tmp_path: Path) -> None:
     array = (np.arange(24).reshape(2, 3, 4) * 5).astype(dtype)
     path = tmp_path / "array"
     path.write_bytes(gzip.compress(idx(array)) if packed else idx(array))
-    found = formats.read_idx(path)
+    found = image_files.read_idx(path)
     assert found.dtype == array.dtype
     assert np.array_equal(found, array)
 
@@ -42,7 +42,7 @@ def test_idx(dtype: str, packed: bool, tmp_path: Path) -> None:
 def test_what_is_no_idx_file(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "array").write_bytes(content)
     with pytest.raises(ls.LandscapeError, match="Get it again"):
-        formats.read_idx(tmp_path / "array")
+        image_files.read_idx(tmp_path / "array")
 
 
 def test_idx_images_and_classes_go_together(tmp_path: Path) -> None:
@@ -50,12 +50,12 @@ def test_idx_images_and_classes_go_together(tmp_path: Path) -> None:
     pixels = np.arange(5 * 4 * 3, dtype="u1").reshape(5, 4, 3)
     images.write_bytes(idx(pixels))
     labels.write_bytes(idx(np.array([1, 0, 2, 2, 1], "u1")))
-    inputs, targets = formats.read_idx_pair(images, labels)
+    inputs, targets = image_files.read_idx_pair(images, labels)
     assert np.array_equal(inputs, pixels[:, None])
     assert targets.tolist() == [1, 0, 2, 2, 1]
     labels.write_bytes(idx(np.zeros(4, "u1")))
-    with pytest.raises(ls.LandscapeError, match="5 images do not go with"):
-        formats.read_idx_pair(images, labels)
+    with pytest.raises(ls.LandscapeError, match="5 images do not fit"):
+        image_files.read_idx_pair(images, labels)
 
 
 def test_svhn_has_samples_last_and_ten_for_zero(tmp_path: Path) -> None:
@@ -66,16 +66,16 @@ def test_svhn_has_samples_last_and_ten_for_zero(tmp_path: Path) -> None:
         io.savemat(
             tmp_path / f"{name}_32x32.mat", {"X": pixels.transpose(1, 2, 3, 0), "y": labels}, do_compression=True
         )
-        inputs, targets = formats.read_svhn(tmp_path / f"{name}_32x32.mat")
+        inputs, targets = image_files.read_svhn(tmp_path / f"{name}_32x32.mat")
         assert targets.tolist() == [0, 1, 2, 9, 0, 5, 3]
         assert inputs.dtype == np.uint8
         assert np.array_equal(inputs, pixels.transpose(0, 3, 1, 2))
     io.savemat(tmp_path / "other.mat", {"X": pixels, "y": labels})
     with pytest.raises(ls.LandscapeError, match="X has shape"):
-        formats.read_svhn(tmp_path / "other.mat")
+        image_files.read_svhn(tmp_path / "other.mat")
     (tmp_path / "torn.mat").write_bytes((tmp_path / "train_32x32.mat").read_bytes()[:300])
-    with pytest.raises(ls.LandscapeError, match="no SVHN file"):
-        formats.read_svhn(tmp_path / "torn.mat")
+    with pytest.raises(ls.LandscapeError, match="not an SVHN file"):
+        image_files.read_svhn(tmp_path / "torn.mat")
 
 
 def test_real_svhn_crops_survive_the_way_through_a_mat_file(tmp_path: Path) -> None:
@@ -83,9 +83,9 @@ def test_real_svhn_crops_survive_the_way_through_a_mat_file(tmp_path: Path) -> N
         pixels, digits = archive["X"], archive["Y"]
     labels = np.where(digits == 0, 10, digits).astype(np.uint8)[:, None]
     io.savemat(tmp_path / "test_32x32.mat", {"X": pixels.transpose(1, 2, 3, 0), "y": labels})
-    inputs, targets = formats.read_svhn(tmp_path / "test_32x32.mat")
+    inputs, targets = image_files.read_svhn(tmp_path / "test_32x32.mat")
     assert np.array_equal(targets, digits)
-    direct = formats.read_npz(shared_data("svhn_micro42.npz"))
+    direct = image_files.read_npz(shared_data("svhn_micro42.npz"))
     assert np.array_equal(inputs, direct.inputs)
     assert inputs.shape == (42, 3, 32, 32)
 
@@ -100,7 +100,7 @@ def batch(path: Path, protocol: int, count: int = 4) -> np.ndarray:
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4])
 def test_cifar_batches(protocol: int, tmp_path: Path) -> None:
     data = batch(tmp_path / "data_batch_1", protocol)
-    inputs, targets = formats.read_cifar(tmp_path / "data_batch_1")
+    inputs, targets = image_files.read_cifar(tmp_path / "data_batch_1")
     assert np.array_equal(inputs, data.reshape(-1, 3, 32, 32))
     assert targets.tolist() == [0, 1, 2, 3]
 
@@ -110,7 +110,7 @@ def test_a_batch_as_python_2_wrote_it(tmp_path: Path) -> None:
     new = pickle.dumps({b"labels": [7], b"data": np.arange(3072, dtype="u4").astype("u1").reshape(1, -1)}, protocol=2)
     old = new.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
     (tmp_path / "b").write_bytes(old)
-    inputs, targets = formats.read_cifar(tmp_path / "b")
+    inputs, targets = image_files.read_cifar(tmp_path / "b")
     assert (inputs[0, 0, 0, 5], targets.tolist()) == (5, [7])
 
 
@@ -128,14 +128,14 @@ class Evil:
 def test_a_pickle_is_never_executed(protocol: int, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     (tmp_path / "b").write_bytes(pickle.dumps({b"labels": [0], b"data": Evil(mark)}, protocol=protocol))
-    with pytest.raises(ls.LandscapeError, match=r"mkdir, which a batch .* refused"):
-        formats.read_cifar(tmp_path / "b")
+    with pytest.raises(ls.LandscapeError, match=r"mkdir, which no batch .* refused"):
+        image_files.read_cifar(tmp_path / "b")
     assert not mark.exists()
     # nor does a stand-in lead on to what it stands for
     through = b"\x80\x04\x8c\x05numpy\x8c\x15ndarray.__class__.mro\x93."
     (tmp_path / "b").write_bytes(through)
     with pytest.raises(ls.LandscapeError, match="refused"):
-        formats.read_cifar(tmp_path / "b")
+        image_files.read_cifar(tmp_path / "b")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_pickle_is_never_executed(protocol: int, tmp_path: Path) -> None:
 def test_what_is_no_batch(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(content)
     with pytest.raises(ls.LandscapeError, match="Get it again"):
-        formats.read_cifar(tmp_path / "b")
+        image_files.read_cifar(tmp_path / "b")
 
 
 def test_a_folder_of_images(tmp_path: Path) -> None:
@@ -154,30 +154,30 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
         for k in range(2):
             Image.fromarray(np.full((5, 4, 3), 10 * number + k, np.uint8)).save(tmp_path / name / f"{k}.png")
     (tmp_path / "cat" / "notes.txt").write_text("no image")
-    inputs, targets = formats.read_folder(tmp_path)
+    inputs, targets = image_files.read_folder(tmp_path)
     assert inputs.shape == (4, 3, 5, 4)
     assert inputs[:, 0, 0, 0].tolist() == [0, 1, 10, 11]
     assert targets.tolist() == [0, 0, 1, 1]
     Image.fromarray(np.zeros((6, 4, 3), np.uint8)).save(tmp_path / "dog" / "2.png")
-    with pytest.raises(ls.LandscapeError, match="not that of the first image"):
-        formats.read_folder(tmp_path)
+    with pytest.raises(ls.LandscapeError, match="but the first image has"):
+        image_files.read_folder(tmp_path)
     (tmp_path / "dog" / "2.png").write_bytes(b"torn")
     with pytest.raises(ls.LandscapeError, match="Pillow cannot read it"):
-        formats.read_folder(tmp_path)
+        image_files.read_folder(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ls.LandscapeError, match="Give each class a folder"):
-        formats.read_folder(tmp_path / "empty")
+        image_files.read_folder(tmp_path / "empty")
 
 
 def test_npz(tmp_path: Path) -> None:
     pixels = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
     np.savez(tmp_path / "a.npz", X=pixels, Y=np.array([[3], [1]]))
-    inputs, targets = formats.read_npz(tmp_path / "a.npz")
+    inputs, targets = image_files.read_npz(tmp_path / "a.npz")
     assert np.array_equal(inputs, pixels.transpose(0, 3, 1, 2))
     assert targets.tolist() == [3, 1]
     np.savez(tmp_path / "b.npz", X=pixels.astype(float), Y=np.array([3, 1]))
-    with pytest.raises(ls.LandscapeError, match="not uint8"):
-        formats.read_npz(tmp_path / "b.npz")
+    with pytest.raises(ls.LandscapeError, match="expected images of uint8"):
+        image_files.read_npz(tmp_path / "b.npz")
     np.savez(tmp_path / "c.npz", X=pixels, Y=np.array([{}, {}]))
     with pytest.raises(ls.LandscapeError, match="no inputs and targets"):
-        formats.read_npz(tmp_path / "c.npz")
+        image_files.read_npz(tmp_path / "c.npz")

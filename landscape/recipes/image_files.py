@@ -1,4 +1,4 @@
-"""Readers of the standard public data files, and nothing else: files -> arrays of images and their classes.
+"""Readers of the standard public image files: file -> arrays of images and their classes.
 
 Images are uint8 with channels first, shape (N, C, H, W), classes int64, shape (N,). A pickle is never executed.
 """
@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
+from scipy import io
 
 from landscape.errors import TaskError
+from landscape.inputs.data_file import INPUT_NAMES, TARGET_NAMES
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm")
 _IDX_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -31,11 +34,11 @@ class Images(NamedTuple):
 def read_idx(path: Path) -> np.ndarray:
     """Return the array in an IDX file, plain or compressed with gzip, as MNIST and Fashion-MNIST come.
 
-    The file is two zero bytes, a byte for the dtype, one for the number of axes, the axes as big-endian 32-bit numbers
-    and the entries (LeCun, "The MNIST database").
+    The file holds two zero bytes, one byte for the dtype, one for the number of axes, the lengths of the axes as
+    big-endian 32-bit numbers, and the entries (LeCun, "The MNIST database").
 
     Raises:
-        TaskError: for a file of another kind or with a part missing.
+        TaskError: if the file is of another kind or a part is missing.
     """
     with path.open("rb") as file:
         head = file.read(2)
@@ -44,11 +47,11 @@ def read_idx(path: Path) -> np.ndarray:
     except (OSError, EOFError, zlib.error) as error:
         raise _damaged(path, f"its compression ends in an error ({error})") from error
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_DTYPES:
-        raise _damaged(path, "it does not begin as an IDX file does")
+        raise _damaged(path, "it does not begin like an IDX file")
     axes, dtype = content[3], np.dtype(_IDX_DTYPES[content[2]])
     shape = tuple(np.frombuffer(content, ">u4", axes, 4).tolist()) if len(content) >= 4 + 4 * axes else ()
     if len(shape) != axes or len(content) != 4 + 4 * axes + math.prod(shape) * dtype.itemsize:
-        raise _damaged(path, f"it holds {len(content):,} bytes, which its shape {shape} does not need")
+        raise _damaged(path, f"it holds {len(content):,} bytes, which does not fit its shape {shape}")
     return np.frombuffer(content, dtype, offset=4 + 4 * axes).reshape(shape).astype(dtype.newbyteorder("="))
 
 
@@ -60,18 +63,16 @@ def read_idx_pair(images: Path, labels: Path) -> Images:
 def read_svhn(path: Path) -> Images:
     """Return the crops in an SVHN ``.mat`` file (train, test or extra): X (32, 32, 3, N), y (N, 1) from 1 to 10.
 
-    The class 10 stands for the digit 0 (Netzer et al. 2011), and comes back as 0.
+    The class 10 stands for the digit 0 (Netzer et al. 2011) and is returned as 0.
 
     Raises:
-        TaskError: for another file.
+        TaskError: if the file is something else.
     """
-    from scipy import io
-
     try:
-        found = io.loadmat(path, variable_names=["X", "y"])
-        inputs, targets = found["X"], found["y"]
+        arrays = io.loadmat(path, variable_names=["X", "y"])
+        inputs, targets = arrays["X"], arrays["y"]
     except Exception as error:  # scipy raises many kinds for a damaged file
-        raise _damaged(path, f"it is no SVHN file with X and y ({type(error).__name__}: {error})") from error
+        raise _damaged(path, f"it is not an SVHN file with X and y ({type(error).__name__}: {error})") from error
     if inputs.ndim != 4 or inputs.shape[2] != 3:
         raise _damaged(path, f"X has shape {inputs.shape}, not (32, 32, 3, N)")
     return _checked(np.ascontiguousarray(inputs.transpose(3, 2, 0, 1)), targets.reshape(-1).astype(np.int64) % 10, path)
@@ -80,32 +81,30 @@ def read_svhn(path: Path) -> Images:
 def read_cifar(path: Path) -> Images:
     """Return the images in a batch of CIFAR-10 in its python form: data (N, 3072) and labels.
 
-    The file is a pickle. It is not executed: of all that a pickle can name, an array of bytes alone is understood, and
-    it is put together here and not by what the pickle says.
+    The file is a pickle, and it is not executed. The only thing that it may name is an array of bytes, which this
+    module builds itself.
 
     Raises:
-        TaskError: for another file, and for a pickle that names anything else.
+        TaskError: if the file is something else, or if the pickle names anything else.
     """
     try:
         with path.open("rb") as file:
-            found = _BatchUnpickler(file, encoding="bytes").load()
-        inputs = found[b"data"].array().reshape(-1, 3, 32, 32)
-        targets = np.asarray(found[b"labels"], dtype=np.int64)
+            batch = _BatchUnpickler(file, encoding="bytes").load()
+        inputs = batch[b"data"].array().reshape(-1, 3, 32, 32)
+        targets = np.asarray(batch[b"labels"], dtype=np.int64)
     except TaskError:
         raise
     except Exception as error:  # unpickling raises nearly anything
-        raise _damaged(path, f"it is no batch of CIFAR-10 in python form ({type(error).__name__}: {error})") from error
+        raise _damaged(path, f"it is not a batch of CIFAR-10 ({type(error).__name__}: {error})") from error
     return _checked(inputs, targets, path)
 
 
 def read_folder(folder: Path) -> Images:
-    """Return the images in the folders of a folder, one folder a class; the classes are numbered in order of name.
+    """Return the images in the subfolders of a folder, one subfolder per class, numbered in the order of their names.
 
     Raises:
-        TaskError: where there are no images, or they differ in size, or one cannot be read.
+        TaskError: if there are no images, if they differ in size, or if one cannot be read.
     """
-    from PIL import Image
-
     names = sorted(child.name for child in folder.iterdir() if child.is_dir())
     inputs, targets = [], []
     for target, name in enumerate(names):
@@ -117,7 +116,7 @@ def read_folder(folder: Path) -> Images:
                 raise _damaged(path, f"Pillow cannot read it ({error})") from error
             inputs.append(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
             if inputs[-1].shape != inputs[0].shape:
-                raise _damaged(path, f"its shape {inputs[-1].shape} is not that of the first image, {inputs[0].shape}")
+                raise _damaged(path, f"its shape is {inputs[-1].shape}, but the first image has {inputs[0].shape}")
             targets.append(target)
     if not inputs:
         raise TaskError(
@@ -130,10 +129,8 @@ def read_npz(path: Path) -> Images:
     """Return the images in a NumPy archive: uint8 inputs (or X, images, ...), (N, H, W) or (N, H, W, C), and targets.
 
     Raises:
-        TaskError: for another file, see :func:`landscape.inputs.load_data`.
+        TaskError: if the file is something else, see :func:`landscape.inputs.load_data`.
     """
-    from landscape.inputs.data_file import INPUT_NAMES, TARGET_NAMES
-
     try:
         with np.load(path, allow_pickle=False) as archive:
             inputs, targets = (
@@ -149,34 +146,34 @@ def read_npz(path: Path) -> Images:
 
 
 class _Array:
-    """What an array in a pickle says of itself."""
+    """Stands in for an array in a pickle: its shape, dtype and bytes."""
 
     def __setstate__(self, state: Any) -> None:
         _, self.shape, self.dtype, self.fortran, self.content = state
 
     def array(self) -> np.ndarray:
         if self.dtype.code not in (b"u1", "u1") or self.fortran:
-            raise ValueError("its array is not of plain bytes")
+            raise ValueError("its array does not hold plain bytes")
         return np.frombuffer(self.content, np.uint8).reshape(self.shape)
 
 
 class _Dtype:
-    """What a dtype in a pickle says of itself."""
+    """Stands in for a dtype in a pickle: its code."""
 
     def __init__(self, code: Any, *_: Any) -> None:
         self.code = code
 
     def __setstate__(self, _: Any) -> None:
-        """The byte order, which bytes do not have."""
+        """Ignore the byte order: single bytes have none."""
 
 
 def _encode(text: str, _: str) -> bytes:
-    """How Python 3 pickles bytes in the old protocol."""
+    """Return bytes as Python 3 pickles them in the old protocol."""
     return text.encode("latin1")
 
 
 class _BatchUnpickler(pickle.Unpickler):
-    """Reads lists, dicts, numbers, bytes and arrays; every name in the pickle leads to a stand-in from this file."""
+    """Reads lists, dicts, numbers, bytes and arrays; every name in the pickle resolves to a stand-in in this file."""
 
     _stand_ins: dict[tuple[str, str], Callable[..., Any]] = {  # noqa: RUF012
         ("numpy", "ndarray"): _Array,
@@ -189,17 +186,17 @@ class _BatchUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._stand_ins:
             raise TaskError(
-                f"the pickle names {module}.{name}, which a batch of CIFAR-10 does not hold, so it is refused: it "
-                "could run any code.\nGet the file again, or write its images to an npz file."
+                f"the pickle names {module}.{name}, which no batch of CIFAR-10 holds. It could run any code, so it is "
+                "refused.\nGet the file again, or write its images to an npz file."
             )
         return self._stand_ins[module, name]
 
 
 def _checked(inputs: np.ndarray, targets: np.ndarray, path: Path) -> Images:
     if inputs.dtype != np.uint8 or inputs.ndim != 4:
-        raise _damaged(path, f"its images are {inputs.dtype} of shape {inputs.shape}, not uint8 of 3 or 4 axes")
+        raise _damaged(path, f"expected images of uint8 with 3 or 4 axes, got {inputs.dtype} of shape {inputs.shape}")
     if targets.shape != (len(inputs),) or len(inputs) == 0:
-        raise _damaged(path, f"{len(inputs):,} images do not go with classes of shape {targets.shape}")
+        raise _damaged(path, f"{len(inputs):,} images do not fit classes of shape {targets.shape}")
     return Images(inputs, targets.astype(np.int64))
 
 

@@ -1,0 +1,100 @@
+"""What a training comes to: the trained network, how well it fits, and the checkpoint that holds both."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape.errors import CheckpointError
+from landscape.store.interrupts import uninterrupted
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """How well one network is trained; ``landscape train --json`` prints it.
+
+    ``seconds`` is the time of the whole training. If several networks train in one program, it counts all of them.
+    """
+
+    train_accuracy: float
+    test_accuracy: float
+    train_loss: float
+    poison: float
+    seed: int
+    steps: int
+    seconds: float
+
+    @property
+    def gap(self) -> float:
+        """The generalisation gap: training accuracy minus test accuracy."""
+        return self.train_accuracy - self.test_accuracy
+
+
+@dataclass(frozen=True)
+class TrainingStatus:
+    """Where an unfinished training stands: steps made, steps at most, and a summary per network still in training."""
+
+    step: int
+    steps: int
+    summaries: tuple[TrainingSummary, ...]
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A trained network as a checkpoint holds it.
+
+    Attributes:
+        state: its state_dict.
+        record: what landscape needs to rebuild the task, or None.
+        summary: how the training went.
+        settings: how it was trained.
+    """
+
+    state: dict[str, Tensor]
+    record: dict[str, Any] | None
+    summary: TrainingSummary
+    settings: Any
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Return the attributes as a checkpoint holds them, the settings as text."""
+        return {
+            "state_dict": self.state,
+            "landscape_task": self.record,
+            "training": asdict(self.summary),
+            "settings": repr(self.settings),
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the checkpoint: complete under its name, or not at all.
+
+        Raises:
+            CheckpointError: if the folder is missing or cannot be written.
+        """
+        save_whole(self.checkpoint(), Path(path))
+
+
+@uninterrupted()
+def save_whole(thing: Any, target: Path) -> None:
+    """Write what torch.save writes: complete under its name, or not at all. Ctrl-C waits until it is done.
+
+    Raises:
+        CheckpointError: if the folder is missing or cannot be written.
+    """
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        try:
+            with part.open("wb") as file:
+                torch.save(thing, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"the checkpoint {target} cannot be written: {reason}. Pass another --out.") from error
