@@ -1,4 +1,4 @@
-"""The checks of ``landscape doctor``, one after another, each going on where the one before it failed if it can."""
+"""The checks of ``landscape doctor``, in order. A check that fails does not stop those that can do without it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ from landscape.results import Radii
 from landscape.results.table import percent
 from landscape.volume.auto import BUDGET
 from landscape_cli import text
+from landscape_cli.flags import in_flags
 from landscape_cli.session import find_task, make_objective
 
 PER_RAY = 5  #: evaluations of a ray up to its first cutoff, as measured in benchmarks/
-PER_CUTOFF = 2  #: and for each further one
-_SHOWN = 5
-_TRIAL = 1.0  #: seconds that a trial block may take
+PER_CUTOFF = 2  #: evaluations for each further cutoff
+_SHOWN = 5  # names in a list; the others are counted
+_TRIAL = 1.0  # seconds that a trial block may take
+_LABEL = 13  # characters of the column of names
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check: what was looked at, whether it is as it should be, and what was found in words."""
+    """One check: its name, whether it passed, and the answer in words."""
 
     name: str
     passed: bool
@@ -39,16 +41,16 @@ class Check:
 
 @dataclass
 class Report:
-    """What the doctor found.
+    """What the doctor says.
 
     Attributes:
         checks: in order.
-        found: the same as numbers and names, for ``--json``.
+        facts: the same as numbers and names, for ``--json``.
         advice: what to type next.
     """
 
     checks: list[Check] = field(default_factory=list)
-    found: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
     advice: str = ""
 
     @property
@@ -56,21 +58,20 @@ class Report:
         """Whether a run can start."""
         return all(check.passed for check in self.checks)
 
-    def add(self, name: str, words: str, **found: Any) -> None:
-        """Take what a check found."""
+    def add(self, name: str, words: str, **facts: Any) -> None:
+        """Add a check that passed."""
         self.checks.append(Check(name, True, words))
-        self.found.update(found)
+        self.facts.update(facts)
 
     def attempt(self, name: str, step: Callable[..., T], *arguments: Any) -> T | None:
-        """Run one step; whatever goes wrong in it becomes a failed check, and the answer is None.
+        """Run one step and return its answer; an exception becomes a failed check, and the answer is None.
 
-        Any exception does: the model, the data and the loss are somebody's code, and saying how they fail is the
-        purpose.
+        Any exception counts: the model, the data and the loss are the user's code, and the doctor says how they fail.
         """
         try:
             return step(*arguments)
         except LandscapeError as error:
-            words = str(error)
+            words = in_flags(str(error))
         except Exception as error:
             words = f"{type(error).__name__}: {error}"
         self.checks.append(Check(name, False, one_line(words)))
@@ -79,15 +80,23 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Return the one JSON object of ``landscape doctor --json``."""
         checks = [{"name": check.name, "passed": check.passed, "text": check.text} for check in self.checks]
-        return {"ready": self.ready, "next": self.advice, **self.found, "checks": checks}
+        return {"ready": self.ready, "next": self.advice, **self.facts, "checks": checks}
+
+    def to_text(self) -> str:
+        """Return one paragraph per check, and the command to type next."""
+        lines = [
+            text.labelled(check.name, check.text if check.passed else f"FAILED: {check.text}", _LABEL)
+            for check in self.checks
+        ]
+        return "\n".join([*lines, "", f"next: {self.advice}"])
 
 
 def examine(given: Mapping[str, Any], typed: Sequence[str]) -> Report:
-    """Return everything that can be said about a checkpoint and its task.
+    """Return the report on a checkpoint and its task.
 
     Args:
         given: the options.
-        typed: those that were typed, for the command to type next.
+        typed: the options that were typed, for the command to type next.
     """
     report = Report()
     report.attempt("checkpoint", look_at_checkpoint, report, given)
@@ -109,7 +118,7 @@ def examine(given: Mapping[str, Any], typed: Sequence[str]) -> Report:
 
 
 def look_at_checkpoint(report: Report, given: Mapping[str, Any]) -> None:
-    """Describe the file by itself: that is worth knowing even where no task fits it."""
+    """Describe the file by itself: that helps even if no task fits it."""
     checkpoint = read_checkpoint(given["checkpoint"], unsafe=given["unsafe_load"])
     report.add("checkpoint", checkpoint.form, checkpoint=str(checkpoint.path), form=checkpoint.form)
 
@@ -140,7 +149,7 @@ def look_at_metric(report: Report, model: nn.Module, given: Mapping[str, Any]) -
     )  # fmt: skip
     theta = layout.flatten(dict(model.named_parameters()))
     metric = make_metric(given["metric"], theta, scope)
-    dead = f"{len(metric.dead):,} filters of norm zero leave the scope: {_some(metric.dead)}"
+    dead = f"{len(metric.dead):,} filters of norm zero are left out: {_some(metric.dead)}"
     words = f"{metric.name}: n = {metric.scope.size:,}; {dead if metric.dead else 'no filter has norm zero'}"
     report.add("metric", words, metric=metric.name, dimension=metric.scope.size, dead_filters=list(metric.dead))
     return metric
@@ -160,22 +169,22 @@ def look_at_centre(report: Report, objective: Objective) -> None:
     report.add("centre", f"loss {objective.centre:.4g} at the trained point", centre=objective.centre)
     report.add("determinism", "the loss is the same every time it is evaluated", deterministic=True)
     accuracy = objective.accuracy()
-    told = "none (the targets are no classes)" if accuracy is None else percent(accuracy)
-    report.add("accuracy", told, accuracy=accuracy)
+    words = "none (the targets are not classes)" if accuracy is None else percent(accuracy)
+    report.add("accuracy", words, accuracy=accuracy)
 
 
 def look_at_cutoffs(report: Report, objective: Objective, given: Mapping[str, Any]) -> None:
     centre = objective.centre_of(given["criterion"])
     possible = [cutoff for cutoff in given["cutoffs"] if cutoff > centre]
-    report.found["cutoffs"] = [{"cutoff": cutoff, "possible": cutoff in possible} for cutoff in given["cutoffs"]]
+    report.facts["cutoffs"] = [{"cutoff": cutoff, "possible": cutoff in possible} for cutoff in given["cutoffs"]]
     if len(possible) < len(given["cutoffs"]):
         wrong = ", ".join(f"{cutoff:g}" for cutoff in given["cutoffs"] if cutoff not in possible)
         raise LandscapeError(
-            f"{wrong}: not above the centre ({given['criterion']} {centre:.4g}), so no basin exists there. Possible: "
+            f"{wrong}: not above the centre ({given['criterion']} {centre:.4g}), so there is no basin. Type "
             f"--cutoff {cutoff_above(centre):g}, or --criterion rise with any cutoff above 0"
         )
-    told = ", ".join(f"{cutoff:g}" for cutoff in possible)
-    report.add("cutoffs", f"{told} (any above {centre:.4g} is possible under the criterion {given['criterion']})")
+    listed = ", ".join(f"{cutoff:g}" for cutoff in possible)
+    report.add("cutoffs", f"{listed} (any above {centre:.4g} is possible under the criterion {given['criterion']})")
 
 
 def look_at_memory(report: Report, objective: Objective) -> None:
@@ -188,22 +197,23 @@ def look_at_memory(report: Report, objective: Objective) -> None:
 def look_at_time(report: Report, objective: Objective, given: Mapping[str, Any]) -> None:
     seconds = seconds_per_evaluation(objective)
     evaluations: float = PER_RAY + PER_CUTOFF * (len(given["cutoffs"]) - 1)
-    a_ray = evaluations * seconds
-    if report.ready and a_ray * objective.plan.block < _TRIAL:
+    seconds_per_ray = evaluations * seconds
+    if report.ready and seconds_per_ray * objective.plan.block < _TRIAL:
         trial = trial_run(objective, given).cost
-        evaluations, a_ray = trial.evaluations / objective.plan.block, trial.seconds / objective.plan.block
+        evaluations, seconds_per_ray = trial.evaluations / objective.plan.block, trial.seconds / objective.plan.block
+    total = seconds_per_ray * given["directions"]
     words = (
-        f"{text.duration(seconds)} an evaluation; {given['directions']:,} rays of about {evaluations:.0f} evaluations "
-        f"take about {text.duration(a_ray * given['directions'])}; chains, where those are not enough, {BUDGET}"
+        f"{text.duration(seconds)} per evaluation; {given['directions']:,} rays of about {evaluations:.0f} evaluations "
+        f"take about {text.duration(total)}; chains, if these are not enough, {BUDGET}"
     )
     report.add(
         "time", words, seconds_per_evaluation=seconds, evaluations_per_ray=evaluations,
-        directions=given["directions"], seconds_for_run=a_ray * given["directions"],
+        directions=given["directions"], seconds_for_run=total,
     )  # fmt: skip
 
 
 def seconds_per_evaluation(objective: Objective) -> float:
-    """Return the time of one pass over the data at one point, the points grouped as in a run."""
+    """Return the time of one pass over the data at one point, with as many points together as in a run."""
     points = objective.theta.repeat(objective.plan.lanes, 1)
     best, spent = math.inf, 0.0
     for _ in range(5):
@@ -216,7 +226,7 @@ def seconds_per_evaluation(objective: Objective) -> float:
 
 
 def trial_run(objective: Objective, given: Mapping[str, Any]) -> Radii:
-    """Measure one block of rays: for a small net the search itself costs more than the evaluations."""
+    """Measure one block of rays: on a small net the search itself costs more than the evaluations."""
     return basin_radii(
         objective,
         given["cutoffs"],
@@ -241,18 +251,18 @@ def cutoff_above(centre: float) -> float:
 
 
 def advice(report: Report, typed: Sequence[str]) -> str:
-    """Return the command to type next, or what to mend first."""
+    """Return the command to type next, or what to correct first."""
     failed = [check.name for check in report.checks if not check.passed]
     if failed and failed != ["cutoffs"]:
-        return f"mend what failed ({', '.join(failed)}), then run the doctor again"
+        return f"correct what failed ({', '.join(failed)}), then run the doctor again"
     words = ["landscape", "volume", *typed]
     if failed:
-        words = [*_without_cutoffs(words), "--cutoff", f"{cutoff_above(report.found['centre']):g}"]
+        words = [*_without_cutoffs(words), "--cutoff", f"{cutoff_above(report.facts['centre']):g}"]
     return shlex.join([*words, "--out", "run.h5"])
 
 
 def one_line(message: str) -> str:
-    """Return a message of several lines as one.
+    """Return a message of several lines as one line.
 
     >>> one_line("no basin here\\n  Pass a larger --cutoff.")
     'no basin here; Pass a larger --cutoff.'
@@ -286,4 +296,4 @@ def _buffers(buffers: Sequence[tuple[str, Any]]) -> str:
 def _frozen(frozen: Sequence[str]) -> str:
     if not frozen:
         return "nothing frozen"
-    return f"{_counted(len(frozen), 'tensor')} frozen ({_some(frozen)}), which the scope moves all the same"
+    return f"{_counted(len(frozen), 'tensor')} frozen ({_some(frozen)}); the scope moves them all the same"

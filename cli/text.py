@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -16,11 +15,6 @@ _UNITS = {
     "layer": "r = 1 moves every layer by about its own norm",
     "identity": "r is Euclidean length in parameter space",
 }
-
-
-def strict_json(value: Any) -> str:
-    """Return one JSON document; a NaN or an infinity left in it is an error, since JSON has no word for them."""
-    return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
 
 
 def paragraph(text: str) -> str:

@@ -14,17 +14,18 @@ from landscape_cli import options
 def command(first: str, second: str, as_json: bool) -> None:
     """Say which basin is larger, the one in FIRST.h5 or the one in SECOND.h5, with an interval.
 
-    Both files hold what "landscape volume --out" wrote, of nets with one architecture and measured with one set of
-    options. Where the estimates do not allow to tell, it says so.
+    "landscape volume --out" writes both files. The nets must have one architecture, and the options must agree. If the
+    estimates cannot tell, the answer says so.
     """
     from landscape.store import Store
     from landscape.volume import best_volume, compare_volumes
-    from landscape_cli import text
-    from landscape_cli.commands.show import known_results
+    from landscape_cli.machine_output import strict_json
+    from landscape_cli.run_file import known_results
+    from landscape_cli.text import comparison_text
 
     volumes = [best_volume(known_results(Store(path)), path) for path in (first, second)]
-    found = compare_volumes(*volumes)
+    comparison = compare_volumes(*volumes)
     if as_json:
-        click.echo(text.strict_json({"first": first, "second": second, **found.to_dict()}))
-        return
-    click.echo(text.comparison_text(found, (first, second)))
+        click.echo(strict_json({"first": first, "second": second, **comparison.to_dict()}))
+    else:
+        click.echo(comparison_text(comparison, (first, second)))

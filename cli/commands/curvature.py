@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,7 @@ def command(context: click.Context, **given: Any) -> None:
     """
     from landscape.curvature import GaussNewton, Hessian
     from landscape_cli import session, text
+    from landscape_cli.machine_output import curvatures_object, strict_json
 
     with session.open_store(given) as store:
         stored = {job.name: held(store, given, job) for job in jobs(given)}
@@ -87,7 +88,7 @@ def command(context: click.Context, **given: Any) -> None:
         provenance = {"checkpoint": str(given["checkpoint"]), "command": session.resume_command(context)}
         found = measure(op, given, store, stored, provenance)
         if given["as_json"]:
-            click.echo(text.strict_json(summary(found)))
+            click.echo(strict_json(curvatures_object(found)))
     if store is None:
         session.say(given, "Nothing was kept; to keep it, for figures and to add to it: --out run.h5")
 
@@ -255,7 +256,7 @@ def measure(
 
 def run(op: Hessian | GaussNewton, job: Job, given: Mapping[str, Any]) -> Any:
     """Return one result, showing the products as they are made."""
-    from landscape_cli.products import Watched
+    from landscape_cli.counting_operator import CountingOperator
     from landscape_cli.progress import Display
 
     total, exact = job.products(op.size)
@@ -268,7 +269,7 @@ def run(op: Hessian | GaussNewton, job: Job, given: Mapping[str, Any]) -> Any:
         display.show(round(made), total)
 
     try:
-        return job.call(Watched.curvature(op, report), **job.settings)
+        return job.call(CountingOperator.curvature(op, report), **job.settings)
     finally:
         display.close()
 
@@ -279,41 +280,3 @@ def curvature_text(result: Measured) -> str:
 
     lines = [paragraph(line) if line.startswith("note: ") else line for line in str(result).splitlines()]
     return "\n".join([*lines, f"{result.cost.evaluations:,.0f} products in {duration(result.cost.seconds)}"])
-
-
-def summary(found: Mapping[str, Measured]) -> dict[str, Any]:
-    """Return the JSON object of ``landscape curvature``: the settings, then an object for each result."""
-    first = next(iter(found.values())).config
-    listed = ("operator", "metric", "scope", "seed", "dimension", "parameters", "samples", "loss", "dtype")
-    return {
-        **{key: first[key] for key in listed},
-        "products": sum(result.cost.evaluations for result in found.values()),
-        "seconds": sum(result.cost.seconds for result in found.values()),
-        **{name.replace("-", "_"): result_object(result) for name, result in found.items()},
-    }
-
-
-def result_object(result: Measured) -> dict[str, Any]:
-    """Return one result in strict JSON types: its values with their errors, without vectors and samples."""
-    from landscape.results import LayerTraces, SpectralDensity
-    from landscape.results.base import finite, plain
-
-    settings = {key: result.config[key] for key in ("probes", "steps", "max_products") if key in result.config}
-    told: dict[str, Any] = {name: getattr(result, name) for name in _fields(result)}
-    if isinstance(result, LayerTraces):
-        told["total"], told["total_standard_error"] = result.total
-    if isinstance(result, SpectralDensity):
-        told["trace"], told["trace_standard_error"] = result.trace
-        told["extremes"], told["width"] = result.extremes, result.width
-        told["quantiles"] = {f"{share:g}": result.quantile(share) for share in (0.05, 0.25, 0.5, 0.75, 0.95)}
-        told |= {"negative_share": result.negative_share, "zero_share": result.zero_share}
-        told |= {"grid": result.grid(), "density": result.density(), "density_error": result.density_error()}
-    return finite(plain({**told, **settings, "products": result.cost.evaluations, "seconds": result.cost.seconds}))
-
-
-def _fields(result: Measured) -> Sequence[str]:
-    """Return the fields to print: all but what is long, or said once for all results."""
-    from dataclasses import fields
-
-    long = ("vectors", "samples", "nodes", "weights", "config", "cost", "dimension")
-    return [field.name for field in fields(result) if field.name not in long]

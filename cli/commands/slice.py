@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from landscape.store import Store
 
 DIRECTIONS = ("random", "li2018", "hessian", "toward", "pca")
-_LISTED = ("direction", "directions", "metric", "seed", "steps", "span", "scope", "recalibrate_bn", "dimension")
 
 shape = options.together(
     click.option(
@@ -68,7 +67,8 @@ def command(context: click.Context, **given: Any) -> None:
     """
     from landscape.plots import export
     from landscape.results import Line, Plane
-    from landscape_cli import session, text
+    from landscape_cli import session
+    from landscape_cli.machine_output import slice_object, strict_json
 
     given["plane"] = (given["dim"] or ("2" if given["directions"] == "pca" else "1")) == "2"
     check(given)
@@ -90,7 +90,7 @@ def command(context: click.Context, **given: Any) -> None:
         if isinstance(result, Plane):
             for path in given["exports"]:
                 export(result, path)
-        click.echo(text.strict_json(summary(result)) if given["as_json"] else str(result))
+        click.echo(strict_json(slice_object(result)) if given["as_json"] else str(result))
     for path in given["exports"]:
         session.say(given, f"wrote {path}")
     if store is None:
@@ -210,15 +210,3 @@ def sliced(
         )
     other = others[0] if others else None
     return slice_1d(objective, direction=given["directions"], other=other, curvature=given["curvature"], **common)
-
-
-def summary(result: Line | Plane) -> dict[str, Any]:
-    """Return the JSON object of ``landscape slice``: the settings, then every array."""
-    plain = result.to_dict()
-    config, cost = plain.pop("config"), plain.pop("cost")
-    return {
-        **{key: config[key] for key in _LISTED if key in config},
-        **plain,
-        "evaluations": cost["evaluations"],
-        "seconds": cost["seconds"],
-    }

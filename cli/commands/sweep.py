@@ -64,7 +64,7 @@ def command(
     """
     from landscape.training import Member
     from landscape.training.sweep import poison_levels, rank_correlation, read_summaries
-    from landscape_cli.text import strict_json
+    from landscape_cli.machine_output import strict_json
 
     args = checked(recipe, given)
     members = [Member(seed, poison) for poison in factors for seed in range(seeds)]

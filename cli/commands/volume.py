@@ -49,14 +49,15 @@ def command(context: click.Context, **given: Any) -> None:
     not measure V, chains walk to the rays that do, within --budget.
     """
     check(context)
-    from landscape_cli import measuring, text
+    from landscape_cli import measuring
     from landscape_cli.estimators import PARTS, measured
+    from landscape_cli.machine_output import strict_json
     from landscape_cli.volume_text import volumes_text
 
     with measuring.opened(context, PARTS[given["estimator"]]) as run:
         found = measured(run)
         if given["as_json"]:
-            click.echo(text.strict_json(json_object(found, run)))
+            click.echo(strict_json(json_object(found, run)))
         else:
             click.echo(volumes_text(found.volumes, found.radii, found.notes, found.caps))
 

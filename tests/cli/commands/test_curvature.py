@@ -13,7 +13,7 @@ import landscape as ls
 from helpers.commands import flat, make_task, run, strict, trained_weights
 from landscape.curvature import GaussNewton, Hessian
 from landscape_cli import progress
-from landscape_cli.products import Watched
+from landscape_cli.counting_operator import CountingOperator
 
 SMALL = "ckpt.pt --task my_task.py"
 ALL = "--top 3 --trace --layers --density --log-det 0.5 --probes 6 --steps 9"
@@ -209,17 +209,17 @@ def test_a_watched_operator_is_the_same_bit_for_bit(lanes: int) -> None:
     object.__setattr__(measured.plan, "lanes", lanes)
     op._width = lanes
     counts: list[float] = []
-    watched = Watched.curvature(op, counts.append)
+    counting = CountingOperator.curvature(op, counts.append)
     vectors = torch.randn(N, 23, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(watched @ vectors, op @ vectors)
-    assert torch.equal(watched.forms(vectors), op.forms(vectors))
+    assert torch.equal(counting @ vectors, op @ vectors)
+    assert torch.equal(counting.forms(vectors), op.forms(vectors))
     assert sum(counts) == 46
-    assert watched.cost.evaluations == 92, "with those that it was compared with"
+    assert counting.cost.evaluations == 92, "with those that it was compared with"
     assert max(counts) == {1: 10, 7: 14, 100: 23}[lanes]
-    assert torch.equal(watched.summands()[-1].forms(vectors), op.summands()[-1].forms(vectors))
+    assert torch.equal(counting.summands()[-1].forms(vectors), op.summands()[-1].forms(vectors))
     assert sum(counts) == pytest.approx(46 + 23 * op.summands()[-1].share)
-    assert watched.parts == op.parts
-    assert watched.describe() == op.describe()
+    assert counting.parts == op.parts
+    assert counting.describe() == op.describe()
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_doctor_says_everything(here: Path) -> None:
     for words in (
         "Sequential, 42 parameters in 4 tensors, float32 on cpu", "no buffers", "nothing frozen",
         "all: 42 entries in 4 tensors", "n = 42; no filter has norm zero", "64 samples, loss cross_entropy",
-        "loss 0.01", "the same every time", "100.0 %", "points at a time", "an evaluation; 500 rays",
+        "loss 0.01", "the same every time", "100.0 %", "points at a time", "per evaluation; 500 rays",
         "next: landscape volume ckpt.pt --task my_task.py --directions 500 --scope all --out run.h5",
     ):  # fmt: skip
         assert words in text
@@ -71,7 +71,7 @@ def test_doctor_describes_what_is_broken_and_goes_on(here: Path, line: str, code
     text = flat(done.stdout)
     assert "FAILED" in text
     assert words in text
-    assert "next: mend what failed" in text
+    assert "next: correct what failed" in text
     found = strict(run(f"doctor {line} --json").stdout)
     assert not found["ready"]
     assert run(f"volume {line}", code=2).stderr.count("Traceback") == 0

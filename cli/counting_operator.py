@@ -1,4 +1,4 @@
-"""An operator that tells how many products it has made."""
+"""An operator that reports how many products it has made."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor
 from landscape.curvature import GaussNewton, Hessian, Operator
 from landscape.results import Cost
 
-_AT_ONCE = 10  # vectors between two reports: they share one graph a batch, which costs about half a product to make
+_AT_ONCE = 10  # vectors between two reports: they share one graph per batch, which costs about half a product
 
 
-class Watched(Operator):
-    """The same matrix as ``op``, product for product, with a call of ``report`` after every few.
+class CountingOperator(Operator):
+    """The same matrix as ``op``, product for product, with a call of ``report`` after every few products.
 
     Args:
-        op: the operator that makes the products; what it has cost is the cost of this one.
-        report: called with the number of products made since its last call; those of a summand count by its share.
+        op: the operator that makes the products; its cost is the cost of this one.
+        report: called with the number of products since the previous call; those of a summand count by its share.
         at_once: vectors between two reports.
     """
 
@@ -28,8 +28,8 @@ class Watched(Operator):
         self._op, self._report, self._at_once = op, report, at_once
 
     @classmethod
-    def curvature(cls, op: Hessian | GaussNewton, report: Callable[[float], None]) -> Watched:
-        """Watch a curvature, so seldom that it costs next to nothing."""
+    def curvature(cls, op: Hessian | GaussNewton, report: Callable[[float], None]) -> CountingOperator:
+        """Count the products of a curvature, with so few reports that they cost next to nothing."""
         # a multiple of what runs in one batched program, so that the split changes no bit
         width = op.objective.plan.lanes if op.objective.program.together else 1
         return cls(op, report, width * -(-_AT_ONCE // width))
@@ -42,7 +42,7 @@ class Watched(Operator):
         return self._op.describe()
 
     def summands(self) -> Sequence[Operator]:
-        return [Watched(part, self._report, self._at_once) for part in self._op.summands()]
+        return [CountingOperator(part, self._report, self._at_once) for part in self._op.summands()]
 
     def _apply(self, vectors: Tensor) -> Tensor:
         return torch.cat(list(self._each(self._op.__matmul__, vectors)), dim=1)

@@ -1,0 +1,88 @@
+"""What ``landscape show`` prints: the file, then each result with its settings and its table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from landscape.results import Chains, Radii, Result, Volume
+from landscape_cli.text import byte_size, paragraph, radii_text
+from landscape_cli.volume_text import volume_text
+
+_HASH_DIGITS = 12
+_UNITS = {
+    "radii": "rays",
+    "line": "points",
+    "chains": "temperatures",
+}  #: what a row of each kind is
+_PRINTED_ELSEWHERE = ("command", "rays")
+
+
+def show_text(described: Mapping[str, Any], results: Mapping[str, Result | None]) -> str:
+    """Return the description of a file, with one part per result."""
+    head = (
+        f"{described['path']}: format {described['format_version']}, {byte_size(described['bytes'])}, "
+        f"written by {described['writer']}"
+    )
+    parts, shown = [], ""
+    for name, about in described["results"].items():
+        settings = config_text(about["config"])
+        parts.append(part_text(name, about, results[name], "settings: as above" if settings == shown else settings))
+        shown = settings
+    return "\n\n".join([head, *(parts or ["It holds no results."])])
+
+
+def part_text(name: str, about: Mapping[str, Any], result: Result | None, settings: str) -> str:
+    """Return the description of one result."""
+    versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items() if version)
+    title = name if name == about["kind"] else f"{name} ({about['kind']})"
+    lines = [f"== {title} ==", paragraph(f"written {about['created']} with {versions}")]
+    if rows := about["rows"] or chain_rows(result):
+        lines.append(rows_text(rows, about["config"], _UNITS.get(about["kind"], "rows")))
+    else:
+        held = ", ".join(f"{key} {tuple(data['shape'])}" for key, data in about["datasets"].items())
+        lines.append(paragraph(f"arrays: {held}"))
+    return "\n".join([*lines, paragraph(settings), "", result_text(result)])
+
+
+def chain_rows(result: Result | None) -> dict[str, int] | None:
+    """Return how many temperatures of annealed chains are done: the file has no row for each."""
+    if not isinstance(result, Chains):
+        return None
+    return {"done": int(result.done.sum()), "total": len(result.done)}
+
+
+def result_text(result: Result | None) -> str:
+    """Return a result's table."""
+    if result is None:
+        return "(this version of landscape does not know this kind: pip install --upgrade landscape-lab)"
+    if isinstance(result, Volume):
+        return volume_text(result)
+    return radii_text(result) if isinstance(result, Radii) else str(result)
+
+
+def rows_text(rows: Mapping[str, int], config: Mapping[str, Any], unit: str = "rays") -> str:
+    """Say how many rays or other rows are measured, and what to type if some are missing.
+
+    >>> print(rows_text({"done": 412, "total": 1000}, {"command": "landscape volume net.pt --out run.h5 --resume"}))
+    412 of 1,000 rays; continue with: landscape volume net.pt --out run.h5 --resume
+    """
+    counted = f"{rows['done']:,} of {rows['total']:,} {unit}"
+    if rows["done"] == rows["total"]:
+        return counted
+    return f"{counted}; continue with: {config.get('command', 'the command that began it, and --resume')}"
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """Return the settings in one paragraph, with the first digits of hashes.
+
+    >>> config_text({"metric": "filter", "max_radius": None, "data_hash": "0123456789abcdef"})
+    'settings: metric filter, max_radius none, data_hash 0123456789ab'
+    """
+    shown = []
+    for key, value in config.items():
+        if key in _PRINTED_ELSEWHERE:
+            continue
+        text = "none" if value is None else str(value)
+        shown.append(f"{key} {text[:_HASH_DIGITS] if key.endswith('_hash') else text}")
+    return "settings: " + ", ".join(shown)
