@@ -15,8 +15,8 @@ from landscape_cli import options
 def command(context: click.Context, **given: Any) -> None:
     """Examine CHECKPOINT and its task, and say what to type next.
 
-    Every check prints one line. A check that fails says why, and the checks that can do without it go on. The exit code
-    is 0 even if checks fail: --json has "ready", true or false.
+    Every check prints one line. A check that fails says why, and the checks that can do without it go on. Exits 0 even
+    if checks fail: --json has "ready", true or false.
     """
     from landscape_cli.doctor_checks import examine
     from landscape_cli.machine_output import strict_json

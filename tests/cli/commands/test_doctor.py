@@ -98,5 +98,5 @@ def test_any_failure_of_somebody_elses_code_is_a_line() -> None:
 
 def test_doctor_says_that_it_exits_0() -> None:
     done = CliRunner().invoke(cli, ["doctor", "--help"])
-    assert 'Exits 0 even where checks fail: --json has "ready"' in flat(done.output)
+    assert 'Exits 0 even if checks fail: --json has "ready"' in flat(done.output)
     assert "mps" not in done.output
