@@ -1,11 +1,11 @@
 """Points spread over the processes that ``torchrun`` started, on one machine or on several.
 
-Every rank runs the same program and holds the same state. What costs, the loss and its gradient at many points, comes
-in chunks; whole chunks go to the ranks in turn, and every rank gets the results of all. Where a chunk ends does not
-depend on the number of ranks, and neither does any number, to the last bit, as long as all machines round alike:
-whether they do is checked at every exchange.
+Every rank runs the same program and holds the same state. The expensive part is the loss and its gradient at many
+points. It comes in chunks. Whole chunks go to the ranks in turn, and every rank gets all results. The chunks do not
+depend on the number of ranks. Neither does any result, to the last bit, if all machines round alike; every exchange
+checks that they do.
 
-Nothing here acts outside of :func:`spread`: a process group that somebody else made is theirs.
+Nothing here acts outside of :func:`spread`: a process group that other code made is not used.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch.distributed as dist
 
 Chunk = TypeVar("Chunk")
-Found = TypeVar("Found")
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,18 @@ class _Group:
 
 @dataclass(frozen=True)
 class _Message:
-    """What one rank tells the others: where it stands, what it found, or why it stops."""
+    """What one rank tells the others."""
 
-    place: int
-    found: dict[int, Any] = field(default_factory=dict)
-    failure: Exception | None = None
+    place: int  #: a checksum of where it stands, or that it has left
+    results: dict[int, Any] = field(default_factory=dict)  #: by the index of the chunk
+    failure: Exception | None = None  #: why it stops
 
 
 _ALONE = _Group(0, 1, None)
-_SAMPLE = 64
+_SAMPLE = 64  # entries per row in a checksum
 _END = -1  # the place of a rank that has left
 _group = _ALONE
-_over = False  # whether a rank has left: then nobody waits for anybody any more
+_over = False  # whether a rank has left; then no rank waits for another
 
 
 def rank() -> int:
@@ -77,12 +77,12 @@ def launched() -> int:
 def spread() -> Iterator[None]:
     """Spread the measurements in this block over all processes that ``torchrun`` started; without it do nothing.
 
-    Every process must make the same calls. A process group that exists already is used, with its backend (``gloo`` or
-    ``nccl``); otherwise one with ``gloo`` is made for the block. An exception that ends the block on one rank ends it
-    on all: the others raise it too, with the rank that met it.
+    Every process must make the same calls. An existing process group is used, with its backend (``gloo`` or ``nccl``).
+    Otherwise one with ``gloo`` is made for the block. An exception that ends the block on one rank ends it on all: the
+    others raise it too, and it names the rank where it occurred.
 
     Raises:
-        RankError: where another rank failed, is gone, or has come to other numbers.
+        RankError: if another rank failed, is gone, or has computed other numbers.
 
     >>> with spread():
     ...     count()
@@ -114,24 +114,24 @@ def spread() -> Iterator[None]:
 
 
 def each(
-    chunks: Sequence[Chunk], compute: Callable[[Chunk], Found], check: Callable[[], bytes] | None = None
-) -> list[Found]:
+    chunks: Sequence[Chunk], compute: Callable[[Chunk], Outcome], check: Callable[[], bytes] | None = None
+) -> list[Outcome]:
     """Return ``compute`` of every chunk, in order; each is computed on one rank and handed to all.
 
     Args:
         chunks: the same on every rank.
-        compute: called with a chunk; what it returns is pickled on the way to other ranks.
-        check: makes something of what the chunks hold, by which ranks that have come apart are found out.
+        compute: called with a chunk; its result is pickled on the way to other ranks.
+        check: returns bytes that depend on the content of the chunks, so that ranks with different content notice.
 
     Raises:
-        RankError: as for :func:`spread`. What ``compute`` raises is raised on every rank.
+        RankError: as for :func:`spread`. An exception of ``compute`` is raised on every rank.
 
     >>> each([1, 2, 3], lambda x: x**2)
     [1, 4, 9]
     """
     if _group.size == 1:
         return [compute(chunk) for chunk in chunks]
-    mine: dict[int, Found] = {}
+    mine: dict[int, Outcome] = {}
     failure: Exception | None = None
     try:
         for index in range(_group.rank, len(chunks), _group.size):
@@ -139,65 +139,65 @@ def each(
     except Exception as error:
         failure = error
     place = zlib.crc32(check() if check else b"", len(chunks))
-    told = _exchange(_Message(place, mine, _sendable(failure)))
+    messages = _exchange(_Message(place, mine, _sendable(failure)))
     if failure is not None:
         raise failure
-    for message in told:
+    for message in messages:
         if message.failure is not None:
             raise message.failure
-    if any(message.place != place for message in told):
+    if any(message.place != place for message in messages):
         raise RankError(
-            f"the {_group.size} ranks no longer measure the same points, so their numbers cannot be put together.\n"
-            "Their machines round differently, or the ranks were given other files or options: start all on machines "
-            "of one kind, with the same versions and the same command."
+            f"the {_group.size} ranks no longer measure the same points, so their numbers cannot be combined.\n"
+            "Their machines round differently, or the ranks got different files or options: start all on machines of "
+            "one kind, with the same versions and the same command."
         )
-    found = {index: result for message in told for index, result in message.found.items()}
-    return [found[index] for index in range(len(chunks))]
+    results = {index: result for message in messages for index, result in message.results.items()}
+    return [results[index] for index in range(len(chunks))]
 
 
 def sample(rows: torch.Tensor) -> bytes:
-    """Return some entries of each row, shape (k, n), for ``check``: ranks that round differently differ in all."""
+    """Return some entries of each row, shape (k, n), for ``check``. Different rounding shows in nearly all entries."""
     stride = max(1, rows.shape[1] // _SAMPLE)
     return bytes(rows[:, ::stride].double().cpu().numpy().tobytes())
 
 
-def from_first(make: Callable[[], Found]) -> Found:
-    """Return what ``make`` returns on rank 0, on every rank: a clock's time, or what only one machine has."""
+def from_first(make: Callable[[], Outcome]) -> Outcome:
+    """Return the result of ``make`` on rank 0, on every rank: for a clock's time, or a file that one machine has."""
     return each([None], lambda _: make())[0]
 
 
 @contextmanager
 def file_of_rank(path: str | Path) -> Iterator[Path]:
-    """Yield the file for this rank to work on: on rank 0 the file itself, on others a copy that is thrown away.
+    """Yield the file for this rank to work on: on rank 0 the file itself, on others a temporary copy.
 
-    So every rank reads the same, the file need not be within reach of all machines, and only one of them writes it.
+    So every rank reads the same bytes, only one machine needs access to the file, and only rank 0 writes it.
     """
     path = Path(path)
     if _group.size == 1:
         yield path
         return
-    held = from_first(lambda: path.read_bytes() if path.is_file() else None)
+    content = from_first(lambda: path.read_bytes() if path.is_file() else None)
     if _group.rank == 0:
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / path.name
-        if held is not None:
-            copy.write_bytes(held)
+        if content is not None:
+            copy.write_bytes(content)
         yield copy
 
 
 def _leave(error: Exception | None) -> None:
-    """Tell the others that this rank is done, and hear from them whether all are."""
+    """Tell the others that this rank is done, and check that all are."""
     if _over:
         return
-    told = _exchange(_Message(_END, failure=_sendable(error)))
+    messages = _exchange(_Message(_END, failure=_sendable(error)))
     if error is not None:
         return
-    for message in told:
+    for message in messages:
         if message.failure is not None:
             raise message.failure
-    if any(message.place != _END for message in told):
+    if any(message.place != _END for message in messages):
         raise RankError("one rank was done before the others: not all of them made the same calls.")
 
 
@@ -206,16 +206,16 @@ def _exchange(mine: _Message) -> list[_Message]:
     global _over
     import torch.distributed as dist
 
-    told: list[Any] = [None] * _group.size
+    messages: list[Any] = [None] * _group.size
     try:
-        dist.all_gather_object(told, mine, group=_group.handle)
+        dist.all_gather_object(messages, mine, group=_group.handle)
     except RuntimeError as error:
         raise RankError(
             f"another of the {_group.size} ranks is gone, stopped or killed ({_reason(error)}).\n"
-            "What was finished is kept where --out was given: type the same command again, with --resume."
+            "With --out, all finished work is kept: type the same command again, with --resume."
         ) from error
-    _over = any(message.place == _END for message in told)
-    return told
+    _over = any(message.place == _END for message in messages)
+    return messages
 
 
 def _reason(error: RuntimeError) -> str:
@@ -229,7 +229,7 @@ def _reason(error: RuntimeError) -> str:
 
 
 def _sendable(error: Exception | None) -> Exception | None:
-    """Return an error as other ranks raise it: a bug comes with its traceback."""
+    """Return an error in the form that other ranks raise: a bug comes with its traceback."""
     if error is None:
         return None
     if type(error).__module__ == LandscapeError.__module__:

@@ -1,4 +1,4 @@
-"""A task: the network, the data and the loss that a checkpoint belongs to, and how they are found."""
+"""Find the task of a checkpoint: the network, the data and the loss that it belongs to."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import json
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from landscape import recipes
 from landscape.checkpoint import Checkpoint, own_model, put_weights, read_checkpoint
 from landscape.errors import TaskError
 from landscape.inputs import load_data
@@ -25,10 +25,10 @@ _SETTINGS: dict[str, type] = {"task": str, "model": str, "model_args": dict, "da
 
 @dataclass(frozen=True)
 class _Settings:
-    """Where the parts of a task come from: command line options over landscape.toml."""
+    """One source of the parts of a task: the options of the command line, or a landscape.toml."""
 
     values: Mapping[str, Any]
-    folder: Path  #: what relative paths are relative to
+    folder: Path  #: relative paths start here
     source: str  #: "" for the command line, else the toml file
 
     def label(self, key: str) -> str:
@@ -47,10 +47,16 @@ def resolve_task(
 ) -> tuple[Task, Checkpoint]:
     """Return the task of a checkpoint, the trained weights in its model, and the checkpoint.
 
-    The network and the data come from the first of: ``task``; ``model`` and ``data``; the record that landscape's own
-    recipes leave in a checkpoint; a ``landscape.toml`` beside the checkpoint or in the working folder (keys task,
-    model, model_args, data, loss; paths are relative to it); a network that the checkpoint itself carries, and
-    ``data``. Options given here override the same keys of the record and of the toml file.
+    The network and the data come from the first of these that is there:
+
+    1. ``task``
+    2. ``model`` and ``data``
+    3. the record that landscape's own recipes leave in a checkpoint
+    4. a ``landscape.toml`` in the folder of the checkpoint or in the working folder, with the keys task, model,
+       model_args, data and loss; its paths are relative to it
+    5. the network inside the checkpoint, and ``data``
+
+    Options given here override the same keys of the record and of the toml file.
 
     Args:
         checkpoint_path: a file or a folder.
@@ -62,35 +68,26 @@ def resolve_task(
         unsafe: allow pickled Python in the checkpoint, which can run any code.
 
     Raises:
-        CheckpointError: where the checkpoint cannot be read or does not fit the model.
-        TaskError: where a part is missing, or the user's code fails.
+        CheckpointError: if the checkpoint cannot be read or does not fit the model.
+        TaskError: if a part is missing, or the user's code fails.
     """
     options = {"task": task, "model": model, "model_args": model_args, "data": data, "loss": loss}
-    line = _Settings({k: v for k, v in options.items() if v is not None}, Path.cwd(), "")
+    command = _Settings({k: v for k, v in options.items() if v is not None}, Path.cwd(), "")
     if task is not None and (model is not None or model_args is not None):
         raise TaskError("--task brings its own model, so it cannot go together with --model or --model-args.")
     checkpoint = read_checkpoint(checkpoint_path, unsafe=unsafe)
-    found = None
-    if task is None and model is None:
-        found = _from_record(checkpoint)
-    if found is None:
-        layers = [line]
-        if task is None and (toml := _read_toml(checkpoint.path)) is not None:
-            layers.append(toml)
-        return _from_settings(layers, checkpoint)
-    _refuse_arguments(line)
-    return _finish(_override(found, [line]), checkpoint)
+    if task is None and model is None and checkpoint.task_record is not None:
+        recorded = recipes.task_from_record(checkpoint.task_record)
+        _refuse_arguments(command)
+        return _finish(_override(recorded, [command]), checkpoint)
+    layers = [command]
+    if task is None and (toml := _read_toml(checkpoint.path)) is not None:
+        layers.append(toml)
+    return _from_settings(layers, checkpoint)
 
 
-def _from_record(checkpoint: Checkpoint) -> Task | None:
-    if checkpoint.task_record is None:
-        return None
-    # the recipes build on tasks; only a recorded one leads back to them
-    return import_module("landscape.recipes").task_from_record(checkpoint.task_record)
-
-
-def _refuse_arguments(line: _Settings) -> None:
-    if "model_args" in line.values:
+def _refuse_arguments(command: _Settings) -> None:
+    if "model_args" in command.values:
         raise TaskError("--model-args goes together with --model; this checkpoint's task builds its model itself.")
 
 
@@ -98,17 +95,16 @@ def _from_settings(layers: list[_Settings], checkpoint: Checkpoint) -> tuple[Tas
     """Build the task from the command line (first) and the toml file (second, if any)."""
     if (source := _first(layers, "task")) and not _first(layers[:1], "model"):
         _refuse_arguments(layers[0])
-        found = _call_task(source)
-        # what stands beside the task in the same toml file overrides it too
-        return _finish(_override(found, layers), checkpoint)
+        # other keys in the same toml file override the parts of its task too
+        return _finish(_override(_call_task(source), layers), checkpoint)
     network, built = _network(layers, checkpoint)
     data = _data(layers)
     if network is None or data is None:
         raise TaskError(_nothing_fits(checkpoint, network, data))
     default = "model" if not built and checkpoint.path.is_dir() else "cross_entropy"
     loss = _loss(layers) or default
-    made = Task(network, data, loss, name=checkpoint.path.stem)
-    return _finish(made, checkpoint) if built else (made, checkpoint)
+    task = Task(network, data, loss, name=checkpoint.path.stem)
+    return _finish(task, checkpoint) if built else (task, checkpoint)
 
 
 def _finish(task: Task, checkpoint: Checkpoint) -> tuple[Task, Checkpoint]:
@@ -118,7 +114,7 @@ def _finish(task: Task, checkpoint: Checkpoint) -> tuple[Task, Checkpoint]:
 
 
 def _override(task: Task, layers: list[_Settings]) -> Task:
-    """Return the task with the data and the loss that were given beside it."""
+    """Return the task with its data and loss replaced by those of the settings, if they name any."""
     data, loss = _data(layers), _loss(layers)
     return replace(task, data=task.data if data is None else data, loss=task.loss if loss is None else loss)
 
@@ -137,13 +133,13 @@ def _call_task(source: _Settings) -> Task:
             f"{label}: {path} has no function task(). Write it so:\n"
             "  def task(): return landscape.Task(model=..., data=..., loss='cross_entropy')"
         )
-    made = call(function, {}, f"{label} {path}")
-    if not isinstance(made, Task):
+    task = call(function, {}, f"{label} {path}")
+    if not isinstance(task, Task):
         raise TaskError(
-            f"{label}: task() in {path} returned {_kind(made)}; it must return landscape.Task(model=..., data=..., "
+            f"{label}: task() in {path} returned {_kind(task)}; it must return landscape.Task(model=..., data=..., "
             "loss=...)."
         )
-    return made
+    return task
 
 
 def _network(layers: list[_Settings], checkpoint: Checkpoint) -> tuple[nn.Module | None, bool]:
@@ -170,7 +166,7 @@ def _network(layers: list[_Settings], checkpoint: Checkpoint) -> tuple[nn.Module
 def _model_args(layers: list[_Settings]) -> dict[str, Any]:
     source, factory = _first(layers, "model_args"), _first(layers, "model")
     if source is None or (factory is layers[0] and source is not factory):
-        return {}  # a toml file's arguments are not for another factory than its own
+        return {}  # the arguments in a toml file are for its own factory only
     value = source.values["model_args"]
     if isinstance(value, str):
         try:
@@ -189,7 +185,7 @@ def _model_args(layers: list[_Settings]) -> dict[str, Any]:
 
 
 def _data(layers: list[_Settings]) -> Any:
-    """Return the data that were named; None where none were."""
+    """Return the named data; None if no settings name any."""
     source = _first(layers, "data")
     if source is None:
         return None
@@ -197,12 +193,12 @@ def _data(layers: list[_Settings]) -> Any:
     path = source.folder / Path(named).expanduser()
     if path.exists() or not is_reference(named):
         return load_data(path)
-    made = load_object(named, label, source.folder)
-    if callable(made):
-        made = call(made, {}, label)
-    if made is None:
+    data = load_object(named, label, source.folder)
+    if callable(data):
+        data = call(data, {}, label)
+    if data is None:
         raise TaskError(f"{label}: {named} returned None; it must return tensors or an iterable of batches.")
-    return made
+    return data
 
 
 def _loss(layers: list[_Settings]) -> str | Callable[..., Any] | None:
@@ -219,7 +215,7 @@ def _loss(layers: list[_Settings]) -> str | Callable[..., Any] | None:
 
 
 def _read_toml(checkpoint: Path) -> _Settings | None:
-    """Return the settings beside the checkpoint, or else in the working folder."""
+    """Return the settings in the folder of the checkpoint, or else in the working folder."""
     folders = [checkpoint] if checkpoint.is_dir() else []
     folders += [checkpoint.absolute().parent, Path.cwd()]
     path = next((folder / SETTINGS_FILE for folder in folders if (folder / SETTINGS_FILE).is_file()), None)
@@ -243,6 +239,7 @@ def _read_toml(checkpoint: Path) -> _Settings | None:
 
 
 def _nothing_fits(checkpoint: Checkpoint, network: nn.Module | None, data: Any) -> str:
+    """Return the message for a checkpoint whose network or data are missing."""
     path = checkpoint.path
     if network is not None:
         return (

@@ -1,7 +1,11 @@
 """A file on disk -> trained weights, whatever form they were saved in.
 
-``files`` tells what a file is, ``pickles`` and ``programs`` read it, ``search`` finds the weights inside, ``fit`` puts
-them into a model, ``huggingface`` knows that project's folders.
+- ``read``: the entry points.
+- ``files``: what kind of file it is.
+- ``pickles``, ``programs``, ``huggingface``: how to read each kind.
+- ``search``: where in the file the weights are.
+- ``fit``: how to put them into a model.
+- ``optimiser``: Adam's second moments.
 """
 
 from landscape.checkpoint.optimiser import adam_moments

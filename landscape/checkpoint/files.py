@@ -1,4 +1,4 @@
-"""What kind of file lies at a path, told by its first bytes and never by its name."""
+"""The kind of a file, told from its first bytes and never from its name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 _LEGACY_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa85019")  # the number that torch.save wrote first before torch 1.6
 _LARGEST_HEADER = 100_000_000  # bytes; the limit that safetensors itself sets
 
-#: kinds that hold no torch weights, in words that complete "it is ..."
+#: kinds of file without torch weights, in words that complete "it is ..."
 FOREIGN = {
     "empty": "an empty file",
     "git-lfs": "a Git LFS pointer, not the file it points to. Fetch the file with: git lfs pull",
@@ -28,7 +28,7 @@ FOREIGN = {
 
 
 def sniff(path: Path) -> str:
-    """Return what the file holds.
+    """Return the kind of a file.
 
     One of ``torch`` (written by torch.save), ``torchscript``, ``pt2`` (written by torch.export.save), ``safetensors``,
     or a key of :data:`FOREIGN`.
@@ -50,7 +50,7 @@ def sniff(path: Path) -> str:
 
 
 def not_found(path: Path, what: str) -> str:
-    """Return the message for a path that does not exist, with the names that come near it."""
+    """Return the message for a path that does not exist, with similar names that do."""
     folder = path.parent
     if not folder.is_dir():
         return f"the {what} {path} does not exist, and neither does the folder {folder}."
@@ -66,16 +66,16 @@ def not_found(path: Path, what: str) -> str:
 def foreign(path: Path, kind: str) -> str:
     """Return the message for a file that holds no torch weights."""
     return (
-        f"{path} is no checkpoint: it is {FOREIGN[kind]}.\n"
+        f"{path} is not a checkpoint: it is {FOREIGN[kind]}.\n"
         "A checkpoint is what torch.save or safetensors wrote, a Hugging Face folder, TorchScript, or a .pt2 archive."
     )
 
 
 def damaged_entry(path: Path) -> str | None:
-    """Return the first entry of a zip archive whose bytes do not match their checksum; None where all do.
+    """Return the first entry of a zip archive whose bytes do not match their checksum; None if all do.
 
-    torch itself does not look: a flipped bit would come back as a weight. Entries without a checksum (torch can be
-    told not to write them) pass.
+    torch itself does not check, so a flipped bit would become part of a weight. Entries without a checksum pass: torch
+    can be told not to write them.
     """
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():

@@ -1,4 +1,4 @@
-"""Weights into a model: names made to agree, shapes compared, and an error that says what is likely wrong."""
+"""Put weights into a model: match the names, compare the shapes, and say what is likely wrong if they differ."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from landscape.checkpoint.search import WRAPPERS, State, is_secondary
 from landscape.errors import CheckpointError
 
-_SHOWN = 10
+_SHOWN = 10  # names in an error
 _USUAL_PREFIXES = ("", "model.", "net.", "network.", "module.")
 
 _Ties = dict[str, list[str]]
@@ -21,17 +21,17 @@ _Ties = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Match:
-    """One set of weights held against a model.
+    """One set of weights compared with a model.
 
     Attributes:
         state: the weights.
-        removed, added: what was taken off, and put in front of, the names in the file.
-        tensors: name in the model (or the file's, where the model has none) -> tensor.
+        removed, added: prefix removed from the names in the file, and prefix put in front of them.
+        tensors: name in the model -> tensor; a name that only the file has stays as it is.
         missing: names that only the model has.
         unexpected: names that only the file has.
         mismatched: names whose shapes differ.
         ignored: number of tensors outside the prefix.
-        beside: where in the file other weights lie that fit as well and were not taken.
+        alternatives: where in the file other weights lie that fit too and were not taken.
     """
 
     state: State
@@ -42,7 +42,7 @@ class Match:
     unexpected: tuple[str, ...]
     mismatched: tuple[str, ...]
     ignored: int
-    beside: tuple[str, ...] = ()
+    alternatives: tuple[str, ...] = ()
 
     @property
     def problems(self) -> int:
@@ -50,22 +50,23 @@ class Match:
         return len(self.missing) + len(self.unexpected) + len(self.mismatched)
 
     def renamed(self) -> str:
-        """Return what was done to the names, to be read after the state's own line; empty where nothing was."""
+        """Return how the names were changed, in words that follow those of the state; empty if they were not."""
         line = f", prefix '{self.removed}' removed" if self.removed else ""
         line += f", prefix '{self.added}' added" if self.added else ""
         line += f", {self.ignored} tensors outside it left out" if self.ignored else ""
-        return line + (f", taken before those under {' and '.join(self.beside)}, which fit too" if self.beside else "")
+        others = " and ".join(self.alternatives)
+        return line + (f", taken before those under {others}, which fit too" if others else "")
 
 
 def load_into(model: nn.Module, states: Sequence[State], path: object) -> Match:
     """Put the weights that fit best into ``model``, in place, and return how they were matched.
 
-    Of several sets of weights in a file the first that fits is taken. Values are converted to the model's dtype; tied
-    parameters stay tied; a model on the meta device takes the tensors themselves. Counters of BatchNorm batches, which
-    files older than torch 0.4.1 lack, may be missing: nothing depends on them in evaluation mode.
+    If a file holds several sets of weights, the first that fits is taken. Values are converted to the model's dtype.
+    Tied parameters stay tied. A model on the meta device takes the tensors themselves. Counters of BatchNorm batches
+    may be missing, as they are in files older than torch 0.4.1: nothing depends on them in evaluation mode.
 
     Raises:
-        CheckpointError: where names or shapes do not agree.
+        CheckpointError: if names or shapes do not agree.
     """
     own = {k: v for k, v in model.state_dict(keep_vars=True).items() if isinstance(v, Tensor)}
     ties = _ties(own)
@@ -91,11 +92,11 @@ def load_into(model: nn.Module, states: Sequence[State], path: object) -> Match:
         _tie(model, ties)
         _check_meta(model)
     others = {m.state.place: None for m in matches if m.state is not best.state and not m.problems}
-    return replace(best, beside=tuple(others))
+    return replace(best, alternatives=tuple(others))
 
 
 def _matches(state: State, own: Mapping[str, Tensor], ties: _Ties) -> Iterable[Match]:
-    """Yield the ways in which names of the file can be read as names of the model, the plainest first."""
+    """Yield the ways to read names of the file as names of the model, the simplest first."""
     names = _without_wrappers(own)
     tensors = {name: state.tensors[key] for name, key in _without_wrappers(state.tensors).items()}
     for prefix in _prefixes(tensors, names):
@@ -141,14 +142,14 @@ def _prefixes(longer: Mapping[str, object], shorter: Mapping[str, object]) -> li
 
 
 def _without_wrappers(names: Iterable[str]) -> dict[str, str]:
-    """Return each name without the wrappers' parts -> the name itself; unchanged where two would fall together."""
+    """Return each name without the parts of wrappers -> the name itself; unchanged if two names would coincide."""
     plain = {".".join(part for part in name.split(".") if part not in WRAPPERS): name for name in names}
     names = list(names)
     return plain if len(plain) == len(names) else {name: name for name in names}
 
 
 def _may_miss(name: str, ties: _Ties, loaded: Mapping[str, Tensor]) -> bool:
-    """Whether the model can do without this name: a batch counter, extra state, or a tensor tied to one loaded."""
+    """Whether a name may be missing: a batch counter, extra state, or a tensor tied to a loaded one."""
     if name.endswith(("num_batches_tracked", "_extra_state")):
         return True
     return any(other in loaded for other in ties.get(name, ()))
@@ -163,7 +164,7 @@ def _ties(own: Mapping[str, Tensor]) -> _Ties:
 
 
 def _tie(model: nn.Module, ties: _Ties) -> None:
-    """Make parameters one again after their tensors were replaced."""
+    """Tie parameters again after their tensors were replaced."""
     for names in ties.values():
         parameters = [model.get_parameter(name) for name in names]
         kept = next((parameter for parameter in parameters if not parameter.is_meta), parameters[0])
@@ -185,7 +186,7 @@ def _check_ambiguity(best: Match, matches: Sequence[Match], path: object) -> Non
 
 
 def _check_meta(model: nn.Module) -> None:
-    """Give batch counters a value, and refuse a model of which a part still has none."""
+    """Give batch counters a value, and refuse a model with other tensors that still have none."""
     for owner in model.modules():
         counter = getattr(owner, "num_batches_tracked", None)
         if isinstance(counter, Tensor) and counter.is_meta:
@@ -199,8 +200,8 @@ def _check_meta(model: nn.Module) -> None:
 
 
 def _complaint(match: Match, own: Mapping[str, Tensor], model: nn.Module, states: Sequence[State], path: object) -> str:
-    found = match.state.describe() + match.renamed()
-    lines = [f"{path} does not fit the model {type(model).__name__}, which has {len(own)} tensors ({found})."]
+    origin = match.state.describe() + match.renamed()
+    lines = [f"{path} does not fit the model {type(model).__name__}, which has {len(own)} tensors ({origin})."]
     if match.missing:
         lines.append(f"  missing from the file ({len(match.missing)}): {_list(match.missing)}")
     if match.unexpected:

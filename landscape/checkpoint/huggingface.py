@@ -1,4 +1,4 @@
-"""Folders in Hugging Face form: config.json and weights, whole or in shards."""
+"""Folders as Hugging Face saves them: config.json and weights, in one file or in shards."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Tensor], str]:
     """Return the weights in a folder, and a line that says how they were stored.
 
     Raises:
-        CheckpointError: where the folder holds no weights under the usual names, or a shard is missing.
+        CheckpointError: if the folder holds no weights under the usual names, or a shard is missing.
     """
     for name in _WEIGHTS:
         if (folder / f"{name}.index.json").is_file():
@@ -42,8 +42,8 @@ def read_folder(folder: Path) -> tuple[dict[str, Tensor], str]:
     files = sorted(entry.name for entry in folder.iterdir())
     shown = ", ".join(files[:8]) + (", ..." if len(files) > 8 else "")
     raise CheckpointError(
-        f"{folder} is a folder, and holds neither {' nor '.join(_WEIGHTS)} (or their .index.json), as a Hugging Face "
-        f"model would; it holds {shown or 'nothing'}.\nPass the path of one checkpoint file."
+        f"{folder} is a folder without {' or '.join(_WEIGHTS)} (or their .index.json), which a Hugging Face model "
+        f"would have; it holds {shown or 'nothing'}.\nPass the path of one checkpoint file."
     )
 
 
@@ -51,8 +51,8 @@ def build_model(folder: Path) -> nn.Module | None:
     """Return the model that a folder's config.json describes, with its weights; None without a config.json.
 
     Raises:
-        MissingExtraError: without the package transformers.
-        CheckpointError: where the config names no class of that package, or weights are missing.
+        MissingExtraError: if the package transformers is not installed.
+        CheckpointError: if the config names no class of that package, or weights are missing.
     """
     if not (folder / "config.json").is_file():
         return None
@@ -79,7 +79,7 @@ def build_model(folder: Path) -> nn.Module | None:
     lacking = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in report.get(kind, ()))
     if lacking:
         raise CheckpointError(
-            f"{folder} holds no fitting weights for {len(lacking)} tensors of {names[0]}, which would be random: "
+            f"{folder} holds no weights that fit {len(lacking)} tensors of {names[0]}, which would be random: "
             f"{', '.join(lacking[:10])}.\nPass a folder that was saved after training, or another --model."
         )
     return model
@@ -102,7 +102,7 @@ def _read_shards(folder: Path, index: str) -> tuple[dict[str, Tensor], str]:
         tensors.update(_read_file(folder / shard))
     absent = [name for name in places if name not in tensors]
     if absent:
-        raise CheckpointError(f"{folder / index} promises {absent[0]} in {places[absent[0]]}, and it is not there.")
+        raise CheckpointError(f"{folder / index} places {absent[0]} in {places[absent[0]]}, but it is not there.")
     return tensors, f"Hugging Face folder, {len(shards)} shards, {len(tensors)} tensors"
 
 

@@ -1,4 +1,4 @@
-"""What Adam left in a checkpoint: its running means of squared gradients, by the names of the parameters."""
+"""Adam's state in a checkpoint: running means of squared gradients, by the names of the parameters."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from landscape.checkpoint.search import strip_wrappers
 from landscape.errors import CheckpointError
 
 _KEY = "exp_avg_sq"
-_DEEPEST = 4
+_DEEPEST = 4  # levels of nesting that are searched
 
 
 def adam_moments(path: str | Path, model: nn.Module, *, unsafe: bool = False) -> dict[str, Tensor]:
     """Return Adam's second moments from a checkpoint, by the names of the model's parameters.
 
-    The state of Adam, AdamW or any optimiser that keeps ``exp_avg_sq`` is looked for in the whole file; of several the
-    first one that fits is taken. Parameters are told apart by the names that the state holds (torch writes them for
-    ``Adam(model.named_parameters())``), else by the order in which the optimiser was given them: that of
-    ``model.parameters()``, all of them or those that require a gradient. The correction of the bias is a common factor,
-    and left out.
+    The whole file is searched for the state of Adam, AdamW or any optimiser that keeps ``exp_avg_sq``. The first state
+    that fits is taken. Parameters are identified by the names in the state, which torch writes for
+    ``Adam(model.named_parameters())``. Without names, their order counts: that of ``model.parameters()``, all of them
+    or those that require a gradient. The bias correction is a common factor and is left out.
 
     Args:
         path: what torch.save wrote: a checkpoint with an optimiser's state_dict in it, or that alone.
@@ -32,36 +31,37 @@ def adam_moments(path: str | Path, model: nn.Module, *, unsafe: bool = False) ->
         unsafe: as for :func:`landscape.load_checkpoint`.
 
     Raises:
-        CheckpointError: where no second moments are in the file, or none that fit the model.
+        CheckpointError: if the file holds no second moments, or none that fit the model.
     """
     path = Path(path).expanduser()
     if not path.exists():
         raise CheckpointError(not_found(path, "checkpoint"))
     kind = sniff(path) if path.is_file() else "unknown"
     if kind != "torch":
-        raise CheckpointError(f"{path} holds no optimiser state, since only what torch.save wrote can. {_HOW}")
-    found = list(_states(load_pickle(path, unsafe=unsafe), _DEEPEST))
-    if not found:
+        raise CheckpointError(f"{path} holds no optimiser state: only files written by torch.save can. {_HOW}")
+    states = list(_states(load_pickle(path, unsafe=unsafe), _DEEPEST))
+    if not states:
         raise CheckpointError(f"{path} holds no second moments of Adam ({_KEY!r} in an optimiser's state). {_HOW}")
-    for state in found:
+    for state in states:
         moments = _named(state, model)
         if moments is not None:
             return moments
     raise CheckpointError(
-        f"{path} holds second moments of Adam, and they do not fit this model: neither the names nor the order and "
-        "shapes of its parameters agree with them.\n"
+        f"{path} holds second moments of Adam that do not fit this model: neither the names nor the order and shapes "
+        "of its parameters agree with them.\n"
         "Save the optimiser of this model, made from model.named_parameters(), or pass tensors by name as proposal."
     )
 
 
 _HOW = (
-    "Save it beside the weights: torch.save({'model': model.state_dict(), 'optimizer': optimizer.state_dict()}, path); "
+    "Save it together with the weights: "
+    "torch.save({'model': model.state_dict(), 'optimizer': optimizer.state_dict()}, path); "
     "or take a proposal from the curvature."
 )
 
 
 def _states(thing: Any, depth: int) -> Iterator[Mapping[str, Any]]:
-    """Yield every optimiser's state_dict with second moments in it."""
+    """Yield the state_dict of every optimiser with second moments in it."""
     if depth < 0:
         return
     if isinstance(thing, Mapping):
@@ -76,7 +76,7 @@ def _states(thing: Any, depth: int) -> Iterator[Mapping[str, Any]]:
 
 
 def _named(state: Mapping[str, Any], model: nn.Module) -> dict[str, Tensor] | None:
-    """Return the moments by the model's names, or None where they do not fit."""
+    """Return the moments by the names of the model, or None if they do not fit."""
     groups = state["param_groups"]
     keys = [key for group in groups for key in group["params"]]
     held = {key: state["state"][key][_KEY] for key in keys if _KEY in state["state"].get(key, {})}

@@ -1,4 +1,4 @@
-"""Reading any checkpoint: the one entry that tells the forms apart."""
+"""Read any checkpoint: tell its form and hand it to the right reader."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ RECORD_KEY = "landscape_task"
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What a file holds.
+    """The content of a checkpoint file.
 
     Attributes:
-        path: where it lies.
+        path: the file.
         form: one line that says in which form the weights were found.
         state: name -> tensor on the CPU.
-        model: the network itself, where the file carries it (TorchScript, torch.export, a pickled module).
-        task_record: what landscape's own recipes stored about the task, ``{"recipe": ..., "args": {...}}``.
+        model: the network, if the file contains it (TorchScript, torch.export, a pickled module).
+        task_record: the task as landscape's own recipes store it, ``{"recipe": ..., "args": {...}}``.
         states: every set of weights in the file, the most likely one first.
     """
 
@@ -44,16 +44,16 @@ class Checkpoint:
 def read_checkpoint(path: str | Path, *, unsafe: bool = False) -> Checkpoint:
     """Read a checkpoint of any known form, without running code from it.
 
-    Known are: what torch.save wrote (a state_dict, or anything that holds one, as Lightning's files do), safetensors,
-    a Hugging Face folder, TorchScript, and torch.export archives. The prefixes of DataParallel (``module.``) and
-    torch.compile (``_orig_mod.``) are removed.
+    Known forms: files of torch.save (a state_dict, or anything that contains one, such as Lightning's files),
+    safetensors, Hugging Face folders, TorchScript, and torch.export archives. The prefixes of DataParallel
+    (``module.``) and torch.compile (``_orig_mod.``) are removed.
 
     Args:
         path: a file or a folder.
         unsafe: allow pickled Python, which can run any code.
 
     Raises:
-        CheckpointError: where the path does not exist, the file is damaged, of another kind, or needs ``unsafe``.
+        CheckpointError: if the path does not exist, or the file is damaged, of another kind, or needs ``unsafe``.
     """
     path = Path(path).expanduser()
     if path.name.endswith(".index.json"):
@@ -71,13 +71,13 @@ def load_checkpoint(path: str | Path, model: nn.Module | None = None, *, unsafe:
 
     Args:
         path: a file or a folder, see :func:`read_checkpoint`.
-        model: the network, changed in place; it may lie on the meta device. Left out where the file carries the
-            network itself (TorchScript, torch.export, a Hugging Face folder, a pickled module).
+        model: the network, changed in place; it may lie on the meta device. Leave it out if the file contains the
+            network (TorchScript, torch.export, a Hugging Face folder, a pickled module).
         unsafe: allow pickled Python, which can run any code.
 
     Raises:
-        CheckpointError: where the file cannot be read, holds no network and none was given, or does not fit it (the
-            model may then hold a part of the weights).
+        CheckpointError: if the file cannot be read, if there is no network, or if the weights do not fit it. In the
+            last case the model may hold a part of the weights.
     """
     checkpoint = read_checkpoint(path, unsafe=unsafe)
     if model is not None:
@@ -106,7 +106,7 @@ def put_weights(checkpoint: Checkpoint, model: nn.Module) -> Checkpoint:
 
 
 def own_model(checkpoint: Checkpoint) -> nn.Module | None:
-    """Return the network that the checkpoint itself carries, weights included; None where it holds weights only."""
+    """Return the network that the checkpoint contains, with its weights; None if it holds weights only."""
     if checkpoint.model is None and checkpoint.path.is_dir():
         return build_model(checkpoint.path)
     return checkpoint.model
@@ -131,7 +131,7 @@ def _read(path: Path, *, unsafe: bool) -> Checkpoint:
 
 
 def _read_saved(path: Path, *, unsafe: bool) -> Checkpoint:
-    """Read what torch.save wrote."""
+    """Read a file of torch.save."""
     loaded = load_pickle(path, unsafe=unsafe)
     states = find_states(loaded)
     if not states:

@@ -1,4 +1,4 @@
-"""Where in a loaded object the weights are."""
+"""Find the weights in a loaded object."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-#: what wrappers (DataParallel, torch.compile) put before a parameter's name
+#: what wrappers (DataParallel, torch.compile) put in front of a parameter's name
 WRAPPERS = ("module", "_orig_mod")
 _USUAL = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights", "params")
 _SECONDARY = re.compile(r"(?<![a-z])(?:ema|swa|averaged?|shadow|teacher|momentum)(?![a-z])", re.IGNORECASE)
 _NEVER = re.compile(r"optim|sched|scaler|rng|callbacks|loops", re.IGNORECASE)
-_DEEPEST = 6
+_DEEPEST = 6  # levels of nesting that are searched
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class State:
     """One set of weights.
 
     Attributes:
-        place: the keys that lead to it, as a reader would write them: ``['model']['ema']``; empty at the top.
+        place: the keys that lead to it, as in Python: ``['model']['ema']``; empty at the top.
         tensors: name -> tensor.
         prefix: what was removed from the front of every name.
-        module: the pickled module that it belongs to, where there is one.
+        module: the pickled module that it belongs to, if there is one.
     """
 
     place: str
@@ -44,19 +44,18 @@ class State:
 def find_states(loaded: Any) -> list[State]:
     """Return every set of weights in a loaded object, the most likely one first.
 
-    Optimiser states are passed over; averaged copies (EMA) come after the weights themselves; then the set with most
-    tensors wins, then the more usual name.
+    Optimiser states are skipped. Averaged copies (EMA) come after the weights themselves. Then the set with most
+    tensors comes first, then the more usual name.
     """
-    found = sorted(_walk(loaded, (), set()), key=_rank)
     states = []
-    for keys, tensors, module in found:
+    for keys, tensors, module in sorted(_walk(loaded, (), set()), key=_rank):
         tensors, prefix = strip_wrappers(tensors)
         states.append(State(_place(keys), tensors, prefix, module))
     return states
 
 
 def strip_wrappers(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """Remove the prefixes of wrappers that every name carries, however many there are.
+    """Remove all prefixes of wrappers that every name has.
 
     >>> import torch
     >>> strip_wrappers({"module._orig_mod.fc.weight": torch.ones(1)})
@@ -81,10 +80,11 @@ def is_secondary(name: str) -> bool:
     return _SECONDARY.search(name) is not None
 
 
-_Found = tuple[tuple[Any, ...], dict[str, Tensor], nn.Module | None]
+_Keyed = tuple[tuple[Any, ...], dict[str, Tensor], nn.Module | None]  #: keys that lead there, tensors, module
 
 
-def _walk(thing: Any, keys: tuple[Any, ...], seen: set[int]) -> Iterator[_Found]:
+def _walk(thing: Any, keys: tuple[Any, ...], seen: set[int]) -> Iterator[_Keyed]:
+    """Yield every set of tensors by name inside ``thing``, which lies under ``keys``."""
     if id(thing) in seen or len(keys) > _DEEPEST:
         return
     seen.add(id(thing))
@@ -108,8 +108,9 @@ def _walk(thing: Any, keys: tuple[Any, ...], seen: set[int]) -> Iterator[_Found]
         yield from _walk(value, (*keys, key), seen)
 
 
-def _rank(found: _Found) -> tuple[bool, int, int, int]:
-    keys, tensors, _ = found
+def _rank(state: _Keyed) -> tuple[bool, int, int, int]:
+    """Return the place of a set of weights in the order of likelihood."""
+    keys, tensors, _ = state
     secondary = any(is_secondary(str(key)) for key in keys)
     last = str(keys[-1]).lower() if keys else "state_dict"
     usual = _USUAL.index(last) if last in _USUAL else len(_USUAL)
@@ -117,7 +118,7 @@ def _rank(found: _Found) -> tuple[bool, int, int, int]:
 
 
 def _place(keys: tuple[Any, ...]) -> str:
-    """Return the keys as a reader would write them: 'state_dict', or ['model']['ema'] where there are several."""
+    """Return the keys as in Python: 'state_dict', or ['model']['ema'] if there are several."""
     if len(keys) == 1 and isinstance(keys[0], str):
         return repr(keys[0])
     return "".join(f"[{key!r}]" for key in keys)

@@ -1,4 +1,4 @@
-"""What a user gives beside a checkpoint: a task, a data file, or code of their own."""
+"""What a user gives together with a checkpoint: a task, a data file, or their own code."""
 
 from landscape.inputs.data_file import load_data
 from landscape.inputs.task import Task

@@ -1,4 +1,4 @@
-"""Data files -> tensors: inputs and targets, found by their names."""
+"""Read inputs and targets from a data file; they are found by their names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from landscape.errors import CheckpointError, TaskError
 
 INPUT_NAMES = ("inputs", "input", "x", "data", "images", "image", "features")
 TARGET_NAMES = ("targets", "target", "y", "labels", "label")
-#: what transformers' models call their inputs; such a file is a batch of named tensors
+#: inputs of transformers models; a file with one of these is a batch of named tensors
 _MODEL_INPUTS = ("input_ids", "inputs_embeds", "pixel_values", "input_values", "input_features")
 _CHANNELS = (1, 3, 4)
 _FORMS = "npz, npy (a structured array), h5, pt (a dict or a pair of tensors) or safetensors"
@@ -29,10 +29,10 @@ _FORMS = "npz, npy (a structured array), h5, pt (a dict or a pair of tensors) or
 def load_data(path: str | Path) -> tuple[Tensor, Tensor] | dict[str, Tensor]:
     """Return the inputs and targets in a file, shapes (N, ...) and (N, ...).
 
-    The two are found by name, in any case: inputs, input, x, data, images, image or features; targets, target, y,
-    labels or label. Other entries are left alone. A file with the inputs of a transformers model (input_ids,
-    pixel_values, ...) gives a dict of all its arrays of that length. A single .npy file must hold a structured array,
-    whose fields are taken as names.
+    Inputs are called inputs, input, x, data, images, image or features; targets are called targets, target, y, labels
+    or label, in upper or lower case. Other entries are ignored. A file with the inputs of a transformers model
+    (input_ids, pixel_values, ...) gives a dict of all its arrays of that length. An .npy file must hold a structured
+    array; its fields are the names.
 
     Numbers are changed as follows:
 
@@ -42,7 +42,7 @@ def load_data(path: str | Path) -> tuple[Tensor, Tensor] | dict[str, Tensor]:
     3. integer targets of shape (N, 1) become (N,).
 
     Raises:
-        TaskError: where the file is missing, damaged or of another kind, a name is absent or ambiguous, the lengths
+        TaskError: if the file is missing, damaged or of another kind, a name is absent or ambiguous, the lengths
             differ, or an array holds Python objects.
     """
     path = Path(path).expanduser()
@@ -59,7 +59,7 @@ def load_data(path: str | Path) -> tuple[Tensor, Tensor] | dict[str, Tensor]:
 
 @contextmanager
 def _arrays(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield the arrays in a file by name: things with a shape and a dtype, which an HDF5 file reads when asked."""
+    """Yield the arrays in a file by name; each has a shape and a dtype, and HDF5 reads the values later."""
     kind = sniff(path)
     if kind in ("npz", "npy"):
         yield _read_numpy(path)
@@ -126,11 +126,12 @@ def _read_torch(path: Path) -> dict[str, Any]:
 
 
 def _choose(arrays: Mapping[str, Any], path: Path) -> tuple[Tensor, Tensor] | dict[str, Tensor]:
+    """Return the inputs and targets among the arrays of a file, or all arrays of a batch for transformers."""
     if model_inputs := _named(arrays, _MODEL_INPUTS):
         length = arrays[model_inputs[0]].shape[:1]
         chosen = {name: value for name, value in arrays.items() if len(value.shape) and value.shape[:1] == length}
         return {_last(name): _plain(value, name, path, image=True) for name, value in chosen.items()}
-    found = {}
+    name_of = {}
     for role, known in (("inputs", INPUT_NAMES), ("targets", TARGET_NAMES)):
         names = _named(arrays, known)
         if len(names) != 1:
@@ -140,8 +141,8 @@ def _choose(arrays: Mapping[str, Any], path: Path) -> tuple[Tensor, Tensor] | di
                 f"Call them inputs and targets, one each, or pass --data my_data.py:batches. Known names: "
                 f"{', '.join(known)}."
             )
-        found[role] = names[0]
-    inputs, targets = found["inputs"], found["targets"]
+        name_of[role] = names[0]
+    inputs, targets = name_of["inputs"], name_of["targets"]
     x, y = _plain(arrays[inputs], inputs, path, image=True), _plain(arrays[targets], targets, path, image=False)
     if x.dim() > 0 and y.dim() > 0 and len(x) == len(y) == 0:
         raise TaskError(
@@ -173,7 +174,7 @@ def _plain(value: Any, name: str, path: Path, *, image: bool) -> Tensor:
         array = np.asarray(value[()])
         if array.dtype.kind not in "biuf":
             raise TaskError(
-                f"the data file {path}: {name} is of dtype {array.dtype}, which is no number. Write numeric arrays."
+                f"the data file {path}: {name} has dtype {array.dtype}, which is no number. Write numeric arrays."
             )
         value = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
     if value.dtype == torch.float64:

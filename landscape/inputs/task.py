@@ -17,12 +17,12 @@ class Task:
     """What the loss around a trained point is made of.
 
     Attributes:
-        model: the network; its weights may still be missing where a checkpoint supplies them.
+        model: the network; its weights may be missing if a checkpoint supplies them.
         data: a pair of tensors (inputs, targets), a dict of tensors of equal length, a Dataset, or any iterable of
             batches.
         loss: ``cross_entropy``, ``binary_cross_entropy`` (on logits), ``mse``, ``model`` (the output's own ``.loss``),
             or a function of (output, target).
-        forward: (model, batch) -> output, for batches that a plain call does not fit.
+        forward: (model, batch) -> output, for batches that model(inputs) cannot take.
         name: what to call the task in results.
 
     Raises:
@@ -51,7 +51,7 @@ class Task:
 
 
 def _kind(thing: Any) -> str:
-    """Return what a thing is, for an error."""
+    """Return the type of a thing in words, for an error."""
     if thing is None:
         return "None"
     return f"the class {thing.__name__}" if isinstance(thing, type) else f"a value of type {type(thing).__name__}"

@@ -1,4 +1,4 @@
-"""Code that a user names on the command line: found, run, and its errors told with file and line."""
+"""Code that a user names on the command line: find it, run it, and report its errors with file and line."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def load_object(reference: str, what: str, folder: Path | None = None) -> Any:
 
     Args:
         reference: the text.
-        what: the option that it came with, for errors.
-        folder: where relative files and modules are looked for first; the working folder otherwise.
+        what: the option that named it, for errors.
+        folder: where relative files and modules are searched first; by default the working folder.
 
     Raises:
-        TaskError: where there is no such file, module or name, or importing it fails.
+        TaskError: if there is no such file, module or name, or importing it fails.
     """
     parts = _REFERENCE.fullmatch(reference)
     if parts is None:
         raise TaskError(
-            f"{what} must name a function as pkg.mod:function or file.py:function; {reference!r} arrived.\n"
+            f"{what} must name a function as pkg.mod:function or file.py:function, not {reference!r}.\n"
             f"Type for instance: {what} my_file.py:{'make_model' if 'model' in what else 'make'}"
         )
     folder = folder or Path.cwd()
@@ -66,7 +66,7 @@ def load_object(reference: str, what: str, folder: Path | None = None) -> Any:
 
 
 def load_file(path: Path, what: str) -> ModuleType:
-    """Return the module in a Python file; the folder it lies in becomes importable, as when Python runs a script."""
+    """Return the module in a Python file; its folder becomes importable, as when Python runs a script."""
     if not path.is_file():
         raise TaskError(f"{what}: {not_found(path, 'file')}")
     _make_importable(path.resolve().parent)
@@ -74,7 +74,7 @@ def load_file(path: Path, what: str) -> ModuleType:
     name = f"landscape_user_{path.stem}_{digest}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise TaskError(f"{what}: {path} is no Python file.")
+        raise TaskError(f"{what}: {path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickles inside look the module up
     try:
@@ -90,13 +90,13 @@ def call(function: Any, arguments: dict[str, Any], what: str) -> Any:
     """Return ``function(**arguments)``.
 
     Raises:
-        TaskError: where the function cannot be called so, or raises.
+        TaskError: if the function does not take these arguments, or raises.
     """
     shown = f"{getattr(function, '__name__', function)}({', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        signature = None  # written in C: the call itself will tell
+        signature = None  # a function in C: only a call shows whether the arguments fit
     if signature is not None:
         try:
             signature.bind(**arguments)
@@ -122,7 +122,7 @@ def blamed(what: str) -> Iterator[None]:
 
 
 def _place(error: BaseException) -> str:
-    """Return where the user's code was: the deepest line that is neither Python's, nor a library's, nor ours."""
+    """Return the place in the user's code: the deepest line outside Python, its libraries and this package."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" at {error.filename}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -135,12 +135,12 @@ def _place(error: BaseException) -> str:
 def _load_module(name: str, what: str, folder: Path) -> ModuleType:
     _make_importable(folder)
     try:
-        found = importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError as error:  # a parent package is missing, or fails for want of something else
-        found = not (error.name and (name == error.name or name.startswith(f"{error.name}.")))
-    except Exception:  # a parent package raises while it is imported; importing it again tells where
-        found = True
-    if not found:
+        exists = importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError as error:  # a parent package is missing, or one of its own imports is
+        exists = not (error.name and (name == error.name or name.startswith(f"{error.name}.")))
+    except Exception:  # a parent package raises while it is imported; importing it again shows where
+        exists = True
+    if not exists:
         files = sorted(path.stem for path in folder.glob("*.py"))
         near = difflib.get_close_matches(name, files, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""

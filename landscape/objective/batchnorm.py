@@ -1,4 +1,4 @@
-"""BatchNorm statistics estimated anew at a point away from the trained one."""
+"""BatchNorm statistics for a point away from the trained one."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ def running_norms(program: Program) -> list[_BatchNorm]:
 
 
 class Recalibration:
-    """Estimates the running statistics of every BatchNorm layer on the program's own data, as a last pass of training
-    would leave them (Izmailov et al. 2018).
+    """Estimates the running statistics of every BatchNorm layer on the program's own data (Izmailov et al. 2018).
 
-    One pass is run in which the BatchNorm layers, and they alone, normalise by the statistics of the batch. The
-    running mean and variance become the averages of the batches' means and unbiased variances, weighted by their
-    sizes. They depend on how the data are cut into batches, as the statistics of training do.
+    One pass runs with only the BatchNorm layers in training mode, so that they normalise by the batch. The running mean
+    and variance become the averages of the batches' means and unbiased variances, weighted by batch size. They depend
+    on how the data are cut into batches, as the statistics of training do.
 
     Raises:
-        ObjectiveError: where there is nothing to estimate, or a batch is too small.
+        ObjectiveError: if there is nothing to estimate, or a batch is too small.
     """
 
     def __init__(self, program: Program) -> None:
@@ -44,7 +43,7 @@ class Recalibration:
             )
         if program.training:
             raise ObjectiveError(
-                "in training mode BatchNorm uses the statistics of each batch, and there are none to recalibrate.\n"
+                "in training mode BatchNorm uses the statistics of each batch, so there are none to recalibrate.\n"
                 "Leave out recalibrate_bn, or training."
             )
         self._program = program
@@ -56,8 +55,8 @@ class Recalibration:
         program = self._program
         sums = [_Sums() for _ in self._norms]
         hooks = [
-            norm.register_forward_pre_hook(one.see, with_kwargs=True)
-            for norm, one in zip(self._norms, sums, strict=True)
+            norm.register_forward_pre_hook(total.add, with_kwargs=True)
+            for norm, total in zip(self._norms, sums, strict=True)
         ]
         try:
             with _batch_statistics(self._norms):
@@ -68,26 +67,26 @@ class Recalibration:
             for hook in hooks:
                 hook.remove()
         buffers = list(program.constants)
-        for one, (mean, variance) in zip(sums, self._places, strict=True):
-            if one.count:
-                buffers[mean] = (one.mean / one.count).to(buffers[mean])
-                buffers[variance] = (one.variance / one.count).to(buffers[variance])
+        for total, (mean, variance) in zip(sums, self._places, strict=True):
+            if total.count:
+                buffers[mean] = (total.mean / total.count).to(buffers[mean])
+                buffers[variance] = (total.variance / total.count).to(buffers[variance])
         return program.with_buffers(tuple(buffers))
 
 
 class _Sums:
-    """Means and variances of a layer's inputs, summed over batches."""
+    """Means and variances of a layer's inputs, summed over batches with weights."""
 
     def __init__(self) -> None:
         self.mean: Any = 0.0
         self.variance: Any = 0.0
         self.count = 0
 
-    def see(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def add(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         values = inputs[0] if inputs else next(iter(named.values()))
         channels = values.shape[1]
         weight = values.numel() // channels
-        if weight < 2:  # the layer itself is about to refuse it
+        if weight < 2:  # the layer itself refuses it next
             return
         variance, mean = torch.var_mean(values, [axis for axis in range(values.dim()) if axis != 1])
         self.mean = self.mean + weight * mean.double()
@@ -97,7 +96,7 @@ class _Sums:
 
 @contextmanager
 def _no_batch_of_one() -> Iterator[None]:
-    """Turn what torch says where a batch has no variance into what to type."""
+    """Turn torch's error about a batch without variance into one that says what to type."""
     try:
         yield
     except ValueError as error:
@@ -110,7 +109,7 @@ def _no_batch_of_one() -> Iterator[None]:
 
 @contextmanager
 def _batch_statistics(norms: list[_BatchNorm]) -> Iterator[None]:
-    """Let these layers normalise by their batch without keeping its statistics."""
+    """Let these layers normalise by their batch, without a change of their running statistics."""
     kept = [(norm.training, norm.track_running_stats) for norm in norms]
     try:
         for norm in norms:

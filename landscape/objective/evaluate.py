@@ -1,4 +1,4 @@
-"""A pass over the data at some points at once, stopped early where the sum so far proves enough."""
+"""A pass over the data at some points together, stopped early once a point has provably reached its ceiling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from landscape.objective.batch_loss import Program, evaluating
 
-GRADIENT_COST = 3.0  #: a forward and a backward pass, in evaluations
+GRADIENT_COST = 3.0  #: cost of a forward and a backward pass, in evaluations
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Evaluation:
     """The loss at some points.
 
     Attributes:
-        values: the loss, or, where the pass was stopped early, its mean over what was read; shape (k,), float64.
-        complete: whether all the data were read, shape (k,), bool.
+        values: the loss; if the pass stopped early, its mean over the data that were read; shape (k,), float64.
+        complete: whether all data were read, shape (k,), bool.
         read: share of the data read, shape (k,).
     """
 
@@ -31,13 +31,13 @@ class Evaluation:
 def run_pass(
     program: Program, points: Tensor, ceiling: np.ndarray | None = None, place: str = "around the trained point"
 ) -> Evaluation:
-    """Run batch after batch, dropping points whose running sum already proves that they reach the ceiling.
+    """Evaluate the loss batch by batch, and drop points whose sum so far proves that they reach the ceiling.
 
     Args:
         program: the loss.
         points: shape (k, D).
-        ceiling: the loss at which to stop, shape (k,); of no effect where terms may be negative.
-        place: where the points lie, for an error.
+        ceiling: the loss at which to stop, shape (k,); it has no effect if terms may be negative.
+        place: where the points lie, for errors.
     """
     counts = program.counts
     everything = float(sum(counts))

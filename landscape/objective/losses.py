@@ -1,7 +1,7 @@
 """Losses as sums over samples, so that batches of any size add up exactly.
 
-A mean over batches is biased by a ragged last batch; here every loss gives the total of a batch, the objective adds
-the totals in float64 and divides once by the number of terms.
+A mean over batches is biased if the last batch is smaller. Here every loss returns the total of a batch. The objective
+adds the totals in float64 and divides once by the number of terms.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from landscape.errors import TaskError
 from landscape.objective.batches import Batch
 
 LOSSES = ("cross_entropy", "binary_cross_entropy", "mse", "model")
-IGNORED_CLASS = -100
-_FEW_CLASSES = 16
+IGNORED_CLASS = -100  #: targets of this class are left out, as in torch
+_FEW_CLASSES = 16  # below this number torch's kernel for the last axis is slow
 _ALIASES = {"mean_squared_error": "mse", "bce": "binary_cross_entropy"}
 
 
@@ -29,11 +29,11 @@ class Loss:
     """A loss as a total over one batch.
 
     Attributes:
-        name: what the user called it.
+        name: its name in :data:`LOSSES`, or the name of the user's function followed by ``()``.
         total: (output, batch) -> sum of the batch's terms, a float64 scalar.
         count: batch -> number of terms; the loss is the sum of totals over the sum of counts.
         nonnegative: whether no term can be below zero, which makes early stopping exact.
-        per_sample: whether a batch may be cut and joined freely, since each sample's terms depend on it alone.
+        per_sample: whether the terms of a sample depend on that sample alone, so that batches may be cut and joined.
     """
 
     name: str
@@ -46,16 +46,18 @@ class Loss:
 def make_loss(loss: str | Callable[..., Any]) -> Loss:
     """Return the loss called ``loss``, or wrap a callable of (output, target).
 
-    ``cross_entropy`` takes logits (N, C, ...) or (N, ..., C) with class indices (those of -100 are left out) or class
-    probabilities; ``binary_cross_entropy`` takes logits, and like ``mse`` averages over all elements; ``model`` takes
-    the ``.loss`` that the output itself carries. A callable returns one term a sample, shape (N,), or the batch mean,
-    shape (); where the batch has no target it gets the batch itself.
+    - ``cross_entropy``: logits (N, C, ...) or (N, ..., C), with class indices (-100 is left out) or probabilities.
+    - ``binary_cross_entropy``: logits; the mean over all elements.
+    - ``mse``: the mean over all elements.
+    - ``model``: the ``.loss`` of the output.
+    - a callable of (output, target): returns one term per sample, shape (N,), or the batch mean, shape (). If the batch
+      has no target, it gets the batch itself.
 
     Raises:
         TaskError: for an unknown name.
     """
     if callable(loss):
-        name = f"{getattr(loss, '__name__', type(loss).__name__)}()"  # not to be taken for one of ours
+        name = f"{getattr(loss, '__name__', type(loss).__name__)}()"  # the brackets tell it from our own names
         return Loss(name, _from_callable(loss), _samples, nonnegative=False, per_sample=False)
     name = _ALIASES.get(loss, loss)
     if name == "cross_entropy":
@@ -77,9 +79,10 @@ def make_loss(loss: str | Callable[..., Any]) -> Loss:
 def kl_from(output: Any, batch: Batch, *, binary: bool) -> Loss:
     """Return the KL divergence from the predictions in ``output`` as a loss on this one batch.
 
-    KL(p0 | p) = sum_k p0_k (log p0_k - log p_k) for each prediction, p0 the trained model's, whose target is not left
-    out. ``binary`` takes the output as independent logits, as does a model with a single one. Where logits have more
-    than two dimensions the target's shape tells the class axis; without a target it is a guess: the last one.
+    KL(p0 | p) = sum_k p0_k (log p0_k - log p_k) for each prediction, with p0 the prediction of the trained model.
+    Predictions whose target is left out do not count. If ``binary``, or if the model has a single logit, the logits are
+    independent. If logits have more than two dimensions, the shape of the target tells the class axis. Without a target
+    it is taken to be the last axis.
     """
     reference = _wide(logits_of(output))
     rows = _class_last(reference, batch.target)
@@ -107,16 +110,16 @@ def kl_from(output: Any, batch: Batch, *, binary: bool) -> Loss:
 
 
 def check_targets(loss: Loss, output: Any, first: Batch, batches: tuple[Batch, ...]) -> None:
-    """Refuse targets outside what a loss is defined for: torch fails late, and a GPU with it.
+    """Refuse targets for which a loss is not defined: torch fails late, and may leave a GPU unusable.
 
     Args:
         loss: the loss.
         output: the model's output on ``first``, which tells the number of classes.
         first: one batch.
-        batches: all of them.
+        batches: all batches.
 
     Raises:
-        TaskError: for class indices that the model has no class for, and for targets that are no probabilities.
+        TaskError: for class indices outside the classes of the model, and for targets that are not probabilities.
     """
     if loss.name not in ("cross_entropy", "binary_cross_entropy"):
         return
@@ -131,13 +134,13 @@ def check_targets(loss: Loss, output: Any, first: Batch, batches: tuple[Batch, .
             kind = "class indices" if indices else "probabilities"
             raise TaskError(
                 f"{loss.name} takes {kind} from 0 to {most} for this model, and the targets run from {low:g} to "
-                f"{high:g}.\nRenumber or scale the targets; for one logit a sample pass --loss binary_cross_entropy, "
+                f"{high:g}.\nRenumber or scale the targets; for one logit per sample pass --loss binary_cross_entropy, "
                 "for regression --loss mse."
             )
 
 
 def _left_out(rows: Tensor, target: Any) -> Tensor | None:
-    """Return which rows, shape (..., C), have the ignored class as their target; None where targets are no classes."""
+    """Return which rows, shape (..., C), have the ignored class as target; None if the targets are not classes."""
     if not isinstance(target, Tensor) or target.is_floating_point() or target.shape != rows.shape[:-1]:
         return None
     return target == IGNORED_CLASS
@@ -147,7 +150,7 @@ def logits_of(output: Any) -> Tensor:
     """Return the tensor of predictions in a model's output: itself, its ``.logits``, or the first of a tuple.
 
     Raises:
-        TaskError: where the output holds none.
+        TaskError: if the output holds no predictions.
     """
     if isinstance(output, Tensor):
         return output
@@ -163,16 +166,16 @@ def logits_of(output: Any) -> Tensor:
 
 
 def accuracy_counts(loss: Loss, output: Any, batch: Batch) -> tuple[int, int]:
-    """Return (right, all) predictions of a batch with class targets; (0, 0) where targets are no classes."""
+    """Return the numbers of right and of all predictions of a batch; (0, 0) if the targets are not classes."""
     right, known = right_from(loss, output, batch)
     return int(right(output)), known
 
 
 def right_from(loss: Loss, output: Any, batch: Batch) -> tuple[Callable[[Any], Tensor], int]:
-    """Return a function from any output on this batch to its number of right predictions, and how many there are.
+    """Return a function that counts the right predictions in any output on this batch, and the number of predictions.
 
-    One logit a sample is right when its sign agrees with a target of 0 or 1. The function is made of tensor operations
-    alone, so that it can count at many points at once; where the targets are no classes both numbers are 0.
+    One logit per sample is right if its sign agrees with a target of 0 or 1. The function consists of tensor operations
+    only, so it can count at many points at once. If the targets are not classes, both numbers are 0.
     """
     target = batch.target
     none = (lambda _: torch.zeros((), dtype=torch.int64)), 0
@@ -200,8 +203,8 @@ def right_from(loss: Loss, output: Any, batch: Batch) -> tuple[Callable[[Any], T
 def _class_last(logits: Tensor, target: Any) -> Tensor:
     """Return logits with the class axis last; torch puts it second, transformers puts it last.
 
-    Class indices tell by their shape which it is; probabilities, in the shape of the logits, have it second as in
-    torch; without a target it is taken to be last.
+    The shape of class indices tells which axis it is. Probabilities have the shape of the logits, and then it is the
+    second axis, as in torch. Without a target it is taken to be the last.
 
     >>> _class_last(torch.zeros(2, 10, 5), torch.zeros(2, 5)).shape
     torch.Size([2, 5, 10])
@@ -222,16 +225,16 @@ def _cross_entropy(output: Any, batch: Batch) -> Tensor:
         raise TaskError(
             f"cross_entropy needs a class index for each row of logits; the model returned shape "
             f"{tuple(logits.shape)} for {target.dtype} targets of shape {tuple(target.shape)}.\n"
-            "Pass --loss binary_cross_entropy for one logit a sample, or --loss mse for regression."
+            "Pass --loss binary_cross_entropy for one logit per sample, or --loss mse for regression."
         )
     log_p = _log_softmax(logits.reshape(-1, logits.shape[-1]))
     return _sum(F.nll_loss(log_p, target.reshape(-1).long(), reduction="none", ignore_index=IGNORED_CLASS))
 
 
 def _log_softmax(rows: Tensor) -> Tensor:
-    """Return log p over the last axis, shape (N, C); bit for bit what torch gives, at any number of classes fast.
+    """Return log p over the last axis, shape (N, C): the same bits as torch's, and fast for few classes too.
 
-    torch's kernel for the last axis works in whole vector registers, and takes nine times as long for ten classes.
+    torch's kernel for the last axis works in whole vector registers. For ten classes it takes nine times as long.
     """
     if rows.shape[-1] < _FEW_CLASSES:
         return F.log_softmax(rows.T.contiguous(), dim=0).T
@@ -254,8 +257,8 @@ def _model_loss(output: Any, batch: Batch) -> Tensor:
     value = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
     if not isinstance(value, Tensor):
         raise TaskError(
-            f"the loss 'model' takes the output's own .loss, and the model returned {type(output).__name__} without "
-            "one.\nMake sure that the batch carries the labels, or pass --loss cross_entropy."
+            f"the loss 'model' takes the .loss of the output, and the model returned {type(output).__name__} without "
+            "one.\nMake sure that the batch contains the labels, or pass --loss cross_entropy."
         )
     return _terms_or_mean(value, batch)
 
@@ -265,7 +268,7 @@ def _from_callable(function: Callable[..., Any]) -> Callable[[Any, Batch], Tenso
         value = function(output, batch.raw if batch.target is None else batch.target)
         if not isinstance(value, Tensor):
             raise TaskError(
-                f"the loss returned {type(value).__name__}; it must return a tensor: a term a sample, or the mean."
+                f"the loss returned {type(value).__name__}; it must return a tensor: one term per sample, or the mean."
             )
         return _terms_or_mean(value, batch)
 
@@ -273,19 +276,19 @@ def _from_callable(function: Callable[..., Any]) -> Callable[[Any, Batch], Tenso
 
 
 def _terms_or_mean(value: Tensor, batch: Batch) -> Tensor:
-    """Return the total of a batch from one term a sample, or from their mean."""
+    """Return the total of a batch from one term per sample, or from their mean."""
     if value.numel() == 1:
         return value.reshape(()).double() * batch.samples
     if value.shape != (batch.samples,):
         raise TaskError(
             f"the loss returned shape {tuple(value.shape)} for a batch of {batch.samples} samples; it must return one "
-            f"term a sample, shape ({batch.samples},), or the mean, shape ()."
+            f"term per sample, shape ({batch.samples},), or the mean, shape ()."
         )
     return _sum(value)
 
 
 def _wide(logits: Tensor) -> Tensor:
-    """Return half-precision predictions as float32: a loss in bfloat16 has two digits."""
+    """Return half-precision predictions as float32: a loss in bfloat16 has only two digits."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
@@ -297,8 +300,8 @@ def _need_target(batch: Batch, name: str) -> Tensor:
     if isinstance(batch.target, Tensor):
         return batch.target
     raise TaskError(
-        f"the loss {name!r} compares with a target, and the batch ({type(batch.raw).__name__}) carries none.\n"
-        "Give batches (inputs, target), or a dict with the key labels, or a forward and a loss of your own."
+        f"the loss {name!r} compares with a target, and the batch ({type(batch.raw).__name__}) has none.\n"
+        "Give batches (inputs, target), or a dict with the key labels, or your own forward and loss."
     )
 
 
@@ -308,7 +311,7 @@ def _fit(output: Tensor, target: Tensor, name: str) -> Tensor:
         return output
     alike = [size for size in output.shape if size > 1] == [size for size in target.shape if size > 1]
     flat = output.shape[:1] == target.shape[:1] and min(output.dim(), target.dim()) == 2
-    # never between (N, H, W, C) and (N, C, H, W), which would mix up the entries
+    # never between (N, H, W, C) and (N, C, H, W), which would reorder the entries
     if output.numel() == target.numel() and (alike or flat):
         return output.reshape(target.shape)
     raise TaskError(

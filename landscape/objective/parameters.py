@@ -1,6 +1,6 @@
 """Named tensors as one flat vector, and the scope: which of its entries move.
 
-This is the only file that converts between a model's parameters and the vector ``theta``.
+Only this file converts between the parameters of a model and the vector ``theta``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Entry:
         start: its first position in the flat vector; it ends at ``start`` + ``size``.
         kernel: whether it belongs to the scope ``weights``.
         filter_shape: the shape in which whole axes separate the filters.
-        filter_axes: the axes of ``filter_shape`` that count filters; the others lie within one. None of them means
-            that the whole tensor is one filter.
+        filter_axes: the axes of ``filter_shape`` that count filters; the others lie within a filter. If there are
+            none, the whole tensor is one filter.
     """
 
     name: str
@@ -57,9 +57,11 @@ class Entry:
 class Layout:
     """How named tensors lie in one flat vector, in the order of ``model.named_parameters()``.
 
-    Tied tensors appear once, under the first of their names. A *filter* is one output unit: row 0 of a linear or
-    convolution weight, one output channel of a transposed convolution (axis 1, within its group), and the whole tensor
-    where it has fewer than two dimensions.
+    Tied tensors appear once, under the first of their names. A *filter* is one output unit:
+
+    - one row (index of axis 0) of a linear or convolution weight
+    - one output channel of a transposed convolution (axis 1, within its group)
+    - the whole tensor if it has fewer than two dimensions
 
     >>> layout = Layout.from_shapes({"w": (2, 3), "b": (2,)}, torch.float32)
     >>> layout.size, layout.views(torch.arange(8.0))["b"]
@@ -87,7 +89,7 @@ class Layout:
 
     @classmethod
     def from_shapes(cls, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype = torch.float64) -> Layout:
-        """Return a layout of plain tensors, all of them in the scope ``weights``; row 0 counts filters."""
+        """Return a layout of plain tensors, all in the scope ``weights``; axis 0 counts filters."""
         entries, start = [], 0
         for name, shape in shapes.items():
             axes = (0,) if len(shape) > 1 else ()
@@ -119,18 +121,18 @@ class Layout:
     def views(self, vector: Tensor) -> dict[str, Tensor]:
         """Return the named tensors, shapes (..., *shape), as views of ``vector``, shape (..., D).
 
-        They are copies only where the dtype is narrower.
+        A tensor with a narrower dtype is a copy.
         """
         pairs = zip(self.entries, self.split(vector), strict=True)
         return {entry.name: piece.to(entry.dtype) for entry, piece in pairs}
 
 
 class Scope:
-    """Which entries of the flat vector move: a list of ranges, and a name that a reader can check.
+    """Which entries of the flat vector move.
 
     Attributes:
         name: ``weights``, ``all`` or the regular expression.
-        ranges: (start, stop) in the flat vector, ascending, merged where they touch.
+        ranges: (start, stop) in the flat vector, ascending; ranges that touch are merged.
         size: n, the number of entries in scope.
         entries: the layout's entries with at least one position in scope.
     """
@@ -173,7 +175,7 @@ class Scope:
         return scope
 
     def without(self, out: Tensor) -> Scope:
-        """Return this scope less the positions marked in ``out``, shape (D,), bool."""
+        """Return this scope without the positions marked in ``out``, shape (D,), bool."""
         moving = torch.zeros_like(out, dtype=torch.int8)
         for start, stop in self.ranges:
             moving[start:stop] = 1
@@ -186,7 +188,7 @@ class Scope:
         return torch.cat([vectors[..., start:stop] for start, stop in self.ranges], dim=-1)
 
     def scatter(self, values: Tensor, out: Tensor) -> Tensor:
-        """Write ``values``, shape (..., n), to their places in ``out``, shape (..., D), and return it."""
+        """Write ``values``, shape (..., n), to their places in ``out``, shape (..., D), and return ``out``."""
         position = 0
         for start, stop in self.ranges:
             out[..., start:stop] = values[..., position : position + stop - start]
@@ -195,7 +197,7 @@ class Scope:
 
 
 def _merge(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Return ranges sorted, with those that touch made one."""
+    """Return the ranges sorted, with those that touch merged."""
     merged: list[tuple[int, int]] = []
     for start, stop in sorted(ranges):
         if merged and merged[-1][1] >= start:
@@ -206,9 +208,9 @@ def _merge(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 
 
 def _home(name: str) -> tuple[str, str]:
-    """Return (path of the module, attribute) that a parameter belongs to.
+    """Return the path of the module that uses a parameter, and the attribute.
 
-    A parametrised tensor (weight norm) lives in a child module of the one that uses it.
+    A parametrised tensor (weight norm) lies in a child of the module that uses it.
 
     >>> _home("block.parametrizations.weight.original1")
     ('block', 'weight')
@@ -218,11 +220,11 @@ def _home(name: str) -> tuple[str, str]:
 
 
 def _kernel_names(model: nn.Module, owners: Mapping[str, nn.Module]) -> set[str]:
-    """Return the names, ties resolved, of the kernels of linear and convolution layers, hand-written ones too.
+    """Return the names of the kernels of linear and convolution layers; a tied tensor has the first of its names.
 
-    A kernel has two or more dimensions and ``weight`` in its name, and belongs to no embedding or normalisation.
-    A tied tensor is one if it is one under any of its names.
-    An exported program has lost the types of its modules: there an embedding counts too.
+    A kernel has two or more dimensions and ``weight`` in its name, and does not belong to an embedding or
+    normalisation. So the kernels of hand-written layers count too. A tied tensor counts if it is a kernel under any of
+    its names. An exported program has lost the types of its modules, so there an embedding counts too.
     """
     first_name: dict[int, str] = {}
     chosen = set()
@@ -235,7 +237,7 @@ def _kernel_names(model: nn.Module, owners: Mapping[str, nn.Module]) -> set[str]
 
 
 def _is(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
-    """Whether a module is of one of these kinds, or was before it became TorchScript."""
+    """Whether a module has one of these types, or had it before it became TorchScript."""
     return isinstance(module, kinds) or getattr(module, "original_name", "") in {kind.__name__ for kind in kinds}
 
 

@@ -13,7 +13,7 @@ from landscape.objective import Scope
 from landscape.objective.parameters import Entry
 
 METRICS = ("filter", "layer", "identity")
-_PIECE = 2**20  # entries at a time in float64, so that a large net's metric makes no copies of it
+_PIECE = 2**20  # entries in float64 at a time, so that a large net is never copied whole
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Metric:
     Attributes:
         name: ``filter``, ``layer`` or ``identity``.
         scope: the entries that move; filters of zero norm have left it.
-        scale: s, shape (n,), or None where every s_i is 1.
-        log_scale_sum: sum of log s_i, float64.
+        scale: s, shape (n,), or None if every s_i is 1.
+        log_scale_sum: sum of log s_i, natural log, float64.
         dead: names of the filters that left the scope, ``tensor[index]``.
     """
 
@@ -36,11 +36,11 @@ class Metric:
 
     @property
     def relative(self) -> bool:
-        """Whether r is a share of the weights' own norm (and so has a natural cap of 1)."""
+        """Whether r is a share of the norm of the weights, so that its natural cap is 1."""
         return self.name != "identity"
 
     def steps(self, phi: Tensor, like: Tensor) -> Tensor:
-        """Return s · phi in its place among all parameters, zero outside the scope.
+        """Return s · phi as steps of all parameters, zero outside the scope.
 
         Args:
             phi: directions, shape (k, n), of any dtype.
@@ -55,13 +55,15 @@ class Metric:
 def make_metric(name: str, theta: Tensor, scope: Scope) -> Metric:
     """Return the metric called ``name`` at the point ``theta``, shape (D,).
 
-    ``filter``: s_i = sqrt(n) · |w_f| / sqrt(d_f) for an entry of filter f with d_f entries and norm |w_f|, so that
-    r = 1 moves every filter by about its own norm. ``layer``: the same with the whole tensor as one filter.
-    ``identity``: s = 1, r is Euclidean length. A filter of zero norm cannot move under a relative metric: it leaves
-    the scope, n shrinks, and ``dead`` names it.
+    - ``filter``: s_i = sqrt(n) · |w_f| / sqrt(d_f) for an entry of filter f with d_f entries and norm |w_f|. Then r = 1
+      moves every filter by about its own norm.
+    - ``layer``: the same with the whole tensor as one filter.
+    - ``identity``: s = 1, and r is the Euclidean length.
+
+    A filter of zero norm cannot move under a relative metric. It leaves the scope, n shrinks, and ``dead`` names it.
 
     Raises:
-        ObjectiveError: for an unknown name, or where every filter has zero norm.
+        ObjectiveError: for an unknown name, or if every filter has zero norm.
     """
     if name == "identity":
         return Metric(name, scope, None, 0.0, ())
@@ -85,7 +87,7 @@ def make_metric(name: str, theta: Tensor, scope: Scope) -> Metric:
 
 
 def _filter_rms(entry: Entry, theta: Tensor, *, whole: bool) -> Tensor:
-    """Return |w_f| / sqrt(d_f) of each filter, in the tensor's filter shape with the axes within a filter kept as 1."""
+    """Return |w_f| / sqrt(d_f) of each filter, in the tensor's filter shape; axes within a filter have length 1."""
     values = theta[entry.start : entry.stop].view(entry.filter_shape)
     axes = () if whole else entry.filter_axes
     inside = [axis for axis in range(values.dim()) if axis not in axes]

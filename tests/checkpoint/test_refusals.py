@@ -204,7 +204,7 @@ def test_a_file_cut_short(form, share, tmp_path):
     content = whole.read_bytes()
     cut.write_bytes(content[: int(share * len(content))])
     said = message(cut)
-    assert "\n" not in said.rstrip("\n") or "is no checkpoint" in said
+    assert "\n" not in said.rstrip("\n") or "is not a checkpoint" in said
     assert "--unsafe-load" not in said
 
 
@@ -284,6 +284,6 @@ def test_other_weights_that_fit_as_well_are_named(tmp_path):
     torch.save({"model": weights, "model_ema": average}, tmp_path / "run.pt")
     checkpoint = read_checkpoint(tmp_path / "run.pt")
     match = load_into(mlp(2, 8), checkpoint.states, "run.pt")
-    assert match.beside == ("'model_ema'",)
+    assert match.alternatives == ("'model_ema'",)
     assert match.renamed().endswith("taken before those under 'model_ema', which fit too")
-    assert not load_into(mlp(2, 8), checkpoint.states[:1], "run.pt").beside
+    assert not load_into(mlp(2, 8), checkpoint.states[:1], "run.pt").alternatives
