@@ -5,7 +5,6 @@ from __future__ import annotations
 import pathlib
 import sys
 import textwrap
-import types
 import warnings
 
 import numpy as np
@@ -128,9 +127,8 @@ def test_files_and_functions_for_every_part():
 
 
 def record_task(monkeypatch) -> None:
-    recipes = types.ModuleType("landscape.recipes")
-    recipes.task_from_record = lambda record: Task(mlp(**record["args"]), (torch.ones(4, 2), torch.zeros(4).long()))
-    monkeypatch.setitem(sys.modules, "landscape.recipes", recipes)
+    data = torch.ones(4, 2), torch.zeros(4).long()
+    monkeypatch.setattr("landscape.recipes.task_from_record", lambda record: Task(mlp(**record["args"]), data))
     torch.save({"state_dict": mlp().state_dict(), "landscape_task": {"recipe": "x", "args": {"hidden": 8}}}, "own.pt")
 
 

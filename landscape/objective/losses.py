@@ -300,7 +300,7 @@ def _need_target(batch: Batch, name: str) -> Tensor:
     if isinstance(batch.target, Tensor):
         return batch.target
     raise TaskError(
-        f"the loss {name!r} compares with a target, and the batch ({type(batch.raw).__name__}) has none.\n"
+        f"the loss {name!r} compares with a target, and the batch ({type(batch.raw).__name__}) carries none.\n"
         "Give batches (inputs, target), or a dict with the key labels, or your own forward and loss."
     )
 
