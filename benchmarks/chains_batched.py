@@ -17,6 +17,7 @@ from landscape.volume.annealing.points import sphere, typical
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.streams import normals, stream
 from landscape.volume.annealing.targets import RadiusTarget
+from landscape.volume.ray_weights.measure import make_measure
 
 CHAINS = 32
 
@@ -26,7 +27,15 @@ def body_of(objective: ls.Objective, metric: str, rise: float, first_step: float
     made = make_metric(metric, objective.theta, objective.scope)
     settings = {"max_radius": math.inf, "rtol": 1e-4, "step_ratio": 2.0, "first_step": first_step}
     centre = objective.centre
-    return StarBody(objective, made, criterion="loss", cutoff=centre + rise, centre=centre, **settings)
+    return StarBody(
+        objective,
+        made,
+        make_measure(objective, made),
+        criterion="loss",
+        cutoff=centre + rise,
+        centre=centre,
+        **settings,
+    )
 
 
 def cases() -> Iterator[tuple[str, StarBody]]:

@@ -45,7 +45,7 @@ def basin_radii(
     cutoffs: Sequence[float],
     *,
     criterion: str = "loss",
-    metric: str = "filter",
+    metric: str | Metric = "filter",
     directions: int = 1000,
     seed: int = 0,
     max_radius: float | None = None,
@@ -68,7 +68,7 @@ def basin_radii(
         cutoffs: values of the criterion that bound the basin; the result has them ascending, each once.
         criterion: ``loss`` (absolute), ``rise`` (above the centre) or ``kl`` (mean KL divergence from the predictions
             at theta, nats).
-        metric: ``filter``, ``layer`` or ``identity``.
+        metric: ``filter``, ``layer`` or ``identity``, or one that :func:`landscape.rays.make_metric` made at theta.
         directions: number of rays.
         seed: keys the rays; equal seeds give equal rays for nets with equal n.
         max_radius: cap, in metric units; by default 1 for the relative metrics and none for ``identity``. Pass
@@ -127,7 +127,7 @@ class _Search:
         objective: Objective,
         cutoffs: Sequence[float],
         criterion: str,
-        metric_name: str,
+        metric: str | Metric,
         seed: int,
         max_radius: float | None,
         rtol: float,
@@ -137,7 +137,8 @@ class _Search:
     ) -> _Search:
         """Check every setting once."""
         values, centre = check_basin(objective, cutoffs, criterion)
-        metric = make_metric(metric_name, objective.theta, objective.scope)
+        if isinstance(metric, str):
+            metric = make_metric(metric, objective.theta, objective.scope)
         cap = (1.0 if metric.relative else math.inf) if max_radius is None else float(max_radius)
         for name, value, good in (
             ("max_radius", cap, cap > 0),

@@ -127,7 +127,7 @@ def importance_volume(
         shape, about, spent = _gaussian(basin, proposal, rank, probes, seed, rise, cap, made.scope.size)
         rays = ProposedDirections(shape, made, seed, objective.theta, about)
     radii = basin_radii(
-        objective, values, metric=metric, directions=directions, rays=rays, resume=resume, on_block=on_block, **search
+        objective, values, metric=made, directions=directions, rays=rays, resume=resume, on_block=on_block, **search
     )
     along = measure_on_rays(objective, rays, directions, measure, sigma, measure_centre)
     volume = mean_over_rays(radii, along, log_tilts=rays.log_tilts(range(directions)), estimator="importance")

@@ -17,16 +17,25 @@ from landscape.volume.annealing.points import Points
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.streams import stream
 from landscape.volume.annealing.targets import RadiusTarget
+from landscape.volume.ray_weights.measure import make_measure
 
 STIFF = np.geomspace(1, 1e4, 12)  #: curvatures of a narrow ellipsoid
 Move = Callable[[StarBody, Points, float, list[np.random.Generator]], Moved]
 
 
-def body_of(objective: ls.Objective, cutoff: float, max_radius: float = math.inf, first_step: float = 0.2) -> StarBody:
-    """The basin in the coordinates of the parameters."""
+def body_of(
+    objective: ls.Objective,
+    cutoff: float,
+    max_radius: float = math.inf,
+    first_step: float = 0.2,
+    preconditioner: LinearMap | None = None,
+) -> StarBody:
+    """The basin in the coordinates of the parameters, or in those of a preconditioner."""
+    metric = make_metric("identity", objective.theta, objective.scope)
     return StarBody(
         objective,
-        make_metric("identity", objective.theta, objective.scope),
+        metric,
+        make_measure(objective, metric),
         criterion="loss",
         cutoff=cutoff,
         centre=objective.centre,
@@ -34,6 +43,7 @@ def body_of(objective: ls.Objective, cutoff: float, max_radius: float = math.inf
         rtol=1e-5,
         step_ratio=2.0,
         first_step=first_step,
+        preconditioner=preconditioner,
     )
 
 

@@ -21,6 +21,7 @@ from landscape.volume import anneal, importance_volume
 from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.targets import Ray, SoftTarget
+from landscape.volume.ray_weights.measure import make_measure
 
 
 def bent(lanes: int, n: int = 12) -> ls.Objective:
@@ -43,9 +44,11 @@ def measure() -> dict[str, np.ndarray]:
         found |= {f"radii {lanes}": radii.radii, f"profile {lanes}": radii.profile_loss, f"calls {lanes}": radii.calls}
     objective = bent(3, n=4)
     found |= preconditioned() | walked()
+    metric = make_metric("identity", objective.theta, objective.scope)
     body = StarBody(
         objective,
-        make_metric("identity", objective.theta, objective.scope),
+        metric,
+        make_measure(objective, metric),
         criterion="loss",
         cutoff=0.5,
         centre=objective.centre,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from landscape.objective import Layout
 from landscape.rays import make_metric
 from landscape.results import AnnealedVolume, Chains
 from landscape.volume import anneal, annealed_volume, auto_volume, log_unit_ball, volume_from_chains, volumes_at_caps
+from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.linear_map import LinearMap
-from landscape.volume.annealing.moves import tangent
 from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.annealing.wall import effective_log_radius_gradient
 from landscape.volume.ray_weights.measure import make_measure
 
 GAUSSIAN: dict[str, Any] = {"metric": "identity", "measure": "gaussian"}
@@ -122,15 +124,14 @@ SIGMA, CENTRE, CURVATURES, CUTOFF = 0.4, np.array([0.5, -0.3]), np.array([0.5, 4
 
 def gaussian_body(objective: ls.Objective, sigma: float, *, metric: str = "identity", turned: bool = False) -> StarBody:
     """A body that the Gaussian measure around 0 measures, in the metric's coordinates or in others."""
-    body = body_of(objective, CUTOFF)
-    body.metric = make_metric(metric, objective.theta, objective.scope)
-    body.measure = make_measure(objective, body.metric, "gaussian", sigma)
+    made = make_metric(metric, objective.theta, objective.scope)
+    preconditioner = None
     if turned:
-        n = body.dimension
-        axis = torch.linspace(1, 2, n, dtype=torch.float64)
+        axis = torch.linspace(1, 2, made.scope.size, dtype=torch.float64)
         stretch = torch.tensor([0.4], dtype=torch.float64)
-        body.preconditioner = LinearMap.identity(axis).compose((axis / axis.norm())[:, None], stretch)
-    return body
+        preconditioner = LinearMap.identity(axis).compose((axis / axis.norm())[:, None], stretch)
+    body = body_of(objective, CUTOFF, preconditioner=preconditioner)
+    return replace(body, metric=made, measure=make_measure(objective, made, "gaussian", sigma))
 
 
 def assert_kept(body: StarBody, name: str, power: float, radius: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -142,7 +143,7 @@ def assert_kept(body: StarBody, name: str, power: float, radius: Callable[[np.nd
     """
     angle = (np.arange(4000) + 0.5) * 2 * math.pi / 4000
     y = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    x = y if body.preconditioner is None else body.preconditioner.apply(torch.from_numpy(y)).numpy()
+    x = body.coordinates.apply(torch.from_numpy(y)).numpy()
     s = (np.arange(1000) + 0.5)[:, None] / 1000 * radius(x)
     points = CENTRE + s[:, :, None] * x
     mass = (s * np.exp(-(points**2).sum(2) / (2 * SIGMA**2))).mean(0) * radius(x)
@@ -182,8 +183,7 @@ def test_behind_a_wall_and_under_a_cap(name: str) -> None:
         wall = (x[..., 0] < centre[0]) & (size > 0.1) & (size < 0.25)
         return torch.where(wall, 1.0, 0.01 * size)
 
-    body = gaussian_body(ls.Objective.from_function(f, centre), SIGMA)
-    body.max_radius, body.first_step = 1.5, 0.08
+    body = replace(gaussian_body(ls.Objective.from_function(f, centre), SIGMA), max_radius=1.5, first_step=0.08)
     assert_kept(body, name, 1.0, lambda x: np.where(x[:, 0] < 0, 0.1, 1.5))
 
 
@@ -194,15 +194,14 @@ def test_the_force_is_the_gradient_of_the_effective_log_radius(metric: str, turn
     rng = np.random.default_rng(8)
     layout = Layout.from_shapes({"first": (2, 2), "second": (1, 2)})
     objective = ellipsoid(np.exp(rng.normal(size=6)), 0.3 * rng.normal(size=6), layout)
-    body = gaussian_body(objective, 0.4, metric=metric, turned=turned)
-    body.rtol = 1e-10
+    body = replace(gaussian_body(objective, 0.4, metric=metric, turned=turned), rtol=1e-10)
     phi = sphere(torch.from_numpy(rng.normal(size=(5, 6))))
     aside = tangent(torch.from_numpy(rng.normal(size=(5, 6))), phi)
     with body.objective.running():
         ends = [body.points_at(sphere(phi + sign * 1e-3 * aside)).effective_log_radius for sign in (1, -1)]
         for row, log_radius in enumerate(body.points_at(phi).log_radius):
             one = slice(row, row + 1)
-            force = body.effective_log_radius_gradient(phi[one], math.exp(log_radius))
+            force = effective_log_radius_gradient(body, phi[one], math.exp(log_radius))
             assert float((force * phi[one]).sum()) == pytest.approx(0, abs=1e-12)
             slope = (ends[0][row] - ends[1][row]) / 2e-3
             assert float((force * aside[one]).sum()) == pytest.approx(slope, rel=1e-4, abs=1e-5)
@@ -210,16 +209,15 @@ def test_the_force_is_the_gradient_of_the_effective_log_radius(metric: str, turn
 
 def test_a_candidate_that_the_cap_keeps_short_is_refused_without_an_evaluation() -> None:
     flat = ls.Objective.from_function(lambda x: 0.0 * x.sum(-1), torch.tensor([0.5, 0.0], dtype=torch.float64))
-    body = gaussian_body(flat, 0.4)
-    body.max_radius = 1.5
+    body = replace(gaussian_body(flat, 0.4), max_radius=1.5)
     phi = torch.tensor([[-1.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
     with flat.running():
         towards, away = body.points_at(phi).effective_log_radius
-        before = body.evaluations
+        before = body.spent.evaluations
         assert body.is_inside(phi, np.array([towards - 0.01, away + 0.01])).tolist() == [True, False]
-        assert body.evaluations == before + 1
+        assert body.spent.evaluations == before + 1
         assert not body.is_inside(phi, np.array([0.0, 0.0]) + towards + 0.01).any()
-    assert body.evaluations == before + 1
+    assert body.spent.evaluations == before + 1
 
 
 def test_a_wide_gaussian_is_the_volume_times_its_density() -> None:

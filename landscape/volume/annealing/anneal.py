@@ -44,9 +44,8 @@ class Stopped:
     """What a run leaves whose pilots have used up their share of the budget.
 
     Attributes:
-        preconditioner: the coordinates in which the basin of the smallest cutoff was found roundest
-            (:attr:`landscape.volume.annealing.star_body.StarBody.best_preconditioner`); None if none are rounder than
-            those of the metric.
+        preconditioner: the one with which the basin of the smallest cutoff was roundest
+            (:attr:`landscape.volume.annealing.precondition.Learnt.best_preconditioner`); None if none is worth it.
         rays: how many rays the rest of the budget is good for.
     """
 
@@ -140,7 +139,7 @@ def anneal(
         objective,
         cutoffs,
         criterion=criterion,
-        metric=metric,
+        metric=made,
         directions=REFERENCE_RAYS,
         seed=seed,
         max_radius=max_radius,
@@ -157,12 +156,11 @@ def anneal(
             else resume.config.get("precondition_evaluations")
         )
     run = Run.start(
-        objective, reference_rays, chosen, chains, temperatures, path, precondition, most_precondition_evaluations
+        objective, made, reference_rays, chosen, chains, temperatures, path, precondition, most_precondition_evaluations
     )
     if resume is not None:
         run.resume(resume)
-    preconditioner = run.bodies[0].best_preconditioner
-    most = 1.0 if on_stop is None or preconditioner is None else PILOTS
+    most = 1.0 if on_stop is None or run.best_preconditioner is None else PILOTS
 
     def tell() -> None:
         if on_block is not None:
@@ -181,7 +179,9 @@ def anneal(
     if limit is not None and on_stop is not None and not run.finished:
         if not run.trace and resume is None:  # a clock has decided, and that has to be known when the run is continued
             tell()
-        on_stop(Stopped(preconditioner, limit.rays(run.cost, reference_rays.cost.evaluations / REFERENCE_RAYS)))
+        on_stop(
+            Stopped(run.best_preconditioner, limit.rays(run.cost, reference_rays.cost.evaluations / REFERENCE_RAYS))
+        )
     return run.result()
 
 

@@ -1,4 +1,4 @@
-"""An invertible linear map, the identity plus a part of low rank: coordinates in which a basin is rounder."""
+"""An invertible linear map, the identity plus a part of low rank. As a preconditioner it makes a basin rounder."""
 
 from __future__ import annotations
 
@@ -26,30 +26,37 @@ class LinearMap:
     left: Tensor
     right: Tensor
     log_determinant: float
-    _dense: Tensor | None = field(init=False, default=None, repr=False)
+    _dense: Tensor | None = field(init=False, default=None, repr=False)  # A itself, if that is cheaper to apply
 
     def __post_init__(self) -> None:
         n, k = self.left.shape
-        if k > n // 2:  # then the product of both costs more than the whole matrix
-            whole = torch.addmm(torch.eye(n, dtype=self.left.dtype, device=self.left.device), self.left, self.right.T)
-            object.__setattr__(self, "_dense", whole)
+        if k > n // 2:  # L and R' cost more than the whole matrix
+            dense = torch.addmm(torch.eye(n, dtype=self.left.dtype, device=self.left.device), self.left, self.right.T)
+            object.__setattr__(self, "_dense", dense)
 
     @classmethod
     def identity(cls, like: Tensor) -> LinearMap:
-        """Return A = 1 for n = len(like)."""
-        nothing = like.new_zeros(len(like), 0, dtype=torch.float64)
-        return cls(nothing, nothing, 0.0)
+        """Return A = 1 for n = len(like), on the device of ``like``."""
+        no_columns = like.new_zeros(len(like), 0, dtype=torch.float64)
+        return cls(no_columns, no_columns, 0.0)
 
     def apply(self, y: Tensor) -> Tensor:
-        """Return A y for rows, shape (k, n)."""
+        """Return A y for each row y, shape (k, n)."""
         return y + (y @ self.right) @ self.left.T if self._dense is None else y @ self._dense.T
 
-    def transpose_apply(self, slopes: Tensor) -> Tensor:
-        """Return A' g for rows: slopes by x as slopes by y, shape (k, n)."""
-        return slopes + (slopes @ self.left) @ self.right.T if self._dense is None else slopes @ self._dense
+    def transpose_apply(self, gradients: Tensor) -> Tensor:
+        """Return A' g for each row g, shape (k, n). It turns gradients by x = A y into gradients by y."""
+        if self._dense is None:
+            return gradients + (gradients @ self.left) @ self.right.T
+        return gradients @ self._dense
 
     def compose(self, vectors: Tensor, stretch: Tensor) -> LinearMap:
-        """Return A B with B = 1 + U (diag(stretch) - 1) U', U of orthonormal columns, shape (n, k)."""
+        """Return A B with B = 1 + U (diag(stretch) - 1) U'.
+
+        Args:
+            vectors: U, orthonormal columns, shape (n, k).
+            stretch: by how much B stretches along each of them, positive, shape (k,).
+        """
         change = vectors * (stretch - 1)
         right = self.right + change @ (vectors.T @ self.right)
         return LinearMap(

@@ -1,6 +1,6 @@
 """Moves on the unit sphere that leave pi_t(phi), proportional to r(phi)^(t n), as it is.
 
-Every chain draws from a stream of its own, so that how it moves depends on no other chain.
+Every chain draws from a stream of its own, so how it moves does not depend on the other chains.
 """
 
 from __future__ import annotations
@@ -12,20 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.points import Points, sphere
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.streams import Streams, normals, uniforms
 from landscape.volume.annealing.targets import Target
 
-MOST_SHRINKS = 100
+MOST_SHRINKS = 100  # then the arc is too short to tell its ends apart, and the chain stays
 _FASTEST = 4.0  # limit on the change of velocity in a half step, over the typical speed sqrt(n)
 
 Guess = tuple[float, float] | None
-
-
-def tangent(vectors: Tensor, phi: Tensor) -> Tensor:
-    """Return vectors without their parts along phi, shape (k, n)."""
-    return vectors - (vectors * phi).sum(1, keepdim=True) * phi
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ class Moved:
 
     Attributes:
         points: where the chains are now.
-        accepted: probability with which each chain's proposal was taken, shape (k,); of a slice move, whether it moved.
+        accepted: acceptance probability of each chain's proposal, shape (k,); for a slice move, whether it moved.
         angle: how far each chain went, radians, shape (k,).
     """
 
@@ -48,20 +44,20 @@ def slice_move(
 ) -> Moved:
     """Move along a random great circle by slice sampling with shrinkage (Neal 2003; Habeck et al. 2023).
 
-    With level rho = r(phi) · U^(1/power), the next point is drawn on the part of a random great circle where r >= rho:
-    an arc of length ``width`` is laid at random around phi; what is drawn on it outside shrinks it towards phi. A
-    candidate where the criterion at rho has reached the cutoff costs one evaluation; one where it has not costs the
-    search for its radius, since another wall may lie nearer in.
+    With the level rho = r(phi) · U^(1/power), the next point is uniform on the part of a random great circle where
+    r >= rho. It is drawn on an arc of length ``width`` that is placed at random around phi. A candidate outside shrinks
+    the arc towards phi, and another one is drawn. A candidate at which the criterion reaches the cutoff at rho costs
+    one evaluation. Otherwise its radius is searched for, since another wall may be nearer in.
 
-    1. The arc may be shorter than the circle, which in Habeck et al. it is not: placed at random and never widened, it
-       leaves the target as it is (Neal 2003, section 4.1), and saves the first shrinkages.
+    1. The arc may be shorter than the circle; in Habeck et al. it is not. Placed at random and never widened, it leaves
+       the target as it is (Neal 2003, section 4.1), and saves the first shrinkages.
 
     Args:
         body: whose radius it is.
         points: where the chains are.
         power: t · n, above 0.
         width: length of the arc, radians, at most 2π.
-        streams: random numbers, one stream a chain.
+        streams: random numbers, one stream per chain.
         guess: for :meth:`StarBody.points_at`.
     """
     across = sphere(tangent(normals(streams, points.phi), points.phi))
@@ -72,36 +68,41 @@ def slice_move(
     candidates, drawn = points.phi.clone(), np.zeros(len(points))
 
     def shrink(rows: np.ndarray) -> np.ndarray:
-        """Shrink these arcs to what was drawn on them; return those that may be drawn on again."""
+        """Shrink these arcs to the candidates drawn on them; return those that may draw again."""
         left = drawn[rows] < 0
         low[rows[left]], high[rows[~left]] = drawn[rows[left]], drawn[rows[~left]]
         return rows[tries[rows] < MOST_SHRINKS]
 
+    def draw(rows: np.ndarray) -> np.ndarray:
+        """Draw a candidate on each of these arcs; return whether it may be in the slice."""
+        drawn[rows] = low[rows] + (high[rows] - low[rows]) * uniforms(streams, rows)
+        tries[rows] += 1
+        chosen = torch.as_tensor(rows, device=points.phi.device)
+        turn = torch.as_tensor(drawn[rows], device=points.phi.device)[:, None]
+        candidates[chosen] = sphere(points.phi[chosen] * torch.cos(turn) + across[chosen] * torch.sin(turn))
+        return body.is_inside(candidates[chosen], level[rows])
+
     active = np.arange(len(points))
     while len(active):
-        looking, held = active, np.zeros(len(points), dtype=bool)
-        while len(looking):  # all have found a candidate before their radii are searched for, in one batch
-            drawn[looking] = low[looking] + (high[looking] - low[looking]) * uniforms(streams, looking)
-            tries[looking] += 1
-            chosen = torch.as_tensor(looking, device=points.phi.device)
-            turn = torch.as_tensor(drawn[looking], device=points.phi.device)[:, None]
-            candidates[chosen] = sphere(points.phi[chosen] * torch.cos(turn) + across[chosen] * torch.sin(turn))
-            held[looking] = body.is_inside(candidates[chosen], level[looking])
-            looking = shrink(looking[~held[looking]])
-        rows = np.flatnonzero(held)
+        # first every chain finds a candidate; then all radii are searched for in one batch
+        without, promising = active, np.zeros(len(points), dtype=bool)
+        while len(without):
+            promising[without] = draw(without)
+            without = shrink(without[~promising[without]])
+        rows = np.flatnonzero(promising)
         if not len(rows):
             break
-        found = body.points_at(candidates[torch.as_tensor(rows, device=points.phi.device)], guess)
-        reached = found.effective_log_radius >= level[rows]
-        now.put(rows[reached], found.take(np.flatnonzero(reached)))
-        angle[rows[reached]] = np.abs(drawn[rows[reached]])
-        active = shrink(rows[~reached])
-    # an arc that has shrunk to nothing is the point itself, which lies above its level
+        measured = body.points_at(candidates[torch.as_tensor(rows, device=points.phi.device)], guess)
+        in_slice = measured.effective_log_radius >= level[rows]
+        now.put(rows[in_slice], measured.take(np.flatnonzero(in_slice)))
+        angle[rows[in_slice]] = np.abs(drawn[rows[in_slice]])
+        active = shrink(rows[~in_slice])
+    # an arc that has shrunk to nothing is the point itself, which is above its level
     return Moved(now, (angle > 0).astype(np.float64), angle)
 
 
 class Trajectory:
-    """Points that fly over the sphere under the force of a target, one geodesic leapfrog step after the other.
+    """Points that move over the sphere under the force of a target, by geodesic leapfrog steps.
 
     A step is half a kick by the force, a great circle, half a kick (Byrne & Girolami 2013).
 
@@ -109,7 +110,7 @@ class Trajectory:
         target: whose force it is.
         phi: where they start, shape (k, n).
         velocity: tangent at phi, shape (k, n).
-        step: time of a step, of all or of each, shape (k, 1).
+        step: time of a step, for all or for each, shape (k, 1).
     """
 
     def __init__(self, target: Target, phi: Tensor, velocity: Tensor, step: float | Tensor) -> None:
@@ -130,7 +131,7 @@ class Trajectory:
 
     def _kick(self) -> None:
         change = self._force * (self._step / 2)
-        # cut where it would be wild: still a function of phi alone
+        # a wild force is cut; it is still a function of phi alone
         most = _FASTEST * math.sqrt(change.shape[1])
         size = torch.linalg.vector_norm(change, dim=1, keepdim=True)
         self.velocity = self.velocity + change * torch.clamp(most / size, max=1.0)
@@ -138,7 +139,7 @@ class Trajectory:
     def _drift(self) -> None:
         speed = torch.linalg.vector_norm(self.velocity, dim=1, keepdim=True)
         cos, sin = torch.cos(speed * self._step), torch.sin(speed * self._step)
-        phi = sphere(self.phi * cos + self.velocity / speed * sin)  # rounding would take it off over many steps
+        phi = sphere(self.phi * cos + self.velocity / speed * sin)  # over many steps rounding would leave the sphere
         self.velocity = tangent(self.velocity * cos - self.phi * speed * sin, phi)
         self.phi = phi
 
@@ -154,23 +155,23 @@ def hmc_move(
 ) -> Moved:
     """Move by geodesic Hamiltonian Monte Carlo (Byrne & Girolami 2013).
 
-    A velocity drawn from the standard normal in the tangent space, ``count`` leapfrog steps of great circles, and a
-    proposal accepted with probability min(1, exp(H - H')), H = -log density + |velocity|^2 / 2.
+    The velocity is standard normal in the tangent space. After ``count`` leapfrog steps along great circles the end is
+    accepted with probability min(1, exp(H - H')), H = -log density + |velocity|^2 / 2.
 
     1. The force need not be the gradient of the log density. Leapfrog steps are reversible and keep the volume under
-       any force that depends on phi alone, and the last step weighs the density itself, so the target is left as it
-       is; the force only decides how often a proposal is accepted.
+       any force that depends on phi alone, and the acceptance weighs the density itself. So the target stays as it is;
+       the force only decides how often a proposal is accepted.
 
     Args:
         target: the density and a force for it.
         points: where the chains are.
         step: time of a leapfrog step.
         count: number of leapfrog steps.
-        streams: random numbers, one stream a chain.
-        varied: each chain draws a step from so much of ``step`` to all of it, even in proportion. Where the step that
-            suits changes fast on the way, some of them suit.
-        kept: c, by which a chain's velocity is c v + sqrt(1 - c²) of a new one; a chain whose proposal is refused turns
-            back (Horowitz 1991). Steps that a wall keeps short add up along it, instead of to a random walk.
+        streams: random numbers, one stream per chain.
+        varied: each chain draws its step from ``varied`` · ``step`` to ``step``, log-uniformly. If the step that suits
+            changes fast on the way, some of them suit.
+        kept: c, by which a chain's velocity is c v + sqrt(1 - c²) times a new one; a chain whose proposal is refused
+            turns back (Horowitz 1991). Steps that a wall keeps short then add up along it, instead of to a random walk.
     """
     velocity = tangent(normals(streams, points.phi), points.phi)
     if kept and points.velocity is not None:
@@ -183,14 +184,14 @@ def hmc_move(
     for _ in range(count):
         trajectory.advance()
     after = trajectory.kinetic()
-    found = target.points_at(trajectory.phi)
+    proposed = target.points_at(trajectory.phi)
     with np.errstate(over="ignore", invalid="ignore"):
-        ratio = target.log_density(found) - target.log_density(points) + before - after
+        ratio = target.log_density(proposed) - target.log_density(points) + before - after
         accepted = np.where(np.isfinite(ratio), np.exp(np.minimum(ratio, 0.0)), 0.0)
     taken = np.flatnonzero(uniforms(streams) <= accepted)
     now = points.copy()
     if kept:
-        now.velocity, found.velocity = -velocity, trajectory.velocity
-    now.put(taken, found.take(taken))
+        now.velocity, proposed.velocity = -velocity, trajectory.velocity
+    now.put(taken, proposed.take(taken))
     cosine = (now.phi * points.phi).sum(1).clamp(-1, 1).cpu().numpy()
     return Moved(now, accepted, np.arccos(cosine))

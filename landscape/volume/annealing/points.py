@@ -1,4 +1,4 @@
-"""Directions, and how far the body reaches along each."""
+"""Directions, and what is known of the body along each."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_LEAST_SPREAD = 1e-3  # of log radii, so that no search is told that all rays are equal
+
 
 @dataclass
 class Points:
-    """Directions and how far the body reaches along each.
+    """Directions, and how far the body goes along each.
 
     Attributes:
         phi: unit directions, shape (k, n), float64.
-        log_radius: log r(phi), shape (k,).
+        log_radius: log r(phi), shape (k,). NaN if not measured.
         censored: whether r is the cap, shape (k,), bool.
-        unfinished: whether the search for r was given up, so that r is only known to be reached, shape (k,), bool.
-        rises: the criterion's rise on some points of the ray over that of the cutoff, shape (k, points); no points
-            where nobody looked.
-        ray_measure: by another measure than volume, the effective log radius of each ray and the measure's coefficients
-             (:mod:`landscape.volume.ray_weights.measure`), shape (k, columns); of volume none.
-        velocity: tangent at phi, of chains that keep theirs from flight to flight, shape (k, n); None of others.
+        unfinished: whether the search gave up, so that r is only a radius known to be inside, shape (k,), bool.
+        rises: rises of the criterion along the ray over the rise of the cutoff, shape (k, points); no points if not
+            measured.
+        ray_measure: for another measure than volume, the effective log radius of each ray and its coefficients
+            (:mod:`landscape.volume.ray_weights.measure`), shape (k, columns); no columns for volume.
+        velocity: tangent at phi, of chains that keep theirs from trajectory to trajectory, shape (k, n); None for
+            others.
     """
 
     phi: Tensor
@@ -36,13 +39,20 @@ class Points:
 
     @classmethod
     def bare(cls, phi: Tensor, columns: int = 0) -> Points:
-        """Return directions of which no radius is known: NaN."""
-        nothing, unknown = np.zeros(len(phi), dtype=bool), np.full((len(phi), 1 + columns), np.nan)
-        return cls(phi, unknown[:, 0], nothing, nothing.copy(), np.zeros((len(phi), 0)), unknown[:, 1:])
+        """Return directions whose radii are not measured, with so many columns of ``ray_measure``."""
+        count = len(phi)
+        return cls(
+            phi,
+            log_radius=np.full(count, np.nan),
+            censored=np.zeros(count, dtype=bool),
+            unfinished=np.zeros(count, dtype=bool),
+            rises=np.zeros((count, 0)),
+            ray_measure=np.full((count, columns), np.nan),
+        )
 
     @property
     def effective_log_radius(self) -> np.ndarray:
-        """log m / n of each ray, with m the share of the measure that it stands for: of volume log r, shape (k,)."""
+        """log m / n of each ray, with m its mass: log r for volume, shape (k,)."""
         return self.ray_measure[:, 0] if self.ray_measure.shape[1] else self.log_radius
 
     def __len__(self) -> int:
@@ -80,6 +90,7 @@ def sphere(normals: Tensor) -> Tensor:
 
 
 def typical(log_radius: np.ndarray) -> tuple[float, float]:
-    """Return the median and the spread of log radii that are finite, the spread never quite zero."""
-    some = log_radius[np.isfinite(log_radius)]
-    return float(np.median(some)) if len(some) else 0.0, max(float(np.std(some)), 1e-3) if len(some) > 1 else math.inf
+    """Return the median and the standard deviation of the finite log radii; infinite if fewer than two are finite."""
+    known = log_radius[np.isfinite(log_radius)]
+    median = float(np.median(known)) if len(known) else 0.0
+    return median, max(float(np.std(known)), _LEAST_SPREAD) if len(known) > 1 else math.inf

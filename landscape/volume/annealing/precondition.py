@@ -1,24 +1,24 @@
-"""Coordinates in which a narrow basin is rounder, learnt from gradients along its rays and then frozen.
+"""A linear preconditioner that makes a narrow basin rounder, learnt from gradients along its rays and then frozen.
 
-With x = A y the body B becomes A^-1 B, whose radius along a unit direction y is rho(y) = r(A y / |A y|) / |A y|, and
+With x = A y the body B becomes A^-1 B. Its radius along a unit direction y is rho(y) = r(A y / |A y|) / |A y|, and
 
     V(B) = |det A| · V(A^-1 B),    log V = log ω_n + log |det A| + log E_y[rho(y)^n],    y uniform on the sphere.
 
-So chains may walk over the directions y instead, where radii differ less and steps of one length suit all axes: their
-weights, each times |det A|, stay unbiased for V/ω_n whatever A is, as long as it is fixed before the first of them.
-(That y gives phi = A y / |A y| the angular central Gaussian density of
-:mod:`landscape.volume.proposals.from_curvature`.)
+So chains may walk over the directions y instead. There radii differ less, and one step length suits all axes. Their
+weights times |det A| are unbiased for V/ω_n whatever A is, if A is fixed before the first weight. (The direction
+A y / |A y| has the angular central Gaussian density of :mod:`landscape.volume.proposals.from_curvature`.)
 
-Where f is a quadratic with the matrix H, its slope on the wall is H x. For y uniform the slopes have the second moment
-proportional to H², so M = (second moment)^(1/2) is the curvature, and A = M^(-1/2) makes the body round. On a net
-slopes differ from ray to ray; M is then an average, and after a change of coordinates other rays are long, with slopes
-of their own. So it is done again, stage after stage, as long as E[log rho^n] + log |det A| rises: that is a lower bound
-of log V/ω_n (Jensen), log V/ω_n less the divergence from the y's to the basin.
+For a quadratic f with matrix H the slope at the wall is H x. For uniform y the second moment of the slopes is
+proportional to H², so M = (second moment)^(1/2) is the curvature, and A = M^(-1/2) makes the body round. On a net the
+slopes differ from ray to ray, so M is an average; and after a change of coordinates other rays are long, with other
+slopes. So the preconditioner is refined again and again as long as E[log rho^n] + log |det A| rises. By Jensen's
+inequality that is a lower bound of log V/ω_n.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,113 +28,196 @@ from landscape.volume.annealing.linear_map import LinearMap
 from landscape.volume.annealing.points import Points, sphere
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.streams import normals, stream
+from landscape.volume.annealing.wall import has_gradient, wall_slopes
 
 PRECONDITIONS = ("auto", "slopes", "none")
-RAYS = 384  # of a stage, in many dimensions
-_FEWEST = 32  # in few
+RAYS = 384  # of a refinement, in many dimensions
 MOST_REFINEMENTS = 50
-BASIS_BYTES = 2**28  # of A, and of the slopes of a stage
-_LEAST_COST = 40  # evaluations for each ray of a stage below which it is not begun: a few stages
+BASIS_BYTES = 2**28  # limit on A, and on the slopes of a refinement
+_MOST_RAYS_IN_FEW, _RAYS_PER_DIMENSION = 32, 4  # in few dimensions the larger of these two counts of rays
+_FEWEST_RAYS = 8  # fewer teach nothing
+_LEAST_COST = 40  # evaluations per ray of a refinement below which none is begun: they pay for a few refinements
 _HALVINGS = 3  # of a change of coordinates that has made things worse
 _ROUND = 1.0  # spread of log rho^n, in nats, at which nothing is left to gain
-_WORTH = 3.0  # joint standard errors that E[log rho^n] must gain, and nats
-_CAPPED = 0.8  # share of rays at the cap beyond which slopes say little of what bounds the basin
-_NEAR = 0.9  # of the radius: where slopes are taken
+_WORTH = 3.0  # E[log rho^n] must gain so many joint standard errors, and so many nats
+_CAPPED = 0.8  # if more rays end at the cap, slopes say little of what bounds the basin
+_NEAR = 0.9  # slopes are taken at this share of the radius
 _STEP = 0.75  # first step of a march over the median radius, as for radii
-_DRAWS = 2**33  # the step at which the directions of the first stage are drawn
+_LEAST_MOMENT = 1e-24  # over the largest: a stretch of a million at most
+_LEAST_EXCESS = 1e-12  # keeps a moment at the edge of the noise from dividing by zero
+_DRAWS = 2**33  # the step at which the directions of the first refinement are drawn
 
 
-def learn(
-    body: StarBody, seed: int, stage: int, name: str = "slopes", most_evaluations: float = math.inf
-) -> Points | None:
-    """Give the body the coordinates in which it is roundest and return rays that show it there; None where none help.
+@dataclass(frozen=True)
+class Learnt:
+    """What :func:`learn` hands back.
 
-    A stage draws uniform directions y of its own and takes the slopes close to the wall, each over its part outwards;
-    on a ray that ends at the cap the wall is the cap, |A y| = const. A change that lowers E[log rho^n] + log |det A| is
-    tried again at half its strength. Nothing is changed where the gain is within its error, where no gradient exists,
-    or where n log rho is the same for all rays to a nat.
+    Attributes:
+        body: the body in the coordinates that were taken; as it was if none were.
+        points: rays measured in these coordinates; None if none were taken.
+        best_preconditioner: the A in which the body was roundest, taken or not; None if no A is worth it.
+    """
+
+    body: StarBody
+    points: Points | None = None
+    best_preconditioner: LinearMap | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of coordinates: it stretches by ``stretch``, shape (k,), along ``vectors``, shape (n, k)."""
+
+    vectors: Tensor
+    stretch: Tensor
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """Rays measured in some coordinates.
+
+    Attributes:
+        preconditioner: A.
+        points: the rays.
+        value: E[log rho^n] + log |det A|.
+        error: its standard error.
+        spread: standard deviation of log rho^n.
+    """
+
+    preconditioner: LinearMap
+    points: Points
+    value: float
+    error: float
+    spread: float
+
+    def is_above(self, other: _Attempt) -> bool:
+        """Return whether its value exceeds the other's by more than their joint error."""
+        return self.value > other.value + math.hypot(self.error, other.error)
+
+
+def learn(body: StarBody, seed: int, stage: int, name: str = "slopes", most_evaluations: float = math.inf) -> Learnt:
+    """Fit a linear preconditioner. Return the body in its coordinates, or as it was if none improves the bound.
+
+    A refinement draws uniform directions y of its own and takes the slope near the wall over its outward part. On a ray
+    that ends at the cap the wall is the cap, |A y| = const. A change that lowers E[log rho^n] + log |det A| is tried
+    again at half its strength. No preconditioner is taken if the gain is within its error, if there is no gradient, or
+    if n log rho is the same for all rays to a nat.
 
     Args:
-        body: as it is without a preconditioner; called inside ``objective.running()``.
+        body: without a preconditioner; called inside ``objective.running()``.
         seed, stage: key the directions, which no chain uses.
-        name: ``slopes``, or ``auto``, which changes nothing either where nearly all rays then end at the cap: on wide
-            basins of well-trained nets chains get further by the soft path in the coordinates of the metric.
-        most_evaluations: about what it may cost; what is too little for a few stages changes nothing.
+        name: ``slopes``; or ``auto``, which also takes none if nearly all rays then end at the cap: on wide basins of
+            well-trained nets chains get further by the soft path in the coordinates of the metric.
+        most_evaluations: about what it may cost; too little for a few refinements changes nothing.
     """
     n, like = body.dimension, body.objective.theta
-    rays = max(8, min(RAYS, max(_FEWEST, 4 * n), BASIS_BYTES // (8 * n)))
+    rays = max(_FEWEST_RAYS, min(RAYS, max(_MOST_RAYS_IN_FEW, _RAYS_PER_DIMENSION * n), BASIS_BYTES // (8 * n)))
     rays = int(min(rays, most_evaluations // _LEAST_COST))
-    most = max(1, BASIS_BYTES // (16 * n))
-    plain, start, power, failures, change = body.first_step, None, 1.0, 0, None
-    best: tuple[float, float, LinearMap, Points, float] | None = None
-    if rays < 8 or not body.has_gradient(_directions(1, n, like, seed, stage, 0)):
-        return None
+    most_columns = max(1, BASIS_BYTES // (16 * n))
+    if rays < _FEWEST_RAYS or not has_gradient(body, _directions(1, n, like, seed, stage, 0)):
+        return Learnt(body)
+    first: _Attempt | None = None
+    best: _Attempt | None = None
+    trial, strength, failures = body, 1.0, 0
     for refinement in range(MOST_REFINEMENTS):
-        if body.evaluations * (refinement + 1) > most_evaluations * refinement > 0:
+        if refinement and trial.spent.evaluations * (refinement + 1) > most_evaluations * refinement:
+            break  # one more at this cost would exceed the limit
+        attempt = _measure(trial, _directions(rays, n, like, seed, stage, refinement))
+        if attempt is None:
             break
-        preconditioner = body.preconditioner or LinearMap.identity(like.new_empty(n))
-        points = body.points_at(_directions(rays, n, like, seed, stage, refinement))
-        gains = n * points.effective_log_radius + preconditioner.log_determinant
-        if not np.isfinite(gains).all():  # rays that end at once: no coordinates make them longer
-            break
-        value, error = float(gains.mean()), float(gains.std(ddof=1)) / math.sqrt(rays)
-        start = start or (value, error)
-        if best is None or value > best[0] + math.hypot(error, best[1]):
-            if body.preconditioner and not body.fixed_step:
-                body.first_step = _STEP * float(np.exp(np.median(points.log_radius)))
-            best = (value, error, preconditioner, points, body.first_step)
-            power, failures = min(1.0, 2 * power), 0
-            if gains.std(ddof=1) <= _ROUND or preconditioner.left.shape[1] >= most:
+        first = first or attempt
+        if best is None or attempt.is_above(best):
+            best, strength, failures = attempt, min(1.0, 2 * strength), 0
+            trial = _with_first_step(trial, attempt.points)
+            if attempt.spread <= _ROUND or attempt.preconditioner.left.shape[1] >= most_columns:
                 break
-            change = refined(body.slopes(points, _NEAR), most // 4 or 1)
-            if not len(change[1]):
+            change = refined(wall_slopes(trial, attempt.points, _NEAR), most_columns // 4 or 1)
+            if not len(change.stretch):
                 break
         else:
-            power, failures = power / 2, failures + 1
+            strength, failures = strength / 2, failures + 1
             if failures > _HALVINGS:
                 break
-        assert change is not None
-        body.preconditioner = best[2].compose(change[0], change[1] ** power)
-    if best is None:
-        return None
-    assert start is not None
-    value, error, preconditioner, points, step = best
-    worth = value - start[0] > max(_WORTH * math.hypot(error, start[1]), _WORTH)
-    if worth:
-        body.best_preconditioner = preconditioner
-    worth &= name == "slopes" or points.censored.mean() <= _CAPPED
-    body.preconditioner, body.first_step = (preconditioner, step) if worth else (None, plain)
-    return points if worth else None
+        trial = replace(trial, preconditioner=best.preconditioner.compose(change.vectors, change.stretch**strength))
+    return _taken(body, trial.first_step, first, best, name)
 
 
 def _directions(count: int, n: int, like: Tensor, seed: int, stage: int, refinement: int) -> Tensor:
+    """Return uniform directions for one refinement, shape (count, n)."""
     streams = [stream(seed, ray, stage, _DRAWS + refinement) for ray in range(count)]
     return sphere(normals(streams, like.new_empty(count, n).double()))
 
 
-def refined(slopes: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Return U and stretch of M^(-1/2) up to a factor, M² the second moment of these slopes, shape (m, n).
+def _measure(body: StarBody, phi: Tensor) -> _Attempt | None:
+    """Return the rays along these directions; None if some end at once: no coordinates make them longer."""
+    preconditioner = body.preconditioner or LinearMap.identity(phi.new_empty(body.dimension))
+    points = body.points_at(phi)
+    bounds = body.dimension * points.effective_log_radius + preconditioner.log_determinant
+    if not np.isfinite(bounds).all():
+        return None
+    spread = float(bounds.std(ddof=1))
+    return _Attempt(preconditioner, points, float(bounds.mean()), spread / math.sqrt(len(phi)), spread)
 
-    Of n eigenvalues, m slopes show the largest only, and too large. With v the mean of all that are left out, those
-    below v (1 + sqrt(n/m))² may be noise, and one of l v above it comes from a true l0 with
-    l = l0 (1 + (n/m) / (l0 - 1)), along a vector with cos² = (1 - (n/m) / (l0 - 1)²) / (1 + (n/m) / (l0 - 1)) to the
-    true one (Paul 2007). What counts is the moment along the vector that was found, v (1 + cos² (l0 - 1)) (Donoho,
-    Gavish & Johnstone 2018). At most m/4 vectors are taken, lest the next stage start from noise, and at most ``most``.
+
+def _with_first_step(body: StarBody, points: Points) -> StarBody:
+    """Return the body with a first step that suits these radii; one that the caller gave is kept."""
+    if body.preconditioner is None or body.fixed_step:
+        return body
+    return replace(body, first_step=_STEP * float(np.exp(np.median(points.log_radius))))
+
+
+def _taken(body: StarBody, first_step: float, first: _Attempt | None, best: _Attempt | None, name: str) -> Learnt:
+    """Return the body in the best coordinates if these are worth it, and otherwise as it was."""
+    if first is None or best is None:
+        return Learnt(body)
+    if best.value - first.value <= max(_WORTH * math.hypot(best.error, first.error), _WORTH):
+        return Learnt(body)
+    if name != "slopes" and best.points.censored.mean() > _CAPPED:
+        return Learnt(body, best_preconditioner=best.preconditioner)
+    taken = replace(body, preconditioner=best.preconditioner, first_step=first_step)
+    return Learnt(taken, best.points, best.preconditioner)
+
+
+def refined(slopes: Tensor, most: int) -> Change:
+    """Return M^(-1/2) up to a factor, with M² the second moment of these slopes, shape (m, n).
+
+    Of n eigenvalues of M², m slopes show only the largest, and too large. Let v be the mean of all that are left out.
+    Those below v (1 + sqrt(n/m))² may be noise. One of l v above it comes from a true l0 v with
+
+        l = l0 (1 + (n/m) / (l0 - 1)),
+
+    along a vector with cos² = (1 - (n/m) / (l0 - 1)²) / (1 + (n/m) / (l0 - 1)) to the true one (Paul 2007). What counts
+    is the moment along the vector that was found, v (1 + cos² (l0 - 1)) (Donoho, Gavish & Johnstone 2018).
+
+    Args:
+        slopes: of one refinement.
+        most: limit on the vectors. There are at most m/4, so that the next refinement does not start from noise.
     """
     m, n = slopes.shape
     vectors, values, _ = torch.linalg.svd(slopes.T / math.sqrt(m), full_matrices=False)
     moments = values.square()
-    if n <= m // 4 and n <= most:  # all of them are seen
-        return vectors, (moments / moments[0]).clamp(min=1e-24).pow(-0.25)
-    most, ratio, total, count = min(len(moments) - 1, m // 4, most), n / m, float(moments.sum()), 0
-    while True:  # what is noise depends on v, and v on what is noise
+    if n <= m // 4 and n <= most:  # the slopes show all eigenvalues
+        return Change(vectors, (moments / moments[0]).clamp(min=_LEAST_MOMENT).pow(-0.25))
+    count, level = _above_noise(moments, m, n, min(len(moments) - 1, m // 4, most))
+    return Change(vectors[:, :count], _true_moments(moments[:count] / level, n / m).pow(-0.25))
+
+
+def _above_noise(moments: Tensor, m: int, n: int, most: int) -> tuple[int, float]:
+    """Return how many of the descending moments are no noise, and the mean of all others.
+
+    What is noise depends on that mean, and the mean on what is noise; so the count grows until it no longer changes.
+    """
+    edge, total, count = (1 + math.sqrt(n / m)) ** 2, float(moments.sum()), 0
+    while True:
         level = (total - float(moments[:count].sum())) / (n - count)
-        found = min(int((moments > level * (1 + math.sqrt(ratio)) ** 2).sum()), most)
-        if found <= count:
-            break
-        count = found
-    seen = moments[:count] / level
+        above = min(int((moments > level * edge).sum()), most)
+        if above <= count:
+            return count, level
+        count = above
+
+
+def _true_moments(seen: Tensor, ratio: float) -> Tensor:
+    """Return the moments along the vectors found, for moments seen over the noise level, with ratio = n/m."""
     b = seen + 1 - ratio
-    above = ((b + (b.square() - 4 * seen).clamp(min=0).sqrt()) / 2 - 1).clamp(min=1e-12)
-    cosine = ((1 - ratio / above.square()) / (1 + ratio / above)).clamp(min=0)
-    return vectors[:, :count], (1 + cosine * above).pow(-0.25)
+    excess = ((b + (b.square() - 4 * seen).clamp(min=0).sqrt()) / 2 - 1).clamp(min=_LEAST_EXCESS)  # l0 - 1
+    cosine_squared = ((1 - ratio / excess.square()) / (1 + ratio / excess)).clamp(min=0)
+    return 1 + cosine_squared * excess

@@ -1,8 +1,8 @@
-"""The state of a run of annealed chains, and one target after the other.
+"""The state of a run of annealed chains, which goes from target to target.
 
-For each cutoff three *stages*, each with random numbers of its own: the pilot, whose steps fix the schedule; then
-chains at half the targets and chains at all of them. Within a stage all chains take each target together, in one batch.
-A stage's state after a target is all that the next one needs, so a run can stop and go on at any of them.
+Each cutoff has three *stages*, each with random numbers of its own: the pilot, whose steps fix the schedule; then
+chains at half the targets, and chains at all of them. Within a stage all chains take each target together, in one
+batch. The state after a target is all that the next one needs, so a run can stop and continue at any of them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import torch
 from landscape import distributed
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
-from landscape.rays import make_metric
+from landscape.rays import Metric
 from landscape.results import Cost, Radii
 from landscape.results.chains import COLUMNS, STAGES, Chains
+from landscape.volume.annealing.linear_map import LinearMap
 from landscape.volume.annealing.moves import Moved, hmc_move, slice_move
 from landscape.volume.annealing.pilot import (
     PILOT_CHAINS,
@@ -34,7 +35,7 @@ from landscape.volume.annealing.pilot import (
     uneven,
 )
 from landscape.volume.annealing.points import Points, sphere
-from landscape.volume.annealing.precondition import learn
+from landscape.volume.annealing.precondition import Learnt, learn
 from landscape.volume.annealing.schedule import Move, Schedule
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.streams import normals, stream, uniforms
@@ -42,7 +43,7 @@ from landscape.volume.annealing.targets import RadiusTarget, Ray, growing_ray, r
 from landscape.volume.ray_weights import statistics as w
 from landscape.volume.ray_weights.measure import Measure, lengthened, measure_on_uniform_rays
 
-_DERIVED = ("first_step_taken", "steepness")  # settings that the function itself makes
+_DERIVED = ("first_step_taken", "steepness")  # follow from the function, which is checked by itself
 _FINISHED = (
     "log_weights",
     "censored_last",
@@ -51,8 +52,8 @@ _FINISHED = (
     "path_log_radii",
     "path_measure",
     "unfinished",
-)  # fields of the result that a run fills in and never changes again
-_MEASURE = ("measure", "sigma", "measure_centre")  # settings that a run of volumes leaves out
+)  # fields of the result that a run fills in once
+_MEASURE = ("measure", "sigma", "measure_centre")  # settings that are not stored for volumes
 _SOFT_START = 2**32  # the step at which the soft pilot draws its directions
 _SHARED, _RESAMPLED = 2**64 - 1, 2**64 - 2  # chain numbers of draws that all chains share: of a length, of who goes on
 
@@ -62,6 +63,7 @@ class Run:
     """The growing result, and where it stands."""
 
     bodies: list[StarBody]
+    best_preconditioner: LinearMap | None  # of the smallest cutoff's body
     rays: list[Ray]
     reference_rays: Radii
     config: dict[str, Any]
@@ -90,6 +92,7 @@ class Run:
     def start(
         cls,
         objective: Objective,
+        metric: Metric,
         reference_rays: Radii,
         measure: Measure,
         chains: int | None,
@@ -98,29 +101,41 @@ class Run:
         precondition: str = "none",
         most_precondition_evaluations: int | None = None,
     ) -> Run:
-        """Return a run with nothing done; without ``temperatures`` it needs :meth:`set_effort` after its pilots.
+        """Return a run with nothing done. Without ``temperatures`` it needs :meth:`set_effort` after its pilots.
 
-        ``measure`` is what the basin is measured by; ``most_precondition_evaluations`` limits the cost of learning
-        coordinates, None for no limit.
+        Args:
+            objective, chains, temperatures, path, precondition: as for
+                :func:`landscape.volume.annealing.anneal.anneal`.
+            metric: the scale of a step.
+            reference_rays: uniform rays, whose settings are those of the run.
+            measure: what the basin is measured by.
+            most_precondition_evaluations: limit on the cost of learning coordinates; None for no limit.
         """
         started = time.perf_counter()
-        made = make_metric(reference_rays.config["metric"], objective.theta, objective.scope)
-        bodies = [StarBody.of(objective, made, reference_rays, cutoff, measure) for cutoff in reference_rays.cutoffs]
-        shown: list[Points | None] = [None] * len(bodies)
+        learnt = [
+            Learnt(StarBody.of(objective, metric, reference_rays, cutoff, measure)) for cutoff in reference_rays.cutoffs
+        ]
         if precondition != "none":
-            given, most = (
-                reference_rays.config["seed"],
-                math.inf if most_precondition_evaluations is None else most_precondition_evaluations / len(bodies),
-            )
+            seed, most = reference_rays.config["seed"], math.inf
+            if most_precondition_evaluations is not None:
+                most = most_precondition_evaluations / len(learnt)
             with objective.running():
-                shown = [learn(body, given, len(STAGES) * i, precondition, most) for i, body in enumerate(bodies)]
-        rays = [ray_for(body, *both) for body, *both in zip(bodies, reference_rays.radii.T, shown, strict=True)]
+                learnt = [
+                    learn(plain.body, seed, len(STAGES) * index, precondition, most)
+                    for index, plain in enumerate(learnt)
+                ]
+        bodies = [coordinates.body for coordinates in learnt]
+        rays = [
+            ray_for(coordinates.body, radii, coordinates.points)
+            for coordinates, radii in zip(learnt, reference_rays.radii.T, strict=True)
+        ]
         shape = (len(bodies), 2, 0)
         run = cls(
-            bodies,
-            rays,
-            reference_rays,
-            {
+            bodies=bodies,
+            best_preconditioner=learnt[0].best_preconditioner,
+            rays=rays,
+            reference_rays=reference_rays,
+            config={
                 **reference_rays.config,
                 **measure.describe(),
                 "chains": chains,
@@ -130,23 +145,23 @@ class Run:
                 "precondition_evaluations": most_precondition_evaluations,
                 "preconditioners": [body.preconditioner.digest() if body.preconditioner else None for body in bodies],
             },
-            reference_rays.config["seed"],
-            chains,
-            temperatures,
-            np.full(shape, np.nan),
-            np.zeros(shape, dtype=bool),
-            np.full(shape, np.nan),
-            np.zeros((*shape, 0)),
-            np.zeros((*shape, 0)),
-            np.zeros((*shape, 0, bodies[0].columns)),
-            np.zeros(shape[:2], dtype=np.int64),
-            reference_measure=measure_on_uniform_rays(measure, objective, made, reference_rays).table(
+            seed=reference_rays.config["seed"],
+            chains=chains,
+            temperatures=temperatures,
+            log_weights=np.full(shape, np.nan),
+            censored_last=np.zeros(shape, dtype=bool),
+            log_radius_last=np.full(shape, np.nan),
+            path_log_weights=np.zeros((*shape, 0)),
+            path_log_radii=np.zeros((*shape, 0)),
+            path_measure=np.zeros((*shape, 0, bodies[0].measure_columns)),
+            unfinished=np.zeros(shape[:2], dtype=np.int64),
+            reference_measure=measure_on_uniform_rays(measure, objective, metric, reference_rays).table(
                 reference_rays.radii
             ),
             trace=[],
             seconds=distributed.from_first(lambda: reference_rays.cost.seconds + time.perf_counter() - started),
-            evaluations=reference_rays.cost.evaluations + sum(body.evaluations for body in bodies),
-            calls=reference_rays.cost.calls + sum(body.calls for body in bodies),
+            evaluations=reference_rays.cost.evaluations + sum(body.spent.evaluations for body in bodies),
+            calls=reference_rays.cost.calls + sum(body.spent.calls for body in bodies),
         )
         if chains is not None and temperatures is not None:
             run.set_effort(chains, temperatures)
@@ -161,7 +176,7 @@ class Run:
         self.censored_last = np.zeros(shape, dtype=bool)
         paths = (*shape[:2], temperatures, chains)
         self.path_log_weights, self.path_log_radii = np.full(paths, np.nan), np.full(paths, np.nan)
-        self.path_measure = np.full((*paths, self.bodies[0].columns), np.nan)
+        self.path_measure = np.full((*paths, self.bodies[0].measure_columns), np.nan)
 
     @property
     def finished(self) -> bool:
@@ -186,13 +201,13 @@ class Run:
     def advance(self) -> None:
         """Do one temperature of the current stage."""
         started, body = time.perf_counter(), self.body
-        body.evaluations, body.calls = 0.0, 0
+        body.spent.clear()
         if self.piloting:
             self._pilot()
         else:
             self._anneal(self.stage % len(STAGES) - 1)
-        self.evaluations += body.evaluations
-        self.calls += body.calls
+        self.evaluations += body.spent.evaluations
+        self.calls += body.spent.calls
         # the first rank's clock, since a budget of time is spent by it
         self.seconds += distributed.from_first(lambda: time.perf_counter() - started)
 
@@ -237,12 +252,12 @@ class Run:
         here, following = schedule.move(self.step), schedule.move(self.step + 1)
         if self.points is None:
             self.points = here.target.complete(self._begin(self.chains))
-            self.log_weight = here.target.log_density(self.points) + self.body.log_determinant
+            self.log_weight = here.target.log_density(self.points) + self.body.coordinates.log_determinant
             self.unfinished[cutoff, effort] = self.points.unfinished.sum()
         assert self.log_weight is not None
         density = here.target.log_density(self.points)
         before = self.points = following.target.complete(self.points)
-        shown, lengths = with_radii(self.body, before), self.body.log_lengths(before.phi)
+        shown, lengths = with_radii(self.body, before), self.body.coordinates.log_lengths(before.phi)
         self.path_log_weights[cutoff, effort, self.step] = (
             w.ratio(self.log_weight, density) - self.body.dimension * lengths
         )
@@ -275,7 +290,7 @@ class Run:
             place = float(uniforms([stream(self.seed, _RESAMPLED, self.stage, self.step)])[0])
             before = self.points = before.take(w.resample(self.log_weight, place))
             self.log_weight = np.full(self.chains, w.log_mean(self.log_weight))
-        started = self.body.evaluations
+        started = self.body.spent.evaluations
         moved = self._move(following)
         self.points = moved.points
         self.unfinished[cutoff, effort] += moved.points.unfinished.sum()
@@ -286,7 +301,7 @@ class Run:
             accepted=moved.accepted.mean(),
             angle=moved.angle.mean(),
             correlation=w.correlation(*densities),
-            evaluations=(self.body.evaluations - started) / self.chains,
+            evaluations=(self.body.spent.evaluations - started) / self.chains,
         )
 
     def _move(self, how: Move) -> Moved:
@@ -296,9 +311,9 @@ class Run:
         if not how.hmc:
             assert isinstance(how.target, RadiusTarget)
             return slice_move(self.body, self.points, how.target.power, how.width, streams, how.target.guess)
-        # flights of one length could be in step with a period of the body
+        # trajectories of one length could be in step with a period of the body
         share = 0.75 + 0.5 * float(uniforms([stream(self.seed, _SHARED, self.stage, self.step)])[0])
-        count = min(max(round(how.time * share / how.step), 1), how.trajectories.most)
+        count = min(max(round(how.time * share / how.step), 1), how.trajectories.most_steps)
         return hmc_move(
             how.target, self.points, how.step, count, streams, how.trajectories.varied, how.trajectories.kept
         )

@@ -1,8 +1,8 @@
 """The path from uniform directions to r^n as the pilot found it, frozen, so that the weights stay unbiased.
 
-The runs that count take K targets at equal steps of the pilot's length, so each costs about the same divergence, and
-from the pilot by interpolation whatever a move needs. They use other random numbers, and nothing of theirs changes the
-schedule.
+A production run takes K targets at equal distances along the pilot's path, so each step has about the same divergence.
+Whatever a move needs is interpolated between pilot steps. The run uses other random numbers than the pilot, and never
+changes the schedule.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from landscape.volume.annealing.targets import RadiusTarget, Ray, SoftTarget, Ta
 
 @dataclass(frozen=True)
 class Move:
-    """A target on the way, and how to move under it."""
+    """A target on the way, and how to move under it.
+
+    Attributes:
+        target: the density.
+        hmc: whether by Hamiltonian trajectories; otherwise by slices.
+        step, time: of a leapfrog step and of a trajectory.
+        width: of a slice's arc, radians.
+        trajectories: settings of the trajectories.
+        resampling: whether chains with little weight may give way to others.
+    """
 
     target: Target
     hmc: bool
@@ -30,23 +39,19 @@ class Move:
 
 
 class Schedule:
-    """The frozen targets of one run, K + 1 of them from uniform to r^n.
+    """The K + 1 frozen targets of one run, from uniform directions to r^n.
 
     Args:
         body: whose radius it is.
-        ray: of the soft path.
-        pilot_steps: what the pilot learnt, on one path.
+        ray: where the soft path reads a ray.
+        pilot_steps: what the pilot learnt, all on one path.
         count: K.
     """
 
     def __init__(self, body: StarBody, ray: Ray, pilot_steps: list[PilotStep], count: int) -> None:
         self._body, self._ray, self._pilot_steps = body, ray, pilot_steps
-        length = np.cumsum(
-            [
-                min(pilot_step.log_weight_increment_sd, wanted(i, pilot_step.path))
-                for i, pilot_step in enumerate(pilot_steps)
-            ]
-        )
+        steps = [min(step.log_weight_increment_sd, wanted(i, step.path)) for i, step in enumerate(pilot_steps)]
+        length = np.cumsum(steps)
         rows = np.arange(len(pilot_steps))
         if length[-1] > 0:
             self._places = np.interp(np.linspace(0, length[-1], count + 1), length, rows)
@@ -77,13 +82,13 @@ class Schedule:
         return Move(target, hmc, at["step"], at["time"], at["width"], TRAJECTORIES[path])
 
     def _column(self, name: str) -> np.ndarray:
-        return np.array([getattr(pilot_step, name) for pilot_step in self._pilot_steps])
+        return np.array([getattr(step, name) for step in self._pilot_steps])
 
     def _outer_radius(self, place: float) -> float:
         return float(np.exp(np.interp(place, np.arange(len(self._pilot_steps)), np.log(self._column("outer_radius")))))
 
     def _penalty(self, place: float) -> float:
-        """Return b: linear up to the first pilot_step, then in proportion."""
+        """Return b at a place between pilot steps: linear up to the first increase, then linear in log b."""
         row = self._column("penalty")
         if place < 1:
             return float(place * row[1])
@@ -91,5 +96,5 @@ class Schedule:
 
 
 def _smooth(row: np.ndarray) -> np.ndarray:
-    """Return the median of each value and its neighbours, which takes out what one noisy target showed."""
+    """Return the median of each value and its two neighbours on either side, which removes outliers."""
     return np.array([np.median(row[max(i - 2, 0) : i + 3]) for i in range(len(row))])

@@ -28,6 +28,7 @@ from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.precondition import learn
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.streams import normals, stream
+from landscape.volume.annealing.wall import has_gradient
 from landscape.volume.ray_weights.measure import Measure
 
 _DRAWS = 2**34  # the step at which rays are drawn: neither chains nor the rays that A was learnt from are drawn there
@@ -106,18 +107,20 @@ def learnt(
         CurvatureError: where the criterion has no gradient.
     """
     started = time.perf_counter()
-    reference_rays = basin_radii(objective, [cutoff], metric=metric.name, directions=PILOT, **options)
+    reference_rays = basin_radii(objective, [cutoff], metric=metric, directions=PILOT, **options)
     body = StarBody.of(objective, metric, reference_rays, cutoff, measure)
     with objective.running():
-        if not body.has_gradient(sphere(torch.ones(1, body.dimension, dtype=torch.float64).to(objective.theta.device))):
+        if not has_gradient(
+            body, sphere(torch.ones(1, body.dimension, dtype=torch.float64).to(objective.theta.device))
+        ):
             raise CurvatureError(
                 "the proposal 'slopes' needs gradients, and this function has none that torch can follow.\nPass an "
                 "array of n curvatures as proposal, or estimator='annealed'."
             )
-        learn(body, options["seed"], 0)
+        preconditioner = learn(body, options["seed"], 0).body.preconditioner
     spent = Cost(
-        reference_rays.cost.evaluations + body.evaluations,
-        reference_rays.cost.calls + body.calls,
+        reference_rays.cost.evaluations + body.spent.evaluations,
+        reference_rays.cost.calls + body.spent.calls,
         time.perf_counter() - started,
     )
-    return body.preconditioner or LinearMap.identity(objective.theta.new_empty(body.dimension)), spent
+    return preconditioner or LinearMap.identity(objective.theta.new_empty(body.dimension)), spent

@@ -157,11 +157,11 @@ class Gaussian:
         a, b = coefficients.T
         return log_radius_holding(self.dimension, a, b, effective_log_radius * self.dimension - self.log_factor, most)
 
-    def pulls(self, steps: Tensor, radius: float) -> tuple[np.ndarray, Tensor]:
-        """Return how log m, of rays that end at one radius, changes with log r and with the step for r = 1.
+    def log_mass_gradient(self, steps: Tensor, radius: float) -> tuple[np.ndarray, Tensor]:
+        """Return how log m changes for rays that end at one radius.
 
         Returns:
-            its derivative by log r, shape (k,), and by the entries of the step that move, shape (k, n).
+            its derivative by log r, shape (k,), and by the entries in scope of the step for r = 1, shape (k, n).
         """
         a, b = self.coefficients(steps).T
         first, second, slope = radial_moments(self.dimension, a, b, np.full(len(steps), radius))

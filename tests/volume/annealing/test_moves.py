@@ -14,10 +14,12 @@ import landscape as ls
 from helpers.bodies import ellipsoid, lp_ball
 from helpers.chains import MOVES, body_of, run_move
 from helpers.z_scores import z_of_chains
-from landscape.volume.annealing.moves import Trajectory, tangent
+from landscape.volume.annealing.coordinates import tangent
+from landscape.volume.annealing.moves import Trajectory
 from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.streams import normals, stream
 from landscape.volume.annealing.targets import RadiusTarget
+from landscape.volume.annealing.wall import has_gradient, log_radius_gradient
 
 CURVATURES = np.array([0.5, 1.0, 2.0, 4.0, 8.0])
 
@@ -89,7 +91,7 @@ def test_the_force_is_the_gradient_of_log_radius() -> None:
     phi = sphere(torch.from_numpy(rng.normal(size=(6, 4))))
     aside = tangent(torch.from_numpy(rng.normal(size=(6, 4))), phi)
     with body.objective.running():
-        force = body.log_radius_gradient(phi, 0.7)
+        force = log_radius_gradient(body, phi, 0.7)
     assert (force * phi).sum(1).abs().max() < 1e-12
 
     def log_radius(x: Tensor) -> Tensor:
@@ -148,4 +150,4 @@ def test_a_chain_does_not_depend_on_the_others() -> None:
 def test_a_function_without_a_gradient_says_so() -> None:
     objective = ls.Objective.from_function(lambda x: x.detach().square().sum(-1), torch.zeros(2, dtype=torch.float64))
     with objective.running():
-        assert not body_of(objective, 0.3).has_gradient(torch.tensor([[1.0, 0.0]], dtype=torch.float64))
+        assert not has_gradient(body_of(objective, 0.3), torch.tensor([[1.0, 0.0]], dtype=torch.float64))

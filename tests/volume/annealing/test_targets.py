@@ -17,9 +17,11 @@ from helpers.nets import mlp
 from helpers.z_scores import z_of_chains
 from landscape.results import Chains
 from landscape.volume import anneal, log_unit_ball, volume_from_chains, volumes_at_caps
+from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.linear_map import LinearMap
-from landscape.volume.annealing.moves import hmc_move, tangent
+from landscape.volume.annealing.moves import hmc_move
 from landscape.volume.annealing.points import sphere
+from landscape.volume.annealing.rises import rises_at
 from landscape.volume.annealing.streams import stream
 from landscape.volume.annealing.targets import POINTS, Ray, SoftTarget, growing_ray
 from landscape.volume.ray_weights.statistics import resample
@@ -58,7 +60,7 @@ def test_of_a_power_it_is_the_radius_already() -> None:
 
 def test_its_derivatives_by_each_rise() -> None:
     ray, rises = Ray.between(0.1, 1.5, 12), np.random.default_rng(1).random((3, POINTS)) * 3
-    found = ray.pull(rises, 4.0)
+    found = ray.log_soft_gradient(rises, 4.0)
     for i in range(POINTS):
         step = np.zeros(POINTS)
         step[i] = 1e-6
@@ -82,7 +84,7 @@ def test_the_force_is_the_gradient_of_the_soft_part(inverse_temperature: float) 
     aside = tangent(directions(3, 7, 5), phi)
     with body.objective.running():
         slope = (target.force(phi) * aside).sum(1).numpy()
-        ends = [body.rises(sphere(phi + sign * 1e-4 * aside), ray.radii) for sign in (1, -1)]
+        ends = [rises_at(body, sphere(phi + sign * 1e-4 * aside), ray.radii) for sign in (1, -1)]
     values = [ray.log_soft(rises, 6.0) for rises in ends]
     assert slope == pytest.approx((1 - inverse_temperature) * (values[0] - values[1]) / 2e-4, rel=1e-5)
 
@@ -170,9 +172,9 @@ def test_a_box_by_the_soft_paths(path: str) -> None:
 @pytest.mark.parametrize("outer_radius", [0.2, 0.5, 2.0])
 def test_the_force_of_growth_in_learnt_coordinates(outer_radius: float) -> None:
     """Some rays end at the cap, nearer in than the outer radius: they get shorter as |A y| grows."""
-    body = body_of(lp_ball(5, 4), 0.3, max_radius=0.4)
     axis = torch.tensor([0.6, 0.8, 0, 0, 0], dtype=torch.float64)[:, None]
-    body.preconditioner = LinearMap.identity(axis[:, 0]).compose(axis, torch.tensor([0.4], dtype=torch.float64))
+    preconditioner = LinearMap.identity(axis[:, 0]).compose(axis, torch.tensor([0.4], dtype=torch.float64))
+    body = body_of(lp_ball(5, 4), 0.3, max_radius=0.4, preconditioner=preconditioner)
     phi = directions(2, 30, 5)
     aside, target = tangent(directions(3, 30, 5), phi), SoftTarget(body, growing_ray(5), 6.0, 0.0, outer_radius)
     capped = body.cap_along(phi) < outer_radius

@@ -35,7 +35,7 @@ def directions(metric: str = "identity", seed: int = 5) -> SlopeDirections:
 
 def test_the_density_is_that_of_an_angular_gaussian() -> None:
     rays, count = directions(), 4000
-    matrix = torch.eye(6, dtype=torch.float64) + rays.shape.left @ rays.shape.right.T
+    matrix = torch.eye(6, dtype=torch.float64) + rays.preconditioner.left @ rays.preconditioner.right.T
     sigma = (matrix @ matrix.T).numpy()
     phi, tilts = rays.steps(range(count)).numpy(), rays.log_tilts(range(count))
     form = (phi @ np.linalg.inv(sigma) * phi).sum(1)
@@ -163,10 +163,10 @@ def test_a_stopped_run_leaves_the_same_wherever_it_was_interrupted() -> None:
         again = anneal(body, [0.1], resume=past, **options)
         assert again.trace.tobytes() == whole.trace.tobytes()
     first = stopped[0]
-    assert first.shape is not None
+    assert first.preconditioner is not None
     for other in stopped[1:]:
-        assert other.shape is not None
-        assert (other.shape.digest(), other.rays) == (first.shape.digest(), first.rays)
+        assert other.preconditioner is not None
+        assert (other.preconditioner.digest(), other.rays) == (first.preconditioner.digest(), first.rays)
 
 
 def test_where_nothing_was_learnt_pilots_may_use_up_the_whole_budget() -> None:
@@ -174,4 +174,4 @@ def test_where_nothing_was_learnt_pilots_may_use_up_the_whole_budget() -> None:
     options: dict[str, Any] = {"metric": "identity", "precondition": "none"}
     chains = anneal(ellipsoid(NARROW), [0.1], budget=6_000, on_stop=stopped.append, **options)
     assert 6_000 <= chains.cost.evaluations < 1.2 * 6_000
-    assert stopped[0].shape is None
+    assert stopped[0].preconditioner is None
