@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from landscape.errors import StoreError
-from landscape.results import AnnealedVolume, Caps, Chains, LaplaceVolume, Radii, Volume
+from landscape.results import AnnealedVolume, Caps, Chains, LaplaceVolume, Radii, Volume, require_same_config
 from landscape.volume import (
     anneal,
     best_volume,
@@ -299,16 +299,8 @@ def _check_laplace(held: LaplaceVolume, run: Basin) -> None:
     op = basin_curvature(run.objective, given["criterion"], given["metric"], given["curvature"])
     counts = {"probes": given["probes"]} if given["probes"] is not None else {}
     asked = laplace_config(op, given["criterion"], cap_of(op, given["max_radius"]), seed=given["seed"], **counts)
-    wrong = [f"{k}: stored {held.config.get(k)!r}, asked {v!r}" for k, v in asked.items() if held.config.get(k) != v]
-    cutoffs = sorted(run.given["cutoffs"])
-    if [row.cutoff for row in held.results] != cutoffs:
-        wrong.append(f"cutoffs: stored {[row.cutoff for row in held.results]}, asked {cutoffs}")
-    if wrong:
-        raise StoreError(
-            "the stored volume was measured with other settings:\n  "
-            + "\n  ".join(wrong)
-            + "\nPass the stored settings, or --overwrite to start anew, or another --out."
-        )
+    stored = {**held.config, "cutoffs": [row.cutoff for row in held.results]}
+    require_same_config(stored, {**asked, "cutoffs": sorted(given["cutoffs"])}, "volume")
 
 
 def _budget(run: Basin) -> str:

@@ -172,7 +172,8 @@ def held(store: Store | None, given: Mapping[str, Any], job: Job) -> Measured | 
 
 def check(op: Hessian | GaussNewton, given: Mapping[str, Any], stored: Mapping[str, Measured | None]) -> None:
     """Refuse more eigenpairs than there are, and stored results of another run."""
-    from landscape.errors import CurvatureError, StoreError
+    from landscape.errors import CurvatureError
+    from landscape.results import require_same_config
 
     if (given["top"] or 0) > op.size:
         raise CurvatureError(
@@ -181,18 +182,9 @@ def check(op: Hessian | GaussNewton, given: Mapping[str, Any], stored: Mapping[s
         )
     for job in jobs(given):
         past = stored[job.name]
-        asked = {**op.describe(), **job.settings}
-        wrong = [
-            f"{key}: stored {past.config.get(key)!r}, asked {value!r}"
-            for key, value in asked.items()
-            if past is not None and past.config.get(key) != value
-        ]
-        if wrong:
-            raise StoreError(
-                f"{given['out']} holds {job.words} ({name_of(given, job)}) of other settings:\n  "
-                + "\n  ".join(wrong)
-                + "\nType the stored settings, or --overwrite to start anew, or another --out."
-            )
+        if past is not None:
+            what = f"result {name_of(given, job)} in {given['out']}"
+            require_same_config(past.config, {**op.describe(), **job.settings}, what)
 
 
 def measuring_lines(

@@ -18,7 +18,7 @@ from landscape.objective import Objective
 from landscape.rays.crossing import FirstCrossing, RadiusPrior
 from landscape.rays.directions import Directions, RandomDirections, check_seed
 from landscape.rays.metric import Metric, make_metric
-from landscape.results import Cost, Radii, RayStatus
+from landscape.results import Cost, Radii, RayStatus, require_same_config
 
 PILOT = 16  # the first rays, searched from far in; they set the first step of the others
 PROFILES = 32  # rays whose every evaluation is kept, for plots
@@ -268,18 +268,12 @@ class _Rows:
         return rows
 
     def _continue(self, past: Radii) -> None:
-        """Copy the rays of an earlier run, having checked that it measured the same thing."""
-        now = {"proposal": None, **self.search.config, "cutoffs": list(self.search.cutoffs)}
-        then = {**past.config, "cutoffs": list(past.cutoffs)}
-        wrong = [f"{key}: stored {then.get(key)!r}, asked {now.get(key)!r}" for key in now if then.get(key) != now[key]]
-        if past.directions > len(self.radii):
-            wrong.append(f"directions: stored {past.directions}, asked {len(self.radii)}")
-        if wrong:
-            raise LandscapeError(
-                "the stored run was measured with other settings, so it cannot be continued:\n  "
-                + "\n  ".join(wrong)
-                + "\nPass the stored settings, or --overwrite to start anew, or another --out."
-            )
+        """Check that an earlier run measured the same thing, and copy its rays."""
+        stored = {**past.config, "cutoffs": list(past.cutoffs), "directions": past.directions}
+        asked = {"proposal": None, **self.search.config, "cutoffs": list(self.search.cutoffs)}
+        if past.directions > len(self.radii):  # a run can gain rays, and never loses any
+            asked["directions"] = len(self.radii)
+        require_same_config(stored, asked)
         self._check_function(past)
         for name in _ROW_ARRAYS:
             getattr(self, name)[: past.directions] = getattr(past, name)

@@ -8,6 +8,7 @@ from landscape.results.comparison import CANNOT_TELL, Comparison, ComparisonRow
 from landscape.results.curvature import Diagonal, Eigenpairs, LayerTraces, Trace
 from landscape.results.embedding import Embedding
 from landscape.results.radii import Radii, RayStatus
+from landscape.results.resume import require_same_config
 from landscape.results.slices import Line, Plane
 from landscape.results.spectrum import LogDeterminant, SpectralDensity
 from landscape.results.volume import LaplaceVolume, Volume, VolumeEstimate
@@ -37,5 +38,6 @@ __all__ = [
     "Trace",
     "Volume",
     "VolumeEstimate",
+    "require_same_config",
     "result_class",
 ]

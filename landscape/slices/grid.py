@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from landscape.errors import LandscapeError, ObjectiveError
+from landscape.errors import ObjectiveError
 from landscape.objective import Objective
 from landscape.objective.batchnorm import running_norms
-from landscape.results import Cost, Line, Plane
+from landscape.results import Cost, Line, Plane, require_same_config
 from landscape.slices.axes import Axes
 from landscape.slices.point_values import Bend, Probe
 
@@ -123,20 +123,9 @@ class Grid:
         return grid
 
     def _continue(self, past: Line | Plane) -> None:
-        """Take the rows of an earlier run, having checked that it measured the same thing."""
-        wrong = [
-            f"{key}: stored {past.config.get(key)!r}, asked {value!r}"
-            for key, value in self.config.items()
-            if past.config.get(key) != value
-        ]
-        if past.loss.size != self.loss.size:
-            wrong.append(f"points: stored {past.loss.size:,}, asked {self.loss.size:,}")
-        if wrong:
-            raise LandscapeError(
-                "the stored slice was measured with other settings, so it cannot be continued:\n  "
-                + "\n  ".join(wrong)
-                + "\nPass the stored settings, or --overwrite to start anew, or another --out."
-            )
+        """Check that an earlier run measured the same thing, and copy its rows."""
+        stored = {**past.config, "points": past.loss.size}
+        require_same_config(stored, {**self.config, "points": self.loss.size}, "slice")
         self.loss, self.accuracy, self.done = (
             past.loss.reshape(-1).copy(),
             past.accuracy.reshape(-1).copy(),

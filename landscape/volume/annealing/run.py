@@ -19,7 +19,7 @@ from landscape import distributed
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.rays import Metric
-from landscape.results import Cost, Radii
+from landscape.results import Cost, Radii, require_same_config
 from landscape.results.chains import COLUMNS, STAGES, Chains
 from landscape.volume.annealing.linear_map import LinearMap
 from landscape.volume.annealing.moves import Moved, hmc_move, slice_move
@@ -345,24 +345,13 @@ class Run:
         self.step, self.points, self.log_weight = 0, None, None
 
     def resume(self, past: Chains) -> None:
-        """Take the state of an earlier run, having checked that it measured the same thing."""
+        """Check that an earlier run measured the same thing, and take its state."""
         if self.temperatures is None and past.config.get("temperatures") is not None:
             self.set_effort(int(past.config["chains"]), int(past.config["temperatures"]))
-        now, then = self.result(), past
-        wrong = [
-            f"{key}: stored {then.config.get(key)!r}, asked {value!r}"
-            for key, value in {**dict.fromkeys(_MEASURE), **now.config}.items()
-            if then.config.get(key) != value and key not in _DERIVED
-        ]
-        if then.cutoffs != now.cutoffs:
-            wrong.append(f"cutoffs: stored {list(then.cutoffs)}, asked {list(now.cutoffs)}")
-        if wrong:
-            raise LandscapeError(
-                "the stored run was measured with other settings, so it cannot be continued:\n  "
-                + "\n  ".join(wrong)
-                + "\nPass the stored settings, or --overwrite to start anew, or another --out."
-            )
-        if not np.allclose(then.reference_radii, now.reference_radii, rtol=1e-3):
+        asked = {**dict.fromkeys(_MEASURE), **self.config, "cutoffs": list(self.reference_rays.cutoffs)}
+        settings = {key: value for key, value in asked.items() if key not in _DERIVED}
+        require_same_config({**past.config, "cutoffs": list(past.cutoffs)}, settings)
+        if not np.allclose(past.reference_radii, self.reference_rays.radii, rtol=1e-3):
             raise LandscapeError(
                 "the stored run measured another function: radii along the same rays are no longer the same.\n"
                 "Measure with the same model, data, loss and forward, or --overwrite to start anew."
