@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from landscape.errors import StoreError
-from landscape.results import AnnealedVolume, Caps, Chains, LaplaceVolume, Radii, Volume, require_same_config
+from landscape.results import (
+    AnnealedVolume,
+    Caps,
+    Chains,
+    LaplaceVolume,
+    OnProgress,
+    Progress,
+    Radii,
+    Volume,
+    require_same_config,
+)
 from landscape.volume import (
     anneal,
     best_volume,
@@ -144,9 +154,9 @@ def annealed_chains(
         session.say(given, f"{given['chains']} chains make a lower bound: reliable takes {RELIABLE_CHAINS} or more")
     say_plan = _Planned(run, budget)
 
-    def measure(stored: Chains | None, on_block: Callable[[Any], None]) -> Chains:
-        def block(progress: Any) -> None:
-            on_block(progress)
+    def measure(stored: Chains | None, on_progress: OnProgress[Any]) -> Chains:
+        def note(progress: Progress[Any]) -> None:
+            on_progress(progress)
             say_plan(progress)
 
         return anneal(
@@ -155,7 +165,7 @@ def annealed_chains(
             rtol=_rtol(run),
             budget=budget,
             resume=stored,
-            on_block=block,
+            on_progress=note,
             on_stop=on_stop,
             **counts,
             **run.options,
@@ -186,7 +196,7 @@ class _Planned:
             passes = "" if math.isfinite(Budget.parse(budget).seconds) else " passes over the data"
             session.say(run.given, f"annealing within {budget}{passes}: pilot chains first")
 
-    def __call__(self, progress: Any) -> None:
+    def __call__(self, progress: Progress[Any]) -> None:
         if not self._said and (chains := progress.snapshot()).config["temperatures"] is not None:
             self._said = True
             session.say(self._given, f"annealing {_counts(chains)}, beside a run of half as many temperatures")
@@ -228,19 +238,19 @@ def _proposed(run: Basin, part: Part[Radii], count: int, make: Callable[..., Vol
         run: the command.
         part: the rays.
         count: how many.
-        make: called with ``resume`` and ``on_block``.
+        make: called with ``resume`` and ``on_progress``.
     """
     made = {}
 
-    def measure(stored: Radii | None, on_block: Callable[[Any], None]) -> Radii:
+    def measure(stored: Radii | None, on_progress: OnProgress[Any]) -> Radii:
         latest = stored
 
-        def block(progress: Any) -> None:
+        def note(progress: Progress[Any]) -> None:
             nonlocal latest
             latest = progress.snapshot()
-            on_block(progress)
+            on_progress(progress)
 
-        made["volume"] = make(resume=stored, on_block=block)
+        made["volume"] = make(resume=stored, on_progress=note)
         assert latest is not None
         return latest
 

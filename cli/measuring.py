@@ -12,7 +12,7 @@ import click
 from landscape.errors import StoreError
 from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
-from landscape.results import Chains, Radii, Result
+from landscape.results import Chains, OnProgress, Radii, Result
 from landscape.store import Store
 from landscape_cli import session
 from landscape_cli.progress import Display, keep_measuring
@@ -79,13 +79,16 @@ class Basin:
         return {key: self.given[key] for key in ("criterion", "metric", "max_radius", "seed")}
 
     def grow(
-        self, part: Part[Grown], measure: Callable[[Grown | None, Callable[[Any], None]], Grown], wanted: int = 1
+        self,
+        part: Part[Grown],
+        measure: Callable[[Grown | None, OnProgress[Any]], Grown],
+        wanted: int = 1,
     ) -> tuple[Grown, bool]:
         """Return a result and whether any of it was measured now, committing it as it grows.
 
         Args:
             part: which one.
-            measure: takes what is known and what to call after every block.
+            measure: takes what is known, and the ``on_progress`` to call after every block.
             wanted: rays or temperatures in all, as far as that is known.
         """
         stored: Grown | None = self.held.get(part.name)
@@ -103,7 +106,7 @@ class Basin:
 
         known = 0 if stored is None else int(stored.done.sum())
         display = Display(wanted, known, quiet=self.given["quiet"], unit=part.unit)
-        result, fresh = keep_measuring(lambda on_block: measure(stored, on_block), put, display, stopped)
+        result, fresh = keep_measuring(lambda on_progress: measure(stored, on_progress), put, display, stopped)
         if stored is not None and not fresh:
             return stored, False
         return session.with_provenance(result, self.provenance), True
@@ -194,14 +197,14 @@ def measured_rays(basin: Basin) -> tuple[Radii, bool]:
     known = "" if stored is None else f" ({int(stored.done.sum()):,} of them from the file)"
     session.say(given, f"measuring {given['directions']:,} rays{known}")
 
-    def measure(stored: Radii | None, on_block: Callable[[Any], None]) -> Radii:
+    def measure(stored: Radii | None, on_progress: OnProgress[Any]) -> Radii:
         return basin_radii(
             basin.objective,
             given["cutoffs"],
             directions=given["directions"],
             rtol=given["rtol"],
             resume=stored,
-            on_block=on_block,
+            on_progress=on_progress,
             **basin.options,
         )
 

@@ -5,46 +5,32 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import click
 from tqdm import tqdm
 
-from landscape.results import Result
+from landscape.results import OnProgress, Progress, Result
 from landscape.store.interrupts import uninterrupted
 from landscape_cli.interrupts import INTERRUPTED, check_pressed
 from landscape_cli.text import duration
 
 Kind = TypeVar("Kind", bound=Result)
-Made = TypeVar("Made", bound=Result, covariant=True)
 
 COMMIT_EVERY = 2.0  #: seconds between commits, at least
 COMMIT_SHARE = 0.05  #: of the time, at most, goes into commits
 LOG_EVERY = 30.0  #: seconds between lines where stderr is a file
 
 
-class Progress(Protocol[Made]):
-    """Where a measurement stands: rays or points done and wanted, and what makes its partial result."""
-
-    @property
-    def done(self) -> int: ...
-
-    @property
-    def total(self) -> int: ...
-
-    @property
-    def snapshot(self) -> Callable[[], Made]: ...
-
-
-class Keeper(Generic[Kind]):
-    """Commits the partial result after blocks of rays: the first at once, then seldom enough to cost next to nothing.
+class Committer(Generic[Kind]):
+    """Commits partial results: the first at once, then seldom enough to cost next to nothing.
 
     Args:
         put: stores a partial result.
         clock: seconds, for tests.
 
     Attributes:
-        latest: the partial result after the last block; None before the first.
+        latest: the partial result after the latest block; None before the first.
     """
 
     def __init__(self, put: Callable[[Kind], None], clock: Callable[[], float] = time.monotonic) -> None:
@@ -54,8 +40,8 @@ class Keeper(Generic[Kind]):
         self._due = -float("inf")
         self._kept = True
 
-    def block(self, progress: Progress[Kind]) -> None:
-        """Take the state after one block."""
+    def on_progress(self, progress: Progress[Kind]) -> None:
+        """Take the partial result after one block, and commit it if it is time."""
         # The copy costs next to nothing. Taken later, on Ctrl-C, it could catch the arrays half written.
         self.latest, self._kept = progress.snapshot(), False
         if self._clock() >= self._due:
@@ -84,8 +70,8 @@ class Display:
         self._first, self._started = done, time.monotonic()
         self._next = self._started + LOG_EVERY
 
-    def block(self, progress: Progress[Result]) -> None:
-        """Show the state after one block."""
+    def on_progress(self, progress: Progress[Any]) -> None:
+        """Show how much is done after one block."""
         self.show(progress.done, progress.total)
 
     def show(self, done: int, total: int) -> None:
@@ -105,7 +91,7 @@ class Display:
 
 
 def keep_measuring(
-    measure: Callable[[Callable[[Progress[Kind]], None]], Kind],
+    measure: Callable[[OnProgress[Kind]], Kind],
     put: Callable[[Kind], None],
     display: Display,
     stopped: Callable[[str, Kind | None], str],
@@ -115,34 +101,34 @@ def keep_measuring(
     Whatever stops it, Ctrl-C or an error, what was finished by then is committed and said.
 
     Args:
-        measure: called with what it must call after every block.
+        measure: called with the ``on_progress`` that it must call after every block.
         put: stores a partial result.
         display: shows the progress; closed at the end.
         stopped: makes the line to print from why it stopped and the latest partial result.
     """
-    keeper: Keeper[Kind] = Keeper(put)
+    committer: Committer[Kind] = Committer(put)
 
-    def on_block(progress: Progress[Kind]) -> None:
-        display.block(progress)
-        keeper.block(progress)
+    def on_progress(progress: Progress[Kind]) -> None:
+        display.on_progress(progress)
+        committer.on_progress(progress)
 
     try:
-        result = measure(on_block)
-        keeper.commit()
+        result = measure(on_progress)
+        committer.commit()
     except KeyboardInterrupt:
         display.close()
-        keeper.commit()
-        click.echo(stopped("interrupted", keeper.latest), err=True)
+        committer.commit()
+        click.echo(stopped("interrupted", committer.latest), err=True)
         raise SystemExit(INTERRUPTED) from None
     except Exception:
         display.close()
-        if keeper.latest is not None:
-            keeper.commit()
-            click.echo(stopped("stopped by an error", keeper.latest), err=True)
+        if committer.latest is not None:
+            committer.commit()
+            click.echo(stopped("stopped by an error", committer.latest), err=True)
         raise
     finally:
         display.close()
-    return result, keeper.latest is not None
+    return result, committer.latest is not None
 
 
 def progress_line(done: int, total: int, measured: int, seconds: float, unit: str = "rays") -> str:

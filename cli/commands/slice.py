@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from landscape.inputs import Task
     from landscape.objective import Objective
-    from landscape.results import Line, Plane
+    from landscape.results import Line, OnProgress, Plane
     from landscape.store import Store
 
 DIRECTIONS = ("random", "li2018", "hessian", "toward", "pca")
@@ -183,22 +183,26 @@ def measure(
     known = 0 if stored is None else round(stored.done.mean() * total)
     display = Display(total, known, quiet=given["quiet"], unit="points")
 
-    def make(on_row: Callable[[Any], None]) -> Any:
-        return sliced(objective, others, given, stored, on_row)
+    def make(on_progress: OnProgress[Any]) -> Any:
+        return sliced(objective, others, given, stored, on_progress)
 
     result, fresh = keep_measuring(make, put, display, stopped)
     return session.with_provenance(result, provenance) if fresh else result
 
 
 def sliced(
-    objective: Objective, others: list[Tensor], given: Mapping[str, Any], stored: Any, on_row: Callable[[Any], None]
+    objective: Objective,
+    others: list[Tensor],
+    given: Mapping[str, Any],
+    stored: Any,
+    on_progress: OnProgress[Any],
 ) -> Line | Plane:
     """Call the library."""
     from landscape.errors import ObjectiveError
     from landscape.slices import slice_1d, slice_2d
 
     common = {key: given[key] for key in ("metric", "steps", "span", "seed", "recalibrate_bn")}
-    common |= {"resume": stored, "on_row": on_row}
+    common |= {"resume": stored, "on_progress": on_progress}
     if given["plane"]:
         return slice_2d(
             objective, directions=given["directions"], others=others, orthogonal=given["orthogonal"], **common

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -18,26 +18,12 @@ from landscape.objective import Objective
 from landscape.rays.crossing import FirstCrossing, RadiusPrior
 from landscape.rays.directions import Directions, RandomDirections, check_seed
 from landscape.rays.metric import Metric, make_metric
-from landscape.results import Cost, Radii, RayStatus, require_same_config
+from landscape.results import Cost, OnProgress, Progress, Radii, RayStatus, require_same_config
 
 PILOT = 16  # the first rays, searched from far in; they set the first step of the others
 PROFILES = 32  # rays whose every evaluation is kept, for plots
 _PILOT_STEP = 1 / 16
 _STEP_SHARE = 0.75
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands, handed to ``on_block`` after every block of rays.
-
-    Attributes:
-        done, total: rays measured, rays wanted.
-        snapshot: makes the partial :class:`Radii` of this moment.
-    """
-
-    done: int
-    total: int
-    snapshot: Callable[[], Radii]
 
 
 def basin_radii(
@@ -54,7 +40,7 @@ def basin_radii(
     first_step: float | None = None,
     rays: Directions | None = None,
     resume: Radii | None = None,
-    on_block: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress[Radii] | None = None,
 ) -> Radii:
     """Return the basin radius r(phi) along uniform random rays: the first r at which the criterion reaches each cutoff.
 
@@ -78,7 +64,7 @@ def basin_radii(
         first_step: length of the first step; by default 0.75 of the median radius of the first 16 rays.
         rays: directions of this metric and seed to measure along; by default uniform ones.
         resume: the partial result of an interrupted run with the same settings; its rays are kept.
-        on_block: called after every block of rays.
+        on_progress: called after every block of rays.
 
     Returns:
         radii of shape (directions, cutoffs), with status, brackets and cost.
@@ -98,9 +84,9 @@ def basin_radii(
         rows = _Rows.start(search, directions, resume)
         for block in rows.blocks(objective.plan.block_on(distributed.count())):
             search.run(block, rows)
-            if on_block is not None:
+            if on_progress is not None:
                 done = int((rows.status != RayStatus.PENDING).all(axis=1).sum())
-                on_block(Progress(done, directions, rows.result))
+                on_progress(Progress(done, directions, rows.result))
     return rows.result()
 
 

@@ -7,6 +7,7 @@ from landscape.results.chains import AnnealedVolume, Chains
 from landscape.results.comparison import CANNOT_TELL, Comparison, ComparisonRow
 from landscape.results.curvature import Diagonal, Eigenpairs, LayerTraces, Trace
 from landscape.results.embedding import Embedding
+from landscape.results.progress import OnProgress, Progress
 from landscape.results.radii import Radii, RayStatus
 from landscape.results.resume import require_same_config
 from landscape.results.slices import Line, Plane
@@ -30,7 +31,9 @@ __all__ = [
     "LayerTraces",
     "Line",
     "LogDeterminant",
+    "OnProgress",
     "Plane",
+    "Progress",
     "Radii",
     "RayStatus",
     "Result",

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor, nn
 
 from landscape.errors import ObjectiveError
 from landscape.objective import Objective
-from landscape.results import Line, Plane
+from landscape.results import Line, OnProgress, Plane, Progress
 from landscape.slices.axes import make_axes
 from landscape.slices.grid import Grid, covering, even, path
-
-Slice = TypeVar("Slice", Line, Plane)
-
-
-@dataclass(frozen=True)
-class Progress(Generic[Slice]):
-    """Where a slice stands, handed to ``on_row`` after every block of rows.
-
-    Attributes:
-        done, total: points measured, points wanted.
-        snapshot: makes the partial result of this moment.
-    """
-
-    done: int
-    total: int
-    snapshot: Callable[[], Slice]
 
 
 def slice_1d(
@@ -44,7 +26,7 @@ def slice_1d(
     curvature: bool = False,
     recalibrate_bn: bool = False,
     resume: Line | None = None,
-    on_row: Callable[[Progress[Line]], None] | None = None,
+    on_progress: OnProgress[Line] | None = None,
 ) -> Line:
     """Return the loss along a line through the trained point, theta + x · direction.
 
@@ -65,7 +47,7 @@ def slice_1d(
         recalibrate_bn: estimate BatchNorm's running statistics anew at each point, on the objective's data, instead of
             keeping those of the trained point.
         resume: the partial result of an interrupted run with the same settings; its points are kept.
-        on_row: called after every block of points.
+        on_progress: called after every block of points.
 
     Raises:
         ObjectiveError: where a setting makes no sense.
@@ -100,8 +82,8 @@ def slice_1d(
         )
 
     for _ in grid.measure(objective, curvature=curvature, recalibrate_bn=recalibrate_bn):
-        if on_row is not None:
-            on_row(Progress(int(grid.done.sum()), len(x), result))
+        if on_progress is not None:
+            on_progress(Progress(int(grid.done.sum()), len(x), result))
     return result()
 
 
@@ -117,7 +99,7 @@ def slice_2d(
     others: Sequence[Tensor | nn.Module] = (),
     recalibrate_bn: bool = False,
     resume: Plane | None = None,
-    on_row: Callable[[Progress[Plane]], None] | None = None,
+    on_progress: OnProgress[Plane] | None = None,
 ) -> Plane:
     """Return the loss on a plane through the trained point, theta + x · first + y · second direction.
 
@@ -140,7 +122,7 @@ def slice_2d(
             order, the trained point last or left out.
         recalibrate_bn: estimate BatchNorm's running statistics anew at each point.
         resume: the partial result of an interrupted run with the same settings; its rows are kept.
-        on_row: called after every block of rows.
+        on_progress: called after every block of rows.
 
     Raises:
         ObjectiveError: where a setting makes no sense.
@@ -180,6 +162,6 @@ def slice_2d(
         )
 
     for _ in grid.measure(objective, recalibrate_bn=recalibrate_bn):
-        if on_row is not None:
-            on_row(Progress(int(grid.done.sum()) * len(x), len(points), result))
+        if on_progress is not None:
+            on_progress(Progress(int(grid.done.sum()) * len(x), len(points), result))
     return result()

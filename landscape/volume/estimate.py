@@ -41,8 +41,8 @@ def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str
         cutoffs: values of the criterion that bound the basin.
         estimator: ``uniform``, ``annealed``, ``importance``, ``laplace`` or ``auto``.
         options: ``uniform`` takes those of :func:`landscape.basin_radii` (criterion, metric, directions, seed,
-            max_radius, rtol, step_ratio, first_step, resume, on_block); ``annealed`` takes chains and temperatures, or
-            a budget, in place of directions (:func:`landscape.volume.annealing.anneal.anneal`); ``importance`` adds
+            max_radius, rtol, step_ratio, first_step, resume, on_progress); ``annealed`` takes chains and temperatures,
+            or a budget, in place of directions (:func:`landscape.volume.annealing.anneal.anneal`); ``importance`` adds
             proposal, curvature, rank and probes (:func:`landscape.volume.importance.importance_volume`); ``laplace``
             takes curvature, probes and steps (:func:`landscape.volume.laplace.laplace_volume`); ``auto`` takes
             directions and a budget (:func:`landscape.volume.auto.auto_volume`).

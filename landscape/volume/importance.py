@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +15,8 @@ from landscape.errors import CurvatureError
 from landscape.objective import Objective
 from landscape.objective.evaluate import GRADIENT_COST
 from landscape.rays import basin_radii, make_metric
-from landscape.rays.radii import Progress, check_basin
-from landscape.results import Cost, Radii, Volume
+from landscape.rays.radii import check_basin
+from landscape.results import Cost, OnProgress, Radii, Volume
 from landscape.volume.annealing.linear_map import LinearMap
 from landscape.volume.proposals.angular_gaussian import AngularGaussian, ProposedDirections
 from landscape.volume.proposals.from_curvature import NAMES, PROPOSALS, UNSCALED, fitted, floored, from_moments
@@ -43,7 +43,7 @@ def importance_volume(
     step_ratio: float = 2.0,
     first_step: float | None = None,
     resume: Radii | None = None,
-    on_block: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress[Radii] | None = None,
     measure: str = "lebesgue",
     sigma: float | None = None,
     measure_centre: str = "zero",
@@ -80,8 +80,8 @@ def importance_volume(
        matter; with one it is fitted to the trace.
 
     Args:
-        objective, cutoffs, criterion, metric, seed, max_radius, step_ratio, first_step, resume, on_block: as for
-            :func:`landscape.basin_radii`; ``resume`` takes what ``on_block`` was handed.
+        objective, cutoffs, criterion, metric, seed, max_radius, step_ratio, first_step, resume, on_progress: as for
+            :func:`landscape.basin_radii`; ``resume`` takes what ``on_progress`` was handed.
         proposal: see above.
         curvature: ``hessian`` or ``ggn``, as for :func:`landscape.volume.laplace.laplace_volume`.
         rank: number of eigenpairs.
@@ -127,7 +127,14 @@ def importance_volume(
         shape, about, spent = _gaussian(basin, proposal, rank, probes, seed, rise, cap, made.scope.size)
         rays = ProposedDirections(shape, made, seed, objective.theta, about)
     radii = basin_radii(
-        objective, values, metric=made, directions=directions, rays=rays, resume=resume, on_block=on_block, **search
+        objective,
+        values,
+        metric=made,
+        directions=directions,
+        rays=rays,
+        resume=resume,
+        on_progress=on_progress,
+        **search,
     )
     along = measure_on_rays(objective, rays, directions, measure, sigma, measure_centre)
     volume = mean_over_rays(radii, along, log_tilts=rays.log_tilts(range(directions)), estimator="importance")

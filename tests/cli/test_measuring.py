@@ -15,7 +15,7 @@ import pytest
 
 import landscape as ls
 from helpers.commands import SMALL, run, stored, strict
-from landscape.rays.radii import Progress
+from landscape.results import Progress
 from landscape_cli import measuring
 
 # files: --out, --resume, --overwrite
@@ -172,9 +172,9 @@ def test_ctrl_c_keeps_the_last_block_too(here: Path, monkeypatch: pytest.MonkeyP
     run(f"radius {SMALL} --out other.h5")
     whole = stored("other.h5")
 
-    def interrupted(*arguments: Any, on_block: Any, **keywords: Any) -> None:
+    def interrupted(*arguments: Any, on_progress: Any, **keywords: Any) -> None:
         for count in (20, 40):
-            on_block(Progress(count, 60, lambda count=count: first_rays(whole, count)))
+            on_progress(Progress(count, 60, lambda count=count: first_rays(whole, count)))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(measuring, "basin_radii", interrupted)
@@ -194,9 +194,9 @@ def test_an_error_in_the_middle_keeps_the_finished_rays(
     run(f"radius {SMALL} --out other.h5")
     whole = stored("other.h5")
 
-    def broken(*arguments: Any, on_block: Any, **keywords: Any) -> None:
+    def broken(*arguments: Any, on_progress: Any, **keywords: Any) -> None:
         for count in (20, 40):
-            on_block(Progress(count, 60, lambda count=count: first_rays(whole, count)))
+            on_progress(Progress(count, 60, lambda count=count: first_rays(whole, count)))
         raise error
 
     monkeypatch.setattr(measuring, "basin_radii", broken)

@@ -198,7 +198,7 @@ def test_memory_does_not_grow_with_the_number_of_directions():
             if progress.done in (16, directions):  # after the first block and the last
                 seen.append(live_bytes())
 
-        ls.basin_radii(objective, [2.0], directions=directions, on_block=look)
+        ls.basin_radii(objective, [2.0], directions=directions, on_progress=look)
         peaks.append(max(seen))
         assert len(seen) == 2
     # a stored direction would be 10 kB

@@ -270,7 +270,7 @@ def test_an_interrupt_between_blocks_changes_nothing(unchanged):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ls.basin_radii(ls.Objective(model, (x, y)), [5.0], directions=40, on_block=interrupt)
+        ls.basin_radii(ls.Objective(model, (x, y)), [5.0], directions=40, on_progress=interrupt)
 
 
 def test_the_caller_may_go_on_training_between_two_measurements():

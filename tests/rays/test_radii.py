@@ -14,7 +14,7 @@ from torch import nn
 import landscape as ls
 from helpers.bodies import ellipsoid, ellipsoid_radii, lp_ball, steps_of
 from landscape.objective import Layout
-from landscape.rays.radii import Progress
+from landscape.results import Progress
 
 
 @pytest.mark.parametrize("n", [2, 10, 300, 10_000])
@@ -113,7 +113,7 @@ def test_a_resumed_run_is_bit_identical(cut: int) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ls.basin_radii(net.objective(memory=300_000), **settings, on_block=stop)
+        ls.basin_radii(net.objective(memory=300_000), **settings, on_progress=stop)
     assert 0 < partial[-1].done.sum() < 300
     resumed = ls.basin_radii(net.objective(memory=300_000), **settings, resume=partial[-1])
     assert arrays_equal(whole, resumed)

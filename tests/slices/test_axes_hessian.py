@@ -114,7 +114,7 @@ def test_a_slice_continues_to_the_same_bits_and_only_on_its_own_axes() -> None:
     kept: list[Any] = []
     objective = net(torch.float32)
     whole = ls.slice_2d(
-        objective, directions="hessian", steps=21, on_row=lambda progress: kept.append(progress.snapshot())
+        objective, directions="hessian", steps=21, on_progress=lambda progress: kept.append(progress.snapshot())
     )
     assert not kept[0].done.all()
     again = ls.slice_2d(objective, directions="hessian", steps=21, resume=kept[0])

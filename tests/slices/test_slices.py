@@ -20,8 +20,8 @@ from helpers.bodies import ellipsoid
 from helpers.nets import ConvNet, mlp
 from landscape.errors import ObjectiveError
 from landscape.objective import Layout
+from landscape.results import Progress
 from landscape.slices.axes import make_axes
-from landscape.slices.slices import Progress
 
 DIRECTIONS = ("random", "li2018")
 
@@ -194,7 +194,7 @@ def test_an_interrupted_slice_continues_to_the_same_bits(name: str, lanes: int) 
     objective.plan = dataclasses.replace(objective.plan, lanes=lanes)
     measure = MEASURES[name]
     partial: list[Any] = []
-    whole = measure(objective, on_row=lambda progress: partial.append(progress.snapshot()))
+    whole = measure(objective, on_progress=lambda progress: partial.append(progress.snapshot()))
     assert partial[-1].done.all()
     assert [part.done.sum() for part in partial] == sorted({part.done.sum() for part in partial})
     for part in partial:
@@ -203,14 +203,14 @@ def test_an_interrupted_slice_continues_to_the_same_bits(name: str, lanes: int) 
         for key, array in whole.arrays().items():
             assert again.arrays()[key].tobytes() == array.tobytes(), key
         assert again.cost.evaluations == whole.cost.evaluations
-    finished = measure(objective, resume=whole, on_row=lambda progress: pytest.fail("there was nothing to measure"))
+    finished = measure(objective, resume=whole, on_progress=lambda _: pytest.fail("there was nothing to measure"))
     assert finished.loss.tobytes() == whole.loss.tobytes()
 
 
 def test_progress_counts_points() -> None:
     model, data = trained()
     seen: list[Progress[Any]] = []
-    ls.slice_2d(ls.Objective(model, data), steps=5, on_row=seen.append)
+    ls.slice_2d(ls.Objective(model, data), steps=5, on_progress=seen.append)
     assert (seen[-1].done, seen[-1].total) == (25, 25)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import landscape as ls
-from landscape.rays.radii import Progress
+from landscape.results import Progress
 
 KILLS = 30
 RAYS = 240
@@ -39,7 +39,7 @@ def measure(path: Path) -> ls.Radii:
         def commit(progress: Progress) -> None:
             store["radii"] = progress.snapshot()
 
-        found = ls.basin_radii(objective(), [0.3, 1.0], directions=RAYS, resume=past, on_block=commit)
+        found = ls.basin_radii(objective(), [0.3, 1.0], directions=RAYS, resume=past, on_progress=commit)
         store["radii"] = found
     return found
 

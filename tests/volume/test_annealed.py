@@ -215,7 +215,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(path: str, tmp_path: P
     options: dict[str, Any] = {"metric": "identity", "chains": 4, "temperatures": 4, "seed": 8, "path": path}
     whole = anneal(objective, [0.1, 0.4], **options)
     blocks: list[Chains] = []
-    anneal(objective, [0.1, 0.4], on_block=lambda progress: blocks.append(progress.snapshot()), **options)
+    anneal(objective, [0.1, 0.4], on_progress=lambda progress: blocks.append(progress.snapshot()), **options)
     assert len(blocks) == len(whole.trace)
     for at in range(0, len(blocks) - 1, 5):
         ls.Store(tmp_path / "run.h5")["chains"] = blocks[at]
@@ -232,7 +232,7 @@ def test_a_run_says_how_far_it_is() -> None:
         metric="identity",
         chains=4,
         temperatures=4,
-        on_block=lambda progress: seen.append((progress.done, progress.total)),
+        on_progress=lambda progress: seen.append((progress.done, progress.total)),
     )
     assert seen[-1] == (12, 12)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
@@ -276,7 +276,7 @@ def test_misuse_is_refused_with_what_to_type(options: dict[str, Any], words: str
 def test_an_unfinished_run_is_no_volume() -> None:
     blocks: list[Chains] = []
     options: dict[str, Any] = {"metric": "identity", "chains": 4, "temperatures": 2}
-    anneal(ellipsoid(np.ones(2)), [0.1], on_block=lambda progress: blocks.append(progress.snapshot()), **options)
+    anneal(ellipsoid(np.ones(2)), [0.1], on_progress=lambda progress: blocks.append(progress.snapshot()), **options)
     with pytest.raises(ls.LandscapeError, match="not at the end"):
         volume_from_chains(blocks[-2])
 

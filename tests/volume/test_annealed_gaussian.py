@@ -279,7 +279,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(path: str, tmp_path: P
     options: dict[str, Any] = {**GAUSSIAN, "sigma": 0.3, "chains": 4, "temperatures": 4, "seed": 8, "path": path}
     whole = anneal(objective, [0.1, 0.4], **options)
     blocks: list[Chains] = []
-    anneal(objective, [0.1, 0.4], on_block=lambda progress: blocks.append(progress.snapshot()), **options)
+    anneal(objective, [0.1, 0.4], on_progress=lambda progress: blocks.append(progress.snapshot()), **options)
     for at in range(0, len(blocks) - 1, 5):
         ls.Store(tmp_path / "run.h5")["chains"] = blocks[at]
         kept = ls.Store(tmp_path / "run.h5")["chains"]

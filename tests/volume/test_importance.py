@@ -224,7 +224,7 @@ def test_an_interrupted_run_continues_to_the_same_bits() -> None:
     )
     options: dict[str, Any] = {"metric": "identity", "proposal": "low-rank-diagonal", "rank": 4, "directions": 60}
     snapshots: list[ls.Radii] = []
-    whole = importance_volume(objective, [0.1, 0.5], on_block=lambda p: snapshots.append(p.snapshot()), **options)
+    whole = importance_volume(objective, [0.1, 0.5], on_progress=lambda p: snapshots.append(p.snapshot()), **options)
     assert len(snapshots) > 2
     for partial in snapshots[:-1]:
         again = importance_volume(objective, [0.1, 0.5], resume=partial, **options)

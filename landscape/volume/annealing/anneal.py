@@ -10,7 +10,7 @@ from landscape.errors import ObjectiveError
 from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
 from landscape.rays.radii import check_basin
-from landscape.results import Cost, Radii
+from landscape.results import Cost, OnProgress, Progress, Radii
 from landscape.results.chains import Chains
 from landscape.volume.annealing.budget import PILOTS, Budget
 from landscape.volume.annealing.linear_map import LinearMap
@@ -23,20 +23,6 @@ REFERENCE_RAYS = 512  # uniform rays in the first look.
 LEAST_CHAINS = 4
 _CHAINS, _TEMPERATURES = 32, 500
 _LEARNING = 1 / 4  # of a budget, for coordinates
-
-
-@dataclass(frozen=True)
-class Annealed:
-    """Where a run stands, handed to ``on_block`` after every temperature.
-
-    Attributes:
-        done, total: temperatures done and wanted, the pilots' not counted.
-        snapshot: makes the partial :class:`Chains` of this moment.
-    """
-
-    done: int
-    total: int
-    snapshot: Callable[[], Chains]
 
 
 @dataclass(frozen=True)
@@ -73,7 +59,7 @@ def anneal(
     sigma: float | None = None,
     measure_centre: str = "zero",
     resume: Chains | None = None,
-    on_block: Callable[[Annealed], None] | None = None,
+    on_progress: OnProgress[Chains] | None = None,
     on_stop: Callable[[Stopped], None] | None = None,
 ) -> Chains:
     """Return chains annealed from uniform directions to the basin of each cutoff, with their weights.
@@ -106,9 +92,10 @@ def anneal(
         measure, sigma, measure_centre: as for :func:`landscape.log_volume`; what a ray holds of the Gaussian measure
             takes the place of r^n (:mod:`landscape.volume.ray_weights.measure`).
         resume: the partial result of an interrupted run with the same settings.
-        on_block: called after every temperature.
-        on_stop: where pilots use up the budget, it is called with what is left. Where the basin was found rounder in
-            other coordinates the pilots may use up two thirds, since rays along those can take the place of chains.
+        on_progress: called after every temperature. The pilots' temperatures count neither as done nor as wanted.
+        on_stop: called once, with what is left, if the pilots use up the budget. It hands over what no partial result
+            holds, and it changes the run: if the basin was found rounder in other coordinates, the pilots stop at two
+            thirds of the budget, since rays along those coordinates can take the place of chains.
 
     Raises:
         ObjectiveError: for too few chains or temperatures, and whatever :func:`landscape.basin_radii` raises.
@@ -163,9 +150,9 @@ def anneal(
     most = 1.0 if on_stop is None or run.best_preconditioner is None else PILOTS
 
     def tell() -> None:
-        if on_block is not None:
+        if on_progress is not None:
             done = run.result().done
-            on_block(Annealed(int(done.sum()), len(done), run.result))
+            on_progress(Progress(int(done.sum()), len(done), run.result))
 
     with objective.running():
         while not run.finished:

@@ -62,7 +62,7 @@ def test_the_chains_are_those_of_the_temperatures_that_it_chose() -> None:
 
 def test_a_run_stopped_anywhere_keeps_what_the_budget_chose() -> None:
     blocks: list[Chains] = []
-    whole = annealed(20_000, on_block=lambda progress: blocks.append(progress.snapshot()))
+    whole = annealed(20_000, on_progress=lambda progress: blocks.append(progress.snapshot()))
     assert whole.done.all()
     assert blocks[0].config["temperatures"] is None
     for past in blocks[:-1:7]:
@@ -87,7 +87,7 @@ def test_a_budget_that_the_pilots_use_up_leaves_a_run_to_continue() -> None:
 
 def test_a_budget_that_ends_with_the_pilots_makes_the_fewest_temperatures() -> None:
     blocks: list[Chains] = []
-    annealed(20_000, on_block=lambda progress: blocks.append(progress.snapshot()))
+    annealed(20_000, on_progress=lambda progress: blocks.append(progress.snapshot()))
     pilot = [block for block in blocks if block.config["temperatures"] is None][-1]
     assert Budget(passes=pilot.cost.evaluations).plan(pilot) == (FEW_CHAINS, FEWEST)
     assert Budget(passes=1e7).plan(pilot)[0] == MANY_CHAINS

@@ -160,7 +160,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(path: str) -> None:
     whole = anneal(ellipsoid(STIFF), [0.3], **options)
     assert whole.config["preconditioners"][0] is not None
     blocks: list[Chains] = []
-    anneal(ellipsoid(STIFF), [0.3], on_block=lambda progress: blocks.append(progress.snapshot()), **options)
+    anneal(ellipsoid(STIFF), [0.3], on_progress=lambda progress: blocks.append(progress.snapshot()), **options)
     for at in range(0, len(blocks) - 1, 5):
         again = anneal(ellipsoid(STIFF), [0.3], resume=blocks[at], **options)
         for name, array in whole.arrays().items():

@@ -257,7 +257,7 @@ def test_a_run_that_resamples_goes_on_to_the_same_bytes(monkeypatch: pytest.Monk
     monkeypatch.setattr("landscape.volume.annealing.pilot.uneven", lambda log_weights: True)
     options: dict[str, Any] = {"metric": "identity", "path": "growth", "chains": 4, "temperatures": 6}
     blocks: list[Chains] = []
-    whole = anneal(lp_ball(4, 4), [0.3], on_block=lambda progress: blocks.append(progress.snapshot()), **options)
+    whole = anneal(lp_ball(4, 4), [0.3], on_progress=lambda progress: blocks.append(progress.snapshot()), **options)
     assert whole.resamplings(0) == (2, 5)
     for at in range(0, len(blocks) - 1, 3):
         again = anneal(lp_ball(4, 4), [0.3], resume=blocks[at], **options)

@@ -67,7 +67,7 @@ def test_a_stiff_ellipsoid_is_measured(seed: int) -> None:
         [0.3, 0.6],
         proposal="slopes",
         rtol=1e-8,
-        on_block=lambda progress: rays.append(progress.snapshot()),
+        on_progress=lambda progress: rays.append(progress.snapshot()),
         **options,
     )
     for column, cutoff in enumerate((0.3, 0.6)):
@@ -117,7 +117,7 @@ def test_an_interrupted_run_learns_the_same_and_continues_to_the_same_bits() -> 
     )
     options: dict[str, Any] = {"metric": "identity", "proposal": "slopes", "directions": 60}
     snapshots: list[ls.Radii] = []
-    whole = importance_volume(body, [0.1, 0.5], on_block=lambda p: snapshots.append(p.snapshot()), **options)
+    whole = importance_volume(body, [0.1, 0.5], on_progress=lambda p: snapshots.append(p.snapshot()), **options)
     assert len(snapshots) > 2
     for partial in snapshots[:-1]:
         again = importance_volume(body, [0.1, 0.5], resume=partial, **options)
@@ -158,7 +158,7 @@ def test_a_budget_that_pilots_use_up_gives_a_bound_far_above_uniform_rays(budget
 def test_a_stopped_run_leaves_the_same_wherever_it_was_interrupted() -> None:
     body, blocks, stopped = ellipsoid(NARROW), list[Chains](), list[Stopped]()
     options: dict[str, Any] = {"metric": "identity", "budget": 12_000, "on_stop": stopped.append}
-    whole = anneal(body, [0.1], on_block=lambda progress: blocks.append(progress.snapshot()), **options)
+    whole = anneal(body, [0.1], on_progress=lambda progress: blocks.append(progress.snapshot()), **options)
     for past in (*blocks, whole):
         again = anneal(body, [0.1], resume=past, **options)
         assert again.trace.tobytes() == whole.trace.tobytes()
