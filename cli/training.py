@@ -15,6 +15,7 @@ import click
 from tqdm import tqdm
 
 from landscape.recipes import RECIPES, load_recipe
+from landscape.store.atomic import write_atomically
 from landscape_cli import options
 from landscape_cli.interrupts import check_pressed
 
@@ -142,7 +143,7 @@ def name_task(recipe: str, folder: Path) -> str:
         return ""
     path, line = folder / "landscape.toml", f"task = {json.dumps(str(Path(recipe).resolve()))}\n"
     if not path.exists():
-        path.write_text(line, encoding="utf-8")
+        write_atomically(path, line.encode())
     return "" if path.read_text(encoding="utf-8") == line else f" {shlex.join(['--task', recipe])}"
 
 

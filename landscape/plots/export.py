@@ -12,6 +12,7 @@ from landscape.errors import LandscapeError
 from landscape.plots.interactive import interactive_page, need_plotly
 from landscape.plots.vtk import poly_data, structured_grid
 from landscape.results import Plane
+from landscape.store.atomic import write_atomically
 
 WRITERS: dict[str, Callable[[Plane], bytes]] = {
     ".vts": structured_grid,
@@ -39,7 +40,11 @@ def export(plane: Plane, path: str | os.PathLike[str]) -> Path:
     target = check_export(path)
     if not np.isfinite(plane.loss).any():
         raise LandscapeError("the plane holds no finite loss yet, so there is no surface to write.")
-    _write(target, WRITERS[target.suffix.lower()](plane))
+    content = WRITERS[target.suffix.lower()](plane)
+    try:
+        write_atomically(target, content)
+    except OSError as error:
+        raise LandscapeError(f"{target} cannot be written ({error.strerror}). Pass a folder that exists.") from error
     return target
 
 
@@ -61,14 +66,3 @@ def check_export(path: str | os.PathLike[str]) -> Path:
             f"{target} cannot be written: there is no folder {target.parent}. Make it, or use another."
         )
     return target
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that has its name only once it is complete."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise LandscapeError(f"{path} cannot be written ({error.strerror}). Pass a folder that exists.") from error

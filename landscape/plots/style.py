@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from landscape.errors import LandscapeError
+from landscape.store.atomic import write_atomically
 
 Colour = tuple[float, float, float, float]
 COLOURS = "cividis"  #: name of the colour map
@@ -67,7 +68,7 @@ def save(figure: Figure, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=_DPI)
+        write_atomically(path, lambda file: figure.savefig(file, dpi=_DPI, format=path.suffix[1:]))
     except OSError as error:
         raise LandscapeError(
             f"the figure {path} cannot be written ({error.strerror or error}).\nPass another --out, a folder or a file."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from landscape.plots import save
+from landscape.store.atomic import write_atomically
 
 Cell = str | float | int
 
@@ -51,10 +53,9 @@ class Panel:
         """Write the figure, the animations and the numbers into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in self.movies.items():
-            (folder / f"{name}.gif").write_bytes(content)
+            write_atomically(folder / f"{name}.gif", content)
         for end in ("png", "svg"):
             save(self.figure, folder / f"{self.name}.{end}")
-        with (folder / f"{self.name}.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(self.header)
-            writer.writerows(self.rows)
+        table = io.StringIO(newline="")
+        csv.writer(table).writerows([self.header, *self.rows])
+        write_atomically(folder / f"{self.name}.csv", table.getvalue().encode())

@@ -16,6 +16,7 @@ from landscape.reproduce.minefield import minefield_figure
 from landscape.reproduce.report import page, section
 from landscape.reproduce.study import Keep, Net, Study, load_nets
 from landscape.store import Store
+from landscape.store.atomic import write_atomically
 from landscape.training import TrainingSummary
 from landscape.training.sweep import read_summary
 
@@ -46,10 +47,10 @@ def reproduce(study: Study, out: Path, command: str, report: Callable[[str], Non
             panels.append(panel)
             # after each figure, so that an interrupted run leaves a page of those that are done
             text = section(study.recipe, panels, place / FIGURES, command, _summary(nets, study), _table(nets))
-            (place / SECTION).write_text(text, encoding="utf-8")
+            write_atomically(place / SECTION, text.encode())
             parts = {name: out / name / SECTION for name in RECIPES}
             sections = {name: path.read_text(encoding="utf-8") for name, path in parts.items() if path.exists()}
-            (out / PAGE).write_text(page(sections), encoding="utf-8")
+            write_atomically(out / PAGE, page(sections).encode())
     return out / PAGE
 
 

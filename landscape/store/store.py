@@ -15,7 +15,7 @@ import platform
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -26,6 +26,7 @@ import numpy as np
 from landscape._version import __version__
 from landscape.errors import StoreError
 from landscape.results import RayStatus, Result, result_class
+from landscape.store.atomic import write_atomically
 from landscape.store.interrupts import uninterrupted
 from landscape.store.lock import WriterLock, reason, utc_now
 
@@ -67,7 +68,6 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str], *, write: bool = False) -> None:
         self.path = Path(os.path.realpath(path))
-        self._temporary = self.path.with_name(f".{self.path.name}.part")
         self._lock: WriterLock | None = None
         if write:
             if self._exists():
@@ -172,7 +172,7 @@ class Store:
             return
         image = self._image(name, result)
         try:
-            self._write(image)
+            write_atomically(self.path, image, only_writer=True)
         except OSError as error:
             raise StoreError(self._explain(error, name, len(image))) from error
 
@@ -193,31 +193,6 @@ class Store:
                 _write_group(new.create_group(name), name, result)
             new.flush()
             return new.id.get_file_image()
-
-    def _write(self, image: bytes) -> None:
-        """Bring the bytes to the disk and only then under the name of the file."""
-        try:
-            # One left behind belongs to a dead writer, since the lock is ours.
-            self._temporary.unlink(missing_ok=True)
-            with open(self._temporary, "xb") as file:
-                if self._exists():
-                    os.fchmod(file.fileno(), stat.S_IMODE(self.path.stat().st_mode))
-                file.write(image)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(self._temporary, self.path)
-        except BaseException:
-            with suppress(OSError):
-                self._temporary.unlink(missing_ok=True)
-            raise
-        # Makes the new name survive a power cut. Some network disks refuse to sync a folder; then a power cut may bring
-        # back the old file, which is complete as well.
-        with suppress(OSError):
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
 
     def _explain(self, error: OSError, name: str, size: int) -> str:
         """Say what stopped a write and what the file still holds."""

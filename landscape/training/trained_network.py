@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import CheckpointError
-from landscape.store.interrupts import uninterrupted
+from landscape.store.atomic import write_atomically
 
 
 @dataclass(frozen=True)
@@ -78,23 +77,14 @@ class TrainedNetwork:
         save_whole(self.checkpoint(), Path(path))
 
 
-@uninterrupted()
 def save_whole(thing: Any, target: Path) -> None:
     """Write what torch.save writes: complete under its name, or not at all. Ctrl-C waits until it is done.
 
     Raises:
         CheckpointError: if the folder is missing or cannot be written.
     """
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        try:
-            with part.open("wb") as file:
-                torch.save(thing, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
+        write_atomically(target, lambda file: torch.save(thing, file))
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(f"the checkpoint {target} cannot be written: {reason}. Pass another --out.") from error
