@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from landscape.errors import LandscapeError, RankError
+from landscape.errors import LandscapeError, RankError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -224,8 +224,7 @@ def _reason(error: RuntimeError) -> str:
     >>> _reason(RuntimeError("[/gloo/pair.cc:553] Connection closed by peer [127.0.0.1]:15786. This may be ..."))
     'Connection closed by peer [127.0.0.1]:15786'
     """
-    line = str(error).partition("\n")[0]
-    return re.sub(r"^\[[^]]*:\d+\]\s*", "", line).partition(". ")[0][:120]
+    return re.sub(r"^\[[^]]*:\d+\]\s*", "", first_line(error)).partition(". ")[0][:120]
 
 
 def _sendable(error: Exception | None) -> Exception | None:

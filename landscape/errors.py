@@ -39,3 +39,23 @@ class MissingExtraError(LandscapeError):
             f"{purpose} needs the package {package}, which is not installed.\n"
             f"Install it with: pip install 'landscape-lab[{extra}]'"
         )
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, at most 200 characters; the name of its type if it says nothing.
+
+    >>> first_line(ValueError("\\n too long\\n at line 3")), first_line(ValueError())
+    ('too long', 'ValueError')
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def type_and_line(error: BaseException) -> str:
+    """Return the type of an error and the first line of what it says.
+
+    >>> type_and_line(ValueError("too long"))
+    'ValueError: too long'
+    """
+    name, line = type(error).__name__, first_line(error)
+    return name if line == name else f"{name}: {line}"

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from landscape.checkpoint.files import damaged_entry
-from landscape.errors import CheckpointError
+from landscape.errors import CheckpointError, first_line
 
 _PLAIN_TYPES = (list, dict, tuple, int, float, bool, str, frozenset, slice, range)
 _NUMBER_CODES = "?bBhHiIlLqQefdgFDGSU"  # every numpy dtype except objects, records and times
@@ -49,7 +49,7 @@ def load_pickle(path: Path, *, unsafe: bool) -> Any:
         if needed or zipped:
             raise CheckpointError(_refusal(path, needed, error)) from error
         raise CheckpointError(
-            f"{path} is damaged or cut short ({_first_line(error)}). Copy or download it again."
+            f"{path} is damaged or cut short ({_reason(error)}). Copy or download it again."
         ) from error
 
 
@@ -118,7 +118,7 @@ def _refusal(path: Path, needed: list[str], error: Exception) -> str:
     elif needed:
         what = f"holds Python objects beside the weights ({shown})"
     else:
-        what = f"is pickled in a way that cannot be read safely ({_first_line(error)})"
+        what = f"is pickled in a way that cannot be read safely ({_reason(error)})"
     return (
         f"{path} {what}; reading it can run any code that the file brings along, so it is refused.\n"
         "Where you trust the file's source, pass --unsafe-load (in Python: unsafe=True). Safer: have its author save "
@@ -129,16 +129,15 @@ def _refusal(path: Path, needed: list[str], error: Exception) -> str:
 def _unsafe_failure(path: Path, error: Exception) -> str:
     if isinstance(error, AttributeError | ImportError):
         return (
-            f"{path} is pickled Python, and its code is not here: {_first_line(error)}.\n"
+            f"{path} is pickled Python, and its code is not here: {_reason(error)}.\n"
             "Run landscape in the folder from which the model's own files can be imported, or put them beside the "
             "checkpoint."
         )
-    return f"{path} cannot be unpickled: {type(error).__name__}: {_first_line(error)}"
+    return f"{path} cannot be unpickled: {type(error).__name__}: {_reason(error)}"
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, EOFError | IndexError | pickle.UnpicklingError) and not str(error).strip():
         return "it ends too early"
-    text = str(error).strip() or type(error).__name__
-    tail = re.search(r"WeightsUnpickler error: *\n*(.+)", text)  # torch puts its own advice first
-    return (tail.group(1) if tail else text.splitlines()[0]).strip().rstrip(".")[:200]
+    tail = re.search(r"WeightsUnpickler error: *\n*(.+)", str(error))  # torch puts its own advice first
+    return (tail.group(1) if tail else first_line(error)).strip().rstrip(".")[:200]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.checkpoint.files import damaged_entry
-from landscape.errors import CheckpointError
+from landscape.errors import CheckpointError, type_and_line
 
 _NAME = re.compile(r"[\w.@\-]*")
 _ARITHMETIC = (
@@ -41,7 +41,7 @@ def read_torchscript(path: Path) -> nn.Module:
             module = torch.jit.load(str(path), map_location="cpu")
     except RuntimeError as error:
         raise CheckpointError(
-            f"{path} is a TorchScript archive that torch cannot load: {_first_line(error)}"
+            f"{path} is a TorchScript archive that torch cannot load: {type_and_line(error)}"
         ) from error
     if not any(True for _ in module.parameters()):
         raise CheckpointError(
@@ -71,7 +71,7 @@ def read_exported(path: Path, *, unsafe: bool) -> tuple[nn.Module, str]:
             module = program.module()
     except Exception as error:  # the loader raises nearly anything
         raise CheckpointError(
-            f"{path} is a torch.export archive that torch {torch.__version__} cannot load: {_first_line(error)}\n"
+            f"{path} is a torch.export archive that torch {torch.__version__} cannot load: {type_and_line(error)}\n"
             "Load it with the torch version that wrote it, and save its state_dict instead."
         ) from error
     # both are set to raise; without them the flags of nn.Module do what they can, which is nothing: the mode in which
@@ -237,8 +237,3 @@ def _weights_only(on: bool) -> Iterator[None]:
             os.environ.pop(name)
             if before is not None:
                 os.environ[name] = before
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

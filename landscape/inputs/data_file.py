@@ -16,7 +16,7 @@ from torch import Tensor
 from landscape.checkpoint.files import FOREIGN, damaged_entry, not_found, sniff
 from landscape.checkpoint.huggingface import read_safetensors
 from landscape.checkpoint.pickles import harmless_globals
-from landscape.errors import CheckpointError, TaskError
+from landscape.errors import CheckpointError, TaskError, first_line
 
 INPUT_NAMES = ("inputs", "input", "x", "data", "images", "image", "features")
 TARGET_NAMES = ("targets", "target", "y", "labels", "label")
@@ -54,7 +54,7 @@ def load_data(path: str | Path) -> tuple[Tensor, Tensor] | dict[str, Tensor]:
         with _arrays(path) as arrays:
             return _choose(arrays, path)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, CheckpointError) as error:
-        raise TaskError(f"the data file {path} cannot be read ({_first_line(error)}). Write it again.") from error
+        raise TaskError(f"the data file {path} cannot be read ({first_line(error)}). Write it again.") from error
 
 
 @contextmanager
@@ -195,7 +195,3 @@ def _listing(arrays: Mapping[str, Any]) -> str:
         return "no array"
     shown = [f"{name} {tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}" for name, value in arrays.items()]
     return ", ".join(shown[:12]) + (", ..." if len(shown) > 12 else "")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

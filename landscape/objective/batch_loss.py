@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn.parameter import is_lazy
 
-from landscape.errors import LandscapeError, ObjectiveError
+from landscape.errors import LandscapeError, ObjectiveError, first_line, type_and_line
 from landscape.objective.allocator import keep_freed_memory
 from landscape.objective.batches import Batch, untouched_rng
 from landscape.objective.losses import Loss
@@ -308,12 +308,7 @@ def evaluating(program: Program, batch: int, place: str) -> Iterator[None]:
             hint = "Pass a smaller --memory or --batch-size."
         elif sizes and sizes[batch] == 1 < max(sizes):
             hint = "A batch of one sample may be the cause: pass another --batch-size or --max-samples to have none."
-        raise ObjectiveError(f"the loss cannot be evaluated {where}: {reason_of(error)}\n{hint}") from error
-
-
-def reason_of(error: Exception) -> str:
-    """Return the kind of an exception and the first line of what it says."""
-    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+        raise ObjectiveError(f"the loss cannot be evaluated {where}: {type_and_line(error)}\n{hint}") from error
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -369,7 +364,7 @@ def moved(model: nn.Module, device: torch.device | str | None, dtype: torch.dtyp
         return deepcopy(model, {id(value): value.detach() for value in computed}).to(device=device, dtype=dtype)
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ObjectiveError(
-            f"the model cannot be moved to device {device}, dtype {dtype}: {str(error).splitlines()[0]}.\n"
+            f"the model cannot be moved to device {device}, dtype {dtype}: {first_line(error)}.\n"
             "Pass a device that this machine has and a floating-point dtype, or neither."
         ) from error
 

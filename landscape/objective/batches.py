@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from landscape.errors import TaskError
+from landscape.objective.digest import raw_bytes
 
 TARGET_KEYS = ("labels", "label", "targets", "target", "y", "Y")
 _DATASET_BATCH = 256
@@ -105,14 +106,14 @@ def read_batches(
         with untouched_rng(*_generators(data)):
             raws, notes = _read_iterable(data, max_samples)
     raws = _join(raws) if join else raws
-    digest = hashlib.sha256()
+    sha = hashlib.sha256()
     for raw in raws:
-        _feed(digest, raw)
+        _feed(sha, raw)
     batches = tuple(batch for raw in raws if (batch := _batch(_move(raw, device, dtype))).samples)
     samples = sum(batch.samples for batch in batches)
     if samples == 0:
         raise TaskError("the data hold no sample, so there is no loss to measure. Check the data, or --max-samples.")
-    return Batches(batches, samples, digest.hexdigest(), notes)
+    return Batches(batches, samples, sha.hexdigest(), notes)
 
 
 def split_batches(batches: Iterable[Batch], size: int) -> tuple[Batch, ...]:
@@ -291,18 +292,17 @@ def _target_key(raw: Any) -> Any:
     return len(raw) - 1 if isinstance(raw, tuple | list) and len(raw) > 1 else None
 
 
-def _feed(digest: Any, raw: Any) -> None:
+def _feed(sha: Any, raw: Any) -> None:
     """Add a batch to a hash: every tensor's dtype, shape and bytes, and plain values."""
     if isinstance(raw, Tensor):
-        data = raw.detach().cpu().contiguous()
-        digest.update(f"{data.dtype} {tuple(data.shape)}".encode())
-        digest.update(data.reshape(-1).view(torch.uint8).numpy() if data.numel() else b"")
+        sha.update(f"{raw.dtype} {tuple(raw.shape)}".encode())
+        sha.update(raw_bytes(raw))
     elif isinstance(raw, Mapping | tuple | list):
         for name, item in _items(raw):
-            digest.update(str(name).encode())
-            _feed(digest, item)
+            sha.update(str(name).encode())
+            _feed(sha, item)
     elif isinstance(raw, str | int | float | None):
-        digest.update(repr(raw).encode())
+        sha.update(repr(raw).encode())
     else:  # of an object only what it holds: its repr may name an address, and its attributes may form a circle
         held = getattr(raw, "__dict__", {}).items()
-        _feed(digest, {k: v for k, v in held if isinstance(v, Tensor | Mapping | tuple | list | str | int | float)})
+        _feed(sha, {k: v for k, v in held if isinstance(v, Tensor | Mapping | tuple | list | str | int | float)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from landscape.objective.batch_loss import (
     moved,
 )
 from landscape.objective.batches import copied, read_batches, split_batches
+from landscape.objective.digest import digest
 from landscape.objective.evaluate import Evaluation, run_pass
 from landscape.objective.losses import accuracy_counts, check_targets, kl_from, make_loss
 from landscape.objective.parameters import Layout, Scope
@@ -193,10 +193,7 @@ class Objective:
         self.theta = theta
         self.layout = layout
         self.scope = Scope.select(scope, layout)
-        digest = hashlib.sha256()
-        for tensor in (theta, *program.constants):
-            digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        self.theta_hash = digest.hexdigest()
+        self.theta_hash = digest(theta, *program.constants)
         if sum(program.counts) == 0:
             raise ObjectiveError("every target is left out (-100), so the loss has no term. Check the targets.")
         self.centre = self._check_centre()

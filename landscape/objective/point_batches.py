@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.errors import LandscapeError, ObjectiveError, TaskError
-from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evaluating, out_of_memory, reason_of
+from landscape.errors import LandscapeError, ObjectiveError, TaskError, type_and_line
+from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evaluating, out_of_memory
 
 _MiB = 2**20
 LANE_BUDGET = {"cpu": 8 * _MiB, "cuda": 1024 * _MiB}
@@ -179,7 +179,7 @@ def _why_apart(program: ModelProgram, theta: Tensor) -> tuple[str, ...]:
                 warnings.simplefilter("ignore")  # that some operation has no batching rule: slower, and right
                 joint = program.joint_totals(pair, 0)
         except Exception as error:
-            reason = reason_of(error)[:120]
+            reason = type_and_line(error)[:120]
             return (f"points run one at a time: the model cannot run under torch.vmap ({reason})",)
     if not torch.allclose(apart, joint, rtol=1e-3, atol=1e-5, equal_nan=True):
         return ("points run one at a time: under torch.vmap the model gives other numbers",)

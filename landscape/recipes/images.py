@@ -8,7 +8,6 @@ pool.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from landscape.errors import TaskError
 from landscape.inputs import Task
+from landscape.objective.digest import digest
 from landscape.recipes.image_files import Images, read_cifar, read_folder, read_idx_pair, read_npz, read_svhn
 from landscape.recipes.resnet import MODELS, resnet
 from landscape.training import Member, MinibatchSettings, MinibatchTraining, Problem
@@ -179,7 +179,7 @@ def _chosen(images: Images, part: slice) -> Images:
 
 
 def _digest(images: Images) -> str:
-    return hashlib.sha256(images.inputs.tobytes() + images.targets.tobytes()).hexdigest()[:16]
+    return digest(images.inputs, images.targets)[:16]
 
 
 def _scale(images: Images) -> tuple[Tensor, Tensor]:

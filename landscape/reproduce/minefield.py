@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from landscape.objective import Objective
+from landscape.objective.digest import digest
 from landscape.plots.style import COLOURS, WIDTH, bare
 from landscape.recipes import load_recipe
 from landscape.reproduce.figure import Cell, Panel
@@ -121,12 +121,11 @@ def minefield_figure(study: Study, folder: Path, keep: Keep) -> Panel:
     end = [mine.net for mine in mines if mine.kind == "run"][-1]
     objective = Objective(end.model, end.data, end.loss, scope="all")
     thetas = [objective.layout.flatten(dict(net.model.named_parameters())) for net in nets]
-    digest = hashlib.sha256(torch.stack(thetas).numpy().tobytes()).hexdigest()
 
     def measure(_: Objective, weights: str) -> Embedding:
         return embed(objective, thetas, weights)
 
-    found = keep.get("minefield", end, {"weights": digest}, measure)
+    found = keep.get("minefield", end, {"weights": digest(*thetas)}, measure)
     rows: list[list[Cell]] = [
         [
             mine.kind,

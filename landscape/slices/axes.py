@@ -6,7 +6,6 @@ both sides of it. Axes *through other checkpoints* (``toward``, ``pca``) cover t
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from landscape.curvature import Hessian, top_eigenpairs
 from landscape.errors import ObjectiveError
 from landscape.objective import Objective
+from landscape.objective.digest import digest
 from landscape.objective.parameters import Entry
 from landscape.rays import RandomDirections, make_metric
 from landscape.rays.directions import check_seed, gaussian
@@ -196,7 +196,7 @@ def _hessian(request: Request) -> Axes:
         "dead_filters": len(op.metric.dead),
         "eigenvalues": pairs.values.tolist(),
         "converged": pairs.converged.tolist(),
-        "vectors": _digests(vectors),
+        "vectors": [digest(vector) for vector in vectors],
     }
     points = np.zeros((0, request.count))
     return Axes("hessian", vectors, op.size, settings, points, notes=tuple(_eigenvector_notes(pairs)))
@@ -238,7 +238,7 @@ def _toward(request: Request) -> Axes:
             products = _gram(vectors, vectors)
             points[2, 0] = products[0, 1] / products[0, 0]
             vectors[1] = away
-    settings = {"others": _digests(request.others)}
+    settings = {"others": [digest(vector) for vector in request.others]}
     return Axes("toward", vectors, objective.scope.size, settings, points, np.zeros(len(points)))
 
 
@@ -273,7 +273,7 @@ def _pca(request: Request) -> Axes:
     vectors *= torch.from_numpy(signs)[:, None].to(vectors)
     points *= signs
     moved -= _combine(points, vectors)
-    settings = {"others": _digests(thetas)}
+    settings = {"others": [digest(vector) for vector in thetas]}
     explained = variances[:2] / variances.sum()
     return Axes("pca", vectors, objective.scope.size, settings, points, _lengths(moved), explained)
 
@@ -294,7 +294,7 @@ def _given(request: Request, choice: Tensor | Sequence[Tensor]) -> Axes:
         away = _away(vectors[1], vectors[0])
         _refuse_collinear(away.double().norm().item(), vectors[1].double().norm().item())
         vectors[1] = away if request.orthogonal else vectors[1]
-    settings = {"given": _digests(vectors)}
+    settings = {"given": [digest(vector) for vector in vectors]}
     return Axes("given", vectors, objective.scope.size, settings, np.zeros((0, request.count)))
 
 
@@ -381,8 +381,3 @@ def _away(vector: Tensor, axis: Tensor) -> Tensor:
     """Return the part of ``vector`` that is orthogonal to ``axis``."""
     products = _gram(axis[None], torch.stack([vector, axis]))[0]
     return vector - float(products[0] / products[1]) * axis
-
-
-def _digests(thetas: Sequence[Tensor] | Tensor) -> list[str]:
-    """Return a SHA-256 of each vector, so that a run is not continued with others."""
-    return [hashlib.sha256(theta.contiguous().cpu().view(torch.uint8).numpy().data).hexdigest() for theta in thetas]

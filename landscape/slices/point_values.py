@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from landscape.curvature.autograd.graphs import check_twice
-from landscape.errors import LandscapeError, ObjectiveError
+from landscape.errors import LandscapeError, ObjectiveError, type_and_line
 from landscape.objective import Objective
-from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evaluating, reason_of
+from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evaluating
 from landscape.objective.batches import Batch
 from landscape.objective.batchnorm import Recalibration
 from landscape.objective.losses import Loss, right_from
@@ -141,7 +141,7 @@ class Bend:
                 raise
             except Exception as error:
                 raise ObjectiveError(
-                    f"the second derivative along the slice cannot be computed: {reason_of(error)}\n"
+                    f"the second derivative along the slice cannot be computed: {type_and_line(error)}\n"
                     "Some operation of the model has no rule for it, or the memory is too small: leave --curvature out."
                 ) from error
         return second.double()

@@ -20,9 +20,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from landscape.curvature.autograd.conv_rules import CheapSecondDerivatives
 from landscape.curvature.autograd.grad import derivative
 from landscape.curvature.autograd.quadratic_form import Tape
-from landscape.errors import CurvatureError, LandscapeError
+from landscape.errors import CurvatureError, LandscapeError, type_and_line
 from landscape.objective import Objective
-from landscape.objective.batch_loss import CENTRE, ModelProgram, evaluating, reason_of
+from landscape.objective.batch_loss import CENTRE, ModelProgram, evaluating
 from landscape.objective.losses import logits_of
 
 _KEPT_SHARE = 4  # kept graphs may take one part in four of the free memory
@@ -246,7 +246,7 @@ def differentiating() -> Iterator[None]:
         raise
     except Exception as error:
         raise CurvatureError(
-            f"the second derivative of the loss cannot be computed: {reason_of(error)}\n"
+            f"the second derivative of the loss cannot be computed: {type_and_line(error)}\n"
             "Some operation of the model has no rule for it, or the memory is too small: leave these layers out with "
             "--scope, or pass a smaller --batch-size."
         ) from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from landscape.objective.digest import digest
 
 
 @dataclass(frozen=True)
@@ -67,5 +68,4 @@ class LinearMap:
 
     def digest(self) -> str:
         """Return a hash of all that it depends on."""
-        parts = (self.left, self.right)
-        return hashlib.sha256(b"".join(part.cpu().contiguous().numpy().tobytes() for part in parts)).hexdigest()
+        return digest(self.left, self.right)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.objective.digest import digest
 from landscape.rays import Metric
 from landscape.rays.directions import check_seed, gaussian
 
@@ -58,8 +58,7 @@ class AngularGaussian:
 
     def digest(self) -> str:
         """Return a hash of all that it depends on."""
-        parts = (self.values, self.vectors, self.rest)
-        return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
+        return digest(self.values, self.vectors, self.rest)
 
 
 class ProposedDirections:
