@@ -122,6 +122,17 @@ def test_lock_is_held_until_its_file_is_removed(path: Path, monkeypatch: pytest.
     assert leftovers(path.parent) == []
 
 
+def test_a_writer_whose_lock_file_was_deleted_leaves_the_next_ones_alone(path: Path) -> None:
+    """A user may delete run.h5.lock; the writer that held it must not remove the lock file of the next writer."""
+    first = Store(path, write=True)
+    path.with_name("run.h5.lock").unlink()
+    with Store(path, write=True):
+        first.close()
+        with pytest.raises(StoreError, match="being written"):
+            Store(path, write=True)
+    assert leftovers(path.parent) == []
+
+
 def test_lock_file_of_someone_else_is_kept(tmp_path: Path) -> None:
     (tmp_path / "poetry.lock").write_text("[[package]]\n")
     with pytest.raises(StoreError, match="not a lock file of ours"):
