@@ -193,7 +193,7 @@ def _draw_volumes(axes: Axes, points: Sequence[Point], nets: Sequence[Net], cuto
 
 
 def _quoted(row: VolumeEstimate) -> float:
-    """Return what may be quoted: the bound of a lower bound, else the estimate."""
+    """Return what to report: the bound of a lower bound, else the estimate."""
     return row.log10_interval[0] if row.verdict == "lower bound" else row.log10_volume
 
 

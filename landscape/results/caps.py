@@ -82,7 +82,7 @@ class Caps(Result):
 
 
 def _quoted(value: float, interval: tuple[float, float], verdict: str) -> str:
-    """Return what may be quoted, in orders of magnitude."""
+    """Return what to report, in orders of magnitude."""
     if verdict == "lower bound":
         return f">= {decimal(interval[0] / math.log(10))}"
     return decimal(value / math.log(10))

@@ -210,6 +210,7 @@ class AnnealedVolume(Volume):
     """
 
     kind: ClassVar[str] = "annealed"
+    unit: ClassVar[str] = "chains"
 
     log_weights_half: np.ndarray
     log_volume_half: np.ndarray
@@ -241,7 +242,7 @@ class AnnealedVolume(Volume):
         return columns(heads, rows)
 
     def __str__(self) -> str:
-        return f"{self.heading('chains')}\n{self.table()}\n{self.evidence()}"
+        return "\n".join([self.heading(), self.table(), self.evidence(), *self.notes])
 
 
 def _mean(values: np.ndarray) -> str:

@@ -32,6 +32,7 @@ class VolumeEstimate:
         censored_weight: their share of the estimate.
         pareto_k: tail index of the weights (Vehtari et al. 2024); above 0.5 their variance is not to be trusted.
         verdict: ``"reliable"``, ``"lower bound"`` or ``"approximation"`` (neither a measurement nor a bound).
+        reasons: why the verdict is not ``"reliable"``, in words, with the keyword to pass if one helps. Empty if it is.
     """
 
     cutoff: float
@@ -44,6 +45,7 @@ class VolumeEstimate:
     censored_weight: float
     pareto_k: float
     verdict: str
+    reasons: tuple[str, ...]
 
     @property
     def log10_volume(self) -> float:
@@ -58,7 +60,7 @@ class VolumeEstimate:
 
     @property
     def quotable(self) -> str:
-        """What may be quoted as log10 V: the estimate, marked ~ if an approximation, or of a lower bound the bound."""
+        """What to report as log10 V: the estimate (with ~ if it is an approximation), or the bound of a lower bound."""
         if self.verdict == "lower bound":
             return f">= {decimal(self.log10_interval[0])}"
         return f"~ {decimal(self.log10_volume)}" if self.verdict == "approximation" else decimal(self.log10_volume)
@@ -66,10 +68,10 @@ class VolumeEstimate:
 
 @dataclass(frozen=True)
 class Volume(Result):
-    """Log-volumes of the basin, one entry a cutoff, under one estimator.
+    """Log-volumes of the basin, one entry per cutoff, by one estimator.
 
     Attributes:
-        results: one :class:`VolumeEstimate` a cutoff, ascending.
+        results: one :class:`VolumeEstimate` per cutoff, ascending.
         log_weights: log of each ray's weight, up to a constant, shape (directions, cutoffs).
         estimator: name of the estimator.
         dimension: n, the number of entries in scope.
@@ -79,6 +81,7 @@ class Volume(Result):
     """
 
     kind: ClassVar[str] = "volume"
+    unit: ClassVar[str] = "rays"  #: what ``directions`` counts
 
     results: tuple[VolumeEstimate, ...]
     log_weights: np.ndarray
@@ -91,7 +94,8 @@ class Volume(Result):
     @classmethod
     def _revive(cls, name: str, value: Any) -> Any:
         if name == "results":
-            return tuple(VolumeEstimate(**{**row, "interval": tuple(row["interval"])}) for row in value)
+            pairs = ("interval", "reasons")
+            return tuple(VolumeEstimate(**{**row, **{pair: tuple(row[pair]) for pair in pairs}}) for row in value)
         return super()._revive(name, value)
 
     def summary(self) -> dict[str, Any]:
@@ -113,7 +117,7 @@ class Volume(Result):
         )
 
     def table(self) -> str:
-        """Return a row a cutoff, which for a lower bound holds the bound and not the collapsed estimate."""
+        """Return one row per cutoff. For a lower bound it holds the bound, not the collapsed estimate."""
         rows = [
             [
                 f"{row.cutoff:g}",
@@ -133,15 +137,39 @@ class Volume(Result):
             return None
         return f"N({'0' if self.config['measure_centre'] == 'zero' else 'theta'}, {self.config['sigma']:g}²)"
 
-    def heading(self, unit: str = "rays") -> str:
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know before reporting a number: rays at the cap, why a verdict is not reliable, what to report."""
+        notes = []
+        for row in self.results:
+            if row.censored == 1 and self.unit == "rays":
+                notes.append(
+                    f"Every ray reached the cap at cutoff {row.cutoff:g}, so V is that of the cap alone: pass "
+                    "max_radius=math.inf."
+                )
+            elif row.censored_weight > 0:
+                share = percent(row.censored_weight)
+                notes.append(f"{share} of the estimate at cutoff {row.cutoff:g} is on rays that reach the cap.")
+        for verdict in ("approximation", "lower bound"):
+            rows = [row for row in self.results if row.verdict == verdict]
+            if rows:  # one reason is enough to read: that of the estimate with the fewest effective samples
+                worst = min(rows, key=lambda row: row.ess)
+                notes.append(f"{verdict}: {'. '.join(worst.reasons)}.")
+        bounds = [row for row in self.results if row.verdict == "lower bound"]
+        if bounds:
+            quoted = "; ".join(f"log10 V {row.quotable} at cutoff {row.cutoff:g}" for row in bounds)
+            notes.append(f"Report as: {quoted} (95 % confidence{', each' if len(bounds) > 1 else ''}).")
+        return tuple(notes)
+
+    def heading(self) -> str:
         """Return what it is the logarithm of, and what it was measured with."""
         what = "log-volume of the basin"
         if self.density is not None:
             what = f"log-probability of the basin (V is a probability, under {self.density})"
-        return f"{what}: {self.estimator} estimator, {self.directions:,} {unit}, n = {self.dimension:,}"
+        return f"{what}: {self.estimator} estimator, {self.directions:,} {self.unit}, n = {self.dimension:,}"
 
     def __str__(self) -> str:
-        return f"{self.heading()}\n{self.table()}"
+        return "\n".join([self.heading(), self.table(), *self.notes])
 
 
 @dataclass(frozen=True)
@@ -172,7 +200,7 @@ class LaplaceVolume(Volume):
         return {**super().summary(), **finite(extra)}
 
     def evidence(self) -> str:
-        """Return a row a cutoff of the log-determinant behind it, with its errors."""
+        """Return one row per cutoff with the log-determinant and its errors."""
         rows = [
             [
                 f"{row.cutoff:g}",
@@ -189,4 +217,4 @@ class LaplaceVolume(Volume):
     def __str__(self) -> str:
         matrix = self.config.get("curvature", "curvature")
         head = f"log-volume of the basin: laplace estimator from the {matrix}, n = {self.dimension:,}"
-        return f"{head}\n{self.table()}\n{self.evidence()}"
+        return "\n".join([head, self.table(), self.evidence(), *self.notes])

@@ -129,7 +129,35 @@ def _estimate(chains: Chains, cutoff: int, unseen_share: float) -> VolumeEstimat
         censored_weight=w.share(full, chains.censored_last[cutoff, 1]),
         pareto_k=math.inf if one_draw else w.pareto_k(full, tolerance),
         verdict="reliable" if reliable else "lower bound",
+        reasons=() if reliable else (_why_unreliable(chains, cutoff, unseen_share),),
     )
+
+
+def _why_unreliable(chains: Chains, cutoff: int, unseen_share: float) -> str:
+    """Return in words why the estimate at a cutoff is not reliable: the first condition that fails."""
+    half, full = chains.log_weights[cutoff]
+    if any(chains.resamplings(cutoff)):
+        return (
+            "the chains were resampled on the way and share ancestors. Together they are one draw, whose mean is V and "
+            "whose scatter is unknown: compare half effort, and another seed="
+        )
+    if len(full) < RELIABLE_CHAINS:
+        return f"fewer than {RELIABLE_CHAINS} chains: pass chains=32"
+    spread = w.spread(half)
+    if math.isinf(spread):
+        return "some chains began on rays that end at the trained point itself, and count as zero"
+    if spread > RELIABLE_SPREAD:
+        return (
+            f"the log-weights of the chains spread by {spread:,.1f} nats at half effort, and a measurement allows "
+            f"{RELIABLE_SPREAD:g}: pass a longer budget="
+        )
+    if unseen_share > RELIABLE_UNSEEN:
+        return "uniform rays found long rays that the chains did not find: pass a longer budget="
+    if w.largest_share(full) > RELIABLE_LARGEST:
+        return "one chain carries much of the mean: pass a longer budget="
+    if chains.unfinished[cutoff].any():
+        return "a search along a ray gave up: pass a longer budget="
+    return "the runs of half and of full effort differ: pass a longer budget="
 
 
 def _ceiling(chains: Chains) -> float:

@@ -123,6 +123,10 @@ def laplace_config(
     }
 
 
+_WHY_APPROXIMATE = (
+    "this is the volume of the quadratic that the curvature describes. The interval holds the error of the "
+    "log-determinant, and nothing says how far the basin is from that quadratic: compare with another estimator="
+)
 _UNCUT = Balance(0.0, 0.0, 0.0)
 
 
@@ -164,6 +168,7 @@ class _Model:
             censored_weight=math.nan,
             pareto_k=math.nan,
             verdict="approximation",
+            reasons=(_WHY_APPROXIMATE,),
         )
 
 

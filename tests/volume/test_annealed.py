@@ -34,6 +34,23 @@ def test_a_ball_is_exact(n: int) -> None:
     assert volume.results[0].verdict == "reliable"
 
 
+@pytest.mark.parametrize(
+    ("chains", "temperatures", "path", "reason"),
+    [
+        (8, 2, "auto", "fewer than 16 chains: pass chains=32"),
+        (16, 2, "auto", "one chain carries much of the mean: pass a longer budget="),
+        (16, 6, "radius", "nats at half effort, and a measurement allows 1: pass a longer budget="),
+        (16, 8, "growth", "compare half effort, and another seed="),
+    ],
+)
+def test_a_bound_says_why_it_is_no_measurement(chains: int, temperatures: int, path: str, reason: str) -> None:
+    settings = {"chains": chains, "temperatures": temperatures, "path": path, "precondition": "none"}
+    volume = annealed(ellipsoid(np.geomspace(0.01, 100, 20)), 0.1, **settings)
+    assert volume.results[0].verdict == "lower bound"
+    assert reason in volume.results[0].reasons[0]
+    assert f"lower bound: {volume.results[0].reasons[0]}." in str(volume)
+
+
 @pytest.mark.parametrize(("n", "temperatures"), [(5, 12), (40, 160)])
 def test_ellipsoids(n: int, temperatures: int) -> None:
     curvatures = np.exp(np.random.default_rng(n).normal(size=n))

@@ -149,6 +149,7 @@ def _estimate(radii: Radii, column: int, measure: Measure, logs: dict[str, np.nd
         censored_weight=w.share(every, censored),
         pareto_k=w.pareto_k(log_weights, resolution),
         verdict="reliable" if reliable else "lower bound",
+        reasons=() if reliable else (w.why_unreliable(log_weights, resolution, len(every), float(censored.mean())),),
     )
 
 

@@ -10,12 +10,15 @@ import math
 import numpy as np
 from scipy.special import gammaln, logsumexp, stdtrit
 
+from landscape.results.table import percent
+
 CONFIDENCE = 0.95
 RELIABLE_ESS = 50.0
 RELIABLE_SHARE = 0.1
 RELIABLE_PARETO_K = 0.5
 _LEVEL = 0.99  # of each of the intervals taken together: skewed weights would make 95 % miss more often than it says
 _SMALLEST = 1e-290  # excess whose inverse can still be multiplied
+_FEW_AT_THE_CAP = 0.1  # share of rays
 
 
 def log_unit_ball(n: int) -> float:
@@ -121,6 +124,47 @@ def is_reliable(log_weights: np.ndarray, resolution: float = 0.0) -> bool:
     """
     first = log_weights[: len(log_weights) // 2]
     return _calm(first) and pareto_k(first, resolution) <= RELIABLE_PARETO_K and _calm(log_weights)
+
+
+def why_unreliable(log_weights: np.ndarray, resolution: float, rays: int, censored: float) -> str:
+    """Return in words why the mean of the weights is not reliable: the first condition that fails.
+
+    If :func:`is_reliable` holds, what remains is a search for a radius that gave up.
+
+    Args:
+        log_weights: of independent draws, shape (draws,): rays, or lines of two opposite rays.
+        resolution: as for :func:`pareto_k`.
+        rays: number of rays.
+        censored: share of the rays that end at the cap.
+    """
+    ess, index = effective_sample_size(log_weights), pareto_k(log_weights, resolution)
+    if ess == 0:
+        return "all rays end at the trained point itself: the criterion jumps there"
+    fewest = 2 * RELIABLE_ESS * rays / len(log_weights)  # half of the draws are judged
+    if rays < fewest and 2 * ess >= len(log_weights):
+        return f"fewer than {fewest:.0f} rays: pass directions=1000"
+    # a ray at the cap weighs as much as any ray can
+    bounded = 0 < censored < _FEW_AT_THE_CAP
+    unseen = "The cap bounds every weight, but too few rays reached it to measure V: pass more directions="
+    if not _calm(log_weights):
+        carrying = max(round(ess), 1)
+        outweighed = "Rays that were not drawn probably outweigh it, so the mean does not measure V"
+        return (
+            f"an ess of {ess:.1f} means that about {carrying:,} of {rays:,} rays "
+            f"carr{'ies' if carrying == 1 else 'y'} the mean (the largest alone "
+            f"{percent(largest_share(log_weights))}). {unseen if bounded else outweighed}"
+        )
+    if index > RELIABLE_PARETO_K:
+        tail = f"the weights of the rays have a tail index of {index:.2f}, above {RELIABLE_PARETO_K}"
+        return f"{tail}. {unseen}" if bounded else f"{tail}, so rays that were not drawn may outweigh all that were"
+    if not is_reliable(log_weights, resolution):
+        first = log_weights[: len(log_weights) // 2]
+        return (
+            f"the first half of the rays, which decides the verdict, has an ess of {effective_sample_size(first):,.1f} "
+            f"({RELIABLE_ESS:.0f} are needed) and a tail index of {pareto_k(first, resolution):.2f} (at most "
+            f"{RELIABLE_PARETO_K} is allowed): pass more directions="
+        )
+    return "the search along some rays gave up, and their radii are the inner ends of their brackets"
 
 
 def _calm(log_weights: np.ndarray) -> bool:
