@@ -79,7 +79,7 @@ def test_auto_is_the_default_and_prints_both_estimates_in_one_table(bowl: Path) 
     assert "uniform" in rows[0]
     assert "annealed" in rows[1]
     assert max(map(len, done.stdout.splitlines())) <= 80
-    assert "annealed above uniform" in flat(done.stdout)
+    assert "annealed reports more than uniform" in flat(done.stdout)
     assert "pilot chains first" in flat(done.stderr)
     assert "temperatures, beside a run of half as many" in flat(done.stderr)
     assert ls.Store("run.h5").names() == ["annealed", "chains", "radii", "volume"]

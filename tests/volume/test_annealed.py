@@ -44,7 +44,8 @@ def test_a_ball_is_exact(n: int) -> None:
     ],
 )
 def test_a_bound_says_why_it_is_no_measurement(chains: int, temperatures: int, path: str, reason: str) -> None:
-    settings = {"chains": chains, "temperatures": temperatures, "path": path, "precondition": "none"}
+    settings = {"chains": chains, "temperatures": temperatures, "path": path}
+    settings["precondition"] = "auto" if path == "auto" else "none"
     volume = annealed(ellipsoid(np.geomspace(0.01, 100, 20)), 0.1, **settings)
     assert volume.results[0].verdict == "lower bound"
     assert reason in volume.results[0].reasons[0]
