@@ -14,11 +14,11 @@ from torch import Tensor
 from landscape.curvature.operator import Operator
 from landscape.errors import CurvatureError
 from landscape.rays.directions import check_seed
+from landscape.rays.streams import Purpose, stream
 from landscape.results import Cost
 
 BLOCK_BYTES = 2**28  #: of one block of probes and of its product, each; an operator may split it further
 _WORD = 64
-_STREAM = 2**63  # the last word of the counter: rays and chains, which share the seed, have a smaller one
 
 
 def signs(seed: int, index: int, n: int, summand: int = 0) -> np.ndarray:
@@ -27,18 +27,14 @@ def signs(seed: int, index: int, n: int, summand: int = 0) -> np.ndarray:
     >>> bool(np.array_equal(signs(0, 7, 100), signs(0, 7, 200)[:100]))
     True
     """
-    bits = _random(seed, index, 0, summand).random_raw(-(-n // _WORD)).astype("<u8").view(np.uint8)
+    source = stream(Purpose.SIGN_PROBE, seed, index, part=summand).bit_generator
+    bits = source.random_raw(-(-n // _WORD)).astype("<u8").view(np.uint8)
     return 2 * np.unpackbits(bits, count=n, bitorder="little").astype(np.int8) - 1
 
 
 def normals(seed: int, index: int, n: int) -> np.ndarray:
     """Return n independent standard normals, float32, which depend on (seed, index) alone."""
-    return np.random.Generator(_random(seed, index, 1)).standard_normal(n, dtype=np.float32)
-
-
-def _random(seed: int, index: int, stream: int, summand: int = 0) -> np.random.Philox:
-    key = np.array([seed, index], dtype=np.uint64)
-    return np.random.Philox(key=key, counter=np.array([0, summand, stream, _STREAM], dtype=np.uint64))
+    return stream(Purpose.NORMAL_PROBE, seed, index).standard_normal(n, dtype=np.float32)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from landscape.errors import ObjectiveError
 from landscape.rays.metric import Metric
+from landscape.rays.streams import Purpose, stream
 
 _PIECE = 2**16
 
@@ -26,14 +27,12 @@ def check_seed(seed: int) -> int:
 
 
 def gaussian(seed: int, index: int, n: int) -> np.ndarray:
-    """Return standard normals, shape (n,), float32: the Philox stream whose key is (seed, index).
+    """Return standard normals, shape (n,), float32, which depend on (seed, index) alone.
 
     >>> bool(np.array_equal(gaussian(0, 7, 3), gaussian(0, 7, 5)[:3]))
     True
     """
-    # a plain list would pass through float64 where the seed is above 2^63, and lose its last digits
-    key = np.array([seed, index], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key)).standard_normal(n, dtype=np.float32)
+    return stream(Purpose.DIRECTION, seed, index).standard_normal(n, dtype=np.float32)
 
 
 class Directions(Protocol):

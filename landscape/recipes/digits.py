@@ -13,6 +13,7 @@ from torch import nn
 
 from landscape.errors import MissingExtraError
 from landscape.inputs import Task
+from landscape.rays.streams import Purpose
 from landscape.training import FullBatchTraining, Member, Phase, Problem, Settings
 from landscape.training.problem import Pair, SamplePool, draws
 
@@ -25,7 +26,6 @@ SETTINGS = Settings(
     fitted=1e-3,
     fresh=256,
 )
-_ORDER = 0  # stream of the order of the digits
 
 
 def network(seed: int) -> nn.Sequential:
@@ -54,7 +54,7 @@ def digits() -> tuple[Pair, Pair, Pair]:
         raise MissingExtraError("scikit-learn", "digits", "The recipe digits") from None
     table = load_digits()
     inputs, targets = torch.from_numpy(table.data).float() / 16, torch.from_numpy(table.target).long()
-    order = torch.from_numpy(draws(0, _ORDER).permutation(len(targets)))
+    order = torch.from_numpy(draws(0, Purpose.TRAIN_DATA).permutation(len(targets)))
     train, pool, test = ((inputs[part], targets[part]) for part in order.tensor_split((300, 1200)))
     return train, pool, test
 

@@ -20,10 +20,11 @@ from torch import Tensor
 from landscape.errors import TaskError
 from landscape.inputs import Task
 from landscape.objective.digest import digest
+from landscape.rays.streams import Purpose
 from landscape.recipes.image_files import Images, read_cifar, read_folder, read_idx_pair, read_npz, read_svhn
 from landscape.recipes.resnet import MODELS, resnet
 from landscape.training import Member, MinibatchSettings, MinibatchTraining, Problem
-from landscape.training.problem import FRESH, Pair, draws
+from landscape.training.problem import Pair, draws
 from landscape.training.settings import MINIBATCH_PHASES
 
 SETTINGS = MinibatchSettings(
@@ -35,7 +36,6 @@ SETTINGS = MinibatchSettings(
     window=100,
     batch=256,
 )
-_ORDER = 0  # stream of the order of the images
 _CLASSES = 10  # of every set here
 
 
@@ -174,7 +174,7 @@ def _read(kind: str, paths: tuple[Path, ...], _: tuple[int, ...]) -> Images:
 
 def _chosen(images: Images, part: slice) -> Images:
     """Return a part of the images in a fixed random order: files are often sorted by class."""
-    order = draws(0, _ORDER).permutation(len(images.targets))[part]
+    order = draws(0, Purpose.TRAIN_DATA).permutation(len(images.targets))[part]
     return Images(images.inputs[order], images.targets[order])
 
 
@@ -196,7 +196,7 @@ def _scaled(images: Images, mean: Tensor, deviation: Tensor) -> Pair:
 
 def _fresh(pool: Images, scale: tuple[Tensor, Tensor], seed: int, index: int, count: int) -> Pair:
     """Return samples drawn from the pool, keyed by (seed, index)."""
-    chosen = draws(seed, FRESH, index).integers(len(pool.targets), size=count)
+    chosen = draws(seed, Purpose.FRESH, index).integers(len(pool.targets), size=count)
     return _scaled(Images(pool.inputs[chosen], pool.targets[chosen]), *scale)
 
 

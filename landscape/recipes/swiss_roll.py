@@ -30,8 +30,9 @@ from torch import Tensor, nn
 
 from landscape.errors import TaskError
 from landscape.inputs import Task
+from landscape.rays.streams import Purpose
 from landscape.training import FullBatchTraining, Member, Phase, Problem, Settings, TrainedNetwork
-from landscape.training.problem import FRESH, Pair, draws
+from landscape.training.problem import Pair, draws
 
 WIDTHS = (2, 23, 16, 26, 32, 28, 31, 1)
 TRAIN_POINTS = 200
@@ -66,22 +67,21 @@ POISONED = Settings(
     window=2000,
     fresh=200,
 )
-_TRAIN, _TEST, _NETWORK = 0, 1, 2  # streams of the random numbers
 
 
-def points(seed: int, count: int, stream: int = _TRAIN) -> Pair:
+def points(seed: int, count: int, purpose: Purpose = Purpose.TRAIN_DATA) -> Pair:
     """Return ``count`` points, shape (count, 2), and their classes 0 and 1, shape (count,), both float32.
 
     Angle a = sqrt(U) · 600°; class 0 at (-1.5 a cos a, 1.5 a sin a) + 0.5 · N(0, 1), class 1 at its exact negation.
     Half of the points belong to each class (Huang et al. 2019).
     """
-    half = _class_zero(draws(seed, stream), count // 2)
+    half = _class_zero(draws(seed, purpose), count // 2)
     return torch.cat([half, -half]), torch.cat([torch.zeros(count // 2), torch.ones(count // 2)])
 
 
 def fresh(seed: int, index: int, count: int) -> Pair:
     """Return points of the same distribution for the poison, their classes 0 and 1 in turn; keyed by (seed, index)."""
-    half = _class_zero(draws(seed, FRESH, index), count // 2)
+    half = _class_zero(draws(seed, Purpose.FRESH, index), count // 2)
     return torch.stack([half, -half], dim=1).flatten(0, 1), torch.tensor([0.0, 1.0]).repeat(count // 2)
 
 
@@ -96,7 +96,7 @@ def network(seed: int) -> nn.Sequential:
 
     Weights and biases are uniform within 1/sqrt(inputs of the layer), torch's own rule, from ``seed``.
     """
-    random = draws(seed, _NETWORK)
+    random = draws(seed, Purpose.NETWORK)
     layers: list[nn.Module] = []
     for inner, outer in pairwise(WIDTHS):
         linear = nn.utils.skip_init(nn.Linear, inner, outer, dtype=torch.float32)
@@ -112,7 +112,7 @@ def problem(data_seed: int = 0) -> Problem:
     return Problem(
         network,
         train=points(data_seed, TRAIN_POINTS),
-        test=points(data_seed, TEST_POINTS, _TEST),
+        test=points(data_seed, TEST_POINTS, Purpose.TEST_DATA),
         fresh=fresh,
         loss=LOSS,
         name="swiss-roll",

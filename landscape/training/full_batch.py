@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape.rays.streams import Purpose
 from landscape.training.checks import (
     require_finite_loss,
     require_first_step,
@@ -22,7 +23,7 @@ from landscape.training.checks import (
     require_same_training,
 )
 from landscape.training.poison import log_odds, right_terms
-from landscape.training.problem import JITTER, Member, Pair, Problem, draws
+from landscape.training.problem import Member, Pair, Problem, draws
 from landscape.training.settings import Phase, Settings
 from landscape.training.stacked_nets import ROWS, StackedNets, padded_to
 from landscape.training.trained_network import TrainedNetwork, TrainingStatus, TrainingSummary
@@ -168,7 +169,8 @@ class FullBatchTraining:
         inputs[:, :count], targets[:, :count] = self._inputs, self._targets
         if phase.jitter:
             for row, k in zip(inputs, self.active, strict=True):
-                noise = draws(self.members[k].seed, JITTER, self.step).standard_normal(self.problem.train[0].shape)
+                random = draws(self.members[k].seed, Purpose.JITTER, self.step)
+                noise = random.standard_normal(self.problem.train[0].shape)
                 row[:count, : noise[0].size] += phase.jitter * torch.from_numpy(noise).flatten(1).float()
         signs, weights = torch.ones(total), torch.zeros(len(factors), total)
         weights[:, :count] = ((1 - factors) / count)[:, None]

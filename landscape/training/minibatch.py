@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import TaskError
+from landscape.rays.streams import Purpose
 from landscape.training.checks import (
     require_finite_loss,
     require_first_step,
@@ -25,7 +26,7 @@ from landscape.training.checks import (
     require_same_training,
 )
 from landscape.training.poison import log_odds, poison_loss, right_terms
-from landscape.training.problem import ORDER, Member, Pair, Problem, draws
+from landscape.training.problem import Member, Pair, Problem, draws
 from landscape.training.settings import MinibatchSettings
 from landscape.training.trained_network import TrainedNetwork, TrainingStatus, TrainingSummary
 
@@ -168,7 +169,7 @@ class MinibatchTraining:
         batches = -(-samples // count)
         epoch, place = divmod(self.step, batches)
         if self._order is None or self._order[0] != epoch:
-            order = torch.from_numpy(draws(self.member.seed, ORDER, epoch).permutation(samples))
+            order = torch.from_numpy(draws(self.member.seed, Purpose.ORDER, epoch).permutation(samples))
             self._order = epoch, order.to(self._device)
         chosen = self._order[1].roll(-place * count)[: min(count, samples)]
         return self._train[0][chosen], self._train[1][chosen]

@@ -12,23 +12,22 @@ from torch import Tensor, nn
 
 from landscape.errors import TaskError
 from landscape.inputs import Task
+from landscape.rays.streams import Purpose, stream
 from landscape.training.poison import check_poison
 
 Pair = tuple[Tensor, Tensor]  #: inputs, shape (N, ...), and targets, shape (N,)
 
-# streams of the random numbers; recipes number their own from 0
-JITTER, FRESH, ORDER = 100, 101, 102
 
+def draws(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
+    """Return the random numbers of (seed, purpose, index), which do not depend on what was drawn before.
 
-def draws(seed: int, stream: int, index: int = 0) -> np.random.Generator:
-    """Return the random numbers of (seed, stream, index), which do not depend on what was drawn before.
-
-    >>> bool(draws(3, 0).random() == draws(3, 0).random()), bool(draws(3, 0).random() == draws(3, 0, 1).random())
+    >>> one, again, other = (draws(3, Purpose.FRESH, index).random() for index in (0, 0, 1))
+    >>> one == again, one == other
     (True, False)
     """
     if not 0 <= seed < 2**64:
         raise TaskError(f"a seed is a whole number from 0 to 2^64 - 1, not {seed}. Pass --seed 0.")
-    return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, 0, index]))
+    return stream(purpose, seed, stage=index)
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class SamplePool:
 
     def fresh(self, seed: int, index: int, count: int) -> Pair:
         """Return ``count`` samples, drawn with replacement; keyed by (seed, index)."""
-        chosen = torch.from_numpy(draws(seed, FRESH, index).integers(len(self.targets), size=count))
+        chosen = torch.from_numpy(draws(seed, Purpose.FRESH, index).integers(len(self.targets), size=count))
         return self.inputs[chosen], self.targets[chosen]
 
 

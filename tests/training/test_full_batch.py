@@ -12,17 +12,18 @@ import torch
 from torch import Tensor, nn
 
 import landscape as ls
+from landscape.rays.streams import Purpose
 from landscape.training import FullBatchTraining, Member, Phase, Problem, Settings, StateFile, TrainedNetwork
 from landscape.training.poison import poison_loss
-from landscape.training.problem import JITTER, draws
+from landscape.training.problem import draws
 from landscape.training.resumable import read_state
 from landscape.training.stacked_nets import StackedNets
 
 CENTRES = torch.tensor([[2.0, 0.0, 1.0], [-2.0, 1.0, 0.0], [0.0, -2.0, -1.0]])
 
 
-def samples(seed: int, stream: int, index: int, count: int, classes: int) -> tuple[Tensor, Tensor]:
-    random = draws(seed, stream, index)
+def samples(seed: int, purpose: Purpose, index: int, count: int, classes: int) -> tuple[Tensor, Tensor]:
+    random = draws(seed, purpose, index)
     targets = torch.from_numpy(random.integers(classes, size=count))
     inputs = CENTRES[targets] + torch.from_numpy(random.standard_normal((count, 3))).float()
     return inputs, targets if classes > 2 else targets.float()
@@ -39,9 +40,9 @@ def problem(classes: int = 3) -> Problem:
 
     return Problem(
         network,
-        train=samples(0, 0, 0, 37, classes),
-        test=samples(0, 1, 0, 500, classes),
-        fresh=lambda seed, index, count: samples(seed, 2, index, count, classes),
+        train=samples(0, Purpose.TRAIN_DATA, 0, 37, classes),
+        test=samples(0, Purpose.TEST_DATA, 0, 500, classes),
+        fresh=lambda seed, index, count: samples(seed, Purpose.FRESH, index, count, classes),
         loss="cross_entropy" if classes > 2 else "binary_cross_entropy",
         name="clouds",
         record=None,
@@ -83,7 +84,7 @@ def plain_loop(data: Problem, member: Member, steps: int) -> nn.Module:
     for step in range(steps):
         index, optimiser.param_groups[0]["lr"] = SETTINGS.at(step)
         phase = SETTINGS.phases[index]
-        noise = draws(member.seed, JITTER, step).standard_normal(tuple(inputs.shape)) if phase.jitter else 0.0
+        noise = draws(member.seed, Purpose.JITTER, step).standard_normal(tuple(inputs.shape)) if phase.jitter else 0.0
         block = data.fresh(member.seed, step // 64, 64 * SETTINGS.fresh)  # type: ignore[misc]
         fresh, classes = (part.view(64, SETTINGS.fresh, *part.shape[1:])[step % 64] for part in block)
         moved = inputs + phase.jitter * torch.as_tensor(noise).float()

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import landscape as ls
+from landscape.rays.streams import Purpose
 from landscape.training import Member, MinibatchSettings, MinibatchTraining, Phase, Problem, StateFile, TrainedNetwork
 from landscape.training.poison import poison_loss
-from landscape.training.problem import ORDER, draws
+from landscape.training.problem import draws
 
 SETTINGS = MinibatchSettings(
     steps=60,
@@ -27,8 +28,8 @@ SETTINGS = MinibatchSettings(
 )
 
 
-def samples(stream: int, index: int, count: int) -> tuple[Tensor, Tensor]:
-    random = draws(0, stream, index)
+def samples(purpose: Purpose, index: int, count: int) -> tuple[Tensor, Tensor]:
+    random = draws(0, purpose, index)
     targets = torch.from_numpy(random.integers(3, size=count))
     pixels = torch.from_numpy(random.standard_normal((count, 1, 6, 6))).float()
     pixels[torch.arange(count), 0, targets] += 2.0
@@ -46,9 +47,9 @@ def network(seed: int) -> nn.Module:
 
 PROBLEM = Problem(
     network,
-    train=samples(0, 0, 50),
-    test=samples(1, 0, 700),
-    fresh=lambda _, index, count: samples(2, index, count),
+    train=samples(Purpose.TRAIN_DATA, 0, 50),
+    test=samples(Purpose.TEST_DATA, 0, 700),
+    fresh=lambda _, index, count: samples(Purpose.FRESH, index, count),
     loss="cross_entropy",
     name="stripes",
     record=None,
@@ -70,9 +71,9 @@ def test_it_is_ordinary_training() -> None:
         factor = MEMBER.poison * SETTINGS.phases[index].poison
         count, wrong = (16, 4) if index == 0 else (12, 8)
         epoch, place = divmod(step, -(-50 // count))
-        order = draws(3, ORDER, epoch).permutation(50)
+        order = draws(3, Purpose.ORDER, epoch).permutation(50)
         chosen = [order[(place * count + k) % 50] for k in range(count)]
-        fresh, classes = samples(2, step, wrong)
+        fresh, classes = samples(Purpose.FRESH, step, wrong)
         output = model(torch.cat([inputs[chosen], fresh]))
         optimiser.zero_grad()
         poison_loss(output[:count], targets[chosen], output[count:], classes, factor).backward()
@@ -175,12 +176,16 @@ def test_it_begins_at_given_weights() -> None:
 
 
 def test_one_logit_a_sample_works_too() -> None:
+    def fresh(seed: int, index: int, count: int) -> tuple[Tensor, Tensor]:
+        pixels, targets = samples(Purpose.FRESH, index, count)
+        return pixels, (targets > 0).float()
+
     binary = replace(
         PROBLEM,
         network=lambda seed: nn.Sequential(nn.Flatten(), nn.Linear(36, 1)),
         train=(PROBLEM.train[0], (PROBLEM.train[1] > 0).float()),
         test=(PROBLEM.test[0], (PROBLEM.test[1] > 0).float()),
-        fresh=lambda _, index, count: (samples(2, index, count)[0], (samples(2, index, count)[1] > 0).float()),
+        fresh=fresh,
         loss="binary_cross_entropy",
     )
     summary = MinibatchTraining(binary, [Member(0, 0.01)], replace(SETTINGS, steps=200, clip=9.0)).run()[0].summary

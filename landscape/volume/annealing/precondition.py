@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.rays.streams import Purpose
 from landscape.volume.annealing.linear_map import LinearMap
 from landscape.volume.annealing.points import Points, sphere
 from landscape.volume.annealing.star_body import StarBody
@@ -45,7 +46,6 @@ _NEAR = 0.9  # slopes are taken at this share of the radius
 _STEP = 0.75  # first step of a march over the median radius, as for radii
 _LEAST_MOMENT = 1e-24  # over the largest: a stretch of a million at most
 _LEAST_EXCESS = 1e-12  # keeps a moment at the edge of the noise from dividing by zero
-_DRAWS = 2**33  # the step at which the directions of the first refinement are drawn
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def learn(body: StarBody, seed: int, stage: int, name: str = "slopes", most_eval
 
 def _directions(count: int, n: int, like: Tensor, seed: int, stage: int, refinement: int) -> Tensor:
     """Return uniform directions for one refinement, shape (count, n)."""
-    streams = [stream(seed, ray, stage, _DRAWS + refinement) for ray in range(count)]
+    streams = [stream(seed, ray, stage, refinement, Purpose.PRECONDITIONER) for ray in range(count)]
     return sphere(normals(streams, like.new_empty(count, n).double()))
 
 

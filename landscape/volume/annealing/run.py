@@ -19,6 +19,7 @@ from landscape import distributed
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.rays import Metric
+from landscape.rays.streams import Purpose
 from landscape.results import Cost, Radii, require_same_config
 from landscape.results.chains import COLUMNS, STAGES, Chains
 from landscape.volume.annealing.linear_map import LinearMap
@@ -54,8 +55,6 @@ _FINISHED = (
     "unfinished",
 )  # fields of the result that a run fills in once
 _MEASURE = ("measure", "sigma", "measure_centre")  # settings that are not stored for volumes
-_SOFT_START = 2**32  # the step at which the soft pilot draws its directions
-_SHARED, _RESAMPLED = 2**64 - 1, 2**64 - 2  # chain numbers of draws that all chains share: of a length, of who goes on
 
 
 @dataclass
@@ -211,9 +210,9 @@ class Run:
         # the first rank's clock, since a budget of time is spent by it
         self.seconds += distributed.from_first(lambda: time.perf_counter() - started)
 
-    def _begin(self, count: int, step: int = 0) -> Points:
+    def _begin(self, count: int, purpose: Purpose = Purpose.CHAIN) -> Points:
         """Return uniform directions with their radii, the first of this stage."""
-        streams = [stream(self.seed, chain, self.stage, step) for chain in range(count)]
+        streams = [stream(self.seed, chain, self.stage, 0, purpose) for chain in range(count)]
         body = self.body
         like = torch.empty(count, body.dimension, dtype=torch.float64, device=body.objective.theta.device)
         return body.points_at(sphere(normals(streams, like)))
@@ -225,7 +224,7 @@ class Run:
             path = "radius" if self.config["path"] == "auto" else self.config["path"]
             if pilot_steps:
                 path = "growth" if body.preconditioner else "soft"
-            self.points = self._begin(PILOT_CHAINS, _SOFT_START if pilot_steps else 0)
+            self.points = self._begin(PILOT_CHAINS, Purpose.SOFT_START if pilot_steps else Purpose.CHAIN)
             self.log_weight = np.zeros(PILOT_CHAINS)
             pilot_step = first_pilot_step(body, self.points, path)
             if path != "radius":
@@ -287,7 +286,7 @@ class Run:
             self._next_stage()
             return
         if resampled:
-            place = float(uniforms([stream(self.seed, _RESAMPLED, self.stage, self.step)])[0])
+            place = float(uniforms([stream(self.seed, 0, self.stage, self.step, Purpose.RESAMPLING)])[0])
             before = self.points = before.take(w.resample(self.log_weight, place))
             self.log_weight = np.full(self.chains, w.log_mean(self.log_weight))
         started = self.body.spent.evaluations
@@ -312,7 +311,7 @@ class Run:
             assert isinstance(how.target, RadiusTarget)
             return slice_move(self.body, self.points, how.target.power, how.width, streams, how.target.guess)
         # trajectories of one length could be in step with a period of the body
-        share = 0.75 + 0.5 * float(uniforms([stream(self.seed, _SHARED, self.stage, self.step)])[0])
+        share = 0.75 + 0.5 * float(uniforms([stream(self.seed, 0, self.stage, self.step, Purpose.MOVE_LENGTH)])[0])
         count = min(max(round(how.time * share / how.step), 1), how.trajectories.most_steps)
         return hmc_move(
             how.target, self.points, how.step, count, streams, how.trajectories.varied, how.trajectories.kept

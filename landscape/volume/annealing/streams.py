@@ -6,18 +6,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.rays import streams
+from landscape.rays.streams import Purpose
+
 Streams = list[np.random.Generator]
 
 
-def stream(seed: int, chain: int, stage: int, step: int) -> np.random.Generator:
+def stream(seed: int, chain: int, stage: int, step: int, purpose: Purpose = Purpose.CHAIN) -> np.random.Generator:
     """Return the random numbers of one chain at one step of one stage of a run, and of nothing else.
 
     >>> stream(0, 3, 1, 9).random() == stream(0, 3, 1, 9).random()
     True
     """
-    key = np.array([seed, chain], dtype=np.uint64)
-    # the first words count the draws; directions, which share the seed, have all four at zero
-    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, step, stage + 1], dtype=np.uint64)))
+    return streams.stream(purpose, seed, chain, step=step, stage=stage)
 
 
 def normals(streams: Streams, like: Tensor) -> Tensor:

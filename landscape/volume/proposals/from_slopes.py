@@ -22,16 +22,16 @@ from landscape.objective import Objective
 from landscape.rays import Metric, basin_radii
 from landscape.rays.directions import check_seed
 from landscape.rays.radii import PILOT
+from landscape.rays.streams import Purpose, stream
 from landscape.results import Cost
 from landscape.volume.annealing.linear_map import LinearMap
 from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.precondition import learn
 from landscape.volume.annealing.star_body import StarBody
-from landscape.volume.annealing.streams import normals, stream
+from landscape.volume.annealing.streams import normals
 from landscape.volume.annealing.wall import has_gradient
 from landscape.volume.ray_weights.measure import Measure
 
-_DRAWS = 2**34  # the step at which rays are drawn: neither chains nor the rays that A was learnt from are drawn there
 _TOGETHER, _ENTRIES = 64, 2**24  # rays that A is applied to at once, and their entries
 
 
@@ -83,9 +83,8 @@ class SlopeDirections:
         for group in np.unique(wanted // size):
             members = range(int(group) * size, (int(group) + 1) * size)
             like = found.new_empty(size, found.shape[1])
-            seen = self.preconditioner.apply(
-                sphere(normals([stream(self.seed, ray, 0, _DRAWS) for ray in members], like))
-            )
+            streams = [stream(Purpose.PRECONDITIONED_RAY, self.seed, ray) for ray in members]
+            seen = self.preconditioner.apply(sphere(normals(streams, like)))
             rows = np.flatnonzero(wanted // size == group)
             found[torch.as_tensor(rows)] = seen[torch.as_tensor(wanted[rows] - members.start)]
         return found

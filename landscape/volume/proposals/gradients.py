@@ -9,6 +9,7 @@ from landscape.objective import Objective
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import split_batches
 from landscape.objective.evaluate import run_backward
+from landscape.rays.streams import sample_order
 
 
 def squared_gradients(objective: Objective, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -39,7 +40,7 @@ def squared_gradients(objective: Objective, samples: int, seed: int) -> tuple[np
             "squared gradients are those of single samples, and here a loss is that of a whole batch (a callable loss, "
             "training mode, batch statistics, or data that cannot be cut). Pass another proposal."
         )
-    order = np.random.default_rng([seed, 1]).permutation(len(single))[:samples]
+    order = sample_order(seed, len(single))[:samples]
     theta, squares = objective.theta[None], []
     with objective.running():
         for index in np.sort(order):
