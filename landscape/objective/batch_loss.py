@@ -1,7 +1,7 @@
 """The loss of one batch as a function of the flat vector: for one point, or for many at once.
 
-A program is all that the objective needs to know about where a loss comes from. :class:`ModelProgram` runs a torch
-module on views of the vector and leaves the module as it was; :class:`FunctionProgram` wraps a plain function.
+A program computes the loss for the objective. :class:`ModelProgram` runs a torch module on views of the vector and
+leaves the module unchanged. :class:`FunctionProgram` wraps a plain function.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -17,19 +18,19 @@ from torch.func import vmap
 from torch.nn.parameter import is_lazy
 
 from landscape.errors import LandscapeError, ObjectiveError, first_line, type_and_line
-from landscape.objective.allocator import keep_freed_memory
 from landscape.objective.batches import Batch, untouched_rng
 from landscape.objective.losses import Loss
 from landscape.objective.parameters import Layout
 
 CENTRE = "at the trained point"
+_LARGEST_MAPPING = 31 * 2**20  # bytes; glibc ignores sizes above 32 MiB when it adapts its threshold
 
 
 class Program(Protocol):
     """The loss of each batch as a function of points in parameter space."""
 
     counts: tuple[int, ...]  #: number of terms in each batch
-    constants: tuple[Tensor, ...]  #: what the loss depends on beside the point: buffers
+    constants: tuple[Tensor, ...]  #: all other tensors that the loss depends on: buffers
 
     @property
     def nonnegative(self) -> bool:
@@ -37,19 +38,19 @@ class Program(Protocol):
 
     @property
     def together(self) -> bool:
-        """Whether :meth:`totals` runs its points in one batched program, not one after the other."""
+        """Whether :meth:`totals` runs its points in one batched program, instead of one after the other."""
 
     def totals(self, points: Tensor, batch: int) -> Tensor:
         """Return the sum of a batch's terms at each point: (k, D) -> (k,) float64."""
 
     def leaves(self, theta: Tensor) -> list[Tensor]:
-        """Return copies of the point, shape (D,), as the tensors that :meth:`total_of` takes, in order."""
+        """Return a copy of the point, shape (D,), as the list of tensors that :meth:`total_of` takes."""
 
     def total_of(self, leaves: list[Tensor], batch: int) -> Tensor:
-        """Return the sum of a batch's terms, a float64 scalar that can be differentiated by ``leaves``."""
+        """Return the sum of a batch's terms, a float64 scalar, differentiable by ``leaves``."""
 
     def running(self) -> Any:
-        """Return a context in which all of these may be called."""
+        """Return the context in which all other methods may be called."""
 
 
 class FunctionProgram:
@@ -88,17 +89,17 @@ class FunctionProgram:
 class ModelProgram:
     """A module and its loss on batches kept in memory.
 
-    For the length of a call the module's parameters are views of the point and its buffers are copies, put back to
-    their values after the call; for the length of :meth:`running` its training flags are set. Afterwards the caller's
-    module, attributes and all, and the random state are the same bit for bit. A TorchScript module's tensors cannot be
-    swapped, only overwritten: of those the program runs a copy.
+    During a call the module's parameters are views of the point, and its buffers are copies that are reset after the
+    call. During :meth:`running` its training flags are set. Afterwards the caller's module with all its attributes, and
+    the random state, are the same bit for bit. The tensors of a TorchScript module cannot be replaced, only
+    overwritten, so the program runs a copy of such a module.
 
     Args:
         model: the module.
         batches: the data.
         loss: the loss.
         layout: where each parameter lies in the vector.
-        forward: (module, batch as the data gave it) -> output; by default the module is called with the inputs.
+        forward: (module, batch as it is in the data) -> output; by default the module is called with the inputs.
         training: run in training mode (batch statistics in BatchNorm) instead of evaluation mode.
         compile: run the batched program through ``torch.compile``, once :meth:`run_together` has set its width.
     """
@@ -124,36 +125,36 @@ class ModelProgram:
         self._with_target = loss.name == "model"
         self._width = 1
         self._viewed: tuple[Tensor, int, list[list[Tensor]]] | None = None
-        self._hold(tuple(buffer.detach().clone() for buffer in self.model.buffers()))
+        self._set_buffers(tuple(buffer.detach().clone() for buffer in self.model.buffers()))
         self._places = [] if self._scripted else _places(self.model)
-        self._take(batches, (loss,) * len(batches))
+        self._set_data(batches, (loss,) * len(batches))
 
     @property
     def nonnegative(self) -> bool:
         return all(loss.nonnegative for loss in self.losses)
 
     def run_together(self, width: int) -> None:
-        """From now on run points in one batched program; a compiled one always takes ``width`` of them."""
+        """Run points in one batched program from now on; a compiled program always takes ``width`` points."""
         self.together, self._width = True, width
-        self._take(self.batches, self.losses)
+        self._set_data(self.batches, self.losses)
 
     def with_batches(self, batches: tuple[Batch, ...]) -> ModelProgram:
-        """Return a program that shares all but the data."""
+        """Return the same program on other data."""
         other = copy(self)
-        other._take(batches, self.losses[:1] * len(batches))
+        other._set_data(batches, self.losses[:1] * len(batches))
         return other
 
     def with_losses(self, losses: tuple[Loss, ...]) -> ModelProgram:
-        """Return a program that shares all but the loss, one for each batch."""
+        """Return the same program with other losses, one per batch."""
         other = copy(self)
-        other._take(self.batches, losses)
+        other._set_data(self.batches, losses)
         return other
 
     def with_buffers(self, buffers: tuple[Tensor, ...]) -> ModelProgram:
-        """Return a program that shares all but the buffers, given in the order of ``constants``."""
+        """Return the same program with other buffers, in the order of ``constants``."""
         other = copy(self)
-        other._hold(buffers)
-        other._take(self.batches, self.losses)
+        other._set_buffers(buffers)
+        other._set_data(self.batches, self.losses)
         return other
 
     def output(self, point: Tensor, batch: int) -> Any:
@@ -164,16 +165,16 @@ class ModelProgram:
         views = self.layout.split(theta)
         if not self._scripted:
             return [view.clone() for view in views]
-        # a copied TorchScript module's parameters hang on those that they were copied from
+        # the parameters of a copied TorchScript module still depend on the originals
         own = [parameter.detach_() for parameter in self.model.parameters()]
         return [tensor.copy_(view) for tensor, view in zip(own, views, strict=True)]
 
     def output_of(self, leaves: list[Tensor], batch: int) -> Any:
-        """Return the model's output on one batch, which can be differentiated by ``leaves``."""
+        """Return the model's output on one batch, differentiable by ``leaves``."""
         if self._scripted:
             return self._call(self.batches[batch])
         narrow = [leaf.to(entry.dtype) for leaf, entry in zip(leaves, self.layout.entries, strict=True)]
-        # buffers of its own, since the graph outlives the call
+        # own copies of the buffers, since the graph outlives the call
         return self._run([*narrow, *(buffer.clone() for buffer in self.constants)], self.batches[batch])
 
     def total_of(self, leaves: list[Tensor], batch: int) -> Tensor:
@@ -187,10 +188,10 @@ class ModelProgram:
         return torch.stack([loss.total(output, self.batches[batch]) for output in outputs])
 
     def joint_totals(self, points: Tensor, batch: int) -> Tensor:
-        """Return what :meth:`totals` does, from one batched program whether or not points run together."""
+        """Return the same as :meth:`totals`, always from one batched program."""
         count = len(points)
         if self.compile and count < self._width:
-            # always the same number of points: another one would be compiled anew
+            # always the same number of points: torch would compile again for another number
             points = torch.cat([points, points[:1].expand(self._width - count, -1)])
         try:
             return self._many(points, self.batches[batch], self.losses[batch])[:count]
@@ -199,10 +200,10 @@ class ModelProgram:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Put the module into the mode wanted, without gradients; undo it all on the way out.
+        """Put the module into training or evaluation mode, without gradients; undo all changes at the end.
 
-        All of a module's own attributes are put back, not its training flag alone: some keep what their last call left
-        (recurrent layers their flat weights, old-style weight norm its product, pruning its masked tensor).
+        All attributes of a module are restored, not only its training flag. Some layers store results of their last
+        call: recurrent layers their flat weights, old-style weight norm its product, pruning its masked tensor.
         """
         keep_freed_memory()
         kept = [] if self._scripted else [(module, dict(module.__dict__)) for module in self.model.modules()]
@@ -220,12 +221,12 @@ class ModelProgram:
                     del module.__dict__[key]
                 module.__dict__.update(state)
 
-    def _hold(self, buffers: tuple[Tensor, ...]) -> None:
+    def _set_buffers(self, buffers: tuple[Tensor, ...]) -> None:
         self.constants = buffers
         self._buffers = [buffer.clone() for buffer in buffers]
         self._versions = [buffer._version for buffer in self._buffers]
 
-    def _take(self, batches: tuple[Batch, ...], losses: tuple[Loss, ...]) -> None:
+    def _set_data(self, batches: tuple[Batch, ...], losses: tuple[Loss, ...]) -> None:
         self.batches, self.losses = batches, losses
         self.counts = tuple(loss.count(batch) for loss, batch in zip(losses, batches, strict=True))
         self._many = self._at_many
@@ -233,12 +234,12 @@ class ModelProgram:
             self._many = torch.compile(self._at_many, dynamic=False)
 
     def _at_many(self, points: Tensor, batch: Batch, loss: Loss) -> Tensor:
-        # batch and loss are arguments, not looked up by number: so one compiled graph serves all batches of a shape
-        views = self.layout.views(points).values()  # outside of vmap, where each of them takes a tenth of the time
+        # batch and loss are arguments, so that one compiled graph serves all batches of a shape
+        views = self.layout.views(points).values()  # outside vmap each view takes a tenth of the time
         return vmap(lambda *views: loss.total(self._run([*views, *self._buffers], batch), batch))(*views)
 
     def _views_at(self, points: Tensor) -> list[list[Tensor]]:
-        """Return the parameters at each point, made once for all batches: of many tensors they take a while."""
+        """Return the parameters at each point; the views are made once for all batches, since that takes time."""
         if self._viewed is None or self._viewed[0] is not points or self._viewed[1] != points._version:
             views = [[*self.layout.views(point).values()] for point in points]
             self._viewed = points, points._version, views
@@ -251,7 +252,7 @@ class ModelProgram:
             self._reset_buffers()
 
     def _run(self, tensors: list[Tensor], batch: Batch) -> Any:
-        """Call the model with these parameters and buffers, in the order of ``_places``."""
+        """Call the model with these parameters and buffers, in the order of ``[*parameters(), *buffers()]``."""
         if self._scripted:
             for own, tensor in zip([*self.model.parameters(), *self.model.buffers()], tensors, strict=True):
                 own.copy_(tensor)
@@ -266,9 +267,9 @@ class ModelProgram:
                 store[key] = tensor
 
     def _reset_buffers(self) -> None:
-        """Put back the buffers that a forward pass has written to."""
+        """Restore the buffers that a forward pass has written to."""
         for i, (buffer, original) in enumerate(zip(self._buffers, self.constants, strict=True)):
-            # in training mode always: the batch-norm kernel writes without raising the version
+            # always in training mode: the batch-norm kernel writes without raising the version
             if self.training or buffer._version != self._versions[i]:
                 buffer.copy_(original)
                 self._versions[i] = buffer._version
@@ -282,8 +283,9 @@ class ModelProgram:
 
 
 def _places(model: nn.Module) -> list[tuple[dict[str, Any], str, int]]:
-    """Return every place where a module holds a parameter or buffer, and the tensor's index in the order of
-    ``[*model.parameters(), *model.buffers()]``; tied tensors have several places.
+    """Return every place where a module stores a parameter or buffer; tied tensors have several places.
+
+    A place is (dict, key, index of the tensor in ``[*model.parameters(), *model.buffers()]``).
     """
     index = {id(tensor): i for i, tensor in enumerate([*model.parameters(), *model.buffers()])}
     stores = [store for module in model.modules() for store in (module._parameters, module._buffers)]
@@ -292,7 +294,7 @@ def _places(model: nn.Module) -> list[tuple[dict[str, Any], str, int]]:
 
 @contextmanager
 def evaluating(program: Program, batch: int, place: str) -> Iterator[None]:
-    """Turn what the user's model, forward or loss raises into an error that says where, why and what to type."""
+    """Turn an exception of the user's model, forward or loss into an error that says where, why and what to type."""
     try:
         yield
     except LandscapeError:
@@ -303,21 +305,21 @@ def evaluating(program: Program, batch: int, place: str) -> Iterator[None]:
         if len(sizes) > 1:
             where += f", batch {batch + 1} of {len(sizes)} (samples: {sizes[batch]})"
         hint = "Check the model, the forward function and the loss there"
-        hint += "." if place == CENTRE else "; where they have no value let them give NaN: it counts as outside."
+        hint += "." if place == CENTRE else "; they may return NaN, which counts as outside the basin."
         if out_of_memory(error):
             hint = "Pass a smaller --memory or --batch-size."
         elif sizes and sizes[batch] == 1 < max(sizes):
-            hint = "A batch of one sample may be the cause: pass another --batch-size or --max-samples to have none."
+            hint = "A batch of one sample may be the cause: pass another --batch-size or --max-samples to avoid it."
         raise ObjectiveError(f"the loss cannot be evaluated {where}: {type_and_line(error)}\n{hint}") from error
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether a device or the machine had no memory left; torch tells the second by words alone."""
+    """Whether a device or the machine ran out of memory; for the machine, only torch's message tells."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def check_device(device: torch.device | str) -> None:
-    """Refuse the one kind of device that cannot sum in float64."""
+    """Refuse mps, the one kind of device that cannot sum in float64."""
     if str(device).partition(":")[0] == "mps":
         raise ObjectiveError(
             "losses are summed in float64, which the device mps does not have. Pass device cpu (--device cpu) or cuda."
@@ -325,7 +327,10 @@ def check_device(device: torch.device | str) -> None:
 
 
 def check_values(model: nn.Module) -> torch.device:
-    """Return the device of the parameters; refuse some without values: none at all, on the meta device, NaN."""
+    """Return the device of the parameters; refuse a model without parameters, or with some that cannot move.
+
+    These are tensors without values (lazy, or on the meta device), integers, and NaN or infinite values.
+    """
     if not isinstance(model, nn.Module):
         raise ObjectiveError(
             f"the model must be a torch module, not {type(model).__name__}. For a plain function of a vector use "
@@ -355,10 +360,10 @@ def check_values(model: nn.Module) -> torch.device:
 
 
 def moved(model: nn.Module, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Module:
-    """Return the model on another device or in another dtype: a copy, since the caller's must stay as it is."""
+    """Return the model on another device or in another dtype; a copy, so that the caller's model stays unchanged."""
     if device is None and dtype is None:
         return model
-    # tensors that a hook computes from parameters (pruning, old-style weight norm) refuse to be copied with their graph
+    # a tensor that a hook computes from parameters (pruning, old-style weight norm) cannot be copied with its graph
     computed = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
     try:
         return deepcopy(model, {id(value): value.detach() for value in computed}).to(device=device, dtype=dtype)
@@ -369,7 +374,19 @@ def moved(model: nn.Module, device: torch.device | str | None, dtype: torch.dtyp
         ) from error
 
 
+@cache
+def keep_freed_memory() -> None:
+    """Let the C library keep up to about 64 MB of freed memory for the next allocations.
+
+    Activations of points evaluated together are tensors of a few hundred kilobytes, allocated and freed many times per
+    second. glibc maps each again and returns it to the system, and every page costs a fault. That took half of the time
+    on the machine where it was measured. glibc adapts to the sizes that it sees freed (M_MMAP_THRESHOLD in mallopt(3)).
+    One large tensor, never written and freed at once, is enough for the whole process. Other C libraries ignore it.
+    """
+    torch.empty(_LARGEST_MAPPING, dtype=torch.uint8)
+
+
 def mixes_samples(model: nn.Module) -> bool:
-    """Whether the model uses batch statistics in evaluation mode too."""
+    """Whether the model uses batch statistics even in evaluation mode."""
     norms = (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
     return any(norm.running_mean is None for norm in norms)

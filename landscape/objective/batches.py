@@ -1,4 +1,4 @@
-"""Data of any shape -> a list of batches kept in memory: read once, so that every evaluation sees the same samples."""
+"""Read data of any form into a list of batches in memory, once, so that every evaluation sees the same samples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from landscape.errors import TaskError
 from landscape.objective.digest import raw_bytes
 
 TARGET_KEYS = ("labels", "label", "targets", "target", "y", "Y")
-_DATASET_BATCH = 256
+_DATASET_BATCH = 256  # samples that are read from a Dataset at a time
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Batch:
     """One batch.
 
     Attributes:
-        raw: what the data gave, on the objective's device.
-        inputs: what a plain model is called with, positional.
-        named: what it is called with by name.
-        target: what the loss compares with; None where the batch has none.
+        raw: the batch as it is in the data, on the device of the objective.
+        inputs: the positional arguments of the model.
+        named: the arguments of the model by name.
+        target: what the loss compares with; None if the batch has no target.
         samples: number of samples.
     """
 
@@ -47,7 +47,7 @@ class Batches:
     Attributes:
         batches: the batches.
         samples: number of samples in all.
-        digest: SHA-256 of every tensor, the same for any batch size where samples were joined.
+        digest: SHA-256 of every tensor; if samples were joined, it is the same for any batch size.
         notes: what a user should know about how the data were read.
     """
 
@@ -59,10 +59,10 @@ class Batches:
 
 @contextmanager
 def untouched_rng(*generators: torch.Generator) -> Iterator[None]:
-    """Leave the random states of torch, numpy, Python and these generators as they were."""
+    """Restore the random states of torch, numpy, Python and these generators at the end."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the caller's global state
     states = [generator.get_state() for generator in generators]
-    # a GPU that nobody has used yet has no state to keep, and asking for it would start it up
+    # a GPU that was not used yet has no state, and asking for it would start the GPU
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=devices):
         try:
@@ -86,16 +86,16 @@ def read_batches(
 
     Args:
         data: a pair of tensors (inputs, targets), a dict of tensors of equal length, a torch Dataset of samples, or an
-            iterable of batches: tuples whose last item is the target, dicts (the target under ``labels`` or
-            ``targets``), tensors without a target, or any object, which then needs a forward function. Numpy arrays
-            become tensors, and mappings of any kind dicts.
+            iterable of batches. A batch is a tuple whose last item is the target, a dict (the target under ``labels``
+            or ``targets``), a tensor without a target, or any object, which then needs a forward function. Numpy arrays
+            become tensors, and mappings of any kind become dicts.
         max_samples: stop after this many samples.
         device: where the batches are kept.
-        dtype: dtype of floating-point inputs; targets keep theirs.
-        join: make one batch of all that are alike, for :func:`split_batches` to cut; else keep them as they came.
+        dtype: dtype of floating-point inputs; targets keep their dtype.
+        join: make one batch of all that are alike, for :func:`split_batches` to cut; otherwise keep the batches.
 
     Raises:
-        TaskError: where there is no data, or inputs and targets differ in length.
+        TaskError: if there is no data, or inputs and targets differ in length.
     """
     if isinstance(data, Dataset):
         data = DataLoader(data, batch_size=_DATASET_BATCH)
@@ -117,7 +117,7 @@ def read_batches(
 
 
 def split_batches(batches: Iterable[Batch], size: int) -> tuple[Batch, ...]:
-    """Cut every batch into pieces of at most ``size`` samples; batches that hold no plain tensors stay whole."""
+    """Cut every batch into pieces of at most ``size`` samples; a batch without plain tensors stays whole."""
     pieces: list[Batch] = []
     for batch in batches:
         if batch.samples <= size or not _is_plain(batch.raw):
@@ -134,18 +134,18 @@ def copied(batch: Batch) -> Batch:
 
 
 def _is_whole(data: Any) -> bool:
-    """Whether ``data`` is the whole set as tensors, not an iterable of batches."""
+    """Whether ``data`` is the whole data set as tensors, not an iterable of batches."""
     if isinstance(data, Mapping):
         return True
     return isinstance(data, tuple) and len(data) >= 2 and all(isinstance(item, Tensor | np.ndarray) for item in data)
 
 
 def _head(data: Any, max_samples: int | None) -> Any:
-    """Return the first samples of whole data, having checked that they have one row a sample."""
+    """Return the first samples of a whole data set, after a check that all tensors have one row per sample."""
     lengths = {name: len(item) for name, item in _items(data) if isinstance(item, Tensor) and item.dim()}
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{name}: {length}" for name, length in lengths.items())
-        raise TaskError(f"inputs and targets must have one entry a sample, but their lengths differ: {shown}.")
+        raise TaskError(f"inputs and targets must have one entry per sample, but their lengths differ: {shown}.")
     return data if max_samples is None else _slice(data, 0, max_samples)
 
 
@@ -156,7 +156,7 @@ def _items(raw: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _rebuild(raw: Any, items: Iterable[Any]) -> Any:
-    """Return a batch of the same structure as ``raw`` holding ``items``; a mapping of any kind becomes a dict."""
+    """Return a batch with the structure of ``raw`` and other ``items``; a mapping of any kind becomes a dict."""
     if isinstance(raw, Mapping):
         return dict(zip(raw, items, strict=True))
     if isinstance(raw, tuple | list):
@@ -180,13 +180,13 @@ def _clone(raw: Any) -> Any:
 
 
 def _generators(data: Any) -> list[torch.Generator]:
-    """Return the random generators that a DataLoader was given for its own."""
-    held = [getattr(owner, "generator", None) for owner in (data, getattr(data, "sampler", None))]
-    return [generator for generator in held if isinstance(generator, torch.Generator)]
+    """Return the random generators of a DataLoader and its sampler."""
+    owned = [getattr(owner, "generator", None) for owner in (data, getattr(data, "sampler", None))]
+    return [generator for generator in owned if isinstance(generator, torch.Generator)]
 
 
 def _read_iterable(data: Any, max_samples: int | None) -> tuple[list[Any], tuple[str, ...]]:
-    """Return the batches of an iterable, cut at ``max_samples``, and a note where a second pass would differ."""
+    """Return the batches of an iterable, cut at ``max_samples``, and a note if a second pass differs."""
     try:
         iterator = iter(data)
     except TypeError:
@@ -209,14 +209,15 @@ def _read_iterable(data: Any, max_samples: int | None) -> tuple[list[Any], tuple
     one_pass = iterator is data or isinstance(data, list | tuple)
     if raws and not one_pass and not _same(raws[0], _tensors(next(iter(data), None))):
         return raws, (
-            "a second pass over the data gives other samples (shuffling or augmentation); the first pass was kept, so "
-            "this run is consistent, but it cannot be resumed or compared. Pass a loader without them.",
+            "a second pass over the data gives other samples (shuffling or augmentation). The first pass was kept, so "
+            "this run is consistent, but it cannot be resumed or compared. Pass a loader without shuffling or "
+            "augmentation.",
         )
     return raws, ()
 
 
 def _same(first: Any, second: Any) -> bool:
-    """Whether the second pass begins with the same batch (up to a cut at the first one's length)."""
+    """Whether the second pass begins with the same batch; the first one may be shorter."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return torch.equal(first, second[: len(first)] if first.dim() and second.dim() else second)
     if isinstance(first, Mapping | tuple | list) and isinstance(second, Mapping | tuple | list):
@@ -226,7 +227,7 @@ def _same(first: Any, second: Any) -> bool:
 
 
 def _join(raws: list[Any]) -> list[Any]:
-    """Return one batch where all are alike (same structure, same sample shape), else the batches as they came."""
+    """Return one batch if all have the same structure and sample shape, else the batches unchanged."""
     if len(raws) < 2 or not all(_is_plain(raw) for raw in raws):
         return raws
     forms = {(type(raw), tuple((name, item.dtype, item.shape[1:]) for name, item in _items(raw))) for raw in raws}
@@ -237,7 +238,7 @@ def _join(raws: list[Any]) -> list[Any]:
 
 
 def _is_plain(raw: Any) -> bool:
-    """Whether a batch consists of tensors with one row a sample, so that it can be cut and joined."""
+    """Whether a batch consists of tensors with one row per sample, so that it can be cut and joined."""
     if not isinstance(raw, Mapping | tuple | list | Tensor):
         return False
     items = [item for _, item in _items(raw)]
@@ -247,7 +248,7 @@ def _is_plain(raw: Any) -> bool:
 
 
 def _length(raw: Any) -> int:
-    """Return the number of samples in a batch: the length of its first tensor, 1 where it has none."""
+    """Return the number of samples in a batch: the length of its first tensor, or 1 without tensors."""
     for _, item in _items(raw):
         if isinstance(item, Tensor):
             return len(item) if item.dim() else 1
@@ -264,7 +265,7 @@ def _slice(raw: Any, start: int, stop: int) -> Any:
 
 
 def _move(raw: Any, device: torch.device | None, dtype: torch.dtype | None, *, target: bool = False) -> Any:
-    """Return a batch on ``device``, its floating-point inputs in ``dtype``; targets and unknown objects keep theirs."""
+    """Return a batch on ``device``, with floating-point inputs in ``dtype``; targets and other objects keep theirs."""
     if isinstance(raw, Tensor):
         cast = dtype if raw.is_floating_point() and not target else None
         return raw.detach().to(device=device, dtype=cast)
@@ -275,7 +276,7 @@ def _move(raw: Any, device: torch.device | None, dtype: torch.dtype | None, *, t
 
 
 def _batch(raw: Any) -> Batch:
-    """Return the batch with its inputs told from its target."""
+    """Return the batch, separated into inputs and target."""
     samples = _length(raw)
     key = _target_key(raw)
     target = None if key is None else raw[key]
@@ -286,7 +287,7 @@ def _batch(raw: Any) -> Batch:
 
 
 def _target_key(raw: Any) -> Any:
-    """Return the key or the position of the target; None where the batch has none."""
+    """Return the key or the position of the target; None if the batch has no target."""
     if isinstance(raw, Mapping):
         return next((key for key in TARGET_KEYS if key in raw), None)
     return len(raw) - 1 if isinstance(raw, tuple | list) and len(raw) > 1 else None

@@ -1,4 +1,4 @@
-"""The loss as a function of the flat parameter vector: batched over points, stopped early, the same every time."""
+"""The loss as a function of the flat parameter vector, at many points together and stopped early."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from landscape.objective.parameters import Layout, Scope
 from landscape.objective.point_batches import first_pass, plan_lanes, sample_limit
 
 CRITERIA = ("loss", "rise", "kl")
-_REPEAT_TOLERANCE = 1e-6
-_PROBE = 8  # samples in the pass that measures the activations
+_REPEAT_TOLERANCE = 1e-6  # relative: two evaluations of a deterministic loss may differ by rounding only
+_FEW = 8  # samples in the pass that measures the activations
 
 
 class Objective:
     """The loss of a model on data, as a function of its parameters.
 
-    f(theta) = sum over all samples of the loss's terms / number of terms, accumulated in float64. The data are read
-    once and kept; the model is run in evaluation mode unless ``training``; nothing of the caller's changes.
+    f(theta) = sum of the terms of all samples / number of terms, accumulated in float64. The data are read once and
+    kept. The model runs in evaluation mode unless ``training``. The caller's model and data stay unchanged.
 
     Args:
         model: any torch module holding trained parameters.
@@ -48,16 +48,16 @@ class Objective:
             (see :func:`landscape.objective.batches.read_batches`).
         loss: a name (``cross_entropy``, ``binary_cross_entropy``, ``mse``, ``model``), or a callable of
             (output, target).
-        forward: (model, batch) -> output, for batches that a plain call does not fit.
+        forward: (model, batch) -> output, for batches that model(inputs) cannot take.
         scope: ``weights``, ``all``, or a regular expression on parameter names.
-        batch_size: samples a forward pass; by default what fits the cache. Where samples of a batch act on each other
-            (a callable loss, ``training``, BatchNorm without running statistics) the default is the batches as they
-            came, and this sets their size anew.
+        batch_size: samples per forward pass; by default what fits the cache. If samples of a batch affect each other
+            (a callable loss, ``training``, BatchNorm without running statistics), the default is the batches of the
+            data.
         max_samples: use at most this many samples.
         device: where to compute, a CPU or CUDA device; by default where the model is.
         dtype: compute in this dtype; by default the model's own.
         memory: bytes that points evaluated together may take.
-        lanes: points evaluated together, at most; fewer make more chunks to share between ranks.
+        lanes: largest number of points evaluated together; fewer make more chunks to share between ranks.
         training: evaluate in training mode (BatchNorm uses batch statistics).
         compile: run points that are evaluated together through ``torch.compile``.
 
@@ -73,9 +73,9 @@ class Objective:
         notes: what a user should know.
 
     Raises:
-        ObjectiveError: for parameters without values or with NaN, an empty scope, a loss that differs from one
-            evaluation to the next, or one that fails; the last from every measurement too.
-        TaskError: where model, data and loss do not fit together.
+        ObjectiveError: for parameters without values or with NaN, an empty scope, a loss that differs between two
+            evaluations, or a loss that fails. Every measurement raises the last too.
+        TaskError: if model, data and loss do not fit together.
 
     >>> model = nn.Linear(2, 1, bias=False)
     >>> _ = nn.init.ones_(model.weight)
@@ -83,7 +83,7 @@ class Objective:
     1.0
     """
 
-    @torch.inference_mode(False)  # what is made here must serve outside of the caller's inference mode too
+    @torch.inference_mode(False)  # the tensors made here must also work outside the caller's inference mode
     def __init__(
         self,
         model: nn.Module,
@@ -109,8 +109,8 @@ class Objective:
         model = moved(model, device, dtype)
         place = torch.device(device or place)
         layout = Layout.of(model)
-        made = make_loss(loss)
-        mixing = training or not made.per_sample or mixes_samples(model)
+        loss_terms = make_loss(loss)
+        mixing = training or not loss_terms.per_sample or mixes_samples(model)
         read = read_batches(
             data,
             max_samples=max_samples,
@@ -121,19 +121,19 @@ class Objective:
         theta = layout.flatten(dict(model.named_parameters()), place)
         self.notes = list(read.notes)
         batches = read.batches
-        # copies, lest a model that writes to its inputs spoil the caller's data before it is found out
-        few = copied(batches[0] if mixing else split_batches(batches[:1], _PROBE)[0])
-        program = ModelProgram(model, (few,), made, layout, forward=forward, training=training, compile=compile)
-        probe_bytes, output = first_pass(program, theta)
-        check_targets(made, output, few, batches)
-        sample_bytes = probe_bytes // few.samples
+        # copies, so that a model that writes to its inputs cannot change the caller's data before it is refused
+        few = copied(batches[0] if mixing else split_batches(batches[:1], _FEW)[0])
+        program = ModelProgram(model, (few,), loss_terms, layout, forward=forward, training=training, compile=compile)
+        largest_bytes, output = first_pass(program, theta)
+        check_targets(loss_terms, output, few, batches)
+        sample_bytes = largest_bytes // few.samples
         if batch_size is not None or not mixing:
             batches = split_batches(batches, batch_size or sample_limit(sample_bytes, read.samples, place))
         program = program.with_batches(batches)
-        self._settle(program, theta, layout, scope)
+        self._set_up(program, theta, layout, scope)
         self.samples = read.samples
         self.data_hash = read.digest
-        self.loss_name = made.name
+        self.loss_name = loss_terms.name
         self._mixing = mixing
         activation = sample_bytes * max(batch.samples for batch in batches)
         self.plan = plan_lanes(program, theta, activation, memory, lanes)
@@ -179,15 +179,15 @@ class Objective:
         self.notes = []
         self._mixing = False
         program = FunctionProgram(function)
-        self._settle(program, theta, layout, scope)
+        self._set_up(program, theta, layout, scope)
         self.samples = 1
         self.data_hash = ""
         self.loss_name = getattr(function, "__name__", type(function).__name__)
         self.plan = plan_lanes(program, theta, 0, memory, lanes)
         return self
 
-    def _settle(self, program: Program, theta: Tensor, layout: Layout, scope: str) -> None:
-        """Take the parts that every objective has, and check the centre."""
+    def _set_up(self, program: Program, theta: Tensor, layout: Layout, scope: str) -> None:
+        """Set the attributes that every objective has, and check the centre."""
         self._program = program
         self._kl: Program | None = None
         self.theta = theta
@@ -211,7 +211,7 @@ class Objective:
 
     @property
     def program(self) -> Program:
-        """How the loss of each batch is computed, for measurements that need more of it than its value."""
+        """The program that computes the loss of each batch, for measurements that need more than its value."""
         return self._program
 
     @property
@@ -243,11 +243,11 @@ class Objective:
         The points go to the ranks in chunks of ``plan.lanes`` (:mod:`landscape.distributed`).
 
         Args:
-            steps: one step for each point, shape (k, D), or those that ``rows`` chooses from.
+            steps: one step per point, shape (k, D), or the steps that ``rows`` chooses from.
             radii: how far to go along each, shape (k,).
-            rows: which of the steps each point takes, shape (k,), looked up for few points at a time; by default all.
-            ceiling: stop a pass as soon as the criterion provably reaches this value, shape (k,); used where every
-                term of the loss is at least zero, so that a running sum over the ceiling proves it.
+            rows: which of the steps each point takes, shape (k,); they are looked up for few points at a time.
+            ceiling: stop a pass as soon as the criterion provably reaches this value, shape (k,). This needs a loss
+                whose terms are at least zero, so that a sum above the ceiling proves it; otherwise it has no effect.
             criterion: ``loss``, ``rise`` (above the centre) or ``kl`` (mean KL divergence from the predictions
                 at theta).
         """
@@ -272,13 +272,13 @@ class Objective:
         return self.centre if criterion == "loss" else 0.0
 
     def program_of(self, criterion: str) -> Program:
-        """Return how a criterion is computed, up to a constant; for ``kl`` the predictions at theta are kept."""
+        """Return the program that computes a criterion, up to a constant; ``kl`` keeps the predictions at theta."""
         if criterion not in CRITERIA:
             raise ObjectiveError(f"the criterion {criterion!r} is not known. Pass one of {', '.join(CRITERIA)}.")
         return self._kl_program() if criterion == "kl" else self._program
 
     def accuracy(self) -> float | None:
-        """Return the share of right predictions at theta; None where the targets are no classes."""
+        """Return the share of right predictions at theta; None if the targets are not classes."""
         if not isinstance(self._program, ModelProgram):
             return None
         with self.running():
@@ -290,14 +290,14 @@ class Objective:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Hold the model in the mode in which it is measured; on the way out it is as it was."""
+        """Put the model into the mode in which it is measured, and restore it at the end."""
         with self._program.running():
             yield
 
     def describe(self) -> dict[str, Any]:
         """Return what determines this function: the hashes, sizes and settings that a stored run must share.
 
-        ``batch_sizes`` is None where a sample's loss does not depend on the others of its batch.
+        ``batch_sizes`` is None if the loss of a sample does not depend on the other samples of its batch.
         """
         program = self._program
         mixed = program.batches if self._mixing and isinstance(program, ModelProgram) else ()
@@ -322,7 +322,7 @@ class Objective:
     def _kl_program(self) -> Program:
         if self._kl is None:
             if not isinstance(self._program, ModelProgram):
-                raise ObjectiveError("the criterion 'kl' compares predictions, and a plain function makes none.")
+                raise ObjectiveError("the criterion 'kl' compares predictions, and a plain function has none.")
             if self.loss_name == "mse":
                 raise ObjectiveError(
                     "the criterion 'kl' compares probabilities, and this task predicts plain numbers (loss mse).\n"
@@ -341,7 +341,7 @@ class Objective:
         """Return the loss at theta, having checked that it is finite and the same twice."""
         with self.running():
             passes = [run_pass(self._program, self.theta[None], place=CENTRE) for _ in range(2)]
-        first, second = (float(found.values[0]) for found in passes)
+        first, second = (float(evaluation.values[0]) for evaluation in passes)
         if not math.isfinite(first):
             raise ObjectiveError(
                 f"the loss at the trained point is {first}, so there is no basin around it.\n"
@@ -362,7 +362,7 @@ def _check_count(name: str, value: int | None) -> None:
 
 
 def _chosen(steps: Tensor, part: slice, rows: np.ndarray | None) -> Tensor:
-    """Return the steps of some points: a copy only where they do not lie one after the other."""
+    """Return the steps of some points; a copy only if they are not consecutive."""
     if rows is None:
         return steps[part]
     rows = rows[part]

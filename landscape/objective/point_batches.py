@@ -1,8 +1,8 @@
 """How many points to evaluate together, and how many samples at a time: rules found by measuring.
 
-Running k points in one batched program (*lanes*) pays while a single evaluation is dominated by overhead, and stops
-paying when the points and their activations leave the cache. The rules depend on sizes alone, never on a timing made
-on the spot, so that two runs of one command do the same arithmetic. ``benchmarks/engine.py`` shows the evaluations a
+*Lanes* are points that run in one batched program. That pays while overhead dominates a single evaluation. It stops
+paying when the points and their activations leave the cache. The rules depend only on sizes, never on a timing during
+the run, so that two runs of one command do the same arithmetic. ``benchmarks/engine.py`` shows the evaluations per
 second that they give.
 """
 
@@ -19,10 +19,11 @@ from landscape.errors import LandscapeError, ObjectiveError, TaskError, type_and
 from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evaluating, out_of_memory
 
 _MiB = 2**20
-LANE_BUDGET = {"cpu": 8 * _MiB, "cuda": 1024 * _MiB}
-SAMPLE_BUDGET = {"cpu": 2 * _MiB, "cuda": 1024 * _MiB}
-MOST_LANES = {"cpu": 128, "cuda": 1024}
-FEWEST_LANES = 4
+LANE_BUDGET = {"cpu": 8 * _MiB, "cuda": 1024 * _MiB}  #: bytes that all lanes may take: about the cache on a CPU
+SAMPLE_BUDGET = {"cpu": 2 * _MiB, "cuda": 1024 * _MiB}  #: bytes that the largest activation of a batch may take
+MOST_LANES = {"cpu": 128, "cuda": 1024}  #: at most this many points together
+FEWEST_LANES = 4  #: if fewer fit, points run one at a time
+#: directions per lane in a block: rays need different numbers of points, and spare rays keep the lanes full
 BLOCK_LANES = 4
 
 
@@ -35,8 +36,8 @@ class Plan:
         block: directions searched together (a multiple of ``lanes``); results are committed by block.
         lane_bytes: memory of one lane: its point, a copy of the point or of its step, and its activations.
         step_bytes: memory of one direction of a block: its step.
-        room: directions whose steps fit the memory budget; None without one.
-        notes: why points run one at a time, where a reader might expect otherwise.
+        notes: why points run one at a time, if a reader might expect otherwise.
+        room: number of directions whose steps fit the memory budget; None without a budget.
     """
 
     lanes: int
@@ -47,27 +48,27 @@ class Plan:
     room: int | None = None
 
     def block_on(self, ranks: int) -> int:
-        """Return how many directions to search together on so many ranks.
+        """Return how many directions to search together on this number of ranks.
 
-        Points that run one at a time give the same numbers in a block of any size; others keep to their block, since
-        which of them share a program may show in the last digits.
+        Points that run one at a time give the same numbers in a block of any size. Others keep their block: which
+        points share a program can change the last digits.
         """
         wanted = self.block if self.lanes > 1 or ranks == 1 else BLOCK_LANES * ranks
         return wanted if self.room is None else min(wanted, max(self.room, self.block))
 
     @property
     def bytes(self) -> int:
-        """Memory that the points, steps and activations take at the peak, beyond the model and theta."""
+        """Peak memory of points, steps and activations, without the model and theta."""
         return self.lane_bytes * self.lanes + self.step_bytes * self.block
 
 
 def first_pass(program: ModelProgram, theta: Tensor) -> tuple[int, Any]:
-    """Return the bytes of the largest activation, and the output; here model and data meet for the first time."""
+    """Return the bytes of the largest activation, and the output, from the first pass of the model over data."""
     batch = program.batches[0]
     inputs = [item for item in (*batch.inputs, *batch.named.values()) if isinstance(item, Tensor)]
     versions = [item._version for item in inputs]
     try:
-        found = _measure_activations(program, theta)
+        measured = _measure_activations(program, theta)
     except LandscapeError:
         raise
     except Exception as error:
@@ -82,10 +83,10 @@ def first_pass(program: ModelProgram, theta: Tensor) -> tuple[int, Any]:
         ) from error
     if versions != [item._version for item in inputs]:
         raise TaskError(
-            "the model writes to its inputs in place, so that every pass over the data would find others.\n"
+            "the model writes to its inputs in place, so every pass over the data would see other inputs.\n"
             "Change that in the model, or pass forward=lambda model, batch: model(batch[0].clone())."
         )
-    return found
+    return measured
 
 
 def _shape(item: Any) -> str:
@@ -97,12 +98,12 @@ def _shape(item: Any) -> str:
 
 
 def _measure_activations(program: ModelProgram, theta: Tensor) -> tuple[int, Any]:
-    """Return the bytes of the largest tensor that a module takes or gives in a pass over the program's first batch, and
-    the pass's output.
+    """Return the bytes of the largest input or module output in a pass over the first batch, and the model's output.
+
+    The inputs count because a TorchScript or exported model shows none of its modules.
     """
-    taken = (*program.batches[0].inputs, *program.batches[0].named.values())
-    # inputs count, since a TorchScript or exported model shows none of its modules
-    largest = max((item.numel() * item.element_size() for item in taken if isinstance(item, Tensor)), default=0)
+    inputs = (*program.batches[0].inputs, *program.batches[0].named.values())
+    largest = max((item.numel() * item.element_size() for item in inputs if isinstance(item, Tensor)), default=0)
 
     def see(module: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal largest
@@ -119,14 +120,14 @@ def _measure_activations(program: ModelProgram, theta: Tensor) -> tuple[int, Any
 
 
 def sample_limit(sample_bytes: int, samples: int, device: torch.device) -> int:
-    """Return how many samples to run at a time, in even pieces, so that the largest activation fits the cache."""
+    """Return how many samples to run at a time, in equal pieces, so that the largest activation fits the cache."""
     budget = SAMPLE_BUDGET.get(device.type, SAMPLE_BUDGET["cuda"])
     pieces = -(-samples * sample_bytes // budget)
     return -(-samples // max(pieces, 1))
 
 
 def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | None, most: int | None = None) -> Plan:
-    """Return the plan for a program; where it can run points together, show that it gives the same numbers.
+    """Return the plan for a program. Points run together only if that gives the same numbers, which is checked.
 
     Args:
         program: the loss.
@@ -136,15 +137,15 @@ def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | N
         most: points that may be evaluated together.
 
     Raises:
-        ObjectiveError: where ``memory`` does not hold a single point.
+        ObjectiveError: if ``memory`` is too small for a single point.
     """
     kind = theta.device.type
     vector = theta.numel() * theta.element_size()
     lane_bytes = 2 * vector + 2 * activation
     if memory is not None and memory < lane_bytes + vector:
         raise ObjectiveError(
-            f"a memory budget of {memory:,} bytes was given, and one point needs {lane_bytes + vector:,} (its step, "
-            "the point and its activations). Pass a larger --memory, or a smaller --batch-size."
+            f"the memory budget is {memory:,} bytes, and one point needs {lane_bytes + vector:,} (its step, the point "
+            "and its activations). Pass a larger --memory, or a smaller --batch-size."
         )
     lanes = min(LANE_BUDGET.get(kind, LANE_BUDGET["cuda"]) // lane_bytes, MOST_LANES.get(kind, MOST_LANES["cuda"]))
     notes: tuple[str, ...] = ()
@@ -164,19 +165,19 @@ def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | N
     if isinstance(program, ModelProgram) and not apart:
         program.run_together(lanes)
     elif isinstance(program, ModelProgram) and program.compile:
-        notes += ("compile does nothing here: it serves points that run together, and these run one at a time",)
+        notes += ("compile has no effect: it serves points that run together, and these run one at a time",)
     return Plan(lanes, block, lane_bytes, vector, notes, room)
 
 
 def _why_apart(program: ModelProgram, theta: Tensor) -> tuple[str, ...]:
-    """Say why points cannot run together; nothing where they can, with the same numbers."""
-    pair = torch.stack([theta * 0.9, theta * 1.1])  # off the centre, where a loss near 0 would be all rounding
+    """Say why points cannot run together; say nothing if they can, with the same numbers."""
+    pair = torch.stack([theta * 0.9, theta * 1.1])  # at the centre a loss near 0 would be only rounding
     with program.running():
         with evaluating(program, 0, "at 0.9 and 1.1 times the trained parameters"):
             apart = program.totals(pair, 0)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that some operation has no batching rule: slower, and right
+                warnings.simplefilter("ignore")  # about operations without a batching rule: slower, but right
                 joint = program.joint_totals(pair, 0)
         except Exception as error:
             reason = type_and_line(error)[:120]

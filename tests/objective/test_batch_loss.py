@@ -56,7 +56,7 @@ def test_one_compilation_serves_all_batches_of_a_shape(compiled, criterion):
 def test_compile_says_where_it_does_nothing(compiled):
     recurrent = Objective(*(part() for part in KINDS["lstm"]), compile=True)
     assert recurrent.plan.lanes == 1
-    assert "compile does nothing here" in recurrent.notes[-1]
+    assert "compile has no effect" in recurrent.notes[-1]
     along(recurrent, [0.1])
     assert not compiled.functions
     assert not any("compile" in note for note in Objective(mlp(), table(), compile=True).notes)

@@ -188,7 +188,7 @@ def test_data_that_change_are_noted(data):
     torch.manual_seed(0)
     (note,) = read_batches(data).notes
     assert "shuffling or augmentation" in note
-    assert "Pass a loader without them" in note
+    assert "Pass a loader without shuffling or augmentation" in note
 
 
 @pytest.mark.parametrize("own", [False, True])

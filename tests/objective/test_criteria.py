@@ -227,5 +227,5 @@ def test_the_planned_bytes_hold_a_block_and_what_one_evaluation_takes():
 
 
 def test_a_memory_budget_below_one_point_is_refused():
-    with pytest.raises(ObjectiveError, match=r"100 bytes was given, and one point needs [\d,]+ .*--memory"):
+    with pytest.raises(ObjectiveError, match=r"is 100 bytes, and one point needs [\d,]+ .*--memory"):
         Objective(mlp(), table(), memory=100)

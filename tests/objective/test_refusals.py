@@ -122,8 +122,8 @@ class Breaks(nn.Linear):
 
 OOM = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.\nmore")
 BREAKS = {
-    "any": (ValueError("no such place\nmore"), r"ValueError: no such place\n.*give NaN"),
-    "wordless": (KeyError(), r"KeyError\n.*give NaN"),
+    "any": (ValueError("no such place\nmore"), r"ValueError: no such place\n.*return NaN"),
+    "wordless": (KeyError(), r"KeyError\n.*return NaN"),
     "device memory": (OOM, r"OutOfMemoryError: CUDA.*3 GiB\.\nPass a smaller --memory or --batch-size"),
     "memory": (MemoryError(), r"MemoryError\nPass a smaller --memory"),
     "torch on a cpu": (RuntimeError("DefaultCPUAllocator: no"), r"RuntimeError.*\nPass a smaller --memory"),
