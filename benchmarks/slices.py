@@ -22,7 +22,7 @@ from benchmarks import nets
 from benchmarks.timing import Pair, paired, seconds
 from landscape.objective import Layout
 from landscape.slices.axes import make_axes
-from landscape.slices.point_values import Probe
+from landscape.slices.point_values import PointEvaluator
 
 WIDTHS = [2, 32, 32, 32, 32, 24, 2]  #: six layers
 STEPS = 51
@@ -93,12 +93,12 @@ def _rows(part: slice) -> float:
     objective, vectors = _WORKER[0]
     x = np.linspace(-1, 1, STEPS)
     with objective.running():
-        probe = Probe(objective)
-        found = [
-            probe.measure(objective.theta + torch.from_numpy(x).float()[:, None] * vectors[0] + y * vectors[1])
+        evaluator = PointEvaluator(objective)
+        measured = [
+            evaluator.measure(objective.theta + torch.from_numpy(x).float()[:, None] * vectors[0] + y * vectors[1])
             for y in x[part]
         ]
-    return float(found[0][0][0])
+    return float(measured[0][0][0])
 
 
 def ways(model: nn.Module, data: Data) -> list[str]:

@@ -1,7 +1,7 @@
 """The axes of a slice: one or two vectors in parameter space, and the checkpoints that lie on them.
 
-Two kinds. Axes *through the trained point alone* (``random``, ``li2018``, ``hessian``, ``given``) are sampled evenly on
-both sides of it. Axes *through other checkpoints* (``toward``, ``pca``) cover those checkpoints.
+There are two kinds. Axes *through the trained point only* (``random``, ``li2018``, ``hessian``, ``given``) are sampled
+evenly on both sides of it. Axes *through other checkpoints* (``toward``, ``pca``) cover those checkpoints.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from landscape.rays.directions import check_seed, gaussian
 from landscape.results import Eigenpairs
 
 DIRECTIONS = ("random", "li2018", "hessian", "toward", "pca")
-_PIECE = 2**20  #: entries worked on in float64 at a time
-_COLLINEAR = 1e-5  #: a second axis this much shorter than the first, or at so small an angle, spans no plane
+_PIECE = 2**20  # entries in float64 at a time
+_COLLINEAR = 1e-5  # if the second axis is this much shorter than the first, or at such a small angle, there is no plane
+_NO_REST = 1e-6  # norm of a unit vector's orthogonal part that is only rounding
 
 
 @dataclass(frozen=True)
 class Axes:
-    """The vectors that a slice is spanned by.
+    """The vectors that span a slice.
 
     Attributes:
         name: how they were chosen.
         vectors: the step of one unit along each, shape (1 or 2, D), zero outside the scope.
         dimension: number of entries that move.
-        settings: what determines them beside the objective, for the configuration of a result.
-        points: coordinates of the checkpoints, shape (k, 1 or 2); k = 0 for axes through the trained point alone.
+        settings: what determines the axes together with the objective, for the configuration of a result.
+        points: coordinates of the checkpoints, shape (k, 1 or 2); k = 0 for axes through the trained point only.
         off_plane: Euclidean distance of each checkpoint from the line or plane, shape (k,).
-        explained: share of the checkpoints' variance along each axis, shape (2,); empty but for ``pca``.
-        notes: what a reader should know of them.
+        explained: share of the checkpoints' variance along each axis, shape (2,); only for ``pca``, otherwise empty.
+        notes: what a reader should know about the axes.
     """
 
     name: str
@@ -67,7 +68,7 @@ class Axes:
 
 @dataclass(frozen=True)
 class Request:
-    """What a caller asked for: the arguments of :func:`make_axes`."""
+    """The arguments of :func:`make_axes`."""
 
     objective: Objective
     count: int
@@ -89,13 +90,15 @@ def make_axes(
 ) -> Axes:
     """Return ``count`` axes around the objective's trained point.
 
-    ``random``: uniform directions on the unit sphere of the metric, those of :func:`landscape.basin_radii` with indices
-    0 and 1; a coordinate is the metric's r. ``li2018``: each filter gets an independent random unit vector times the
-    filter's norm, tensors of one dimension do not move (Li et al. 2018). ``hessian``: S v, where v is the unit
-    eigenvector of the largest eigenvalue of S H S, or of the two largest: at x = 0 the second derivative of the loss by
-    the coordinate is that eigenvalue. ``toward``: the differences from the trained point to the other checkpoints.
-    ``pca``: the first two principal components of the checkpoints, of unit length, through the trained point. Vectors
-    of your own: taken as they are, under the name ``given``.
+    - ``random``: uniform directions on the unit sphere of the metric, those of :func:`landscape.basin_radii` with
+      indices 0 and 1. A coordinate is the metric's r.
+    - ``li2018``: each filter gets an independent random unit vector times the filter's norm. Tensors of one dimension
+      do not move (Li et al. 2018).
+    - ``hessian``: S v, with v the unit eigenvector of the largest eigenvalue of S H S; for a plane, of the two largest.
+      At x = 0 the second derivative of the loss by the coordinate is that eigenvalue.
+    - ``toward``: the differences from the trained point to the other checkpoints.
+    - ``pca``: the first two principal components of the checkpoints, of unit length, through the trained point.
+    - your own vectors: taken as they are, under the name ``given``.
 
     Args:
         objective: the loss around the trained point.
@@ -109,7 +112,7 @@ def make_axes(
 
     Raises:
         ObjectiveError: for an unknown name, checkpoints that do not fit, or too few of them.
-        CurvatureError: for ``hessian``, where the loss cannot be differentiated twice.
+        CurvatureError: for ``hessian``, if the loss cannot be differentiated twice.
     """
     known = tuple(_as_theta(objective, other, number) for number, other in enumerate(others, start=1))
     request = Request(objective, count, metric, check_seed(seed), orthogonal, known)
@@ -120,7 +123,7 @@ def make_axes(
     if known and choice not in ("toward", "pca"):
         raise ObjectiveError(
             f"{len(known)} other checkpoints were given, and the direction {choice!r} uses none.\n"
-            "Pass --directions toward or pca, or leave them out."
+            "Pass --directions toward or pca, or leave the checkpoints out."
         )
     return _MAKERS[choice](request)
 
@@ -132,7 +135,7 @@ def _random(request: Request) -> Axes:
     if request.orthogonal and request.count == 2:
         if metric.scope.size < 2:
             raise ObjectiveError("a plane needs two directions, and only one entry is in scope. Pass a wider --scope.")
-        # in metric coordinates, where directions are uniform: phi = step / s
+        # in metric coordinates, in which directions are uniform: phi = step / s
         scale = torch.ones((), dtype=vectors.dtype) if metric.scale is None else metric.scale
         phi = metric.scope.gather(vectors) / scale
         second = _away(phi[1], phi[0])
@@ -156,8 +159,8 @@ def _li2018(request: Request) -> Axes:
         moving += int((steps[0] != 0).sum())
     if not moving:
         raise ObjectiveError(
-            f"li2018 moves the filters of tensors with two or more dimensions, and scope {objective.scope.name!r} has "
-            "none that is not zero.\nPass --directions random, or a wider --scope."
+            f"li2018 moves the filters of tensors with two or more dimensions, and in scope {objective.scope.name!r} "
+            "there are none, or all are zero.\nPass --directions random, or a wider --scope."
         )
     return Axes("li2018", vectors, moving, {"seed": request.seed}, np.zeros((0, request.count)))
 
@@ -174,8 +177,8 @@ def _on_filters(entry: Entry, weights: Tensor, drawn: list[Tensor], *, orthogona
     if orthogonal and len(units) == 2 and inside:
         along = (units[0] * units[1]).sum(inside, keepdim=True)
         away = units[1] - along * units[0]
-        # a filter of a single entry has only one direction, up to its sign
-        units[1] = torch.where(norms(away) > 1e-6, away / norms(away), units[1])
+        # a filter with a single entry has only one direction, up to its sign
+        units[1] = torch.where(norms(away) > _NO_REST, away / norms(away), units[1])
     length = norms(weights.view(entry.filter_shape))
     return [(length * unit).reshape(-1) for unit in units]
 
@@ -203,19 +206,19 @@ def _hessian(request: Request) -> Axes:
 
 
 def _eigenvector_notes(pairs: Eigenpairs) -> Iterator[str]:
-    """Say how the loss bends along the axes, and which of them are no eigenvectors."""
+    """Give the eigenvalues along the axes, and say which axes are not eigenvectors."""
     values = ", ".join(f"{value:.5g}" for value in pairs.values)
     yield f"eigenvalues of the Hessian along the axes, in the metric: {values} ({pairs.cost.evaluations:,.0f} products)"
     for i in np.flatnonzero(~pairs.converged):
         yield (
-            f"axis {i + 1} did NOT converge to an eigenvector: its residual is {pairs.residuals[i]:.2g}, beside a "
-            f"value of {pairs.values[i]:.5g}"
+            f"axis {i + 1} did NOT converge to an eigenvector: its residual is {pairs.residuals[i]:.2g}, and its "
+            f"value {pairs.values[i]:.5g}"
         )
     yield from pairs.notes
 
 
 def _toward(request: Request) -> Axes:
-    """Return the differences to the other checkpoints, which lie at (1,), or at (1, 0) and (0, 1)."""
+    """Return the differences to the other checkpoints, whose coordinates are (1,), or (1, 0) and (0, 1)."""
     objective = request.objective
     if len(request.others) != request.count:
         shape = ("line joins this checkpoint and one other", "plane goes through this checkpoint and two others")
@@ -229,7 +232,7 @@ def _toward(request: Request) -> Axes:
     for number, length in enumerate(lengths, start=1):
         if length == 0:
             raise ObjectiveError(
-                f"other checkpoint {number} holds the same weights as this one, so there is no way to go toward it."
+                f"other checkpoint {number} holds the same weights as this one, so there is no line to it."
             )
     if request.count == 2:
         away = _away(vectors[1], vectors[0])
@@ -245,8 +248,9 @@ def _toward(request: Request) -> Axes:
 def _pca(request: Request) -> Axes:
     """Return the first two principal components of the checkpoints, with the trained point last unless it is listed.
 
-    The components are those of the deviations from the checkpoints' mean; the plane is laid through the trained point,
-    so the others may lie off it. The sign of a component is such that the first checkpoint has a positive coordinate.
+    The components are those of the deviations from the mean of the checkpoints. The plane goes through the trained
+    point, so the others may lie off it. The sign of a component is such that the first checkpoint that is not the
+    trained point has a positive coordinate.
     """
     objective = request.objective
     if request.count != 2:
@@ -256,7 +260,7 @@ def _pca(request: Request) -> Axes:
         thetas.append(objective.theta)
     if len(thetas) < 3:
         raise ObjectiveError(
-            f"pca needs at least 3 checkpoints of one training run, this one included; {len(thetas)} arrived."
+            f"pca needs at least 3 checkpoints of one training run, this one included, not {len(thetas)}."
         )
     moved = torch.stack(thetas) - objective.theta
     _refuse_outside(objective, moved)
@@ -265,7 +269,7 @@ def _pca(request: Request) -> Axes:
     variances, weights = np.linalg.eigh(centred)
     variances, weights = variances[::-1].clip(min=0.0), weights[:, ::-1]
     _refuse_collinear(math.sqrt(variances[1]), math.sqrt(variances[0]))
-    # the weights of a component add up to 0, so the mean need not be taken off the vectors
+    # the weights of a component add up to 0, so the mean need not be subtracted from the vectors
     vectors = _combine((weights[:, :2] / np.sqrt(variances[:2])).T, moved)
     points = _gram(moved, vectors)
     start = int(np.argmax(np.abs(points).sum(axis=1) > 0))
@@ -284,11 +288,11 @@ def _given(request: Request, choice: Tensor | Sequence[Tensor]) -> Axes:
     vectors = vectors.detach().to(objective.theta).reshape(-1, vectors.shape[-1]).clone()
     if vectors.shape != (request.count, objective.layout.size):
         raise ObjectiveError(
-            f"the directions must have shape ({request.count}, {objective.layout.size}), one entry a parameter; "
-            f"{tuple(vectors.shape)} arrived."
+            f"the directions must have shape ({request.count}, {objective.layout.size}), one entry per parameter, "
+            f"not {tuple(vectors.shape)}."
         )
     if not bool(torch.isfinite(vectors).all()) or not bool(vectors.any(dim=1).all()):
-        raise ObjectiveError("a direction that was given is zero, or holds NaN or infinite values.")
+        raise ObjectiveError("a given direction is zero, or holds NaN or infinite values.")
     _refuse_outside(objective, vectors)
     if request.count == 2:
         away = _away(vectors[1], vectors[0])
@@ -308,7 +312,7 @@ _MAKERS: dict[str, Callable[[Request], Axes]] = {
 
 
 def _as_theta(objective: Objective, other: Tensor | nn.Module, number: int) -> Tensor:
-    """Return another checkpoint as a flat vector, shape (D,), having checked that it fits."""
+    """Return another checkpoint as a flat vector, shape (D,), after a check that it fits."""
     layout = objective.layout
     if isinstance(other, nn.Module):
         held = dict(other.named_parameters())
@@ -338,7 +342,7 @@ def _refuse_shape(number: int, what: str, got: tuple[int, ...] | None, own: tupl
 
 
 def _refuse_outside(objective: Objective, vectors: Tensor) -> None:
-    """Refuse vectors that move entries outside the scope: a slice in scope would not reach where they lead."""
+    """Refuse vectors that move entries outside the scope: a slice in scope would not reach their end."""
     inside = objective.scope
     for row in vectors:
         rest = row.clone()
@@ -359,7 +363,7 @@ def _refuse_collinear(away: float, length: float) -> None:
 
 
 def _gram(first: Tensor, second: Tensor) -> np.ndarray:
-    """Return the inner products of rows, shape (k, l), in float64 whatever the dtype."""
+    """Return the inner products of rows, shape (k, l), always in float64."""
     total = torch.zeros(len(first), len(second), dtype=torch.float64)
     for one, two in zip(first.split(_PIECE, dim=1), second.split(_PIECE, dim=1), strict=True):
         total += (one.double() @ two.double().T).cpu()

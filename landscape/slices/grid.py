@@ -1,4 +1,4 @@
-"""The points of a slice: where they lie, which of them are measured together, and what is known at each."""
+"""The points of a slice: where they lie, which are measured together, and the values at each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from landscape.objective import Objective
 from landscape.objective.batchnorm import running_norms
 from landscape.results import Cost, Line, Plane, require_same_config
 from landscape.slices.axes import Axes
-from landscape.slices.point_values import Bend, Probe
+from landscape.slices.point_values import PointEvaluator, SecondDerivative
 
 MARGIN = 0.2  #: room around the checkpoints of a plane, as a share of their extent
 
@@ -33,7 +33,7 @@ def even(steps: int, span: float) -> np.ndarray:
 
 
 def path(steps: int, span: float) -> np.ndarray:
-    """Return coefficients of which one is exactly 0 and another exactly 1, going on beyond either by about span - 1.
+    """Return coefficients with one exactly 0 and one exactly 1, and about span - 1 beyond each of them.
 
     >>> path(5, 1.0), path(9, 1.5)
     (array([0.  , 0.25, 0.5 , 0.75, 1.  ]), array([-0.5 , -0.25,  0.  ,  0.25,  0.5 ,  0.75,  1.  ,  1.25,  1.5 ]))
@@ -49,7 +49,7 @@ def path(steps: int, span: float) -> np.ndarray:
 
 
 def covering(points: np.ndarray, steps: int, span: float) -> np.ndarray:
-    """Return coefficients that cover ``points`` and a margin, one of them exactly 0."""
+    """Return coefficients that cover ``points`` and a margin; one of them is exactly 0."""
     _check(steps, span)
     low, high = float(points.min()), float(points.max())
     half = span * (0.5 + MARGIN) * (high - low)
@@ -69,7 +69,7 @@ def _check(steps: int, span: float) -> None:
 
 @dataclass
 class Grid:
-    """The points of a slice and what is known at each; ``width`` of them make a row."""
+    """The points of a slice and the values at each; ``width`` points make a row."""
 
     axes: Axes
     points: np.ndarray  #: coefficients, shape (points, axes)
@@ -77,11 +77,11 @@ class Grid:
     config: dict[str, Any]
     centre: float
     notes: tuple[str, ...]
-    loss: np.ndarray
+    loss: np.ndarray  #: shape (points,), like accuracy and curvature
     accuracy: np.ndarray
     curvature: np.ndarray
-    done: np.ndarray
-    passes: int
+    done: np.ndarray  #: which rows are measured, shape (rows,)
+    passes: int  #: over the data per point
     seconds: float = 0.0
 
     @classmethod
@@ -136,41 +136,49 @@ class Grid:
         self.seconds = past.cost.seconds
 
     def measure(self, objective: Objective, *, curvature: bool = False, recalibrate_bn: bool = False) -> Iterator[None]:
-        """Measure the rows that are pending, block by block, and yield after each block.
+        """Measure the pending rows block by block, and yield after each block.
 
-        The blocks, and the points evaluated together within them, are the same whatever is already done, so that a run
-        that was interrupted continues to the same bits.
+        The blocks, and the points evaluated together within them, do not depend on the rows that are already done. So
+        an interrupted run continues to the same bits.
         """
         if self.done.all():
             return
         with objective.running():
-            probe = Probe(objective, recalibrate_bn=recalibrate_bn)
-            bend = Bend(objective, self.axes.vectors[0]) if curvature else None
-            for rows in _blocks(len(self.done), self.width, probe.lanes):
+            values = PointEvaluator(objective, recalibrate_bn=recalibrate_bn)
+            second = SecondDerivative(objective, self.axes.vectors[0]) if curvature else None
+            for rows in _blocks(len(self.done), self.width, values.lanes):
                 if self.done[rows].all():
                     continue
                 started = time.perf_counter()
                 block = slice(rows.start * self.width, rows.stop * self.width)
-                for piece in _even_pieces(block, probe.lanes):
-                    self._take(piece, objective, probe, bend, known=not recalibrate_bn)
+                for piece in _even_pieces(block, values.lanes):
+                    self._measure_points(piece, objective, values, second, known=not recalibrate_bn)
                 self.done[rows] = True
                 self.seconds += time.perf_counter() - started
                 yield
 
-    def _take(self, piece: slice, objective: Objective, probe: Probe, bend: Bend | None, *, known: bool) -> None:
-        """Measure some points together; ``known``: the trained point's values are those of the objective itself."""
+    def _measure_points(
+        self,
+        piece: slice,
+        objective: Objective,
+        values: PointEvaluator,
+        second: SecondDerivative | None,
+        *,
+        known: bool,
+    ) -> None:
+        """Measure some points together; ``known``: at the trained point, take the values of the objective itself."""
         centre = ~self.points[piece].any(axis=1)
         coefficients = torch.from_numpy(self.points[piece]).to(objective.theta)
         if not (known and centre.all()):
             points = torch.addcmul(objective.theta, coefficients[:, :1], self.axes.vectors[0])
             if self.points.shape[1] == 2:
                 points.addcmul_(coefficients[:, 1:], self.axes.vectors[1])
-            self.loss[piece], self.accuracy[piece] = probe.measure(points)
+            self.loss[piece], self.accuracy[piece] = values.measure(points)
         if known:
-            # from passes of its own: evaluated together with other points it could differ in the last digit
-            self.loss[piece][centre], self.accuracy[piece][centre] = objective.centre, probe.accuracy
-        if bend is not None:
-            self.curvature[piece] = bend.at(coefficients[:, 0])
+            # evaluated together with other points, the trained point could differ in the last digit
+            self.loss[piece][centre], self.accuracy[piece][centre] = objective.centre, values.accuracy
+        if second is not None:
+            self.curvature[piece] = second.at(coefficients[:, 0])
 
     def common(self) -> dict[str, Any]:
         """Return the fields that a line and a plane share."""
@@ -185,12 +193,12 @@ class Grid:
 
 
 def _blocks(rows: int, width: int, lanes: int) -> list[slice]:
-    """Return rows in blocks of about as many points as are evaluated together, one row at least."""
+    """Return the rows in blocks of about ``lanes`` points, at least one row each."""
     return list(_even_pieces(slice(0, rows), max(1, lanes // width)))
 
 
 def _even_pieces(whole: slice, most: int) -> Iterator[slice]:
-    """Cut a range into the fewest pieces of at most ``most``, as even as can be.
+    """Cut a range into the fewest pieces of at most ``most``, with sizes as equal as possible.
 
     >>> list(_even_pieces(slice(0, 5), 4))
     [slice(0, 3, None), slice(3, 5, None)]

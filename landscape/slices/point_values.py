@@ -1,4 +1,4 @@
-"""What a slice records at each of its points: the loss, the accuracy, and how the loss bends along the line."""
+"""The values at each point of a slice: loss, accuracy, and the second derivative along a line."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from landscape.objective.batchnorm import Recalibration
 from landscape.objective.losses import Loss, right_from
 
 ON_SLICE = "at points of the slice"
-_GRAPH = 4  # differentiating keeps what evaluating drops, so fewer points go together
+_GRAPH = 4  # memory of a point with its graph, in points without one: so fewer points run together
 
 
-class Probe:
-    """Evaluates an objective's loss and accuracy at many points. Everything is called while the objective is running.
+class PointEvaluator:
+    """Evaluates an objective's loss and accuracy at many points. Use it only while the objective is running.
 
     Args:
         objective: the loss around the trained point.
-        recalibrate_bn: estimate BatchNorm statistics anew at each point (see :mod:`landscape.objective.batchnorm`).
+        recalibrate_bn: estimate BatchNorm statistics at each point (see :mod:`landscape.objective.batchnorm`).
 
     Attributes:
         lanes: points evaluated together.
-        accuracy: at the trained point, with its own BatchNorm statistics; NaN where there is none.
+        accuracy: at the trained point, with its own BatchNorm statistics; NaN if there is none.
     """
 
     def __init__(self, objective: Objective, *, recalibrate_bn: bool = False) -> None:
         self._program = objective.program
         self._terms = max(sum(self._program.counts), 1)
-        self._known, self.accuracy = 0, math.nan
+        self._predictions, self.accuracy = 0, math.nan
         if isinstance(self._program, ModelProgram):
             self._program = self._counting(self._program, objective.theta)
         self._recalibration = Recalibration(self._program) if recalibrate_bn else None
         self.lanes = 1 if recalibrate_bn else objective.plan.lanes
 
     def measure(self, points: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Return the loss and the accuracy (NaN where there is none) at points (k, D): two of (k,), float64."""
+        """Return the loss and the accuracy (NaN if there is none) at points (k, D), shape (k,) each, float64."""
         if self._recalibration is None:
             totals = self._totals(self._program, points)
         else:
@@ -54,12 +54,12 @@ class Probe:
             totals = torch.cat([self._totals(p, point[None]) for p, point in zip(programs, points, strict=True)])
         sums = totals.cpu().numpy().reshape(len(points), -1)
         loss = sums[:, 0] / self._terms
-        accuracy = sums[:, 1] / self._known if self._known else np.full(len(points), np.nan)
-        # a net that computes NaN predicts nothing, whatever class its NaN is counted under
+        accuracy = sums[:, 1] / self._predictions if self._predictions else np.full(len(points), np.nan)
+        # an output of NaN is no prediction, although NaN is counted under some class
         return loss, np.where(np.isnan(loss), np.nan, accuracy)
 
     def _totals(self, program: Program, points: Tensor) -> Tensor:
-        """Return the totals over all batches, (k,) or (k, 2), left on the device until all are added."""
+        """Return the totals over all batches, (k,) or (k, 2), on the device."""
         totals = []
         for batch in range(len(program.counts)):
             with evaluating(program, batch, ON_SLICE):
@@ -67,21 +67,21 @@ class Probe:
         return reduce(torch.add, totals)
 
     def _counting(self, program: ModelProgram, theta: Tensor) -> ModelProgram:
-        """Return a program that counts right predictions too, if there are any; one pass at the trained point tells."""
+        """Return a program that also counts right predictions, if a pass at the trained point finds predictions."""
         losses, right = [], 0
         for index, (loss, batch) in enumerate(zip(program.losses, program.batches, strict=True)):
             with evaluating(program, index, CENTRE):
                 output = program.output(theta, index)
             try:
                 count, known = right_from(loss, output, batch)
-            except LandscapeError:  # an output without predictions, such as one that holds only its loss
+            except LandscapeError:  # an output without predictions, such as a loss only
                 return program
             losses.append(_with_count(loss, count))
-            self._known += known
+            self._predictions += known
             right += int(count(output))
-        if not self._known:
+        if not self._predictions:
             return program
-        self.accuracy = right / self._known
+        self.accuracy = right / self._predictions
         return program.with_losses(tuple(losses))
 
 
@@ -94,14 +94,14 @@ def _with_count(loss: Loss, count: Callable[[Any], Tensor]) -> Loss:
     return replace(loss, total=total)
 
 
-class Bend:
+class SecondDerivative:
     """The exact second derivative of the loss along a line, d²/dx² f(theta + x · step), by differentiating twice.
 
-    Reverse mode both times: every operation has the rule, and with a single input it is as fast as forward mode over
-    forward mode (ResNet-20: 12 evaluations each), or faster (a small MLP: 7 against 11).
+    Both derivatives use reverse mode, for which every operation has a rule. With a single input it is as fast as
+    forward mode over forward mode (ResNet-20: 12 evaluations each), or faster (a small MLP: 7 against 11).
 
     Raises:
-        ObjectiveError, CurvatureError: where the loss is not differentiable, once or twice.
+        ObjectiveError, CurvatureError: if the loss is not differentiable once or twice.
     """
 
     def __init__(self, objective: Objective, step: Tensor) -> None:
@@ -131,7 +131,7 @@ class Bend:
                     "operations with a derivative (an argmax, a rounding, a TorchScript model).\nLeave --curvature out."
                 )
             try:
-                # each total depends on its own coefficient alone, so the gradient of their sum holds the slope of each
+                # each total depends only on its own coefficient, so the gradient of their sum holds all slopes
                 (slope,) = torch.autograd.grad(total.sum(), x, create_graph=True)
                 if not slope.requires_grad:  # a straight line
                     return torch.zeros_like(total)

@@ -30,9 +30,10 @@ def slice_1d(
 ) -> Line:
     """Return the loss along a line through the trained point, theta + x · direction.
 
-    The trained point is always one of the points, with exactly the objective's centre loss. Directions through it alone
-    are sampled at ``steps`` even coefficients from -span to +span. ``toward`` goes from x = 0, this net, to x = 1, the
-    other; both are grid points, and a span above 1 goes on beyond either by span - 1, to the nearest grid point.
+    The trained point is always one of the points, with exactly the objective's centre loss. Directions through the
+    trained point only are sampled at ``steps`` even coefficients from -span to +span. ``toward`` goes from x = 0, this
+    net, to x = 1, the other net. Both are grid points. A span above 1 continues span - 1 beyond each, to the nearest
+    grid point.
 
     Args:
         objective: the loss around the trained point.
@@ -43,15 +44,15 @@ def slice_1d(
         span: how far to go.
         seed: keys the random direction.
         other: the checkpoint to go toward: a vector of shape (D,), or a model like the objective's.
-        curvature: record the exact second derivative along the line too.
-        recalibrate_bn: estimate BatchNorm's running statistics anew at each point, on the objective's data, instead of
+        curvature: also record the exact second derivative along the line.
+        recalibrate_bn: estimate BatchNorm's running statistics at each point, on the objective's data, instead of
             keeping those of the trained point.
         resume: the partial result of an interrupted run with the same settings; its points are kept.
         on_progress: called after every block of points.
 
     Raises:
-        ObjectiveError: where a setting makes no sense.
-        LandscapeError: where ``resume`` was measured with other settings.
+        ObjectiveError: if a setting is invalid.
+        LandscapeError: if ``resume`` was measured with other settings.
 
     >>> import torch
     >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(3, dtype=torch.float64))
@@ -62,7 +63,7 @@ def slice_1d(
     x = path(steps, span) if len(axes.points) else even(steps, span)
     if curvature and recalibrate_bn:
         raise ObjectiveError(
-            "the second derivative holds the BatchNorm statistics fixed, and recalibration moves them from point to "
+            "the second derivative holds the BatchNorm statistics fixed, and recalibration changes them from point to "
             "point, so the two do not go together.\nLeave out --curvature or --recalibrate-bn."
         )
     asked = {"steps": len(x), "span": float(span), "curvature": curvature, "recalibrate_bn": recalibrate_bn}
@@ -105,8 +106,8 @@ def slice_2d(
 
     The trained point is always one of the points, with exactly the objective's centre loss. Random and given directions
     are sampled at ``steps`` even coefficients from -span to +span each. For ``toward`` and ``pca`` a span of 1 covers
-    all the checkpoints and a margin of a fifth of their extent; another span makes that box larger or smaller about its
-    middle, and the grid is moved by less than a step so that the trained point is one of its points.
+    all checkpoints and a margin of a fifth of their extent. Another span scales that box about its middle. The grid is
+    shifted by less than a step, so that the trained point is one of its points.
 
     Args:
         objective: the loss around the trained point.
@@ -118,15 +119,15 @@ def slice_2d(
         span: how far to go.
         seed: keys the random directions.
         orthogonal: make the second direction orthogonal to the first.
-        others: the other checkpoints, as vectors of shape (D,) or models; for ``pca`` those of one training run, in
-            order, the trained point last or left out.
-        recalibrate_bn: estimate BatchNorm's running statistics anew at each point.
+        others: the other checkpoints, as vectors of shape (D,) or models. For ``pca``: those of one training run, in
+            order, with the trained point last or left out.
+        recalibrate_bn: estimate BatchNorm's running statistics at each point.
         resume: the partial result of an interrupted run with the same settings; its rows are kept.
         on_progress: called after every block of rows.
 
     Raises:
-        ObjectiveError: where a setting makes no sense.
-        LandscapeError: where ``resume`` was measured with other settings.
+        ObjectiveError: if a setting is invalid.
+        LandscapeError: if ``resume`` was measured with other settings.
 
     >>> import torch
     >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(3, dtype=torch.float64))

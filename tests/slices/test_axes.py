@@ -228,7 +228,7 @@ def other_architecture() -> list[Any]:
         ("toward", 1, lambda: nets(1), "holds the same weights as this one"),
         ("toward", 2, lambda: [nets(2)[1], nets(2)[1]], "lie on one line"),
         ("toward", 1, lambda: [broken()], "NaN or infinite"),
-        ("pca", 2, lambda: nets(2)[1:], "at least 3 checkpoints of one training run, this one included; 2 arrived"),
+        ("pca", 2, lambda: nets(2)[1:], "at least 3 checkpoints of one training run, this one included, not 2"),
         ("pca", 1, lambda: nets(3), "Pass --dim 2"),
         ("pca", 2, lambda: [nets(2)[1]] * 3, "lie on one line"),
         ("random", 1, lambda: nets(1), "uses none"),

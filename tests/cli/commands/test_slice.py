@@ -11,7 +11,7 @@ import torch
 
 import landscape as ls
 from helpers.commands import make_task, run, strict, trained_weights
-from landscape.slices.point_values import Probe
+from landscape.slices.point_values import PointEvaluator
 
 SMALL = "ckpt.pt --task my_task.py --steps 7"
 
@@ -96,9 +96,9 @@ def test_interrupted_and_resumed_to_the_same_bits(here: Path, monkeypatch: pytes
     whole = f"slice {SMALL} --dim 2 --memory 60kB"
     run(f"{whole} --out whole.h5")
     calls = 0
-    measure = Probe.measure
+    measure = PointEvaluator.measure
 
-    def interrupted(self: Probe, points: torch.Tensor) -> Any:
+    def interrupted(self: PointEvaluator, points: torch.Tensor) -> Any:
         nonlocal calls
         calls += 1
         if calls == 5:
@@ -106,7 +106,7 @@ def test_interrupted_and_resumed_to_the_same_bits(here: Path, monkeypatch: pytes
         return measure(self, points)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Probe, "measure", interrupted)
+        patch.setattr(PointEvaluator, "measure", interrupted)
         done = run(f"{whole} --out run.h5", code=130)
     assert "kept in run.h5; continue with: landscape slice ckpt.pt" in done.output
     partial = held("plane-random")
@@ -133,7 +133,7 @@ def test_the_printed_command_is_complete(here: Path) -> None:
 
 def test_export_from_a_finished_run_measures_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(f"slice {SMALL} --dim 2 --out run.h5 -q")
-    monkeypatch.setattr(Probe, "measure", lambda *_: pytest.fail("nothing was to be measured"))
+    monkeypatch.setattr(PointEvaluator, "measure", lambda *_: pytest.fail("nothing was to be measured"))
     done = run(f"slice {SMALL} --dim 2 --out run.h5 --resume --export plane.vts --export plane.vtp")
     assert "wrote plane.vts" in done.stderr
     assert Path("plane.vts").stat().st_size > 1000
