@@ -1,11 +1,17 @@
-"""What an import may cost, and how long files and functions may be. `lint-imports` checks who may import whom."""
+"""What an import may cost, how long files and functions may be, and where each job is done.
+
+`lint-imports` checks who may import whom.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,3 +40,28 @@ def test_files_and_functions_stay_short() -> None:
                     if (size := node.end_lineno - node.lineno - docstring) > 60:
                         long.append(f"{path.relative_to(ROOT)}:{node.name}: {size} lines")
     assert not long
+
+
+@pytest.mark.parametrize(
+    ("code", "places"),
+    [
+        (r"Philox\(|default_rng\(", {"landscape/rays/streams.py"}),
+        (r"os\.(replace|rename)\(|\.write_(text|bytes)\(", {"landscape/store/atomic.py", "landscape/distributed.py"}),
+        (
+            r"sha256\(",
+            {"landscape/objective/digest.py", "landscape/objective/batches.py", "landscape/inputs/user_code.py"},
+        ),
+        (r"stored \{.*asked", {"landscape/results/resume.py"}),
+        (r"class Progress\b", {"landscape/results/progress.py"}),
+    ],
+    ids=["random numbers", "files", "hashes", "same settings", "progress"],
+)
+def test_each_job_is_done_in_one_place(code: str, places: set[str]) -> None:
+    """CONTRIBUTING.md names the helper for each. A second one beside it would soon behave in another way."""
+    found = set()
+    for folder in ("landscape", "cli"):
+        for path in (ROOT / folder).rglob("*.py"):
+            lines = [line for line in path.read_text("utf-8").splitlines() if ">>>" not in line]
+            if re.search(code, "\n".join(lines)):
+                found.add(path.relative_to(ROOT).as_posix())
+    assert found == places

@@ -113,10 +113,7 @@ def anneal(
         chains, temperatures = chains or _CHAINS, temperatures or _TEMPERATURES
     elif chains is not None or temperatures is not None:
         raise ObjectiveError("a budget decides how many chains and temperatures there are. Pass either it or them.")
-    if path not in PATHS:
-        raise ObjectiveError(f"the path {path!r} is not known. Pass one of {', '.join(PATHS)}.")
-    if precondition not in PRECONDITIONS:
-        raise ObjectiveError(f"precondition={precondition!r} is not known. Pass one of {', '.join(PRECONDITIONS)}.")
+    _check_choices(path, precondition)
     check_basin(objective, cutoffs, criterion)
     made = make_metric(metric, objective.theta, objective.scope)
     chosen = make_measure(objective, made, measure, sigma, measure_centre)
@@ -135,13 +132,7 @@ def anneal(
         first_step=first_step,
     )
     _check_room(reference_rays)
-    most_precondition_evaluations = None
-    if limit is not None:  # of a run that goes on as it was: a clock would not show the same again
-        most_precondition_evaluations = (
-            _precondition_evaluations(limit, reference_rays.cost)
-            if resume is None
-            else resume.config.get("precondition_evaluations")
-        )
+    most_precondition_evaluations = _precondition_evaluations(limit, reference_rays.cost, resume)
     run = Run.start(
         objective, made, reference_rays, chosen, chains, temperatures, path, precondition, most_precondition_evaluations
     )
@@ -182,9 +173,21 @@ def _check_room(reference_rays: Radii) -> None:
             )
 
 
-def _precondition_evaluations(limit: Budget, spent: Cost) -> int:
-    """Return the evaluations that coordinates may cost, at the speed of the first look."""
+def _precondition_evaluations(limit: Budget | None, spent: Cost, resume: Chains | None) -> int | None:
+    """Return the evaluations that coordinates may cost, at the speed of the reference rays; None for no limit."""
+    if limit is None:
+        return None
+    if resume is not None:  # a clock would not show the same again
+        stored: int | None = resume.config.get("precondition_evaluations")
+        return stored
     return distributed.from_first(lambda: int(_LEARNING * spent.evaluations / limit.used(spent)))
+
+
+def _check_choices(path: str, precondition: str) -> None:
+    if path not in PATHS:
+        raise ObjectiveError(f"the path {path!r} is not known. Pass one of {', '.join(PATHS)}.")
+    if precondition not in PRECONDITIONS:
+        raise ObjectiveError(f"precondition={precondition!r} is not known. Pass one of {', '.join(PRECONDITIONS)}.")
 
 
 def _check_counts(chains: int | None, temperatures: int | None) -> None:
