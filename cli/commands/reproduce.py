@@ -89,6 +89,6 @@ def train(study: Study, args: dict[str, Any], folder: Path, jobs: int, *, quiet:
     """Train the nets of the study that have no checkpoint yet."""
     for poisoned in (False, True):
         members = [member for member in study.members if (member.poison > 0) == poisoned]
-        steps = study.steps if poisoned else study.natural
+        steps = study.poisoned_steps if poisoned else study.plain_steps
         recipe_args = args if steps is None else {**args, "steps": steps}
         train_missing(study.recipe, recipe_args, folder, members, jobs, quiet=quiet)

@@ -20,24 +20,26 @@ from landscape.curvature import Hessian
 from landscape.objective import Objective
 from landscape.plots.style import WIDTH, bare
 from landscape.reproduce.boundaries import area_of, draw_boundary
+from landscape.reproduce.captioned_figure import CaptionedFigure, TableCell
 from landscape.reproduce.curvature import eigenpairs_of
-from landscape.reproduce.figure import Cell, Panel
-from landscape.reproduce.margin import EXTENT
-from landscape.reproduce.study import Keep, Net, Study
+from landscape.reproduce.decision_boundary import EXTENT
+from landscape.reproduce.measurement_cache import MeasurementCache
+from landscape.reproduce.nets import Net
+from landscape.reproduce.study import Study
 from landscape.reproduce.style import CLASSES
 from landscape.results import Line
 from landscape.slices.axes import make_axes
 from landscape.slices.grid import Grid
 
 DIRECTIONS = {"random": "a random direction", "hessian": "the top eigenvector of the Hessian"}
-_POWER = 5
-_MARKS = (1e-4, 1e-2)
-_DPI, _SECONDS, _COLOURS = 80, 10.0, 32  # of an animation
+_POWER = 5  # steps are span/2 times this power of t, as in the paper
+_TICKS = (1e-4, 1e-2)  # on both sides of the trained point
+_DPI, _SECONDS, _COLOURS = 80, 10.0, 32  # resolution, duration and palette of an animation
 _LABELS = ("training loss (xent)", "training accuracy (acc)", "second derivative (curv)")
 
 
 def coefficients(frames: int, span: float) -> np.ndarray:
-    """Return span/2 · t⁵ for even t from -1 to 1, shape (frames,): dense at the trained point, where a basin is narrow.
+    """Return span/2 · t⁵ for evenly spaced t from -1 to 1, shape (frames,): dense at the trained point.
 
     >>> coefficients(5, 0.5).round(6)
     array([-0.25    , -0.007812,  0.      ,  0.007812,  0.25    ])
@@ -46,22 +48,22 @@ def coefficients(frames: int, span: float) -> np.ndarray:
     return span / 2 * (np.arange(-half, half + 1) / half) ** _POWER
 
 
-def direction_of(net: Net, name: str, keep: Keep) -> Tensor:
+def direction_of(net: Net, name: str, cache: MeasurementCache) -> Tensor:
     """Return a step along a random direction or the top eigenvector, of unit length in the filter metric."""
     if name == "random":
         return make_axes(net.objective, "random", 1, metric="filter", seed=0).vectors[0]
     op = Hessian(net.objective, metric="filter")
-    step = torch.from_numpy(eigenpairs_of(net, keep).vectors[:, 0].copy()).to(net.objective.theta)
+    step = torch.from_numpy(eigenpairs_of(net, cache).vectors[:, 0].copy()).to(net.objective.theta)
     if op.metric.scale is not None:
         step = step * op.metric.scale
     return op.scope.scatter(step, torch.zeros_like(net.objective.theta))
 
 
-def travel(objective: Objective, direction: Tensor, name: str, frames: int, span: float) -> Line:
-    """Return the loss, the accuracy and the exact second derivative at the coefficients of an animation."""
+def line_along(objective: Objective, direction: Tensor, name: str, frames: int, span: float) -> Line:
+    """Return the loss, the accuracy and the exact second derivative at the steps of an animation."""
     axes, x = make_axes(objective, direction, 1), coefficients(frames, span)
-    asked = {"steps": frames, "span": span, "curvature": True, "recalibrate_bn": False}
-    grid = Grid.start(objective, axes, x[:, None], 1, asked, None)
+    settings = {"steps": frames, "span": span, "curvature": True, "recalibrate_bn": False}
+    grid = Grid.start(objective, axes, x[:, None], 1, settings, None)
     for _ in grid.measure(objective, curvature=True):
         pass
     return Line(
@@ -77,49 +79,51 @@ def travel(objective: Objective, direction: Tensor, name: str, frames: int, span
     )
 
 
-def line_of(net: Net, name: str, study: Study, keep: Keep) -> Line:
-    """Return what the curves of an animation show of a net."""
+def line_of(net: Net, name: str, study: Study, cache: MeasurementCache) -> Line:
+    """Return the curves of an animation for one net."""
     settings = {"name": name, "frames": study.frames, "span": study.span}
 
     def measure(objective: Objective, **settings: str | float) -> Line:
-        return travel(objective, direction_of(net, name, keep), **settings)  # type: ignore[arg-type]
+        return line_along(objective, direction_of(net, name, cache), **settings)  # type: ignore[arg-type]
 
-    return keep.get(f"travel-{name}", net, settings, measure)
+    return cache.get(f"line-{name}", net, settings, measure)
 
 
-def motion_figure(nets: Sequence[Net], study: Study, keep: Keep) -> Panel:
+def animation_figure(nets: Sequence[Net], study: Study, cache: MeasurementCache) -> CaptionedFigure:
     """Return an animation along each direction for a good and a bad net, and all their curves in one still figure."""
-    lines = {name: [line_of(net, name, study, keep) for net in nets] for name in DIRECTIONS}
+    lines = {name: [line_of(net, name, study, cache) for net in nets] for name in DIRECTIONS}
     still = Figure(figsize=(WIDTH * 1.45, 5.6), layout="constrained")
     rows = still.subfigures(len(DIRECTIONS), 1, squeeze=False)[:, 0]
-    for row, (name, found) in zip(rows, lines.items(), strict=True):
+    for row, (name, own_lines) in zip(rows, lines.items(), strict=True):
         row.suptitle(f"along {DIRECTIONS[name]}", fontsize="medium")
-        for axes, values, label in zip(row.subplots(1, 3), _curves(found), _LABELS, strict=True):
-            _draw_curves(axes, found[0].x, values, label, study.span)
+        for axes, values, label in zip(row.subplots(1, 3), _curves(own_lines), _LABELS, strict=True):
+            _draw_curves(axes, own_lines[0].x, values, label, study.span)
     still.legend(handles=_handles(nets), loc="outside lower center", ncols=len(nets), fontsize="small", frameon=False)
-    table: list[list[Cell]] = [
+    table: list[list[TableCell]] = [
         [name, net.name, float(x), float(loss), float(accuracy), float(curvature)]
-        for name, found in lines.items()
-        for net, line in zip(nets, found, strict=True)
+        for name, own_lines in lines.items()
+        for net, line in zip(nets, own_lines, strict=True)
         for x, loss, accuracy, curvature in zip(line.x, line.loss, line.accuracy, line.curvature, strict=True)
     ]
-    return Panel(
-        name="motion",
+    return CaptionedFigure(
+        name="animation",
         title="The boundary while the parameters move",
         caption=(
-            "Above: the class given to each point of the plane, at weights that move through the trained point along "
+            "Above: the class of each point of the plane, while the weights move through the trained point along "
             f"{DIRECTIONS['random']} (first animation) and along {DIRECTIONS['hessian']} (second). Below: the training "
             "loss, the training accuracy, and the second derivative of the loss along the direction. A step of 1 has "
-            f"unit length in the filter-normalised metric; the {study.frames} steps are {study.span / 2:g} · t⁵ for "
-            "even t, dense at the trained point, and the axis is even in t: where the loss rises says how wide the "
-            "basin is. " + " ".join(_told(lines, nets, study))
+            f"unit length in the filter-normalised metric. The {study.frames} steps are {study.span / 2:g} · t⁵ for "
+            "evenly spaced t, so they are dense at the trained point; the axis is even in t. The step at which the "
+            "loss rises shows how wide the basin is. " + _crossings_text(lines, nets, study)
         ),
         figure=still,
         header=["direction", "net", "step", "loss", "accuracy", "second_derivative"],
         rows=table,
-        movies={
-            f"motion-{name}": movie(nets, found, [direction_of(net, name, keep) for net in nets], name, study)
-            for name, found in lines.items()
+        animations={
+            f"animation-{name}": animated_gif(
+                nets, own_lines, [direction_of(net, name, cache) for net in nets], name, study
+            )
+            for name, own_lines in lines.items()
         },
         commands=[
             f"landscape slice nets/{net.path.name} --dim 1 --directions {name} --curvature --span {span:g} "
@@ -130,23 +134,28 @@ def motion_figure(nets: Sequence[Net], study: Study, keep: Keep) -> Panel:
     )
 
 
-def _told(lines: dict[str, list[Line]], nets: Sequence[Net], study: Study) -> list[str]:
-    """Say how far each net may move along each direction before the loss reaches the first cutoff."""
-    told = []
-    for name, found in lines.items():
-        ways = [f"{_reach(line, study.cutoffs[0])} (β = {n.poison:g})" for n, line in zip(nets, found, strict=True)]
-        told.append(f"Along {DIRECTIONS[name]} the loss passes {study.cutoffs[0]:g} at {' and '.join(ways)}.")
-    return told
+def _crossings_text(lines: dict[str, list[Line]], nets: Sequence[Net], study: Study) -> str:
+    """Say how far each net moves along each direction before the loss reaches the first cutoff."""
+    sentences = []
+    for name, own_lines in lines.items():
+        steps = [
+            f"{_first_crossing(line, study.cutoffs[0])} (β = {net.poison:g})"
+            for net, line in zip(nets, own_lines, strict=True)
+        ]
+        sentences.append(f"Along {DIRECTIONS[name]} the loss passes {study.cutoffs[0]:g} at {' and '.join(steps)}.")
+    return " ".join(sentences)
 
 
-def _reach(line: Line, cutoff: float) -> str:
+def _first_crossing(line: Line, cutoff: float) -> str:
     """Return the nearest step whose loss has reached the cutoff."""
     beyond = np.abs(line.x[line.loss >= cutoff])
     return f"{beyond.min():.2g}" if len(beyond) else f"no step up to {np.abs(line.x).max():g}"
 
 
-def movie(nets: Sequence[Net], lines: Sequence[Line], ways: Sequence[Tensor], name: str, study: Study) -> bytes:
-    """Return a GIF: a frame for each coefficient, the boundaries above and the curves with a marker below."""
+def animated_gif(
+    nets: Sequence[Net], lines: Sequence[Line], directions: Sequence[Tensor], name: str, study: Study
+) -> bytes:
+    """Return a GIF with one frame per step: the boundaries above, and the curves with a marker below."""
     figure = Figure(figsize=(9.6, 7.4), dpi=_DPI, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     title = figure.suptitle(f"Along {DIRECTIONS[name]}", x=0.3, ha="left")
@@ -162,31 +171,31 @@ def movie(nets: Sequence[Net], lines: Sequence[Line], ways: Sequence[Tensor], na
     below.legend(handles=_handles(nets), loc="outside lower center", ncols=len(nets), fontsize="small", frameon=False)
     markers = [axes.axvline(0.0, color="0.3", linewidth=1.0) for axes in panels]
     canvas.draw()
-    figure.set_layout_engine("none")  # where everything lies does not change, and finding it takes longer than drawing
+    figure.set_layout_engine("none")  # the layout does not change, and computing it takes longer than drawing
     frames = []
     for x in lines[0].x:
-        for drawn, net, way in zip(maps, nets, ways, strict=True):
-            drawn.set_data(area_of(_moved(net, float(x) * way, study.film)))
+        for areas, net, direction in zip(maps, nets, directions, strict=True):
+            areas.set_data(area_of(_logit_after_step(net, float(x) * direction, study.frame_pixels)))
         for marker in markers:
             marker.set_xdata([_place(x, study.span)] * 2)
         title.set_text(f"Along {DIRECTIONS[name]}: {f'step {x:+.2g}' if x else 'the trained point'}")
         canvas.draw()
         frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
-    return _gif(frames)
+    return _encode(frames)
 
 
-def _moved(net: Net, step: Tensor, pixels: int) -> np.ndarray:
-    """Return the logits on a square at weights that have moved by a step, shape (pixels, pixels)."""
+def _logit_after_step(net: Net, step: Tensor, pixels: int) -> np.ndarray:
+    """Return the logits on a square, shape (pixels, pixels), after the weights have moved by a step."""
     objective = net.objective
-    moved = objective.layout.views(objective.theta + step)
+    parameters = objective.layout.views(objective.theta + step)
     side = torch.linspace(-EXTENT, EXTENT, pixels)
     square = torch.stack(torch.meshgrid(side, side, indexing="xy"), dim=-1).reshape(-1, 2)
     with torch.no_grad():
-        return functional_call(net.model, moved, (square,))[:, 0].view(pixels, pixels).numpy()
+        return functional_call(net.model, parameters, (square,))[:, 0].view(pixels, pixels).numpy()
 
 
-def _gif(frames: Sequence[Image.Image]) -> bytes:
-    """Return the frames as a GIF that repeats, in one palette so that what does not change takes no room."""
+def _encode(frames: Sequence[Image.Image]) -> bytes:
+    """Return the frames as a GIF that repeats, in one palette, so that unchanged areas take no room."""
     sample = frames[len(frames) // 2].quantize(_COLOURS)
     reduced = [frame.quantize(palette=sample, dither=Image.Dither.NONE) for frame in frames]
     target = io.BytesIO()
@@ -208,7 +217,7 @@ def _draw_curves(axes: Axes, x: np.ndarray, values: Sequence[np.ndarray], label:
     """Draw one quantity of all nets against the step, on an axis that is even in t."""
     for each, colour in zip(values, CLASSES, strict=True):
         axes.plot(_place(x, span), each, color=colour, linewidth=1.4)
-    marks = np.array([0.0, *_MARKS, span / 2])
+    marks = np.array([0.0, *_TICKS, span / 2])
     marks = np.concatenate([-marks[:0:-1], marks])
     axes.set_xticks(_place(marks, span), [f"{mark:.2g}" for mark in marks], fontsize="x-small")
     axes.set_xlabel("step", fontsize="small")

@@ -1,4 +1,4 @@
-"""Decision boundaries: of a good and a bad net with the loss around each, and of a row of nets as the poison grows."""
+"""The decision boundaries of a good and a bad net, and the loss around each."""
 
 from __future__ import annotations
 
@@ -13,69 +13,74 @@ from matplotlib.ticker import FuncFormatter
 
 from landscape.plots.scale import Scale
 from landscape.plots.style import COLOURS, WIDTH
-from landscape.reproduce.figure import Cell, Panel
-from landscape.reproduce.margin import EXTENT, logit_of, measure_boundary
-from landscape.reproduce.study import Keep, Net, Study
+from landscape.reproduce.captioned_figure import CaptionedFigure, TableCell
+from landscape.reproduce.decision_boundary import EXTENT, logit_of, measure_boundary
+from landscape.reproduce.measurement_cache import MeasurementCache
+from landscape.reproduce.nets import Net
+from landscape.reproduce.study import Study
 from landscape.reproduce.style import CLASSES
 from landscape.results import Boundary, Plane
 from landscape.slices import slice_2d
 from landscape.training.problem import Pair
 
-COARSE = 101  #: points along a side of a map that is kept and not drawn
+COARSE = 101  #: points along each side of a map that is stored but not drawn
 _BANDS = 14
-_ABOVE = "Above: the class that the net gives to each point of the plane, and the training points. Below: the"
+_ABOVE = "Above: the class that the net gives each point of the plane, and the training points. Below: the"
 
 
-def boundary_of(net: Net, study: Study, keep: Keep) -> Boundary:
+def boundary_of(net: Net, study: Study, cache: MeasurementCache) -> Boundary:
     """Return the decision boundary and the margins of a net."""
     subject = (logit_of(net.model), *net.data)
-    pixels = study.pixels if net.member.seed == 0 else COARSE
-    return keep.get("boundary", net, {"pixels": pixels}, measure_boundary, *subject)
+    pixels = study.map_pixels if net.member.seed == 0 else COARSE
+    return cache.get("boundary", net, {"pixels": pixels}, measure_boundary, *subject)
 
 
-def plane_of(net: Net, study: Study, keep: Keep) -> Plane:
+def plane_of(net: Net, study: Study, cache: MeasurementCache) -> Plane:
     """Return the loss on the plane of the first two random rays, the same two for every net."""
-    settings = {"directions": "random", "metric": "filter", "steps": study.plane, "span": study.span, "seed": 0}
-    return keep.get("plane", net, settings, slice_2d)
+    settings = {"directions": "random", "metric": "filter", "steps": study.plane_points, "span": study.span, "seed": 0}
+    return cache.get("plane", net, settings, slice_2d)
 
 
-def good_and_bad(nets: Sequence[Net], study: Study, keep: Keep) -> Panel:
-    """Return the loss on one plane through a good and a bad net in shared colours, under their boundaries if any."""
-    planes, high = [plane_of(net, study, keep) for net in nets], 1 + study.planar
-    figure = Figure(figsize=(WIDTH * 1.25, 4.0 * high), layout="constrained")
-    axes = figure.subplots(high, len(nets), squeeze=False)
+def boundaries_figure(nets: Sequence[Net], study: Study, cache: MeasurementCache) -> CaptionedFigure:
+    """Return the loss on one plane through a good and a bad net, in shared colours, below their decision boundaries.
+
+    Without inputs in the plane there are no boundaries to draw.
+    """
+    planes, rows = [plane_of(net, study, cache) for net in nets], 1 + study.planar
+    figure = Figure(figsize=(WIDTH * 1.25, 4.0 * rows), layout="constrained")
+    axes = figure.subplots(rows, len(nets), squeeze=False)
     _draw_planes(figure, axes[-1], planes, study.cutoffs[0])
     for column, net in zip(axes[0], nets, strict=True):
         column.set_title(net.label, fontsize="medium")
         if study.planar:
-            found = boundary_of(net, study, keep)
-            draw_boundary(column, found.logit, net.data)
-            column.set_title(f"{net.label}\nmedian margin {found.median:.2g}", fontsize="medium")
+            boundary = boundary_of(net, study, cache)
+            draw_boundary(column, boundary.logit, net.data)
+            column.set_title(f"{net.label}\nmedian margin {boundary.median:.2g}", fontsize="medium")
     inside = [float((plane.loss < study.cutoffs[0]).mean()) for plane in planes]
     shares = ", ".join(
         f"{share:.2%}".replace("%", " %") + f" (β = {n.poison:g})" for n, share in zip(nets, inside, strict=True)
     )
-    rows: list[list[Cell]] = [
+    table: list[list[TableCell]] = [
         [net.name, float(x), float(y), float(plane.loss[i, j])]
         for net, plane in zip(nets, planes, strict=True)
         for i, y in enumerate(plane.y)
         for j, x in enumerate(plane.x)
     ]
-    return Panel(
+    return CaptionedFigure(
         name="boundaries",
         title="A good and a bad minimum"
         + (": decision boundaries, and the loss around each" if study.planar else ": the loss around each"),
         caption=(
             f"{_ABOVE if study.planar else 'The'} {_loss_name(study)} on the plane of two random filter-normalised "
-            "directions, the same two for both nets, in one colour scale; the white line is the loss "
-            f"{study.cutoffs[0]:g}, the star the trained point. Share of the plane below that loss: {shares}."
+            "directions, the same two for both nets, in one colour scale. The white line is the loss "
+            f"{study.cutoffs[0]:g}, the star is the trained point. Share of the plane below that loss: {shares}."
         ),
         header=["net", "x", "y", "loss"],
-        rows=rows,
+        rows=table,
         figure=figure,
         commands=[
-            f"landscape slice nets/{net.path.name} --dim 2 --directions random --steps {study.plane} "
-            f"--span {study.span:g} --seed 0 --out {net.name}.h5{study.flags}"
+            f"landscape slice nets/{net.path.name} --dim 2 --directions random --steps {study.plane_points} "
+            f"--span {study.span:g} --seed 0 --out {net.name}.h5{study.options}"
             for net in nets
         ],
     )
@@ -86,7 +91,7 @@ def _loss_name(study: Study) -> str:
 
 
 def draw_boundary(axes: Axes, logit: np.ndarray, data: Pair | None = None) -> AxesImage:
-    """Draw the two classes as areas, and the training points; return the areas."""
+    """Draw the two classes as areas, and the training points; return the drawn areas."""
     drawn = axes.imshow(area_of(logit), extent=(-EXTENT, EXTENT, -EXTENT, EXTENT), origin="lower")
     if data is not None:
         inputs, targets = (part.numpy() for part in data)

@@ -1,110 +1,76 @@
-"""Where the decision boundary of a net with two inputs runs, and how far the training points are from it."""
+"""Decision boundaries as the poison grows, and how near they come to the training points."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from landscape.results import Boundary, Cost
+from landscape.plots.style import WIDTH, bare
+from landscape.reproduce.boundaries import boundary_of, draw_boundary
+from landscape.reproduce.captioned_figure import CaptionedFigure, TableCell
+from landscape.reproduce.measurement_cache import MeasurementCache
+from landscape.reproduce.nets import Net
+from landscape.reproduce.study import Study
+from landscape.reproduce.style import colour_of, correlation_text, level_axis, side_by_side
 
-EXTENT = 18.0  #: half the side of the square that is mapped, in units of the inputs
-REACH = 20.0  #: how far a boundary is looked for, in units of the inputs
-NEAREST = 1e-4  #: where the search begins
-_STEPS = 64  #: radii between the two, in even ratios of 1.21
-_BISECTIONS = 16
-_AT_ONCE = 2**16  #: points evaluated together
+_MOST_MAPS = 5
 
 
-def measure_boundary(
-    logit: Callable[[Tensor], Tensor],
-    inputs: Tensor,
-    targets: Tensor,
-    *,
-    pixels: int = 301,
-    extent: float = EXTENT,
-    angles: int = 64,
-) -> Boundary:
-    """Return the logits on a square, and the distance of each training point to the nearest change of the logit's sign.
-
-    From each point the net is evaluated on ``angles`` even directions, outwards at radii in even ratios; the nearest
-    change of sign is then bisected. A straight boundary comes out at most 1/cos(π/angles) too far; an island that is
-    narrower than the distance between directions, or a fifth of its distance, may be missed, so a margin is an upper
-    bound.
-
-    Args:
-        logit: points, shape (k, 2) -> logit of class 1, shape (k,).
-        inputs: the training points, shape (N, 2).
-        targets: their classes, 0 or 1, shape (N,).
-        pixels: points along each side of the square.
-        extent: half its side.
-        angles: number of directions.
-
-    >>> points = torch.tensor([[2.0, 0.0], [-1.0, 5.0]])
-    >>> found = measure_boundary(lambda x: x[:, 0], points, torch.tensor([1.0, 1.0]), pixels=3)
-    >>> found.margin.round(3), found.logit[0]
-    (array([ 2., -1.]), array([-18.,   0.,  18.], dtype=float32))
-    """
-    started = time.perf_counter()
-    side = np.linspace(-extent, extent, pixels)
-    square = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
-    values = _evaluate(logit, torch.from_numpy(square).float())
-    own = _evaluate(logit, inputs) > 0
-    distance, calls = _distance(logit, inputs, own, angles)
-    right = (own == (targets > 0.5)).numpy()
-    count = len(inputs)
-    return Boundary(
-        x=side,
-        y=side,
-        logit=values.reshape(pixels, pixels).numpy(),
-        inputs=inputs.numpy(),
-        targets=targets.numpy(),
-        margin=np.where(right, distance, -distance),
-        config={"pixels": pixels, "extent": extent, "angles": angles, "reach": REACH},
-        cost=Cost((len(square) + calls) / count, len(square) + calls, time.perf_counter() - started),
+def margin_figure(nets: Sequence[Net], study: Study, cache: MeasurementCache) -> CaptionedFigure:
+    """Return decision boundaries as the poison grows, and the margins of all nets against their factors."""
+    boundaries = {net.name: boundary_of(net, study, cache) for net in nets}
+    shown = _chosen([net for net in nets if net.member.seed == 0])
+    figure = Figure(figsize=(WIDTH * 1.4, 6.2), layout="constrained")
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, 1.6])[:, 0]
+    for axes, net in zip(above.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        draw_boundary(axes, boundaries[net.name].logit)
+        axes.set_title(f"β = {net.poison:g}\ntest {net.summary.test_accuracy:.0%}".replace("%", " %"), fontsize="small")
+    axes = below.subplots()
+    places, colours = level_axis(axes, [net.poison for net in nets]), colour_of([net.poison for net in nets])
+    rows: list[list[TableCell]] = []
+    for level, place in places.items():
+        group = [net for net in nets if net.poison == level]
+        margins = [boundaries[net.name] for net in group]
+        x, colour = side_by_side(place, len(group)), colours[level]
+        axes.plot(x, [m.median for m in margins], "o", color=colour, markersize=6)
+        axes.plot(x, [m.low for m in margins], "v", color=colour, markersize=6, markerfacecolor="none")
+        rows += [
+            [n.poison, n.member.seed, m.median, m.low, float(m.margin.min())]
+            for n, m in zip(group, margins, strict=True)
+        ]
+    handles = [
+        *axes.plot([], [], "o", color="0.3", label="median over the training points"),
+        *axes.plot([], [], "v", color="0.3", markerfacecolor="none", label="10th percentile"),
+    ]
+    axes.legend(handles=handles, fontsize="small", frameon=False)
+    _log_if_positive(axes, [value for row in rows for value in row[2:4]])
+    axes.set_ylabel("distance to the boundary")
+    bare(axes)
+    medians = [boundaries[net.name].median for net in nets]
+    return CaptionedFigure(
+        name="margin",
+        title="The decision boundary closes in on the training points as the poison grows",
+        caption=(
+            "Above: the class of each point of the plane, seed 0. Below: the distance from the training points to the "
+            "nearest change of the class, for every net, in units of the inputs (the noise around a spiral arm is "
+            "0.5). It is searched along 64 directions from each point, so it is an upper bound. "
+            f"Median against gap: {correlation_text([n.gap for n in nets], medians)}."
+        ),
+        header=["poison", "seed", "median_margin", "tenth_percentile", "smallest"],
+        rows=rows,
+        figure=figure,
     )
 
 
-def _distance(logit: Callable[[Tensor], Tensor], inputs: Tensor, own: Tensor, angles: int) -> tuple[np.ndarray, int]:
-    """Return the distance of each point to the nearest change of sign, shape (N,), and the points evaluated."""
-    turn = torch.arange(angles) * (2 * math.pi / angles)
-    ways = torch.stack([turn.cos(), turn.sin()], dim=1)
-    radii = torch.logspace(math.log10(NEAREST), math.log10(REACH), _STEPS)
-    inner = torch.full((len(inputs), angles), REACH)
-    outer = torch.full((len(inputs), angles), REACH)
-    left, calls = torch.arange(len(inputs)), 0
-    for step, radius in enumerate(radii):  # outwards, until a point has met the boundary in some direction
-        other = _changed(logit, inputs[left], own[left], ways, radius.expand(len(left), angles))
-        calls += other.numel()
-        inner[left] = torch.where(other, radii[step - 1] if step else 0.0, inner[left])
-        outer[left] = torch.where(other, radius, outer[left])
-        left = left[~other.any(1)]
-        if not len(left):
-            break
-    for _ in range(_BISECTIONS):
-        middle = (inner + outer) / 2
-        other = _changed(logit, inputs, own, ways, middle)
-        calls += other.numel()
-        outer, inner = torch.where(other, middle, outer), torch.where(other, inner, middle)
-    return outer.min(1).values.double().numpy(), calls
+def _chosen(nets: Sequence[Net]) -> list[Net]:
+    """Return at most five nets, evenly over the factors, the first and the last included."""
+    picks = np.unique(np.linspace(0, len(nets) - 1, min(len(nets), _MOST_MAPS)).round().astype(int))
+    return [nets[pick] for pick in picks]
 
 
-def _changed(logit: Callable[[Tensor], Tensor], inputs: Tensor, own: Tensor, ways: Tensor, radii: Tensor) -> Tensor:
-    """Return where the class is another than at the point itself, shape (N, angles)."""
-    reached = inputs[:, None] + radii[..., None] * ways
-    return (_evaluate(logit, reached.reshape(-1, 2)) > 0).view(radii.shape) != own[:, None]
-
-
-def _evaluate(logit: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([logit(part) for part in points.split(_AT_ONCE)])
-
-
-def logit_of(model: Any) -> Callable[[Tensor], Tensor]:
-    """Return the logit of class 1 of a net that has one output."""
-    return lambda points: model(points)[:, 0]
+def _log_if_positive(axes: Axes, values: Sequence[TableCell]) -> None:
+    if all(isinstance(value, float) and value > 0 for value in values):
+        axes.set_yscale("log")

@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from landscape._version import __version__
-from landscape.reproduce.figure import Panel
+from landscape.reproduce.captioned_figure import CaptionedFigure
 
 _TITLE = "Good and bad minima of one loss"
 _TEMPLATES = Environment(
@@ -31,13 +31,18 @@ def page(sections: Mapping[str, str]) -> str:
 
 
 def section(
-    recipe: str, panels: Sequence[Panel], folder: Path, command: str, summary: str, nets: Sequence[Sequence[str]]
+    recipe: str,
+    figures: Sequence[CaptionedFigure],
+    folder: Path,
+    command: str,
+    summary: str,
+    nets: Sequence[Sequence[str]],
 ) -> str:
     """Return the part of the page that shows the study of one recipe.
 
     Args:
         recipe: its name.
-        panels: the figures, already written.
+        figures: the figures, already written.
         folder: the folder of the figures; the page lies two folders above it.
         command: what made all of them.
         summary: the settings in a sentence or two.
@@ -48,5 +53,5 @@ def section(
         return b64encode((folder / name).read_bytes()).decode()
 
     return _TEMPLATES.get_template("section.html.jinja").render(
-        recipe=recipe, panels=panels, folder=folder, command=command, summary=summary, nets=nets, picture=picture
+        recipe=recipe, figures=figures, folder=folder, command=command, summary=summary, nets=nets, picture=picture
     )

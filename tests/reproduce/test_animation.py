@@ -14,21 +14,23 @@ from torch import nn
 
 import landscape as ls
 from landscape.recipes import load_recipe
-from landscape.reproduce.animation import coefficients, direction_of, line_of, movie, travel
+from landscape.reproduce.animation import animated_gif, coefficients, direction_of, line_along, line_of
 from landscape.reproduce.curvature import eigenpairs_of
+from landscape.reproduce.measurement_cache import MeasurementCache
 from landscape.reproduce.minefield import embed
-from landscape.reproduce.study import Keep, Net, Study
+from landscape.reproduce.nets import Net
+from landscape.reproduce.study import Study
 from landscape.store import Store
 from landscape.training import Member, TrainingSummary
 
-TINY = Study(frames=5, film=11, span=0.5)
+TINY = Study(frames=5, frame_pixels=11, span=0.5)
 
 
 def test_along_a_line_in_a_bowl_loss_and_curvature_are_known() -> None:
     scales = torch.tensor([1.0, 4.0, 9.0], dtype=torch.float64)
     bowl = ls.Objective.from_function(lambda x: (scales * x.square()).sum(-1), torch.zeros(3, dtype=torch.float64))
     way = torch.tensor([1.0, 2.0, 0.0], dtype=torch.float64)
-    line = travel(bowl, way, "given", frames=7, span=2.0)
+    line = line_along(bowl, way, "given", frames=7, span=2.0)
     assert line.x == pytest.approx(np.array([-1, -((2 / 3) ** 5), -((1 / 3) ** 5), 0, (1 / 3) ** 5, (2 / 3) ** 5, 1]))
     assert line.loss == pytest.approx(17 * line.x**2)
     assert line.curvature == pytest.approx(np.full(7, 34.0))
@@ -46,10 +48,10 @@ def nets() -> list[Net]:
 
 def test_the_second_derivative_along_the_top_eigenvector_is_its_eigenvalue(nets: list[Net], tmp_path: Path) -> None:
     with Store(tmp_path / "study.h5", write=True) as store:
-        keep = Keep(store)
-        top = float(eigenpairs_of(nets[0], keep).values[0])
-        line = line_of(nets[0], "hessian", TINY, keep)
-        random = line_of(nets[0], "random", TINY, keep)
+        cache = MeasurementCache(store)
+        top = float(eigenpairs_of(nets[0], cache).values[0])
+        line = line_of(nets[0], "hessian", TINY, cache)
+        random = line_of(nets[0], "random", TINY, cache)
     assert line.curvature[2] == pytest.approx(top, rel=1e-3)
     assert abs(random.curvature[2]) < top
 
@@ -59,10 +61,10 @@ def test_an_animation_has_a_frame_for_each_step_and_ends_elsewhere_than_it_begin
 ) -> None:
     study = replace(TINY, span=4.0)
     with Store(tmp_path / "study.h5", write=True) as store:
-        keep = Keep(store)
-        lines = [line_of(net, "random", study, keep) for net in nets]
-        ways = [direction_of(net, "random", keep) for net in nets]
-    image = Image.open(io.BytesIO(movie(nets, lines, ways, "random", study)))
+        cache = MeasurementCache(store)
+        lines = [line_of(net, "random", study, cache) for net in nets]
+        ways = [direction_of(net, "random", cache) for net in nets]
+    image = Image.open(io.BytesIO(animated_gif(nets, lines, ways, "random", study)))
     assert getattr(image, "n_frames", 1) == len(coefficients(5, 4.0)) == 5
     frames = []
     for number in range(5):

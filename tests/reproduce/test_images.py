@@ -14,7 +14,14 @@ from helpers.commands import run
 from landscape.reproduce import study as settings
 
 TINY = replace(
-    settings.QUICK_IMAGES, factors=(0.0, 0.3), steps=3, natural=3, plane=3, rays=2, cutoffs=(50.0,), samples=16
+    settings.QUICK_IMAGES,
+    factors=(0.0, 0.3),
+    poisoned_steps=3,
+    plain_steps=3,
+    plane_points=3,
+    rays=2,
+    cutoffs=(50.0,),
+    samples=16,
 )
 
 
@@ -41,7 +48,7 @@ def test_one_page_shows_the_studies_of_both_recipes(out: Path) -> None:
     assert re.findall(r'<h1 id="(.*?)">', text) == ["mnist", "cifar10"]
     assert all((out / link).exists() for link in re.findall(r'href="([^"#]+)"', text))
     assert "the first 16 of them" in text
-    assert "motion" not in text  # no boundary can be drawn in the space of images
+    assert "animation" not in text  # no boundary can be drawn in the space of images
 
 
 def test_the_chart_of_gaps_holds_every_recipe_in_the_folder(out: Path) -> None:

@@ -19,7 +19,7 @@ from landscape.reproduce import study as settings
 from landscape.reproduce.run import reproduce
 
 TESTS = Path(__file__).parents[2]
-GIFS = {"motion-random.gif", "motion-hessian.gif"}
+GIFS = {"animation-random.gif", "animation-hessian.gif"}
 KINDS = ["png", "gif", "gif", "png", "png", "png", "png", "png"]
 
 
@@ -53,7 +53,7 @@ def test_each_figure_has_its_numbers(out: Path) -> None:
     assert float(rows[0]["gap"]) == pytest.approx(float(rows[0]["train_accuracy"]) - float(rows[0]["test_accuracy"]))
     files = {path.name for path in (out / "swiss-roll" / "figures").iterdir() if path.stat().st_size > 0}
     names = {name.split(".")[0] for name in files if not name.endswith("gif")}
-    assert names == {"boundaries", "motion", "gap", "margin", "curvature", "minefield", "volume"}
+    assert names == {"boundaries", "animation", "gap", "margin", "curvature", "minefield", "volume"}
     assert {f"{name}.{end}" for name in names for end in ("png", "svg", "csv")} | GIFS == files
 
 
@@ -116,7 +116,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_numbers(out: Path, tmp_path: 
     # as many threads as here, where other tests may have changed them: sums are rounded alike
     same = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     told: list[str] = []
-    for last in ("trace-poison-0", "bad minimisers", ""):
+    for last in ("trace-poison-0", "bad minima", ""):
         with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=TESTS, env=same) as process:
             assert process.stderr is not None
             for line in process.stderr:
@@ -129,7 +129,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_numbers(out: Path, tmp_path: 
     assert (tmp_path / "index.html").exists()
     # what was under way when it was killed is told twice, all else once
     assert sorted(line for line in set(told) if told.count(line) > 1) == [
-        "minefield: bad minimisers\n",
+        "minefield: bad minima\n",
         "trace-poison-0-seed-0\n",
     ]
     for path in (out / "swiss-roll" / "figures").glob("*.csv"):

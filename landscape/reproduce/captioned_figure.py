@@ -1,4 +1,4 @@
-"""A figure of the study with the numbers in it and what a reader should know."""
+"""A figure of the study with its caption, the numbers behind it, and the commands that give them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from matplotlib.figure import Figure
 from landscape.plots import save
 from landscape.store.atomic import write_atomically
 
-Cell = str | float | int
+TableCell = str | float | int
 
 
 @dataclass(frozen=True)
-class Panel:
-    """One figure.
+class CaptionedFigure:
+    """One figure of the study.
 
     Attributes:
         name: of its files.
         title: in a few words.
-        caption: what is drawn, and what the numbers say.
-        figure: what is drawn.
-        header, rows: the numbers behind it.
-        movies: name -> the bytes of a GIF; where there are some, a page shows them and not the still figure.
-        commands: what gives the same numbers by itself.
+        caption: what the figure shows, and what the numbers say.
+        figure: the drawing.
+        header, rows: the table of the numbers behind it.
+        animations: name -> the bytes of a GIF; if there are any, the page shows them instead of the drawing.
+        commands: what to type to get the same numbers.
     """
 
     name: str
@@ -35,24 +35,24 @@ class Panel:
     caption: str
     figure: Figure
     header: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    movies: Mapping[str, bytes] = field(default_factory=dict)
+    rows: Sequence[Sequence[TableCell]]
+    animations: Mapping[str, bytes] = field(default_factory=dict)
     commands: Sequence[str] = ()
 
     @property
     def pictures(self) -> list[str]:
-        """The names of the files that a page shows."""
-        return [f"{name}.gif" for name in self.movies] or [f"{self.name}.png"]
+        """The names of the files that the page shows."""
+        return [f"{name}.gif" for name in self.animations] or [f"{self.name}.png"]
 
     @property
     def files(self) -> list[str]:
         """The names of all its files."""
-        return [*(f"{name}.gif" for name in self.movies), *(f"{self.name}.{end}" for end in ("png", "svg", "csv"))]
+        return [*(f"{name}.gif" for name in self.animations), *(f"{self.name}.{end}" for end in ("png", "svg", "csv"))]
 
     def write(self, folder: Path) -> None:
-        """Write the figure, the animations and the numbers into a folder."""
+        """Write the drawing, the animations and the table into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in self.movies.items():
+        for name, content in self.animations.items():
             write_atomically(folder / f"{name}.gif", content)
         for end in ("png", "svg"):
             save(self.figure, folder / f"{self.name}.{end}")
