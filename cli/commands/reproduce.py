@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from landscape_cli import options
-from landscape_cli.commands.sweep import train_missing
+from landscape_cli.family import train_missing
 from landscape_cli.interrupts import INTERRUPTED
 from landscape_cli.training import checked, jobs_option
 

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import time
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from tqdm import tqdm
 
-from landscape.recipes import load_recipe
 from landscape_cli import options
-from landscape_cli.interrupts import INTERRUPTED, check_pressed
-from landscape_cli.training import LOG_EVERY, checked, jobs_option, name_task, recipe, recipe_options
+from landscape_cli.family import train_missing
+from landscape_cli.training import checked, jobs_option, name_task, recipe, recipe_options
 
 if TYPE_CHECKING:  # for speed alone: landscape.training imports torch
-    from landscape.training import Member
-    from landscape.training.sweep import Begin, Group, PoisonLevel
+    from landscape.training.sweep import PoisonLevel
 
 
 class Factors(click.ParamType):
@@ -108,113 +101,3 @@ def table(levels: list[PoisonLevel]) -> str:
         for row in levels
     ]
     return columns(["poison", "nets", "train >=", "train loss <=", "mean test", "range"], cells)
-
-
-class FamilyDisplay:
-    """Shows how many nets of a family are trained: a bar on a terminal, otherwise a line now and then."""
-
-    def __init__(self, nets: list[int], *, quiet: bool) -> None:
-        self._nets, self._log = nets, not quiet
-        self._shares = [0.0] * len(nets)
-        hidden = True if quiet else None  # None: hidden where stderr is no terminal
-        self._bar = tqdm(total=sum(nets), unit=" nets", disable=hidden, leave=False, dynamic_ncols=True)
-        self._start = time.monotonic()
-        self._due = self._start + LOG_EVERY
-
-    def report(self, group: int, step: int, steps: int) -> None:
-        """Show the steps that one group has made; stop here if Ctrl-C was pressed."""
-        check_pressed()
-        self._shares[group] = step / steps
-        done = sum(share * nets for share, nets in zip(self._shares, self._nets, strict=True))
-        self._bar.update(round(done, 2) - self._bar.n)
-        now = time.monotonic()
-        if self._log and self._bar.disable and now >= self._due:
-            from landscape_cli.text import duration
-
-            spent = duration(now - self._start)
-            click.echo(f"{done:.1f} of {sum(self._nets)} nets in {spent}", err=True)
-            self._due = now + LOG_EVERY
-
-    def close(self) -> None:
-        """Take the bar away."""
-        self._bar.close()
-
-
-def train_missing(
-    recipe: str, args: dict[str, Any], out: Path, members: list[Member], jobs: int, *, quiet: bool
-) -> None:
-    """Train the members that have no checkpoint yet, ``jobs`` groups at the same time, and show how far they are."""
-    from landscape.training.sweep import plan, train_group
-
-    begin = begin_with(recipe, args)
-    groups = plan(begin, out, members, together=load_recipe(recipe).NETS_TOGETHER, jobs=jobs)
-    if not groups:
-        return
-    display = FamilyDisplay([len(group.members) for group in groups], quiet=quiet)
-    try:
-        if min(jobs, len(groups)) > 1:
-            in_processes(recipe, args, out, groups, jobs, display)
-        else:
-            for index, group in enumerate(groups):
-                train_group(begin, out, group, partial(display.report, index))
-    except KeyboardInterrupt:
-        display.close()
-        click.echo(f"interrupted; the same command continues from what {out} keeps", err=True)
-        raise SystemExit(INTERRUPTED) from None
-    finally:
-        display.close()
-
-
-def begin_with(recipe: str, args: dict[str, Any]) -> Begin:
-    """Return what begins the training of some members by a recipe."""
-    return partial(load_recipe(recipe).training, **args)
-
-
-def in_processes(
-    recipe: str, args: dict[str, Any], out: Path, groups: list[Group], jobs: int, display: FamilyDisplay
-) -> None:
-    """Train each group in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    reports = context.SimpleQueue()
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(jobs, context, start_worker, (reports, threads)) as pool:
-        futures = [pool.submit(train_in_worker, recipe, args, out, *item) for item in enumerate(groups)]
-        try:
-            unfinished = set(futures)
-            while unfinished:
-                finished, unfinished = wait(futures, timeout=0.2, return_when=FIRST_EXCEPTION)
-                for future in finished:
-                    future.result()
-                while not reports.empty():
-                    display.report(*reports.get())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()  # at any moment: every file is written whole or not at all
-            raise
-
-
-_reports: Any = None  # of a worker
-
-
-def start_worker(reports: Any, threads: int) -> None:
-    """Prepare a process of the pool."""
-    import torch
-
-    global _reports
-    _reports = reports
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
-    torch.set_num_threads(threads)
-
-
-def train_in_worker(recipe: str, args: dict[str, Any], out: Path, index: int, group: Group) -> None:
-    """Train one group in a process of the pool."""
-    from landscape.training.sweep import train_group
-
-    def report(step: int, steps: int) -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None and not parent.is_alive():  # the parent was killed: leave the folder to the next command
-            os._exit(1)
-        _reports.put((index, step, steps))
-
-    train_group(begin_with(recipe, args), out, group, report)
