@@ -1,4 +1,4 @@
-"""Which of two basins is larger, and by how much: an interval where the estimates allow one, or that they do not."""
+"""Which of two basins is larger, and by how much: an interval if the estimates allow one, and otherwise no answer."""
 
 from __future__ import annotations
 
@@ -22,19 +22,22 @@ _NOTED = {
 def compare_volumes(a: Volume, b: Volume) -> Comparison:
     """Return how the basins of A and B compare at each cutoff that both were measured at.
 
-    Where one of the two is a lower bound, the interval runs from end to end of theirs: it holds where both do, and
-    since a bound's interval reaches up to what the cap alone allows, it decides only where even that is too small.
-    Otherwise the half-widths of the two estimates add in quadrature, or, where their seeds are the same, which may have
-    made their errors alike or opposite, as they are. An approximation decides nothing, since nobody knows its error.
+    The interval for log V_A - log V_B depends on the verdicts:
 
-    Both are given in metric coordinates, where a filter metric has divided out each net's own weight norms, and in
-    parameter coordinates, where the volumes are those of sets of weights.
+    - If one of the two is a lower bound, it runs from one end to the other of the two intervals. It holds if both do. A
+      bound's interval reaches up to what the cap allows, so it decides only if even that is too small.
+    - Otherwise the half-widths of the two estimates add in quadrature. If their seeds are equal, their errors may be
+      alike or opposite, so the half-widths just add.
+    - An approximation decides nothing, since its error is unknown.
+
+    The rows give both coordinates: those of the metric, where a filter metric has divided out each net's own weight
+    norms, and those of the parameters, where the volumes are those of sets of weights.
 
     Args:
         a, b: log-volumes with one criterion, metric, scope and cap, of the same dimension.
 
     Raises:
-        LandscapeError: where they do not measure the same thing, or share no cutoff.
+        LandscapeError: if they do not measure the same thing, or share no cutoff.
     """
     _check(a, b)
     pairs = [(x, y) for x in a.results for y in b.results if math.isclose(x.cutoff, y.cutoff, rel_tol=1e-9)]
@@ -44,14 +47,14 @@ def compare_volumes(a: Volume, b: Volume) -> Comparison:
             f"the two share no cutoff (the first has {listed[0]}, the second {listed[1]}), so there is nothing to "
             "compare. Measure one of them with a cutoff of the other: --cutoff."
         )
-    notes = [told for key, told in _NOTED.items() if a.config.get(key) != b.config.get(key)]
+    notes = [note for key, note in _NOTED.items() if a.config.get(key) != b.config.get(key)]
     if a.config.get("theta_hash") is not None and a.config.get("theta_hash") == b.config.get("theta_hash"):
         notes.append("both are of one trained point")
     if a.estimator != b.estimator:
         notes.append(f"the estimators differ: {a.estimator} and {b.estimator}")
     if any(row.verdict == "approximation" for pair in pairs for row in pair):
         notes.append(
-            "an approximation's interval is that of its model, and holds nothing of how far the basin is from it"
+            "an approximation's interval is that of its model, and does not include the distance of the basin from it"
         )
     return Comparison(
         rows=tuple(_row(x, y, a.config.get("seed") == b.config.get("seed")) for x, y in pairs),
@@ -95,7 +98,7 @@ def _row(a: VolumeEstimate, b: VolumeEstimate, alike: bool) -> ComparisonRow:
 
 
 def _difference(a: VolumeEstimate, b: VolumeEstimate, alike: bool) -> tuple[float, float]:
-    """Return an interval for log V_A - log V_B; ``alike``: whether their errors may depend on one another."""
+    """Return an interval for log V_A - log V_B; ``alike`` says whether their errors may depend on one another."""
     if alike or "lower bound" in (a.verdict, b.verdict):
         return a.interval[0] - b.interval[1], a.interval[1] - b.interval[0]
     value = a.log_volume - b.log_volume
@@ -109,26 +112,30 @@ def _larger(low: float, high: float) -> str:
 
 
 def best_volume(results: Mapping[str, object], path: str) -> Volume:
-    """Return the log-volume among the results of a file; of several the one that says most.
+    """Return the best log-volume among the results of a file.
 
-    Reliable ones come first, of these the one with the narrowest interval; then bounds, of these the highest; then
-    approximations. Errors too decide which of k bounds lies highest, so that is given with log k less: all k hold so
-    with 95 % confidence.
+    A reliable one is better than a lower bound, and a bound better than an approximation. Of several reliable ones the
+    narrowest interval is best; of several bounds, the highest. Errors also decide which of k bounds is the highest, so
+    it is lowered by log k: then all k hold together with 95 % confidence.
+
+    Args:
+        results: by name; other kinds of results are ignored.
+        path: where they come from, for the error.
 
     Raises:
-        LandscapeError: where there is none.
+        LandscapeError: if there is none.
     """
-    found = [result for result in results.values() if isinstance(result, Volume) and result.results]
-    if not found:
+    volumes = [result for result in results.values() if isinstance(result, Volume) and result.results]
+    if not volumes:
         raise LandscapeError(
             f"{path} holds no log-volume to compare. Measure one, or finish a run that was stopped: "
             f"landscape volume CHECKPOINT --out {path}, with --resume"
         )
-    best, count = max(found, key=_worth), sum(_grade(volume) == _BOUND for volume in found)
-    if _grade(best) != _BOUND or count < 2:
+    best, bounds = max(volumes, key=_worth), sum(_grade(volume) == _BOUND for volume in volumes)
+    if _grade(best) != _BOUND or bounds < 2:
         return best
     rows = (
-        replace(row, interval=(row.interval[0] - math.log(count), row.interval[1]))
+        replace(row, interval=(row.interval[0] - math.log(bounds), row.interval[1]))
         if row.verdict == "lower bound"
         else row
         for row in best.results
@@ -137,10 +144,12 @@ def best_volume(results: Mapping[str, object], path: str) -> Volume:
 
 
 def _grade(volume: Volume) -> int:
+    """Return the grade of the worst verdict."""
     return min(_GRADES[row.verdict] for row in volume.results)
 
 
 def _worth(volume: Volume) -> tuple[int, float]:
+    """Return what volumes are ranked by: the grade, then narrow intervals or high bounds."""
     grade = _grade(volume)
-    told = [-(row.interval[1] - row.interval[0]) if grade > _BOUND else row.interval[0] for row in volume.results]
-    return grade, sum(-math.inf if math.isnan(value) else value for value in told)
+    worths = [-(row.interval[1] - row.interval[0]) if grade > _BOUND else row.interval[0] for row in volume.results]
+    return grade, sum(-math.inf if math.isnan(worth) else worth for worth in worths)

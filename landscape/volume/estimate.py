@@ -21,20 +21,24 @@ ESTIMATORS: dict[str, Callable[..., Volume]] = {
     "laplace": laplace_volume,
     "auto": auto_volume,
 }
-
-
-MEASURING = ("uniform", "importance", "annealed", "auto")  # estimators that know other measures than the volume
+MEASURING = ("uniform", "importance", "annealed", "auto")  # estimators that know other measures than volume
 
 
 def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str = "uniform", **options: Any) -> Volume:
     """Return the log-volume of the basin for each cutoff, with an interval, an effective sample size and a verdict.
 
-    log V = log ω_n + log E[r(phi)^n] over uniform directions phi, in metric coordinates (Huang et al. 2019). In high
-    dimension the mean is carried by rays that no sample of uniform ones contains. Then ``uniform`` gives the verdict
-    ``lower bound`` and says no more than that (see :func:`landscape.volume_from_radii`). ``annealed`` walks to those
-    rays; ``importance`` draws more of them, as the curvature tells it; ``laplace`` measures none and takes the basin
-    for that of a quadratic. ``auto`` is ``uniform`` where that is reliable, and else ``annealed`` within a budget, or
-    ``importance`` where chains cost more than that.
+        log V = log ω_n + log E[r(phi)^n]
+
+    over uniform directions phi, in metric coordinates (Huang et al. 2019). In high dimension the mean is carried by
+    rays that no sample of uniform rays contains. The estimators deal with that differently:
+
+    - ``uniform`` takes the mean over uniform rays. It then gives the verdict ``lower bound`` and no more
+      (:func:`landscape.volume_from_radii`).
+    - ``annealed`` lets chains walk to the long rays.
+    - ``importance`` draws more of the long rays, along the curvature.
+    - ``laplace`` measures no rays and takes the basin of a quadratic.
+    - ``auto`` is ``uniform`` if that is reliable, otherwise ``annealed`` within a budget, or ``importance`` if chains
+      cost more than that.
 
     Args:
         objective: the loss around the trained point.
@@ -49,7 +53,7 @@ def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str
 
     All but ``laplace`` also take ``measure="gaussian"`` with ``sigma`` and ``measure_centre`` (``zero`` or
     ``theta``): then the result is log of the probability that parameters drawn from N(0, sigma^2) or N(theta, sigma^2)
-    lie in the basin, those out of scope staying as they are (Scherlis & Belrose 2025). Its upper end is at most 0.
+    are in the basin, with those out of scope fixed (Scherlis & Belrose 2025). Its upper end is at most 0.
 
     Raises:
         LandscapeError: for an unknown estimator, and whatever the estimator raises.

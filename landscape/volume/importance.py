@@ -1,4 +1,4 @@
-"""The ``importance`` estimator: rays drawn where the curvature says they are long, each weighted for it."""
+"""The ``importance`` estimator: rays drawn where the curvature says that they are long, each weighted for it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,19 @@ from landscape.rays.radii import check_basin
 from landscape.results import Cost, OnProgress, Radii, Volume
 from landscape.volume.annealing.linear_map import LinearMap
 from landscape.volume.proposals.angular_gaussian import AngularGaussian, ProposedDirections
-from landscape.volume.proposals.from_curvature import NAMES, PROPOSALS, UNSCALED, fitted, floored, from_moments
-from landscape.volume.proposals.from_slopes import SlopeDirections, learnt
+from landscape.volume.proposals.from_curvature import (
+    NAMES,
+    PROPOSALS,
+    UNSCALED,
+    ProposalCurvature,
+    fitted,
+    floored,
+    from_moments,
+)
+from landscape.volume.proposals.from_slopes import SlopeDirections, learn_from_slopes
 from landscape.volume.quadratic import basin_curvature, cap_balance
 from landscape.volume.ray_weights.mean import mean_over_rays
-from landscape.volume.ray_weights.measure import check_measure, fine_rtol, make_measure, measure_on_rays
+from landscape.volume.ray_weights.measure import MeasureOnRays, check_measure, fine_rtol, make_measure
 
 
 def importance_volume(
@@ -50,34 +58,37 @@ def importance_volume(
 ) -> Volume:
     """Return the log-volume of the basin for each cutoff from rays of an angular central Gaussian q.
 
-    log V = log ω_n + 1/2 log |Σ| + log E_q[(r² phi' Σ^-1 phi)^(n/2)], in metric coordinates. With Σ^-1 the curvature
-    of an ellipsoid every weight is the same; the further the basin is from it, the more they scatter. The mean is
-    unbiased whatever Σ is, since log |Σ| is known exactly and Σ is settled before a ray is drawn. So verdict,
-    interval and lower bound are those of :func:`landscape.volume_from_radii`, with these weights.
+        log V = log ω_n + 1/2 log |Σ| + log E_q[(r² phi' Σ^-1 phi)^(n/2)]
+
+    in metric coordinates. If Σ^-1 is the curvature of an ellipsoid, every weight is the same. The further the basin is
+    from it, the more the weights scatter. The mean is unbiased whatever Σ is, since log |Σ| is known exactly and Σ is
+    fixed before the first ray. So verdict, interval and lower bound are those of :func:`landscape.volume_from_radii`,
+    with these weights.
 
     Σ^-1 comes from the curvature at theta:
 
     - ``diagonal``: the diagonal, from random signs (:func:`landscape.diagonal`).
-    - ``low-rank``: the ``rank`` largest eigenvalues and their vectors by Lanczos, and a single curvature for all other
+    - ``low-rank``: the ``rank`` largest eigenvalues and their vectors by Lanczos, and one curvature for all other
       directions, fitted to the trace.
-    - ``low-rank-diagonal``: the same, with the diagonal of what is left.
-    - ``krylov``: the basis of ``rank`` Lanczos steps and what the curvature is on it, and a single curvature for all
-      other directions. For the price of as many products it knows both ends of the spectrum, where ``low-rank`` goes
-      on until its eigenvectors have converged.
+    - ``low-rank-diagonal``: the same, with the diagonal of the rest.
+    - ``krylov``: the curvature on the basis of ``rank`` Lanczos steps, and one curvature for all other directions. It
+      takes as many products as ``rank`` and knows both ends of the spectrum; ``low-rank`` continues until its
+      eigenvectors have converged.
     - ``squared-gradients``: the mean of the squared gradients of ``probes`` samples (the empirical Fisher diagonal).
     - tensors by the names of the parameters: second moments of gradients such as Adam's, from
       :func:`landscape.adam_moments`.
     - an array, shape (n,): a diagonal of your own, positive, in metric coordinates.
-    - ``slopes``: none of the curvature at theta. Σ = A A' with the A that the slopes at the wall of the smallest cutoff
-      teach, stage after stage (:func:`landscape.volume.annealing.precondition.learn`), along rays that do not count;
-      it follows basins that are no ellipsoid. Each of at most 50 stages costs up to 384 rays and their gradients. Or
-      such an A.
+    - ``slopes``: not from the curvature at theta. Σ = A A' with the A learnt from the slopes at the wall of the
+      smallest cutoff (:func:`landscape.volume.annealing.precondition.learn`), along rays that do not count. It follows
+      basins that are no ellipsoid. Each of at most 50 refinements costs up to 384 rays and their gradients.
+    - a :class:`LinearMap`: such an A.
 
-    1. A diagonal entry below its own standard error is lifted to it, lest rays crowd a direction that only seems flat.
+    1. A diagonal entry below its own standard error is raised to it, so that rays do not crowd a direction that only
+       seems flat.
     2. With a finite cap the curvature is shifted so that Σ follows the basin cut by the cap at the smallest cutoff
-       (:func:`landscape.volume.laplace.cap_balance`); all cutoffs share the rays.
-    3. Squared gradients and moments tell the shape of a curvature and not its size, which without a cap is of no
-       matter; with one it is fitted to the trace.
+       (:func:`landscape.volume.quadratic.cap_balance`). All cutoffs share the rays.
+    3. Squared gradients and moments are proportional to a curvature with an unknown factor. Without a cap the factor
+       does not matter; with one it is fitted to the trace.
 
     Args:
         objective, cutoffs, criterion, metric, seed, max_radius, step_ratio, first_step, resume, on_progress: as for
@@ -103,43 +114,42 @@ def importance_volume(
     """
     check_measure(measure, sigma, measure_centre)
     values, centre = check_basin(objective, cutoffs, criterion)
-    made = make_metric(metric, objective.theta, objective.scope)
-    finest = fine_rtol(made.scope.size) if rtol is None else rtol
+    metric_at_theta = make_metric(metric, objective.theta, objective.scope)
+    basin_measure = make_measure(objective, metric_at_theta, measure, sigma, measure_centre)
     search: dict[str, Any] = {
         "criterion": criterion,
         "seed": seed,
         "max_radius": max_radius,
-        "rtol": finest,
+        "rtol": fine_rtol(metric_at_theta.scope.size) if rtol is None else rtol,
         "step_ratio": step_ratio,
         "first_step": first_step,
     }
     spent = Cost(0.0, 0, 0.0)
     rays: SlopeDirections | ProposedDirections
     if isinstance(proposal, str) and proposal == "slopes":
-        chosen = make_measure(objective, made, measure, sigma, measure_centre)
-        proposal, spent = learnt(objective, made, values[0], centre, chosen, **search)
+        proposal, spent = learn_from_slopes(objective, metric_at_theta, values[0], centre, basin_measure, **search)
     if isinstance(proposal, LinearMap):
-        rays = SlopeDirections(proposal, made, seed, objective.theta, {"name": "slopes"})
+        rays = SlopeDirections(proposal, metric_at_theta, seed, objective.theta, {"name": "slopes"})
     else:
-        cap = (1.0 if made.relative else math.inf) if max_radius is None else float(max_radius)
-        rise = 2 * (values[0] - centre)
+        cap = (1.0 if metric_at_theta.relative else math.inf) if max_radius is None else float(max_radius)
+        rise, n = 2 * (values[0] - centre), metric_at_theta.scope.size
         basin = (objective, criterion, metric, curvature)
-        shape, about, spent = _gaussian(basin, proposal, rank, probes, seed, rise, cap, made.scope.size)
-        rays = ProposedDirections(shape, made, seed, objective.theta, about)
+        gaussian, about, spent = _gaussian(basin, proposal, rank, probes, seed, rise, cap, n)
+        rays = ProposedDirections(gaussian, metric_at_theta, seed, objective.theta, about)
     radii = basin_radii(
         objective,
         values,
-        metric=made,
+        metric=metric_at_theta,
         directions=directions,
         rays=rays,
         resume=resume,
         on_progress=on_progress,
         **search,
     )
-    along = measure_on_rays(objective, rays, directions, measure, sigma, measure_centre)
-    volume = mean_over_rays(radii, along, log_tilts=rays.log_tilts(range(directions)), estimator="importance")
-    run = volume.cost
-    total = Cost(run.evaluations + spent.evaluations, run.calls + spent.calls, run.seconds + spent.seconds)
+    on_rays = MeasureOnRays.rays(basin_measure, objective, rays, directions)
+    volume = mean_over_rays(radii, on_rays, log_tilts=rays.log_tilts(range(directions)), estimator="importance")
+    cost = volume.cost
+    total = Cost(cost.evaluations + spent.evaluations, cost.calls + spent.calls, cost.seconds + spent.seconds)
     return replace(volume, cost=total)
 
 
@@ -153,7 +163,7 @@ def _gaussian(
     cap: float,
     n: int,
 ) -> tuple[AngularGaussian, dict[str, Any], Cost]:
-    """Return the Gaussian of a curvature, what it was made from, and what that cost.
+    """Return the Gaussian of a curvature, what it was made from, and its cost.
 
     Args:
         basin: objective, criterion, metric and curvature.
@@ -163,19 +173,19 @@ def _gaussian(
         n: number of entries that move.
     """
     if isinstance(proposal, np.ndarray):
-        return _own(proposal, n), {"name": "array"}, Cost(0.0, 0, 0.0)
+        return _from_diagonal(proposal, n), {"name": "array"}, Cost(0.0, 0, 0.0)
     name = proposal if isinstance(proposal, str) else "moments"
     _check(name, rank)
     op = basin_curvature(*basin)
-    found = PROPOSALS[proposal](op, rank, probes, seed) if isinstance(proposal, str) else from_moments(proposal, op)
+    curvature = PROPOSALS[proposal](op, rank, probes, seed) if isinstance(proposal, str) else from_moments(proposal, op)
     if name in UNSCALED and math.isfinite(cap):
-        found = fitted(found, op, probes, seed)
-    shape = _shape(*found, rise, cap)
+        curvature = fitted(curvature, op, probes, seed)
+    gaussian = _under_cap(curvature, rise, cap)
     spent = op.cost
     if name == "squared-gradients":
         samples = op.objective.samples
         spent = replace(spent, evaluations=spent.evaluations + GRADIENT_COST * min(probes, samples) / samples)
-    return shape, {"name": name, "curvature": op.name, "rank": rank, "probes": probes}, spent
+    return gaussian, {"name": name, "curvature": op.name, "rank": rank, "probes": probes}, spent
 
 
 def _check(proposal: str, rank: int) -> None:
@@ -187,30 +197,27 @@ def _check(proposal: str, rank: int) -> None:
     check_count("rank", rank, 1)
 
 
-def _own(diagonal: np.ndarray, n: int) -> AngularGaussian:
+def _from_diagonal(diagonal: np.ndarray, n: int) -> AngularGaussian:
     """Return the Gaussian of a caller's diagonal."""
     if diagonal.shape != (n,) or not (np.isfinite(diagonal) & (diagonal > 0)).all():
         raise CurvatureError(
-            f"a diagonal as proposal must hold n = {n} finite, positive curvatures, shape ({n},); an array of shape "
-            f"{diagonal.shape} arrived, with {int((~(diagonal > 0)).sum())} entries that are not positive.\n"
+            f"a diagonal as proposal must hold n = {n} finite, positive curvatures, shape ({n},); got the shape "
+            f"{diagonal.shape}, with {int((~(diagonal > 0)).sum())} entries that are not positive.\n"
             "Add a small constant to it, or pass one of " + ", ".join(NAMES) + "."
         )
     return AngularGaussian(np.zeros(0), np.zeros((n, 0)), diagonal)
 
 
-def _shape(
-    values: np.ndarray, vectors: np.ndarray, rest: np.ndarray, errors: np.ndarray, rise: float, cap: float
-) -> AngularGaussian:
+def _under_cap(curvature: ProposalCurvature, rise: float, cap: float) -> AngularGaussian:
     """Return the Gaussian of a curvature, shifted for the cap."""
+    values, rest, n = curvature.values, curvature.rest, len(curvature.rest)
     if math.isinf(cap):
-        return AngularGaussian(values, vectors, floored(rest, errors))
+        return AngularGaussian(values, curvature.vectors, floored(rest, curvature.errors))
     rest = np.maximum(rest, 0.0)
-    spectrum = np.concatenate([values, rest])
-    # the rest stands for n - k eigenvalues
-    share = np.concatenate([np.ones(len(values)), np.full(len(rest), 1 - len(values) / len(rest))]) / len(rest)
-    balance = cap_balance(spectrum, share, len(rest), rise, cap)
+    # the n entries of the rest stand for the other n - k eigenvalues
+    share = np.concatenate([np.ones(len(values)), np.full(n, 1 - len(values) / n)]) / n
+    balance = cap_balance(np.concatenate([values, rest]), share, n, rise, cap)
     if balance.share == 1:
-        return AngularGaussian(np.zeros(0), np.zeros((len(rest), 0)), np.ones(len(rest)))
-    return AngularGaussian(
-        values + balance.shift, vectors, floored(rest + balance.shift, errors * (balance.shift == 0))
-    )
+        return AngularGaussian(np.zeros(0), np.zeros((n, 0)), np.ones(n))
+    errors = curvature.errors * (balance.shift == 0)
+    return AngularGaussian(values + balance.shift, curvature.vectors, floored(rest + balance.shift, errors))

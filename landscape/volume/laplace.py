@@ -19,7 +19,7 @@ from landscape.results import Cost, LaplaceVolume, LogDeterminant, SpectralDensi
 from landscape.volume.quadratic import Balance, basin_curvature, cap_balance, cap_of
 from landscape.volume.ray_weights import statistics as w
 
-_ABSENT = 1e-9  # of an eigenvalue: smaller weights are rounding
+_ABSENT = 1e-9  # a node that stands for a smaller share of one eigenvalue is rounding
 
 
 def laplace_volume(
@@ -36,22 +36,24 @@ def laplace_volume(
 ) -> LaplaceVolume:
     """Return the log-volume of the basin of the quadratic around theta, for each cutoff.
 
-    log V = log ω_n + n/2 · log 2(c - L0) - 1/2 · log det(S H S), c - L0 the rise from the centre to the cutoff. It is
-    exact for an ellipsoid, and otherwise an approximation of unknown error and no bound, in either direction: the
-    verdict is ``approximation``, and the 95 % interval is for the volume of the quadratic alone. It holds the
-    statistical error of the log-determinant (Student's t over the probes) and, added to it, that of the quadrature.
+        log V = log ω_n + n/2 · log 2(c - L0) - 1/2 · log det(S H S),
 
-    With a finite cap R the body is the ellipsoid cut by the ball of radius R. The matrix
+    with c - L0 the rise from the centre to the cutoff. It is exact for an ellipsoid. Otherwise it is an approximation
+    whose error is unknown, and no bound in either direction, so the verdict is ``approximation``. The 95 % interval is
+    for the volume of the quadratic alone: it adds the statistical error of the log-determinant (Student's t over the
+    probes) and the error of its quadrature.
 
-        M = (1 - λ) S H S / 2(c - L0) + λ / R²,    λ from 0 to 1,
+    With a finite cap R the body is the ellipsoid cut by the ball of radius R. For every λ from 0 to 1 the matrix
 
-    makes an ellipsoid x' M x <= 1 that contains the cut one for every λ; that of least volume is taken, and the
-    chance that a point of it lies in both bodies comes on top (:func:`cap_balance`). H enters as H + shift, so
-    directions that are flat or bend downwards end at the cap and need no other care.
+        M = (1 - λ) S H S / 2(c - L0) + λ / R²
+
+    makes an ellipsoid x' M x <= 1 that contains the cut one. The one of least volume is taken, times the probability
+    that a point of it is in both bodies (:func:`landscape.volume.quadratic.cap_balance`). H enters as H + shift, so
+    directions that are flat or bend downwards end at the cap.
 
     1. The gradient at theta is taken as zero.
-    2. A shift of 2(c - L0) / R² without more, which keeps the whole ellipsoid inside the ball, is the case in which
-       both count in full; it makes log V too small by up to n/2 · log 2.
+    2. The shift 2(c - L0) / R² alone would keep the whole ellipsoid inside the ball. It makes log V too small by up to
+       n/2 · log 2, so it is not used.
 
     Args:
         objective, cutoffs, criterion, metric, max_radius: as for :func:`landscape.basin_radii`.
@@ -60,8 +62,8 @@ def laplace_volume(
         probes, steps, seed: as for :func:`landscape.log_determinant`.
 
     Raises:
-        CurvatureError: where the matrix is not positive definite and there is no cap, and whatever the operator raises.
-        ObjectiveError: where there is no basin, as for :func:`landscape.basin_radii`.
+        CurvatureError: if the matrix is not positive definite and there is no cap, and whatever the operator raises.
+        ObjectiveError: if there is no basin, as for :func:`landscape.basin_radii`.
 
     >>> import torch
     >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(2, dtype=torch.float64))
@@ -74,22 +76,23 @@ def laplace_volume(
     op = basin_curvature(objective, criterion, metric, curvature)
     cap = cap_of(op, max_radius)
     settings = {"probes": probes, "steps": steps, "seed": seed}
-    # the same chains as those of the log-determinant, so no eigenvalue shows in the one and not in the other
+    # both use the same Lanczos runs, so that no eigenvalue shows in one and not in the other
     density = spectral_density(op, probes, steps, seed=seed) if math.isfinite(cap) else None
     models: list[_Model] = []
-    known: dict[float, LogDeterminant] = {}
+    by_shift: dict[float, LogDeterminant] = {}
     for cutoff in values:
         balance = _UNCUT if density is None else _balance_of(density, 2 * (cutoff - centre), cap)
-        if balance.share < 1 and balance.shift not in known:
-            known[balance.shift] = log_determinant(op, balance.shift, **settings)
-            _check_definite(known[balance.shift], op.name, balance)
-        models.append(_Model(cutoff, 2 * (cutoff - centre), op.size, cap, balance, known.get(balance.shift)))
+        if balance.share < 1 and balance.shift not in by_shift:
+            by_shift[balance.shift] = log_determinant(op, balance.shift, **settings)
+            _check_definite(by_shift[balance.shift], op.name, balance)
+        models.append(_Model(cutoff, 2 * (cutoff - centre), op.size, cap, balance, by_shift.get(balance.shift)))
     negative = float(op.size * density.negative_share) if density is not None else 0.0
     cost = Cost(op.cost.evaluations, op.cost.calls, time.perf_counter() - started)
     config = laplace_config(op, criterion, cap, **settings)
 
     def column(read: Any) -> np.ndarray:
-        return np.array([read(model.found) if model.found is not None else math.nan for model in models])
+        known = (model.log_determinant for model in models)
+        return np.array([math.nan if log_det is None else read(log_det) for log_det in known])
 
     return LaplaceVolume(
         results=tuple(model.estimate(op.metric.log_scale_sum) for model in models),
@@ -99,9 +102,9 @@ def laplace_volume(
         directions=0,
         config=config,
         cost=cost,
-        log_determinant=column(lambda found: found.value),
-        standard_error=column(lambda found: found.standard_error),
-        quadrature_error=column(lambda found: found.quadrature_error),
+        log_determinant=column(lambda log_det: log_det.value),
+        standard_error=column(lambda log_det: log_det.standard_error),
+        quadrature_error=column(lambda log_det: log_det.quadrature_error),
         shift=np.array([model.balance.shift for model in models]),
         negative=negative,
     )
@@ -110,7 +113,7 @@ def laplace_volume(
 def laplace_config(
     op: Hessian | GaussNewton, criterion: str, cap: float, probes: int = 30, steps: int = 80, seed: int = 0
 ) -> dict[str, Any]:
-    """Return what determines the numbers, as the result of :func:`laplace_volume` keeps it."""
+    """Return the configuration that the result of :func:`laplace_volume` keeps: all that determines the numbers."""
     return {
         **op.describe(),
         "criterion": criterion,
@@ -139,24 +142,34 @@ def _balance_of(density: SpectralDensity, rise: float, cap: float) -> Balance:
 
 @dataclass(frozen=True)
 class _Model:
-    """The quadratic's basin for one cutoff; ``found`` is None where the cap is all."""
+    """The quadratic's basin for one cutoff.
+
+    Attributes:
+        cutoff: c.
+        rise: 2(c - L0).
+        n: number of entries that move.
+        cap: R.
+        balance: how the ellipsoid and the cap share in it.
+        log_determinant: of the shifted matrix; None if the cap alone bounds the basin.
+    """
 
     cutoff: float
     rise: float
     n: int
     cap: float
     balance: Balance
-    found: LogDeterminant | None
+    log_determinant: LogDeterminant | None
 
     def estimate(self, log_scale_sum: float) -> VolumeEstimate:
         """Return its log-volume, with the errors of the log-determinant."""
         value, half = w.log_unit_ball(self.n) + self.balance.log_probability, 0.0
-        if self.found is None:
+        log_det = self.log_determinant
+        if log_det is None:
             value += self.n * math.log(self.cap)
         else:
-            value += 0.5 * (self.n * math.log(self.rise / (1 - self.balance.share)) - self.found.value)
-            t = float(stdtrit(max(len(self.found.samples) - 1, 1), (1 + w.CONFIDENCE) / 2))
-            half = 0.5 * (t * self.found.standard_error + self.found.quadrature_error)
+            value += 0.5 * (self.n * math.log(self.rise / (1 - self.balance.share)) - log_det.value)
+            t = float(stdtrit(max(len(log_det.samples) - 1, 1), (1 + w.CONFIDENCE) / 2))
+            half = 0.5 * (t * log_det.standard_error + log_det.quadrature_error)
         return VolumeEstimate(
             cutoff=self.cutoff,
             log_volume=value,
@@ -172,21 +185,21 @@ class _Model:
         )
 
 
-def _check_definite(found: LogDeterminant, name: str, balance: Balance) -> None:
+def _check_definite(log_det: LogDeterminant, name: str, balance: Balance) -> None:
     """Refuse a matrix whose quadratic has no basin of finite volume."""
-    if found.definite:
+    if log_det.definite:
         return
     what = (
-        f"about {found.negative:.3g} negative eigenvalues"
-        if found.negative > 0
-        else f"about {found.zero:.3g} eigenvalues that are 0 to rounding"
+        f"about {log_det.negative:.3g} negative eigenvalues"
+        if log_det.negative > 0
+        else f"about {log_det.zero:.3g} eigenvalues that are 0 to rounding"
     )
     advice = ["estimator='annealed', which needs no curvature"]
     if not balance.share:
         advice.insert(0, "a finite max_radius, which bounds what the curvature does not")
-    if name == "hessian" and found.negative > 0:
+    if name == "hessian" and log_det.negative > 0:
         advice.insert(0, "curvature='ggn', which has no negative eigenvalues")
     raise CurvatureError(
-        f"the {name} at the trained point has {what} among {found.dimension:,}, so the quadratic around it has no "
+        f"the {name} at the trained point has {what} among {log_det.dimension:,}, so the quadratic around it has no "
         f"finite volume.\nPass {'; or '.join(advice)}."
     )

@@ -15,8 +15,13 @@ from landscape.objective import Objective
 
 CURVATURES: dict[str, type[Hessian] | type[GaussNewton]] = {"hessian": Hessian, "ggn": GaussNewton}
 
-
-_PREDICTS = ("cross_entropy", "binary_cross_entropy")  # losses whose Gauss-Newton matrix is that of the KL
+_PREDICTIVE = ("cross_entropy", "binary_cross_entropy")  # losses whose Gauss-Newton matrix is that of the KL
+# The λ of cap_balance is sought above the edge below which M is not positive definite. At the edge itself its slope is
+# infinite, so the search begins this much above: a share of the edge, or of the second value if the edge is 0.
+_ABOVE_EDGE, _EDGE_OF_ZERO = 1e-14, 1e-280
+_ROOT_RTOL = 1e-12  # of λ
+_ROOT_XTOL = 1e-300  # none: λ may be of any size, so only the relative tolerance counts
+_EXACT = 1e-12  # a spread of D this small over its mean is rounding: D is one number
 
 
 def cap_of(op: Hessian | GaussNewton, max_radius: float | None) -> float:
@@ -33,16 +38,16 @@ def basin_curvature(
     """Return the second derivative of a criterion at theta, in metric coordinates, as an operator.
 
     Raises:
-        CurvatureError: for an unknown one, and for one that is not that of the criterion.
+        CurvatureError: if the curvature is unknown, or is not that of the criterion.
     """
     kl = criterion == "kl"
     name = curvature or ("ggn" if kl else "hessian")
     if name not in CURVATURES:
         raise CurvatureError(f"the curvature {name!r} is not known. Pass one of {', '.join(CURVATURES)}.")
-    if kl and (name != "ggn" or objective.loss_name not in _PREDICTS):
+    if kl and (name != "ggn" or objective.loss_name not in _PREDICTIVE):
         raise CurvatureError(
-            f"the second derivative of the KL divergence is the Gauss-Newton matrix of {' or '.join(_PREDICTS)}, and "
-            f"curvature={name!r} of the loss {objective.loss_name!r} was asked for.\n"
+            f"the second derivative of the KL divergence is the Gauss-Newton matrix of {' or '.join(_PREDICTIVE)}, "
+            f"but curvature={name!r} of the loss {objective.loss_name!r} was asked for.\n"
             "Pass curvature='ggn' and one of these losses, or criterion='rise'."
         )
     return CURVATURES[name](objective, metric=metric)
@@ -50,12 +55,12 @@ def basin_curvature(
 
 @dataclass(frozen=True)
 class Balance:
-    """How the ellipsoid and the cap share in the body that is cut by both.
+    """How the ellipsoid and the cap share in the body that both cut.
 
     Attributes:
-        share: λ, 0 where the cap does not matter and 1 where nothing else does.
-        shift: what H is to be shifted by, λ/(1 - λ) · 2(c - L0) / R²; infinite for λ = 1.
-        log_probability: log of the share of the ellipsoid of M that lies in both bodies.
+        share: λ: 0 if the cap does not matter, 1 if nothing else does.
+        shift: what is added to H, λ/(1 - λ) · 2(c - L0) / R²; infinite for λ = 1.
+        log_probability: log of the share of the ellipsoid of M that is in both bodies.
     """
 
     share: float
@@ -66,46 +71,53 @@ class Balance:
 def cap_balance(values: np.ndarray, share: np.ndarray, n: int, rise: float, cap: float) -> Balance:
     """Return the λ of the ellipsoid of least volume that contains {x' H x <= rise, |x| <= cap}.
 
-    With t the eigenvalues of H · cap² / rise, the log-volume of x' M x <= 1 is a constant minus n/2 times the mean of
-    log((1 - λ) t + λ), which is convex in λ. On a direction of it, q1 = x' H x / rise and q2 = |x|² / cap² differ by
-    a share D of x' M x, a mean of n values that is close to normal; x' M x is uniform^(2/n). So the chance of
-    q1 <= 1 and q2 <= 1 is E[exp(-n/2 · λ D); D > 0] + E[exp(n/2 · (1 - λ) D); D < 0].
+    The ellipsoid is x' M x <= 1 with M = (1 - λ) H / rise + λ / cap². Let t be the eigenvalues of H · cap² / rise. Its
+    log-volume is a constant minus n/2 times the mean of log((1 - λ) t + λ), which is convex in λ.
+
+    Not all of it is in both bodies. On a direction of the ellipsoid, q1 = x' H x / rise and q2 = |x|² / cap² differ by
+    a share D of x' M x. D is a mean of n values, so it is close to normal; x' M x is uniform^(2/n). So the probability
+    of q1 <= 1 and q2 <= 1 is E[exp(-n/2 · λ D); D > 0] + E[exp(n/2 · (1 - λ) D); D < 0].
 
     Args:
         values: eigenvalues of H in metric coordinates, shape (k,).
-        share: how many of all they stand for, shape (k,), summing to 1.
-        n: how many there are.
+        share: the share of all eigenvalues that each stands for, shape (k,), summing to 1.
+        n: number of all eigenvalues.
         rise: 2(c - L0).
         cap: R, finite.
     """
     t = values * cap**2 / rise
+    balance = _least_volume(t, share)
+    shift = math.inf if balance == 1 else balance / (1 - balance) * rise / cap**2
+    return Balance(balance, shift, _log_probability(t, share, n, balance))
+
+
+def _least_volume(t: np.ndarray, share: np.ndarray) -> float:
+    """Return the λ in [0, 1] at which the mean of log((1 - λ) t + λ) is largest."""
 
     def slope(x: float) -> float:
+        """Return the derivative of that mean at λ = x; it falls as x rises, since the log is concave."""
         return float((share * (1 - t) / ((1 - x) * t + x)).sum())
 
     least = float(t.min())
     if least > 0 and slope(0.0) <= 0:
-        balance = 0.0
-    elif slope(1.0) >= 0:
-        balance = 1.0
-    else:
-        edge = max(-least / (1 - least), 0.0)  # below it M is not positive
-        start = edge + 1e-14 * max(edge, 1e-280)
-        balance = float(brentq(slope, start, 1.0, xtol=1e-300, rtol=1e-12)) if slope(start) > 0 else start
+        return 0.0  # the ellipsoid without the cap
+    if slope(1.0) >= 0:
+        return 1.0  # the ball of the cap
+    edge = max(-least / (1 - least), 0.0)  # below it M is not positive definite
+    start = edge + _ABOVE_EDGE * max(edge, _EDGE_OF_ZERO)
+    if slope(start) <= 0:
+        return start  # the root is closer to the edge than rounding
+    return float(brentq(slope, start, 1.0, xtol=_ROOT_XTOL, rtol=_ROOT_RTOL))
+
+
+def _log_probability(t: np.ndarray, share: np.ndarray, n: int, balance: float) -> float:
+    """Return log of the share of the ellipsoid that is in both bodies, with D normal; :func:`cap_balance` defines D."""
     d = (t - 1) / ((1 - balance) * t + balance)
     mean = float((share * d).sum())
-    spread = math.sqrt(2 / (n + 2) * float((share * (d - mean) ** 2).sum()))
-    shift = math.inf if balance == 1 else balance / (1 - balance) * rise / cap**2
-    return Balance(balance, shift, _log_probability(n, balance, mean, spread))
-
-
-def _log_probability(n: int, balance: float, mean: float, spread: float) -> float:
-    """Return log of E[exp(-n/2 · λ D); D > 0] + E[exp(n/2 · (1 - λ) D); D < 0] for a normal D."""
-    if spread <= 1e-12 * abs(mean) or n == 1:
+    sd = math.sqrt(2 / (n + 2) * float((share * (d - mean) ** 2).sum()))
+    if sd <= _EXACT * abs(mean) or n == 1:
         return 0.0
-    above, below = 0.5 * n * balance, 0.5 * n * (1 - balance)
-    parts = (
-        -above * mean + 0.5 * (above * spread) ** 2 + log_ndtr(mean / spread - above * spread),
-        below * mean + 0.5 * (below * spread) ** 2 + log_ndtr(-mean / spread - below * spread),
-    )
-    return min(float(np.logaddexp(*parts)), 0.0)
+    rate_above, rate_below = 0.5 * n * balance, 0.5 * n * (1 - balance)
+    above = -rate_above * mean + 0.5 * (rate_above * sd) ** 2 + log_ndtr(mean / sd - rate_above * sd)
+    below = rate_below * mean + 0.5 * (rate_below * sd) ** 2 + log_ndtr(-mean / sd - rate_below * sd)
+    return min(float(np.logaddexp(above, below)), 0.0)

@@ -1,4 +1,4 @@
-"""Radii from losses that somebody else measured on a fixed grid along random lines."""
+"""Radii from losses that were measured elsewhere, on a fixed grid along random lines."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def radii_from_rollouts(
 ) -> Radii:
     """Return the first crossing of each cutoff along lines sampled at fixed coefficients.
 
-    A line through the centre is two rays: its positive and its negative coefficients, if it has both; a coefficient of
+    A line through the centre is two rays: its positive and its negative coefficients, if it has both. A coefficient of
     0 is the centre. Between the last grid point inside and the first outside, log loss is taken as linear in r. NaN and
     infinity count as outside.
 
-    - The two rays of a line are opposite, not independent: a volume from them counts lines.
+    - The two rays of a line are opposite, not independent, so a volume from them counts lines.
     - A ray still inside at its last grid point is censored there.
-    - A ray outside at its first grid point crosses somewhere nearer to the centre. Without a grid point at 0 the
-      place is unknown: the ray keeps the bracket (0, first point), the status ``UNFINISHED`` and the radius 0, which
-      makes a volume from these radii a lower bound. In high dimension r^n of such a ray is nothing in any case.
+    - A ray outside at its first grid point crosses nearer to the centre. Without a grid point at 0 the place is
+      unknown. Then the ray keeps the bracket (0, first point), the status ``UNFINISHED`` and the radius 0, which makes
+      a volume from these radii a lower bound. In high dimension r^n of such a ray is negligible anyway.
 
     Args:
         coefficients: where each line was sampled, in metric units, shape (points,).
@@ -32,11 +32,11 @@ def radii_from_rollouts(
         cutoff: one value, or several.
 
     Returns:
-        radii of shape (rays, cutoffs), the positive rays first. They know no dimension: pass n to
+        radii of shape (rays, cutoffs), the positive rays first. They do not know the dimension: pass n to
         :func:`landscape.volume_from_radii`.
 
     Raises:
-        LandscapeError: where the shapes do not fit, or the grid has no point off the centre.
+        LandscapeError: if the shapes do not fit, or the grid has no point off the centre.
 
     >>> parabola = np.array([[0.04, 0.01, 0.04, 0.16]])
     >>> radii_from_rollouts([-0.2, 0.1, 0.2, 0.4], parabola, 0.08).radii.round(9)
@@ -46,14 +46,14 @@ def radii_from_rollouts(
     at, table = np.asarray(coefficients, dtype=np.float64), np.asarray(losses, dtype=np.float64)
     if at.ndim != 1 or table.ndim != 2 or table.shape[1] != len(at) or not table.size:
         raise LandscapeError(
-            f"losses must have shape (lines, points) with one coefficient a point; losses {table.shape} and "
-            f"coefficients {at.shape} arrived. Transpose the losses?"
+            f"losses must have shape (lines, points), with one coefficient per point; got losses {table.shape} and "
+            f"coefficients {at.shape}. Transpose the losses?"
         )
     if not np.isfinite(at).all() or not (at != 0).any():
         raise LandscapeError("the coefficients must be finite, and some of them other than 0.")
     cutoffs = tuple(sorted({float(c) for c in np.atleast_1d(cutoff)}))
     if not cutoffs or not all(c > 0 and math.isfinite(c) for c in cutoffs):
-        raise LandscapeError(f"the cutoffs must be positive numbers, since log loss is interpolated; {cutoff} arrived.")
+        raise LandscapeError(f"the cutoffs must be positive numbers, since log loss is interpolated; got {cutoff}.")
     if (at == 0).any() and not (centre := float(table[:, at == 0].max())) < cutoffs[0]:
         raise LandscapeError(f"the loss at the centre is {centre:.6g}, not below the cutoff {cutoffs[0]:g}: no basin.")
     sides = [side for side in (1.0, -1.0) if (at * side > 0).any()]
@@ -107,7 +107,7 @@ def _crossings(grid: np.ndarray, values: np.ndarray, cutoff: float) -> tuple[np.
     with np.errstate(divide="ignore", invalid="ignore"):
         low, high = np.log(values[rows, before]), np.log(values[rows, first])
         share = (math.log(cutoff) - low) / (high - low)
-    # towards an infinite loss, or from a loss of 0, no line can be drawn in logs: take the inner end
+    # no line can be drawn in logs towards an infinite loss or from a loss of 0: take the inner end
     share = np.where(np.isfinite(share), share, 0.0)
     unknown = crosses & (first == 0)
     radii = np.select([unknown, crosses], [0.0, inner + share * (outer - inner)], grid[-1])

@@ -7,7 +7,7 @@ import numpy as np
 from landscape.volume.proposals.angular_gaussian import AngularGaussian
 
 
-def precision(shape: AngularGaussian) -> np.ndarray:
+def precision(gaussian: AngularGaussian) -> np.ndarray:
     """Σ^-1 as a dense matrix."""
-    outside = np.eye(shape.size) - shape.vectors @ shape.vectors.T
-    return shape.vectors @ np.diag(shape.values) @ shape.vectors.T + outside @ np.diag(shape.rest) @ outside
+    outside = np.eye(gaussian.size) - gaussian.vectors @ gaussian.vectors.T
+    return gaussian.vectors @ np.diag(gaussian.values) @ gaussian.vectors.T + outside @ np.diag(gaussian.rest) @ outside

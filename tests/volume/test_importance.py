@@ -31,7 +31,7 @@ from landscape.volume.proposals.from_curvature import floored
 from landscape.volume.ray_weights import statistics as w
 
 
-def some_shape(n: int, k: int, seed: int) -> AngularGaussian:
+def some_gaussian(n: int, k: int, seed: int) -> AngularGaussian:
     rng = np.random.default_rng(seed)
     vectors = np.linalg.qr(rng.normal(size=(n, k)))[0]
     return AngularGaussian(np.exp(1 + rng.normal(size=k)), vectors, np.exp(rng.normal(size=n)))
@@ -39,25 +39,25 @@ def some_shape(n: int, k: int, seed: int) -> AngularGaussian:
 
 @pytest.mark.parametrize("k", [0, 1, 3, 5, 6])
 def test_density_of_the_proposal_against_dense_matrices(k: int) -> None:
-    shape = some_shape(6, k, seed=k)
-    dense = precision(shape)
-    assert shape.log_determinant == pytest.approx(-np.linalg.slogdet(dense)[1], abs=1e-10)
+    gaussian = some_gaussian(6, k, seed=k)
+    dense = precision(gaussian)
+    assert gaussian.log_determinant == pytest.approx(-np.linalg.slogdet(dense)[1], abs=1e-10)
     for z in np.random.default_rng(9).normal(size=(5, 6)):
         phi = z / np.linalg.norm(z)
         truth = -0.5 * np.linalg.slogdet(dense)[1] + 3 * np.log(phi @ dense @ phi)
-        assert shape.log_tilt(z) == pytest.approx(truth, abs=1e-10)
-        assert shape.log_tilt(7 * z) == pytest.approx(truth, abs=1e-10)
+        assert gaussian.log_tilt(z) == pytest.approx(truth, abs=1e-10)
+        assert gaussian.log_tilt(7 * z) == pytest.approx(truth, abs=1e-10)
 
 
 @pytest.mark.parametrize("k", [0, 2, 6])
 def test_draws_have_the_covariance_of_the_proposal(k: int) -> None:
-    shape, count = some_shape(6, k, seed=k), 20_000
-    draws = np.array([shape.draw(3, index) for index in range(count)])
-    truth = np.linalg.inv(precision(shape))
+    gaussian, count = some_gaussian(6, k, seed=k), 20_000
+    draws = np.array([gaussian.draw(3, index) for index in range(count)])
+    truth = np.linalg.inv(precision(gaussian))
     # the variance of a product of two normals is c_ii c_jj + c_ij²
     error = np.sqrt((np.outer(np.diag(truth), np.diag(truth)) + truth**2) / count)
     assert (np.abs(draws.T @ draws / count - truth) < 4.5 * error).all()
-    tilts = np.exp([shape.log_tilt(z) for z in draws])
+    tilts = np.exp([gaussian.log_tilt(z) for z in draws])
     assert abs(tilts.mean() - 1) < 4 * tilts.std() / math.sqrt(count)
 
 
@@ -65,13 +65,13 @@ def test_directions_depend_on_their_index_alone() -> None:
     objective = ellipsoid(np.ones(6), np.arange(1.0, 7.0), Layout.from_shapes({"a": (2, 2), "b": (2,)}))
     metric = make_metric("filter", objective.theta, objective.scope)
     n = metric.scope.size
-    rays = ProposedDirections(some_shape(n, 2, 0), metric, 5, objective.theta)
+    rays = ProposedDirections(some_gaussian(n, 2, 0), metric, 5, objective.theta)
     together = rays.steps([4, 0, 7])
     assert torch.equal(together, torch.cat([rays.steps([index]) for index in (4, 0, 7)]))
     assert metric.scale is not None
     lengths = (metric.scope.gather(together) / metric.scale).norm(dim=1)
     assert torch.allclose(lengths, torch.ones(3, dtype=torch.float64))
-    assert not torch.equal(together, ProposedDirections(rays.shape, metric, 6, objective.theta).steps([4, 0, 7]))
+    assert not torch.equal(together, ProposedDirections(rays.gaussian, metric, 6, objective.theta).steps([4, 0, 7]))
 
 
 def low_rank(rest: np.ndarray, strength: np.ndarray, seed: int) -> tuple[ls.Objective, float]:

@@ -115,15 +115,15 @@ def anneal(
         raise ObjectiveError("a budget decides how many chains and temperatures there are. Pass either it or them.")
     _check_choices(path, precondition)
     check_basin(objective, cutoffs, criterion)
-    made = make_metric(metric, objective.theta, objective.scope)
-    chosen = make_measure(objective, made, measure, sigma, measure_centre)
+    metric_at_theta = make_metric(metric, objective.theta, objective.scope)
+    basin_measure = make_measure(objective, metric_at_theta, measure, sigma, measure_centre)
     if rtol is None:
-        rtol = fine_rtol(chosen.steepness)
+        rtol = fine_rtol(basin_measure.steepness)
     reference_rays = basin_radii(
         objective,
         cutoffs,
         criterion=criterion,
-        metric=made,
+        metric=metric_at_theta,
         directions=REFERENCE_RAYS,
         seed=seed,
         max_radius=max_radius,
@@ -134,7 +134,15 @@ def anneal(
     _check_room(reference_rays)
     most_precondition_evaluations = _precondition_evaluations(limit, reference_rays.cost, resume)
     run = Run.start(
-        objective, made, reference_rays, chosen, chains, temperatures, path, precondition, most_precondition_evaluations
+        objective,
+        metric_at_theta,
+        reference_rays,
+        basin_measure,
+        chains,
+        temperatures,
+        path,
+        precondition,
+        most_precondition_evaluations,
     )
     if resume is not None:
         run.resume(resume)

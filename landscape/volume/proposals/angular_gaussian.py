@@ -11,22 +11,23 @@ from torch import Tensor
 
 from landscape.objective.digest import digest
 from landscape.rays import Metric
-from landscape.rays.directions import check_seed, gaussian
+from landscape.rays.directions import check_seed
+from landscape.rays.directions import gaussian as gaussian_draw
 
 
 class AngularGaussian:
     """Σ^-1 = U Λ U' + (1 - U U') D (1 - U U'): k directions of known curvature, and a diagonal for all others.
 
-    A draw is U Λ^(-1/2) a + x - D^-1 U (U' D^-1 U)^-1 U' x with x from N(0, D^-1), a from N(0, 1): x under the
-    condition U' x = 0. log |Σ| = - log det Λ - log det D - log det(U' D^-1 U), exactly.
+    A draw is U Λ^(-1/2) a + x - D^-1 U (U' D^-1 U)^-1 U' x with x from N(0, D^-1) and a from N(0, 1). The part with x
+    is x under the condition U' x = 0. log |Σ| = - log det Λ - log det D - log det(U' D^-1 U), exactly.
 
     Args:
         values: Λ, positive, shape (k,).
         vectors: U, orthonormal columns, shape (n, k); k may be 0.
         rest: D, positive, shape (n,).
 
-    >>> shape = AngularGaussian(np.array([4.0]), np.array([[1.0], [0.0]]), np.ones(2))
-    >>> float(shape.log_tilt(np.array([1.0, 0.0])).round(6)), float(np.log(4 / 2).round(6))
+    >>> gaussian = AngularGaussian(np.array([4.0]), np.array([[1.0], [0.0]]), np.ones(2))
+    >>> float(gaussian.log_tilt(np.array([1.0, 0.0])).round(6)), float(np.log(4 / 2).round(6))
     (0.693147, 0.693147)
     """
 
@@ -44,7 +45,7 @@ class AngularGaussian:
 
     def draw(self, seed: int, index: int) -> np.ndarray:
         """Return the normal vector with this index, shape (n,), float64."""
-        normals = gaussian(seed, index, self.size + len(self.values)).astype(np.float64)
+        normals = gaussian_draw(seed, index, self.size + len(self.values)).astype(np.float64)
         x = normals[: self.size] / np.sqrt(self.rest)
         x -= self._lift @ (self.vectors.T @ x)
         return x + self.vectors @ (normals[self.size :] / np.sqrt(self.values))
@@ -65,7 +66,7 @@ class ProposedDirections:
     """Directions from an angular central Gaussian, keyed by (seed, index), as steps in parameter space.
 
     Args:
-        shape: the Gaussian, in metric coordinates.
+        gaussian: in metric coordinates.
         metric: the scale of a step.
         seed: keys the draws.
         like: a tensor with the device and dtype of theta.
@@ -73,9 +74,9 @@ class ProposedDirections:
     """
 
     def __init__(
-        self, shape: AngularGaussian, metric: Metric, seed: int, like: Tensor, about: dict[str, Any] | None = None
+        self, gaussian: AngularGaussian, metric: Metric, seed: int, like: Tensor, about: dict[str, Any] | None = None
     ) -> None:
-        self.shape, self.metric, self.seed, self._like = shape, metric, check_seed(seed), like
+        self.gaussian, self.metric, self.seed, self._like = gaussian, metric, check_seed(seed), like
         self._about = about or {}
 
     def steps(self, indices: Sequence[int]) -> Tensor:
@@ -83,15 +84,15 @@ class ProposedDirections:
         scope = self.metric.scope
         out = self._like.new_zeros(len(indices), scope.layout.size)
         for row, index in enumerate(indices):
-            z = self.shape.draw(self.seed, index)
+            z = self.gaussian.draw(self.seed, index)
             values = torch.from_numpy(z / np.linalg.norm(z)).to(out)
             scope.scatter(values if self.metric.scale is None else values.mul_(self.metric.scale), out[row])
         return out
 
     def log_tilts(self, indices: Sequence[int]) -> np.ndarray:
-        """Return log of the uniform density over theirs, shape (k,)."""
-        return np.array([self.shape.log_tilt(self.shape.draw(self.seed, index)) for index in indices])
+        """Return log of the uniform density over that of these directions, shape (k,)."""
+        return np.array([self.gaussian.log_tilt(self.gaussian.draw(self.seed, index)) for index in indices])
 
     def describe(self) -> dict[str, Any]:
-        """Return what they were made from, and a hash of what came out."""
-        return {"proposal": {**self._about, "digest": self.shape.digest()}}
+        """Return what the Gaussian was made from, and its hash."""
+        return {"proposal": {**self._about, "digest": self.gaussian.digest()}}

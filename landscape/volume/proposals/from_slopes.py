@@ -1,4 +1,4 @@
-"""Rays y uniform on the sphere, seen through the A that slopes at the wall have taught: phi = A y / |A y|.
+"""Rays phi = A y / |A y| with y uniform on the sphere and A learnt from the slopes at the wall.
 
 Their density over the uniform one is that of the angular central Gaussian with Σ = A A',
 
@@ -32,7 +32,7 @@ from landscape.volume.annealing.streams import normals
 from landscape.volume.annealing.wall import has_gradient
 from landscape.volume.ray_weights.measure import Measure
 
-_TOGETHER, _ENTRIES = 64, 2**24  # rays that A is applied to at once, and their entries
+_MOST_TOGETHER, _MOST_ENTRIES = 64, 2**24  # limits on rays that A is applied to at once, and on their entries
 
 
 class SlopeDirections:
@@ -41,7 +41,7 @@ class SlopeDirections:
     Args:
         preconditioner: A, in metric coordinates.
         metric: the scale of a step.
-        seed: keys the draws, which are other ones than those that A was learnt from.
+        seed: keys the draws. They differ from those that A was learnt from.
         like: a tensor with the device and dtype of theta.
         about: what A was learnt from, for the record.
 
@@ -60,42 +60,42 @@ class SlopeDirections:
     ) -> None:
         self.preconditioner, self.metric, self.seed, self._like = preconditioner, metric, check_seed(seed), like
         self._about = about or {}
-        self._together = max(1, min(_TOGETHER, _ENTRIES // metric.scope.size))
+        self._together = max(1, min(_MOST_TOGETHER, _MOST_ENTRIES // metric.scope.size))
 
     def steps(self, indices: Sequence[int]) -> Tensor:
         """Return the steps for r = 1 with these indices, shape (k, D), on the device and in the dtype of theta."""
-        return self.metric.steps(sphere(self._seen(indices)), self._like)
+        return self.metric.steps(sphere(self._transformed(indices)), self._like)
 
     def log_tilts(self, indices: Sequence[int]) -> np.ndarray:
-        """Return log of the uniform density over theirs, log |det A| - n log |A y|, shape (k,)."""
+        """Return log of the uniform density over that of these directions, log |det A| - n log |A y|, shape (k,)."""
         parts = (indices[at : at + self._together] for at in range(0, len(indices), self._together))
-        lengths = torch.cat([torch.linalg.vector_norm(self._seen(part), dim=1) for part in parts])
+        lengths = torch.cat([torch.linalg.vector_norm(self._transformed(part), dim=1) for part in parts])
         return self.preconditioner.log_determinant - self.metric.scope.size * lengths.log().cpu().numpy()
 
     def describe(self) -> dict[str, Any]:
-        """Return what they were made from, and a hash of A."""
+        """Return what A was learnt from, and its hash."""
         return {"proposal": {**self._about, "digest": self.preconditioner.digest()}}
 
-    def _seen(self, indices: Sequence[int]) -> Tensor:
-        """Return A y, shape (k, n): in groups of fixed bounds, so that no bit depends on what else is asked for."""
+    def _transformed(self, indices: Sequence[int]) -> Tensor:
+        """Return A y, shape (k, n), in groups of fixed bounds, so that no bit depends on which others are asked for."""
         wanted, size = np.asarray(indices), self._together
-        found = self._like.new_empty(len(wanted), self.metric.scope.size, dtype=torch.float64)
+        transformed = self._like.new_empty(len(wanted), self.metric.scope.size, dtype=torch.float64)
         for group in np.unique(wanted // size):
             members = range(int(group) * size, (int(group) + 1) * size)
-            like = found.new_empty(size, found.shape[1])
+            like = transformed.new_empty(size, transformed.shape[1])
             streams = [stream(Purpose.PRECONDITIONED_RAY, self.seed, ray) for ray in members]
-            seen = self.preconditioner.apply(sphere(normals(streams, like)))
+            group_values = self.preconditioner.apply(sphere(normals(streams, like)))
             rows = np.flatnonzero(wanted // size == group)
-            found[torch.as_tensor(rows)] = seen[torch.as_tensor(wanted[rows] - members.start)]
-        return found
+            transformed[torch.as_tensor(rows)] = group_values[torch.as_tensor(wanted[rows] - members.start)]
+        return transformed
 
 
-def learnt(
+def learn_from_slopes(
     objective: Objective, metric: Metric, cutoff: float, centre: float, measure: Measure, **options: Any
 ) -> tuple[LinearMap, Cost]:
-    """Return the A that makes the basin of this cutoff roundest, and what it cost to learn it.
+    """Return the A that makes the basin of this cutoff roundest, and the cost of learning it.
 
-    A = 1 where the basin is round already.
+    A = 1 if the basin is round already.
 
     Args:
         objective, metric, cutoff, centre: what bounds the basin.
@@ -103,7 +103,7 @@ def learnt(
         options: criterion, seed, max_radius, rtol, step_ratio and first_step, as for :func:`landscape.basin_radii`.
 
     Raises:
-        CurvatureError: where the criterion has no gradient.
+        CurvatureError: if the criterion has no gradient.
     """
     started = time.perf_counter()
     reference_rays = basin_radii(objective, [cutoff], metric=metric, directions=PILOT, **options)

@@ -1,4 +1,4 @@
-"""Squared gradients of single samples: a diagonal that costs a backward pass a sample and no second derivative."""
+"""Squared gradients of single samples: a diagonal that costs one backward pass per sample and no second derivative."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from landscape.rays.streams import sample_order
 def squared_gradients(objective: Objective, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean over samples of their squared gradients at theta, and its standard errors.
 
-    It is the diagonal of the empirical Fisher matrix. Near a minimum of a likelihood it is like that of the curvature
-    but for its scale, which goes to zero with the loss; far from one it is not (Kunstner, Balles & Hennig 2019).
+    It is the diagonal of the empirical Fisher matrix. Near a minimum of a likelihood it is like the diagonal of the
+    curvature but for a factor, which goes to zero with the loss. Far from one it is not (Kunstner, Balles & Hennig
+    2019).
 
     Args:
         objective: a model on data, whose samples do not act on each other.
-        samples: how many are drawn, without replacement; all where there are no more.
+        samples: number of samples drawn without replacement, at most all.
         seed: keys the draw.
 
     Returns:
         two arrays of shape (D,), float64.
 
     Raises:
-        CurvatureError: where there are no single samples: a plain function, or a loss of whole batches.
+        CurvatureError: if there are no single samples: a plain function, or a loss of whole batches.
     """
     program = objective.program
     if not isinstance(program, ModelProgram):

@@ -1,4 +1,4 @@
-"""What the basin is measured by: length, area, volume (Lebesgue), or the chance that a normal draw lands in it.
+"""Measures of a basin: its volume (Lebesgue), or the probability that a normal draw lands in it (Gaussian).
 
 A star-shaped body is measured ray by ray. With f the density of a measure over parameter space,
 
@@ -25,7 +25,8 @@ from landscape.results import Radii
 from landscape.volume.ray_weights import statistics as w
 from landscape.volume.ray_weights.radial_integral import log_radial_mass, log_radius_holding, radial_moments
 
-_FINE, _FINEST, _COARSEST = 0.1, 1e-6, 1e-3
+_MOST_MOVED = 0.1  # nats that the tolerance of the radii may move log m
+_FINEST, _COARSEST = 1e-6, 1e-3  # limits of that tolerance
 MEASURES = ("lebesgue", "gaussian")
 CENTRES = ("zero", "theta")
 
@@ -39,18 +40,18 @@ class Measure(Protocol):
 
     @property
     def log_raw(self) -> float:
-        """What is added to the log of the measure for parameter coordinates."""
+        """What log_volume_raw adds to the log of the measure, for parameter coordinates."""
 
     @property
     def terms(self) -> int:
-        """How many coefficients say what the measure is along a ray."""
+        """Number of coefficients that describe the measure along a ray."""
 
     @property
     def steepness(self) -> float:
         """A bound on the derivative of log m by log r."""
 
     def coefficients(self, steps: Tensor) -> np.ndarray:
-        """Return them for rays along these steps, those for r = 1, shape (k, D): shape (k, terms)."""
+        """Return the coefficients of rays along these steps for r = 1, shape (k, D): shape (k, terms)."""
 
     def effective_log_radius(self, coefficients: np.ndarray, radii: np.ndarray) -> np.ndarray:
         """Return (log m) / n of rays of these radii, shape (k,)."""
@@ -62,10 +63,10 @@ class Measure(Protocol):
         """
 
     def ceiling(self, max_radius: float) -> float:
-        """Return the log of what a body can measure under this cap."""
+        """Return the log of the largest measure of a body under this cap."""
 
     def describe(self) -> dict[str, Any]:
-        """Return what a stored result must say of it."""
+        """Return the settings of the measure that a stored result keeps; none for volume."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Lebesgue:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """The probability under N(m, sigma^2) of each entry that moves; all others stay where they are.
+    """The probability under N(m, sigma^2) of each entry that moves; all others stay fixed.
 
     Along a ray |theta + s S phi - m|^2 = |theta - m|^2 + 2 s (theta - m)' S phi + s^2 |S phi|^2, so that its
     coefficients are a = |S phi|^2 / sigma^2 and b = (theta - m)' S phi / sigma^2
@@ -146,8 +147,8 @@ class Gaussian:
 
     def coefficients(self, steps: Tensor) -> np.ndarray:
         moves = self.metric.scope.gather(steps).double()
-        pair = moves.square().sum(1), moves @ self.offset
-        return np.stack([part.cpu().numpy() for part in pair], axis=1) / self.sigma**2
+        unscaled = moves.square().sum(1), moves @ self.offset
+        return np.stack([column.cpu().numpy() for column in unscaled], axis=1) / self.sigma**2
 
     def effective_log_radius(self, coefficients: np.ndarray, radii: np.ndarray) -> np.ndarray:
         a, b = coefficients.T
@@ -166,7 +167,7 @@ class Gaussian:
         a, b = self.coefficients(steps).T
         first, second, slope = radial_moments(self.dimension, a, b, np.full(len(steps), radius))
         moves = self.metric.scope.gather(steps).double()
-        first_s, second_s = (moves.new_tensor(part / self.sigma**2)[:, None] for part in (first, second))
+        first_s, second_s = (moves.new_tensor(moment / self.sigma**2)[:, None] for moment in (first, second))
         return slope, -second_s * moves - first_s * self.offset
 
     def ceiling(self, max_radius: float) -> float:
@@ -181,8 +182,8 @@ class MeasureOnRays:
     """A measure along some rays.
 
     Attributes:
-        measure: which one.
-        coefficients: what it is along each ray, shape (rays, terms).
+        measure: the measure.
+        coefficients: its coefficients along each ray, shape (rays, terms).
     """
 
     measure: Measure
@@ -193,24 +194,22 @@ class MeasureOnRays:
         """Return the measure along the first ``count`` of these rays."""
         block = objective.plan.block
         parts = (range(start, min(start + block, count)) for start in range(0, count, block)) if measure.terms else ()
-        known = [measure.coefficients(rays.steps(part)) for part in parts]
-        return cls(measure, np.concatenate([np.zeros((0, 2)), *known]) if measure.terms else np.zeros((count, 0)))
+        blocks = [measure.coefficients(rays.steps(part)) for part in parts]
+        return cls(measure, np.concatenate([np.zeros((0, 2)), *blocks]) if measure.terms else np.zeros((count, 0)))
 
     def effective_log_radius(self, radii: np.ndarray) -> np.ndarray:
-        """Return the effective log radii of the rays for several radii of each, shape (rays, cutoffs) both."""
+        """Return effective log radii for several radii of each ray, shape (rays, cutoffs) both."""
         return np.stack([self.measure.effective_log_radius(self.coefficients, column) for column in radii.T], axis=1)
 
     def table(self, radii: np.ndarray) -> np.ndarray:
         """Return effective log radius and coefficients for several radii of each ray, shape (rays, cutoffs, 1 + terms).
 
-        Of volume, which needs none of them, shape (rays, cutoffs, 0).
+        Volume needs none of them: shape (rays, cutoffs, 0).
         """
-        known = np.broadcast_to(self.coefficients[:, None], (*radii.shape, self.measure.terms))
-        return (
-            np.concatenate([self.effective_log_radius(radii)[:, :, None], known], axis=2)
-            if self.measure.terms
-            else known.copy()
-        )
+        if not self.measure.terms:
+            return np.zeros((*radii.shape, 0))
+        coefficients = np.broadcast_to(self.coefficients[:, None], (*radii.shape, self.measure.terms))
+        return np.concatenate([self.effective_log_radius(radii)[:, :, None], coefficients], axis=2)
 
     def log_mass(self, radii: np.ndarray) -> np.ndarray:
         """Return log m for several radii of each ray, shape (rays, cutoffs) both."""
@@ -232,30 +231,30 @@ def lengthened(table: np.ndarray, log_lengths: np.ndarray) -> np.ndarray:
 
 
 def fine_rtol(steepness: float) -> float:
-    """Return the relative tolerance of radii that moves log m by at most 0.1, from 1e-6 to 1e-3.
+    """Return the relative tolerance of radii that moves log m by at most 0.1 nats, from 1e-6 to 1e-3.
 
     >>> fine_rtol(10), fine_rtol(1000), fine_rtol(1e9)
     (0.001, 0.0001, 1e-06)
     """
-    return min(max(_FINE / steepness, _FINEST), _COARSEST)
+    return min(max(_MOST_MOVED / steepness, _FINEST), _COARSEST)
 
 
 def check_measure(measure: str, sigma: float | None, measure_centre: str) -> None:
     """Refuse a measure that makes no sense.
 
     Raises:
-        LandscapeError: for an unknown name, and for a sigma that is missing or of no use.
+        LandscapeError: for an unknown name, and for a sigma that is missing or not needed.
     """
-    for what, value, known in (("measure", measure, MEASURES), ("measure_centre", measure_centre, CENTRES)):
+    for name, value, known in (("measure", measure, MEASURES), ("measure_centre", measure_centre, CENTRES)):
         if value not in known:
-            raise LandscapeError(f"the {what} {value!r} is not known. Pass one of {', '.join(known)}.")
+            raise LandscapeError(f"the {name} {value!r} is not known. Pass one of {', '.join(known)}.")
     if measure == "gaussian" and (sigma is None or not 0 < sigma < math.inf):
         raise LandscapeError(
-            f"a gaussian measure needs the standard deviation of each parameter, and sigma = {sigma} arrived.\n"
+            f"a gaussian measure needs the standard deviation of each parameter, sigma above 0; got sigma = {sigma}.\n"
             "Pass sigma=..., for instance that of the initialisation (--sigma on the command line)."
         )
     if measure == "lebesgue" and sigma is not None:
-        raise LandscapeError("sigma is that of a gaussian measure. Pass measure='gaussian' too, or leave sigma out.")
+        raise LandscapeError("sigma belongs to a gaussian measure. Pass measure='gaussian' too, or leave sigma out.")
 
 
 def make_measure(
@@ -275,11 +274,6 @@ def make_measure(
         assert sigma is not None
         return Gaussian.around(objective, metric, float(sigma), measure_centre)
     return Lebesgue(metric.scope.size, metric.log_scale_sum)
-
-
-def measure_on_rays(objective: Objective, rays: Directions, count: int, *which: Any, **named: Any) -> MeasureOnRays:
-    """Return a measure, as for :func:`make_measure`, along the first ``count`` of these rays."""
-    return MeasureOnRays.rays(make_measure(objective, rays.metric, *which, **named), objective, rays, count)
 
 
 def measure_on_uniform_rays(measure: Measure, objective: Objective, metric: Metric, radii: Radii) -> MeasureOnRays:

@@ -1,7 +1,7 @@
-"""What a ray holds of a normal density: the integral from 0 to r of s^(n-1) exp(-a s^2 / 2 - b s) ds, in any dimension.
+"""The mass of a ray under a normal density: the integral from 0 to r of s^(n-1) exp(-a s^2 / 2 - b s) ds, for any n.
 
-Its logarithm, the radius up to which a ray holds a given part, and what it changes by when a and b do. The integrand is
-log-concave; everything is taken relative to its peak, in logs, so that nothing overflows or cancels.
+Its logarithm, its derivatives, and the radius up to which a ray has a given mass. The integrand is log-concave, and
+everything is taken relative to its peak, in logs, so that nothing overflows or cancels.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import math
 import numpy as np
 from scipy.special import wrightomega
 
-_DEEP = 50.0  # nats below the peak from which on an integrand may be left out
+_DEEP = 50.0  # nats below its peak the integrand is left out
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(100)
-_NEAR = 1e-3  # nats that an inverse may lack
-_MOST_STEPS = 200
+_NEAR = 1e-3  # nats that the mass up to an inverse may be short of the level
+_MOST_STEPS = 200  # of Newton's method; from below it needs far fewer
+_LEAST_RATE = 1e-300  # stands for b = 0 in a logarithm
 
 
 def log_radial_mass(n: int, quadratic: np.ndarray, linear: np.ndarray, radius: np.ndarray) -> np.ndarray:
@@ -55,11 +56,11 @@ def radial_moments(
 def log_radius_holding(
     n: int, quadratic: np.ndarray, linear: np.ndarray, log_mass: np.ndarray, most: np.ndarray
 ) -> np.ndarray:
-    """Return log of the radius up to which a ray holds so much, infinite where ``most`` holds less, shape (k,).
+    """Return log of the radius up to which a ray has this mass, shape (k,); infinite if it has less up to ``most``.
 
-    Newton's method from below. The log integral L is concave in s, and for b >= 0 in u = log s too, so that its tangent
-    meets the level no further out than L does: no step goes too far. The result holds what was asked for or up to a
-    thousandth less, never more.
+    Newton's method from below. The log integral L is concave in s, and for b >= 0 also in u = log s. So its tangent
+    meets the level no further out than L does, and no step goes too far. The mass up to the result is the level or up
+    to a thousandth less, never more.
 
     Args:
         n, quadratic, linear: as for :func:`log_radial_mass`.
@@ -75,22 +76,22 @@ def log_radius_holding(
     """
     a, b = quadratic, linear
     reached = log_radial_mass(n, a, b, most) >= log_mass
-    # up to s the exponential is at most exp(rise) and at most exp(|b| s) for b < 0, so that a ray of s^n / n times the
-    # smaller of them holds no less; s^n exp(|b| s) is inverted by the Wright omega function
-    rise, pull = np.where(b < 0, b * b / (2 * a), 0.0), np.maximum(-b, 1e-300) / n
+    # Start: for b < 0 the exponential up to s is at most exp(rise), and at most exp(|b| s). So s^n / n times the
+    # smaller of them is at least the mass. The Wright omega function inverts s^n exp(|b| s).
+    rise, rate = np.where(b < 0, b * b / (2 * a), 0.0), np.maximum(-b, _LEAST_RATE) / n
     u = (log_mass + math.log(n)) / n
-    u = np.maximum(u - rise / n, u - wrightomega(u + np.log(pull)))
+    u = np.maximum(u - rise / n, u - wrightomega(u + np.log(rate)))
     for _ in range(_MOST_STEPS):
         s = np.exp(u)
-        held = log_radial_mass(n, a, b, s)
-        with np.errstate(invalid="ignore"):  # nothing is held at once
-            lacking = log_mass - held
+        mass = log_radial_mass(n, a, b, s)
+        with np.errstate(invalid="ignore"):  # a level of minus infinity
+            lacking = log_mass - mass
         short = reached & (lacking > _NEAR)
         if not short.any():
             break
         with np.errstate(over="ignore", invalid="ignore"):
-            ratio = lacking * np.exp(held - n * u + s * (a * s / 2 + b))  # over dL / du
-            # the last: dL / du is at most n + max(-a s^2 - b s)
+            ratio = lacking * np.exp(mass - n * u + s * (a * s / 2 + b))  # over dL / du
+            # for b < 0 a step in s, or one by the largest dL / du, n + max(-a s^2 - b s)
             step = np.where(b >= 0, ratio, np.maximum(np.log1p(ratio), lacking / (n + rise / 2)))
         u = np.where(short, u + step, u)
     with np.errstate(divide="ignore"):
@@ -100,14 +101,14 @@ def log_radius_holding(
 def _terms(n: int, a: np.ndarray, b: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return Gauss-Legendre nodes, their terms of the integral over its peak, and the log of the peak.
 
-    The nodes lie where the integrand can be within 50 nats of its peak p = min(r, mode). With g its logarithm and
-    g'' = -(n-1) / s^2 - a, it has fallen by at least g'(p) x + (-g''(p)) x^2 / 2 at p - x; and at p + y by at least
-    a y^2 / 2, and by (n-1) (z - log(1 + z)) >= (n-1) z^2 / (2 + 2 z), z = y / p.
+    The nodes are where the integrand can be within 50 nats of its peak p = min(r, mode). Let g be its logarithm, with
+    g'' = -(n-1) / s^2 - a. At p - x it has fallen by at least g'(p) x + (-g''(p)) x^2 / 2. At p + y it has fallen by at
+    least a y^2 / 2, and by (n-1) (z - log(1 + z)) >= (n-1) z^2 / (2 + 2 z) with z = y / p.
     """
     r, m = np.maximum(radius, 0.0), n - 1
     root = np.sqrt(b * b + 4 * a * m)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        # of the two forms of the root of a quadratic the one without cancellation
+        # two forms of the root of a quadratic: each is used where it has no cancellation
         mode = np.where(b > 0, 2 * m / (b + root), (root - b) / (2 * a))
         peak = np.minimum(mode, r)
         slope = np.maximum((m / peak if m else 0.0) - a * peak - b, 0.0)

@@ -1,4 +1,4 @@
-"""What a set of log-weights says about the mean it estimates, and how far that can be trusted.
+"""What a set of log-weights says about the mean that they estimate, and how far that can be trusted.
 
 All in logs, float64: r^n overflows long before n = 1,000.
 """
@@ -16,8 +16,9 @@ CONFIDENCE = 0.95
 RELIABLE_ESS = 50.0
 RELIABLE_SHARE = 0.1
 RELIABLE_PARETO_K = 0.5
-_LEVEL = 0.99  # of each of the intervals taken together: skewed weights would make 95 % miss more often than it says
-_SMALLEST = 1e-290  # excess whose inverse can still be multiplied
+_LEVEL = 0.99  # of each interval that is taken together with others: with skewed weights 95 % would miss too often
+_SMALLEST = 1e-290  # the smallest excess whose inverse float64 can still multiply
+_ROUNDING = 1e-9  # of an effective sample size: equal weights must not miss the threshold by rounding
 _FEW_AT_THE_CAP = 0.1  # share of rays
 
 
@@ -36,7 +37,7 @@ def log_mean(log_weights: np.ndarray) -> float:
 
 
 def effective_sample_size(log_weights: np.ndarray) -> float:
-    """Return (sum of w)^2 / (sum of w^2): k for equal weights, 1 where a single one carries all.
+    """Return (sum of w)^2 / (sum of w^2): k for equal weights, 1 if a single one carries all.
 
     >>> effective_sample_size(np.zeros(8)), effective_sample_size(np.array([0.0, -900.0]))
     (8.0, 1.0)
@@ -71,12 +72,12 @@ def relative_error(log_weights: np.ndarray) -> float:
 
 
 def pareto_k(log_weights: np.ndarray, resolution: float = 0.0) -> float:
-    """Return the shape k of a generalised Pareto tail fitted to the largest weights.
+    """Return the tail index k of a generalised Pareto distribution fitted to the largest weights.
 
-    The mean's variance is finite for k < 1/2, the mean itself for k < 1. The fit takes the min(k/5, 3 sqrt k) largest
-    weights (Vehtari, Simpson, Gelman, Yao & Gabry 2024) and the estimator of Zhang & Stephens (2009). Minus infinity
-    where the tail is flat, its logs spread over no more than ``resolution``; infinite where fewer than five weights are
-    left to fit.
+    The mean's variance is finite for k < 1/2, and the mean itself for k < 1. The fit takes the min(m/5, 3 sqrt m)
+    largest of m weights (Vehtari, Simpson, Gelman, Yao & Gabry 2024) and the estimator of Zhang & Stephens (2009).
+    Minus infinity if the tail is flat: its logs spread over no more than ``resolution``. Infinite if fewer than five
+    weights are left to fit.
 
     >>> tail = -0.7 * np.log(np.random.default_rng(0).random(20_000))
     >>> abs(pareto_k(tail) - 0.7) < 0.1
@@ -96,16 +97,16 @@ def pareto_k(log_weights: np.ndarray, resolution: float = 0.0) -> float:
 
 
 def _fit_pareto(excess: np.ndarray) -> float:
-    """Return the shape of a generalised Pareto distribution fitted to ascending, non-negative excesses."""
+    """Return the tail index of a generalised Pareto distribution fitted to ascending, non-negative excesses."""
     m = len(excess)
     quartile, largest = excess[int(m / 4 + 0.5) - 1], excess[-1]
     if quartile < _SMALLEST:  # the weights span more than float64 does: the tail is as heavy as can be
         return math.inf
     grid = np.arange(1, 31 + int(math.sqrt(m)))
     b = 1 / largest + (1 - np.sqrt((len(grid)) / (grid - 0.5))) / (3 * quartile)
-    shape = np.array([np.log1p(-value * excess).mean() for value in b])
+    tail_index = np.array([np.log1p(-value * excess).mean() for value in b])
     with np.errstate(divide="ignore", invalid="ignore"):
-        profile = m * (np.log(-b / shape) - shape - 1)
+        profile = m * (np.log(-b / tail_index) - tail_index - 1)
     profile = np.where(np.isfinite(profile), profile, -np.inf)
     weight = np.exp(profile - logsumexp(profile))
     mean_b = float((b * weight).sum())
@@ -115,12 +116,12 @@ def _fit_pareto(excess: np.ndarray) -> float:
 
 
 def is_reliable(log_weights: np.ndarray, resolution: float = 0.0) -> bool:
-    """Whether the mean of the weights may be called a measurement.
+    """Return whether the mean of the weights may be called a measurement.
 
-    It takes an effective sample size of at least 50 and no weight above a tenth of the sum, among all and among the
-    first half of them; and in the first half a tail with k <= 1/2, so that the variance behind the interval exists.
-    Only one half is looked at closely, since weights look calm above all where they have missed their tail: the other
-    half does not know that it was chosen (:func:`interval_of_halves`).
+    It needs an effective sample size of at least 50 and no weight above a tenth of the sum, among all weights and among
+    the first half. In the first half it also needs a tail index of at most 1/2, so that the variance behind the
+    interval exists. Only one half is judged closely, because weights look calmest if they have missed their tail. The
+    other half is not selected by that (:func:`interval_of_halves`).
     """
     first = log_weights[: len(log_weights) // 2]
     return _calm(first) and pareto_k(first, resolution) <= RELIABLE_PARETO_K and _calm(log_weights)
@@ -168,14 +169,17 @@ def why_unreliable(log_weights: np.ndarray, resolution: float, rays: int, censor
 
 
 def _calm(log_weights: np.ndarray) -> bool:
+    """Return whether enough weights carry the mean, and none too much of it."""
     return (
-        effective_sample_size(log_weights) >= RELIABLE_ESS * (1 - 1e-9) and largest_share(log_weights) <= RELIABLE_SHARE
+        effective_sample_size(log_weights) >= RELIABLE_ESS * (1 - _ROUNDING)
+        and largest_share(log_weights) <= RELIABLE_SHARE
     )
 
 
 def interval_of_halves(log_weights: np.ndarray) -> tuple[float, float]:
-    """Return a 95 % interval for the log of a mean that was called reliable: :func:`interval_of` all weights and of the
-    second half, taken together.
+    """Return a 95 % interval for the log of a mean that was called reliable.
+
+    It covers :func:`interval_of` all weights and that of the second half.
     """
     pairs = zip(interval_of(log_weights), interval_of(log_weights[len(log_weights) // 2 :]), strict=True)
     (low, second_low), (high, second_high) = pairs
@@ -185,32 +189,36 @@ def interval_of_halves(log_weights: np.ndarray) -> tuple[float, float]:
 def interval_of(log_weights: np.ndarray) -> tuple[float, float]:
     """Return a 95 % interval for the log of the mean weight.
 
-    It covers three: Student's for the mean of the weights, which misses upwards where few of them carry much of it;
-    that of a normal distribution of the log-weights that are not zero, mean + variance / 2 (Land 1972; Olsson 2005),
-    which a sum of many small gains comes near to; and downwards what a share of zeros that none of k draws has met may
-    take off, log(1/200) / k. All are taken at 99 %, since skewed weights make them miss more often than they say;
-    ``benchmarks/known_bodies.py honesty`` counts how often. Infinite where fewer than two weights are not zero.
+    It covers three intervals:
+
+    - Student's for the mean of the weights. It misses upwards if few of them carry much of the mean.
+    - That of log-normal non-zero weights, mean + variance / 2 (Land 1972; Olsson 2005). A sum of many small gains is
+      close to normal.
+    - Downwards, what a share of zeros that none of k draws has met may take off, log(1/200) / k.
+
+    All are taken at 99 %, since skewed weights make them miss more often than they say.
+    ``benchmarks/known_bodies.py honesty`` counts how often. Infinite if fewer than two weights are non-zero.
 
     >>> low, high = interval_of(np.zeros(1000))
     >>> round(low, 4), high
     (-0.0053, 0.0)
     """
-    count, some = len(log_weights), log_weights[np.isfinite(log_weights)]
-    if len(some) < 2:
+    count, non_zero = len(log_weights), log_weights[np.isfinite(log_weights)]
+    if len(non_zero) < 2:
         return -math.inf, math.inf
-    t, value, positive = float(stdtrit(count - 1, (1 + _LEVEL) / 2)), log_mean(log_weights), len(some) / count
+    t, value, positive = float(stdtrit(count - 1, (1 + _LEVEL) / 2)), log_mean(log_weights), len(non_zero) / count
     half = t * relative_error(log_weights)
-    variance = float(some.var(ddof=1))
-    normal = float(some.mean()) + variance / 2 + math.log(positive)
-    spread = variance / len(some) + variance**2 / (2 * (len(some) - 1)) + (1 - positive) / len(some)
-    normal_half, unmet = t * math.sqrt(spread), math.log((1 - _LEVEL) / 2) / count
+    variance = float(non_zero.var(ddof=1))
+    normal = float(non_zero.mean()) + variance / 2 + math.log(positive)
+    error = variance / len(non_zero) + variance**2 / (2 * (len(non_zero) - 1)) + (1 - positive) / len(non_zero)
+    normal_half, unmet = t * math.sqrt(error), math.log((1 - _LEVEL) / 2) / count
     return min(value - half, normal - normal_half, value + unmet), max(value + half, normal + normal_half)
 
 
 def resample(log_weights: np.ndarray, place: float) -> np.ndarray:
-    """Return which chains go on, each about as often as its weight says: systematic resampling (Carpenter et al. 1999).
+    """Return which of k chains continue, by systematic resampling (Carpenter et al. 1999), shape (k,).
 
-    A chain goes on floor(k p) or ceil(k p) times, k p on average, p its share of the weights.
+    A chain with the share p of the weights continues floor(k p) or ceil(k p) times, k p on average.
 
     Args:
         log_weights: shape (k,).
@@ -225,18 +233,18 @@ def resample(log_weights: np.ndarray, place: float) -> np.ndarray:
 
 
 def spread(log_weights: np.ndarray) -> float:
-    """Return the standard deviation of log-weights; infinite where one is zero, or fewer than two are there."""
+    """Return the standard deviation of log-weights; infinite if a weight is zero or there are fewer than two."""
     known = len(log_weights) > 1 and np.isfinite(log_weights).all()
     return float(log_weights.std(ddof=1)) if known else math.inf
 
 
 def ratio(log_a: np.ndarray, log_b: np.ndarray) -> np.ndarray:
-    """Return log(a / b), shape (k,): of a zero a zero, whatever b is."""
+    """Return log(a / b), shape (k,): minus infinity if a is zero, whatever b is."""
     return log_a - np.where(np.isneginf(log_a), 0.0, log_b)
 
 
 def correlation(before: np.ndarray, after: np.ndarray) -> float:
-    """Return the correlation over chains at which both are finite; NaN where either does not vary."""
+    """Return the correlation over chains where both are finite; NaN if either does not vary."""
     known = np.isfinite(before) & np.isfinite(after)
     before, after = before[known], after[known]
     flat = not len(before) or before.std() == 0 or after.std() == 0

@@ -26,12 +26,13 @@ def test_krylov_against_dense_matrices() -> None:
     h = np.exp(np.random.default_rng(0).normal(size=30))
     op = ls.Hessian(rotated_ellipsoid(h, 3))
     dense = (op @ torch.eye(30, dtype=torch.float64)).numpy()
-    values, vectors, rest, _ = PROPOSALS["krylov"](op, 12, 100, 0)  # 100 probes: the trace is exact
-    shape = AngularGaussian(values, vectors, rest)
+    curvature = PROPOSALS["krylov"](op, 12, 100, 0)  # 100 probes: the trace is exact
+    values, vectors, rest = curvature.values, curvature.vectors, curvature.rest
+    gaussian = AngularGaussian(values, vectors, rest)
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(12), atol=1e-12)
     np.testing.assert_allclose(vectors.T @ dense @ vectors, np.diag(values), atol=1e-8)
     assert rest == pytest.approx(np.full(30, (np.trace(dense) - values.sum()) / 18), rel=1e-8)
-    assert shape.log_determinant == pytest.approx(-np.linalg.slogdet(precision(shape))[1], abs=1e-10)
+    assert gaussian.log_determinant == pytest.approx(-np.linalg.slogdet(precision(gaussian))[1], abs=1e-10)
     # the span is that of v, A v, A² v, ...: all but one direction of A V stays inside
     outside = dense @ vectors - vectors @ (vectors.T @ dense @ vectors)
     assert np.linalg.svd(outside, compute_uv=False)[1] < 1e-8
