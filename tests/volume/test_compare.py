@@ -147,7 +147,7 @@ def test_an_approximation_decides_nothing() -> None:
     found = compare_volumes(guess, small)
     assert found.rows[0].difference == pytest.approx(50 * math.log(2))
     assert found.rows[0].larger == found.rows[0].raw_larger == "cannot tell"
-    assert any("holds nothing" in note for note in found.notes)
+    assert any("does not include the distance" in note for note in found.notes)
 
 
 def test_the_command(tmp_path) -> None:

@@ -178,7 +178,7 @@ def test_adam_moments_that_are_absent_or_of_another_model(tmp_path: Path) -> Non
     for name, words in (
         ("groups.pt", ["do not fit this model", "named_parameters"]),
         ("weights.pt", ["exp_avg_sq", "optimizer.state_dict()"]),
-        ("array.npy", ["only what torch.save wrote"]),
+        ("array.npy", ["only files written by torch.save"]),
         ("nothing.pt", ["does not exist"]),
     ):
         with pytest.raises(ls.LandscapeError) as caught:
