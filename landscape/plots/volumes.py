@@ -80,6 +80,7 @@ def volumes_by_estimator(volumes: Mapping[str, Volume]) -> Figure:
 
 
 def _draw_panel(axes: Axes, rows: list[tuple[VolumeEstimate, str]], colour: tuple[float, ...]) -> None:
+    """Draw the estimates of one cutoff, one per line: a bar with a point, or an arrow from a bound."""
     ends = np.array([end for row, _ in rows for end in row.log10_interval])
     ends = ends[np.isfinite(ends)]
     room = 0.05 * float(np.ptp(ends)) or 1.0
@@ -94,8 +95,8 @@ def _draw_panel(axes: Axes, rows: list[tuple[VolumeEstimate, str]], colour: tupl
             axes.plot([first, last], [place, place], color=colour, linewidth=2)
             axes.plot(row.log10_volume, place, "o", color=colour, markerfacecolor=face)
         where, align = (first, "left") if first < (low + high) / 2 else (min(last, high), "right")
-        told = f">= {decimal(row.log10_interval[0])}" if row.verdict == "lower bound" else decimal(row.log10_volume)
-        axes.text(where, place - 0.28, f"{told}  {row.verdict}", ha=align, va="bottom", fontsize="x-small")
+        number = f">= {decimal(row.log10_interval[0])}" if row.verdict == "lower bound" else decimal(row.log10_volume)
+        axes.text(where, place - 0.28, f"{number}  {row.verdict}", ha=align, va="bottom", fontsize="x-small")
     axes.set_yticks(range(len(rows)), [name for _, name in rows])
     axes.set_ylim(len(rows) - 0.5, -0.8)
     axes.set_xlim(low, high)

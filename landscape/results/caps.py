@@ -20,7 +20,7 @@ class CapRow:
         log_volume: log V of the basin inside the cap, metric coordinates, natural log.
         interval, ess, verdict: as in :class:`VolumeEstimate`.
         log_probability: log of the share of uniform rays that reach the cap inside the basin.
-        probability_interval, probability_ess, probability_verdict: the same for it.
+        probability_interval, probability_ess, probability_verdict: as above, for ``log_probability``.
     """
 
     cutoff: float
@@ -37,13 +37,13 @@ class CapRow:
 
 @dataclass(frozen=True)
 class Caps(Result):
-    """How the log-volume of a basin moves with the cap on its radii, from one run of annealed chains.
+    """How the log-volume of a basin changes with the cap on its radii, from one run of annealed chains.
 
     Attributes:
-        rows: one :class:`CapRow` a cutoff and cap, ascending.
+        rows: one :class:`CapRow` per cutoff and cap, ascending.
         dimension: n.
         config: what determined the numbers.
-        cost: that of the run.
+        cost: of the run.
     """
 
     kind: ClassVar[str] = "caps"
@@ -61,9 +61,9 @@ class Caps(Result):
         return super()._revive(name, value)
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return one JSON object a row."""
-        found: list[dict[str, Any]] = finite(plain(list(self.rows)))
-        return found
+        """Return one JSON object per row."""
+        rows: list[dict[str, Any]] = finite(plain(list(self.rows)))
+        return rows
 
     def __str__(self) -> str:
         body = [

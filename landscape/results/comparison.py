@@ -19,8 +19,8 @@ class ComparisonRow:
 
     Attributes:
         cutoff: the cutoff of the criterion.
-        difference: log V_A - log V_B of the two estimates in metric coordinates, natural log; of two lower bounds it
-            says nothing.
+        difference: log V_A - log V_B of the two estimates in metric coordinates, natural log. It means nothing for
+            two lower bounds.
         interval: for the true log V_A - log V_B, metric coordinates.
         raw_interval: the same in parameter coordinates.
         verdicts: of A and of B.
@@ -42,7 +42,7 @@ class Comparison:
     """Two basins at every cutoff that both were measured at.
 
     Attributes:
-        rows: one :class:`ComparisonRow` a cutoff.
+        rows: one :class:`ComparisonRow` per cutoff.
         dimension: n, the same for both.
         estimators: of A and of B.
         notes: what else differs between the two.
@@ -54,7 +54,7 @@ class Comparison:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every field as strict JSON types; intervals in orders of magnitude beside the natural ones."""
+        """Return every field as strict JSON types, with each interval in orders of magnitude too."""
         rows = [
             {
                 **asdict(row),
@@ -63,8 +63,8 @@ class Comparison:
             }
             for row in self.rows
         ]
-        found: dict[str, Any] = finite(plain({**asdict(self), "rows": rows}))
-        return found
+        fields: dict[str, Any] = finite(plain({**asdict(self), "rows": rows}))
+        return fields
 
     def table(self) -> str:
         """Return two rows per cutoff, metric and parameter: the interval in orders of magnitude, then in words."""

@@ -22,15 +22,15 @@ class VolumeEstimate:
         cutoff: the cutoff of the criterion.
         log_volume: log V in metric coordinates, natural log.
         log_volume_raw: log V in parameter coordinates: ``log_volume`` + sum of log s_i.
-        interval: 95 % interval for ``log_volume``. Under the verdict ``lower bound`` its lower end is the bound that
-            holds with 95 % confidence and its upper end is what the cap alone allows (infinite without a cap); under
-            ``approximation`` it is for the volume of the model, and says nothing of how far that is from the basin's.
+        interval: 95 % interval for ``log_volume``. For a ``lower bound`` its lower end holds with 95 % confidence, and
+            its upper end is what the cap allows (infinite without a cap). For an ``approximation`` it is for the
+            volume of the model, whose distance from the basin is unknown.
         ess: effective sample size, (sum of w)^2 / (sum of w^2). It and the next four are NaN for an estimate that has
             no rays.
-        largest_weight: share of the estimate that the single largest weight carries.
-        censored: share of rays that end at ``max_radius``; of chains, where they have come to.
+        largest_weight: share of the estimate that the largest weight carries.
+        censored: share of rays that end at ``max_radius``, or of chains whose last ray does.
         censored_weight: their share of the estimate.
-        pareto_k: tail index of the weights (Vehtari et al. 2024); above 0.5 their variance is not to be trusted.
+        pareto_k: tail index of the weights (Vehtari et al. 2024). Above 0.5 their variance does not exist.
         verdict: ``"reliable"``, ``"lower bound"`` or ``"approximation"`` (neither a measurement nor a bound).
         reasons: why the verdict is not ``"reliable"``, in words, with the keyword to pass if one helps. Empty if it is.
     """
@@ -177,10 +177,10 @@ class LaplaceVolume(Volume):
     """A :class:`Volume` from curvature alone: no rays, so ``directions`` is 0 and ``log_weights`` has no rows.
 
     Attributes:
-        log_determinant: log det(H + shift) in metric coordinates; NaN where the cap is all, shape (cutoffs,).
+        log_determinant: log det(H + shift) in metric coordinates, shape (cutoffs,); NaN if the cap alone bounds it.
         standard_error, quadrature_error: of ``log_determinant``, shape (cutoffs,).
-        shift: what was added to the diagonal to keep the body within the cap; infinite where the cap is all, shape
-            (cutoffs,).
+        shift: what was added to the diagonal to keep the body within the cap, shape (cutoffs,); infinite if the cap
+            alone bounds it.
         negative: number of negative eigenvalues seen in H itself.
     """
 

@@ -184,17 +184,17 @@ class Run:
 
     @property
     def cost(self) -> Cost:
-        """What it all cost so far."""
+        """What the run has cost so far."""
         return Cost(self.evaluations, self.calls, self.seconds)
 
     @property
     def piloting(self) -> bool:
-        """Whether the pilots of some cutoffs are still under way: those of all cutoffs come first."""
+        """Whether the pilots are still running: those of all cutoffs come first."""
         return not self.finished and self.stage % len(STAGES) == 0
 
     @property
     def body(self) -> StarBody:
-        """That of the current stage."""
+        """The body of the current stage."""
         return self.bodies[self.stage // len(STAGES)]
 
     def advance(self) -> None:
@@ -207,20 +207,21 @@ class Run:
             self._anneal(self.stage % len(STAGES) - 1)
         self.evaluations += body.spent.evaluations
         self.calls += body.spent.calls
-        # the first rank's clock, since a budget of time is spent by it
+        # all ranks go by the first one's clock, so that a budget of time ends for all at once
         self.seconds += distributed.from_first(lambda: time.perf_counter() - started)
 
     def _begin(self, count: int, purpose: Purpose = Purpose.CHAIN) -> Points:
-        """Return uniform directions with their radii, the first of this stage."""
+        """Return the first points of this stage: uniform directions with their radii."""
         streams = [stream(self.seed, chain, self.stage, 0, purpose) for chain in range(count)]
         body = self.body
         like = torch.empty(count, body.dimension, dtype=torch.float64, device=body.objective.theta.device)
         return body.points_at(sphere(normals(streams, like)))
 
     def _pilot(self) -> None:
+        """Do one step of the pilot: the first one of a path, or the next one."""
         pilot_steps, body = self._pilot_steps(), self.body
-        turns = self.config["path"] == "auto" and bool(pilot_steps) and pilot_steps[-1].path == "radius"
-        if not pilot_steps or (turns and pilot_steps[0].step > 0 and hopeless(pilot_steps)):
+        may_turn = self.config["path"] == "auto" and bool(pilot_steps) and pilot_steps[-1].path == "radius"
+        if not pilot_steps or (may_turn and pilot_steps[0].step > 0 and hopeless(pilot_steps)):
             path = "radius" if self.config["path"] == "auto" else self.config["path"]
             if pilot_steps:
                 path = "growth" if body.preconditioner else "soft"
@@ -231,21 +232,22 @@ class Run:
                 self.points = target_of(body, self._ray(path), pilot_step).complete(self.points)
         else:
             assert self.points is not None
-            given = (self.points, pilot_steps, self.seed, self.stage)
-            if pilot_steps[-1].path == "radius":
-                self.points, pilot_step = radius_step(body, *given)
+            path, state = pilot_steps[-1].path, (self.points, pilot_steps, self.seed, self.stage)
+            if path == "radius":
+                self.points, pilot_step = radius_step(body, *state)
             else:
-                self.points, pilot_step = soft_step(body, self._ray(pilot_steps[-1].path), *given)
+                self.points, pilot_step = soft_step(body, self._ray(path), *state)
         self._note(**asdict(pilot_step))
         self.step += 1
         if pilot_step.inverse_temperature == 1.0:
             self._next_stage()
 
     def _ray(self, path: str) -> Ray:
-        """Return where a path looks, at the current stage's cutoff."""
+        """Return where a path reads a ray, at the cutoff of the current stage."""
         return growing_ray(self.body.dimension) if path == "growth" else self.rays[self.stage // len(STAGES)]
 
     def _anneal(self, effort: int) -> None:
+        """Go to the next target of half (0) or full (1) effort: take the gain in weight, then move."""
         assert self.chains is not None
         cutoff, schedule = self.stage // len(STAGES), self._schedule()
         here, following = schedule.move(self.step), schedule.move(self.step + 1)
@@ -318,13 +320,14 @@ class Run:
         )
 
     def _pilot_steps(self) -> list[PilotStep]:
-        """Return what this cutoff's pilot has learnt so far, of the path alone to which it has turned."""
+        """Return what the pilot of this cutoff has learnt, on the path to which it has turned if it has."""
         pilot = self.stage - self.stage % len(STAGES)
         rows = (dict(zip(COLUMNS, row, strict=True)) for row in self.trace or [] if row[0] == pilot)
         pilot_steps = [PilotStep(**{name: row[name] for name in PilotStep.__dataclass_fields__}) for row in rows]
-        return [pilot_step for pilot_step in pilot_steps if pilot_step.path != "radius"] or pilot_steps
+        return [step for step in pilot_steps if step.path != "radius"] or pilot_steps
 
     def _schedule(self) -> Schedule:
+        """Return the frozen schedule of the current stage, made once."""
         if self._frozen is None or self._frozen[0] != self.stage:
             assert self.temperatures is not None
             count = self.temperatures // 2 if self.stage % len(STAGES) == 1 else self.temperatures
@@ -333,11 +336,13 @@ class Run:
         return self._frozen[1]
 
     def _note(self, **values: Any) -> None:
+        """Add a row to the trace."""
         assert self.trace is not None
         values["stage"] = self.stage
         self.trace.append([float(values.get(name, math.nan)) for name in COLUMNS])
 
     def _next_stage(self) -> None:
+        """Begin the next stage: first the pilots of all cutoffs, then half and full effort of each."""
         stages = np.arange(len(STAGES) * len(self.bodies)).reshape(-1, len(STAGES))
         order = [*stages[:, 0].tolist(), *stages[:, 1:].ravel().tolist(), stages.size]
         self.stage = order[order.index(self.stage) + 1]
@@ -353,7 +358,7 @@ class Run:
         if not np.allclose(past.reference_radii, self.reference_rays.radii, rtol=1e-3):
             raise LandscapeError(
                 "the stored run measured another function: radii along the same rays are no longer the same.\n"
-                "Measure with the same model, data, loss and forward, or --overwrite to start anew."
+                "Measure with the same model, data, loss and forward, or --overwrite to start again."
             )
         for name in _FINISHED:
             setattr(self, name, getattr(past, name).copy())

@@ -1,4 +1,4 @@
-"""Random numbers of chains: each chain draws from streams of its own, so how it moves depends on no other chain."""
+"""Random numbers of chains. Each chain has its own streams, so how it moves does not depend on the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Streams = list[np.random.Generator]
 
 
 def stream(seed: int, chain: int, stage: int, step: int, purpose: Purpose = Purpose.CHAIN) -> np.random.Generator:
-    """Return the random numbers of one chain at one step of one stage of a run, and of nothing else.
+    """Return the random numbers of one chain at one step of one stage of a run, used for one purpose.
 
     >>> stream(0, 3, 1, 9).random() == stream(0, 3, 1, 9).random()
     True
@@ -22,7 +22,7 @@ def stream(seed: int, chain: int, stage: int, step: int, purpose: Purpose = Purp
 
 
 def normals(streams: Streams, like: Tensor) -> Tensor:
-    """Return standard normals, one row a stream, shape and place as ``like``, shape (k, n)."""
+    """Return standard normals, one row per stream, with dtype and device of ``like``, shape (k, n)."""
     drawn = np.stack([random.standard_normal(like.shape[1], dtype=np.float32) for random in streams])
     return torch.from_numpy(drawn).to(like)
 
