@@ -63,7 +63,7 @@ def line_along(objective: Objective, direction: Tensor, name: str, frames: int, 
     """Return the loss, the accuracy and the exact second derivative at the steps of an animation."""
     axes, x = make_axes(objective, direction, 1), coefficients(frames, span)
     settings = {"steps": frames, "span": span, "curvature": True, "recalibrate_bn": False}
-    grid = Grid.start(objective, axes, x[:, None], 1, settings, None)
+    grid = Grid.start(objective, axes, x[:, None], 1, settings)
     for _ in grid.measure(objective, curvature=True):
         pass
     return Line(

@@ -14,7 +14,7 @@ import torch
 from landscape.errors import ObjectiveError
 from landscape.objective import Objective
 from landscape.objective.batchnorm import running_norms
-from landscape.results import Cost, Line, Plane, require_same_config
+from landscape.results import Cost
 from landscape.slices.axes import Axes
 from landscape.slices.point_values import PointEvaluator, SecondDerivative
 
@@ -92,9 +92,8 @@ class Grid:
         points: np.ndarray,
         width: int,
         asked: dict[str, Any],
-        resume: Line | Plane | None,
     ) -> Grid:
-        """Return the grid without values, or with those of the run to continue."""
+        """Return the grid without values."""
         config = {
             "directions": axes.name,
             **axes.settings,
@@ -105,7 +104,7 @@ class Grid:
         }
         recalibrated = bool(asked["recalibrate_bn"])
         loss, accuracy, curvature = (np.full(len(points), np.nan) for _ in range(3))
-        grid = cls(
+        return cls(
             axes,
             points,
             width,
@@ -118,22 +117,6 @@ class Grid:
             done=np.zeros(len(points) // width, dtype=bool),
             passes=1 + recalibrated + bool(asked.get("curvature")),
         )
-        if resume is not None:
-            grid._continue(resume)
-        return grid
-
-    def _continue(self, past: Line | Plane) -> None:
-        """Check that an earlier run measured the same thing, and copy its rows."""
-        stored = {**past.config, "points": past.loss.size}
-        require_same_config(stored, {**self.config, "points": self.loss.size}, "slice")
-        self.loss, self.accuracy, self.done = (
-            past.loss.reshape(-1).copy(),
-            past.accuracy.reshape(-1).copy(),
-            past.done.copy(),
-        )
-        if isinstance(past, Line):
-            self.curvature = past.curvature.copy()
-        self.seconds = past.cost.seconds
 
     def measure(self, objective: Objective, *, curvature: bool = False, recalibrate_bn: bool = False) -> Iterator[None]:
         """Measure the pending rows block by block, and yield after each block.

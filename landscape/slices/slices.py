@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from landscape.errors import ObjectiveError
 from landscape.objective import Objective
-from landscape.results import Line, OnProgress, Plane, Progress
+from landscape.results import Line, OnProgress, Plane, Progress, require_same_config
 from landscape.slices.axes import make_axes
 from landscape.slices.grid import Grid, covering, even, path
 
@@ -67,7 +67,9 @@ def slice_1d(
             "point, so the two do not go together.\nLeave out --curvature or --recalibrate-bn."
         )
     asked = {"steps": len(x), "span": float(span), "curvature": curvature, "recalibrate_bn": recalibrate_bn}
-    grid = Grid.start(objective, axes, x[:, None], 1, asked, resume)
+    grid = Grid.start(objective, axes, x[:, None], 1, asked)
+    if resume is not None:
+        _resume(grid, resume)
 
     def result() -> Line:
         return Line(
@@ -144,7 +146,9 @@ def slice_2d(
         x = y = even(steps, span)
     asked = {"steps": len(x), "span": float(span), "orthogonal": orthogonal, "recalibrate_bn": recalibrate_bn}
     points = np.stack(np.broadcast_arrays(x[None, :], y[:, None]), axis=-1).reshape(-1, 2)
-    grid = Grid.start(objective, axes, points, len(x), asked, resume)
+    grid = Grid.start(objective, axes, points, len(x), asked)
+    if resume is not None:
+        _resume(grid, resume)
 
     def result() -> Plane:
         return Plane(
@@ -166,3 +170,13 @@ def slice_2d(
         if on_progress is not None:
             on_progress(Progress(int(grid.done.sum()) * len(x), len(points), result))
     return result()
+
+
+def _resume(grid: Grid, past: Line | Plane) -> None:
+    """Check that an earlier run measured the same thing, and copy its rows into the grid."""
+    stored = {**past.config, "points": past.loss.size}
+    require_same_config(stored, {**grid.config, "points": grid.loss.size}, "slice")
+    grid.loss, grid.accuracy = past.loss.reshape(-1).copy(), past.accuracy.reshape(-1).copy()
+    grid.done, grid.seconds = past.done.copy(), past.cost.seconds
+    if isinstance(past, Line):
+        grid.curvature = past.curvature.copy()
