@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 from helpers.curvature_results import OP, make_density, make_traces, results
+from helpers.figures import assert_nothing_is_cut_off, assert_tick_labels_stay_apart, words
 from helpers.spectra import Spectrum
 from landscape import plots
 from landscape.curvature import spectral_density, top_eigenpairs
@@ -52,49 +51,20 @@ def drawn(name: str) -> dict[str, Figure]:
     return plots.figures_of(RESULTS[name], PAIRS if name in ("density", "exact") else None)
 
 
-def words(figure: Figure) -> str:
-    FigureCanvasAgg(figure).draw()
-    return "\n".join(text.get_text() for text in figure.findobj(Text))
-
-
-def parts(figure: Figure) -> list[Any]:
-    found: list[Any] = [*figure.texts, *figure.legends, figure._suptitle]  # type: ignore[attr-defined]
-    for axes in figure.axes:
-        found += [axes.xaxis, axes.yaxis, *axes.texts, axes.title, axes._left_title, axes._right_title]  # type: ignore[attr-defined]
-
-    return found
-
-
 @pytest.mark.parametrize("name", RESULTS)
 def test_every_figure_is_drawn_and_nothing_is_cut_off(name: str) -> None:
+    figures = drawn(name)
+    assert figures
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for kind, figure in drawn(name).items():
-            canvas = FigureCanvasAgg(figure)
-            canvas.draw()
-            width, height = figure.bbox.size
-            boxes = [(part, part.get_tightbbox(canvas.get_renderer())) for part in parts(figure)]
-            for part, box in boxes:
-                if box is not None and box.width:
-                    inside = box.x0 > -1 and box.y0 > -1 and box.x1 < width + 1 and box.y1 < height + 1
-                    assert inside, (kind, part, box)
+        for figure in figures.values():
+            assert_nothing_is_cut_off(figure)
 
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_tick_labels_do_not_run_into_each_other(name: str) -> None:
     for figure in drawn(name).values():
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        for axes in figure.axes:
-            boxes = [
-                label.get_window_extent(canvas.get_renderer())
-                for label in axes.get_xticklabels()
-                if label.get_text() and label.get_visible()
-            ]
-            low, high = axes.bbox.x0 - 1, axes.bbox.x1 + 1
-            boxes = sorted((box for box in boxes if low < (box.x0 + box.x1) / 2 < high), key=lambda box: box.x0)
-            for left, right in pairwise(boxes):
-                assert left.x1 < right.x0
+        assert_tick_labels_stay_apart(figure, least=1)
 
 
 @pytest.mark.parametrize("name", RESULTS)

@@ -8,11 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 
+from helpers.figures import assert_nothing_is_cut_off, words
 from landscape import plots
 from landscape.results import Cost, Radii, RayStatus, Volume
 from landscape.volume import volume_from_radii
@@ -46,25 +44,6 @@ def some_radii(
     )
 
 
-def texts(figure: Figure) -> str:
-    """Every word on the figure."""
-    FigureCanvasAgg(figure).draw()
-    return "\n".join(text.get_text() for text in figure.findobj(Text))
-
-
-def clipped(figure: Figure) -> list[str]:
-    """What reaches past the edge of the figure: axes with their titles and tick labels, legends, figure titles."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    loose = [text for part in (figure, *figure.subfigs) for text in (part._suptitle, *part.legends) if text is not None]
-    out = []
-    for artist in (*figure.findobj(Axes), *loose):
-        box = artist.get_tightbbox(canvas.get_renderer())
-        if box.x0 < -1 or box.y0 < -1 or box.x1 > figure.bbox.x1 + 1 or box.y1 > figure.bbox.y1 + 1:
-            out.append(f"{artist}: {box}")
-    return out
-
-
 HARD = {
     "one cutoff": some_radii(cutoffs=(0.1,)),
     "many cutoffs close together": some_radii(cutoffs=(0.1, 0.101, 0.102, 0.5, 10.0)),
@@ -92,7 +71,7 @@ def test_no_text_is_clipped_and_nothing_warns(radii: Radii) -> None:
             plots.radius_histogram(radii), plots.loss_along_rays(radii), plots.sorted_weights(volume),
             plots.overview(radii, volume),
         ):  # fmt: skip
-            assert clipped(figure) == []
+            assert_nothing_is_cut_off(figure)
 
 
 def test_the_panel_titles_do_not_run_into_each_other() -> None:
@@ -115,10 +94,10 @@ def test_cutoff_labels_stay_apart() -> None:
 
 
 def test_axes_carry_the_units_of_the_metric() -> None:
-    assert "relative perturbation r" in texts(plots.radius_histogram(some_radii()))
-    assert "distance r" in texts(plots.radius_histogram(some_radii(metric="identity")))
-    assert "loss above the centre" in texts(plots.loss_along_rays(some_radii(criterion="rise")))
-    assert "KL" in texts(plots.loss_along_rays(some_radii(criterion="kl")))
+    assert "relative perturbation r" in words(plots.radius_histogram(some_radii()))
+    assert "distance r" in words(plots.radius_histogram(some_radii(metric="identity")))
+    assert "loss above the centre" in words(plots.loss_along_rays(some_radii(criterion="rise")))
+    assert "KL" in words(plots.loss_along_rays(some_radii(criterion="kl")))
 
 
 def test_the_histogram_counts_every_ray_once() -> None:
@@ -130,7 +109,7 @@ def test_the_histogram_counts_every_ray_once() -> None:
         assert sum(patch.get_height() for patch in hatched) == (radii.status[:, column] == RayStatus.CENSORED).sum()
     censored = int((radii.status[:, 1] == RayStatus.CENSORED).sum())
     assert censored > 0
-    assert f"{censored} (" in texts(figure)
+    assert f"{censored} (" in words(figure)
 
 
 def test_an_unfinished_run_says_so_and_leaves_the_pending_rays_out() -> None:
@@ -142,7 +121,7 @@ def test_an_unfinished_run_says_so_and_leaves_the_pending_rays_out() -> None:
         status=np.where(rays, RayStatus.PENDING, radii.status).astype(np.int8),
     )
     figure = plots.radius_histogram(partial)
-    assert "80 of 200 rays measured so far" in texts(figure)
+    assert "80 of 200 rays measured so far" in words(figure)
     assert sum(patch.get_height() for patch in figure.axes[0].patches) == 80
     nothing = replace(
         radii,
@@ -150,7 +129,7 @@ def test_an_unfinished_run_says_so_and_leaves_the_pending_rays_out() -> None:
         status=np.full_like(radii.status, RayStatus.PENDING),
         profile_ray=np.zeros(0, dtype=np.int64), profile_radius=np.zeros(0), profile_loss=np.zeros(0),
     )  # fmt: skip
-    assert "0 of 200 rays" in texts(plots.overview(nothing))
+    assert "0 of 200 rays" in words(plots.overview(nothing))
 
 
 def test_the_loss_gets_a_log_axis_only_where_it_spans_decades() -> None:
@@ -173,11 +152,11 @@ def collapsed() -> Volume:
 
 def test_the_weights_say_how_far_they_can_be_trusted() -> None:
     volume = collapsed()
-    words = texts(plots.sorted_weights(volume))
-    assert f"ess {volume.results[0].ess:.1f} of 200 rays" in words
-    assert "lower bound" in words
+    told = words(plots.sorted_weights(volume))
+    assert f"ess {volume.results[0].ess:.1f} of 200 rays" in told
+    assert "lower bound" in told
     trusted = volume_from_radii(some_radii(n=1))
-    assert "reliable" in texts(plots.sorted_weights(trusted))
+    assert "reliable" in words(plots.sorted_weights(trusted))
 
 
 def test_the_weights_fall_from_the_largest_at_zero() -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 
+from helpers.figures import assert_nothing_is_cut_off, assert_tick_labels_stay_apart, words
 from helpers.slice_results import make_line, make_plane, make_run, with_gaps
 from landscape import plots
 from landscape.results import Line, Plane
@@ -47,49 +45,20 @@ RESULTS: dict[str, Line | Plane] = {
 }
 
 
-def words(figure: Figure) -> str:
-    FigureCanvasAgg(figure).draw()
-    return "\n".join(text.get_text() for text in figure.findobj(Text))
-
-
-def parts(figure: Figure) -> list[Any]:
-    """Everything with words on it: axes with their ticks and labels, annotations and titles, legends."""
-    found: list[Any] = [*figure.texts, *figure.legends]
-    if figure._suptitle is not None:
-        found.append(figure._suptitle)
-    for axes in figure.axes:
-        found += [getattr(axes, name) for name in ("xaxis", "yaxis", "zaxis") if hasattr(axes, name)]
-        found += [*axes.texts, axes.title, axes._left_title, axes._right_title]  # type: ignore[attr-defined]
-    return found
-
-
 @pytest.mark.parametrize("name", RESULTS)
 def test_every_figure_is_drawn_and_nothing_is_cut_off(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for kind, figure in plots.figures_of(RESULTS[name]).items():
-            canvas = FigureCanvasAgg(figure)
-            canvas.draw()
-            width, height = figure.bbox.size
-            for part in parts(figure):
-                box = part.get_tightbbox(canvas.get_renderer())
-                if box is None or not box.width:
-                    continue
-                inside = box.x0 > -1 and box.y0 > -1 and box.x1 < width + 1 and box.y1 < height + 1
-                assert inside, (kind, part, box)
+        figures = plots.figures_of(RESULTS[name])
+        assert figures
+        for figure in figures.values():
+            assert_nothing_is_cut_off(figure)
 
 
 @pytest.mark.parametrize("span", [1.0, 0.02, 0.00037, 40.0])
 def test_tick_labels_do_not_run_into_each_other(span: float) -> None:
     figure = plots.filled_figure(make_plane(x=np.linspace(-span, span, 21), y=np.linspace(-span, span, 21)))
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    low, high = figure.axes[0].bbox.x0 - 1, figure.axes[0].bbox.x1 + 1
-    labels = [label.get_window_extent(canvas.get_renderer()) for label in figure.axes[0].get_xticklabels()]
-    shown = [box for box in labels if low < (box.x0 + box.x1) / 2 < high]
-    assert len(shown) > 2
-    for left, right in pairwise(shown):
-        assert left.x1 < right.x0
+    assert_tick_labels_stay_apart(figure, least=3)
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
