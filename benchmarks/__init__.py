@@ -1,0 +1,24 @@
+"""Every claim of speed, memory and coverage, each as a command: ``python -m benchmarks.NAME``, ``--help`` says more.
+
+=====================  =============================================================================================
+``run``                all that ``make bench`` measures: ``engine``, ``radii``, ``slices``, ``curvature`` and
+                       ``curvature_limits``; writes docs/benchmarks.md
+``engine``             evaluations of the loss: time beyond the forward pass, memory
+``radii``              evaluations per radius, next to other searches
+``slices``             a plane of losses, next to other ways to measure it
+``curvature``          products, traces and eigenpairs, next to other packages
+``curvature_limits``   the least time of a curvature product, and the variance of its probes
+``known_bodies``       volumes of bodies of known volume, and how often the verdict is right
+``known_bodies_page``  writes their section of docs/benchmarks.md
+``chains_batched``     a move of 32 chains in one batch, next to one chain at a time
+``nets_volume``        volumes of good and bad minima
+``recipes``            trains the families of docs/training.md
+``real_checkpoints``   doctor and volume on published networks (``make real-checkpoints``)
+``same_numbers``       shows that a change of the code leaves every number as it was
+``two_hosts``          annealed chains on two hosts give the bytes of one process
+=====================  =============================================================================================
+
+The other files serve these: ``page`` and ``rows`` (what is printed and kept), ``timing`` and ``workers`` (paired
+timings in this process and in others), ``bodies``, ``nets``, ``resnet_cifar`` and ``small_cnn`` (what is measured), and
+``curvature_peers`` (the other packages).
+"""

@@ -20,9 +20,9 @@ SPIKE = "ball with a spike"
 def rotated_ellipsoid(n: int, seed: int = 0) -> tuple[ls.Objective, float]:
     """Return f(x) = 1/2 sum of (Q x)_i^2 / i and its log-volume below the cutoff; Q: random signs, cosine transform.
 
-    The orthonormal cosine transform (DCT-II) is one FFT of real numbers (Makhoul 1980): value k is the real part of the
-    turned frequency k, and value n - k minus its imaginary part, times sqrt(2/n), for k = 0 sqrt(1/n). f needs the
-    squares of the values only.
+    The orthonormal cosine transform (DCT-II) is one FFT of real numbers (Makhoul 1980). Value k is the real part of the
+    rotated frequency k, and value n - k is minus its imaginary part, times sqrt(2/n), for k = 0 sqrt(1/n). f needs only
+    the squares of the values.
     """
     curvatures = 1 / torch.arange(1, n + 1, dtype=torch.float64)
     share = curvatures / n  # 1/2 of the curvature, times the square of the transform's scale
@@ -54,14 +54,14 @@ class Body:
 
 
 def lp_ball(n: int, p: float) -> Body:
-    """sum of |x_i|^p < 1."""
+    """Return the body sum of |x_i|^p < 1."""
     truth = n * math.log(2 * math.gamma(1 + 1 / p)) - float(gammaln(1 + n / p))
     start = torch.zeros(n, dtype=torch.float64)
     return Body(f"Lp ball, p = {p:g}", ls.Objective.from_function(lambda x: x.abs().pow(p).sum(-1), start), truth)
 
 
 def simplex(n: int) -> Body:
-    """x_i > 0 with a sum below 1, around its centre of mass."""
+    """Return the simplex: x_i > 0 with a sum below 1, around its centre of mass."""
     start = torch.full((n,), 1 / (n + 1), dtype=torch.float64)
 
     def f(x: Tensor) -> Tensor:
@@ -71,13 +71,13 @@ def simplex(n: int) -> Body:
 
 
 def box(n: int) -> Body:
-    """|x_i| < 1, around a point half way to a corner."""
+    """Return the box |x_i| < 1, around a point half way to a corner."""
     start = torch.full((n,), 0.5, dtype=torch.float64)
     return Body("box, off its centre", ls.Objective.from_function(lambda x: x.abs().amax(-1), start), n * math.log(2))
 
 
 def spiked_ball(n: int, length: float = 3.0) -> Body:
-    """The unit ball and a cone around the first axis with its tip at the centre, of half-angle 0.5, out to a sphere."""
+    """Return the unit ball with a cone around the first axis: tip at the centre, half-angle 0.5, out to a sphere."""
     start, cosine = torch.zeros(n, dtype=torch.float64), math.cos(0.5)
 
     def f(x: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def spiked_ball(n: int, length: float = 3.0) -> Body:
 
 
 def cut_ellipsoid(n: int) -> Body:
-    """A slab |x_1| < 1/2 in the unit ball: the cap bounds all the other directions."""
+    """Return the slab |x_1| < 1/2 in the unit ball: the cap bounds all other directions."""
     start = torch.zeros(n, dtype=torch.float64)
     share = np.linspace(-0.5, 0.5, 200_001)
     density = (1 - share**2) ** ((n - 1) / 2)
@@ -101,7 +101,7 @@ def cut_ellipsoid(n: int) -> Body:
 
 
 def behind_walls(n: int) -> Body:
-    """The unit ball; for x_1 > 0 a wall at 0.7 with more room behind it, which rays from the centre do not reach."""
+    """Return the unit ball with a wall at 0.7 for x_1 > 0; rays from the centre do not reach the room behind it."""
     start = torch.zeros(n, dtype=torch.float64)
 
     def f(x: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ def behind_walls(n: int) -> Body:
 
 
 def bodies(n: int) -> list[Body]:
-    """Return the bodies in n dimensions; the spike and the walls where a chain can find them."""
+    """Return the bodies in n dimensions, with the spike and the wall only if a chain can find them."""
     ellipsoid, truth = rotated_ellipsoid(n)
     return [
         Body("ellipsoid", ellipsoid, truth, CUTOFF),

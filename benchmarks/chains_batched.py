@@ -1,19 +1,25 @@
-"""A move of 32 chains in one batch beside the same moves one chain at a time: python -m benchmarks.chains_batched"""
+"""A move of 32 chains in one batch, next to the same moves one chain at a time.
+
+python -m benchmarks.chains_batched
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
+import numpy as np
 import torch
 
 import landscape as ls
 from benchmarks.bodies import CUTOFF, rotated_ellipsoid
 from benchmarks.nets import mlp
+from benchmarks.page import print_section
 from benchmarks.timing import paired
 from landscape.rays import make_metric
 from landscape.volume.annealing.moves import hmc_move, slice_move
-from landscape.volume.annealing.points import sphere, typical
+from landscape.volume.annealing.points import Points, sphere, typical
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.streams import normals, stream
 from landscape.volume.annealing.targets import RadiusTarget
@@ -24,17 +30,18 @@ CHAINS = 32
 
 def body_of(objective: ls.Objective, metric: str, rise: float, first_step: float) -> StarBody:
     """Return the basin below a rise over the centre."""
-    made = make_metric(metric, objective.theta, objective.scope)
-    settings = {"max_radius": math.inf, "rtol": 1e-4, "step_ratio": 2.0, "first_step": first_step}
-    centre = objective.centre
+    scale = make_metric(metric, objective.theta, objective.scope)
     return StarBody(
         objective,
-        made,
-        make_measure(objective, made),
+        scale,
+        make_measure(objective, scale),
         criterion="loss",
-        cutoff=centre + rise,
-        centre=centre,
-        **settings,
+        cutoff=objective.centre + rise,
+        centre=objective.centre,
+        max_radius=math.inf,
+        rtol=1e-4,
+        step_ratio=2.0,
+        first_step=first_step,
     )
 
 
@@ -50,7 +57,7 @@ def cases() -> Iterator[tuple[str, StarBody]]:
 def lines() -> Iterator[str]:
     """Yield the table."""
     torch.set_num_threads(1)
-    yield f"{CHAINS} chains in one batch beside one at a time, a move each, medians of pairs of runs."
+    yield f"{CHAINS} chains in one batch next to one chain at a time, one move each. Medians of paired runs."
     yield "`python -m benchmarks.chains_batched`"
     yield ""
     yield "| body | move | batch, ms | one by one, ms | times faster (range) |"
@@ -60,21 +67,11 @@ def lines() -> Iterator[str]:
         phi = sphere(normals(streams, torch.empty(CHAINS, body.dimension, dtype=torch.float64)))
         with body.objective.running():
             points = body.points_at(phi)
-            guess, power = typical(points.log_radius), 0.5 * body.dimension
-            target = RadiusTarget(body, power, guess)
-
-            def move(kind: str, rows: list[int], body: StarBody = body, points=points, target=target) -> None:
-                chosen = [stream(1, row, 0, 0) for row in rows]
-                some = points.take(rows)
-                if kind == "slice":
-                    slice_move(body, some, target.power, 0.5, chosen, target.guess)
-                else:
-                    hmc_move(target, some, 0.01, 5, chosen)
-
+            target = RadiusTarget(body, 0.5 * body.dimension, typical(points.log_radius))
             for kind in ("slice", "hmc"):
                 pair = paired(
-                    lambda kind=kind: [move(kind, [row]) for row in range(CHAINS)],
-                    lambda kind=kind: move(kind, list(range(CHAINS))),
+                    partial(move, kind, target, points, [[chain] for chain in range(CHAINS)]),
+                    partial(move, kind, target, points, [list(range(CHAINS))]),
                     runs=7,
                 )
                 a, b = (1000 * sorted(times)[len(times) // 2] for times in (pair.a, pair.b))
@@ -82,5 +79,15 @@ def lines() -> Iterator[str]:
                 yield f"| {name} | {kind} | {b:,.0f} | {a:,.0f} | {pair.ratio:.1f} ({low:.1f} to {high:.1f}) |"
 
 
+def move(kind: str, target: RadiusTarget, points: Points, batches: list[list[int]]) -> None:
+    """Make one move with the chains of each batch."""
+    for chains in batches:
+        streams, chosen = [stream(1, chain, 0, 0) for chain in chains], points.take(np.array(chains))
+        if kind == "slice":
+            slice_move(target.body, chosen, target.power, 0.5, streams, target.guess)
+        else:
+            hmc_move(target, chosen, 0.01, 5, streams)
+
+
 if __name__ == "__main__":
-    print("\n".join(lines()))
+    print_section(__doc__, lambda: list(lines()))

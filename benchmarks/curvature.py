@@ -1,13 +1,14 @@
-"""What curvature costs: products, traces and eigenpairs beside the peers', and how the cost grows with n and the data.
+"""What curvature costs: products, traces and eigenpairs, next to other packages, and how the cost grows.
 
-python -m benchmarks.curvature
+    python -m benchmarks.curvature
+
+Packages that are not installed are left out; ``pip install -e '.[bench]'`` installs them.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,10 +18,11 @@ import landscape as ls
 from benchmarks import nets
 from benchmarks.curvature_limits import limits, variances
 from benchmarks.curvature_peers import CONTENDERS, FEW, IMAGES, PROBES, TOP, problem
+from benchmarks.page import FIGURES, print_section
 from benchmarks.workers import in_turn, ratio
 
 MODULE = "benchmarks.curvature_peers"
-FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "curvature_cost.png"
+FIGURE = FIGURES / "curvature_cost.png"
 TASKS = (
     f"Hessian, 1 x {IMAGES}",
     "Hessian, 8 x 32",
@@ -36,7 +38,7 @@ _MiB = 2**20
 
 
 def contenders(task: str) -> list[str]:
-    """Return who can do a task here: PyHessian has no Gauss-Newton matrix, and a peer may not be installed."""
+    """Return the contenders that can do a task: installed ones; PyHessian has no Gauss-Newton matrix."""
     missing = {peer for peer, package in _PACKAGES.items() if importlib.util.find_spec(package) is None}
     able = [name for name in CONTENDERS if name.split()[0] not in missing]
     if "Gauss-Newton" in task:
@@ -46,64 +48,64 @@ def contenders(task: str) -> list[str]:
 
 
 def products() -> list[str]:
-    """Return the section on products and quadratic forms; nothing where the checkpoint is not at hand."""
+    """Return the section on products and quadratic forms; nothing if the checkpoint is missing."""
     if nets.resnet20() is None:
         return []
     lines = [
         f"## Curvature products: ResNet-20, all 272,474 parameters, {IMAGES} images",
         "",
-        f"Seconds for each of {PROBES} vectors, graphs included, each contender in a process of its own, in turn.",
-        "Traces by random signs take quadratic forms, and peers make them from products. For a trace of equal standard",
-        "error a peer needs as many more vectors as the variances below say; the last column of ratios counts them in.",
+        f"Seconds for each of {PROBES} vectors, graphs included. Each contender runs in a process of its own, in turn.",
+        "A trace by random signs takes quadratic forms; the other packages make them from products. For the same",
+        "standard error they need more vectors, by the ratio of variances below; the last ratio counts them in.",
         "Peak: resident memory beyond what the process held before. `python -m benchmarks.curvature`",
         "",
-        "| task: matrix, data as batches x images | contender | s a vector | over ours, products (range over runs) | "
+        "| task: matrix, data as batches x images | contender | s per vector | over ours, products (range over runs) | "
         "over ours, forms | over ours, trace of equal error | peak, MiB |",
         "|---|---|---|---|---|---|---|",
     ]
     thirds = []
     for task in TASKS:
-        found = in_turn(MODULE, task, contenders(task), runs=RUNS, warmup=False)
-        ours = [found[name] for name in OURS]
-        for name, run in found.items():
+        runs = in_turn(MODULE, task, contenders(task), runs=RUNS, warmup=False)
+        ours = [runs[name] for name in OURS]
+        for name, run in runs.items():
             pairs = [ratio(run, own) for own in ours]
             cells = [f"{pair.ratio:.2f} ({pair.spread[0]:.2f} to {pair.spread[1]:.2f})" for pair in pairs]
-            more = variances(ls.GaussNewton if "Gauss-Newton" in task else ls.Hessian).ratio
-            cells.append("" if name in OURS else f"{pairs[1].ratio * more:.1f}")
+            more_vectors = variances(ls.GaussNewton if "Gauss-Newton" in task else ls.Hessian).ratio
+            cells.append("" if name in OURS else f"{pairs[1].ratio * more_vectors:.1f}")
             seconds = float(np.median(run.seconds)) / PROBES
             lines.append(f"| {task} | {name} | {seconds:.3f} | {' | '.join(cells)} | {run.peak / _MiB:,.0f} |")
-        peers = [float(np.median(run.seconds)) / PROBES for name, run in found.items() if name not in OURS]
+        peers = [float(np.median(run.seconds)) / PROBES for name, run in runs.items() if name not in OURS]
         thirds.append(f"{min(peers) / 3:.2f} s ({task})" if peers else "")
-        answers = [run.answer for run in found.values()]
+        answers = [run.answer for run in runs.values()]
         agree = max(answers) / min(answers) - 1
         lines.append(f"| {task} | the mean form of all contenders agrees within | {agree:.1e} | | | | |")
-    told = ", ".join(filter(None, thirds))
+    fastest = ", ".join(filter(None, thirds))
     return [
         *lines,
         "",
-        f"A third of the fastest peer's product, to set beside the floor below: {told}.",
+        f"A third of the time of the fastest other package, to compare with the least time below: {fastest}.",
         "",
     ]
 
 
 def eigenpairs() -> list[str]:
-    """Return the section on the top eigenpairs; nothing where the checkpoint is not at hand."""
+    """Return the section on the top eigenpairs; nothing if the checkpoint is missing."""
     if nets.resnet20() is None:
         return []
     task = f"Hessian, 2 x 32, eigenpairs of {FEW} images"
-    found = in_turn(MODULE, task, contenders(task), runs=1, warmup=False)
+    runs = in_turn(MODULE, task, contenders(task), runs=1, warmup=False)
     exact = _reference(task)
     lines = [
         f"## Top {TOP} eigenpairs of the Hessian to 1e-4: ResNet-20, {FEW} images in 2 batches of 32",
         "",
         f"Reference, by landscape to 1e-6: {', '.join(f'{value:.4f}' for value in exact)}. An eigenvalue is right",
         "within 1e-4 of itself.",
-        "curvlinops runs scipy's `eigsh` (ARPACK), the others their own method, each asked for the same tolerance.",
+        "curvlinops runs scipy's `eigsh` (ARPACK), the others run their own method. All get the same tolerance.",
         "",
         "| contender | seconds | products | eigenvalues | right | peak, MiB |",
         "|---|---|---|---|---|---|",
     ]
-    for name, run in found.items():
+    for name, run in runs.items():
         values, count = run.answer
         right = sum(abs(a - b) <= 1e-4 * abs(b) for a, b in zip(values, exact, strict=False))
         lines.append(
@@ -116,8 +118,8 @@ def eigenpairs() -> list[str]:
 
 def _reference(task: str) -> list[float]:
     model, batches = problem(task)
-    found = ls.top_eigenpairs(ls.Hessian(ls.Objective(model, batches, scope="all")), TOP, rtol=1e-6, seed=1)
-    return [float(value) for value in found.values]
+    pairs = ls.top_eigenpairs(ls.Hessian(ls.Objective(model, batches, scope="all")), TOP, rtol=1e-6, seed=1)
+    return [float(value) for value in pairs.values]
 
 
 def _lobpcg_products(task: str) -> int:
@@ -143,7 +145,7 @@ def scaling() -> list[str]:
         x, y = np.array(points).T
         slope = np.polyfit(np.log(x[-3:]), np.log(y[-3:]), 1)[0]
         axes.loglog(x, y, "o-", color="black")
-        axes.set(xlabel=label, ylabel="seconds a Hessian product", title=f"last three points: slope {slope:.2f}")
+        axes.set(xlabel=label, ylabel="seconds per Hessian product", title=f"last three points: slope {slope:.2f}")
         axes.grid(alpha=0.3)
     FIGURE.parent.mkdir(exist_ok=True)
     figure.savefig(FIGURE)
@@ -153,10 +155,9 @@ def scaling() -> list[str]:
         "",
         f"A ReLU net of three linear layers. Against n: {row(by_size)}.",
         f"Against the number of samples: {row(by_data)}.",
-        "Small nets are all overhead, so the left ends are flat; towards the right both come near to growing in "
-        "proportion.",
+        "A small net costs only overhead, so the left ends are flat. Towards the right both grow nearly in proportion.",
         "",
-        f"![seconds a product against n and against the number of samples](figures/{FIGURE.name})",
+        f"![seconds per product against n and against the number of samples](figures/{FIGURE.name})",
         "",
     ]
 
@@ -189,5 +190,4 @@ def section() -> list[str]:
 
 
 if __name__ == "__main__":
-    torch.manual_seed(0)
-    print("\n".join(section()))
+    print_section(__doc__, section)

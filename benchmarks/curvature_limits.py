@@ -1,4 +1,4 @@
-"""What a curvature product could cost at least, what it spends its time on, and how far its probes scatter.
+"""The least time of a curvature product, what it spends its time on, and the variance of its probes.
 
 python -m benchmarks.curvature_limits
 """
@@ -17,22 +17,29 @@ from torch.nn import functional as F
 import landscape as ls
 from benchmarks import nets
 from benchmarks.curvature_peers import IMAGES, probes, problem
+from benchmarks.page import print_section
 from benchmarks.timing import seconds
 
 REPEATS = 15
-SCATTER = 128  #: vectors for the variance
+SAMPLES = 128  #: vectors for the variance
 _KERNELS = ("aten::convolution_backward", "aten::mkldnn_convolution")
 
 
 def limits() -> list[str]:
-    """Return the section; nothing where the checkpoint is not at hand."""
+    """Return the section; nothing if the checkpoint is missing."""
     if nets.resnet20() is None:
         return []
-    return ["## What limits curvature products: ResNet-20, 256 images", "", *floor(), *profile(), *scatter()]
+    return [
+        "## What limits curvature products: ResNet-20, 256 images",
+        "",
+        *least_time(),
+        *profile(),
+        *variance_table(),
+    ]
 
 
-def floor() -> list[str]:
-    """Return what the convolutions of a product would take if nothing else had to be done."""
+def least_time() -> list[str]:
+    """Return the time of the convolutions of a product, as if nothing else had to be done."""
     model, batches = problem("8 x 32")
     objective = ls.Objective(model, batches, scope="all")
     once = _convolutions(model, batches[0][0]) * len(batches)
@@ -41,10 +48,10 @@ def floor() -> list[str]:
     product, form = (_best(call) / 10 for call in (lambda: hessian @ vectors, lambda: hessian.forms(vectors)))
     return [
         f"The convolutions of one forward pass alone, each called by itself in pieces of 32, take {once:.3f} s.",
-        "A product cannot do without six of each (two for the tangents forwards, four for the slopes backwards): "
-        f"{6 * once:.2f} s even if the backward kernels were as fast as the forward one; it takes {product:.2f} s.",
-        f"A quadratic form takes three, {3 * once:.2f} s; it takes {form:.2f} s. Best of {REPEATS // 5} runs of 10 "
-        "vectors, graphs included. `python -m benchmarks.curvature_limits`",
+        "A product needs each of them six times (two for the tangents forwards, four for the gradients backwards): "
+        f"{6 * once:.2f} s even if the backward kernels were as fast as the forward one. It takes {product:.2f} s.",
+        f"A quadratic form needs them three times, {3 * once:.2f} s, and takes {form:.2f} s. Best of {REPEATS // 5} "
+        "runs of 10 vectors, graphs included. `python -m benchmarks.curvature_limits`",
         "",
     ]
 
@@ -61,13 +68,16 @@ def _convolutions(model: nn.Module, images: Tensor) -> float:
         model(images)
         for hook in hooks:
             hook.remove()
-        return sum(_alone(module, x) for module, x in seen)
+        return sum(_best_time(module, x) for module, x in seen)
 
 
-def _alone(module: nn.Conv2d, x: Tensor) -> float:
-    """Return the least of several times of one convolution."""
-    shape = (module.stride, module.padding, module.dilation, module.groups)
-    return min(seconds(lambda: F.conv2d(x, module.weight, None, *shape)) for _ in range(REPEATS))
+def _best_time(module: nn.Conv2d, x: Tensor) -> float:
+    """Return the shortest of several times of one convolution."""
+
+    def convolve() -> Tensor:
+        return F.conv2d(x, module.weight, None, module.stride, module.padding, module.dilation, module.groups)
+
+    return min(seconds(convolve) for _ in range(REPEATS))
 
 
 def _best(call: Callable[[], object]) -> float:
@@ -75,28 +85,33 @@ def _best(call: Callable[[], object]) -> float:
 
 
 def profile() -> list[str]:
-    """Return what a product and a quadratic form of ours spend their time on."""
+    """Return the share of convolutions in the time of a product and of a quadratic form."""
     model, batches = problem("8 x 32")
     operator = ls.Hessian(ls.Objective(model, batches, scope="all"))
     vector = torch.ones(operator.size, 1)
-    lines = ["Share of the processor's time in convolutions, of one vector once its graphs are kept"]
+    lines = ["Share of processor time in convolutions, for one vector once its graphs are kept"]
     for label, call in (("a product", lambda: operator @ vector), ("a quadratic form", lambda: operator.forms(vector))):
         call()
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
             call()
-        events = seen.key_averages()
+        events = profiler.key_averages()
         spent = sum(event.self_cpu_time_total for event in events)
         inside = sum(event.self_cpu_time_total for event in events if "convolution" in event.key)
         count = sum(event.count for event in events if event.key in _KERNELS)
         lines.append(f"{label} {inside / spent:.0%} ({count} calls of their kernels)")
-    told = ": ".join([lines[0], ", ".join(lines[1:])])
-    return [f"{told}. `python -m benchmarks.curvature_limits`", ""]
+    text = ": ".join([lines[0], ", ".join(lines[1:])])
+    return [f"{text}. `python -m benchmarks.curvature_limits`", ""]
 
 
 @dataclass(frozen=True)
 class Variances:
-    """Standard deviations of a form with signs common to all batches and of their own, the ratio of the variances, and
-    the standard error of its logarithm.
+    """How far quadratic forms v . A v scatter over random signs v.
+
+    Attributes:
+        common: standard deviation with the same signs for all batches.
+        own: standard deviation with separate signs for each batch.
+        ratio: of the two variances.
+        error: standard error of the logarithm of the ratio.
     """
 
     common: float
@@ -107,8 +122,8 @@ class Variances:
 
 @cache
 def variances(kind: type[ls.Hessian] | type[ls.GaussNewton]) -> Variances:
-    """Measure how far quadratic forms scatter, batch by batch, and take the jackknife for the error."""
-    forms = np.stack([part.forms(probes(SCATTER)).numpy() for part in kind(_objective()).summands()])
+    """Measure the variances from forms of each batch; the error of the ratio is by jackknife."""
+    forms = np.stack([part.forms(probes(SAMPLES)).numpy() for part in kind(_objective()).summands()])
     ratio, error = _ratio(forms)
     return Variances(forms.sum(0).std(ddof=1), np.sqrt(forms.var(axis=1, ddof=1).sum()), ratio, error)
 
@@ -118,21 +133,22 @@ def _objective() -> ls.Objective:
     return ls.Objective(model, batches, scope="all")
 
 
-def scatter() -> list[str]:
-    """Return how much less a trace scatters where each batch has signs of its own than with signs common to all."""
+def variance_table() -> list[str]:
+    """Return how much less a trace scatters if each batch has signs of its own."""
     lines = [
-        f"Variance of v . A v over {SCATTER} random signs v common to all data, as peers have them, over that of a",
-        f"trace of ours, whose {_objective().batches} pieces of 32 images are probed with signs of their own: so many",
-        "times more vectors a peer needs for the same standard error.",
+        f"Variance of v . A v over {SAMPLES} random signs v. Other packages use the same signs for all data; landscape",
+        f"uses separate signs for each of {_objective().batches} pieces of 32 images. The ratio of the two variances",
+        "says how many times more vectors the other packages need for the same standard error.",
         "",
-        "| matrix | common signs | own signs | variance, times | 95 % interval (jackknife) |",
+        "| matrix | sd, same signs | sd, separate signs | ratio of variances | 95 % interval (jackknife) |",
         "|---|---|---|---|---|",
     ]
     for kind in (ls.Hessian, ls.GaussNewton):
-        found = variances(kind)
-        low, high = found.ratio * np.exp(-1.96 * found.error), found.ratio * np.exp(1.96 * found.error)
+        scatter = variances(kind)
+        low, high = (scatter.ratio * np.exp(sign * 1.96 * scatter.error) for sign in (-1, 1))
         lines.append(
-            f"| {kind.__name__} | {found.common:.0f} | {found.own:.0f} | {found.ratio:.2f} | {low:.2f} to {high:.2f} |"
+            f"| {kind.__name__} | {scatter.common:.0f} | {scatter.own:.0f} | {scatter.ratio:.2f} "
+            f"| {low:.2f} to {high:.2f} |"
         )
     return [*lines, "", "`python -m benchmarks.curvature_limits`", ""]
 
@@ -150,5 +166,4 @@ def _ratio(forms: np.ndarray) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    torch.manual_seed(0)
-    print("\n".join(limits()))
+    print_section(__doc__, limits)

@@ -1,4 +1,4 @@
-"""The same curvature by landscape, curvlinops, hessian-eigenthings and PyHessian: what each worker runs."""
+"""The same curvature by landscape, curvlinops, hessian-eigenthings and PyHessian, for :mod:`benchmarks.workers`."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ import landscape as ls
 from benchmarks import nets
 
 IMAGES = 256
-FEW = 64  #: images for the eigenpairs, of which one peer takes hundreds of products
+FEW = 64  #: images for the eigenpairs: one package takes hundreds of products
 PROBES = 10
 TOP = 5
 Call = Callable[[], Any]
 
 
 def problem(task: str) -> tuple[nn.Module, list[tuple[Tensor, Tensor]]]:
-    """Return the trained ResNet-20 and its images: in one batch of 256, or in 8 of 32 where the task says so."""
-    found = nets.resnet20()
-    if found is None:
-        raise SystemExit("the ResNet-20 checkpoint is not at hand")
-    model, (images, classes) = found
+    """Return the trained ResNet-20 and its images, in one batch of 256, or in 8 of 32 if the task says so."""
+    checkpoint = nets.resnet20()
+    if checkpoint is None:
+        raise SystemExit(f"there is no ResNet-20 checkpoint in {nets.DATA}")
+    model, (images, classes) = checkpoint
     images, classes = torch.cat([images] * 2)[:IMAGES], torch.cat([classes] * 2)[:IMAGES]
     count, size = FEW if "eigenpairs" in task else IMAGES, 32 if "x 32" in task else IMAGES
     return model.eval(), list(zip(images[:count].split(size), classes[:count].split(size), strict=True))
 
 
 def probes(count: int) -> Tensor:
-    """Return Rademacher vectors, (D, count), the same for all."""
+    """Return Rademacher vectors, shape (D, count), the same for every contender."""
     generator = torch.Generator().manual_seed(0)
-    size = sum(p.numel() for p in nets.resnet20()[0].parameters())  # type: ignore[index]
+    size = sum(p.numel() for p in problem("")[0].parameters())
     return torch.randint(0, 2, (size, count), generator=generator).mul_(2).sub_(1).float()
 
 
 def landscape(task: str) -> Call:
-    """Products, or the top eigenpairs."""
+    """Return a call of our products, or of our top eigenpairs."""
     model, batches = problem(task)
     objective = ls.Objective(model, batches, scope="all")
     kind = ls.GaussNewton if "Gauss-Newton" in task else ls.Hessian
@@ -49,19 +49,19 @@ def landscape(task: str) -> Call:
 
 
 def landscape_unchecked(task: str) -> Call:
-    """The top eigenpairs without the search for missed copies of one, which the peers do not make either."""
+    """Return a call of our top eigenpairs without the search for repeated eigenvalues, which no other package makes."""
     model, batches = problem(task)
     objective = ls.Objective(model, batches, scope="all")
     return lambda: _top(ls.Hessian(objective), check=False)
 
 
-def _top(operator: ls.Hessian, *, check: bool) -> Any:
-    found = ls.top_eigenpairs(operator, TOP, rtol=1e-4, check=check, seed=0)
-    return [found.values.tolist(), found.cost.evaluations]
+def _top(operator: ls.Hessian | ls.GaussNewton, *, check: bool) -> Any:
+    pairs = ls.top_eigenpairs(operator, TOP, rtol=1e-4, check=check, seed=0)
+    return [pairs.values.tolist(), pairs.cost.evaluations]
 
 
 def landscape_forms(task: str) -> Call:
-    """The quadratic forms that a trace takes."""
+    """Return a call of our quadratic forms, which a trace takes."""
     model, batches = problem(task)
     objective = ls.Objective(model, batches, scope="all")
     kind, vectors = ls.GaussNewton if "Gauss-Newton" in task else ls.Hessian, probes(PROBES)
@@ -69,6 +69,7 @@ def landscape_forms(task: str) -> Call:
 
 
 def curvlinops(task: str) -> Call:
+    """Return a call of curvlinops."""
     import curvlinops as peer
     from scipy.sparse.linalg import eigsh
 
@@ -95,6 +96,7 @@ def curvlinops(task: str) -> Call:
 
 
 def eigenthings(task: str) -> Call:
+    """Return a call of hessian-eigenthings."""
     import hessian_eigenthings as peer
 
     model, batches = problem(task)
@@ -108,8 +110,8 @@ def eigenthings(task: str) -> Call:
     if "eigenpairs" in task:
 
         def top() -> Any:
-            found = peer.lanczos(make(), k=TOP, max_iter=100, tol=1e-4, which="LA", seed=0)
-            return [sorted(found.eigenvalues.tolist(), reverse=True), found.iterations]
+            pairs = peer.lanczos(make(), k=TOP, max_iter=100, tol=1e-4, which="LA", seed=0)
+            return [sorted(pairs.eigenvalues.tolist(), reverse=True), pairs.iterations]
 
         return top
 
@@ -124,6 +126,7 @@ def eigenthings(task: str) -> Call:
 
 
 def pyhessian(task: str) -> Call:
+    """Return a call of PyHessian."""
     from pyhessian import hessian
     from pyhessian.utils import hessian_vector_product
 
@@ -131,7 +134,7 @@ def pyhessian(task: str) -> Call:
     data: Any = {"data": batches[0]} if len(batches) == 1 else {"dataloader": batches}
 
     def make() -> Any:
-        model.zero_grad()  # it adds to the gradients that it finds, and its matrix grows with each use
+        model.zero_grad()  # it adds to existing gradients, so its matrix would grow with each use
         return hessian(model, nn.CrossEntropyLoss(), cuda=False, **data)
 
     if "eigenpairs" in task:
@@ -151,10 +154,10 @@ def pyhessian(task: str) -> Call:
         def __matmul__(self, vector: Tensor) -> Tensor:
             pieces = [piece.view(shape) for piece, shape in zip(vector.split(sizes), shapes, strict=True)]
             if len(batches) == 1:
-                found = hessian_vector_product(self.operator.gradsH, self.operator.params, pieces)
+                product = hessian_vector_product(self.operator.gradsH, self.operator.params, pieces)
             else:
-                found = self.operator.dataloader_hv_product(pieces)[1]
-            return torch.cat([piece.reshape(-1) for piece in found])
+                product = self.operator.dataloader_hv_product(pieces)[1]
+            return torch.cat([piece.reshape(-1) for piece in product])
 
     return _column_by_column(Matrix, probes(PROBES))
 

@@ -1,4 +1,4 @@
-"""What an evaluation costs beyond the forward pass, and what a run costs in memory.
+"""What an evaluation of the loss costs beyond the forward pass, and how much memory radii take.
 
 python -m benchmarks.engine
 """
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 import landscape as ls
 from benchmarks import nets
+from benchmarks.page import ROOT, print_section
 from benchmarks.timing import paired
 from landscape.objective import Layout
 from landscape.rays import RandomDirections, make_metric
@@ -25,7 +26,7 @@ from pathlib import Path
 import landscape as ls
 from benchmarks.nets import mlp
 rays, widths = int(sys.argv[1]), [int(w) for w in sys.argv[2].split(",")]
-tiny = mlp([2, 3, 2])  # so that what Python imports on the way is not counted
+tiny = mlp([2, 3, 2])  # so that imports are not counted
 ls.log_volume(ls.Objective(tiny, (torch.randn(4, 2), torch.zeros(4).long())), [1.0], criterion="rise", directions=2)
 model = mlp(widths)
 data = (torch.randn(64, widths[0]), torch.zeros(64, dtype=torch.long))
@@ -48,7 +49,7 @@ print(kib("VmHWM") - before, sum(p.numel() for p in model.parameters()) * 4 // 1
 
 
 def small_net() -> list[str]:
-    """A 2,000-parameter MLP: points together against a Python loop over functional_call."""
+    """Return the section on a small MLP: many points together, next to a Python loop over functional_call."""
     model = nets.mlp([2, 32, 32, 24, 1]).eval()
     x = torch.randn(200, 2)
     y = (torch.rand(200) > 0.5).float()
@@ -56,8 +57,8 @@ def small_net() -> list[str]:
     layout = Layout.of(model)
     radii = np.full(rays, 0.1)
     lines = []
-    for label, options in (("landscape", {}), ("landscape, compile=True", {"compile": True})):
-        objective = ls.Objective(model, (x, y), "binary_cross_entropy", **options)
+    for label, compiled in (("landscape", False), ("landscape, compile=True", True)):
+        objective = ls.Objective(model, (x, y), "binary_cross_entropy", compile=compiled)
         metric = make_metric("filter", objective.theta, objective.scope)
         steps = RandomDirections(metric, 0, objective.theta).steps(range(rays))
 
@@ -76,9 +77,9 @@ def small_net() -> list[str]:
         micro = [1e6 * np.median(times) / rays for times in (pair.b, pair.a)]
         lines.append(f"| {label} | {micro[0]:.1f} | {micro[1]:.1f} | {pair.ratio:.1f} ({low:.1f} to {high:.1f}) |")
     head = [
-        f"## Evaluations a second: an MLP of {layout.size:,} parameters, 200 points",
+        f"## Time per evaluation: an MLP of {layout.size:,} parameters, 200 points",
         "",
-        "512 points along rays, in microseconds an evaluation, beside a Python loop over `torch.func.functional_call`.",
+        "512 points along rays, next to a Python loop over `torch.func.functional_call`. Microseconds per evaluation.",
         "`python -m benchmarks.engine`",
         "",
         "| | µs | loop, µs | times faster (range over runs) |",
@@ -88,11 +89,11 @@ def small_net() -> list[str]:
 
 
 def resnet() -> list[str]:
-    """ResNet-20 on 256 images: an evaluation against the bare forward passes."""
-    found = nets.resnet20()
-    if found is None:
+    """Return the section on ResNet-20 and 256 images: an evaluation next to the bare forward passes."""
+    checkpoint = nets.resnet20()
+    if checkpoint is None:
         return []
-    model, (images, classes) = found
+    model, (images, classes) = checkpoint
     images, classes = torch.cat([images, images[:56]]), torch.cat([classes, classes[:56]])
     objective = ls.Objective(model, (images, classes))
     steps = RandomDirections(make_metric("filter", objective.theta, objective.scope), 0, objective.theta).steps([0])
@@ -120,11 +121,11 @@ def resnet() -> list[str]:
     return [
         "## Time beyond the bare forward passes: ResNet-20, 256 images",
         "",
-        f"An evaluation (move the weights, {objective.batches} forward passes of {size} images, loss) beside bare",
-        "forward passes `model(x)` in pieces of the same size and in one batch. Milliseconds, medians of 15 pairs.",
+        f"An evaluation (move the weights, {objective.batches} forward passes of {size} images, loss) next to bare",
+        "forward passes `model(x)`, in pieces of the same size and in one batch. Milliseconds, medians of 15 pairs.",
         "`python -m benchmarks.engine`",
         "",
-        "| images a bare pass | bare, ms | evaluation, ms | ratio (range over runs) |",
+        "| images per bare pass | bare, ms | evaluation, ms | ratio (range over runs) |",
         "|---|---|---|---|",
         *lines,
         "",
@@ -132,21 +133,21 @@ def resnet() -> list[str]:
 
 
 def memory() -> list[str]:
-    """Peak memory against the number of rays, and in copies of the parameters."""
+    """Return the section on peak memory, by the number of rays and in copies of the parameters."""
     lines = []
     for widths, counts in (("100,256,10", (20, 200, 2000)), ("1000,4000,4000,10", (4, 20))):
         for rays in counts:
             command = [sys.executable, "-c", _MEMORY_CHILD, str(rays), widths]
-            done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=nets.ROOT)
+            done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
             extra, size = (int(word) for word in done.stdout.split())
             lines.append(f"| {size * 256:,} | {rays} | {extra / 1024:.1f} | {extra / size:.1f} |")
     return [
         "## Memory",
         "",
-        "Growth of the peak resident memory of a process over model and data, for radii along a number of rays, in MiB",
-        "and in copies of the parameters. In the large net points run one at a time: its chunk is one step and one",
-        "point, two of the copies; theta and the metric's scale are two more, and the rest, about half a copy and now",
-        "and then more, is what the C library keeps of passing allocations. `python -m benchmarks.engine`",
+        "Peak resident memory of a process beyond model and data, for radii along a number of rays, in MiB and in",
+        "copies of the parameters. The large net runs one point at a time: its step and its point are two copies,",
+        "theta and the scale of the metric two more. The rest, half a copy or more, is freed memory that the C library",
+        "keeps. `python -m benchmarks.engine`",
         "",
         "| parameters | rays | MiB | copies of the parameters |",
         "|---|---|---|---|",
@@ -161,4 +162,4 @@ def section() -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(section()))
+    print_section(__doc__, section)

@@ -1,36 +1,32 @@
-"""Bodies whose volume is known: how near the estimates come, and how often the verdict is right.
+"""Bodies whose volume is known: how far the estimates are from it, and how often the verdict is right.
 
-python -m benchmarks.known_bodies bodies          (or: ellipsoids, importance, honesty; then sizes n, if not all)
-python -m benchmarks.known_bodies_page            writes the section of docs/benchmarks.md and the figure
+    python -m benchmarks.known_bodies bodies      (or: ellipsoids, importance, honesty; then sizes n, if not all)
+    python -m benchmarks.known_bodies_page        writes the section of docs/benchmarks.md and the figure
 
-Every run adds a line to the file of ``--rows`` as soon as it is done, and a run that is there is not made again: hours
-of measuring survive an interruption, and may be done part by part.
+Every run adds a line to the file of ``--rows`` as soon as it is done, and no run in the file is made twice. So hours of
+measuring survive an interruption, and may be done part by part.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import landscape as ls
-from benchmarks.bodies import (
-    CUTOFF,
-    SPIKE,
-    Body,
-    bodies,
-    rotated_ellipsoid,
-)
+from benchmarks.bodies import CUTOFF, SPIKE, Body, bodies, rotated_ellipsoid
+from benchmarks.page import command_line
+from benchmarks.rows import Row, append, read
 from landscape.volume import annealed_volume
 
-ROWS = Path("known_bodies.jsonl")  # the file of --rows, unless another is named
+Run = tuple[Row, Callable[[], Row]]  #: what names a run, and the call that makes it
+ROWS = Path("known_bodies.jsonl")  # default of --rows
 CHAINS = 32
-# temperatures of the ellipsoids, by n, in the coordinates of the metric and in learnt ones
+# temperatures of the ellipsoids, by n, in the coordinates of the metric and in learnt coordinates
 TEMPERATURES = {"none": {500: 1500, 2000: 1000, 10_000: 1000}, "slopes": {500: 300, 2000: 300}}
 SEEDS = (0, 1, 2)
 RANKS = {1000: 800, 2000: 1740, 10_000: 9000}  # of the proposal of importance, by n
@@ -40,13 +36,12 @@ HIDDEN = 1000  # temperatures for the spike in ten dimensions, which one directi
 EFFORTS = {3: (4, 16), 6: (8, 40), 20: (20, 120)}  # the same for the honesty experiment
 RAY_EFFORTS = {"uniform": (200, 1000), "importance": (200, 1000)}  # rays
 HONEST = {"annealed": range(1000, 1007), "uniform": range(1000, 1040), "importance": range(1000, 1007)}  # seeds of it
-Row = dict[str, Any]
 
 
 def measure(body: Body, n: int, temperatures: int, seed: int, precondition: str = "none") -> Row:
     """Return the annealed estimate of one body, as a row."""
     started, spent = time.perf_counter(), time.process_time()
-    found = annealed_volume(
+    volume = annealed_volume(
         body.objective,
         [body.cutoff],
         metric="identity",
@@ -56,7 +51,7 @@ def measure(body: Body, n: int, temperatures: int, seed: int, precondition: str 
         seed=seed,
         max_radius=body.max_radius,
     )
-    result = found.results[0]
+    result = volume.results[0]
     return {
         "body": body.name,
         "n": n,
@@ -64,20 +59,20 @@ def measure(body: Body, n: int, temperatures: int, seed: int, precondition: str 
         "seed": seed,
         "precondition": precondition,
         "error": result.log_volume - body.truth,
-        "half": float(found.log_volume_half[0]) - body.truth,
+        "half": float(volume.log_volume_half[0]) - body.truth,
         "low": result.interval[0] - body.truth,
         "high": result.interval[1] - body.truth,
         "ess": result.ess,
-        "spread": float(found.weight_spread[0, 1]),
+        "spread": float(volume.weight_spread[0, 1]),
         "verdict": result.verdict,
-        "evaluations": found.cost.evaluations / CHAINS,
+        "evaluations": volume.cost.evaluations / CHAINS,
         "minutes": (time.perf_counter() - started) / 60,
         "cpu_minutes": (time.process_time() - spent) / 60,
     }
 
 
-def ellipsoids(sizes: list[int]) -> Iterator[tuple[Row, Callable[[], Row]]]:
-    """Yield the runs on the ill-conditioned ellipsoids, beside uniform rays, each with what names it."""
+def ellipsoids(sizes: list[int]) -> Iterator[Run]:
+    """Yield the runs on the ill-conditioned ellipsoids, with uniform rays for comparison."""
     for precondition, temperatures in TEMPERATURES.items():
         for n in sizes or temperatures:
             if n not in temperatures:
@@ -85,30 +80,31 @@ def ellipsoids(sizes: list[int]) -> Iterator[tuple[Row, Callable[[], Row]]]:
             objective, truth = rotated_ellipsoid(n)
             body = Body("ellipsoid", objective, truth, CUTOFF)
             for seed in SEEDS:
-                name = {"n": n, "temperatures": temperatures[n], "seed": seed, "precondition": precondition}
-                yield {"part": "ellipsoids", **name}, lambda body=body, name=name: _beside_uniform(body, **name)
+                name: Row = {"n": n, "temperatures": temperatures[n], "seed": seed, "precondition": precondition}
+                yield {"part": "ellipsoids", **name}, partial(_with_uniform, body, **name)
 
 
-def _beside_uniform(body: Body, n: int, temperatures: int, seed: int, precondition: str) -> Row:
+def _with_uniform(body: Body, n: int, temperatures: int, seed: int, precondition: str) -> Row:
+    """Return the annealed estimate of an ellipsoid as a row, with the error of as many uniform rays."""
     plain = ls.log_volume(body.objective, [CUTOFF], metric="identity", directions=CHAINS, seed=seed)
     row = measure(body, n, temperatures, seed, precondition)
     return {**row, "uniform": plain.results[0].log_volume - body.truth}
 
 
-def curved(sizes: list[int]) -> Iterator[tuple[Row, Callable[[], Row]]]:
-    """Yield the runs of importance on the ellipsoids, with as much of the curvature as Lanczos steps find."""
+def importance_runs(sizes: list[int]) -> Iterator[Run]:
+    """Yield the runs of importance on the ellipsoids, at the rank of ``RANKS``."""
     for n in sizes or RANKS:
         for seed in SEEDS if n < 10_000 else SEEDS[:1]:  # half an hour each
             name = {"part": "importance", "n": n, "rank": RANKS[n], "seed": seed}
-            yield name, lambda n=n, seed=seed: importance(n, RANKS[n], seed)
+            yield name, partial(importance, n, RANKS[n], seed)
 
 
 def importance(n: int, rank: int, seed: int) -> Row:
-    """Return the estimate by rays from the Krylov proposal, beside as many uniform ones, as a row."""
+    """Return the estimate by rays from the Krylov proposal as a row, with the error of as many uniform rays."""
     objective, truth = rotated_ellipsoid(n)
     plain = ls.log_volume(objective, [CUTOFF], metric="identity", directions=RAYS, seed=seed)
     started, spent = time.perf_counter(), time.process_time()
-    found = ls.log_volume(
+    volume = ls.log_volume(
         objective,
         [CUTOFF],
         estimator="importance",
@@ -118,7 +114,7 @@ def importance(n: int, rank: int, seed: int) -> Row:
         directions=RAYS,
         seed=seed,
     )
-    result = found.results[0]
+    result = volume.results[0]
     return {
         "error": result.log_volume - truth,
         "uniform": plain.results[0].log_volume - truth,
@@ -132,33 +128,33 @@ def importance(n: int, rank: int, seed: int) -> Row:
     }
 
 
-def shapes(sizes: list[int]) -> Iterator[tuple[Row, Callable[[], Row]]]:
-    """Yield a run on every body; the spike that is hard to find with more temperatures too."""
+def body_runs(sizes: list[int]) -> Iterator[Run]:
+    """Yield a run on every body; on the spike that is hard to find also one with more temperatures."""
     for n in sizes or BODIES:
         for body in bodies(n):
             for temperatures in (BODIES[n], *([HIDDEN] if (n, body.name) == (10, SPIKE) else [])):
                 for seed in SEEDS:
                     name = {"part": "bodies", "body": body.name, "n": n, "temperatures": temperatures, "seed": seed}
-                    yield name, lambda body=body, n=n, k=temperatures, seed=seed: measure(body, n, k, seed)
+                    yield name, partial(measure, body, n, temperatures, seed)
 
 
-def honesty(sizes: list[int]) -> Iterator[tuple[Row, Callable[[], Row]]]:
-    """Yield runs over estimators, bodies, efforts and seeds, from too little effort to enough; on new seeds all."""
+def honesty(sizes: list[int]) -> Iterator[Run]:
+    """Yield runs of every estimator on every body, from too little effort to enough, on seeds used nowhere else."""
     for n in sizes or EFFORTS:
         for estimator, seeds in HONEST.items():
             for effort in EFFORTS[n] if estimator == "annealed" else RAY_EFFORTS[estimator]:
                 for body in bodies(n):
                     for seed in seeds:
                         name = {"body": body.name, "n": n, "estimator": estimator, "effort": effort, "seed": seed}
-                        yield {"part": "honesty", **name}, lambda body=body, name=name: _judged(body, name)
+                        yield {"part": "honesty", **name}, partial(_with_verdict, body, n, estimator, effort, seed)
 
 
-def _judged(body: Body, name: Row) -> Row:
-    estimator, effort, seed = name["estimator"], name["effort"], name["seed"]
+def _with_verdict(body: Body, n: int, estimator: str, effort: int, seed: int) -> Row:
+    """Return the estimate of a body by one estimator as a row."""
     if estimator == "annealed":
-        return measure(body, name["n"], effort, seed)
+        return measure(body, n, effort, seed)
     options: dict[str, Any] = {"proposal": "slopes"} if estimator == "importance" else {}
-    found = ls.log_volume(
+    volume = ls.log_volume(
         body.objective,
         [body.cutoff],
         estimator=estimator,
@@ -168,7 +164,7 @@ def _judged(body: Body, name: Row) -> Row:
         max_radius=body.max_radius,
         **options,
     )
-    result = found.results[0]
+    result = volume.results[0]
     return {
         "error": result.log_volume - body.truth,
         "low": result.interval[0] - body.truth,
@@ -177,24 +173,12 @@ def _judged(body: Body, name: Row) -> Row:
     }
 
 
-PARTS = {"bodies": shapes, "ellipsoids": ellipsoids, "importance": curved, "honesty": honesty}
-
-
-def read(path: Path) -> list[Row]:
-    """Return the rows measured so far; a line cut short by an interruption is left out."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    rows = []
-    for line in lines:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
+PARTS = {"bodies": body_runs, "ellipsoids": ellipsoids, "importance": importance_runs, "honesty": honesty}
 
 
 def main() -> None:
     """Measure a part."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("sizes", nargs="*", type=int)
     parser.add_argument("--rows", type=Path, default=ROWS)
@@ -205,8 +189,7 @@ def main() -> None:
         if any(name.items() <= row.items() for row in done):
             continue
         row = {**name, **run(), "threads": torch.get_num_threads()}
-        with given.rows.open("a") as out:
-            out.write(json.dumps(row) + "\n")
+        append(given.rows, row)
         print(f"{name}: {row['error']:+.3f} [{row['low']:+.2f}, {row['high']:+.2f}] {row['verdict']}", flush=True)
 
 

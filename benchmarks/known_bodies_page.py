@@ -1,30 +1,28 @@
-"""The section of docs/benchmarks.md on bodies of known volume, and its figure, from the rows measured.
+"""The section of docs/benchmarks.md on bodies of known volume, and its figure, from the rows of known_bodies.
 
 python -m benchmarks.known_bodies_page [--rows FILE]
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
 
 from benchmarks import chains_batched
-from benchmarks.known_bodies import ROWS, read
-from benchmarks.run import KNOWN_BODIES, PAGE, machine
+from benchmarks.known_bodies import ROWS
+from benchmarks.page import FIGURES, KNOWN_BODIES, PAGE, command_line, machine
+from benchmarks.rows import Row, read
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-FIGURE = PAGE.parent / "figures" / "known_bodies.png"
+FIGURE = FIGURES / "known_bodies.png"
 WALKS = {"none": "of the metric", "slopes": "learnt"}
-Row = dict[str, Any]
 
 
 def write(rows: list[Row]) -> None:
@@ -44,25 +42,25 @@ def section(rows: list[Row]) -> Iterator[str]:
     yield ""
     yield (
         f"`python -m benchmarks.known_bodies`, part by part; {machine().split(',')[0]}, {threads} thread on a machine "
-        "that others used too, so minutes are those of the CPU. 32 chains. Errors are log V - truth, in nats."
+        "that other programs used too, so minutes are CPU minutes. 32 chains. Errors are log V - truth, in nats."
     )
     yield ""
     yield (
-        "Ellipsoids with curvatures 1/i, turned by random signs and a cosine transform, cutoff 0.1. Beside them 32 "
-        "uniform rays. *Coordinates*: where the chains walk (`precondition`); learnt ones come from slopes along rays, "
-        "and the evaluations (a chain) count what that costs."
+        "Ellipsoids with curvatures 1/i, rotated by random signs and a cosine transform, cutoff 0.1. *Uniform*: 32 "
+        "uniform rays. *Coordinates*: in which the chains walk (`precondition`). Learnt coordinates come from slopes "
+        "along rays; the evaluations per chain include their cost."
     )
     yield ""
     yield from _ellipsoids([row for row in rows if row["part"] == "ellipsoids"])
     yield ""
-    yield "![error, evaluations to settle, and evaluations a nat, against n](figures/known_bodies.png)"
+    yield "![error, evaluations to settle, and evaluations per nat, against n](figures/known_bodies.png)"
     yield ""
     yield from _importance([row for row in rows if row["part"] == "importance"])
     yield ""
     yield (
-        "Other bodies, in the coordinates of the metric. With 100 temperatures the spike in ten dimensions is met by "
-        "the chains of some seeds only, and by none of the 512 uniform rays of the first look. Where nothing meets it, "
-        "*reliable* is wrong, and only the bound holds. With 1,000 the chains find it."
+        "Other bodies, in the coordinates of the metric. With 100 temperatures only the chains of some seeds meet the "
+        "spike in ten dimensions, and none of the 512 uniform reference rays does. If nothing meets it, *reliable* is "
+        "wrong, and only the bound holds. With 1,000 temperatures the chains find it."
     )
     yield ""
     yield from _bodies([row for row in rows if row["part"] == "bodies"])
@@ -73,7 +71,7 @@ def section(rows: list[Row]) -> Iterator[str]:
 
 
 def _ellipsoids(rows: list[Row]) -> Iterator[str]:
-    yield "| n | coordinates | temperatures | seed | annealed | uniform | spread | verdict | evals | a nat | min |"
+    yield "| n | coordinates | temperatures | seed | annealed | uniform | spread | verdict | evals | per nat | min |"
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for row in sorted(rows, key=lambda row: (row["n"], row["precondition"], row["seed"])):
         yield (
@@ -84,19 +82,19 @@ def _ellipsoids(rows: list[Row]) -> Iterator[str]:
 
 
 def per_nat(row: Row) -> float:
-    """Return evaluations a chain for each nat that the error is less than that of uniform rays."""
+    """Return evaluations per chain for each nat by which the error is smaller than with uniform rays."""
     return float(row["evaluations"] / (abs(row["uniform"]) - abs(row["error"])))
 
 
 def to_settle(row: Row) -> float:
-    """Return evaluations a chain for log-weights that spread by 1: their variance falls as one over the effort."""
+    """Return evaluations per chain until log-weights spread by 1; their variance falls as one over the effort."""
     return float(row["evaluations"] * row["spread"] ** 2)
 
 
 def _importance(rows: list[Row]) -> Iterator[str]:
     yield (
-        "The same ellipsoids by 500 rays of `importance` with the proposal `krylov`, a low rank plus one curvature for "
-        "all other directions. What is left to that one differs by more than the weights bear until the rank is near n."
+        "The same ellipsoids by 500 rays of `importance` with the proposal `krylov`: a low rank, plus one curvature "
+        "for all other directions. Their curvatures differ too much for the weights until the rank is near n."
     )
     yield ""
     yield "| n | rank | seed | importance | uniform | interval - truth | k-hat | ess | verdict | min |"
@@ -110,7 +108,7 @@ def _importance(rows: list[Row]) -> Iterator[str]:
 
 
 def _interval(row: Row) -> str:
-    """Return the interval less the truth; an infinity of JSON is a float too."""
+    """Return the interval minus the truth."""
     return f"[{row['low']:+.2f}, {'∞' if math.isinf(row['high']) else format(row['high'], '+.2f')}]"
 
 
@@ -133,7 +131,7 @@ def holds(row: Row) -> bool:
 
 
 def counts(rows: list[Row]) -> list[int]:
-    """Return runs, those called reliable, of these with the truth inside, lower bounds, and those violated."""
+    """Return how many runs there are, how many are reliable, hold the truth, are lower bounds, and are violated."""
     sure = [row for row in rows if row["verdict"] == "reliable"]
     bounds = [row for row in rows if row["verdict"] != "reliable"]
     inside = sum(map(holds, sure))
@@ -144,10 +142,10 @@ def _honesty(rows: list[Row]) -> Iterator[str]:
     seeds: dict[str, list[int]] = {}
     for row in rows:
         seeds.setdefault(row["estimator"], []).append(row["seed"])
-    told = "; ".join(f"{name} {min(own)} to {max(own)}" for name, own in seeds.items())
+    ranges = "; ".join(f"{name} {min(own)} to {max(own)}" for name, own in seeds.items())
     yield (
-        "How often the verdict is right: these bodies, too little effort and enough (temperatures of chains, or rays; "
-        f"those of `importance` along slopes). Seeds: {told}."
+        "How often the verdict is right, on these bodies, with too little effort and with enough. Effort counts "
+        f"temperatures of chains, or rays; the rays of `importance` come from slopes. Seeds: {ranges}."
     )
     yield ""
     yield "| estimator | n | effort | runs | reliable | truth inside | lower bounds | violated |"
@@ -156,8 +154,8 @@ def _honesty(rows: list[Row]) -> Iterator[str]:
         chosen = [row for row in rows if (row["estimator"], row["n"], row["effort"]) == key]
         yield f"| {key[0]} | {key[1]} | {key[2]:,} | " + " | ".join(map(str, counts(chosen))) + " |"
     for estimator in dict.fromkeys(row["estimator"] for row in rows):
-        chosen = counts([row for row in rows if row["estimator"] == estimator])
-        yield f"| {estimator} | all | | " + " | ".join(map(str, chosen)) + " |"
+        chosen = [row for row in rows if row["estimator"] == estimator]
+        yield f"| {estimator} | all | | " + " | ".join(map(str, counts(chosen))) + " |"
     yield ""
     total = counts(rows)
     missed = Counter(
@@ -167,13 +165,13 @@ def _honesty(rows: list[Row]) -> Iterator[str]:
     )
     names = "; ".join(f"{name}: {count}" for name, count in missed.items()) or "none"
     yield (
-        f"{100 * total[2] / total[1]:.1f} % of the runs called reliable hold the truth; missed: {names}. The bound is "
-        f"violated in {100 * total[4] / max(total[3], 1):.1f} % of the others."
+        f"{100 * total[2] / total[1]:.1f} % of the reliable intervals hold the truth; missed: {names}. Of the lower "
+        f"bounds {100 * total[4] / max(total[3], 1):.1f} % are violated."
     )
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Draw errors, evaluations to settle and evaluations a nat against n."""
+    """Draw errors, evaluations to settle and evaluations per nat against n."""
     rows = [row for row in rows if row["part"] == "ellipsoids"]
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
     for precondition, marker in (("none", "o"), ("slopes", "s")):
@@ -185,7 +183,7 @@ def draw(rows: list[Row], path: Path) -> None:
     axes[0].plot(
         *zip(*[(row["n"], abs(row["uniform"])) for row in rows], strict=True), "x", color="gray", label="uniform"
     )
-    titles = ("|log V - truth|, nats", "evaluations a chain\nto a spread of 1", "evaluations a chain\nand nat")
+    titles = ("|log V - truth|, nats", "evaluations per chain\nto a spread of 1", "evaluations per chain\nand nat")
     for axis, title in zip(axes, titles, strict=True):
         axis.set(xscale="log", yscale="log", xlabel="n", title=title)
     axes[2].set_ylim(10, 2000)
@@ -196,6 +194,6 @@ def draw(rows: list[Row], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--rows", type=Path, default=ROWS)
     write(read(parser.parse_args().rows))

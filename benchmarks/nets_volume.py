@@ -1,16 +1,14 @@
-"""Good and bad minima: the plain mean over uniform rays beside annealed chains, and whether the ordering survives.
+"""Volumes of good and bad minima by uniform rays and by annealed chains, and whether both order them alike.
 
-python -m benchmarks.nets_volume measure NAME GOOD.pt BAD.pt CUTOFF [CUTOFF ...]
-python -m benchmarks.nets_volume page                 prints the table
+    python -m benchmarks.nets_volume measure NAME GOOD.pt BAD.pt CUTOFF [CUTOFF ...]
+    python -m benchmarks.nets_volume page                 prints the table
 
-The checkpoints carry their task (``landscape train``), or a landscape.toml beside them names it. Every run adds a line
-to the file of ``--rows`` as soon as it is done, and a run that is there is not made again.
+The checkpoints carry their task (``landscape train``), or a landscape.toml in their folder names it. Every run adds a
+line to the file of ``--rows`` as soon as it is done, and no run in the file is made twice.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -20,13 +18,12 @@ from typing import Any
 import torch
 
 import landscape as ls
-from benchmarks.known_bodies import read
+from benchmarks.page import command_line
+from benchmarks.rows import Row, append, read
 from landscape.resolve import resolve_task
 from landscape.volume import annealed_volume, log_unit_ball
 from landscape.volume.annealing.pilot import PATHS
 from landscape.volume.annealing.precondition import PRECONDITIONS
-
-Row = dict[str, Any]
 
 
 def objective_of(path: Path, samples: int | None) -> ls.Objective:
@@ -49,24 +46,24 @@ def measure(objective: ls.Objective, cutoff: float, seed: int, rays: int, **effo
         return row
     started = time.perf_counter()
     plain = ls.log_volume(objective, [cutoff], directions=rays, seed=seed)
-    found = annealed_volume(objective, [cutoff], seed=seed, **effort)
-    result = found.results[0]
+    volume = annealed_volume(objective, [cutoff], seed=seed, **effort)
+    result = volume.results[0]
     return {
         **row,
-        "n": found.dimension,
-        "chains": found.directions,
-        "temperatures": found.config["temperatures"],
+        "n": volume.dimension,
+        "chains": volume.directions,
+        "temperatures": volume.config["temperatures"],
         "uniform": plain.results[0].log_volume,
-        "half": float(found.log_volume_half[0]),
+        "half": float(volume.log_volume_half[0]),
         "full": result.log_volume,
         "low": result.interval[0],
         "high": result.interval[1],
-        "spread": float(found.weight_spread[0, 1]),
-        "resampled": int(found.resampled[0, 1]),
+        "spread": float(volume.weight_spread[0, 1]),
+        "resampled": int(volume.resampled[0, 1]),
         "censored_weight": result.censored_weight,
         "verdict": result.verdict,
-        "shaped": found.config["preconditioners"][0] is not None,
-        "evaluations": found.cost.evaluations / found.directions,
+        "shaped": volume.config["preconditioners"][0] is not None,
+        "evaluations": volume.cost.evaluations / volume.directions,
         "minutes": (time.perf_counter() - started) / 60,
     }
 
@@ -103,7 +100,7 @@ def table(rows: list[Row]) -> Iterator[str]:
 
 def main() -> None:
     """Measure, or print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("part", choices=["measure", "page"])
     parser.add_argument("name", nargs="?")
     parser.add_argument("nets", nargs="*", help="good and bad checkpoint, then cutoffs")
@@ -139,8 +136,7 @@ def main() -> None:
             ):
                 continue
             row = {**name, **measure(objective_of(Path(path), given.samples), cutoff, **settings)}
-            with given.rows.open("a") as out:
-                out.write(json.dumps(row) + "\n")
+            append(given.rows, row)
             print(row, flush=True)
 
 

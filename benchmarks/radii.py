@@ -1,4 +1,4 @@
-"""How many evaluations a radius takes: ours, plain doubling and bisection, and scipy's vectorised root finder.
+"""How many evaluations of the loss a radius takes, next to doubling with bisection and to scipy's root finder.
 
 python -m benchmarks.radii
 """
@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from scipy.optimize import elementwise
 
 import landscape as ls
 from benchmarks import nets
+from benchmarks.page import print_section
 from landscape.rays import RandomDirections, make_metric
-from landscape.recipes import swiss_roll, task_from_record
+from landscape.recipes import load_recipe, task_from_record
 
 Loss = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def bisection(loss: Loss, cutoff: float, rays: int, rtol: float, start: float) -> np.ndarray:
-    """Return the evaluations a ray takes by doubling from ``start`` and halving to a relative width ``rtol``."""
+    """Return the evaluations per ray of doubling from ``start`` and halving to a relative width ``rtol``."""
     low, high = np.zeros(rays), np.full(rays, start)
     calls = np.zeros(rays, dtype=int)
     growing = np.ones(rays, dtype=bool)
@@ -40,7 +40,7 @@ def bisection(loss: Loss, cutoff: float, rays: int, rtol: float, start: float) -
 
 
 def scipy_root(loss: Loss, cutoff: float, rays: int, rtol: float, start: float) -> np.ndarray:
-    """Return the evaluations a ray takes by scipy's bracket_root and find_root (Chandrupatla) on log loss."""
+    """Return the evaluations per ray of scipy's bracket_root and find_root (Chandrupatla) on log loss."""
     all_rays = np.arange(rays)
 
     def height(r: np.ndarray, ray: np.ndarray) -> np.ndarray:
@@ -53,7 +53,7 @@ def scipy_root(loss: Loss, cutoff: float, rays: int, rtol: float, start: float) 
 
 
 def compare(name: str, objective: ls.Objective, cutoffs: list[float], rays: int, others: int) -> list[str]:
-    """Return the rows of the table for one net: the first cutoff alone, then all; the other searches on fewer rays."""
+    """Return the rows of one net: the first cutoff alone, then all cutoffs; the other searches on fewer rays."""
     steps = RandomDirections(make_metric("filter", objective.theta, objective.scope), 0, objective.theta).steps(
         range(rays)
     )
@@ -65,7 +65,7 @@ def compare(name: str, objective: ls.Objective, cutoffs: list[float], rays: int,
     every = ls.basin_radii(objective, cutoffs, directions=rays)
     further = (every.calls.mean() - one.calls.mean()) / (len(cutoffs) - 1)
     further_median = (np.median(every.calls) - np.median(one.calls)) / (len(cutoffs) - 1)
-    read = one.evaluations.sum() / one.calls.sum()
+    share_read = one.evaluations.sum() / one.calls.sum()
     start = float(f"{np.median(one.radii):.1g}")
     with objective.running():
         rows = {
@@ -78,36 +78,34 @@ def compare(name: str, objective: ls.Objective, cutoffs: list[float], rays: int,
         f"| {name} | {method} | {len(calls)} | {np.median(calls):g} | {calls.mean():.2f} | {calls.max()} |"
         for method, calls in rows.items()
     ]
-    lines.append(
-        f"| {name} | landscape, each further of {cutoffs[1:]} | {rays} | {further_median:.2f} | {further:.2f} | |"
-    )
-    lines.append(f"| {name} | landscape, share of the data read an evaluation | {rays} | | {read:.3f} | |")
+    label = f"landscape, each further cutoff of {cutoffs[1:]}"
+    lines.append(f"| {name} | {label} | {rays} | {further_median:.2f} | {further:.2f} | |")
+    lines.append(f"| {name} | landscape, share of the data read per evaluation | {rays} | | {share_read:.3f} | |")
     return lines
 
 
 def section() -> list[str]:
     """Return the section of the page."""
     lines = [
-        "## Evaluations a radius",
+        "## Evaluations per radius",
         "",
-        "Loss evaluations along a ray until the crossing is known to the tolerance. scipy's search was started at the",
-        "median radius, which it cannot know. `python -m benchmarks.radii`",
+        "Evaluations of the loss along a ray until the crossing is known to the tolerance. The search of scipy starts",
+        "at the median radius, which it could not know. `python -m benchmarks.radii`",
         "",
         "| net | method | rays | median | mean | most |",
         "|---|---|---|---|---|---|",
     ]
-    trained = swiss_roll.train(seed=0)
+    trained = load_recipe("swiss-roll").train(seed=0)
     task = task_from_record(trained.record)
     task.model.load_state_dict(trained.state)
     swiss = ls.Objective(task.model, task.data, task.loss)
     lines += compare("swiss roll, n = 3,457", swiss, [0.1, 0.3, 1.0], 400, 400)
-    found = nets.resnet20()
-    if found is not None:
-        objective = ls.Objective(found[0], found[1], "cross_entropy")
+    checkpoint = nets.resnet20()
+    if checkpoint is not None:
+        objective = ls.Objective(*checkpoint, "cross_entropy")
         lines += compare(f"ResNet-20, n = {objective.dimension:,}", objective, [0.5, 1.0, 2.0], 24, 6)
     return [*lines, ""]
 
 
 if __name__ == "__main__":
-    torch.manual_seed(0)
-    print("\n".join(section()))
+    print_section(__doc__, section)

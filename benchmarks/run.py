@@ -1,34 +1,22 @@
-"""Measure everything that docs/benchmarks.md claims, in one run, and write the page.
+"""Measure what docs/benchmarks.md claims of speed and memory, in one run, and write the page.
 
-python -m benchmarks.run        (or: make bench)
+    python -m benchmarks.run        (or: make bench)
+
+The sections on bodies of known volume stay as they are; ``python -m benchmarks.known_bodies_page`` writes them.
 """
 
 from __future__ import annotations
 
-import platform
 import time
-from pathlib import Path
 
 import torch
 
 from benchmarks import curvature, curvature_limits, engine, radii, slices
-
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-KNOWN_BODIES = "## Annealed volumes of known bodies"  #: begins the sections of the page that other commands write
-
-
-def machine() -> str:
-    """Return one line on the machine and the versions."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        models = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        name = models[0] if models else name
-    return f"{name}, {torch.get_num_threads()} threads, Python {platform.python_version()}, torch {torch.__version__}"
+from benchmarks.page import KNOWN_BODIES, PAGE, command_line, machine
 
 
 def write(body: list[str], seconds: float) -> None:
-    """Write the page with the sections made so far, and keep those of other commands, which are its last."""
+    """Write the page with the sections measured so far; keep the last sections, which other commands write."""
     _, begin, kept = (PAGE.read_text() if PAGE.exists() else "").partition(KNOWN_BODIES)
     head = [
         "# Benchmarks",
@@ -42,6 +30,7 @@ def write(body: list[str], seconds: float) -> None:
 
 def main() -> None:
     """Measure, part by part."""
+    command_line(__doc__).parse_args()
     started = time.perf_counter()
     torch.manual_seed(0)
     body: list[str] = []
@@ -59,7 +48,7 @@ def main() -> None:
     for part in parts:
         body += part()
         print(f"{part.__module__}.{part.__name__}: {time.perf_counter() - started:.0f} s", flush=True)
-        write(body, time.perf_counter() - started)  # after each part: an hour's numbers survive a late failure
+        write(body, time.perf_counter() - started)  # after each part: the numbers of an hour survive a late failure
     print(f"wrote {PAGE}")
 
 

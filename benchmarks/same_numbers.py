@@ -118,7 +118,7 @@ def curvature() -> Named:
 def volumes() -> Named:
     """Yield volumes by each estimator."""
     body, net = ellipsoid(), dense_net()
-    plain = {"metric": "identity", "seed": 5}
+    plain: dict[str, Any] = {"metric": "identity", "seed": 5}
     runs = {
         "uniform": ls.log_volume(body, CUTOFFS, directions=200, **plain),
         "importance": ls.log_volume(body, CUTOFFS, estimator="importance", directions=150, **plain),

@@ -1,4 +1,4 @@
-"""How long a plane takes: ours in several ways, loss-landscapes, a plain loop, and the bare forward passes.
+"""How long a plane of losses takes: landscape in several ways, loss-landscapes, a loop, and bare forward passes.
 
 python -m benchmarks.slices
 """
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 import landscape as ls
 from benchmarks import nets
+from benchmarks.page import print_section
 from benchmarks.timing import Pair, paired, seconds
 from landscape.objective import Layout
 from landscape.slices.axes import make_axes
@@ -26,7 +27,7 @@ from landscape.slices.point_values import PointEvaluator
 
 WIDTHS = [2, 32, 32, 32, 32, 24, 2]  #: six layers
 STEPS = 51
-LANES = (8, 26, 102)
+POINTS_TOGETHER = (8, 26, 102)
 IMAGES = 256
 
 Data = tuple[Tensor, Tensor]
@@ -102,16 +103,16 @@ def _rows(part: slice) -> float:
 
 
 def ways(model: nn.Module, data: Data) -> list[str]:
-    """The same plane in every way that was tried, each against landscape as it is, in turn."""
+    """Return a row for each way to measure the same plane, each timed in turn with landscape's defaults."""
     objective = ls.Objective(model, data)
     compiled = ls.Objective(model, data, compile=True)
 
     def ours() -> object:
         return ls.slice_2d(objective, steps=STEPS)
 
-    def with_lanes(lanes: int) -> Callable[[], object]:
+    def together(points: int) -> Callable[[], object]:
         other = ls.Objective(model, data)
-        other.plan = replace(other.plan, lanes=lanes)
+        other.plan = replace(other.plan, lanes=points)
         return lambda: ls.slice_2d(other, steps=STEPS)
 
     rows = [("landscape", paired(ours, ours))]
@@ -128,12 +129,12 @@ def ways(model: nn.Module, data: Data) -> list[str]:
         halves = [slice(0, STEPS // 2), slice(STEPS // 2, STEPS)]
         pair = paired(ours, lambda: list(pool.map(_rows, halves)))
     rows.append(("two processes of one thread, once they have started", pair))
-    rows += [(f"landscape, {lanes} points together", paired(ours, with_lanes(lanes))) for lanes in LANES]
+    rows += [(f"landscape, {points} points together", paired(ours, together(points))) for points in POINTS_TOGETHER]
     return [row(label, pair) for label, pair in rows]
 
 
 def row(label: str, pair: Pair) -> str:
-    """Return a row: B's milliseconds, A's in the same pairs, and how many times faster A is."""
+    """Return a row: milliseconds of B, of A in the same pairs, and how many times faster A is."""
     ours, other = (1e3 * float(np.median(times)) for times in (pair.a, pair.b))
     low, high = (1 / ratio for ratio in reversed(pair.spread))
     return f"| {label} | {other:.0f} | {ours:.0f} | {1 / pair.ratio:.2f} ({low:.2f} to {high:.2f}) |"
@@ -146,8 +147,8 @@ def small() -> list[str]:
     return [
         f"## A plane of {STEPS} x {STEPS} points: an MLP of six layers, {size:,} parameters, 400 points",
         "",
-        "Milliseconds for the plane, medians of paired runs: each way beside landscape as it comes, which records",
-        "loss and accuracy. `python -m benchmarks.slices`",
+        "Milliseconds for the plane, medians of paired runs. Each way is timed in turn with landscape's defaults,",
+        "which record loss and accuracy. `python -m benchmarks.slices`",
         "",
         "| way | ms | landscape, ms | landscape is faster by (range over runs) |",
         "|---|---|---|---|",
@@ -157,11 +158,11 @@ def small() -> list[str]:
 
 
 def resnet(steps: int = 5) -> list[str]:
-    """Return the section on ResNet-20: a plane against the bare forward passes and the peer."""
-    found = nets.resnet20()
-    if found is None:
+    """Return the section on ResNet-20: a plane next to the bare forward passes and to loss-landscapes."""
+    checkpoint = nets.resnet20()
+    if checkpoint is None:
         return []
-    model, (images, classes) = found
+    model, (images, classes) = checkpoint
     model.eval()
     data = (torch.cat([images] * 2)[:IMAGES], torch.cat([classes] * 2)[:IMAGES])
     objective = ls.Objective(model, data)
@@ -197,7 +198,7 @@ def resnet(steps: int = 5) -> list[str]:
         f"Milliseconds for all points; landscape runs {size} images at a time and records loss and accuracy.",
         "`python -m benchmarks.slices`",
         "",
-        "| | ms | landscape, ms | landscape over it (range over runs) |",
+        "| | ms | landscape, ms | ratio: landscape over it (range over runs) |",
         "|---|---|---|---|",
         *lines,
         "",
@@ -210,5 +211,4 @@ def section() -> list[str]:
 
 
 if __name__ == "__main__":
-    torch.manual_seed(0)
-    print("\n".join(section()))
+    print_section(__doc__, section)

@@ -1,8 +1,8 @@
-"""A small convolutional net on handwritten digits, for `landscape train benchmarks/small_cnn.py`: n = 24,080 weights.
+"""A small convolutional net on handwritten digits, for ``landscape train benchmarks/small_cnn.py``: n = 24,080.
 
-It needs the four files of MNIST, plain or compressed, in ``data/mnist`` or the folder that MNIST names. The training
-set is 500 images, so that a full pass takes some hundredths of a second on one core; the pool for the poison is the
-rest of the training split.
+It needs the four files of MNIST, plain or compressed, in ``data/mnist`` or in the folder that the environment variable
+MNIST names. The training set has 500 images, so a full pass takes some hundredths of a second on one core. The pool for
+the poison is the rest of the training split.
 """
 
 from __future__ import annotations

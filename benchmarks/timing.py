@@ -1,4 +1,4 @@
-"""Paired timings: two things in turn, so that a machine whose speed drifts treats both alike."""
+"""Paired timings: two calls in turn, so that a drift in the speed of the machine affects both alike."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Annealed chains on two hosts, which are network namespaces of this machine, against one process: the same bytes.
+"""Show that annealed chains on two hosts give the bytes of one process; the hosts are network namespaces.
 
     python -m benchmarks.two_hosts CKPT.pt [other options of landscape volume]
 
-Needs root and iproute2. What it sets up is gone at the end.
+Needs root and iproute2. The namespaces are removed at the end.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def hosts() -> Iterator[None]:
 
 
 def ip(words: str) -> None:
+    """Run one command of iproute2."""
     subprocess.run(["ip", *words.split()], check=True)
 
 
@@ -53,12 +54,12 @@ def on_two_hosts(command: list[str]) -> None:
         launch = [
             *f"ip netns exec {name} {sys.executable} -m torch.distributed.run --nnodes=2 --nproc-per-node=1".split(),
             *f"--rdzv-backend=c10d --rdzv-id=1 --rdzv-endpoint={HOSTS[first]}:29400 --local-addr={address}".split(),
-            # the host names of both are this machine's, so that torchrun cannot tell who is to keep the rendezvous
+            # both have the host name of this machine, so torchrun cannot tell which of them holds the rendezvous
             f"--rdzv-conf=is_host={str(name == first).lower()}",
             "--no-python",
         ]
-        told = {**os.environ, "GLOO_SOCKET_IFNAME": "cable"}
-        running.append(subprocess.Popen([*launch, *command], env=told, stdout=subprocess.DEVNULL))
+        environment = {**os.environ, "GLOO_SOCKET_IFNAME": "cable"}
+        running.append(subprocess.Popen([*launch, *command], env=environment, stdout=subprocess.DEVNULL))
     try:
         for process in running:
             if process.wait(PATIENCE):
@@ -69,7 +70,10 @@ def on_two_hosts(command: list[str]) -> None:
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the hosts go then too
+    """Run the command both ways and compare the results."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        sys.exit(__doc__)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the namespaces are removed then too
     volume = ["landscape", "volume", *sys.argv[1:], "--estimator", "annealed", "--quiet", "--out"]
     with tempfile.TemporaryDirectory() as folder, hosts():
         seconds = []
@@ -78,12 +82,12 @@ def main() -> None:
             on_two_hosts(command) if name == "two" else subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             seconds.append(time.perf_counter() - started)
         one, two = (ls.Store(Path(folder) / f"{name}.h5") for name in ("one", "two"))
-        arrays = [(getattr(two[name], key), array) for name in one.names() for key, array in one[name].arrays().items()]
-        equal = sum(mine.tobytes() == array.tobytes() for mine, array in arrays)
+        pairs = [(getattr(two[name], key), array) for name in one.names() for key, array in one[name].arrays().items()]
+        equal = sum(other.tobytes() == array.tobytes() for other, array in pairs)
         row = one["annealed"].results[0]  # type: ignore[attr-defined]
     print(
         f"log V {row.log_volume!r}; one process {seconds[0]:.1f} s, two hosts {seconds[1]:.1f} s; "
-        f"{equal} of {len(arrays)} arrays equal to the byte"
+        f"{equal} of {len(pairs)} arrays equal to the byte"
     )
 
 

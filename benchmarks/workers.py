@@ -1,6 +1,6 @@
-"""Timings of things in processes of their own, so that none profits from another's warm memory or settings.
+"""Timings in separate processes, so that no contender profits from the warm memory or the settings of another.
 
-A worker imports a module, prepares one contender and runs it each time it is asked to.
+A worker imports a module, prepares one contender, and runs it whenever it is asked to.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from benchmarks.timing import Pair
 
 @dataclass
 class Run:
-    """What one contender's runs came to.
+    """The runs of one contender.
 
     Attributes:
         seconds: of each run, in order.
-        peak: bytes of resident memory at the peak of all runs, beyond what was there before the first.
+        peak: bytes of resident memory at the peak of all runs, beyond the memory before the first.
         answer: what the last run returned.
     """
 
@@ -61,7 +61,7 @@ class Worker:
 
     def _reply(self) -> Any:
         assert self._process.stdout is not None
-        for line in self._process.stdout:  # others may print too
+        for line in self._process.stdout:  # the contender may print too
             if line.startswith("{"):
                 return json.loads(line)
         raise RuntimeError(f"the worker ended: {' '.join(map(str, self._process.args))}")  # type: ignore[arg-type]
@@ -69,7 +69,7 @@ class Worker:
 
 @contextmanager
 def workers(module: str, task: str, names: Sequence[str]) -> Iterator[list[Worker]]:
-    """Start a worker a contender, and end them all."""
+    """Start one worker per contender, and end them all."""
     with ExitStack() as stack:
         started = []
         for name in names:
@@ -79,7 +79,7 @@ def workers(module: str, task: str, names: Sequence[str]) -> Iterator[list[Worke
 
 
 def in_turn(module: str, task: str, names: Sequence[str], *, runs: int, warmup: bool = True) -> dict[str, Run]:
-    """Run all contenders in turn, ``runs`` times, and return what each came to."""
+    """Run all contenders in turn, ``runs`` times, and return the runs of each."""
     with workers(module, task, names) as started:
         for worker in started if warmup else ():
             worker.once(warmup=True)

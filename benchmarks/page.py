@@ -1,0 +1,37 @@
+"""The page docs/benchmarks.md: where it lies, its line on the machine, and how one benchmark prints its section."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+FIGURES = PAGE.parent / "figures"
+KNOWN_BODIES = "## Annealed volumes of known bodies"  #: begins the sections of the page that other commands write
+
+
+def machine() -> str:
+    """Return one line on the machine and the versions."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        name = models[0] if models else name
+    return f"{name}, {torch.get_num_threads()} threads, Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def command_line(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser whose ``--help`` shows the docstring of a benchmark as it is."""
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def print_section(description: str | None, section: Callable[[], list[str]]) -> None:
+    """Measure and print the section of one benchmark, seed 0; with ``--help`` print its description instead."""
+    command_line(description).parse_args()
+    torch.manual_seed(0)
+    print("\n".join(section()))
