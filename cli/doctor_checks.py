@@ -20,7 +20,7 @@ from landscape.results.table import percent
 from landscape.volume.auto import BUDGET
 from landscape_cli import text
 from landscape_cli.flags import in_flags
-from landscape_cli.session import find_task, make_objective
+from landscape_cli.task import find_task, make_objective
 
 PER_RAY = 5  #: evaluations of a ray up to its first cutoff, as measured in benchmarks/
 PER_CUTOFF = 2  #: evaluations for each further cutoff
@@ -91,35 +91,35 @@ class Report:
         return "\n".join([*lines, "", f"next: {self.advice}"])
 
 
-def examine(given: Mapping[str, Any], typed: Sequence[str]) -> Report:
+def examine(params: Mapping[str, Any], typed: Sequence[str]) -> Report:
     """Return the report on a checkpoint and its task.
 
     Args:
-        given: the options.
+        params: the options.
         typed: the options that were typed, for the command to type next.
     """
     report = Report()
-    report.attempt("checkpoint", look_at_checkpoint, report, given)
-    pair = report.attempt("task", find_task, given) if report.ready else None
+    report.attempt("checkpoint", look_at_checkpoint, report, params)
+    pair = report.attempt("task", find_task, params) if report.ready else None
     if pair is not None:
         task, _ = pair
         report.attempt("model", look_at_model, report, task.model)
-        metric = report.attempt("metric", look_at_metric, report, task.model, given)
-        objective = report.attempt("objective", make_objective, task, given)
+        metric = report.attempt("metric", look_at_metric, report, task.model, params)
+        objective = report.attempt("objective", make_objective, task, params)
         if objective is not None:
             report.attempt("data", look_at_data, report, objective)
             report.attempt("centre", look_at_centre, report, objective)
-            report.attempt("cutoffs", look_at_cutoffs, report, objective, given)
+            report.attempt("cutoffs", look_at_cutoffs, report, objective, params)
             report.attempt("memory", look_at_memory, report, objective)
             if metric is not None:
-                report.attempt("time", look_at_time, report, objective, given)
+                report.attempt("time", look_at_time, report, objective, params)
     report.advice = advice(report, typed)
     return report
 
 
-def look_at_checkpoint(report: Report, given: Mapping[str, Any]) -> None:
+def look_at_checkpoint(report: Report, params: Mapping[str, Any]) -> None:
     """Describe the file by itself: that helps even if no task fits it."""
-    checkpoint = read_checkpoint(given["checkpoint"], unsafe=given["unsafe_load"])
+    checkpoint = read_checkpoint(params["checkpoint"], unsafe=params["unsafe_load"])
     report.add("checkpoint", checkpoint.form, checkpoint=str(checkpoint.path), form=checkpoint.form)
 
 
@@ -139,16 +139,16 @@ def look_at_model(report: Report, model: nn.Module) -> None:
     )  # fmt: skip
 
 
-def look_at_metric(report: Report, model: nn.Module, given: Mapping[str, Any]) -> Metric:
+def look_at_metric(report: Report, model: nn.Module, params: Mapping[str, Any]) -> Metric:
     layout = Layout.of(model)
-    scope = Scope.select(given["scope"], layout)
+    scope = Scope.select(params["scope"], layout)
     names = [entry.name for entry in scope.entries]
     report.add(
         "scope", f"{scope.name}: {scope.size:,} entries in {len(names):,} tensors: {_some(names)}",
         scope=scope.name, scope_size=scope.size, scope_tensors=names,
     )  # fmt: skip
     theta = layout.flatten(dict(model.named_parameters()))
-    metric = make_metric(given["metric"], theta, scope)
+    metric = make_metric(params["metric"], theta, scope)
     dead = f"{len(metric.dead):,} filters of norm zero are left out: {_some(metric.dead)}"
     words = f"{metric.name}: n = {metric.scope.size:,}; {dead if metric.dead else 'no filter has norm zero'}"
     report.add("metric", words, metric=metric.name, dimension=metric.scope.size, dead_filters=list(metric.dead))
@@ -173,18 +173,18 @@ def look_at_centre(report: Report, objective: Objective) -> None:
     report.add("accuracy", words, accuracy=accuracy)
 
 
-def look_at_cutoffs(report: Report, objective: Objective, given: Mapping[str, Any]) -> None:
-    centre = objective.centre_of(given["criterion"])
-    possible = [cutoff for cutoff in given["cutoffs"] if cutoff > centre]
-    report.facts["cutoffs"] = [{"cutoff": cutoff, "possible": cutoff in possible} for cutoff in given["cutoffs"]]
-    if len(possible) < len(given["cutoffs"]):
-        wrong = ", ".join(f"{cutoff:g}" for cutoff in given["cutoffs"] if cutoff not in possible)
+def look_at_cutoffs(report: Report, objective: Objective, params: Mapping[str, Any]) -> None:
+    centre = objective.centre_of(params["criterion"])
+    possible = [cutoff for cutoff in params["cutoffs"] if cutoff > centre]
+    report.facts["cutoffs"] = [{"cutoff": cutoff, "possible": cutoff in possible} for cutoff in params["cutoffs"]]
+    if len(possible) < len(params["cutoffs"]):
+        wrong = ", ".join(f"{cutoff:g}" for cutoff in params["cutoffs"] if cutoff not in possible)
         raise LandscapeError(
-            f"{wrong}: not above the centre ({given['criterion']} {centre:.4g}), so there is no basin. Type "
+            f"{wrong}: not above the centre ({params['criterion']} {centre:.4g}), so there is no basin. Type "
             f"--cutoff {cutoff_above(centre):g}, or --criterion rise with any cutoff above 0"
         )
     listed = ", ".join(f"{cutoff:g}" for cutoff in possible)
-    report.add("cutoffs", f"{listed} (any above {centre:.4g} is possible under the criterion {given['criterion']})")
+    report.add("cutoffs", f"{listed} (any above {centre:.4g} is possible under the criterion {params['criterion']})")
 
 
 def look_at_memory(report: Report, objective: Objective) -> None:
@@ -194,21 +194,21 @@ def look_at_memory(report: Report, objective: Objective) -> None:
     report.add("memory", words, lanes=plan.lanes, block=plan.block, bytes=plan.bytes)
 
 
-def look_at_time(report: Report, objective: Objective, given: Mapping[str, Any]) -> None:
+def look_at_time(report: Report, objective: Objective, params: Mapping[str, Any]) -> None:
     seconds = seconds_per_evaluation(objective)
-    evaluations: float = PER_RAY + PER_CUTOFF * (len(given["cutoffs"]) - 1)
+    evaluations: float = PER_RAY + PER_CUTOFF * (len(params["cutoffs"]) - 1)
     seconds_per_ray = evaluations * seconds
     if report.ready and seconds_per_ray * objective.plan.block < _TRIAL:
-        trial = trial_run(objective, given).cost
+        trial = trial_run(objective, params).cost
         evaluations, seconds_per_ray = trial.evaluations / objective.plan.block, trial.seconds / objective.plan.block
-    total = seconds_per_ray * given["directions"]
+    total = seconds_per_ray * params["directions"]
     words = (
-        f"{text.duration(seconds)} per evaluation; {given['directions']:,} rays of about {evaluations:.0f} evaluations "
-        f"take about {text.duration(total)}; chains, if these are not enough, {BUDGET}"
+        f"{text.duration(seconds)} per evaluation; {params['directions']:,} rays of about {evaluations:.0f} "
+        f"evaluations take about {text.duration(total)}; chains, if these are not enough, {BUDGET}"
     )
     report.add(
         "time", words, seconds_per_evaluation=seconds, evaluations_per_ray=evaluations,
-        directions=given["directions"], seconds_for_run=total,
+        directions=params["directions"], seconds_for_run=total,
     )  # fmt: skip
 
 
@@ -225,17 +225,17 @@ def seconds_per_evaluation(objective: Objective) -> float:
     return best / len(points)
 
 
-def trial_run(objective: Objective, given: Mapping[str, Any]) -> Radii:
+def trial_run(objective: Objective, params: Mapping[str, Any]) -> Radii:
     """Measure one block of rays: on a small net the search itself costs more than the evaluations."""
     return basin_radii(
         objective,
-        given["cutoffs"],
-        criterion=given["criterion"],
-        metric=given["metric"],
+        params["cutoffs"],
+        criterion=params["criterion"],
+        metric=params["metric"],
         directions=objective.plan.block,
-        seed=given["seed"],
-        max_radius=given["max_radius"],
-        rtol=given["rtol"],
+        seed=params["seed"],
+        max_radius=params["max_radius"],
+        **({} if params["rtol"] is None else {"rtol": params["rtol"]}),
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 from landscape.results import (
+    Caps,
     Eigenpairs,
     LayerTraces,
     Line,
@@ -51,6 +52,19 @@ def result_object(result: Result | None) -> dict[str, Any]:
     if isinstance(result, Curvature):
         return curvature_object(result)
     return result.summary() if isinstance(result, Volume) else {}
+
+
+def volumes_object(volumes: Mapping[str, Volume], centre: float, caps: Caps | None) -> dict[str, Any]:
+    """Return the object of ``landscape volume``: the best estimate, the loss at the centre, and every estimate by name.
+
+    Args:
+        volumes: by estimator, the best one last.
+        centre: the loss at the trained point.
+        caps: volumes under smaller caps, if there are some.
+    """
+    summaries = {name: volume.summary() for name, volume in volumes.items()}
+    best = list(summaries.values())[-1]
+    return {**best, "centre": centre, "volumes": summaries, **({} if caps is None else {"caps": caps.summary()})}
 
 
 def radii_object(radii: Radii) -> dict[str, Any]:

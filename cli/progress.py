@@ -1,10 +1,10 @@
-"""While rays or points are measured: show how far it is, and commit what is known now and then."""
+"""While a command measures: show how far it has come, and commit what is known from time to time."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 import click
@@ -20,6 +20,12 @@ Kind = TypeVar("Kind", bound=Result)
 COMMIT_EVERY = 2.0  #: seconds between commits, at least
 COMMIT_SHARE = 0.05  #: of the time, at most, goes into commits
 LOG_EVERY = 30.0  #: seconds between lines where stderr is a file
+
+
+def say(params: Mapping[str, Any], line: str) -> None:
+    """Print one line on stderr, unless the options say to be quiet."""
+    if not params["quiet"]:
+        click.echo(line, err=True)
 
 
 class Committer(Generic[Kind]):
@@ -60,7 +66,7 @@ class Committer(Generic[Kind]):
 
 
 class Display:
-    """Shows the rays done: a bar on a terminal, now and then a line in a log, nothing when ``quiet``."""
+    """Shows how many rays are done: a bar on a terminal, otherwise a line from time to time; nothing if ``quiet``."""
 
     def __init__(self, total: int, done: int, *, quiet: bool, unit: str = "rays") -> None:
         terminal, self._unit = sys.stderr.isatty(), unit
@@ -96,9 +102,9 @@ def keep_measuring(
     display: Display,
     stopped: Callable[[str, Kind | None], str],
 ) -> tuple[Kind, bool]:
-    """Return what ``measure`` returns and whether it measured anything new, committing what is finished as it goes.
+    """Return what ``measure`` returns and whether it measured anything new, and commit what is finished on the way.
 
-    Whatever stops it, Ctrl-C or an error, what was finished by then is committed and said.
+    If Ctrl-C or an error stops it, what was finished by then is committed, and a line says so.
 
     Args:
         measure: called with the ``on_progress`` that it must call after every block.
@@ -132,7 +138,7 @@ def keep_measuring(
 
 
 def progress_line(done: int, total: int, measured: int, seconds: float, unit: str = "rays") -> str:
-    """Return one line for a log: how far, how fast, how long still.
+    """Return one line for a log: how many, how fast, how long still.
 
     >>> progress_line(400, 1000, 300, 60.0)
     '400 of 1,000 rays, 5 a second, 2 min 00 s left'

@@ -15,7 +15,6 @@ import click
 from tqdm import tqdm
 
 from landscape.recipes import RECIPES, load_recipe
-from landscape.store.atomic import write_atomically
 from landscape_cli import options
 from landscape_cli.interrupts import check_pressed
 
@@ -141,6 +140,8 @@ def name_task(recipe: str, folder: Path) -> str:
     """
     if not recipe.endswith(".py"):
         return ""
+    from landscape.store.atomic import write_atomically  # for speed alone: landscape.store imports numpy
+
     path, line = folder / "landscape.toml", f"task = {json.dumps(str(Path(recipe).resolve()))}\n"
     if not path.exists():
         write_atomically(path, line.encode())

@@ -14,7 +14,7 @@ from landscape_cli.text import cost_text, paragraph, ray_notes, settings_text
 def volume_text(volume: Volume, radii: Radii | None = None, more: Sequence[str] = (), caps: Caps | None = None) -> str:
     """Return the table of log-volumes, with what was measured, what to know about it and what it cost."""
     count = f", {volume.directions:,} {volume.unit}" if volume.directions else ""
-    head = f"log-volume of the basin: {volume.estimator} estimator{count}"
+    head = paragraph(f"{volume.quantity}: {volume.estimator} estimator{count}")
     parts = [head, settings_text(volume.config, volume.dimension), "", volume.table()]
     notes = _notes(volume, more, radii)
     if notes:
@@ -34,7 +34,7 @@ def volumes_text(
         return volume_text(best, radii, more, caps)
     counts = " and ".join(f"{volume.estimator} ({volume.directions:,} {volume.unit})" for volume in volumes.values())
     parts = [
-        f"log-volume of the basin: {counts}",
+        paragraph(f"{best.quantity}: {counts}"),
         settings_text(best.config, best.dimension),
         "",
         side_by_side(volumes),

@@ -12,7 +12,7 @@ from landscape_cli import options
 @click.command("doctor")
 @options.together(options.checkpoint, options.task, options.rays, options.objective, options.json_flag)
 @click.pass_context
-def command(context: click.Context, **given: Any) -> None:
+def command(context: click.Context, **params: Any) -> None:
     """Examine CHECKPOINT and its task, and say what to type next.
 
     Every check prints one line. A check that fails says why, and the checks that can do without it go on. Exits 0 even
@@ -20,7 +20,7 @@ def command(context: click.Context, **given: Any) -> None:
     """
     from landscape_cli.doctor_checks import examine
     from landscape_cli.machine_output import strict_json
-    from landscape_cli.session import typed_options
+    from landscape_cli.next_command import typed_options
 
-    report = examine(given, typed_options(context))
-    click.echo(strict_json(report.to_dict()) if given["as_json"] else report.to_text())
+    report = examine(params, typed_options(context))
+    click.echo(strict_json(report.to_dict()) if params["as_json"] else report.to_text())

@@ -21,7 +21,7 @@ BASIS_BYTES = 2**30  #: memory that the basis may take; a larger one is compress
 MOST_VECTORS = 600  #: vectors that the basis may hold: with more, the small eigenproblem costs more than products
 _STUCK = 1.5  # residual over its rounding below which further products hardly help
 _CHANCE = 0.01  # probability that a search overlooks an eigenvalue
-_LEAST_LIMIT = 500  # products: the default of max_products, unless 10 k is more
+_LEAST_LIMIT = 500  # products
 _NEWEST = -1  # position of the newest waiting vector
 
 
@@ -274,6 +274,11 @@ def _room(op: Operator, k: int) -> int:
     return min(op.size, max(most, 2 * k + 20))
 
 
+def default_max_products(k: int) -> int:
+    """Return the default limit of products for k eigenpairs."""
+    return max(_LEAST_LIMIT, 10 * k)
+
+
 def _validate(op: Operator, k: int, which: str, rtol: float, max_products: int | None) -> int:
     """Refuse settings that make no sense, and return the limit of products."""
     if which not in WHICH:
@@ -285,7 +290,7 @@ def _validate(op: Operator, k: int, which: str, rtol: float, max_products: int |
         )
     if not 0 < rtol < 1:
         raise CurvatureError(f"rtol must lie between 0 and 1 (1e-4 asks for four digits), not {rtol!r}.")
-    limit = max(_LEAST_LIMIT, 10 * k) if max_products is None else check_count("max_products", max_products, 1)
+    limit = default_max_products(k) if max_products is None else check_count("max_products", max_products, 1)
     if limit < k:
         raise CurvatureError(
             f"{k} eigenpairs need at least {k} products; max_products={limit} allows fewer.\n"

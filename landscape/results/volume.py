@@ -161,12 +161,16 @@ class Volume(Result):
             notes.append(f"Report as: {quoted} (95 % confidence{', each' if len(bounds) > 1 else ''}).")
         return tuple(notes)
 
+    @property
+    def quantity(self) -> str:
+        """What it is the logarithm of, in words."""
+        if self.density is None:
+            return "log-volume of the basin"
+        return f"log-probability of the basin (V is a probability, under {self.density})"
+
     def heading(self) -> str:
         """Return what it is the logarithm of, and what it was measured with."""
-        what = "log-volume of the basin"
-        if self.density is not None:
-            what = f"log-probability of the basin (V is a probability, under {self.density})"
-        return f"{what}: {self.estimator} estimator, {self.directions:,} {self.unit}, n = {self.dimension:,}"
+        return f"{self.quantity}: {self.estimator} estimator, {self.directions:,} {self.unit}, n = {self.dimension:,}"
 
     def __str__(self) -> str:
         return "\n".join([self.heading(), self.table(), *self.notes])

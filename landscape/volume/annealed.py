@@ -68,6 +68,11 @@ def volume_from_chains(chains: Chains) -> AnnealedVolume:
     Raises:
         LandscapeError: if the run is not finished.
     """
+    if chains.config["temperatures"] is None:
+        raise LandscapeError(
+            f"the budget was used up before the chains began: after {len(chains.trace):,} temperatures their pilots "
+            "are not finished.\nPass a longer budget=, and resume= to continue them."
+        )
     if not chains.done.all():
         raise LandscapeError(
             f"the chains are not at the end: {int(chains.done.sum()):,} of {len(chains.done):,} temperatures are done, "

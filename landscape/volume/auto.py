@@ -1,15 +1,17 @@
 """The ``auto`` estimator: uniform rays first; if these are not enough, annealed chains within a budget.
 
-If the pilot exhausts the budget, the rest goes into rays along the coordinates that it learnt (:func:`along_slopes`).
+If the pilots exhaust the budget, the rest goes into rays along coordinates that they learned (:func:`along_slopes`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from landscape.objective import Objective
-from landscape.results import Volume
+from landscape.results import AnnealedVolume, Chains, Volume
 from landscape.volume.annealed import volume_from_chains
 from landscape.volume.annealing.anneal import Stopped, anneal
 from landscape.volume.compare import best_volume
@@ -32,7 +34,7 @@ def auto_volume(
     """Return the log-volume from uniform rays if it is reliable at all cutoffs, and otherwise from annealed chains.
 
     If the pilots of the chains use up two thirds of the budget, the rest goes into rays of the ``importance``
-    estimator with the proposal ``slopes``, drawn along the coordinates that the pilots learnt. The result is then the
+    estimator with the proposal ``slopes``, drawn along the coordinates that the pilots learned. The result is then the
     better one of these rays and the uniform ones (:func:`landscape.volume.compare.best_volume`), mostly a lower bound.
 
     Args:
@@ -43,41 +45,92 @@ def auto_volume(
             ``rtol`` of 0.001.
         options: criterion, metric, seed, max_radius, step_ratio and first_step of both.
 
-    >>> import math, torch
+    >>> import torch
     >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(2, dtype=torch.float64))
     >>> disc = auto_volume(bowl, [4.0], metric="identity")
     >>> round(math.exp(disc.results[0].log_volume) / math.pi, 6), disc.estimator
     (4.0, 'uniform')
     """
-    plain = uniform_volume(objective, cutoffs, directions=directions, **options)
-    if is_enough(plain):
-        return plain
-    stopped: list[Stopped] = []
-    chains = anneal(objective, cutoffs, budget=budget, path=path, rtol=rtol, on_stop=stopped.append, **options)
-    if chains.done.all():
-        return volume_from_chains(chains)
-    if not is_of_use(stopped[0]):
-        return plain
-    drawn = along_slopes(objective, cutoffs, stopped[0], rtol=rtol, **options)
-    return best_volume({"uniform": plain, "importance": drawn}, "this run")
+
+    def chains(on_stop: Callable[[Stopped], None]) -> AnnealedVolume | Chains:
+        annealed = anneal(objective, cutoffs, budget=budget, path=path, rtol=rtol, on_stop=on_stop, **options)
+        return volume_from_chains(annealed) if annealed.done.all() else annealed
+
+    return measure_in_steps(
+        budget,
+        uniform=lambda: uniform_volume(objective, cutoffs, directions=directions, **options),
+        chains=chains,
+        slopes=lambda stopped: along_slopes(objective, cutoffs, stopped, rtol=rtol, **options),
+    ).best
 
 
-def is_enough(plain: Volume) -> bool:
-    """Return whether uniform rays have measured the volume at all cutoffs, so that nothing else is needed."""
-    return all(row.verdict == "reliable" for row in plain.results)
+@dataclass(frozen=True)
+class AutoVolumes:
+    """What ``auto`` measured.
+
+    Attributes:
+        volumes: by estimator, the best one last.
+        notes: why it measured these and nothing else.
+    """
+
+    volumes: dict[str, Volume]
+    notes: tuple[str, ...]
+
+    @property
+    def best(self) -> Volume:
+        """The volume to report."""
+        return list(self.volumes.values())[-1]
 
 
-def is_of_use(stopped: Stopped) -> bool:
-    """Return whether there are coordinates to draw rays along, and enough rays left in the budget."""
-    return stopped.preconditioner is not None and stopped.rays > 0
+def measure_in_steps(
+    budget: str | float,
+    *,
+    uniform: Callable[[], Volume],
+    chains: Callable[[Callable[[Stopped], None]], AnnealedVolume | Chains],
+    slopes: Callable[[Stopped], Volume],
+) -> AutoVolumes:
+    """Decide what ``auto`` measures; the callables measure it, and may show and keep what they measure.
+
+    Args:
+        budget: what the chains may cost, for the notes.
+        uniform: measures uniform rays.
+        chains: measures annealed chains, called with ``on_stop``. Returns their volume, or the unfinished chains if the
+            pilots used up the budget.
+        slopes: measures rays along the coordinates that the pilots learned.
+    """
+    plain = uniform()
+    if all(row.verdict == "reliable" for row in plain.results):
+        return AutoVolumes({"uniform": plain}, ("The uniform rays measure V: annealed chains would add nothing.",))
+    leftovers: list[Stopped] = []
+    annealed = chains(leftovers.append)
+    if isinstance(annealed, AnnealedVolume):
+        return AutoVolumes({"uniform": plain, "annealed": annealed}, ())
+    (stopped,) = leftovers
+    pilots = f"{len(annealed.trace):,} temperatures of their pilots, {annealed.cost.evaluations:,.0f} passes"
+    if stopped.preconditioner is None or stopped.rays == 0:
+        note = f"The budget of {budget} was used up before the chains began ({pilots}): pass a longer budget=."
+        return AutoVolumes({"uniform": plain}, (note,))
+    volumes = {"uniform": plain, "importance": slopes(stopped)}
+    best = best_volume(volumes, "this run")
+    del volumes[best.estimator]
+    notes = [
+        f"Two thirds of the budget of {budget} were used up before the chains began ({pilots}). The rest went into "
+        f"{stopped.rays:,} rays along the coordinates that the pilots learned. For chains pass a longer budget=."
+    ]
+    if any(row.verdict == "lower bound" for row in best.results):
+        notes.append(
+            f"The higher of two bounds, that of {best.estimator}, is given with {math.log10(2):.2f} less than alone, "
+            "because errors too decide which of the two is higher."
+        )
+    return AutoVolumes({**volumes, best.estimator: best}, tuple(notes))
 
 
 def along_slopes(objective: Objective, cutoffs: Sequence[float], stopped: Stopped, **options: Any) -> Volume:
-    """Return the log-volume from rays along the coordinates that a stopped run had learnt.
+    """Return the log-volume from rays along the coordinates that a stopped run had learned.
 
     Args:
         objective, cutoffs: as for :func:`landscape.basin_radii`.
-        stopped: what the run has left; :func:`is_of_use` must hold.
+        stopped: what the run has left, with coordinates and rays.
         options: of :func:`landscape.volume.importance.importance_volume`.
     """
     assert stopped.preconditioner is not None

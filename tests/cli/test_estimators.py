@@ -81,7 +81,7 @@ def test_auto_is_the_default_and_prints_both_estimates_in_one_table(bowl: Path) 
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "annealed reports more than uniform" in flat(done.stdout)
     assert "pilot chains first" in flat(done.stderr)
-    assert "temperatures, beside a run of half as many" in flat(done.stderr)
+    assert "temperatures, and a run of half as many" in flat(done.stderr)
     assert ls.Store("run.h5").names() == ["annealed", "chains", "radii", "volume"]
     assert "under smaller caps" not in done.stdout  # lengths of the identity metric are of any size
     found = strict(run(f"{NET} {BUDGET} --json").stdout)
@@ -104,7 +104,7 @@ def test_chains_under_a_cap_say_how_the_volume_moves_with_it(bowl: Path) -> None
     caps = strict(run(f"{line} --json").stdout)["caps"]
     assert [row["cap"] for row in caps] == [0.25, 0.5, 1.0]
     assert "caps" in ls.Store("run.h5")
-    assert "8 chains make a lower bound" in run(QUICK).stderr
+    assert "8 chains give a lower bound" in run(QUICK).stderr
     assert "make a lower bound" not in done.stderr
     assert "P(r = cap)" in run("show run.h5").stdout
 
@@ -209,7 +209,7 @@ def test_a_resumed_run_keeps_the_temperatures_whatever_the_clock_says(bowl: Path
     run(f"{NET} --estimator annealed --budget 20000 --out run.h5 -q")
     before = Path("run.h5").read_bytes()
     again = run(f"{NET} --estimator annealed --budget 1s --out run.h5 --resume")
-    assert "are kept, which an earlier budget was turned into" in flat(again.stderr)
+    assert "are kept, as an earlier budget decided" in flat(again.stderr)
     assert Path("run.h5").read_bytes() == before
 
 

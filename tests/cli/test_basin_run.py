@@ -16,7 +16,7 @@ import pytest
 import landscape as ls
 from helpers.commands import SMALL, run, stored, strict
 from landscape.results import Progress
-from landscape_cli import measuring
+from landscape_cli import basin_run
 
 # files: --out, --resume, --overwrite
 
@@ -177,7 +177,7 @@ def test_ctrl_c_keeps_the_last_block_too(here: Path, monkeypatch: pytest.MonkeyP
             on_progress(Progress(count, 60, lambda count=count: first_rays(whole, count)))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(measuring, "basin_radii", interrupted)
+    monkeypatch.setattr(basin_run, "basin_radii", interrupted)
     done = run(f"volume {SMALL} --estimator uniform {out}", code=130)
     assert done.stdout == ""
     assert "interrupted after 40 of 60 rays" in done.stderr
@@ -199,7 +199,7 @@ def test_an_error_in_the_middle_keeps_the_finished_rays(
             on_progress(Progress(count, 60, lambda count=count: first_rays(whole, count)))
         raise error
 
-    monkeypatch.setattr(measuring, "basin_radii", broken)
+    monkeypatch.setattr(basin_run, "basin_radii", broken)
     done = run(
         f"volume {SMALL} --estimator uniform --out run.h5", code=2 if isinstance(error, ls.LandscapeError) else 1
     )
