@@ -17,6 +17,8 @@ from helpers.bodies import ellipsoid, ellipsoid_log_volume, lp_ball, lp_log_volu
 from helpers.chains import assert_same_chains
 from helpers.nets import mlp
 from helpers.z_scores import z_of_weights
+from landscape.objective import Layout
+from landscape.rays import metric
 from landscape.results import AnnealedVolume, Chains
 from landscape.volume import anneal, annealed_volume, log_unit_ball, volume_from_chains
 from landscape.volume.annealed import is_settled
@@ -25,6 +27,20 @@ from landscape.volume.ray_weights.statistics import interval_of
 
 def annealed(objective: ls.Objective, cutoff: float, **options: Any) -> AnnealedVolume:
     return annealed_volume(objective, [cutoff], **{"metric": "identity", **options})
+
+
+def test_the_metric_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large net's metric is a pass over all its weights."""
+    made, filter_rms = [], metric._filter_rms
+
+    def counted(*arguments: Any, **options: Any) -> torch.Tensor:
+        made.append(arguments)
+        return filter_rms(*arguments, **options)
+
+    monkeypatch.setattr(metric, "_filter_rms", counted)
+    bowl = ellipsoid(np.ones(4), np.ones(4), Layout.from_shapes({"weight": (2, 2)}))
+    annealed_volume(bowl, [0.1], metric="filter", chains=4, temperatures=2)
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize("n", [2, 500])
