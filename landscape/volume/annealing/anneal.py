@@ -147,28 +147,33 @@ def anneal(
     )
     if resume is not None:
         run.resume(resume)
-    most_for_pilots = 1.0 if on_stop is None or run.best_preconditioner is None else PILOTS
 
     def report() -> None:
         if on_progress is not None:
             done = run.result().done
             on_progress(Progress(int(done.sum()), len(done), run.result))
 
+    most_for_pilots = 1.0 if on_stop is None or run.best_preconditioner is None else PILOTS
     with objective.running():
-        while not run.finished:
-            if limit is not None and run.temperatures is None:
-                if run.piloting and limit.used(run.cost) >= most_for_pilots:
-                    break
-                if not run.piloting:
-                    run.set_effort(*limit.plan(run.result()))
-            run.advance()
-            report()
+        _advance(run, limit, most_for_pilots, report)
     if limit is not None and on_stop is not None and not run.finished:
         if not run.trace and resume is None:  # a clock decided to stop: a continued run must know it
             report()
         passes_per_ray = reference_rays.cost.evaluations / REFERENCE_RAYS
         on_stop(Stopped(run.best_preconditioner, limit.rays(run.cost, passes_per_ray)))
     return run.result()
+
+
+def _advance(run: Run, limit: Budget | None, most_for_pilots: float, report: Callable[[], None]) -> None:
+    """Advance the run to its end, or until its pilots have used up their share of the budget."""
+    while not run.finished:
+        if limit is not None and run.temperatures is None:
+            if run.piloting and limit.used(run.cost) >= most_for_pilots:
+                return
+            if not run.piloting:
+                run.set_effort(*limit.plan(run.result()))
+        run.advance()
+        report()
 
 
 def _check_room(reference_rays: Radii) -> None:
