@@ -85,6 +85,7 @@ def auto(run: BasinRun) -> VolumeReport:
     """Measure what the library's ``auto`` decides to measure, and store each step."""
     radii: list[Radii] = []
     caps: list[Caps] = []
+    stopped: list[Chains] = []
 
     def rays() -> Volume:
         measured, volume = uniform_rays(run)
@@ -94,13 +95,14 @@ def auto(run: BasinRun) -> VolumeReport:
     def chains(on_stop: Callable[[Stopped], None]) -> AnnealedVolume | Chains:
         measured, fresh = annealed_chains(run, on_stop)
         if not measured.done.all():
+            stopped.append(measured)
             return measured
         caps.extend(smaller_caps(run, measured, fresh))
         return annealed_volume(run, measured, fresh)
 
     measured = measure_in_steps(budget_of(run), uniform=rays, chains=chains, slopes=lambda left: slopes(run, left))
     notes = measured.notes
-    if run.store is not None and "annealed" not in measured.volumes and CHAINS.name in run.store:
+    if run.store is not None and stopped:
         notes = (*notes, "With --resume the chains continue from what is stored.")
     return VolumeReport(measured.volumes, radii[0], notes, caps[0] if caps else None)
 

@@ -9,18 +9,19 @@ import click
 
 from landscape_cli import options
 
-_VALUE = r"""(?P<value>'[^']*'|"[^"]*"|\.{3}|[\w.+-]*\w)?(?!\[)"""
 _VALUES = {"inf": "none", "math.inf": "none"}  #: what the command line calls a value
 
 
 def in_flags(message: str, command: click.Command | None = None) -> str:
     """Return a message of the library in the words of the command line.
 
+    The library marks a keyword by backticks. Nothing else changes: no path, no code to copy, no words of a user.
+
     Args:
-        message: names keywords: ``directions=1000``, or ``directions=`` if the value is open.
+        message: names keywords: ```directions=1000```, or ```directions=...``` if the value is open.
         command: its own options count too, besides those that several commands share.
 
-    >>> in_flags("Pass directions=1000, max_radius=math.inf or another estimator=.")
+    >>> in_flags("Pass `directions=1000`, `max_radius=math.inf` or another `estimator=...`.")
     'Pass --directions 1000, --max-radius none or another --estimator.'
     """
     shared = click.command()(options.measuring(options.estimating(lambda: None)))
@@ -28,11 +29,11 @@ def in_flags(message: str, command: click.Command | None = None) -> str:
     names = "|".join(sorted(known, key=len, reverse=True))
 
     def flag(match: re.Match[str]) -> str:
-        option, value = known[match["name"]], (match["value"] or "...").strip("'\"")
-        bare = value == "..." or option.is_flag
+        option, value = known[match["name"]], match["value"].strip("'\"")
+        bare = value in ("...", "") or option.is_flag
         return option.opts[0] if bare else f"{option.opts[0]} {_VALUES.get(value, value)}"
 
-    return re.sub(rf"(?<![\w.])(?P<name>{names})={_VALUE}", flag, message)
+    return re.sub(rf"`(?P<name>{names})=(?P<value>[^`\n]*)`", flag, message)
 
 
 def _options(parameters: Iterable[click.Parameter]) -> Iterable[tuple[str, click.Option]]:

@@ -286,15 +286,15 @@ def _validate(op: Operator, k: int, which: str, rtol: float, max_products: int |
     if check_count("k", k, 1) > check_operator(op).size:
         raise CurvatureError(
             f"an operator with n = {op.size:,} rows has fewer than {k:,} eigenpairs.\n"
-            f"Pass k={op.size} or less, or widen the scope."
+            f"Pass `k={op.size}` or less, or widen the scope."
         )
     if not 0 < rtol < 1:
         raise CurvatureError(f"rtol must lie between 0 and 1 (1e-4 asks for four digits), not {rtol!r}.")
     limit = default_max_products(k) if max_products is None else check_count("max_products", max_products, 1)
     if limit < k:
         raise CurvatureError(
-            f"{k} eigenpairs need at least {k} products; max_products={limit} allows fewer.\n"
-            f"Pass max_products={20 + 5 * k} or more, or a smaller k."
+            f"{k} eigenpairs need at least {k} products; `max_products={limit}` allows fewer.\n"
+            f"Pass `max_products={20 + 5 * k}` or more, or a smaller `k=...`."
         )
     return limit
 

@@ -59,7 +59,7 @@ class Probes:
         if check_operator(op).size > 1 and check_count("probes", count, 1) < 2:
             raise CurvatureError(
                 "one probe says nothing about its own error: a standard error needs a second one.\n"
-                "Pass probes=2 or more; 50 is the default of trace()."
+                "Pass `probes=2` or more."
             )
         exact = op.size <= check_count("probes", count, 1)
         return cls(op.size, op.size if exact else int(count), exact, check_seed(seed))

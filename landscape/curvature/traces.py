@@ -60,8 +60,8 @@ def trace(op: Operator, probes: int = 50, *, method: str = "hutchinson", seed: i
     drawn = Probes.of(op, probes, seed)
     if not drawn.exact and probes < (least := _LEAST[method]):
         raise CurvatureError(
-            f"{method} splits its probes and needs {least} of them for a standard error, not probes={probes}.\n"
-            f"Pass probes={least} or more, or method='hutchinson'."
+            f"{method} splits its probes and needs {least} of them for a standard error, not {probes}.\n"
+            f"Pass `probes={least}` or more."
         )
     with spending(op) as spent:
         samples, error = (_hutchinson if drawn.exact else METHODS[method])(op, drawn)

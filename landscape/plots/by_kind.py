@@ -91,8 +91,8 @@ def one_figure(results: Mapping[str, Result]) -> Figure:
         raise LandscapeError(f"there is nothing to draw in {', '.join(results) or 'a run without results'}.")
     if len(by_result) > 1:
         raise LandscapeError(
-            f"the run holds {len(by_result)} results ({', '.join(by_result)}), and one file shows one of them. Pass a "
-            "folder, not a file."
+            f"the run holds {len(by_result)} results ({', '.join(by_result)}), and one file shows one of them.\n"
+            "Pass a folder as `out=...`."
         )
     (own,) = by_result.values()
     return own.get("filled") or next(iter(own.values()))

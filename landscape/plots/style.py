@@ -61,12 +61,15 @@ ALL_DIGITS = FuncFormatter(lambda value, _: f"{value:,.12g}")  #: no exponent, n
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure in the format that the ending of the name says: png, svg or pdf. Missing folders are made.
+    """Write a figure in the format that the ending of the name says: png (if there is none), svg or pdf.
+
+    Missing folders are made.
 
     Raises:
         LandscapeError: if the file cannot be written.
     """
     try:
+        path = path if path.suffix else path.with_name(f"{path.name}.png")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: figure.savefig(file, dpi=_DPI, format=path.suffix[1:]))
     except OSError as error:

@@ -281,7 +281,7 @@ class _Rows:
             raise LandscapeError(
                 f"the stored run measured another function: at r = {radius[0]:.4g} on ray {past.profile_ray[last]} it "
                 f"found {stored:.6g}, and now the criterion is {now:.6g} there.\n"
-                "Measure with the same model, data, loss and forward, or --overwrite to start anew."
+                "Measure with the same model, data, loss and forward, or --overwrite to start over."
             )
 
     def pilot_done(self) -> bool:

@@ -145,7 +145,7 @@ class Volume(Result):
             if row.censored == 1 and self.unit == "rays":
                 notes.append(
                     f"Every ray reached the cap at cutoff {row.cutoff:g}, so V is that of the cap alone: pass "
-                    "max_radius=math.inf."
+                    "`max_radius=math.inf`."
                 )
             elif row.censored_weight > 0:
                 share = percent(row.censored_weight)

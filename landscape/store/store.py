@@ -250,9 +250,9 @@ def _check_format(path: Path, file: h5py.File) -> None:
         )
     if not np.array_equal(version, FORMAT_VERSION):
         raise StoreError(
-            f"{path} has format version {version} (written by {file.attrs.get('writer', 'an unknown version')}); "
-            f"this is landscape {__version__}, which reads format version {FORMAT_VERSION}.\n"
-            "Measure again to a new file (--out new.h5), or install the landscape that wrote this one."
+            f"{path} has format version {version} (written by {file.attrs.get('writer', 'an unknown version')}), "
+            f"and this landscape reads format version {FORMAT_VERSION}.\n"
+            "Measure again to a new file: --out new.h5. The old file stays readable with h5py."
         )
 
 

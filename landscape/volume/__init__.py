@@ -1,4 +1,4 @@
-"""Log-volume of a basin: one file an estimator, one common result."""
+"""Log-volume of a basin: one file for each estimator, one common result."""
 
 from landscape.volume.annealed import annealed_volume, volume_from_chains
 from landscape.volume.annealing.anneal import anneal

@@ -71,12 +71,12 @@ def volume_from_chains(chains: Chains) -> AnnealedVolume:
     if chains.config["temperatures"] is None:
         raise LandscapeError(
             f"the budget was used up before the chains began: after {len(chains.trace):,} temperatures their pilots "
-            "are not finished.\nPass a longer budget=, and resume= to continue them."
+            "are not finished.\nPass a longer `budget=...`."
         )
     if not chains.done.all():
         raise LandscapeError(
             f"the chains are not at the end: {int(chains.done.sum()):,} of {len(chains.done):,} temperatures are done, "
-            "and a volume needs them all.\nContinue the run with --resume, or pass resume= to anneal."
+            "and a volume needs them all.\nPass the chains to anneal as `resume=...`."
         )
     cutoffs = range(len(chains.cutoffs))
     unseen_shares = [unseen(chains, cutoff) for cutoff in cutoffs]
@@ -144,25 +144,25 @@ def _why_unreliable(chains: Chains, cutoff: int, unseen_share: float) -> str:
     if any(chains.resamplings(cutoff)):
         return (
             "the chains were resampled on the way and share ancestors. Together they are one draw, whose mean is V and "
-            "whose scatter is unknown: compare half effort, and another seed="
+            "whose scatter is unknown: compare half effort, and another `seed=...`"
         )
     if len(full) < RELIABLE_CHAINS:
-        return f"fewer than {RELIABLE_CHAINS} chains: pass chains=32"
+        return f"fewer than {RELIABLE_CHAINS} chains: pass `chains=32`"
     spread = w.spread(half)
     if math.isinf(spread):
         return "some chains began on rays that end at the trained point itself, and count as zero"
     if spread > RELIABLE_SPREAD:
         return (
             f"the log-weights of the chains spread by {spread:,.1f} nats at half effort, and a measurement allows "
-            f"{RELIABLE_SPREAD:g}: pass a longer budget="
+            f"{RELIABLE_SPREAD:g}: pass a longer `budget=...`"
         )
     if unseen_share > RELIABLE_UNSEEN:
-        return "uniform rays found long rays that the chains did not find: pass a longer budget="
+        return "uniform rays found long rays that the chains did not find: pass a longer `budget=...`"
     if w.largest_share(full) > RELIABLE_LARGEST:
-        return "one chain carries much of the mean: pass a longer budget="
+        return "one chain carries much of the mean: pass a longer `budget=...`"
     if chains.unfinished[cutoff].any():
-        return "a search along a ray gave up: pass a longer budget="
-    return "the runs of half and of full effort differ: pass a longer budget="
+        return "a search along a ray gave up: pass a longer `budget=...`"
+    return "the runs of half and of full effort differ: pass a longer `budget=...`"
 
 
 def _ceiling(chains: Chains) -> float:

@@ -108,14 +108,14 @@ def measure_in_steps(
     (stopped,) = leftovers
     pilots = f"{len(annealed.trace):,} temperatures of their pilots, {annealed.cost.evaluations:,.0f} passes"
     if stopped.preconditioner is None or stopped.rays == 0:
-        note = f"The budget of {budget} was used up before the chains began ({pilots}): pass a longer budget=."
+        note = f"The budget of {budget} was used up before the chains began ({pilots}): pass a longer `budget=...`."
         return AutoVolumes({"uniform": plain}, (note,))
     volumes = {"uniform": plain, "importance": slopes(stopped)}
     best = best_volume(volumes, "this run")
     del volumes[best.estimator]
     notes = [
         f"Two thirds of the budget of {budget} were used up before the chains began ({pilots}). The rest went into "
-        f"{stopped.rays:,} rays along the coordinates that the pilots learned. For chains pass a longer budget=."
+        f"{stopped.rays:,} rays along the coordinates that the pilots learned. For chains pass a longer `budget=...`."
     ]
     if any(row.verdict == "lower bound" for row in best.results):
         notes.append(

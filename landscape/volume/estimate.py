@@ -68,7 +68,7 @@ def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str
         raise LandscapeError(f"the estimator {estimator!r} is not known. Pass one of {', '.join(ESTIMATORS)}.")
     if options.get("measure", "lebesgue") != "lebesgue" and estimator not in MEASURING:
         raise LandscapeError(
-            f"the estimator {estimator!r} measures volumes alone, and measure={options['measure']!r} was asked for. "
-            f"Pass estimator={' or '.join(map(repr, MEASURING))}."
+            f"the estimator {estimator!r} measures only volumes, not a {options['measure']} measure. "
+            f"Pass {' or '.join(f'`estimator={name!r}`' for name in MEASURING)}."
         )
     return ESTIMATORS[estimator](objective, cutoffs, **options)

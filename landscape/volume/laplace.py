@@ -128,7 +128,7 @@ def laplace_config(
 
 _WHY_APPROXIMATE = (
     "this is the volume of the quadratic that the curvature describes. The interval holds the error of the "
-    "log-determinant, and nothing says how far the basin is from that quadratic: compare with another estimator="
+    "log-determinant, and nothing says how far the basin is from that quadratic: compare with another `estimator=...`"
 )
 _UNCUT = Balance(0.0, 0.0, 0.0)
 
@@ -194,11 +194,11 @@ def _check_definite(log_det: LogDeterminant, name: str, balance: Balance) -> Non
         if log_det.negative > 0
         else f"about {log_det.zero:.3g} eigenvalues that are 0 to rounding"
     )
-    advice = ["estimator='annealed', which needs no curvature"]
+    advice = ["`estimator='annealed'`, which needs no curvature"]
     if not balance.share:
         advice.insert(0, "a finite max_radius, which bounds what the curvature does not")
     if name == "hessian" and log_det.negative > 0:
-        advice.insert(0, "curvature='ggn', which has no negative eigenvalues")
+        advice.insert(0, "`curvature='ggn'`, which has no negative eigenvalues")
     raise CurvatureError(
         f"the {name} at the trained point has {what} among {log_det.dimension:,}, so the quadratic around it has no "
         f"finite volume.\nPass {'; or '.join(advice)}."

@@ -47,8 +47,8 @@ def basin_curvature(
     if kl and (name != "ggn" or objective.loss_name not in _PREDICTIVE):
         raise CurvatureError(
             f"the second derivative of the KL divergence is the Gauss-Newton matrix of {' or '.join(_PREDICTIVE)}, "
-            f"but curvature={name!r} of the loss {objective.loss_name!r} was asked for.\n"
-            "Pass curvature='ggn' and one of these losses, or criterion='rise'."
+            f"but the {name!r} of the loss {objective.loss_name!r} was asked for.\n"
+            "Pass `curvature='ggn'` and one of these losses, or `criterion='rise'`."
         )
     return CURVATURES[name](objective, metric=metric)
 

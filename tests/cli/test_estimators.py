@@ -105,7 +105,7 @@ def test_chains_under_a_cap_say_how_the_volume_moves_with_it(bowl: Path) -> None
     assert [row["cap"] for row in caps] == [0.25, 0.5, 1.0]
     assert "caps" in ls.Store("run.h5")
     assert "8 chains give a lower bound" in run(QUICK).stderr
-    assert "make a lower bound" not in done.stderr
+    assert "give a lower bound" not in done.stderr
     assert "P(r = cap)" in run("show run.h5").stdout
 
 

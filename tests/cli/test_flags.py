@@ -16,13 +16,17 @@ STEPS = click.command()(click.option("--steps", type=int)(lambda steps: None))
 @pytest.mark.parametrize(
     ("message", "typed"),
     [
-        ("Pass directions=1000.", "Pass --directions 1000."),
-        ("Pass a longer budget=, or estimator='laplace'.", "Pass a longer --budget, or --estimator laplace."),
-        ("Pass max_radius=math.inf.", "Pass --max-radius none."),
-        ("Pass cutoffs=..., then resume=True.", "Pass --cutoff, then --resume."),
-        ("Pass steps=11.", "Pass --steps 11."),
+        ("Pass `directions=1000`.", "Pass --directions 1000."),
+        ("Pass a longer `budget=...`, or `estimator='laplace'`.", "Pass a longer --budget, or --estimator laplace."),
+        ("Pass `max_radius=math.inf`.", "Pass --max-radius none."),
+        ("Pass `cutoffs=...`, then `resume=True`.", "Pass --cutoff, then --resume."),
+        ("Pass `steps=11`.", "Pass --steps 11."),
         # no keyword of a command
-        ("Pass n=5; r = 1; x.seed=4; cutoffs=[1, 2]; n_directions=3.",) * 2,
+        ("Pass `n=5`.",) * 2,
+        # a path, code to copy, words of a user
+        ("the checkpoint seed=0/a.pt does not exist",) * 2,
+        ("  def task(): return landscape.Task(model=..., data=(inputs, targets), loss='cross_entropy')",) * 2,
+        ("task() failed: steps=3",) * 2,
     ],
 )
 def test_keywords_become_flags(message: str, typed: str) -> None:
@@ -30,12 +34,12 @@ def test_keywords_become_flags(message: str, typed: str) -> None:
 
 
 def test_an_option_of_another_command_is_left_alone() -> None:
-    assert in_flags("Pass steps=11.") == "Pass steps=11."
+    assert in_flags("Pass `steps=11`.") == "Pass `steps=11`."
 
 
 def test_errors_of_the_library_are_shown_in_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: str) -> None:
-        raise LandscapeError("Pass max_radius=2.")
+        raise LandscapeError("Pass `max_radius=2`.")
 
     monkeypatch.setattr("landscape.store.Store", refuse)
     done = CliRunner().invoke(cli, ["show", "run.h5"], standalone_mode=False)

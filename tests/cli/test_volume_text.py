@@ -26,7 +26,7 @@ def test_a_run_that_saw_nothing_but_the_cap_says_so() -> None:
     radii = np.full(100, 2.0)
     capped = ls.volume_from_radii(radii, n=3, max_radius=2.0, cutoffs=[0.5])
     assert "Every ray reached the cap at cutoff 0.5" in capped.notes[0]
-    assert "pass max_radius=math.inf." in str(capped)
+    assert "pass `max_radius=math.inf`." in str(capped)
     assert "pass --max-radius none." in flat(volume_text(capped))
     assert not ls.volume_from_radii(radii, n=3, max_radius=2.5, cutoffs=[0.5]).notes
 

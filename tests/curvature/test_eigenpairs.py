@@ -276,7 +276,7 @@ class Broken(Operator):
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"k": 21}, "k=20 or less"),
+        ({"k": 21}, "`k=20` or less"),
         ({"k": 0}, "k must be a whole number"),
         ({"k": 2.5}, "k must be a whole number"),
         ({"which": "top"}, "largest, smallest, magnitude"),

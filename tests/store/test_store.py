@@ -253,7 +253,7 @@ def truncated(path: Path) -> None:
     [
         (
             version_1,
-            r"has format version 1 \(written by landscape 0\..*reads format version 2(.|\n)*new file.*or install",
+            r"has format version 1 \(written by landscape 0\..*reads format version 2(.|\n)*new file",
         ),
         (newer_version, r"format version 3 \(written by an unknown version\)"),
         (foreign, "HDF5 file that landscape did not write"),

@@ -53,10 +53,10 @@ def test_a_ball_is_exact(n: int) -> None:
 @pytest.mark.parametrize(
     ("chains", "temperatures", "path", "reason"),
     [
-        (8, 2, "auto", "fewer than 16 chains: pass chains=32"),
-        (16, 2, "auto", "one chain carries much of the mean: pass a longer budget="),
-        (16, 6, "radius", "nats at half effort, and a measurement allows 1: pass a longer budget="),
-        (16, 8, "growth", "compare half effort, and another seed="),
+        (8, 2, "auto", "fewer than 16 chains: pass `chains=32`"),
+        (16, 2, "auto", "one chain carries much of the mean: pass a longer `budget=...`"),
+        (16, 6, "radius", "nats at half effort, and a measurement allows 1: pass a longer `budget=...`"),
+        (16, 8, "growth", "compare half effort, and another `seed=...`"),
     ],
 )
 def test_a_bound_says_why_it_is_no_measurement(chains: int, temperatures: int, path: str, reason: str) -> None:

@@ -176,7 +176,7 @@ def test_summary_is_strict_json_with_every_key() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: ls.volume_from_radii(np.ones(3)), "Pass n="),
+        (lambda: ls.volume_from_radii(np.ones(3)), "Pass `n="),
         (lambda: ls.volume_from_radii(np.array([1.0, math.nan]), n=2), "NaN"),
         (lambda: ls.volume_from_radii(np.array([-1.0]), n=2), "negative"),
         (lambda: ls.volume_from_radii(np.zeros((0,)), n=2), "shape"),

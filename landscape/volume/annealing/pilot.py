@@ -53,7 +53,7 @@ _HALVINGS = 40  # of the first outer radius
 _CLEAR = 4.0  # a pilot step by growth counts for at most so many wanted standard deviations
 _MOST_STOPPED = 0.5  # growth ends if walls have stopped this share of chains
 _EVEN = 0.5  # chains are resampled if the effective sample size over their number is below
-_LEAST_HARDENING = 0.1  # of t from target to target once growth has ended
+_LEAST_T_STEP = 0.1  # of t from target to target once growth has ended
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def first_pilot_step(body: StarBody, points: Points, path: str) -> PilotStep:
     step = _FIRST_LEAPFROG * quarter if has_gradient(body, points.phi[:1]) else 0.0
     if path != "radius" and step == 0:
         raise ObjectiveError(
-            f"the path {path} needs gradients, and this function has none that torch can follow. Pass path='radius'."
+            f"the path {path} needs gradients, and this function has none that torch can follow.\n"
+            "Take another path or estimator."
         )
     penalty = {"radius": math.nan, "soft": 0.0, "growth": float(body.dimension)}[path]
     outer_radius = _first_outer_radius(body, points) if path == "growth" else math.nan
@@ -207,7 +208,7 @@ def soft_step(
     target = _next_target(now, points, pilot_steps)
     if target is None:
         points = with_radii(body, points)
-        target = _harder(now, points, pilot_steps)
+        target = _next_soft_target(now, points, pilot_steps)
     points = target.complete(points)
     gains = target.log_density(points) - log_density_before
     if last.path == "growth" and uneven(gains):
@@ -244,13 +245,13 @@ def _next_target(now: SoftTarget, points: Points, pilot_steps: list[PilotStep]) 
     return _more_penalty(now, points, wanted_sd)
 
 
-def _harder(now: SoftTarget, points: Points, pilot_steps: list[PilotStep]) -> SoftTarget:
+def _next_soft_target(now: SoftTarget, points: Points, pilot_steps: list[PilotStep]) -> SoftTarget:
     """Return the target with the next t, on the way from F_b to r^n; the points have radii."""
     start, end = replace(now, inverse_temperature=0.0), replace(now, inverse_temperature=1.0)
     spread = _spread(end.log_density(points) - start.log_density(points))
     further = _soft_increment_sd(len(pilot_steps)) / spread if spread > 0 else 1.0
     if pilot_steps[-1].path == "growth":
-        further = max(further, _LEAST_HARDENING)
+        further = max(further, _LEAST_T_STEP)
     return replace(now, inverse_temperature=min(now.inverse_temperature + further, 1.0))
 
 

@@ -187,6 +187,6 @@ def floored(rest: np.ndarray, errors: np.ndarray) -> np.ndarray:
         raise CurvatureError(
             "the curvature at the trained point is zero or negative in all directions left to the rest of the "
             "proposal, so it does not show where rays are long.\nPass a finite max_radius, a lower rank, an array of "
-            "your own as proposal, or estimator='annealed'."
+            "your own as proposal, or `estimator='annealed'`."
         )
     return np.maximum(rest, np.maximum(errors, _LEAST * mean))

@@ -76,19 +76,19 @@ def volume_from_radii(
         raise LandscapeError(
             f"these rays were not drawn uniformly but from the proposal {radii.config['proposal']['name']!r}, and the "
             "plain mean of r^n over them is no volume.\n"
-            "Pass them as resume= to log_volume(..., estimator='importance')."
+            "Pass them to importance_volume as `resume=...`."
         )
     if math.isnan(radii.log_scale_sum):
         radii = replace(radii, log_scale_sum=log_scale_sum)
     dimension = radii.dimension if n is None else n
     if dimension < 1 or dimension != int(dimension):
         raise LandscapeError(
-            f"a volume needs the dimension n of the space, a whole number from 1; n = {dimension}. Pass n=...."
+            f"a volume needs the dimension n of the space, a whole number from 1; n = {dimension}. Pass `n=...`."
         )
     if not radii.done.all():
         raise LandscapeError(
             f"{int((~radii.done).sum())} of {radii.directions} rays are still to be measured, and a volume of the "
-            "others alone would be of another run.\nContinue it with --resume, or pass resume= to basin_radii."
+            "others alone would be that of another run.\nPass the radii to basin_radii as `resume=...`."
         )
     lebesgue = MeasureOnRays(Lebesgue(dimension, radii.log_scale_sum), np.zeros((radii.directions, 0)))
     return mean_over_rays(radii, measure or lebesgue)
@@ -182,12 +182,12 @@ def _plain_radii(
             "radii must be non-negative numbers, but some are negative or NaN. Drop or mend those rays."
         )
     if n is None:
-        raise LandscapeError("plain radii do not know the dimension of their space. Pass n=....")
+        raise LandscapeError("plain radii do not know the dimension of their space. Pass `n=...`.")
     cap = math.inf if max_radius is None else max_radius
     if not cap > 0:
         raise LandscapeError(f"max_radius = {cap} leaves no room for a ray. Pass a positive radius, or leave it out.")
     if not np.isfinite(np.minimum(array, cap)).all():
-        raise LandscapeError("some radii are infinite, and so would be the volume. Pass max_radius=....")
+        raise LandscapeError("some radii are infinite, and so would be the volume. Pass `max_radius=...`.")
     if cutoffs is not None and len(cutoffs) != array.shape[1]:
         raise LandscapeError(
             f"there are {array.shape[1]} columns of radii and {len(cutoffs)} cutoffs; they must agree."

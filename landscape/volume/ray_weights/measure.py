@@ -251,10 +251,10 @@ def check_measure(measure: str, sigma: float | None, measure_centre: str) -> Non
     if measure == "gaussian" and (sigma is None or not 0 < sigma < math.inf):
         raise LandscapeError(
             f"a gaussian measure needs the standard deviation of each parameter, sigma above 0; got sigma = {sigma}.\n"
-            "Pass sigma=..., for instance that of the initialisation (--sigma on the command line)."
+            "Pass `sigma=...`, for instance that of the initialisation."
         )
     if measure == "lebesgue" and sigma is not None:
-        raise LandscapeError("sigma belongs to a gaussian measure. Pass measure='gaussian' too, or leave sigma out.")
+        raise LandscapeError("sigma belongs to a gaussian measure. Pass `measure='gaussian'` too, or leave sigma out.")
 
 
 def make_measure(

@@ -143,10 +143,10 @@ def why_unreliable(log_weights: np.ndarray, resolution: float, rays: int, censor
         return "all rays end at the trained point itself: the criterion jumps there"
     fewest = 2 * RELIABLE_ESS * rays / len(log_weights)  # half of the draws are judged
     if rays < fewest and 2 * ess >= len(log_weights):
-        return f"fewer than {fewest:.0f} rays: pass directions=1000"
+        return f"fewer than {fewest:.0f} rays: pass `directions=1000`"
     # a ray at the cap weighs as much as any ray can
     bounded = 0 < censored < _FEW_AT_THE_CAP
-    unseen = "The cap bounds every weight, but too few rays reached it to measure V: pass more directions="
+    unseen = "The cap bounds every weight, but too few rays reached it to measure V: pass more `directions=...`"
     if not _calm(log_weights):
         carrying = max(round(ess), 1)
         outweighed = "Rays that were not drawn probably outweigh it, so the mean does not measure V"
@@ -163,7 +163,7 @@ def why_unreliable(log_weights: np.ndarray, resolution: float, rays: int, censor
         return (
             f"the first half of the rays, which decides the verdict, has an ess of {effective_sample_size(first):,.1f} "
             f"({RELIABLE_ESS:.0f} are needed) and a tail index of {pareto_k(first, resolution):.2f} (at most "
-            f"{RELIABLE_PARETO_K} is allowed): pass more directions="
+            f"{RELIABLE_PARETO_K} is allowed): pass more `directions=...`"
         )
     return "the search along some rays gave up, and their radii are the inner ends of their brackets"
 

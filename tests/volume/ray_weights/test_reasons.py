@@ -29,7 +29,7 @@ LOG_WEIGHTS = {
     ("name", "reason"),
     [
         ("zero", "all rays end at the trained point itself"),
-        ("few", "fewer than 100 rays: pass directions=1000"),
+        ("few", "fewer than 100 rays: pass `directions=1000`"),
         ("scattered", "an ess of 4.9 means that about 5 of 4,000 rays carry the mean (the largest alone 41.9 %)"),
         ("heavy", "a tail index of 0.76, above 0.5, so rays that were not drawn may outweigh all that were"),
         ("first half", "the first half of the rays, which decides the verdict, has an ess of 139.3"),
@@ -47,7 +47,7 @@ def test_a_cap_that_few_rays_reached_bounds_what_was_not_drawn(name: str) -> Non
     weights = LOG_WEIGHTS[name]
     reason = why_unreliable(weights, 0.0, len(weights), censored=0.001)
     assert reason.endswith(
-        "The cap bounds every weight, but too few rays reached it to measure V: pass more directions="
+        "The cap bounds every weight, but too few rays reached it to measure V: pass more `directions=...`"
     )
     assert "not drawn" not in reason
 
