@@ -9,7 +9,12 @@ import click
 
 from landscape_cli import options
 
-_VALUES = {"inf": "none", "math.inf": "none"}  #: what the command line calls a value
+_VALUES = {
+    "inf": "none",
+    "math.inf": "none",
+    "torch.float32": "float32",
+    "torch.float64": "float64",
+}  #: what the command line calls a value
 
 
 def in_flags(message: str, command: click.Command | None = None) -> str:

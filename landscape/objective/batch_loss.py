@@ -307,9 +307,9 @@ def evaluating(program: Program, batch: int, place: str) -> Iterator[None]:
         hint = "Check the model, the forward function and the loss there"
         hint += "." if place == CENTRE else "; they may return NaN, which counts as outside the basin."
         if out_of_memory(error):
-            hint = "Pass a smaller --memory or --batch-size."
+            hint = "Pass a smaller `memory=...` or `batch_size=...`."
         elif sizes and sizes[batch] == 1 < max(sizes):
-            hint = "A batch of one sample may be the cause: pass another --batch-size or --max-samples to avoid it."
+            hint = "A batch of one sample may be the cause: pass another `batch_size=...` or `max_samples=...` to avoid it."
         raise ObjectiveError(f"the loss cannot be evaluated {where}: {type_and_line(error)}\n{hint}") from error
 
 
@@ -322,7 +322,7 @@ def check_device(device: torch.device | str) -> None:
     """Refuse mps, the one kind of device that cannot sum in float64."""
     if str(device).partition(":")[0] == "mps":
         raise ObjectiveError(
-            "losses are summed in float64, which the device mps does not have. Pass device cpu (--device cpu) or cuda."
+            "losses are summed in float64, which the device mps does not have. Pass `device='cpu'` or `device='cuda'`."
         )
 
 

@@ -39,7 +39,7 @@ class Recalibration:
         if not isinstance(program, ModelProgram) or not self._norms:
             raise ObjectiveError(
                 "the model has no BatchNorm layer with running statistics, so there is nothing to recalibrate.\n"
-                "Leave --recalibrate-bn out."
+                "Leave `recalibrate_bn=...` out."
             )
         if program.training:
             raise ObjectiveError(
@@ -103,7 +103,7 @@ def _no_batch_of_one() -> Iterator[None]:
         if "more than 1 value per channel" not in str(error):
             raise
         raise ObjectiveError(
-            f"BatchNorm statistics cannot be estimated: {error}.\nPass a --batch-size that leaves no batch of one."
+            f"BatchNorm statistics cannot be estimated: {error}.\nPass a `batch_size=...` that leaves no batch of one."
         ) from error
 
 

@@ -134,8 +134,8 @@ def check_targets(loss: Loss, output: Any, first: Batch, batches: tuple[Batch, .
             kind = "class indices" if indices else "probabilities"
             raise TaskError(
                 f"{loss.name} takes {kind} from 0 to {most} for this model, and the targets run from {low:g} to "
-                f"{high:g}.\nRenumber or scale the targets; for one logit per sample pass --loss binary_cross_entropy, "
-                "for regression --loss mse."
+                f"{high:g}.\nRenumber or scale the targets; for one logit per sample pass `loss='binary_cross_entropy'`, "
+                "for regression `loss='mse'`."
             )
 
 
@@ -225,7 +225,7 @@ def _cross_entropy(output: Any, batch: Batch) -> Tensor:
         raise TaskError(
             f"cross_entropy needs a class index for each row of logits; the model returned shape "
             f"{tuple(logits.shape)} for {target.dtype} targets of shape {tuple(target.shape)}.\n"
-            "Pass --loss binary_cross_entropy for one logit per sample, or --loss mse for regression."
+            "Pass `loss='binary_cross_entropy'` for one logit per sample, or `loss='mse'` for regression."
         )
     log_p = _log_softmax(logits.reshape(-1, logits.shape[-1]))
     return _sum(F.nll_loss(log_p, target.reshape(-1).long(), reduction="none", ignore_index=IGNORED_CLASS))
@@ -258,7 +258,7 @@ def _model_loss(output: Any, batch: Batch) -> Tensor:
     if not isinstance(value, Tensor):
         raise TaskError(
             f"the loss 'model' takes the .loss of the output, and the model returned {type(output).__name__} without "
-            "one.\nMake sure that the batch contains the labels, or pass --loss cross_entropy."
+            "one.\nMake sure that the batch contains the labels, or pass `loss='cross_entropy'`."
         )
     return _terms_or_mean(value, batch)
 
@@ -316,7 +316,7 @@ def _fit(output: Tensor, target: Tensor, name: str) -> Tensor:
         return output.reshape(target.shape)
     raise TaskError(
         f"{name} needs one prediction for each target; the model returned shape {tuple(output.shape)} for targets of "
-        f"shape {tuple(target.shape)}. Check the targets, or pass --loss cross_entropy for class indices."
+        f"shape {tuple(target.shape)}. Check the targets, or pass `loss='cross_entropy'` for class indices."
     )
 
 

@@ -326,7 +326,7 @@ class Objective:
             if self.loss_name == "mse":
                 raise ObjectiveError(
                     "the criterion 'kl' compares probabilities, and this task predicts plain numbers (loss mse).\n"
-                    "Pass --criterion rise."
+                    "Pass `criterion='rise'`."
                 )
             binary = self.loss_name == "binary_cross_entropy"
             with self.running():
@@ -345,7 +345,7 @@ class Objective:
         if not math.isfinite(first):
             raise ObjectiveError(
                 f"the loss at the trained point is {first}, so there is no basin around it.\n"
-                "Check the inputs' scaling, the targets and the dtype (float16 overflows: try --dtype float32)."
+                "Check the inputs' scaling, the targets and the dtype (float16 overflows: try `dtype=torch.float32`)."
             )
         if not abs(first - second) <= _REPEAT_TOLERANCE * max(abs(first), 1e-12):
             raise ObjectiveError(

@@ -170,7 +170,7 @@ class Scope:
             raise ObjectiveError(
                 f"scope {name!r} matches no parameter, so nothing would move.\n"
                 f"The model's parameters: {known}{', ...' if len(layout.entries) > 10 else ''}. "
-                "Pass --scope all, or a regular expression that matches some of them."
+                "Pass `scope='all'`, or a regular expression that matches some of them."
             )
         return scope
 

@@ -145,7 +145,7 @@ def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | N
     if memory is not None and memory < lane_bytes + vector:
         raise ObjectiveError(
             f"the memory budget is {memory:,} bytes, and one point needs {lane_bytes + vector:,} (its step, the point "
-            "and its activations). Pass a larger --memory, or a smaller --batch-size."
+            "and its activations). Pass a larger `memory=...`, or a smaller `batch_size=...`."
         )
     lanes = min(LANE_BUDGET.get(kind, LANE_BUDGET["cuda"]) // lane_bytes, MOST_LANES.get(kind, MOST_LANES["cuda"]))
     notes: tuple[str, ...] = ()

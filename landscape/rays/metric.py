@@ -79,7 +79,7 @@ def make_metric(name: str, theta: Tensor, scope: Scope) -> Metric:
     if alive.size == 0:
         raise ObjectiveError(
             f"every filter in scope {scope.name!r} is zero, so the metric {name!r} moves nothing.\n"
-            "Pass --metric identity."
+            "Pass `metric='identity'`."
         )
     scale = alive.gather(scale).mul_(math.sqrt(alive.size))
     log_sum = math.fsum(piece.double().log().sum().item() for piece in scale.split(_PIECE))

@@ -123,7 +123,7 @@ def make_axes(
     if known and choice not in ("toward", "pca"):
         raise ObjectiveError(
             f"{len(known)} other checkpoints were given, and the direction {choice!r} uses none.\n"
-            "Pass --directions toward or pca, or leave the checkpoints out."
+            "Pass `directions='toward'` or 'pca', or leave the checkpoints out."
         )
     return _MAKERS[choice](request)
 
@@ -134,7 +134,7 @@ def _random(request: Request) -> Axes:
     vectors = RandomDirections(metric, request.seed, objective.theta).steps(range(request.count))
     if request.orthogonal and request.count == 2:
         if metric.scope.size < 2:
-            raise ObjectiveError("a plane needs two directions, and only one entry is in scope. Pass a wider --scope.")
+            raise ObjectiveError("a plane needs two directions, and only one entry is in scope. Pass a wider `scope=...`.")
         # in metric coordinates, in which directions are uniform: phi = step / s
         scale = torch.ones((), dtype=vectors.dtype) if metric.scale is None else metric.scale
         phi = metric.scope.gather(vectors) / scale
@@ -160,7 +160,7 @@ def _li2018(request: Request) -> Axes:
     if not moving:
         raise ObjectiveError(
             f"li2018 moves the filters of tensors with two or more dimensions, and in scope {objective.scope.name!r} "
-            "there are none, or all are zero.\nPass --directions random, or a wider --scope."
+            "there are none, or all are zero.\nPass `directions='random'`, or a wider `scope=...`."
         )
     return Axes("li2018", vectors, moving, {"seed": request.seed}, np.zeros((0, request.count)))
 
@@ -187,7 +187,7 @@ def _hessian(request: Request) -> Axes:
     objective = request.objective
     op = Hessian(objective, metric=request.metric)
     if op.size < request.count:
-        raise ObjectiveError("a plane needs two directions, and only one entry is in scope. Pass a wider --scope.")
+        raise ObjectiveError("a plane needs two directions, and only one entry is in scope. Pass a wider `scope=...`.")
     pairs = top_eigenpairs(op, request.count, seed=request.seed)
     steps = torch.from_numpy(pairs.vectors.T.copy()).to(objective.theta)
     if op.metric.scale is not None:
@@ -254,7 +254,7 @@ def _pca(request: Request) -> Axes:
     """
     objective = request.objective
     if request.count != 2:
-        raise ObjectiveError("pca spans a plane, and a line was asked for. Pass --dim 2, or slice_2d.")
+        raise ObjectiveError("pca spans a plane, not a line. Use slice_2d (--dim 2).")
     thetas = list(request.others)
     if not any(torch.equal(theta, objective.theta) for theta in thetas):
         thetas.append(objective.theta)
@@ -351,14 +351,14 @@ def _refuse_outside(objective: Objective, vectors: Tensor) -> None:
             outside = next(e.name for e in objective.layout.entries if bool(rest[e.start : e.stop].any()))
             raise ObjectiveError(
                 f"the direction also moves {outside}, outside the scope {inside.name!r}, so a slice in scope would not "
-                "reach the other checkpoint.\nPass --scope all."
+                "reach the other checkpoint.\nPass `scope='all'`."
             )
 
 
 def _refuse_collinear(away: float, length: float) -> None:
     if away <= _COLLINEAR * length:
         raise ObjectiveError(
-            "the checkpoints lie on one line, so they span no plane. Pass others, or measure a line: --dim 1."
+            "the checkpoints lie on one line, so they span no plane. Pass others, or use slice_1d (--dim 1)."
         )
 
 

@@ -26,7 +26,7 @@ def even(steps: int, span: float) -> np.ndarray:
     _check(steps, span)
     if steps % 2 == 0:
         raise ObjectiveError(
-            f"steps = {steps} is even, so the trained point would not be one of the points. Pass --steps {steps + 1}."
+            f"steps = {steps} is even, so the trained point would not be one of the points. Pass `steps={steps + 1}`."
         )
     half = steps // 2
     return np.arange(-half, half + 1) / half * span
@@ -41,7 +41,7 @@ def path(steps: int, span: float) -> np.ndarray:
     _check(steps, span)
     if span < 1:
         raise ObjectiveError(
-            f"span = {span:g} would not reach the other checkpoint, which lies at 1. Pass --span 1, or more to go "
+            f"span = {span:g} would not reach the other checkpoint, which lies at 1. Pass `span=1`, or more to go "
             "beyond it."
         )
     beyond = min(round((steps - 1) * (span - 1) / (2 * span - 1)), (steps - 2) // 2)
@@ -56,15 +56,15 @@ def covering(points: np.ndarray, steps: int, span: float) -> np.ndarray:
     step = 2 * half / (steps - 1)
     before = round((half - (low + high) / 2) / step)
     if not 0 <= before < steps:
-        raise ObjectiveError(f"span = {span:g} leaves the trained point out of the picture. Pass --span 1.")
+        raise ObjectiveError(f"span = {span:g} leaves the trained point out of the picture. Pass `span=1`.")
     return (np.arange(steps) - before) * step
 
 
 def _check(steps: int, span: float) -> None:
     if steps < 3:
-        raise ObjectiveError(f"steps = {steps} shows no shape. Pass at least 3, such as --steps 51.")
+        raise ObjectiveError(f"steps = {steps} shows no shape. Pass at least 3, such as `steps=51`.")
     if not (math.isfinite(span) and span > 0):
-        raise ObjectiveError(f"span = {span:g} makes no slice: it is how far to go on either side. Pass --span 1.")
+        raise ObjectiveError(f"span = {span:g} makes no slice: it is how far to go on either side. Pass `span=1`.")
 
 
 @dataclass
@@ -197,7 +197,7 @@ def _notes(objective: Objective, axes: Axes, *, recalibrated: bool) -> tuple[str
     if len(axes.points) and not recalibrated and running_norms(objective.program):
         return (
             *axes.notes,
-            "BatchNorm keeps the running statistics of the trained point everywhere, so at the other checkpoints the "
-            "loss is not their own; --recalibrate-bn estimates them at each point",
+            "BatchNorm uses the running statistics of the trained point everywhere, so at the other checkpoints the "
+            "loss is not their own; `recalibrate_bn=True` estimates them at each point",
         )
     return axes.notes

@@ -64,7 +64,7 @@ def slice_1d(
     if curvature and recalibrate_bn:
         raise ObjectiveError(
             "the second derivative holds the BatchNorm statistics fixed, and recalibration changes them from point to "
-            "point, so the two do not go together.\nLeave out --curvature or --recalibrate-bn."
+            "point, so the two do not go together.\nLeave out `curvature=...` or `recalibrate_bn=...`."
         )
     asked = {"steps": len(x), "span": float(span), "curvature": curvature, "recalibrate_bn": recalibrate_bn}
     grid = Grid.start(objective, axes, x[:, None], 1, asked)

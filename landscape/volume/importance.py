@@ -15,7 +15,7 @@ from landscape.errors import CurvatureError
 from landscape.objective import Objective
 from landscape.objective.evaluate import GRADIENT_COST
 from landscape.rays import basin_radii, make_metric
-from landscape.rays.radii import check_basin
+from landscape.rays.basin import check_basin
 from landscape.results import Cost, OnProgress, Radii, Volume
 from landscape.volume.annealing.linear_map import LinearMap
 from landscape.volume.proposals.angular_gaussian import AngularGaussian, ProposedDirections

@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 from landscape.curvature import GaussNewton, Hessian, log_determinant, spectral_density
 from landscape.errors import CurvatureError
 from landscape.objective import Objective
-from landscape.rays.radii import check_basin
+from landscape.rays.basin import check_basin
 from landscape.results import Cost, LaplaceVolume, LogDeterminant, SpectralDensity, VolumeEstimate
 from landscape.volume.quadratic import Balance, basin_curvature, cap_balance, cap_of
 from landscape.volume.ray_weights import statistics as w

@@ -77,7 +77,7 @@ def test_kl_of_one_logit():
 
 def test_kl_needs_predictions_of_classes():
     regression = Objective(nn.Linear(6, 1), (table()[0], torch.zeros(SAMPLES)), "mse")
-    with pytest.raises(ObjectiveError, match="--criterion rise"):
+    with pytest.raises(ObjectiveError, match="`criterion='rise'`"):
         regression.centre_of("kl")
     with pytest.raises(ObjectiveError, match="plain function"):
         Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(3)).centre_of("kl")
@@ -227,5 +227,5 @@ def test_the_planned_bytes_hold_a_block_and_what_one_evaluation_takes():
 
 
 def test_a_memory_budget_below_one_point_is_refused():
-    with pytest.raises(ObjectiveError, match=r"is 100 bytes, and one point needs [\d,]+ .*--memory"):
+    with pytest.raises(ObjectiveError, match=r"is 100 bytes, and one point needs [\d,]+ .*`memory=...`"):
         Objective(mlp(), table(), memory=100)

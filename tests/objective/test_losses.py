@@ -109,7 +109,7 @@ def test_targets_that_are_no_probabilities_are_refused(value):
         batch = batch_of(torch.zeros(4, 1), torch.full((4, 2), 0.5))
         check_targets(make_loss(name), output, batch, (batch,))
         batch.target[2, 1] = value
-        with pytest.raises(TaskError, match=r"takes probabilities from 0 to 1.*\n.*--loss mse"):
+        with pytest.raises(TaskError, match=r"takes probabilities from 0 to 1.*\n.*`loss='mse'`"):
             check_targets(make_loss(name), output, batch, (batch,))
 
 

@@ -135,7 +135,7 @@ def test_scope_by_pattern():
 
 
 def test_scope_without_weights_names_the_way_out():
-    with pytest.raises(ObjectiveError, match="--scope all"):
+    with pytest.raises(ObjectiveError, match="`scope='all'`"):
         Scope.select("weights", Layout.of(nn.BatchNorm1d(3)))
 
 

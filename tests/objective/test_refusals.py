@@ -93,7 +93,7 @@ def test_data_that_do_not_fit_the_model_are_named():
         ({"max_samples": -3}, "max_samples must be at least 1"),
         ({"device": "cuda:77"}, "cannot be moved to device cuda:77"),
         ({"device": "abacus"}, "cannot be moved to device abacus"),
-        ({"device": "mps"}, r"float64, which the device mps does not have\. Pass device cpu"),
+        ({"device": "mps"}, r"float64, which the device mps does not have\. Pass `device='cpu'`"),
         ({"device": torch.device("mps:0")}, "float64, which the device mps does not have"),
         ({"dtype": torch.int8}, "floating-point dtype"),
         ({"scope": "nothing"}, "matches no parameter"),
@@ -124,9 +124,9 @@ OOM = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.\nmore
 BREAKS = {
     "any": (ValueError("no such place\nmore"), r"ValueError: no such place\n.*return NaN"),
     "wordless": (KeyError(), r"KeyError\n.*return NaN"),
-    "device memory": (OOM, r"OutOfMemoryError: CUDA.*3 GiB\.\nPass a smaller --memory or --batch-size"),
-    "memory": (MemoryError(), r"MemoryError\nPass a smaller --memory"),
-    "torch on a cpu": (RuntimeError("DefaultCPUAllocator: no"), r"RuntimeError.*\nPass a smaller --memory"),
+    "device memory": (OOM, r"OutOfMemoryError: CUDA.*3 GiB\.\nPass a smaller `memory=...` or `batch_size=...`"),
+    "memory": (MemoryError(), r"MemoryError\nPass a smaller `memory=...`"),
+    "torch on a cpu": (RuntimeError("DefaultCPUAllocator: no"), r"RuntimeError.*\nPass a smaller `memory=...`"),
 }
 
 
@@ -174,13 +174,13 @@ def test_an_interrupt_passes_through():
 def test_batch_norm_in_training_mode_meets_a_last_batch_of_one_sample():
     model = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
     with pytest.raises(
-        ObjectiveError, match=r"at the trained point, batch 3 of 3 \(samples: 1\): Val.*\n.*--batch-size"
+        ObjectiveError, match=r"at the trained point, batch 3 of 3 \(samples: 1\): Val.*\n.*`batch_size=...`"
     ):
         Objective(model, table(), batch_size=11, training=True)
 
 
 def test_memory_that_runs_out_in_the_first_pass_is_no_misfit_of_model_and_data():
-    with pytest.raises(ObjectiveError, match=r"at the trained point: Out.*\nPass a smaller --memory or --batch-size"):
+    with pytest.raises(ObjectiveError, match=r"at the trained point: Out.*\nPass a smaller `memory=...` or `batch_size=...`"):
         Objective(Breaks(OOM, at_one_sample=True), [(torch.ones(1, 6), torch.zeros(1, dtype=torch.long))])
 
 

@@ -232,7 +232,7 @@ def test_a_run_on_other_weights_is_not_continued() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"cutoffs": [-1.0]}, "--criterion rise"),
+        ({"cutoffs": [-1.0]}, "`criterion='rise'`"),
         ({"cutoffs": []}, "at least one"),
         ({"cutoffs": [math.nan]}, "finite"),
         ({"criterion": "rise", "cutoffs": [0.0]}, "above 0"),
@@ -265,9 +265,9 @@ def test_a_result_is_frozen_and_prints_a_table() -> None:
 def test_a_cutoff_within_rounding_of_the_centre_is_refused(dtype: torch.dtype) -> None:
     bowl = ls.Objective.from_function(lambda x: 0.31 + x.square().sum(-1), torch.zeros(2, dtype=dtype))
     near = 50 * torch.finfo(dtype).eps * 0.31
-    with pytest.raises(ls.LandscapeError, match=r"rounding moves too.*\nPass one that is at least") as caught:
+    with pytest.raises(ls.LandscapeError, match=r"within its rounding.*\nPass one at least") as caught:
         ls.basin_radii(bowl, [bowl.centre + near], metric="identity", directions=4)
-    assert ("--dtype float64" in str(caught.value)) == (dtype == torch.float32)
+    assert ("dtype=torch.float64" in str(caught.value)) == (dtype == torch.float32)
     ls.basin_radii(bowl, [bowl.centre + 4 * near], metric="identity", directions=4)
     with pytest.raises(ls.LandscapeError, match="rounding"):
         ls.basin_radii(bowl, [near], criterion="rise", metric="identity", directions=4)

@@ -229,7 +229,7 @@ def other_architecture() -> list[Any]:
         ("toward", 2, lambda: [nets(2)[1], nets(2)[1]], "lie on one line"),
         ("toward", 1, lambda: [broken()], "NaN or infinite"),
         ("pca", 2, lambda: nets(2)[1:], "at least 3 checkpoints of one training run, this one included, not 2"),
-        ("pca", 1, lambda: nets(3), "Pass --dim 2"),
+        ("pca", 1, lambda: nets(3), "Use slice_2d"),
         ("pca", 2, lambda: [nets(2)[1]] * 3, "lie on one line"),
         ("random", 1, lambda: nets(1), "uses none"),
     ],
@@ -264,7 +264,7 @@ def test_vectors_that_do_not_fit(vectors: torch.Tensor, message: str) -> None:
 def test_a_path_out_of_the_scope_is_refused() -> None:
     one, other = nets(2)
     objective = net_objective(one, scope="weights")
-    with pytest.raises(ObjectiveError, match=r"also moves 0.bias, outside the scope 'weights'.*\n.*--scope all"):
+    with pytest.raises(ObjectiveError, match=r"also moves 0.bias, outside the scope 'weights'.*\n.*`scope='all'`"):
         ls.slice_1d(objective, direction="toward", other=other)
 
 
@@ -291,7 +291,7 @@ def test_batchnorm_of_two_nets_is_noted() -> None:
     torch.manual_seed(1)
     other = ConvNet()
     line = ls.slice_1d(conv_objective(), direction="toward", other=other, steps=3)
-    assert "BatchNorm keeps" in line.notes[0]
+    assert "BatchNorm uses" in line.notes[0]
     assert "note: BatchNorm" in str(line)
     assert ls.slice_1d(conv_objective(), direction="toward", other=other, steps=3, recalibrate_bn=True).notes == ()
 

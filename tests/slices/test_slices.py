@@ -307,7 +307,7 @@ def test_recalibration_weighs_a_ragged_batch_by_its_size() -> None:
         ({"span": 0.0}, "span = 0"),
         ({"span": -1.0}, "span = -1"),
         ({"span": math.nan}, "span = nan"),
-        ({"steps": 50}, "Pass --steps 51"),
+        ({"steps": 50}, "Pass `steps=51`"),
         ({"steps": 1}, "at least 3"),
         ({"direction": "sideways"}, "'sideways' is not known. Pass one of random, li2018, hessian, toward, pca"),
         ({"metric": "hull"}, "metric 'hull' is not known"),
@@ -332,7 +332,7 @@ def test_curvature_of_a_loss_without_derivatives_is_refused() -> None:
 def test_recalibration_refuses_a_batch_of_one_and_training_mode() -> None:
     model = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))
     data = (torch.randn(4, 2), torch.zeros(4, dtype=torch.long))
-    with pytest.raises(ObjectiveError, match="--batch-size"):
+    with pytest.raises(ObjectiveError, match="`batch_size=...`"):
         ls.slice_1d(ls.Objective(model, data, batch_size=1), steps=3, recalibrate_bn=True)
     with pytest.raises(ObjectiveError, match="training mode"):
         ls.slice_1d(ls.Objective(model, data, training=True), steps=3, recalibrate_bn=True)

@@ -229,7 +229,7 @@ class Graphs:
                 raise CurvatureError(
                     "the loss does not depend on the parameters in scope through operations that can be "
                     "differentiated, so it has no curvature.\n"
-                    "Pass a differentiable loss (no argmax, rounding or .item()), or another --scope."
+                    "Pass a differentiable loss (no argmax, rounding or .item()), or another `scope=...`."
                 )
             if not isinstance(program, ModelProgram) or self._kind is HessianGraph:
                 return HessianGraph(value, moving)
@@ -248,7 +248,7 @@ def differentiating() -> Iterator[None]:
         raise CurvatureError(
             f"the second derivative of the loss cannot be computed: {type_and_line(error)}\n"
             "Some operation of the model has no rule for it, or the memory is too small: leave these layers out with "
-            "--scope, or pass a smaller --batch-size."
+            "`scope=...`, or pass a smaller `batch_size=...`."
         ) from error
 
 
@@ -264,7 +264,7 @@ def check_twice(gradients: list[Tensor | None]) -> None:
         if node.name() == "torch::autograd::Error":
             raise CurvatureError(
                 "the second derivative of the loss cannot be computed: the model has an operation that is marked as "
-                "differentiable once only.\nLeave the layers up to it out with --scope, or write its backward in "
+                "differentiable once only.\nLeave the layers up to it out with `scope=...`, or write its backward in "
                 "differentiable operations."
             )
         waiting += [following for following, _ in node.next_functions]

@@ -9,7 +9,7 @@ from landscape import distributed
 from landscape.errors import ObjectiveError
 from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
-from landscape.rays.radii import check_basin
+from landscape.rays.basin import check_basin
 from landscape.results import Cost, OnProgress, Progress, Radii
 from landscape.results.chains import Chains
 from landscape.volume.annealing.budget import PILOTS, Budget
