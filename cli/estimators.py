@@ -290,18 +290,18 @@ def check_laplace(stored: LaplaceVolume, run: BasinRun) -> None:
     op = basin_curvature(run.objective, params["criterion"], params["metric"], params["curvature"])
     cap = cap_of(op, params["max_radius"])
     asked = laplace_config(op, params["criterion"], cap, seed=params["seed"], **probes_of(run))
-    held = {**stored.config, "cutoffs": [row.cutoff for row in stored.results]}
-    require_same_config(held, {**asked, "cutoffs": sorted(params["cutoffs"])}, "volume")
+    config = {**stored.config, "cutoffs": [row.cutoff for row in stored.results]}
+    require_same_config(config, {**asked, "cutoffs": sorted(params["cutoffs"])}, "volume")
 
 
 def is_by_another_measure(run: BasinRun, name: str) -> bool:
     """Return whether the file holds a volume by another measure than the options ask for, from the same rays."""
     if run.store is None or name not in run.store:
         return False
-    held, asked = run.store[name].config, measure_options(run)  # type: ignore[attr-defined]
+    stored, asked = run.store[name].config, measure_options(run)  # type: ignore[attr-defined]
     if asked["measure"] == "lebesgue":
-        return "measure" in held
-    return any(held.get(key) != value for key, value in asked.items())
+        return "measure" in stored
+    return any(stored.get(key) != value for key, value in asked.items())
 
 
 def measure_options(run: BasinRun) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Trains the missing nets of a family, in one process or in several, and shows how far they are."""
+"""A family of nets: the missing ones are trained, in one process or in several, and shown as a table."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import time
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import torch
 from tqdm import tqdm
 
 from landscape.recipes import load_recipe
+from landscape.results.table import columns, percent
+from landscape.training import Member
+from landscape.training.sweep import Begin, Group, PoisonLevel, plan, train_group
 from landscape_cli.interrupts import INTERRUPTED, check_pressed
+from landscape_cli.text import duration
 from landscape_cli.training import LOG_EVERY
-
-if TYPE_CHECKING:  # for speed alone: landscape.training imports torch
-    from landscape.training import Member
-    from landscape.training.sweep import Begin, Group
 
 
 class FamilyDisplay:
@@ -42,8 +43,6 @@ class FamilyDisplay:
         self._bar.update(round(done, 2) - self._bar.n)
         now = time.monotonic()
         if self._log and self._bar.disable and now >= self._due:
-            from landscape_cli.text import duration
-
             spent = duration(now - self._start)
             click.echo(f"{done:.1f} of {sum(self._nets)} nets in {spent}", err=True)
             self._due = now + LOG_EVERY
@@ -57,8 +56,6 @@ def train_missing(
     recipe: str, args: dict[str, Any], out: Path, members: list[Member], jobs: int, *, quiet: bool
 ) -> None:
     """Train the members that have no checkpoint yet, ``jobs`` groups at the same time, and show how far they are."""
-    from landscape.training.sweep import plan, train_group
-
     begin = begin_with(recipe, args)
     groups = plan(begin, out, members, together=load_recipe(recipe).NETS_TOGETHER, jobs=jobs)
     if not groups:
@@ -112,8 +109,6 @@ _reports: Any = None  # of a worker
 
 def start_worker(reports: Any, threads: int) -> None:
     """Prepare a process of the pool."""
-    import torch
-
     global _reports
     _reports = reports
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
@@ -122,7 +117,6 @@ def start_worker(reports: Any, threads: int) -> None:
 
 def train_in_worker(recipe: str, args: dict[str, Any], out: Path, index: int, group: Group) -> None:
     """Train one group in a process of the pool."""
-    from landscape.training.sweep import train_group
 
     def report(step: int, steps: int) -> None:
         parent = multiprocessing.parent_process()
@@ -131,3 +125,19 @@ def train_in_worker(recipe: str, args: dict[str, Any], out: Path, index: int, gr
         _reports.put((index, step, steps))
 
     train_group(begin_with(recipe, args), out, group, report)
+
+
+def levels_table(levels: list[PoisonLevel]) -> str:
+    """Return one row per poison factor as a table."""
+    cells = [
+        [
+            f"{row.poison:g}",
+            str(row.nets),
+            percent(row.train_accuracy),
+            f"{row.train_loss:.2g}",
+            percent(row.test_accuracy),
+            f"[{percent(row.lowest)}, {percent(row.highest)}]",
+        ]
+        for row in levels
+    ]
+    return columns(["poison", "nets", "train >=", "train loss <=", "mean test", "range"], cells)

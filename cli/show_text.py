@@ -40,8 +40,8 @@ def part_text(name: str, about: Mapping[str, Any], result: Result | None, settin
     if rows := about["rows"] or chain_rows(result):
         lines.append(rows_text(rows, about["config"], _UNITS.get(about["kind"], "rows")))
     else:
-        held = ", ".join(f"{key} {tuple(data['shape'])}" for key, data in about["datasets"].items())
-        lines.append(paragraph(f"arrays: {held}"))
+        shapes = ", ".join(f"{key} {tuple(data['shape'])}" for key, data in about["datasets"].items())
+        lines.append(paragraph(f"arrays: {shapes}"))
     return "\n".join([*lines, paragraph(settings), "", result_text(result)])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from landscape.results import Comparison, Radii, RayStatus
+from landscape_cli.flags import in_flags
 
 WIDTH = 80
 _NO_BREAK = "\u00a0"
@@ -23,7 +24,7 @@ def paragraph(text: str) -> str:
 
 
 def labelled(label: str, words: str, width: int) -> str:
-    """Return ``words`` beside a label, wrapped in a column of their own.
+    """Return ``words`` to the right of a label, wrapped in a column of their own.
 
     >>> print(labelled("data", "400 samples", 8))
     data    400 samples
@@ -74,29 +75,24 @@ def byte_size(size: float) -> str:
 def settings_text(config: Mapping[str, Any], dimension: int) -> str:
     """Return what was measured, from a result's configuration."""
     metric, cap, dead = config.get("metric", "?"), config.get("max_radius"), config.get("dead_filters", 0)
-    lost = f" (without {dead:,} filter{'s' * (dead > 1)} of norm zero)" if dead else ""
-    told = [
+    left_out = f" (without {dead:,} filter{'s' * (dead > 1)} of norm zero)" if dead else ""
+    settings = [
         *(f"{key} {config.get(key, '?')}" for key in ("criterion", "scope", "seed")),
-        f"n = {dimension:,}{lost}",
+        f"n = {dimension:,}{left_out}",
         "no cap" if cap is None else f"cap r = {cap:g}",
         f"metric {metric} ({_UNITS.get(metric, 'metric units')})",
     ]
-    return paragraph(", ".join(told))
+    return paragraph(", ".join(settings))
 
 
-def comparison_text(found: Comparison, paths: tuple[str, str]) -> str:
-    """Return which basin is larger at each cutoff, and what a reader should know of it."""
+def comparison_text(comparison: Comparison, paths: tuple[str, str]) -> str:
+    """Return which basin is larger at each cutoff, and what to know about the answer."""
     head = [
-        f"first: {paths[0]} ({found.estimators[0]})",
-        f"second: {paths[1]} ({found.estimators[1]}), n = {found.dimension:,}",
+        f"first: {paths[0]} ({comparison.estimators[0]})",
+        f"second: {paths[1]} ({comparison.estimators[1]}), n = {comparison.dimension:,}",
     ]
-    notes = [f"note: {note}" for note in found.notes]
-    if any("lower bound" in row.verdicts for row in found.rows):
-        notes.append(
-            "A lower bound alone cannot say that a basin is the smaller one. Estimates that are reliable can: more "
-            "--directions, or another --estimator."
-        )
-    return "\n".join([*head, "", found.table(), *(["", *map(paragraph, notes)] if notes else [])])
+    notes = [paragraph(in_flags(f"note: {note}")) for note in comparison.notes]
+    return "\n".join([*head, "", comparison.table(), *(["", *notes] if notes else [])])
 
 
 def radii_text(radii: Radii) -> str:
@@ -113,17 +109,17 @@ def radii_text(radii: Radii) -> str:
 
 
 def ray_notes(radii: Radii) -> list[str]:
-    """Return what a reader should know of rays that did not end in a clean crossing."""
+    """Return what to know about rays that did not end in a clean crossing."""
     notes = []
     if points := int(radii.nonfinite.sum()):
         rays = int((radii.nonfinite > 0).sum())
         notes.append(f"The loss was NaN or infinite at {points:,} points on {rays:,} rays; they count as outside.")
     if unfinished := int((radii.status == RayStatus.UNFINISHED).any(axis=1).sum()):
-        notes.append(f"The search was given up on {unfinished:,} rays; their radius is the largest seen inside.")
+        notes.append(f"The search gave up on {unfinished:,} rays; their radius is the largest one seen inside.")
     return notes
 
 
 def cost_text(evaluations: float, seconds: float, rays: int) -> str:
     """Return what the rays cost together."""
-    each = f" ({evaluations / rays:.1f} a ray)" if rays else ""
+    each = f" ({evaluations / rays:.1f} per ray)" if rays else ""
     return f"{evaluations:,.0f} passes over the data{each}, {duration(seconds)}"

@@ -1,4 +1,4 @@
-"""The command line under ``torchrun``: all ranks measure, the first one speaks and writes, the others are silent."""
+"""The command line under ``torchrun``: all ranks measure; only the first one prints and writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SPREAD = ("volume", "radius")
 
 @contextmanager
 def spreading() -> Iterator[None]:
-    """Share what the block measures among the processes that ``torchrun`` started; without it do nothing."""
+    """Share what the block measures among the processes that ``torchrun`` started; do nothing without it."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
@@ -29,7 +29,7 @@ def spreading() -> Iterator[None]:
             f"landscape {command} would do the same on every rank: only {' and '.join(SPREAD)} share their work. "
             "Type it without torchrun."
         )
-    from landscape import distributed
+    from landscape import distributed  # for speed alone: it imports torch
 
     with distributed.spread():
         yield

@@ -1,84 +1,66 @@
-"""What ``train`` and ``sweep`` share: the recipe and its options, and the display of a running training."""
+"""Trainings that a command runs: begun by a recipe, shown while they run, written as checkpoints."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import shlex
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from torch import Tensor
 from tqdm import tqdm
 
-from landscape.recipes import RECIPES, load_recipe
-from landscape_cli import options
-from landscape_cli.interrupts import check_pressed
-
-if TYPE_CHECKING:  # for speed alone: landscape.training imports torch
-    from landscape.training import Member, ResumableTraining, TrainingStatus
+from landscape.checkpoint import load_checkpoint
+from landscape.recipes import load_recipe
+from landscape.store.atomic import write_atomically
+from landscape.training import Member, ResumableTraining, StateFile, TrainedNetwork, TrainingStatus
+from landscape_cli.interrupts import INTERRUPTED, check_pressed
+from landscape_cli.recipe_options import recipe_args
 
 SHOW_EVERY = 2.0  #: seconds between two measurements of the accuracies, at least
 SHOW_SHARE = 0.02  #: largest share of the time that goes into measuring them
 LOG_EVERY = 30.0  #: seconds between lines where stderr is a file
 
 
-class RecipeName(click.ParamType):
-    """The name of a recipe, or a file with one."""
-
-    name = "recipe"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value not in RECIPES and not str(value).endswith(".py"):
-            self.fail(f"there is no recipe {value!r}. The recipes are {', '.join(RECIPES)}, TASK.py.", param, ctx)
-        return str(value)
-
-
-recipe = click.argument("recipe", type=RecipeName(), metavar="RECIPE")
-recipe_options = options.together(
-    click.option(
-        "--steps", type=click.IntRange(min=1), metavar="N",
-        help="Training steps at most; the recipe's own number by default.",
-    ),
-    click.option("--data", metavar="FOLDER", help="Images: folder of their files.  [default: data/RECIPE]"),
-    click.option(
-        "--images", type=click.IntRange(min=1), metavar="N", help="Images: size of the training set.  [default: 2000]"
-    ),
-    click.option(
-        "--model", metavar="NAME", help="Images: resnet8, resnet20, resnet8-bn, resnet20-bn.  [default: resnet8]"
-    ),
-    click.option("--device", metavar="NAME", help="Images and TASK.py: cpu or cuda.  [default: cpu]"),
-)  # fmt: skip
-
-jobs_option = click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Trainings that run at once.  [default: one per core]",
-)
-
-
-def checked(recipe: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that were given for a recipe.
-
-    Raises:
-        click.UsageError: if the recipe does not take one of them.
-    """
-    known = inspect.signature(load_recipe(recipe).training).parameters
-    taken = {name: value for name, value in given.items() if value is not None}
-    for name in taken:
-        if name not in known:
-            raise click.UsageError(f"the recipe {recipe} takes no --{name.replace('_', '-')}.")
-    return taken
-
-
-def begin(recipe: str, members: list[Member], given: dict[str, Any]) -> ResumableTraining:
-    """Begin the training of these members, with the options that were given for the recipe."""
-    training: ResumableTraining = load_recipe(recipe).training(members, **checked(recipe, given))
+def begin(recipe: str, members: list[Member], params: dict[str, Any]) -> ResumableTraining:
+    """Begin the training of these members, with the options that were typed for the recipe."""
+    training: ResumableTraining = load_recipe(recipe).training(members, **recipe_args(recipe, params))
     return training
+
+
+def start_state(start: str, training: ResumableTraining, seed: int) -> dict[str, Tensor]:
+    """Return the weights in a checkpoint, as the recipe's network names them."""
+    return load_checkpoint(start, training.problem.network(seed)).state_dict()
+
+
+def train_network(
+    training: ResumableTraining, state_file: StateFile, display: TrainingDisplay, out: Path, keep_every: int | None
+) -> TrainedNetwork:
+    """Run a training of one network to its end; write its checkpoint, and one every ``keep_every`` steps."""
+
+    def on_step(training: ResumableTraining) -> None:
+        if keep_every and training.step % keep_every == 0:
+            training.trained()[0].save(step_path(out, training.step))
+        state_file.after_step(training)
+        display(training)
+
+    try:
+        network = training.run(on_step)[0]
+    except KeyboardInterrupt:
+        display.close()
+        kept = state_file.path.exists()
+        advice = f"add --resume to continue from {state_file.path}" if kept else "nothing was kept yet"
+        click.echo(f"interrupted at step {training.step:,}: {advice}", err=True)
+        raise SystemExit(INTERRUPTED) from None
+    finally:
+        display.close()
+    network.save(out)
+    state_file.remove()
+    return network
 
 
 def status_line(status: TrainingStatus) -> str:
@@ -140,8 +122,6 @@ def name_task(recipe: str, folder: Path) -> str:
     """
     if not recipe.endswith(".py"):
         return ""
-    from landscape.store.atomic import write_atomically  # for speed alone: landscape.store imports numpy
-
     path, line = folder / "landscape.toml", f"task = {json.dumps(str(Path(recipe).resolve()))}\n"
     if not path.exists():
         write_atomically(path, line.encode())

@@ -6,16 +6,12 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from landscape_cli import options
-from landscape_cli.family import train_missing
-from landscape_cli.training import checked, jobs_option, name_task, recipe, recipe_options
-
-if TYPE_CHECKING:  # for speed alone: landscape.training imports torch
-    from landscape.training.sweep import PoisonLevel
+from landscape_cli.recipe_options import jobs_option, recipe, recipe_args, recipe_options
 
 
 class Factors(click.ParamType):
@@ -27,7 +23,7 @@ class Factors(click.ParamType):
         try:
             return tuple(sorted({float(part) for part in value.split(",")}))
         except ValueError:
-            self.fail(f"{value!r} is not a list of poison factors. Pass numbers with commas: 0,0.05,0.5.", param, ctx)
+            self.fail(f"expected numbers with commas between them, such as 0,0.05,0.5, got {value!r}.", param, ctx)
 
 
 @click.command()
@@ -49,7 +45,7 @@ class Factors(click.ParamType):
 @options.quiet
 def command(
     recipe: str, factors: tuple[float, ...], seeds: int, out: Path, jobs: int | None, as_json: bool, quiet: bool,
-    **given: Any,
+    **params: Any,
 ) -> None:  # fmt: skip
     """Train the family of a RECIPE: every poison factor with every seed.
 
@@ -57,9 +53,11 @@ def command(
     """
     from landscape.training import Member
     from landscape.training.sweep import poison_levels, rank_correlation, read_summaries
+    from landscape_cli.family import levels_table, train_missing
     from landscape_cli.machine_output import strict_json
+    from landscape_cli.training import name_task
 
-    args = checked(recipe, given)
+    args = recipe_args(recipe, params)
     members = [Member(seed, poison) for poison in factors for seed in range(seeds)]
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -79,25 +77,7 @@ def command(
         }
         click.echo(strict_json(report))
         return
-    click.echo(table(levels))
+    click.echo(levels_table(levels))
     if correlation is not None:
         click.echo(f"\nrank correlation of poison and test accuracy {correlation:.3f}")
     click.echo(f"wrote {len(members)} checkpoints to {out}")
-
-
-def table(levels: list[PoisonLevel]) -> str:
-    """Return one row per poison factor as a table."""
-    from landscape.results.table import columns, percent
-
-    cells = [
-        [
-            f"{row.poison:g}",
-            str(row.nets),
-            percent(row.train_accuracy),
-            f"{row.train_loss:.2g}",
-            percent(row.test_accuracy),
-            f"[{percent(row.lowest)}, {percent(row.highest)}]",
-        ]
-        for row in levels
-    ]
-    return columns(["poison", "nets", "train >=", "train loss <=", "mean test", "range"], cells)

@@ -6,19 +6,13 @@ import json
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from landscape.errors import CheckpointError
 from landscape_cli import options
-from landscape_cli.interrupts import INTERRUPTED
-from landscape_cli.training import TrainingDisplay, begin, name_task, recipe, recipe_options, step_path
-
-if TYPE_CHECKING:  # for speed alone: landscape.training imports torch
-    from torch import Tensor
-
-    from landscape.training import ResumableTraining, StateFile, TrainedNetwork
+from landscape_cli.recipe_options import recipe, recipe_options
 
 
 @click.command()
@@ -50,7 +44,7 @@ if TYPE_CHECKING:  # for speed alone: landscape.training imports torch
 @options.quiet
 def command(
     recipe: str, out: Path, poison: float, seed: int, start: str | None, keep_every: int | None, resume: bool,
-    as_json: bool, quiet: bool, **given: Any,
+    as_json: bool, quiet: bool, **params: Any,
 ) -> None:  # fmt: skip
     """Train a RECIPE and write a checkpoint that "landscape volume" measures without further options.
 
@@ -61,11 +55,12 @@ def command(
     from landscape.training import Member, StateFile
     from landscape.training.resumable import unfinished_path
     from landscape_cli.text import duration
+    from landscape_cli.training import TrainingDisplay, begin, name_task, start_state, train_network
 
     if not out.parent.is_dir():
         mkdir = shlex.join(["mkdir", "-p", str(out.parent)])
         raise CheckpointError(f"--out {out}: there is no folder {out.parent} for the checkpoint. Type: {mkdir}")
-    training = begin(recipe, [Member(seed, poison)], given)
+    training = begin(recipe, [Member(seed, poison)], params)
     if start is not None:
         training.begin_at([start_state(start, training, seed)])
     state_file = StateFile(unfinished_path(out))
@@ -87,36 +82,3 @@ def command(
         f"train loss {summary.train_loss:.2g} after {summary.steps:,} steps ({duration(summary.seconds)})"
     )
     click.echo(f"wrote {out}; measure it with: {shlex.join(['landscape', 'volume', str(out)])}{options_needed}")
-
-
-def start_state(start: str, training: ResumableTraining, seed: int) -> dict[str, Tensor]:
-    """Return the weights in a checkpoint, as the recipe's network names them."""
-    from landscape.checkpoint import load_checkpoint
-
-    return load_checkpoint(start, training.problem.network(seed)).state_dict()
-
-
-def train_network(
-    training: ResumableTraining, state_file: StateFile, display: TrainingDisplay, out: Path, keep_every: int | None
-) -> TrainedNetwork:
-    """Run a training of one network to its end; write its checkpoint, and one every ``keep_every`` steps."""
-
-    def on_step(training: ResumableTraining) -> None:
-        if keep_every and training.step % keep_every == 0:
-            training.trained()[0].save(step_path(out, training.step))
-        state_file.after_step(training)
-        display(training)
-
-    try:
-        network = training.run(on_step)[0]
-    except KeyboardInterrupt:
-        display.close()
-        kept = state_file.path.exists()
-        advice = f"add --resume to continue from {state_file.path}" if kept else "nothing was kept yet"
-        click.echo(f"interrupted at step {training.step:,}: {advice}", err=True)
-        raise SystemExit(INTERRUPTED) from None
-    finally:
-        display.close()
-    network.save(out)
-    state_file.remove()
-    return network

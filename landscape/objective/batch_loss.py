@@ -309,7 +309,7 @@ def evaluating(program: Program, batch: int, place: str) -> Iterator[None]:
         if out_of_memory(error):
             hint = "Pass a smaller `memory=...` or `batch_size=...`."
         elif sizes and sizes[batch] == 1 < max(sizes):
-            hint = "A batch of one sample may be the cause: pass another `batch_size=...` or `max_samples=...` to avoid it."
+            hint = "A batch of one sample may be the cause: pass another `batch_size=...` or `max_samples=...`."
         raise ObjectiveError(f"the loss cannot be evaluated {where}: {type_and_line(error)}\n{hint}") from error
 
 

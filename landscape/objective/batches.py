@@ -112,7 +112,9 @@ def read_batches(
     batches = tuple(batch for raw in raws if (batch := _batch(_move(raw, device, dtype))).samples)
     samples = sum(batch.samples for batch in batches)
     if samples == 0:
-        raise TaskError("the data hold no sample, so there is no loss to measure. Check the data, or `max_samples=...`.")
+        raise TaskError(
+            "the data hold no sample, so there is no loss to measure. Check the data, or `max_samples=...`."
+        )
     return Batches(batches, samples, sha.hexdigest(), notes)
 
 

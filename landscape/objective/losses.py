@@ -134,8 +134,8 @@ def check_targets(loss: Loss, output: Any, first: Batch, batches: tuple[Batch, .
             kind = "class indices" if indices else "probabilities"
             raise TaskError(
                 f"{loss.name} takes {kind} from 0 to {most} for this model, and the targets run from {low:g} to "
-                f"{high:g}.\nRenumber or scale the targets; for one logit per sample pass `loss='binary_cross_entropy'`, "
-                "for regression `loss='mse'`."
+                f"{high:g}.\nRenumber or scale the targets; for one logit per sample pass "
+                "`loss='binary_cross_entropy'`, for regression `loss='mse'`."
             )
 
 

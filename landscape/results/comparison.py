@@ -45,7 +45,7 @@ class Comparison:
         rows: one :class:`ComparisonRow` per cutoff.
         dimension: n, the same for both.
         estimators: of A and of B.
-        notes: what else differs between the two.
+        notes: what else differs between the two, and what these estimates cannot say.
     """
 
     rows: tuple[ComparisonRow, ...]

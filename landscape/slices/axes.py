@@ -134,7 +134,9 @@ def _random(request: Request) -> Axes:
     vectors = RandomDirections(metric, request.seed, objective.theta).steps(range(request.count))
     if request.orthogonal and request.count == 2:
         if metric.scope.size < 2:
-            raise ObjectiveError("a plane needs two directions, and only one entry is in scope. Pass a wider `scope=...`.")
+            raise ObjectiveError(
+                "a plane needs two directions, and only one entry is in scope. Pass a wider `scope=...`."
+            )
         # in metric coordinates, in which directions are uniform: phi = step / s
         scale = torch.ones((), dtype=vectors.dtype) if metric.scale is None else metric.scale
         phi = metric.scope.gather(vectors) / scale

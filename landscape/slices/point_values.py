@@ -128,7 +128,8 @@ class SecondDerivative:
             if not total.requires_grad:
                 raise ObjectiveError(
                     "the loss is not differentiable along the slice: it does not depend on the parameters through "
-                    "operations with a derivative (an argmax, a rounding, a TorchScript model).\nLeave `curvature=...` out."
+                    "operations with a derivative (an argmax, a rounding, a TorchScript model).\n"
+                    "Leave `curvature=...` out."
                 )
             try:
                 # each total depends only on its own coefficient, so the gradient of their sum holds all slopes
@@ -142,6 +143,7 @@ class SecondDerivative:
             except Exception as error:
                 raise ObjectiveError(
                     f"the second derivative along the slice cannot be computed: {type_and_line(error)}\n"
-                    "Some operation of the model has no rule for it, or the memory is too small: leave `curvature=...` out."
+                    "Some operation of the model has no rule for it, or the memory is too small.\n"
+                    "Leave `curvature=...` out."
                 ) from error
         return second.double()

@@ -56,6 +56,11 @@ def compare_volumes(a: Volume, b: Volume) -> Comparison:
         notes.append(
             "an approximation's interval is that of its model, and does not include the distance of the basin from it"
         )
+    if any(row.verdict == "lower bound" for pair in pairs for row in pair):
+        notes.append(
+            "a lower bound alone cannot say that a basin is the smaller one. Reliable estimates can: pass more "
+            "directions=, or another estimator="
+        )
     return Comparison(
         rows=tuple(_row(x, y, a.config.get("seed") == b.config.get("seed")) for x, y in pairs),
         dimension=a.dimension,

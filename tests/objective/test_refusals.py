@@ -180,7 +180,9 @@ def test_batch_norm_in_training_mode_meets_a_last_batch_of_one_sample():
 
 
 def test_memory_that_runs_out_in_the_first_pass_is_no_misfit_of_model_and_data():
-    with pytest.raises(ObjectiveError, match=r"at the trained point: Out.*\nPass a smaller `memory=...` or `batch_size=...`"):
+    with pytest.raises(
+        ObjectiveError, match=r"at the trained point: Out.*\nPass a smaller `memory=...` or `batch_size=...`"
+    ):
         Objective(Breaks(OOM, at_one_sample=True), [(torch.ones(1, 6), torch.zeros(1, dtype=torch.long))])
 
 

@@ -332,7 +332,7 @@ def test_curvature_of_a_loss_without_derivatives_is_refused() -> None:
 def test_recalibration_refuses_a_batch_of_one_and_training_mode() -> None:
     model = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))
     data = (torch.randn(4, 2), torch.zeros(4, dtype=torch.long))
-    with pytest.raises(ObjectiveError, match="`batch_size=...`"):
+    with pytest.raises(ObjectiveError, match=r"`batch_size=\.\.\.`"):
         ls.slice_1d(ls.Objective(model, data, batch_size=1), steps=3, recalibrate_bn=True)
     with pytest.raises(ObjectiveError, match="training mode"):
         ls.slice_1d(ls.Objective(model, data, training=True), steps=3, recalibrate_bn=True)

@@ -169,7 +169,7 @@ def test_train_shows_a_bar_with_both_accuracies(tmp_path: Path) -> None:
 
 
 def test_train_into_a_folder_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("landscape_cli.commands.train.begin", lambda *_: pytest.fail("trained before it looked"))
+    monkeypatch.setattr("landscape_cli.training.begin", lambda *_: pytest.fail("trained before it looked"))
     done = train("--out", str(tmp_path / "no" / "ckpt.pt"))
     assert done.exit_code == 2
     assert "mkdir -p" in done.output
