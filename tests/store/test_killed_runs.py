@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +14,8 @@ from torch import nn
 import landscape as ls
 from landscape.results import Progress
 
-KILLS = 30
-RAYS = 240
+RAYS = 96
+MOMENTS = [(0, "before"), (0, "within"), (0, "after"), (2, "within"), (1, "before"), (3, "after"), (1, "within")]
 
 
 def objective() -> ls.Objective:
@@ -30,22 +28,38 @@ def objective() -> ls.Objective:
     return ls.Objective(model, (inputs, model(inputs).argmax(-1)), memory=40_000)
 
 
-def measure(path: Path) -> ls.Radii:
-    """Measure the radii, committing after every block, and continue what the file already holds."""
+def measure(path: Path, watch: Callable[[int, str], None] = lambda block, moment: None) -> ls.Radii:
+    """Measure the radii, committing after every block, and continue what the file already holds.
+
+    ``watch`` is called with the number of the block, from 0 on, before its commit, at each fsync, and after the commit.
+    """
     with ls.Store(path, write=True) as store:
         past = store["radii"] if "radii" in store.names() else None
         assert past is None or isinstance(past, ls.Radii)
+        blocks, sync = -1, os.fsync
+
+        def synced(file: int) -> None:
+            watch(blocks, "within")
+            sync(file)
 
         def commit(progress: Progress) -> None:
+            nonlocal blocks
+            blocks += 1
+            watch(blocks, "before")
             store["radii"] = progress.snapshot()
+            watch(blocks, "after")
 
-        found = ls.basin_radii(objective(), [0.3, 1.0], directions=RAYS, resume=past, on_progress=commit)
+        os.fsync = synced
+        try:
+            found = ls.basin_radii(objective(), [0.3, 1.0], directions=RAYS, resume=past, on_progress=commit)
+        finally:
+            os.fsync = sync
         store["radii"] = found
     return found
 
 
-def in_child(work: Callable[[], object], kill_after: float | None) -> bool:
-    """Run ``work`` in a fork, killed after so many seconds; whether it came to its end."""
+def in_child(work: Callable[[], object]) -> int:
+    """Run ``work`` in a fork and return how it ended: 0, or the signal that killed it."""
     child = os.fork()
     if child == 0:
         code = 1
@@ -54,44 +68,32 @@ def in_child(work: Callable[[], object], kill_after: float | None) -> bool:
             code = 0
         finally:
             os._exit(code)
-    if kill_after is None:
-        return os.waitpid(child, 0)[1] == 0
-    deadline = time.monotonic() + kill_after
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            assert status == 0, "the run failed by itself"
-            return True
-        time.sleep(0.001)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
+    return os.waitpid(child, 0)[1]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_run_killed_at_thirty_moments_continues_to_the_same_bytes(tmp_path: Path) -> None:
-    started = time.monotonic()
-    whole = measure(tmp_path / "whole.h5")
-    length = time.monotonic() - started
-    moments = random.Random(0)
-    path = tmp_path / "run.h5"
-    kills, rows, stopped_partway = 0, 0, 0
-    while kills < KILLS:
-        finished = in_child(lambda: measure(path), moments.uniform(0.0, 0.4) * length)
-        kills += not finished
-        if finished:
-            path.unlink()  # begin again until there have been thirty
-            rows = 0
-        elif path.exists():
-            now = ls.Store(path)["radii"]
-            assert isinstance(now, ls.Radii)
-            done = now.done
-            assert int(done.sum()) >= rows, "rows that were committed are lost"
-            rows = int(done.sum())
-            stopped_partway += 0 < rows < RAYS
-            assert now.radii[done].tobytes() == whole.radii[done].tobytes()
-    assert stopped_partway >= 5
-    assert in_child(lambda: measure(path), None)
+def test_a_run_killed_at_any_moment_continues_to_the_same_bytes(tmp_path: Path) -> None:
+    """Killed in turn before, within and after commits of its first block and of later ones, always the same run."""
+    whole, path, rows = measure(tmp_path / "whole.h5"), tmp_path / "run.h5", [0]
+    for moment in MOMENTS:
+
+        def kill(block: int, where: str, moment: tuple[int, str] = moment) -> None:
+            if (block, where) == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        assert in_child(lambda kill=kill: measure(path, kill)) == signal.SIGKILL  # type: ignore[misc]
+        if not path.exists():
+            assert rows == [0] * len(rows)
+            rows.append(0)
+            continue
+        now = ls.Store(path)["radii"]
+        assert isinstance(now, ls.Radii)
+        rows.append(int(now.done.sum()))
+        assert rows[-1] >= rows[-2], "rows that were committed are lost"
+        assert now.radii[now.done].tobytes() == whole.radii[now.done].tobytes()
+    assert len(set(rows)) >= 5
+    assert 0 < rows[-1] < RAYS
+    assert in_child(lambda: measure(path)) == 0
     resumed = ls.Store(path)["radii"].arrays()
     for name, array in whole.arrays().items():
         assert resumed[name].tobytes() == array.tobytes(), name
