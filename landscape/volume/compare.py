@@ -59,7 +59,7 @@ def compare_volumes(a: Volume, b: Volume) -> Comparison:
     if any(row.verdict == "lower bound" for pair in pairs for row in pair):
         notes.append(
             "a lower bound alone cannot say that a basin is the smaller one. Reliable estimates can: pass more "
-            "directions=, or another estimator="
+            "`directions=...`, or another `estimator=...`"
         )
     return Comparison(
         rows=tuple(_row(x, y, a.config.get("seed") == b.config.get("seed")) for x, y in pairs),
