@@ -166,7 +166,7 @@ class Named(nn.Module):
 def test_batches_and_outputs_of_transformers():
     x, y = table()
     model = Named()
-    expected = float(F.cross_entropy(model.net(x), y))
+    expected = F.cross_entropy(model.net(x), y).item()
     for make in (dict, Encoding):
         batches = [make(values=a, labels=b) for a, b in zip(x.split(10), y.split(10), strict=True)]
         assert Objective(model, batches).centre == pytest.approx(expected, rel=1e-6)
