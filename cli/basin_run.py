@@ -14,6 +14,7 @@ from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
 from landscape.results import Chains, OnProgress, Radii, Result
 from landscape.store import Store
+from landscape_cli.flags import in_flags
 from landscape_cli.next_command import resume_command, stopped_line
 from landscape_cli.progress import Display, keep_measuring, say
 from landscape_cli.run_file import growing_result, open_store, with_provenance
@@ -195,7 +196,7 @@ def centre_lines(objective: Objective, params: Mapping[str, Any]) -> list[str]:
     return [
         f"n = {dimension:,} of {objective.layout.size:,} parameters, {objective.samples:,} samples, loss at the centre "
         f"{objective.centre:.4g}, {together}",
-        *(f"note: {note}" for note in objective.notes),
+        *(in_flags(f"note: {note}") for note in objective.notes),
     ]
 
 

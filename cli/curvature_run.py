@@ -24,6 +24,7 @@ from landscape.results import Eigenpairs, LayerTraces, LogDeterminant, SpectralD
 from landscape.results.curvature import matrix_name
 from landscape.store import Store
 from landscape_cli.counting_operator import CountingOperator
+from landscape_cli.flags import in_flags
 from landscape_cli.interrupts import INTERRUPTED
 from landscape_cli.machine_output import Curvature, curvatures_object, strict_json
 from landscape_cli.next_command import resume_command, stopped_line
@@ -159,7 +160,7 @@ def measuring_lines(
         f"{objective.centre:.4g}",
         *([f"from {params['out']}: {', '.join(known)}"] if known else []),
         *([f"products with all the data: {', '.join(costs)}"] if costs else []),
-        *(f"note: {note}" for note in objective.notes),
+        *(in_flags(f"note: {note}") for note in objective.notes),
     ]
 
 

@@ -19,6 +19,7 @@ from landscape.rays import make_metric
 from landscape.results import Line, OnProgress, Plane
 from landscape.slices import slice_1d, slice_2d
 from landscape.store import Store
+from landscape_cli.flags import in_flags
 from landscape_cli.machine_output import slice_object, strict_json
 from landscape_cli.next_command import resume_command, stopped_line
 from landscape_cli.progress import Display, keep_measuring, say
@@ -110,7 +111,7 @@ def measuring_lines(objective: Objective, params: Mapping[str, Any], stored: Lin
         f"{objective.layout.size:,} parameters, {objective.samples:,} samples, loss at the centre "
         f"{objective.centre:.4g}, {together}",
         *(["first the eigenvectors: at most 500 Hessian products"] if params["directions"] == "hessian" else []),
-        *(f"note: {note}" for note in objective.notes),
+        *(in_flags(f"note: {note}") for note in objective.notes),
     ]
 
 
