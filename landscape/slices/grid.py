@@ -198,6 +198,6 @@ def _notes(objective: Objective, axes: Axes, *, recalibrated: bool) -> tuple[str
         return (
             *axes.notes,
             "BatchNorm uses the running statistics of the trained point everywhere, so at the other checkpoints the "
-            "loss is not their own; `recalibrate_bn=True` estimates them at each point",
+            "loss is not their own; recalibration estimates them at each point",
         )
     return axes.notes
