@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test bench real-checkpoints clean
+.PHONY: demo test bench real-checkpoints dist-check clean
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -38,6 +38,14 @@ bench: $(BIN)/.installed
 real-checkpoints: $(BIN)/.installed
 	$(BIN)/pip install --quiet --no-deps ccexam==1.0.0
 	$(BIN)/python -m benchmarks.real_checkpoints
+
+# a wheel and an sdist from a clean clone; the tests of the sdist run from it
+dist-check: $(BIN)/.installed
+	$(BIN)/pip install --quiet build
+	rm -rf dist && git clone --quiet . dist/clone
+	$(BIN)/python -m build --outdir dist dist/clone
+	tar -xzf dist/landscape_lab-*.tar.gz -C dist
+	cd dist/landscape_lab-*/ && PYTHONPATH=$$PWD:$$PWD/typings ../../$(BIN)/pytest -n $(WORKERS) tests
 
 clean:
 	rm -rf $(VENV) $(DEMO)

@@ -1,0 +1,38 @@
+"""A wheel holds every package, and every file that a package reads."""
+
+from __future__ import annotations
+
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+
+from setuptools import find_packages
+
+ROOT = Path(__file__).parents[1]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+
+
+def package_name(folder: Path) -> str:
+    top, *inner = folder.relative_to(ROOT).parts
+    return ".".join(["landscape_cli" if top == "cli" else top, *inner])
+
+
+def test_every_package_is_found() -> None:
+    rules = SETTINGS["packages"]["find"]
+    found = {name for where in rules["where"] for name in find_packages(str(ROOT / where), include=rules["include"])}
+    folders = [path.parent for top in ("landscape", "cli") for path in (ROOT / top).rglob("__init__.py")]
+    assert found == {package_name(folder) for folder in folders}
+    assert {"landscape.volume.annealing", "landscape_cli.commands"} <= found
+
+
+def test_every_file_beside_the_code_is_package_data() -> None:
+    files = [path for top in ("landscape", "cli") for path in (ROOT / top).rglob("*") if path.is_file()]
+    data = [path for path in files if path.suffix not in (".py", ".pyc")]
+    assert data
+    left_out = []
+    for path in data:
+        package = next(parent for parent in path.parents if (parent / "__init__.py").exists())
+        patterns = SETTINGS["package-data"].get(package_name(package), [])
+        if not any(fnmatch(str(path.relative_to(package)), pattern) for pattern in patterns):
+            left_out.append(str(path.relative_to(ROOT)))
+    assert not left_out
