@@ -55,7 +55,7 @@ def test_the_statistics_of_batchnorm() -> None:
         "the loss cannot be evaluated for its BatchNorm statistics, batch 1 of 3 (samples: 5): "
         "ValueError: the weights went too far\n"
     )
-    assert "--batch-size" not in message
+    assert "batch_size" not in message
 
 
 def test_a_batch_of_one_has_no_statistics() -> None:

@@ -266,7 +266,7 @@ BOWL = ellipsoid(np.ones(4))
         (BOWL, {"curvature": "ggn"}, ["predictions"]),
         (BOWL, {"cutoffs": [0.0]}, ["no basin"]),
         (lp_ball(5, 4), {}, ["zero or negative", "max_radius", "annealed"]),
-        (np.ones(3), {}, ["ndarray arrived"]),
+        (np.ones(3), {}, ["not to ndarray"]),
     ],
 )
 def test_misuse_is_refused_with_what_to_type(objective: Any, options: dict[str, Any], words: list[str]) -> None:

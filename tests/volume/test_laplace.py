@@ -173,7 +173,7 @@ MODEL = ls.Objective(nn.Linear(2, 3, bias=False), (torch.eye(2), torch.tensor([0
         (ellipsoid(np.ones(2)), {"max_radius": -1.0}, ["max_radius = -1.0"]),
         (ellipsoid(np.ones(2)), {"probes": 1}, ["probe"]),
         (ellipsoid(np.ones(2)), {"cutoffs": []}, ["cutoffs"]),
-        (np.ones(3), {}, ["ndarray arrived"]),
+        (np.ones(3), {}, ["not to ndarray"]),
     ],
 )
 def test_misuse_is_refused_with_what_to_type(objective: Any, options: dict[str, Any], words: list[str]) -> None:

@@ -78,7 +78,7 @@ def test_a_budget_that_the_pilots_use_up_leaves_a_run_to_continue() -> None:
     assert not short.done.any()
     assert short.config["temperatures"] is None
     assert "pilots" in str(short)
-    with pytest.raises(ls.LandscapeError, match="not at the end"):
+    with pytest.raises(ls.LandscapeError, match="the budget was used up before the chains began"):
         volume_from_chains(short)
     more, whole = annealed(30_000, resume=short), annealed(30_000)
     assert whole.done.all()
