@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 import landscape as ls
 from helpers.bodies import ellipsoid
+from helpers.moments import some
 from helpers.nets import ConvNet, mlp
 from landscape.errors import ObjectiveError
 from landscape.objective import Layout
@@ -199,6 +200,7 @@ def test_an_interrupted_slice_continues_to_the_same_bits(name: str, lanes: int) 
     assert [part.done.sum() for part in partial] == sorted({part.done.sum() for part in partial})
     for part in partial:
         assert np.isnan(part.loss[~part.done]).all()
+    for part in (partial[at] for at in some(len(partial))):
         again = measure(objective, resume=part)
         for key, array in whole.arrays().items():
             assert again.arrays()[key].tobytes() == array.tobytes(), key

@@ -122,7 +122,7 @@ class Killed(Exception):
     """Stands for whatever ends a process."""
 
 
-@pytest.mark.parametrize("step", [1, 19, 20, 63, 64, 100, 149])
+@pytest.mark.parametrize("step", [1, 20, 64, 149])
 def test_a_training_killed_after_any_step_goes_on_to_the_same_bits(step: int, tmp_path: Path) -> None:
     data, settings = problem(), replace(SETTINGS, fitted=0.3, settled=0.02)
     whole = FullBatchTraining(data, MEMBERS, settings).run()
