@@ -15,6 +15,7 @@ from torch import Tensor
 import landscape as ls
 from helpers.bodies import ellipsoid, ellipsoid_log_volume, lp_ball, lp_log_volume
 from helpers.chains import assert_same_chains
+from helpers.moments import some
 from helpers.nets import mlp
 from helpers.z_scores import z_of_weights
 from landscape.objective import Layout
@@ -251,7 +252,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(path: str, tmp_path: P
     blocks: list[Chains] = []
     anneal(objective, [0.1, 0.4], on_progress=lambda progress: blocks.append(progress.snapshot()), **options)
     assert len(blocks) == len(whole.trace)
-    for at in range(0, len(blocks) - 1, 5):
+    for at in some(len(blocks) - 1):
         ls.Store(tmp_path / "run.h5")["chains"] = blocks[at]
         kept = ls.Store(tmp_path / "run.h5")["chains"]
         assert isinstance(kept, Chains)

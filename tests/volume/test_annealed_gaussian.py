@@ -17,6 +17,7 @@ from torch import Tensor
 import landscape as ls
 from helpers.bodies import ellipsoid
 from helpers.chains import MOVES, assert_same_chains, body_of, run_move
+from helpers.moments import some
 from helpers.z_scores import z_of_chains, z_of_weights
 from landscape.objective import Layout
 from landscape.rays import make_metric
@@ -280,7 +281,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(path: str, tmp_path: P
     whole = anneal(objective, [0.1, 0.4], **options)
     blocks: list[Chains] = []
     anneal(objective, [0.1, 0.4], on_progress=lambda progress: blocks.append(progress.snapshot()), **options)
-    for at in range(0, len(blocks) - 1, 5):
+    for at in some(len(blocks) - 1):
         ls.Store(tmp_path / "run.h5")["chains"] = blocks[at]
         kept = ls.Store(tmp_path / "run.h5")["chains"]
         assert isinstance(kept, Chains)
