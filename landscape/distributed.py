@@ -5,7 +5,7 @@ points. It comes in chunks. Whole chunks go to the ranks in turn, and every rank
 depend on the number of ranks. Neither does any result, to the last bit, if all machines round alike; every exchange
 checks that they do.
 
-Nothing here acts outside of :func:`spread`: a process group that other code made is not used.
+Outside :func:`spread` nothing here acts, even if other code has made a process group.
 """
 
 from __future__ import annotations

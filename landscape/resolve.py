@@ -250,8 +250,8 @@ def _nothing_fits(checkpoint: Checkpoint, network: nn.Module | None, data: Any) 
     lacking = "no network to put them into" + (", and no data to measure the loss on" if data is None else "")
     given = "--data data.npz" if data is None else "--data ..."
     return (
-        f"{path} holds weights ({checkpoint.form}), {lacking}; there is no {SETTINGS_FILE} beside it or in the working "
-        f"folder that names them.\n"
+        f"{path} holds weights ({checkpoint.form}), {lacking}; there is no {SETTINGS_FILE} in its folder or in the "
+        f"working folder that names them.\n"
         f"  landscape volume {path} --task my_task.py    "
         "(in it: def task(): return landscape.Task(model=..., data=..., loss=...))\n"
         f"  landscape volume {path} --model my_net.py:make_net {given} --loss cross_entropy"

@@ -1,4 +1,4 @@
-"""Files written by torch.save, read without running anything they bring along."""
+"""Read files of torch.save without running any code in them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def load_pickle(path: Path, *, unsafe: bool) -> Any:
 
 @contextmanager
 def _importable(*folders: Path) -> Iterator[None]:
-    """Let Python files in these folders be imported, after all others: a pickled model's code may lie there."""
+    """Make these folders importable, after all others: the code of a pickled model may be there."""
     added = [str(folder) for folder in folders if str(folder) not in sys.path]
     sys.path.extend(added)
     try:
@@ -66,10 +66,10 @@ def _importable(*folders: Path) -> Iterator[None]:
 
 
 def harmless_globals() -> list[Any]:
-    """Return what a checkpoint may name beyond tensors.
+    """Return the Python objects that a checkpoint may name, apart from tensors.
 
-    Each builds plain data from the bytes given and runs nothing of the file's: numbers and arrays of numpy (the object
-    dtype is left out), the options of argparse, containers, paths (as pure paths, which never touch the disk), times.
+    Each builds plain data from given bytes and runs no code from the file: numbers and arrays of numpy (without the
+    object dtype), the options of argparse, containers, paths (as pure paths, which never touch the disk), and times.
     """
     scalar, reconstruct = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
     numpy_names = [("scalar", scalar), ("_reconstruct", reconstruct)]
@@ -82,7 +82,7 @@ def harmless_globals() -> list[Any]:
         *{type(np.dtype(code)) for code in _NUMBER_CODES},
         *((thing, f"{home}.{name}") for thing, name in paths for home in ("pathlib", "pathlib._local")),
         *((thing, f"builtins.{thing.__name__}") for thing in _PLAIN_TYPES),
-        # torch fills no other containers than lists and dicts
+        # torch can only fill lists and dicts
         (_plain_dict, "collections.defaultdict"),
         (_plain_list, "collections.deque"),
         *(argparse.Namespace, types.SimpleNamespace),
@@ -105,7 +105,7 @@ def _needed_globals(path: Path, error: Exception, zipped: bool) -> list[str]:
         try:
             with torch.serialization.safe_globals(harmless_globals()):
                 names |= set(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-        except Exception:  # a pickle of another protocol cannot be listed; what the error said must do
+        except Exception:  # a pickle of another protocol cannot be listed; the names in the error remain
             pass
     return sorted(names)
 
@@ -116,13 +116,13 @@ def _refusal(path: Path, needed: list[str], error: Exception) -> str:
         own = [name for name in needed if not name.startswith("torch.")]
         what = f"is a whole pickled model ({own[0] if own else needed[0]}), not only its weights"
     elif needed:
-        what = f"holds Python objects beside the weights ({shown})"
+        what = f"holds Python objects in addition to the weights ({shown})"
     else:
         what = f"is pickled in a way that cannot be read safely ({_reason(error)})"
     return (
-        f"{path} {what}; reading it can run any code that the file brings along, so it is refused.\n"
-        "Where you trust the file's source, pass --unsafe-load (in Python: unsafe=True). Safer: have its author save "
-        "model.state_dict() alone, and pass the network with --model or --task."
+        f"{path} {what}; reading it can run any code in the file, so it is refused.\n"
+        "If you trust the source of the file, pass --unsafe-load (in Python: unsafe=True). It is safer if the author "
+        "saves only model.state_dict(), and you pass the network with --model or --task."
     )
 
 
@@ -130,8 +130,8 @@ def _unsafe_failure(path: Path, error: Exception) -> str:
     if isinstance(error, AttributeError | ImportError):
         return (
             f"{path} is pickled Python, and its code is not here: {_reason(error)}.\n"
-            "Run landscape in the folder from which the model's own files can be imported, or put them beside the "
-            "checkpoint."
+            "Run landscape in the folder from which the files of the model can be imported, or put them into the "
+            "folder of the checkpoint."
         )
     return f"{path} cannot be unpickled: {type(error).__name__}: {_reason(error)}"
 

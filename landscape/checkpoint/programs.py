@@ -1,4 +1,4 @@
-"""Self-contained networks: TorchScript archives and torch.export programs."""
+"""Read files that contain the network itself: TorchScript archives and torch.export programs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SIZE_METHODS = {"size", "stride", "storage_offset", "dim", "item"}
 
 
 def read_torchscript(path: Path) -> nn.Module:
-    """Return the network in a TorchScript archive, on the CPU. Its program runs in torch's own interpreter."""
+    """Return the network in a TorchScript archive, on the CPU. Its program runs in torch's interpreter."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # torch calls the format itself deprecated
@@ -54,8 +54,8 @@ def read_torchscript(path: Path) -> nn.Module:
 def read_exported(path: Path, *, unsafe: bool) -> tuple[nn.Module, str]:
     """Return the network in a torch.export archive, and a note on the batches that it takes.
 
-    An archive is a program whose loader in torch unpickles entries and evaluates text as Python. Unless ``unsafe``,
-    pickles are read as plain data, and text that could do more than name operations and compare sizes is refused.
+    torch's loader for these archives unpickles entries and evaluates text as Python. Unless ``unsafe``, pickles are
+    read as plain data, and text that could do more than name operations and compare sizes is refused.
 
     Raises:
         CheckpointError: for a damaged archive, a refused one, or one that this torch cannot read.
@@ -74,8 +74,8 @@ def read_exported(path: Path, *, unsafe: bool) -> tuple[nn.Module, str]:
             f"{path} is a torch.export archive that torch {torch.__version__} cannot load: {type_and_line(error)}\n"
             "Load it with the torch version that wrote it, and save its state_dict instead."
         ) from error
-    # both are set to raise; without them the flags of nn.Module do what they can, which is nothing: the mode in which
-    # the network was exported is part of the program
+    # both raise; without them nn.Module sets its flags, which has no effect: the mode of the network is part of the
+    # exported program
     for name in ("train", "eval"):
         module.__dict__.pop(name, None)
     batch = _fixed_batch(program)
@@ -85,9 +85,9 @@ def read_exported(path: Path, *, unsafe: bool) -> tuple[nn.Module, str]:
 
 
 class FixedBatch(nn.Module):
-    """A network that takes one batch size only, made to take any: inputs are cut, and the last piece is padded.
+    """Lets a network for one batch size take any: inputs are cut, and the last piece is padded.
 
-    Right for networks that treat every sample on its own, as they do in evaluation mode.
+    This is right for networks that treat every sample separately, as they do in evaluation mode.
 
     Args:
         network: called with tensors whose first axis has length ``size``; returns such a tensor.
@@ -111,7 +111,7 @@ class FixedBatch(nn.Module):
             output = self.network(*pieces)
             if not isinstance(output, Tensor):
                 raise CheckpointError(
-                    f"the exported program takes batches of {self.size} only, and returns {type(output).__name__} "
+                    f"the exported program only takes batches of {self.size}, and returns {type(output).__name__} "
                     "instead of one tensor, so batches cannot be fitted to it. Export it with a dynamic batch size."
                 )
             outputs.append(output[: self.size - lacking])
@@ -119,7 +119,7 @@ class FixedBatch(nn.Module):
 
 
 def _fixed_batch(program: Any) -> int | None:
-    """Return the batch size that every tensor input was exported with; None where it may vary or they differ."""
+    """Return the batch size with which all tensor inputs were exported; None if it may vary, or if inputs differ."""
     inputs = set(program.graph_signature.user_inputs)
     values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in inputs]
     lengths = [value.shape[0] for value in values if isinstance(value, Tensor) and value.dim() > 0]
@@ -133,7 +133,7 @@ def _inspect(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         if len({name.lower() for name in names}) < len(names):
-            raise _refused(path, "two entries of one name, so that what is checked may not be what is loaded")
+            raise _refused(path, "two entries of one name, so that torch may not load the one that was checked")
         for name in names:
             inner = name.partition("/")[2]
             if inner.startswith(_REFUSED_ENTRIES):
@@ -142,11 +142,11 @@ def _inspect(path: Path) -> None:
             if not program and not inner.endswith("_config.json"):
                 continue
             try:
-                found = next(_suspicious("", json.loads(archive.read(name))), None)
+                text = next(_suspicious("", json.loads(archive.read(name))), None)
             except (ValueError, RecursionError) as error:
                 raise CheckpointError(f"{path} is damaged: its entry {name} is no JSON ({error}).") from error
-            if found:
-                raise _refused(path, f"the text {found[:80]!r}")
+            if text:
+                raise _refused(path, f"the text {text[:80]!r}")
 
 
 def _suspicious(key: str, value: Any) -> Iterator[str]:
@@ -155,7 +155,7 @@ def _suspicious(key: str, value: Any) -> Iterator[str]:
         for name, item in value.items():
             if not (_is_arithmetic(name) if key == "range_constraints" else _NAME.fullmatch(name)):
                 yield name
-            # where a node came from: strings that nothing runs
+            # metadata says where a node came from: strings that torch does not run
             if name != "metadata" or not isinstance(item, dict) or not all(isinstance(v, str) for v in item.values()):
                 yield from _suspicious(name, item)
     elif isinstance(value, list):
@@ -219,13 +219,13 @@ def _functions() -> set[str]:
 def _refused(path: Path, what: str) -> CheckpointError:
     return CheckpointError(
         f"{path} is a torch.export archive with a part that could run any code: {what}. It is refused.\n"
-        "Where you trust the file's source, pass --unsafe-load (in Python: unsafe=True)."
+        "If you trust the source of the file, pass --unsafe-load (in Python: unsafe=True)."
     )
 
 
 @contextmanager
 def _weights_only(on: bool) -> Iterator[None]:
-    """Make every torch.load inside read plain data only; torch's export loader asks for more."""
+    """Make every torch.load inside read plain data only; the loader of torch.export itself does not."""
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
     if on:

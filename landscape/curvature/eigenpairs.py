@@ -56,14 +56,14 @@ class _Wanted:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _RitzPairs:
     """The Ritz pairs after a product.
 
     Attributes:
         ritz: all of them.
-        chosen: positions of the k wanted ones, shape (k,).
-        converged: which of the wanted ones have, shape (k,).
-        tiny: what is 0 to rounding.
+        chosen: positions of the k wanted pairs, shape (k,).
+        converged: which of the wanted pairs have converged, shape (k,).
+        tiny: the absolute value below which an eigenvalue is 0 to rounding.
     """
 
     ritz: Ritz
@@ -72,7 +72,7 @@ class _Found:
     tiny: float
 
     @classmethod
-    def of(cls, krylov: Krylov, wanted: _Wanted) -> _Found:
+    def of(cls, krylov: Krylov, wanted: _Wanted) -> _RitzPairs:
         """Return the Ritz pairs on the basis."""
         ritz = krylov.ritz()
         tiny = ROUNDING * torch.finfo(krylov.op.dtype).eps * ritz.scale
@@ -80,14 +80,14 @@ class _Found:
         return cls(ritz, chosen, _converged(ritz, wanted.rtol, tiny)[chosen], tiny)
 
     @property
-    def left(self) -> np.ndarray:
+    def unconverged(self) -> np.ndarray:
         """Positions of the wanted pairs that have not converged."""
         return self.chosen[~self.converged]
 
     @property
     def stuck(self) -> np.ndarray:
-        """Whether rounding is most of the residual of each of these, so that products do not help it."""
-        return self.ritz.residuals[self.left] <= _STUCK * self.ritz.rounding[self.left]
+        """For each of these, whether rounding is most of its residual, so that more products do not help."""
+        return self.ritz.residuals[self.unconverged] <= _STUCK * self.ritz.rounding[self.unconverged]
 
 
 def top_eigenpairs(
@@ -139,14 +139,14 @@ def top_eigenpairs(
     limit = _validate(op, k, which, rtol, max_products)
     krylov = Krylov(op, _room(op, k), -1.0 if which == "smallest" else 1.0, check_seed(seed))
     with spending(op) as spent:
-        found, complete = _iterate(krylov, _Wanted(k, which, rtol, limit, check))
-        order = np.argsort(-krylov.sign * found.ritz.values[found.chosen], kind="stable")
-        ritz, chosen, converged = found.ritz, found.chosen[order], found.converged[order]
+        pairs, complete = _iterate(krylov, _Wanted(k, which, rtol, limit, check))
+        order = np.argsort(-krylov.sign * pairs.ritz.values[pairs.chosen], kind="stable")
+        ritz, chosen, converged = pairs.ritz, pairs.chosen[order], pairs.converged[order]
         vectors = krylov.vectors(ritz.weights[:, chosen]).double()
         vectors /= vectors.norm(dim=1, keepdim=True)
         vectors *= torch.sign(vectors.gather(1, vectors.abs().argmax(1, keepdim=True)))
     dtype = str(op.dtype).removeprefix("torch.")
-    notes = list(_notes(found, dtype, limit))
+    notes = list(_notes(pairs, dtype, limit))
     if converged.all() and not complete:
         notes.append(_unsearched(check, spent.cost.evaluations >= limit, limit))
     settings = {"k": k, "which": which, "rtol": rtol, "max_products": limit, "check": check, "seed": seed}
@@ -165,7 +165,7 @@ def top_eigenpairs(
     )
 
 
-def _iterate(krylov: Krylov, wanted: _Wanted) -> tuple[_Found, bool]:
+def _iterate(krylov: Krylov, wanted: _Wanted) -> tuple[_RitzPairs, bool]:
     """Multiply until all wanted pairs are found or nothing more can be; return them and whether none was missed."""
     products, position = 0, _NEWEST
     while True:
@@ -175,39 +175,39 @@ def _iterate(krylov: Krylov, wanted: _Wanted) -> tuple[_Found, bool]:
         products, position = products + 1, _NEWEST
         if len(krylov.multiplied) < wanted.k:
             continue
-        found = _Found.of(krylov, wanted)
-        match _decide(krylov, found, wanted, exhausted=products >= wanted.limit):
+        pairs = _RitzPairs.of(krylov, wanted)
+        match _decide(krylov, pairs, wanted, exhausted=products >= wanted.limit):
             case _Next.STOP_COMPLETE:
-                return found, True
+                return pairs, True
             case _Next.STOP:
-                return found, False
+                return pairs, False
             case _Next.SEARCH:
-                _start_search(krylov, found)
+                _start_search(krylov, pairs)
             case _Next.COMPRESS:
-                krylov.compress(found.ritz, _choose(found.ritz.values, _kept(krylov, wanted.k), wanted.which))
+                krylov.compress(pairs.ritz, _choose(pairs.ritz.values, _kept(krylov, wanted.k), wanted.which))
             case _Next.MOST_COUPLED:
-                position = krylov.most_coupled(found.ritz.weights[:, found.left])
+                position = krylov.most_coupled(pairs.ritz.weights[:, pairs.unconverged])
 
 
-def _decide(krylov: Krylov, found: _Found, wanted: _Wanted, *, exhausted: bool) -> _Next:
+def _decide(krylov: Krylov, pairs: _RitzPairs, wanted: _Wanted, *, exhausted: bool) -> _Next:
     """Return what to do after a product; ``exhausted``: whether no further product is allowed."""
     if len(krylov.multiplied) == krylov.op.size:
         return _Next.STOP_COMPLETE
     full = krylov.room == 0 and krylov.limit < krylov.op.size
-    if found.converged.all():
-        return _decide_search(krylov, found, wanted, may_go_on=not (full or exhausted))
-    if exhausted or found.stuck.all():
+    if pairs.converged.all():
+        return _decide_search(krylov, pairs, wanted, may_go_on=not (full or exhausted))
+    if exhausted or pairs.stuck.all():
         return _Next.STOP
     if full:
         return _Next.COMPRESS
     return _Next.MOST_COUPLED if krylov.waiting else _Next.NEWEST
 
 
-def _decide_search(krylov: Krylov, found: _Found, wanted: _Wanted, *, may_go_on: bool) -> _Next:
+def _decide_search(krylov: Krylov, pairs: _RitzPairs, wanted: _Wanted, *, may_go_on: bool) -> _Next:
     """Return what to do once all wanted pairs have converged."""
     if not wanted.check:
         return _Next.STOP
-    missed = _missed(krylov, found, wanted)
+    missed = _missed(krylov, pairs, wanted)
     if missed is _Missed.RULED_OUT:
         return _Next.STOP_COMPLETE
     if not may_go_on:
@@ -215,12 +215,12 @@ def _decide_search(krylov: Krylov, found: _Found, wanted: _Wanted, *, may_go_on:
     return _Next.SEARCH if missed is _Missed.SEARCH_NEEDED else _Next.NEWEST
 
 
-def _missed(krylov: Krylov, found: _Found, wanted: _Wanted) -> _Missed:
+def _missed(krylov: Krylov, pairs: _RitzPairs, wanted: _Wanted) -> _Missed:
     """Return whether the search so far rules out that an eigenvalue further out was missed."""
     search, both = krylov.search, wanted.which == "magnitude"
-    values = np.abs(found.ritz.values[found.chosen]) if both else found.ritz.values[found.chosen]
+    values = np.abs(pairs.ritz.values[pairs.chosen]) if both else pairs.ritz.values[pairs.chosen]
     last = float(values.min())
-    beyond = last + max(wanted.rtol * abs(last), found.tiny)
+    beyond = last + max(wanted.rtol * abs(last), pairs.tiny)
     signs = (1.0, -1.0) if both else (1.0,)
     if search is None or any(search.largest_ritz_value(sign) > beyond for sign in signs):
         return _Missed.SEARCH_NEEDED
@@ -229,10 +229,10 @@ def _missed(krylov: Krylov, found: _Found, wanted: _Wanted) -> _Missed:
     return _Missed.RULED_OUT if ruled_out else _Missed.OPEN
 
 
-def _start_search(krylov: Krylov, found: _Found) -> None:
+def _start_search(krylov: Krylov, pairs: _RitzPairs) -> None:
     """Start a chain from a random vector, with at least half of the basis free for it."""
     if krylov.room < krylov.limit // 2 and krylov.limit < krylov.op.size:
-        krylov.compress(found.ritz, found.chosen)
+        krylov.compress(pairs.ritz, pairs.chosen)
     if krylov.room:
         krylov.start()
 
@@ -299,12 +299,12 @@ def _validate(op: Operator, k: int, which: str, rtol: float, max_products: int |
     return limit
 
 
-def _notes(found: _Found, dtype: str, limit: int) -> Iterator[str]:
+def _notes(pairs: _RitzPairs, dtype: str, limit: int) -> Iterator[str]:
     """Say what a reader must know before quoting the values."""
-    zero = int((found.converged & (np.abs(found.ritz.values[found.chosen]) <= found.tiny)).sum())
-    if zero and found.tiny > 0:
-        yield f"{zero} of these values are 0 to the rounding of {dtype}: below {found.tiny:.1e} no digit is right."
-    count, left, stuck = len(found.chosen), len(found.left), int(found.stuck.sum())
+    zero = int((pairs.converged & (np.abs(pairs.ritz.values[pairs.chosen]) <= pairs.tiny)).sum())
+    if zero and pairs.tiny > 0:
+        yield f"{zero} of these values are 0 to the rounding of {dtype}: below {pairs.tiny:.1e} no digit is right."
+    count, left, stuck = len(pairs.chosen), len(pairs.unconverged), int(pairs.stuck.sum())
     if stuck:
         yield (
             f"rounding in {dtype} keeps {stuck} of {count} pairs from rtol: their residuals are as small as "

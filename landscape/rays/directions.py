@@ -1,6 +1,6 @@
-"""Random directions that are never stored: (seed, index) regenerates each of them.
+"""Random directions that are never stored: (seed, index) gives each of them again.
 
-A direction depends on nothing else: not on the order of the calls, the chunking, the worker, the device or the dtype.
+A direction depends on nothing else: not on the order of calls, chunks, processes, the device or the dtype.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from landscape.errors import ObjectiveError
 from landscape.rays.metric import Metric
 from landscape.rays.streams import Purpose, stream
 
-_PIECE = 2**16
+_PIECE = 2**16  # entries in float64 at a time
 
 
 def check_seed(seed: int) -> int:
@@ -36,15 +36,15 @@ def gaussian(seed: int, index: int, n: int) -> np.ndarray:
 
 
 class Directions(Protocol):
-    """Random directions keyed by their index: what rays are drawn along."""
+    """Random directions of rays, keyed by their index."""
 
     metric: Metric
 
     def steps(self, indices: Sequence[int]) -> Tensor:
-        """Return the steps for r = 1 with these indices, shape (k, D), each independent of the others asked for."""
+        """Return the steps for r = 1 with these indices, shape (k, D); each depends only on its own index."""
 
     def describe(self) -> dict[str, Any]:
-        """Return what determines them besides metric and seed; nothing for uniform ones."""
+        """Return what determines the directions in addition to metric and seed; nothing if they are uniform."""
 
 
 class RandomDirections:
@@ -65,18 +65,18 @@ class RandomDirections:
         for row, index in enumerate(indices):
             normal = gaussian(self.seed, index, scope.size)
             length = _length(normal)
-            values = torch.from_numpy(normal).to(out).div_(length)  # in place, where no other dtype or device is wanted
+            values = torch.from_numpy(normal).to(out).div_(length)  # no copy, unless dtype or device differ
             if self.metric.scale is not None:
                 values.mul_(self.metric.scale)
             scope.scatter(values, out[row])
         return out
 
     def describe(self) -> dict[str, Any]:
-        """Return nothing: metric and seed say all."""
+        """Return nothing: metric and seed determine the directions."""
         return {}
 
 
 def _length(vector: np.ndarray) -> float:
-    """Return the Euclidean norm summed in float64, piece by piece: in float32 it would be off in the fifth digit."""
+    """Return the Euclidean norm, summed in float64 piece by piece: in float32 the fifth digit would be wrong."""
     pieces = range(0, len(vector), _PIECE)
     return float(np.sqrt(sum(np.square(vector[i : i + _PIECE], dtype=np.float64).sum() for i in pieces)))
