@@ -123,7 +123,10 @@ def misuse_text(error: click.ClickException) -> str:
 def cli() -> None:
     """The shape of a network's loss around a trained point, and how far each number can be trusted.
 
-    Begin with:  landscape train swiss-roll --out ckpt.pt,  then  landscape volume ckpt.pt
+    \b
+    Begin with:
+      landscape train swiss-roll --out ckpt.pt
+      landscape volume ckpt.pt
     """
 
 

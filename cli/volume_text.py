@@ -84,7 +84,7 @@ def _gains(plain: Volume, best: Volume) -> list[str]:
 
 def _notes(volume: Volume, more: Sequence[str], radii: Radii | None) -> list[str]:
     """Return what to know about a volume as paragraphs, in the words of the command line."""
-    notes = [*more, *volume.notes, *(ray_notes(radii) if radii is not None else [])]
+    notes = [*volume.notes, *more, *(ray_notes(radii) if radii is not None else [])]
     return [paragraph(in_flags(note)) for note in notes]
 
 

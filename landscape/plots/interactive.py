@@ -50,7 +50,7 @@ def interactive_page(plane: Plane) -> bytes:
         margin={"l": 0, "r": 0, "b": 0, "t": 50},
         legend={"x": 0, "y": 1},
     )
-    page: str = figure.to_html(include_plotlyjs=True, full_html=True, div_id="plane")
+    page: str = figure.to_html(include_plotlyjs=True, full_html=True, div_id="plane", default_height="96vh")
     return page.encode()
 
 

@@ -142,7 +142,7 @@ class SpectralDensity(Result):
             ["below 0", percent(self.negative_share)],
             [f"0 to rounding (below {self.zero:.0e})", percent(self.zero_share)],
         ]
-        return columns(["", "eigenvalue"], rows, left=[""])
+        return columns(["", "value"], rows, left=[""])
 
     def __str__(self) -> str:
         how = "unit vectors" if self.exact else "random probes"

@@ -139,8 +139,17 @@ class Volume(Result):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to know before reporting a number: rays at the cap, why a verdict is not reliable, what to report."""
+        """What to report, why a verdict is not reliable, and how much of V is on rays at the cap."""
         notes = []
+        bounds = [row for row in self.results if row.verdict == "lower bound"]
+        if bounds:
+            quoted = "; ".join(f"log10 V {row.quotable} at cutoff {row.cutoff:g}" for row in bounds)
+            notes.append(f"Report as: {quoted} (95 % confidence{', each' if len(bounds) > 1 else ''}).")
+        for verdict in ("approximation", "lower bound"):
+            rows = [row for row in self.results if row.verdict == verdict]
+            if rows:  # one reason is enough to read: that of the estimate with the fewest effective samples
+                worst = min(rows, key=lambda row: row.ess)
+                notes.append(f"{verdict}: {'. '.join(worst.reasons)}.")
         for row in self.results:
             if row.censored == 1 and self.unit == "rays":
                 notes.append(
@@ -150,15 +159,6 @@ class Volume(Result):
             elif row.censored_weight > 0:
                 share = percent(row.censored_weight)
                 notes.append(f"{share} of the estimate at cutoff {row.cutoff:g} is on rays that reach the cap.")
-        for verdict in ("approximation", "lower bound"):
-            rows = [row for row in self.results if row.verdict == verdict]
-            if rows:  # one reason is enough to read: that of the estimate with the fewest effective samples
-                worst = min(rows, key=lambda row: row.ess)
-                notes.append(f"{verdict}: {'. '.join(worst.reasons)}.")
-        bounds = [row for row in self.results if row.verdict == "lower bound"]
-        if bounds:
-            quoted = "; ".join(f"log10 V {row.quotable} at cutoff {row.cutoff:g}" for row in bounds)
-            notes.append(f"Report as: {quoted} (95 % confidence{', each' if len(bounds) > 1 else ''}).")
         return tuple(notes)
 
     @property
@@ -204,14 +204,19 @@ class LaplaceVolume(Volume):
         return {**super().summary(), **finite(extra)}
 
     def evidence(self) -> str:
-        """Return one row per cutoff with the log-determinant and its errors."""
+        """Return one row per cutoff with the log-determinant and its errors; dashes if the cap is all."""
         rows = [
             [
                 f"{row.cutoff:g}",
-                f"{self.log_determinant[i]:.6g}",
-                f"{self.standard_error[i]:.2g}",
-                f"{self.quadrature_error[i]:.2g}",
-                f"{self.shift[i]:.3g}",
+                *(
+                    f"{values[i]:.{digits}g}" if math.isfinite(values[i]) else "-"
+                    for values, digits in (
+                        (self.log_determinant, 6),
+                        (self.standard_error, 2),
+                        (self.quadrature_error, 2),
+                        (self.shift, 3),
+                    )
+                ),
             ]
             for i, row in enumerate(self.results)
         ]

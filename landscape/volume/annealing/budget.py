@@ -50,10 +50,7 @@ class Budget:
         match = _TEXT.fullmatch(str(text).strip())
         amount = float(match[1]) if match else 0.0
         if match is None or not 0 < amount < math.inf:
-            raise LandscapeError(
-                f"Invalid budget {str(text)!r}: expected a time such as 5min, or a number of passes over the data such "
-                "as 20000."
-            )
+            raise LandscapeError(f"Invalid budget {str(text)!r}: expected a time such as 5min, or a number of passes.")
         unit = match[2]
         return cls(passes=amount) if unit is None else cls(seconds=amount * _SECONDS[unit[0].lower()])
 
