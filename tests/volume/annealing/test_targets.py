@@ -199,7 +199,7 @@ def test_growth_sees_its_points_anew_at_every_outer_radius() -> None:
 def test_the_pilot_turns_to_a_soft_path_where_trajectories_by_radius_get_nowhere(
     hopeless: bool, precondition: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tried = 3 if precondition == "none" else 1  # in coordinates in which the body is a ball one lesson is enough
+    tried = 3 if precondition == "none" else 1  # in coordinates in which the body is a ball one pilot step is enough
     monkeypatch.setattr(
         "landscape.volume.annealing.run.hopeless", lambda pilot_steps: hopeless and len(pilot_steps) >= tried
     )
