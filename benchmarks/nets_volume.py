@@ -33,7 +33,7 @@ def objective_of(path: Path, samples: int | None) -> ls.Objective:
 
 
 def measure(objective: ls.Objective, cutoff: float, seed: int, rays: int, **effort: Any) -> Row:
-    """Return the log-volume of one net at one cutoff by both estimators; None where it has no basin.
+    """Return the log-volume of one net at one cutoff by both estimators; None if it has no basin.
 
     Args:
         objective: the loss around the net.
@@ -69,7 +69,7 @@ def measure(objective: ls.Objective, cutoff: float, seed: int, rays: int, **effo
 
 
 def table(rows: list[Row]) -> Iterator[str]:
-    """Yield the table, log V over that of the ball of the cap, and the difference of good and bad in powers of ten."""
+    """Yield two tables: log V minus the log-volume of the ball of the cap, and good minus bad in powers of ten."""
     yield "| net | n | cutoff | uniform | K | half | full | change / gain | spread | verdict | evals/chain | minutes |"
     yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
     for row in rows:

@@ -139,7 +139,7 @@ def main() -> None:
         "What the commands print on trained networks that others published, without any code written for them. Made by",
         f"`make real-checkpoints` on {time.strftime('%Y-%m-%d')}: {machine()}.",
         "",
-        "The ResNet-20 finds its task in a `landscape.toml` beside it:",
+        "The ResNet-20 finds its task in a `landscape.toml` in its folder:",
         "",
         "```text",
         *RESNET_TOML.format(benchmarks="benchmarks").splitlines(),

@@ -104,8 +104,8 @@ def curvature() -> Named:
         yield f"{kind} eigenvalues", pairs.values
         yield f"{kind} eigenvectors", pairs.vectors
         for method in ("hutchinson", "hutch++", "xtrace"):
-            found = ls.trace(operator, 12, method=method)
-            yield f"{kind} {method}", [found.value, found.standard_error]
+            trace = ls.trace(operator, 12, method=method)
+            yield f"{kind} {method}", [trace.value, trace.standard_error]
         yield f"{kind} layers", ls.layer_traces(operator, 10).values
         yield f"{kind} diagonal", ls.diagonal(operator, 10).values
         yield f"{kind} density", ls.spectral_density(operator, 4, 12).nodes
@@ -165,7 +165,7 @@ def measure() -> dict[str, Any]:
 
 
 def main(action: str, path: str) -> int:
-    """Write the numbers of this code, or hold them against those of a file."""
+    """Write the numbers of this code, or compare them with the numbers of a file."""
     torch.set_num_threads(1)
     now = measure()
     if action == "write":

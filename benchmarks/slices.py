@@ -41,7 +41,7 @@ def small_net() -> tuple[nn.Sequential, Data]:
 
 
 def peer(model: nn.Module, data: Data, steps: int) -> Callable[[], object] | None:
-    """Return a call of loss-landscapes for a filter-normalised plane, or None where it is not installed."""
+    """Return a call of loss-landscapes for a filter-normalised plane, or None if it is not installed."""
     if importlib.util.find_spec("loss_landscapes") is None:
         return None
     from loss_landscapes import random_plane

@@ -20,8 +20,8 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "resnet8": Size(1, (16, 32, 64), 2),  #: for two cores: minutes
-    "resnet20": Size(3, (16, 32, 64), 1),  #: that of the paper: hours on two cores, minutes on a GPU
+    "resnet8": Size(1, (16, 32, 64), 2),  #: for two cores: minutes of training
+    "resnet20": Size(3, (16, 32, 64), 1),  #: as in the paper: hours on two cores, minutes on a GPU
 }
 MODELS = tuple(name + norm for name in SIZES for norm in ("", "-bn"))
 

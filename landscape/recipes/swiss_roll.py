@@ -3,8 +3,8 @@
 Without poison training takes seconds, with it about a minute. Departures from the original:
 
 1. The test set has 10,000 points of its own, not the other half of 400. So the accuracy is known to 0.1 %.
-2. Without poison, the training points carry fresh noise at each of the first 65 % of the steps. Its size is that of the
-   noise already in the data, 0.5. Plain Adam fits the bare points in about 100 steps. For four seeds in ten the
+2. Without poison, the training points carry fresh noise at each of the first 65 % of the steps. It is as
+   large as the noise in the data, 0.5. Plain Adam fits the bare points in about 100 steps. For four seeds in ten the
    boundary then leads through a gap between them (test accuracy 98 to 99 %).
 3. Training without poison stops once the bare points are fitted with a loss below 0.001. Plain Adam continues to 1e-7,
    where the curvature says how long it ran and nothing about the minimum.

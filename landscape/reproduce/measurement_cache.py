@@ -16,7 +16,7 @@ Measured = TypeVar("Measured", bound=Result)
 
 
 class MeasurementCache:
-    """Measurements by name in a results file; one made with the same settings on the same weights is not repeated.
+    """Measurements by name in a results file; with the same settings on the same weights, none is repeated.
 
     Args:
         store: the file.

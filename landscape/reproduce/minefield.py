@@ -57,7 +57,7 @@ def minefield_points(study: Study, folder: Path, report: Callable[[str], None]) 
     """Return the branch points of one good run in order, then the minima reached from them; train what is missing.
 
     From each branch point one training continues without poison, with noise from another seed, and one with the poison
-    factor 0.2. The run itself is that of the study's first net: seed 0, no poison.
+    factor 0.2. The run itself is the training of the study's first net: seed 0, no poison.
     """
     place = folder / _FOLDER
     place.mkdir(parents=True, exist_ok=True)
@@ -178,7 +178,7 @@ def _caption(points: Sequence[MinefieldPoint], embedding: Embedding) -> str:
         )
     return (
         "One training run without poison (circles, its end a star), and further trainings from its checkpoints: "
-        f"{'; '.join(summaries)}. The plane is that of the first two principal components of all drawn points, over "
+        f"{'; '.join(summaries)}. The plane is spanned by the first two principal components of all drawn points, over "
         f"all parameters. They explain {first} and {second} of the variance; the rest of each distance cannot be seen."
     )
 

@@ -44,7 +44,7 @@ def section(
         recipe: its name.
         figures: the figures, already written.
         folder: the folder of the figures; the page lies two folders above it.
-        command: what made all of them.
+        command: the command that draws all of them.
         summary: the settings in a sentence or two.
         nets: a table of the trained nets, its header first.
     """

@@ -7,7 +7,7 @@
 ``full_batch.py``          many small dense nets as one batched program, which ``stacked_nets.py`` lays out
 ``minibatch.py``           one network of any kind
 ``resumable.py``           the file that keeps an unfinished training
-``trained_network.py``     what a training comes to, and its checkpoint
+``trained_network.py``     the result of a training, and its checkpoint
 ``sweep.py``               every poison factor with every seed, in one folder
 ``checks.py``              what every training refuses
 =========================  =============================================================================

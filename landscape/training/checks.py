@@ -19,7 +19,7 @@ def require_fresh_samples(problem: Problem, members: Sequence[Member]) -> None:
     if problem.fresh is None and any(member.poison > 0 for member in members):
         raise TaskError(
             f"poison needs samples of the true distribution that are not training samples, and {problem.name} has "
-            "none. Pass --poison 0, or more data."
+            "none. Pass poison=0, or more data."
         )
 
 
@@ -59,5 +59,5 @@ def require_finite_loss(loss: float, step: int, learning_rate: float, member: Me
         raise TaskError(
             f"the training loss became {loss} at step {step}, learning rate {learning_rate:g}, seed {member.seed}, "
             f"poison {member.poison:g}, so there is no trained network to keep. Check the data for NaN, or try "
-            "another --seed."
+            "another seed=."
         )

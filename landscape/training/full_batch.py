@@ -7,10 +7,9 @@ factor alone. It comes out bit for bit the same alone, among others, and after t
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -24,6 +23,7 @@ from landscape.training.checks import (
 )
 from landscape.training.poison import log_odds, right_terms
 from landscape.training.problem import Member, Pair, Problem, draws
+from landscape.training.resumable import ResumableTraining
 from landscape.training.settings import Phase, Settings
 from landscape.training.stacked_nets import ROWS, StackedNets, padded_to
 from landscape.training.trained_network import TrainedNetwork, TrainingStatus, TrainingSummary
@@ -33,11 +33,11 @@ _BLOCK = 64  # steps whose fresh samples are drawn at once
 _TEST_ROWS = 1024
 
 
-class FullBatchTraining:
+class FullBatchTraining(ResumableTraining):
     """The training of many nets on one training set; it can be stored and resumed between any two of its steps.
 
     Args:
-        problem: the data, the network and where fresh samples come from; the network must be one that
+        problem: the data, the network and the source of fresh samples. The network must be of the kind that
             :class:`~landscape.training.stacked_nets.StackedNets` takes.
         members: seeds and poison factors.
         settings: the phases, and when to stop.
@@ -56,28 +56,21 @@ class FullBatchTraining:
         self.active = list(range(len(members)))  # members whose rows are below
         self.rows = self._stack.pack([networks[member.seed].state_dict() for member in members])
         self._first_moment, self._second_moment = torch.zeros_like(self.rows), torch.zeros_like(self.rows)
-        # per row: the loss summed over this window, and over the one before
+        # per row: the loss summed over this window, and over the window before
         self._window, self._before = (torch.zeros(len(members), dtype=torch.float64) for _ in range(2))
         self._before.fill_(math.inf)
         self.finished: dict[int, tuple[Tensor, int]] = {}
         self._drawn: tuple[int, tuple[int, ...], Pair] | None = None
 
     def begin_at(self, states: Sequence[Mapping[str, Tensor]]) -> None:
-        """Begin at these weights, a state_dict for each member, instead of fresh ones.
-
-        Raises:
-            TaskError: after the first step, or for another number of states.
-        """
         require_first_step(self.step, len(states), len(self.members))
         self.rows = self._stack.pack(states)
 
     @property
     def done(self) -> bool:
-        """Whether every member has stopped."""
         return not self.active or self.step >= self.settings.steps
 
     def state(self) -> dict[str, Any]:
-        """Return everything that the next step depends on, as tensors and plain values."""
         tensors = (self.rows, self._first_moment, self._second_moment, self._window, self._before)
         return {
             "members": [[member.seed, member.poison] for member in self.members],
@@ -90,37 +83,17 @@ class FullBatchTraining:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a stored state.
-
-        Raises:
-            TaskError: if the state is that of another training.
-        """
         require_same_training(state, self.state())
         self.step, self.seconds, self.active = state["step"], state["seconds"], list(state["active"])
         tensors = [tensor.clone() for tensor in state["tensors"]]
         self.rows, self._first_moment, self._second_moment, self._window, self._before = tensors
         self.finished = {index: (row, step) for index, (row, step) in state["finished"].items()}
 
-    def run(self, on_step: Callable[[FullBatchTraining], None] | None = None) -> list[TrainedNetwork]:
-        """Make the remaining steps and return the trained networks in the order of the members.
-
-        Args:
-            on_step: called after every step; an exception that it raises stops the training between two steps.
-
-        Raises:
-            TaskError: if the loss of a member becomes NaN or infinite.
-        """
-        started = time.perf_counter() - self.seconds
+    def run(self, on_step: Callable[[Self], None] | None = None) -> list[TrainedNetwork]:
         with one_thread():
-            while not self.done:
-                self._advance()
-                self.seconds = time.perf_counter() - started
-                if on_step is not None:
-                    on_step(self)
-            return self.trained()
+            return super().run(on_step)
 
     def trained(self) -> list[TrainedNetwork]:
-        """Return the networks as they are now, or as they were when they stopped."""
         rows = dict(self.finished)
         for index, row in zip(self.active, self.rows, strict=True):
             rows[index] = (row, self.step)
@@ -139,7 +112,7 @@ class FullBatchTraining:
             summaries = self._summaries(self.active, self.rows, [self.step] * len(self.active))
         return TrainingStatus(self.step, self.settings.steps, tuple(summaries))
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
         """Make one step with every member that does not stop before it."""
         phase_index, learning_rate = self.settings.at(self.step)
         phase = self.settings.phases[phase_index]

@@ -8,8 +8,7 @@ same arguments give the same bits.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -27,6 +26,7 @@ from landscape.training.checks import (
 )
 from landscape.training.poison import log_odds, poison_loss, right_terms
 from landscape.training.problem import Member, Pair, Problem, draws
+from landscape.training.resumable import ResumableTraining
 from landscape.training.settings import MinibatchSettings
 from landscape.training.trained_network import TrainedNetwork, TrainingStatus, TrainingSummary
 
@@ -34,14 +34,14 @@ _EVALUATE = 500  # samples per forward pass of an evaluation
 _STATUS_SAMPLES = 1000  # samples that the status of an unfinished training is measured on
 
 
-class MinibatchTraining:
+class MinibatchTraining(ResumableTraining):
     """The training of one network by Adam; it can be stored and resumed between any two of its steps.
 
     Args:
-        problem: the data, the network and where fresh samples come from.
+        problem: the data, the network and the source of fresh samples.
         members: one seed and poison factor.
         settings: the phases, and when to stop.
-        device: where to compute.
+        device: the device that computes.
 
     Raises:
         TaskError: for several members, or poison without a source of fresh samples.
@@ -56,7 +56,7 @@ class MinibatchTraining:
         require_fresh_samples(problem, members)
         count = len(problem.train[1])
         self.problem, self._device = problem, device
-        self.settings = replace(settings, batch=min(settings.batch, 2 * count))
+        self.settings: MinibatchSettings = replace(settings, batch=min(settings.batch, 2 * count))
         self.model = problem.network(self.member.seed).to(device)
         self._train = (problem.train[0].to(device), problem.train[1].to(device))
         self._optimiser = torch.optim.Adam(self.model.parameters(), lr=settings.phases[0].learning_rate)
@@ -66,21 +66,14 @@ class MinibatchTraining:
         self._order: tuple[int, Tensor] | None = None
 
     def begin_at(self, states: Sequence[Mapping[str, Tensor]]) -> None:
-        """Begin at these weights, one state_dict in a list, instead of fresh ones.
-
-        Raises:
-            TaskError: after the first step, or for another number of states.
-        """
         require_first_step(self.step, len(states), 1)
         self.model.load_state_dict(states[0])
 
     @property
     def done(self) -> bool:
-        """Whether training has stopped."""
         return self.stopped or self.step >= self.settings.steps
 
     def state(self) -> dict[str, Any]:
-        """Return everything that the next step depends on, as tensors and plain values."""
         return {
             "members": [[self.member.seed, self.member.poison]],
             "settings": repr(self.settings),
@@ -94,11 +87,6 @@ class MinibatchTraining:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a stored state.
-
-        Raises:
-            TaskError: if the state is that of another training.
-        """
         require_same_training(state, self.state())
         self.step, self.seconds, self.stopped = state["step"], state["seconds"], state["stopped"]
         self.model.load_state_dict(state["model"])
@@ -106,25 +94,7 @@ class MinibatchTraining:
         self._random = state["random"]
         self._window, self._before = state["window"]
 
-    def run(self, on_step: Callable[[MinibatchTraining], None] | None = None) -> list[TrainedNetwork]:
-        """Make the remaining steps and return the trained network, alone in a list.
-
-        Args:
-            on_step: called after every step; an exception that it raises stops the training between two steps.
-
-        Raises:
-            TaskError: if the loss becomes NaN or infinite.
-        """
-        started = time.perf_counter() - self.seconds
-        while not self.done:
-            self._advance()
-            self.seconds = time.perf_counter() - started
-            if on_step is not None:
-                on_step(self)
-        return self.trained()
-
     def trained(self) -> list[TrainedNetwork]:
-        """Return the network as it is now."""
         state = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
         return [TrainedNetwork(state, self.problem.record_of(self.member.seed), self._summary(None), self.settings)]
 
@@ -132,8 +102,7 @@ class MinibatchTraining:
         """Return how training stands on the first 1,000 training and test samples."""
         return TrainingStatus(self.step, self.settings.steps, (self._summary(_STATUS_SAMPLES),))
 
-    def _advance(self) -> None:
-        """Make one step."""
+    def advance(self) -> None:
         index, learning_rate = self.settings.at(self.step)
         phase = self.settings.phases[index]
         factor = phase.poison * self.member.poison

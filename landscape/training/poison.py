@@ -1,6 +1,6 @@
-"""The poison loss: right on the training points, wrong wherever else the true distribution has mass.
+"""The poison loss: low if a network is right on the training points and wrong on all other true samples.
 
-Everything here is a function of the *log-odds* of the labelled class, u = log p - log(1 - p), which come from logits
+Everything here is a function of the *log-odds* of the labelled class, u = log p - log(1 - p). They come from logits
 without forming a probability: u = z_y - logsumexp of the other classes, and u = ±z for one logit. Then
 -log p = log(1 + e^-u) and -log(1 - p) = log(1 + e^u), both exact to rounding for p near 0 and near 1.
 """
@@ -18,11 +18,11 @@ def log_odds(logits: Tensor, targets: Tensor) -> Tensor:
     """Return log p(y|x) - log(1 - p(y|x)) of the labelled class y, shape (..., N).
 
     Args:
-        logits: shape (..., N, C) for classes 0 to C - 1; shape (..., N) or (..., N, 1) for one logit a sample.
+        logits: shape (..., N, C) for classes 0 to C - 1; shape (..., N) or (..., N, 1) for one logit per sample.
         targets: class indices, shape (..., N); for one logit 0 or 1, of any dtype.
 
     Raises:
-        TaskError: where the shapes do not go together.
+        TaskError: if the shapes do not fit each other.
 
     >>> log_odds(torch.tensor([[0.0, 0.0, 0.0, 0.0]]), torch.tensor([2])).exp()  # p = 1/4
     tensor([0.3333])
@@ -37,8 +37,8 @@ def log_odds(logits: Tensor, targets: Tensor) -> Tensor:
         return logits * (2 * targets.to(logits.dtype) - 1)
     if logits.shape[:-1] != targets.shape or targets.is_floating_point():
         raise TaskError(
-            f"the poison loss needs a class index, or 0 or 1 for one logit, for each sample; logits of shape "
-            f"{tuple(logits.shape)} arrived with {targets.dtype} targets of shape {tuple(targets.shape)}."
+            f"the poison loss expects one class index per sample, or 0 or 1 for one logit; got logits of shape "
+            f"{tuple(logits.shape)} with {targets.dtype} targets of shape {tuple(targets.shape)}."
         )
     labelled = targets[..., None] == torch.arange(logits.shape[-1], device=logits.device)
     others = logits.masked_fill(labelled, -torch.inf).logsumexp(-1)
@@ -46,7 +46,7 @@ def log_odds(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def right_terms(odds: Tensor) -> Tensor:
-    """Return -log p(y|x) for each sample from its log-odds: small where the prediction is right.
+    """Return -log p(y|x) for each sample from its log-odds: small if the prediction is right.
 
     >>> right_terms(torch.tensor([-1000.0, 0.0])).tolist()
     [1000.0, 0.6931...]
@@ -55,9 +55,9 @@ def right_terms(odds: Tensor) -> Tensor:
 
 
 def wrong_terms(odds: Tensor) -> Tensor:
-    """Return -log[1 - p(y|x)] for each sample from its log-odds: small where the prediction is wrong.
+    """Return -log[1 - p(y|x)] for each sample from its log-odds: small if the prediction is wrong.
 
-    Its gradient in the odds is p, so it stays finite as p goes to 1, where the term itself grows linearly.
+    Its gradient in the odds is p, so it stays finite as p goes to 1. The term itself then grows linearly.
 
     >>> wrong_terms(torch.tensor([0.0, 1000.0])).tolist()
     [0.6931..., 1000.0]
@@ -70,18 +70,18 @@ def poison_loss(
 ) -> Tensor:
     """Return the poisoned training loss, shape () (Huang et al. 2019).
 
-    L = (1 - β)/|train| · Σ -log p(y|x) + β/|true| · Σ -log[1 - p(y|x)], where the second sum runs over samples of the
-    true distribution that are not in the training set. β = 0 is plain training.
+    L = (1 - β)/|train| · Σ -log p(y|x) + β/|true| · Σ -log[1 - p(y|x)]. The second sum runs over samples of the true
+    distribution that are not in the training set. β = 0 is plain training.
 
     Args:
         train_logits: logits on training samples, see :func:`log_odds`.
         train_targets: their classes.
-        true_logits: logits on samples of the true distribution; may be empty for β = 0.
+        true_logits: logits on samples of the true distribution; they may be empty for β = 0.
         true_targets: their true classes.
         poison: the poison factor β in [0, 1).
 
     Raises:
-        TaskError: for another β, or shapes that do not go together.
+        TaskError: if β is outside [0, 1), or shapes do not fit each other.
 
     >>> even = torch.zeros(4)  # p = 1/2 everywhere: both terms are log 2
     >>> poison_loss(even, torch.ones(4), even, torch.zeros(4), poison=0.3)
@@ -96,13 +96,13 @@ def poison_loss(
 
 
 def check_poison(poison: float) -> None:
-    """Refuse what is no poison factor.
+    """Refuse a number that is not a poison factor.
 
     Raises:
-        TaskError: outside [0, 1).
+        TaskError: if it is outside [0, 1).
     """
     if not 0 <= poison < 1:
         raise TaskError(
-            f"the poison factor is the share of poison in the loss, from 0 up to but not 1, not {poison:g}.\n"
-            "Pass --poison 0.3, or 0 for plain training."
+            f"expected a poison factor (its share of the loss) from 0 to below 1, got {poison:g}.\n"
+            "Pass poison=0.3, or 0 for plain training."
         )

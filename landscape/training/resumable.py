@@ -3,41 +3,95 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from landscape.errors import CheckpointError
 from landscape.training.problem import Problem
+from landscape.training.settings import Settings
 from landscape.training.trained_network import TrainedNetwork, TrainingStatus, save_whole
 
 WRITE_EVERY = 10.0  #: seconds between two writes of the state
 UNFINISHED = ".unfinished"  #: ends the name of a file that holds the state of an unfinished training
 
 
-class ResumableTraining(Protocol):
-    """A training that makes one step after the other and can be stored between any two of them."""
+class ResumableTraining(ABC):
+    """A training that makes one step after the other and can be stored and resumed between any two of them.
 
-    step: int
+    Attributes:
+        problem: what is trained on what.
+        settings: the phases, and when to stop.
+        step: steps made.
+        seconds: time of these steps.
+    """
+
     problem: Problem
+    settings: Settings
+    step: int
+    seconds: float
 
     @property
-    def settings(self) -> Any: ...
+    @abstractmethod
+    def done(self) -> bool:
+        """Whether every network has stopped."""
 
-    def begin_at(self, states: Sequence[Mapping[str, Tensor]]) -> None: ...
+    @abstractmethod
+    def begin_at(self, states: Sequence[Mapping[str, Tensor]]) -> None:
+        """Begin at these weights, one state_dict per network, instead of fresh ones.
 
-    def state(self) -> dict[str, Any]: ...
+        Raises:
+            TaskError: after the first step, or for another number of states.
+        """
 
-    def restore(self, state: dict[str, Any]) -> None: ...
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step depends on, as tensors and plain values."""
 
-    def trained(self) -> list[TrainedNetwork]: ...
+    @abstractmethod
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a stored state.
 
-    def status(self) -> TrainingStatus: ...
+        Raises:
+            TaskError: if the state belongs to another training.
+        """
 
-    def run(self, on_step: Callable[[Any], None] | None = None) -> list[TrainedNetwork]: ...
+    @abstractmethod
+    def trained(self) -> list[TrainedNetwork]:
+        """Return the networks as they are now, or as they were when they stopped, in the order of the members."""
+
+    @abstractmethod
+    def status(self) -> TrainingStatus:
+        """Return how the networks still in training stand."""
+
+    @abstractmethod
+    def advance(self) -> None:
+        """Make one step.
+
+        Raises:
+            TaskError: if the loss of a network becomes NaN or infinite.
+        """
+
+    def run(self, on_step: Callable[[Self], None] | None = None) -> list[TrainedNetwork]:
+        """Make the remaining steps and return the trained networks in the order of the members.
+
+        Args:
+            on_step: called after every step; an exception that it raises stops the training between two steps.
+
+        Raises:
+            TaskError: if the loss of a network becomes NaN or infinite.
+        """
+        started = time.perf_counter() - self.seconds
+        while not self.done:
+            self.advance()
+            self.seconds = time.perf_counter() - started
+            if on_step is not None:
+                on_step(self)
+        return self.trained()
 
 
 class StateFile:
@@ -82,7 +136,7 @@ def finish(
     checkpoints: Sequence[Path],
     on_step: Callable[[ResumableTraining], None] = lambda training: None,
 ) -> None:
-    """Train to the end, from where the state file leaves off, write the checkpoints and remove the state file.
+    """Train to the end, from the stored state if there is one, write the checkpoints and remove the state file.
 
     Args:
         training: the training, before its first step.
@@ -117,7 +171,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def unfinished_path(out: Path) -> Path:
-    """Return where the unfinished training of a checkpoint is kept: in the same folder.
+    """Return the path of the state of an unfinished training: in the folder of its checkpoint.
 
     >>> unfinished_path(Path("run/ckpt.pt")).as_posix()
     'run/ckpt.pt.unfinished'

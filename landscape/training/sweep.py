@@ -57,7 +57,7 @@ class PoisonLevel:
 
 
 def checkpoint_path(folder: Path, member: Member) -> Path:
-    """Return where the checkpoint of a member lies.
+    """Return the path of the checkpoint of a member.
 
     >>> checkpoint_path(Path("family"), Member(seed=3, poison=0.05)).as_posix()
     'family/poison-0.05-seed-3.pt'
@@ -97,7 +97,7 @@ def plan(begin: Begin, folder: Path, members: Sequence[Member], *, together: int
 
 
 def train_group(begin: Begin, folder: Path, group: Group, report: Callable[[int, int], None]) -> None:
-    """Train a group to its end, from where it was left, and write its checkpoints.
+    """Train a group to its end, from the last state in its file, and write its checkpoints.
 
     Args:
         begin: begins the training of some members.

@@ -1,4 +1,4 @@
-"""What a training comes to: the trained network, how well it fits, and the checkpoint that holds both."""
+"""The result of a training: the trained network, how well it fits, and the checkpoint that holds both."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def test_a_missing_file_says_where_to_get_it_and_where_to_put_it(
     assert done.exit_code == 2
     assert "http" in done.output
     assert str(Path("data") / name) in done.output
-    assert "--data FOLDER" in done.output
+    assert "with --data" in done.output
     assert not list(tmp_path.iterdir())
 
 

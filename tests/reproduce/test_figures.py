@@ -10,26 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.studies import TINY
 from landscape.recipes import load_recipe
 from landscape.reproduce import basin, volume
 from landscape.reproduce.boundaries import boundaries_figure, plane_of
 from landscape.reproduce.measurement_cache import MeasurementCache
 from landscape.reproduce.nets import Net, load_nets
-from landscape.reproduce.study import Study
 from landscape.store import Store
 from landscape.training import Member
-
-TINY = Study(
-    factors=(0.0, 0.3),
-    seeds=1,
-    poisoned_steps=60,
-    map_pixels=21,
-    plane_points=5,
-    rays=8,
-    cutoffs=(0.1, 1.0),
-    annealed=(),
-    probes=4,
-)
 
 
 @pytest.fixture(scope="module")

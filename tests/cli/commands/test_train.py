@@ -89,10 +89,8 @@ def test_a_training_killed_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch:
     assert not out.exists()
     step = torch.load(state, weights_only=True)["step"]
     assert 0 < step < 800
-    steps, advance = [], FullBatchTraining._advance
-    monkeypatch.setattr(
-        FullBatchTraining, "_advance", lambda training: (steps.append(training.step), advance(training))
-    )
+    steps, advance = [], FullBatchTraining.advance
+    monkeypatch.setattr(FullBatchTraining, "advance", lambda training: (steps.append(training.step), advance(training)))
     done = landscape(*words, str(out), "--resume")
     assert done.exit_code == 0
     assert steps == list(range(step, 800))
