@@ -29,7 +29,7 @@ test: $(BIN)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 bench: $(BIN)/.installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'

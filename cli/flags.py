@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import click
 
@@ -41,5 +41,9 @@ def in_flags(message: str, command: click.Command | None = None) -> str:
     return re.sub(rf"`(?P<name>{names})=(?P<value>[^`\n]*)`", flag, message)
 
 
-def _options(parameters: Iterable[click.Parameter]) -> Iterable[tuple[str, click.Option]]:
-    return ((str(parameter.name), parameter) for parameter in parameters if isinstance(parameter, click.Option))
+def _options(parameters: Iterable[click.Parameter]) -> Iterator[tuple[str, click.Option]]:
+    """Yield each option under the name of its parameter and under that of its flag; they may differ."""
+    for parameter in parameters:
+        if isinstance(parameter, click.Option):
+            yield parameter.opts[0].lstrip("-").replace("-", "_"), parameter
+            yield str(parameter.name), parameter

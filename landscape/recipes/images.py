@@ -106,7 +106,7 @@ class ImageRecipe:
         whole, test = self.read(folder, "train"), self.read(folder, "test")
         if not 1 <= images <= len(whole.targets):
             most = len(whole.targets)
-            raise TaskError(f"the training split has {most:,} images, not {images:,}. Pass images={most} or fewer.")
+            raise TaskError(f"the training split has {most:,} images, not {images:,}. Pass `images={most}` or fewer.")
         train, rest = _chosen(whole, slice(images)), _chosen(whole, slice(images, None))
         scale = _scale(train)
         channels = train.inputs.shape[1]
@@ -153,7 +153,7 @@ class ImageRecipe:
             raise TaskError(
                 f"the recipe {self.name} needs {', '.join(self.files[split])} in the folder {folder}, but "
                 f"{'they are' if len(self.files[split]) > 1 else 'it is'} not there.\n"
-                f"Get the files from {self.source}, and put them there or name their folder with data=.\n"
+                f"Get the files from {self.source}, and put them there or name their folder with `data=...`.\n"
                 f"For images of your own, put {split}.npz (inputs, targets) or {split}/CLASS/*.png into that folder."
             )
         return _read(self.kind, tuple(paths), tuple(path.stat().st_mtime_ns for path in paths))

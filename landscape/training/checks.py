@@ -19,7 +19,7 @@ def require_fresh_samples(problem: Problem, members: Sequence[Member]) -> None:
     if problem.fresh is None and any(member.poison > 0 for member in members):
         raise TaskError(
             f"poison needs samples of the true distribution that are not training samples, and {problem.name} has "
-            "none. Pass poison=0, or more data."
+            "none. Pass `poison=0`, or more data."
         )
 
 

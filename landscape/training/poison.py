@@ -104,5 +104,5 @@ def check_poison(poison: float) -> None:
     if not 0 <= poison < 1:
         raise TaskError(
             f"expected a poison factor (its share of the loss) from 0 to below 1, got {poison:g}.\n"
-            "Pass poison=0.3, or 0 for plain training."
+            "Pass `poison=0.3`, or 0 for plain training."
         )

@@ -26,7 +26,7 @@ def draws(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
     (True, False)
     """
     if not 0 <= seed < 2**64:
-        raise TaskError(f"a seed is a whole number from 0 to 2^64 - 1, not {seed}. Pass seed=0.")
+        raise TaskError(f"a seed is a whole number from 0 to 2^64 - 1, not {seed}. Pass `seed=0`.")
     return stream(purpose, seed, stage=index)
 
 

@@ -61,7 +61,7 @@ class Settings:
         if steps is None:
             return self
         if steps < 1:
-            raise TaskError(f"training takes at least 1 step, not {steps}. Pass steps={self.steps}.")
+            raise TaskError(f"training takes at least 1 step, not {steps}. Pass `steps={self.steps}`.")
         return replace(self, steps=steps)
 
     def at(self, step: int) -> tuple[int, float]:

@@ -89,7 +89,7 @@ def walked() -> dict[str, Any]:
     """Chains by growth, some of which give way to others, and chains by the Gaussian measure."""
     given: dict[str, Any] = {"metric": "identity", "chains": 5, "temperatures": 4, "precondition": "none"}
     grown = anneal(narrow(), [0.5], path="growth", **given)
-    drawn = anneal(narrow(), [0.5], path="radius", measure="gaussian", sigma=0.3, **given)
+    drawn = anneal(bent(3, n=4), [0.5], path="radius", measure="gaussian", sigma=0.3, **given)
     assert min(grown.resamplings(0)) > 0
     return {
         "grown": grown.log_weights,

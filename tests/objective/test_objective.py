@@ -190,7 +190,7 @@ def test_forward_and_loss_take_any_batch():
         lambda output, batch: F.cross_entropy(output, batch.truth),
         forward=lambda net, batch: net(batch.nodes),
     )
-    assert objective.centre == pytest.approx(float(F.cross_entropy(model(x), y)), rel=1e-6)
+    assert objective.centre == pytest.approx(F.cross_entropy(model(x), y).item(), rel=1e-6)
     assert objective.samples == SAMPLES
     point = points_near(objective, 1)
     expected = float(F.cross_entropy(moved(model, objective, point[0])(x), y))

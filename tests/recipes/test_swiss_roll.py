@@ -67,11 +67,10 @@ def test_the_first_weights_follow_torchs_own_rule() -> None:
     assert abs(wide.square().mean().item() - 1 / 3) < 4 * (4 / 45 / len(wide)) ** 0.5
 
 
-@pytest.mark.parametrize("seed", [0, 2])
-def test_training_fits_every_point_and_generalises(seed: int) -> None:
-    """The issue's bar is 99 % on the test points; plain Adam leaves seed 2 at 98 %."""
+def test_training_fits_every_point_and_generalises() -> None:
+    """At least 99 % of the test points are right; plain Adam leaves this seed at 98 %."""
     threads, state = torch.get_num_threads(), torch.get_rng_state()
-    trained = swiss_roll.train(seed=seed)
+    trained = swiss_roll.train(seed=2)
     assert trained.summary.train_accuracy == 1.0
     assert trained.summary.test_accuracy >= 0.99
     assert 1e-6 < trained.summary.train_loss < 1e-3
