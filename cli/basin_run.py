@@ -176,9 +176,11 @@ def open_basin_run(context: click.Context, growing: Sequence[GrowingResult[Any]]
 
 def check_same(store: Store, names: Sequence[str], objective: Objective, params: Mapping[str, Any]) -> None:
     """Refuse to add to a file about another trained point or other data."""
-    described, now = store.describe()["results"], objective.describe()
+    described, now = store.describe(), objective.describe()
     for name in names:
-        then = described[name]["config"]
+        if name in described["damaged"]:
+            raise StoreError(described["damaged"][name])
+        then = described["results"][name]["config"]
         different = [key for key in _ONE_PER_FILE if key in then and then[key] != now[key]]
         if different:
             what = "trained point" if "theta_hash" in different else "set of data"

@@ -39,11 +39,11 @@ def strict_json(value: Any) -> str:
 
 
 def file_object(described: Mapping[str, Any], results: Mapping[str, Result | None]) -> dict[str, Any]:
-    """Return the object of ``landscape show``: the description of the file, and a summary of each result with one."""
+    """Return the object of ``landscape show``: the file, and each readable result with its summary if it has one."""
     groups = {}
-    for name, about in described["results"].items():
-        summary = result_object(results[name])
-        groups[name] = {**about, **({"summary": summary} if summary else {})}
+    for name, result in results.items():
+        summary = result_object(result)
+        groups[name] = {**described["results"][name], **({"summary": summary} if summary else {})}
     return {**described, "results": groups}
 
 

@@ -73,16 +73,38 @@ def stored_result(store: Store | None, params: Mapping[str, Any], name: str, kin
 
 
 def known_results(store: Store) -> dict[str, Result | None]:
-    """Return the results in the file; None for a kind that this version does not know."""
+    """Return the results in the file; None for a kind that this version does not know.
+
+    Raises:
+        StoreError: if one of them is damaged.
+    """
+    results, damaged = readable_results(store)
+    refuse_damaged(damaged)
+    return results
+
+
+def readable_results(store: Store) -> tuple[dict[str, Result | None], dict[str, str]]:
+    """Return the results in the file that can be read, as :func:`known_results` does, and what is wrong with others."""
+    described = store.describe()
     results: dict[str, Result | None] = {}
-    for name, about in store.describe()["results"].items():
+    damaged: dict[str, str] = dict(described["damaged"])
+    for name, about in described["results"].items():
         try:
             result_class(about["kind"])
         except LandscapeError:
             results[name] = None
-        else:
+            continue
+        try:
             results[name] = store[name]
-    return results
+        except StoreError as error:
+            damaged[name] = str(error)
+    return results, damaged
+
+
+def refuse_damaged(damaged: Mapping[str, str]) -> None:
+    """Raise an error that says of each damaged result what is wrong, if there is one."""
+    if damaged:
+        raise StoreError("\n".join(damaged.values()))
 
 
 def with_provenance(result: Stored, provenance: Mapping[str, str]) -> Stored:

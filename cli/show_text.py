@@ -19,17 +19,18 @@ _PRINTED_ELSEWHERE = ("command", "rays")
 
 
 def show_text(described: Mapping[str, Any], results: Mapping[str, Result | None]) -> str:
-    """Return the description of a file, with one part per result."""
+    """Return the description of a file, with one part per readable result."""
     head = (
         f"{described['path']}: format {described['format_version']}, {byte_size(described['bytes'])}, "
         f"written by {described['writer']}"
     )
     parts, shown = [], ""
-    for name, about in described["results"].items():
+    for name, result in results.items():
+        about = described["results"][name]
         settings = config_text(about["config"])
-        parts.append(part_text(name, about, results[name], "settings: as above" if settings == shown else settings))
+        parts.append(part_text(name, about, result, "settings: as above" if settings == shown else settings))
         shown = settings
-    return "\n\n".join([head, *(parts or ["It holds no results."])])
+    return "\n\n".join([head, *(parts or ["It holds no results that can be read." if described["damaged"] else "It holds no results."])])
 
 
 def part_text(name: str, about: Mapping[str, Any], result: Result | None, settings: str) -> str:

@@ -21,15 +21,19 @@ FORMATS = ("png", "svg", "pdf")
 )
 @click.option("--format", "suffix", type=click.Choice(FORMATS), help="[default: png, or the ending of --out]")
 def command(run: str, out: str | None, suffix: str | None) -> None:
-    """Draw what the results file RUN holds: radii, loss along sampled rays and weights; chains; slices; curvature."""
+    """Draw what the results file RUN holds: radii, loss along sampled rays and weights; chains; slices; curvature.
+
+    If a result in it is damaged, the others are drawn, and the exit code is 2.
+    """
     from landscape import plots
     from landscape.errors import StoreError
     from landscape.results import Radii
     from landscape.store import Store
     from landscape.volume import volume_from_radii
+    from landscape_cli.run_file import readable_results, refuse_damaged
 
-    store = Store(run)
-    results = {name: store[name] for name in store.names()}
+    readable, damaged = readable_results(Store(run))
+    results = {name: result for name, result in readable.items() if result is not None}
     if isinstance(radii := results.get("radii"), Radii) and "volume" not in results:
         if radii.done.all():
             results["volume"] = volume_from_radii(radii)
@@ -42,11 +46,12 @@ def command(run: str, out: str | None, suffix: str | None) -> None:
         folder, ending = Path(run).parent if out is None else Path(out), suffix or "png"
         figures = plots.figures_of_run(results)
         files = {folder / f"{Path(run).stem}-{name}.{ending}": figure for name, figure in figures.items()}
-    if not files:
+    if not files and not damaged:
         raise StoreError(f"{run} holds nothing to draw: {', '.join(results) or 'no result'}.")
     for path, figure in files.items():
         plots.save(figure, path)
         click.echo(str(path))
+    refuse_damaged(damaged)
 
 
 def single_file(out: str | None, suffix: str | None) -> Path | None:

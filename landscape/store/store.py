@@ -8,15 +8,12 @@ waits until a put is done.
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
-import platform
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -25,14 +22,16 @@ import numpy as np
 
 from landscape._version import __version__
 from landscape.errors import StoreError
-from landscape.results import RayStatus, Result, result_class
+from landscape.results import Result, result_class
+from landscape.store import groups
 from landscape.store.atomic import write_atomically
 from landscape.store.interrupts import uninterrupted
-from landscape.store.lock import WriterLock, reason, utc_now
+from landscape.store.lock import WriterLock, reason
 
 FORMAT = "landscape"
-FORMAT_VERSION = 2  # goes up when a stored name or its meaning changes
-COMPRESS_FROM = 65536  #: bytes; below this the bookkeeping of compressed chunks outweighs what they save
+FORMAT_VERSION = 3  # goes up when a stored name or its meaning changes, or when a check is added
+_WITHOUT_HASHES = 2  #: the version that is read too: the same but for the hashes
+_LIBRARY = ("v110", "v110")  #: from this format of HDF5 on its own tables carry checksums
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 # What h5py raises on damaged bytes, and json and numpy on what such bytes decode to.
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError)
@@ -106,14 +105,18 @@ class Store:
         with _reading(self.path) as file:
             if name not in _names(file):
                 self._refuse_missing(name, _names(file))
-            group = file[name]
-            kind, writer = group.attrs["kind"], json.loads(group.attrs["versions"])["landscape"]
-            arrays = {key: _read_array(dataset) for key, dataset in group.items()}
-            attributes = json.loads(group.attrs["attributes"])
+            hashed = _hashed(file)
+            with self._blaming(name, file):
+                group = file[name]
+                if hashed:
+                    groups.verify(group)
+                kind, writer = group.attrs["kind"], json.loads(group.attrs["versions"])["landscape"]
+                arrays = {key: groups.read_array(dataset, hashed=hashed) for key, dataset in group.items()}
+                attributes = json.loads(group.attrs["attributes"])
         cls = result_class(kind)
         try:
             return cls.from_parts(arrays, attributes)
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise StoreError(
                 f"{name!r} in {self.path} does not have the fields of a result of kind {kind!r} ({error}).\n"
                 f"It was written by landscape {writer}, this is {__version__}: pip install 'landscape-lab=={writer}'"
@@ -138,15 +141,26 @@ class Store:
     def describe(self) -> dict[str, Any]:
         """Return what the file holds, in strict JSON types (infinity and NaN as None), without reading large arrays.
 
-        Results of a kind that this version does not know are described too.
+        Results of a kind that this version does not know are described too. Results whose settings are damaged are
+        not: ``damaged`` says for each what is wrong.
         """
+        results, damaged = {}, {}
         with _reading(self.path) as file:
+            for name in _names(file):
+                try:
+                    with self._blaming(name, file):
+                        if _hashed(file):
+                            groups.verify(file[name])
+                        results[name] = groups.describe(file[name], hashed=_hashed(file))
+                except StoreError as error:
+                    damaged[name] = str(error)
             return {
                 "path": str(self.path),
                 "bytes": self.path.stat().st_size,
                 "format_version": int(file.attrs["format_version"]),
                 "writer": str(file.attrs["writer"]),
-                "results": {name: _describe(file[name]) for name in _names(file)},
+                "results": results,
+                "damaged": damaged,
             }
 
     @property
@@ -159,6 +173,22 @@ class Store:
     def _new(self) -> bool:
         """Return whether this is a writer whose file does not exist yet."""
         return self._writing and not self._exists()
+
+    @contextmanager
+    def _blaming(self, name: str, file: h5py.File) -> Iterator[None]:
+        """Say of damage met while one group is read which group it is, and which others remain."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except (*_DAMAGE, TypeError, AttributeError) as error:
+            others = ", ".join(other for other in _names(file) if other != name)
+            raise StoreError(
+                f"the result {name!r} in {self.path} is damaged ({error}): its bytes are not those that were written. "
+                f"Other results in the file: {others or 'none'}.\n"
+                f"Copy the file again, measure {name!r} again (`overwrite=True`), or drop it: "
+                f"del landscape.Store({self.path.name!r})[{name!r}]"
+            ) from error
 
     def _refuse_missing(self, name: object, held: list[str]) -> NoReturn:
         raise StoreError(f"{self.path} holds no result called {name!r}; it holds: {', '.join(held) or 'nothing yet'}.")
@@ -178,7 +208,7 @@ class Store:
 
     def _image(self, name: str, result: Result | None) -> bytes:
         """Return the bytes of the file with that one result replaced."""
-        with h5py.File("new", "w", driver="core", backing_store=False) as new:
+        with h5py.File("new", "w", driver="core", backing_store=False, libver=_LIBRARY) as new:
             if self._exists():
                 with _reading(self.path) as old:
                     if name in old and name not in _names(old):
@@ -186,20 +216,27 @@ class Store:
                     # Copying the other groups, not editing the old file: HDF5 does not reuse the room of deleted ones.
                     for key in old:
                         if key != name:
-                            old.copy(old[key], new, key)
+                            self._copy(key, old, new)
                     new.attrs.update(old.attrs)
             new.attrs.update(format=FORMAT, format_version=FORMAT_VERSION, writer=f"landscape {__version__}")
             if result is not None:
-                _write_group(new.create_group(name), name, result)
+                groups.write_group(new.create_group(name), name, result)
             new.flush()
             return new.id.get_file_image()
+
+    def _copy(self, name: str, old: h5py.File, new: h5py.File) -> None:
+        """Copy one group as it is: damage in it stays noticeable, since its hashes are copied too."""
+        with self._blaming(name, old):
+            old.copy(old[name], new, name)
+        if not _hashed(old) and name in _names(old):
+            groups.seal(new[name])
 
     def _explain(self, error: OSError, name: str, size: int) -> str:
         """Say what stopped a write and what the file still holds."""
         held = "there was no file before"
         if self._exists():
             with _reading(self.path) as file:
-                rows = _rows(file[name]) if name in file else None
+                rows = groups.rows(file[name], hashed=_hashed(file)) if name in file else None
                 held = f"{rows['done']} rows of {name}" if rows else ", ".join(_names(file)) or "no result"
             held = f"the file still holds {held}"
         return (
@@ -248,10 +285,10 @@ def _check_format(path: Path, file: h5py.File) -> None:
             f"{path} is an HDF5 file that landscape did not write (its attribute 'format' is {name!r}, "
             f"not {FORMAT!r}), and it will not be overwritten.\nPass a results file of ours, or a new name."
         )
-    if not np.array_equal(version, FORMAT_VERSION):
+    if not any(np.array_equal(version, known) for known in (_WITHOUT_HASHES, FORMAT_VERSION)):
         raise StoreError(
             f"{path} has format version {version} (written by {file.attrs.get('writer', 'an unknown version')}), "
-            f"and this landscape reads format version {FORMAT_VERSION}.\n"
+            f"and this landscape reads format versions {_WITHOUT_HASHES} and {FORMAT_VERSION}.\n"
             "Measure again to a new file: --out new.h5. The old file stays readable with h5py."
         )
 
@@ -263,87 +300,18 @@ def _refuse_read_only(path: Path) -> None:
         raise StoreError(f"{path} is read-only.\nType chmod u+w {path}, or write to another file: --out other.h5")
 
 
+def _hashed(file: h5py.File) -> bool:
+    return bool(file.attrs["format_version"] >= FORMAT_VERSION)
+
+
 def _names(file: h5py.File) -> list[str]:
-    return sorted(key for key, item in file.items() if isinstance(item, h5py.Group) and "kind" in item.attrs)
+    return sorted(key for key in file if _is_result(file, key))
 
 
-def _write_group(group: h5py.Group, name: str, result: Result) -> None:
-    """Write one result: its arrays as datasets, everything else as readable JSON."""
-    group.attrs["kind"] = result.kind
-    group.attrs["created"] = utc_now()
-    group.attrs["versions"] = json.dumps(_versions())
-    group.attrs["attributes"] = _to_json(name, result.attributes())
-    descriptions = _descriptions(type(result))
-    for key, array in result.arrays().items():
-        if array.dtype.kind not in "biufc":
-            raise StoreError(f"the array {key!r} of {name!r} has dtype {array.dtype}; the store holds only numbers.")
-        # Byte-shuffled numbers compress at level 1 nearly as well as at level 9, several times faster.
-        large = array.nbytes >= COMPRESS_FROM
-        options = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if large else {}
-        dataset = group.create_dataset(key, data=array, **options)
-        dataset.attrs["description"] = descriptions.get(key, "")
-
-
-def _read_array(dataset: h5py.Dataset) -> np.ndarray:
-    # dataset[()] would turn an array without axes into a scalar and lose its byte order.
-    array = np.empty(dataset.shape, dataset.dtype)
-    if array.size:
-        dataset.read_direct(array)
-    return array
-
-
-def _to_json(name: str, attributes: Mapping[str, Any]) -> str:
+def _is_result(file: h5py.File, name: str) -> bool:
+    """Whether a name at the root is that of a result. What cannot be opened counts: it was one before its damage."""
     try:
-        text = json.dumps(attributes, ensure_ascii=False, indent=1)
-    except (TypeError, ValueError) as error:
-        raise StoreError(
-            f"the settings of {name!r} cannot be stored as text ({error}).\n"
-            "Keep only numbers, strings, lists and dicts in its config."
-        ) from error
-    # File names that are not UTF-8 hold lone surrogates, which HDF5 refuses; this writes them as JSON escapes.
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _describe(group: h5py.Group) -> dict[str, Any]:
-    attributes = json.loads(group.attrs["attributes"], parse_constant=lambda _: None)
-    return {
-        "kind": group.attrs["kind"],
-        "created": group.attrs["created"],
-        "versions": json.loads(group.attrs["versions"]),
-        "rows": _rows(group),
-        "config": attributes.get("config", {}),
-        "datasets": {key: {"shape": list(data.shape), "dtype": str(data.dtype)} for key, data in group.items()},
-    }
-
-
-def _rows(group: h5py.Group) -> dict[str, int] | None:
-    """Return how many rays or rows are measured of how many, or None for a result that does not consist of them."""
-    if group.attrs["kind"] == "radii":
-        done = (_read_array(group["status"]) != RayStatus.PENDING).all(axis=1)
-    elif "done" in group:
-        done = _read_array(group["done"])
-    else:
-        return None
-    return {"done": int(done.sum()), "total": len(done)}
-
-
-def _descriptions(cls: type[Result]) -> dict[str, str]:
-    """Return what the docstring of a result class says of each of its fields, so that the file explains itself."""
-    text = inspect.cleandoc(cls.__doc__ or "")
-    entries = re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
-    plain = {names: re.sub(r":\w+:(?=`)|`", "", " ".join(text.split())) for names, text in entries}
-    return {name: text for names, text in plain.items() for name in names.split(", ")}
-
-
-@cache
-def _versions() -> dict[str, str | None]:
-    # From the installed metadata: importing torch to learn its version takes seconds.
-    from importlib.metadata import PackageNotFoundError, version
-
-    found: dict[str, str | None] = {"landscape": __version__, "python": platform.python_version()}
-    for package in ("torch", "numpy", "h5py"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
+        item = file[name]
+        return isinstance(item, h5py.Group) and "kind" in item.attrs
+    except _DAMAGE:
+        return True

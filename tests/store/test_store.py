@@ -21,6 +21,7 @@ from helpers.stores import assert_same, leftovers, make_radii, make_volume, run_
 from landscape.errors import LandscapeError, StoreError
 from landscape.results import Cost, Radii, Result, Volume
 from landscape.store import Store
+from landscape.store.groups import seal
 
 
 @pytest.fixture
@@ -156,7 +157,7 @@ def test_unstorable_values_leave_the_file_alone(path: Path, value: Result, messa
 def test_file_explains_itself_to_plain_h5py(path: Path) -> None:
     Store(path)["radii"] = make_radii(2)
     with h5py.File(path) as file:
-        assert (file.attrs["format"], file.attrs["format_version"]) == ("landscape", 2)
+        assert (file.attrs["format"], file.attrs["format_version"]) == ("landscape", 3)
         assert file.attrs["writer"].startswith("landscape ")
         group = file["radii"]
         assert group.attrs["kind"] == "radii"
@@ -171,7 +172,7 @@ def test_describe_is_strict_json(path: Path) -> None:
     with Store(path, write=True) as store:
         store["radii"], store["volume"] = make_radii(13, config={"max_radius": math.inf}), make_volume()
     told = json.loads(json.dumps(Store(path).describe(), allow_nan=False))
-    assert (told["format_version"], told["bytes"]) == (2, path.stat().st_size)
+    assert (told["format_version"], told["bytes"]) == (3, path.stat().st_size)
     assert told["results"].keys() == {"radii", "volume"}
     radii = told["results"]["radii"]
     assert (radii["kind"], radii["rows"], radii["config"]) == ("radii", {"done": 13, "total": 40}, {"max_radius": None})
@@ -184,6 +185,7 @@ def test_result_of_a_newer_version_is_described_and_kept(path: Path) -> None:
     Store(path)["new"] = make_radii(2)
     with h5py.File(path, "r+") as file:
         file["new"].attrs["kind"] = "torsion"
+        seal(file["new"])
         file["notes"] = "written by the user"
     with pytest.raises(LandscapeError, match="does not know a result of kind 'torsion'"):
         Store(path)["new"]
@@ -199,6 +201,7 @@ def test_result_with_other_fields_names_the_version_to_install(path: Path) -> No
     Store(path)["radii"] = make_radii(2)
     with h5py.File(path, "r+") as file:
         del file["radii/calls"]
+        seal(file["radii"])
     with pytest.raises(StoreError, match=r"'calls'(.|\n)*pip install 'landscape-lab==0"):
         Store(path)["radii"]
 
@@ -230,7 +233,7 @@ def version_1(path: Path) -> None:
 
 def newer_version(path: Path) -> None:
     with h5py.File(path, "w") as file:
-        file.attrs.update(format="landscape", format_version=3)
+        file.attrs.update(format="landscape", format_version=4)
 
 
 def foreign(path: Path) -> None:
@@ -253,9 +256,9 @@ def truncated(path: Path) -> None:
     [
         (
             version_1,
-            r"has format version 1 \(written by landscape 0\..*reads format version 2(.|\n)*new file",
+            r"has format version 1 \(written by landscape 0\..*reads format versions 2 and 3(.|\n)*new file",
         ),
-        (newer_version, r"format version 3 \(written by an unknown version\)"),
+        (newer_version, r"format version 4 \(written by an unknown version\)"),
         (foreign, "HDF5 file that landscape did not write"),
         (foreign_format, "HDF5 file that landscape did not write"),
         (lambda path: path.write_text("cutoff,radius\n"), "is not an HDF5 file"),
