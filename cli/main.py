@@ -21,6 +21,7 @@ from landscape_cli.interrupts import INTERRUPTED, noticing
 from landscape_cli.torchrun import spreading
 
 MISUSE = 2
+_LONGEST_SHOWN = 300  # characters of a path in an error
 COMMANDS = {
     "volume": "Measure the log-volume of the basin around a checkpoint.",
     "radius": "Measure the basin radius along random rays.",
@@ -73,6 +74,10 @@ class LazyGroup(click.Group):
         except BrokenPipeError:
             # caught here, because click itself would exit with 1, which means a bug
             raise PipeClosed from None
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise Misuse(path_text(error)) from error
 
 
 class Misuse(click.ClickException):
@@ -83,6 +88,17 @@ class Misuse(click.ClickException):
 
 class PipeClosed(Exception):
     """The reader of the output has closed it, as in ``landscape show run.h5 | head``."""
+
+
+def path_text(error: OSError) -> str:
+    """Say which path the system refused, and why; a long path is cut in its middle.
+
+    >>> path_text(OSError(36, "File name too long", "a" * 3000 + "/run.h5"))
+    'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa ... aaaaaaaaaaaaa/run.h5: File name too long. Use another path.'
+    """
+    path = os.fsdecode(error.filename)
+    shown = path if len(path) <= _LONGEST_SHOWN else f"{path[:48]} ... {path[-20:]}"
+    return f"{shown}: {error.strerror}. Use another path."
 
 
 def interrupted() -> NoReturn:

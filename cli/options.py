@@ -133,6 +133,7 @@ task = together(
     click.option(
         "--unsafe-load", is_flag=True, help="Unpickle the checkpoint and run any code in it. Only for trusted files."
     ),
+    click.option("--trust-code", is_flag=True, help="Run code that a landscape.toml outside the working folder names."),
 )
 
 centre = together(

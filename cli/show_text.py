@@ -30,7 +30,8 @@ def show_text(described: Mapping[str, Any], results: Mapping[str, Result | None]
         settings = config_text(about["config"])
         parts.append(part_text(name, about, result, "settings: as above" if settings == shown else settings))
         shown = settings
-    return "\n\n".join([head, *(parts or ["It holds no results that can be read." if described["damaged"] else "It holds no results."])])
+    empty = f"It holds no results{' that can be read' if described['damaged'] else ''}."
+    return "\n\n".join([head, *(parts or [empty])])
 
 
 def part_text(name: str, about: Mapping[str, Any], result: Result | None, settings: str) -> str:

@@ -23,6 +23,7 @@ def find_task(params: Mapping[str, Any]) -> tuple[Task, Checkpoint]:
         data=params["data"],
         loss=params["loss"],
         unsafe=params["unsafe_load"],
+        trust_code=params["trust_code"],
     )
 
 

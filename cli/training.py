@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from landscape.checkpoint import load_checkpoint
+from landscape.inputs.settings import is_own
 from landscape.recipes import load_recipe
 from landscape.store.atomic import write_atomically
 from landscape.training import Member, ResumableTraining, StateFile, TrainedNetwork, TrainingStatus
@@ -118,14 +119,16 @@ class TrainingDisplay:
 def name_task(recipe: str, folder: Path) -> str:
     """Name the task of a ``TASK.py`` in a landscape.toml in its folder; return the options that a command still needs.
 
-    A command needs none if the checkpoint carries its task or the toml names it. An existing toml is not changed.
+    A command needs none if the checkpoint carries its task, or the toml names it and may run code. An existing toml is
+    not changed.
     """
     if not recipe.endswith(".py"):
         return ""
     path, line = folder / "landscape.toml", f"task = {json.dumps(str(Path(recipe).resolve()))}\n"
     if not path.exists():
         write_atomically(path, line.encode())
-    return "" if path.read_text(encoding="utf-8") == line else f" {shlex.join(['--task', recipe])}"
+    named = path.read_text(encoding="utf-8") == line and is_own(path)
+    return "" if named else f" {shlex.join(['--task', recipe])}"
 
 
 def step_path(out: Path, step: int) -> Path:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-import tomllib
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,9 @@ from landscape import recipes
 from landscape.checkpoint import Checkpoint, own_model, put_weights, read_checkpoint
 from landscape.errors import TaskError
 from landscape.inputs import load_data
+from landscape.inputs.settings import SETTINGS_FILE, Settings, read_settings
 from landscape.inputs.task import Task, _kind
-from landscape.inputs.user_code import call, is_reference, load_file, load_object
-
-SETTINGS_FILE = "landscape.toml"
-_SETTINGS: dict[str, type] = {"task": str, "model": str, "model_args": dict, "data": str, "loss": str}
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """One source of the parts of a task: the options of the command line, or a landscape.toml."""
-
-    values: Mapping[str, Any]
-    folder: Path  #: relative paths start here
-    source: str  #: "" for the command line, else the toml file
-
-    def label(self, key: str) -> str:
-        return f"{self.source}: {key}" if self.source else f"--{key.replace('_', '-')}"
+from landscape.inputs.user_code import call, is_reference, load_file, load_object, registered_model
 
 
 def resolve_task(
@@ -44,6 +29,7 @@ def resolve_task(
     data: str | Path | None = None,
     loss: str | None = None,
     unsafe: bool = False,
+    trust_code: bool = False,
 ) -> tuple[Task, Checkpoint]:
     """Return the task of a checkpoint, the trained weights in its model, and the checkpoint.
 
@@ -66,13 +52,15 @@ def resolve_task(
         data: a data file (see :func:`landscape.inputs.load_data`), or ``pkg.mod:factory``.
         loss: a loss's name, or ``pkg.mod:function``.
         unsafe: allow pickled Python in the checkpoint, which can run any code.
+        trust_code: run code that a ``landscape.toml`` names even if that file lies neither in the working folder, nor
+            below it, nor in a parent of it within the same repository (the folder with ``.git``).
 
     Raises:
         CheckpointError: if the checkpoint cannot be read or does not fit the model.
-        TaskError: if a part is missing, or the user's code fails.
+        TaskError: if a part is missing, code is named that may not run, or the user's code fails.
     """
     options = {"task": task, "model": model, "model_args": model_args, "data": data, "loss": loss}
-    command = _Settings({k: v for k, v in options.items() if v is not None}, Path.cwd(), "")
+    command = Settings({k: v for k, v in options.items() if v is not None}, Path.cwd())
     if task is not None and (model is not None or model_args is not None):
         raise TaskError("--task brings its own model, so it cannot go together with --model or --model-args.")
     checkpoint = read_checkpoint(checkpoint_path, unsafe=unsafe)
@@ -81,17 +69,17 @@ def resolve_task(
         _refuse_arguments(command)
         return _finish(_override(recorded, [command]), checkpoint)
     layers = [command]
-    if task is None and (toml := _read_toml(checkpoint.path)) is not None:
+    if task is None and (toml := read_settings(checkpoint.path, trust_code=trust_code)) is not None:
         layers.append(toml)
     return _from_settings(layers, checkpoint)
 
 
-def _refuse_arguments(command: _Settings) -> None:
+def _refuse_arguments(command: Settings) -> None:
     if "model_args" in command.values:
         raise TaskError("--model-args goes together with --model; this checkpoint's task builds its model itself.")
 
 
-def _from_settings(layers: list[_Settings], checkpoint: Checkpoint) -> tuple[Task, Checkpoint]:
+def _from_settings(layers: list[Settings], checkpoint: Checkpoint) -> tuple[Task, Checkpoint]:
     """Build the task from the command line (first) and the toml file (second, if any)."""
     if (source := _first(layers, "task")) and not _first(layers[:1], "model"):
         _refuse_arguments(layers[0])
@@ -113,19 +101,20 @@ def _finish(task: Task, checkpoint: Checkpoint) -> tuple[Task, Checkpoint]:
     return (task if task.name else replace(task, name=checkpoint.path.stem)), checkpoint
 
 
-def _override(task: Task, layers: list[_Settings]) -> Task:
+def _override(task: Task, layers: list[Settings]) -> Task:
     """Return the task with its data and loss replaced by those of the settings, if they name any."""
     data, loss = _data(layers), _loss(layers)
     return replace(task, data=task.data if data is None else data, loss=task.loss if loss is None else loss)
 
 
-def _first(layers: list[_Settings], key: str) -> _Settings | None:
+def _first(layers: list[Settings], key: str) -> Settings | None:
     return next((layer for layer in layers if key in layer.values), None)
 
 
-def _call_task(source: _Settings) -> Task:
+def _call_task(source: Settings) -> Task:
     label = source.label("task")
-    path = source.folder / Path(source.values["task"]).expanduser()
+    path = source.folder / os.path.expanduser(source.values["task"])
+    source.require_consent("task", source.values["task"], "task")
     module = load_file(path, label)
     function = getattr(module, "task", None)
     if not callable(function):
@@ -142,7 +131,7 @@ def _call_task(source: _Settings) -> Task:
     return task
 
 
-def _network(layers: list[_Settings], checkpoint: Checkpoint) -> tuple[nn.Module | None, bool]:
+def _network(layers: list[Settings], checkpoint: Checkpoint) -> tuple[nn.Module | None, bool]:
     """Return the network, and whether it was built without its weights."""
     source = _first(layers, "model")
     arguments = _model_args(layers)
@@ -151,7 +140,7 @@ def _network(layers: list[_Settings], checkpoint: Checkpoint) -> tuple[nn.Module
             raise TaskError(f"{layers[0].label('model_args')} goes together with a model: --model pkg.mod:factory.")
         return own_model(checkpoint), False
     label = source.label("model")
-    factory = load_object(source.values["model"], label, source.folder)
+    factory = _code(source, "model")
     if isinstance(factory, nn.Module):
         network: Any = factory
     elif callable(factory):
@@ -163,7 +152,7 @@ def _network(layers: list[_Settings], checkpoint: Checkpoint) -> tuple[nn.Module
     return network, True
 
 
-def _model_args(layers: list[_Settings]) -> dict[str, Any]:
+def _model_args(layers: list[Settings]) -> dict[str, Any]:
     source, factory = _first(layers, "model_args"), _first(layers, "model")
     if source is None or (factory is layers[0] and source is not factory):
         return {}  # the arguments in a toml file are for its own factory only
@@ -184,16 +173,16 @@ def _model_args(layers: list[_Settings]) -> dict[str, Any]:
     return dict(value)
 
 
-def _data(layers: list[_Settings]) -> Any:
+def _data(layers: list[Settings]) -> Any:
     """Return the named data; None if no settings name any."""
     source = _first(layers, "data")
     if source is None:
         return None
     named, label = str(source.values["data"]), source.label("data")
-    path = source.folder / Path(named).expanduser()
-    if path.exists() or not is_reference(named):
+    path = source.folder / os.path.expanduser(named)
+    if os.path.exists(path) or not is_reference(named):
         return load_data(path)
-    data = load_object(named, label, source.folder)
+    data = _code(source, "data")
     if callable(data):
         data = call(data, {}, label)
     if data is None:
@@ -201,41 +190,28 @@ def _data(layers: list[_Settings]) -> Any:
     return data
 
 
-def _loss(layers: list[_Settings]) -> str | Callable[..., Any] | None:
+def _loss(layers: list[Settings]) -> str | Callable[..., Any] | None:
     source = _first(layers, "loss")
     if source is None:
         return None
     named = source.values["loss"]
     if not is_reference(named):
         return named
-    function = load_object(named, source.label("loss"), source.folder)
+    function = _code(source, "loss")
     if not callable(function):
         raise TaskError(f"{source.label('loss')}: {named} is {_kind(function)}, not a function of (output, target).")
     return function
 
 
-def _read_toml(checkpoint: Path) -> _Settings | None:
-    """Return the settings in the folder of the checkpoint, or else in the working folder."""
-    folders = [checkpoint] if checkpoint.is_dir() else []
-    folders += [checkpoint.absolute().parent, Path.cwd()]
-    path = next((folder / SETTINGS_FILE for folder in folders if (folder / SETTINGS_FILE).is_file()), None)
-    if path is None:
-        return None
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise TaskError(f"{path} cannot be read as TOML: {error}") from None
-    for key, value in values.items():
-        if key not in _SETTINGS:
-            near = difflib.get_close_matches(key, _SETTINGS, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise TaskError(f"{path} has the unknown key {key!r}.{hint} Known are {', '.join(_SETTINGS)}.")
-        if not isinstance(value, _SETTINGS[key]):
-            wanted = "a table" if _SETTINGS[key] is dict else "a string"
-            raise TaskError(f"{path}: {key} must be {wanted}, not {value!r}.")
-    if "task" in values and ("model" in values or "model_args" in values):
-        raise TaskError(f"{path} has both task and model; a task brings its own model. Keep one of them.")
-    return _Settings(values, path.parent, str(path))
+def _code(source: Settings, key: str) -> Any:
+    """Return the object that the settings name under a key, once it may be run."""
+    named = source.values[key]
+    if (registered := registered_model(named)) is not None:
+        return registered
+    if is_reference(named):
+        home, _, function = named.rpartition(":")
+        source.require_consent(key, home, function)
+    return load_object(named, source.label(key), source.folder)
 
 
 def _nothing_fits(checkpoint: Checkpoint, network: nn.Module | None, data: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -60,7 +61,7 @@ def single_file(out: str | None, suffix: str | None) -> Path | None:
     >>> single_file("figures", None) is None, single_file("all.pdf", None) == Path("all.pdf")
     (True, True)
     """
-    if out is None or Path(out).is_dir() or not Path(out).suffix:
+    if out is None or os.path.isdir(out) or not Path(out).suffix:
         return None
     ending = Path(out).suffix.lower().removeprefix(".")
     if ending not in FORMATS or suffix not in (None, ending):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -57,7 +58,7 @@ def command(
     from landscape_cli.text import duration
     from landscape_cli.training import TrainingDisplay, begin, name_task, start_state, train_network
 
-    if not out.parent.is_dir():
+    if not os.path.isdir(out.parent):
         mkdir = shlex.join(["mkdir", "-p", str(out.parent)])
         raise CheckpointError(f"--out {out}: there is no folder {out.parent} for the checkpoint. Type: {mkdir}")
     training = begin(recipe, [Member(seed, poison)], params)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import codecs
 import difflib
+import os
 import zipfile
 from pathlib import Path
 
+from landscape.errors import LandscapeError
+
 _LEGACY_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa85019")  # the number that torch.save wrote first before torch 1.6
+_ZIP = b"PK\x03\x04"
+_LONGEST_SHOWN = 1000  # characters of a path
 _LARGEST_HEADER = 100_000_000  # bytes; the limit that safetensors itself sets
 
 #: kinds of file without torch weights, in words that complete "it is ..."
@@ -21,7 +26,7 @@ FOREIGN = {
     "npz": "a NumPy archive; if it holds inputs and targets, pass it as --data",
     "gzip": "compressed with gzip. Unpack it first: gunzip FILE",
     "zip": "a zip archive that torch did not write",
-    "torn zip": "a zip archive without its end: the copy or the download was cut short",
+    "torn zip": "a damaged zip archive, perhaps cut short. Copy or download it again",
     "pickle": "a Python pickle that torch.save did not write. Write it again with torch.save(model.state_dict(), path)",
     "unknown": "of a kind that landscape does not know",
 }
@@ -37,7 +42,7 @@ def sniff(path: Path) -> str:
         head = file.read(1024)
     if not head:
         return "empty"
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith(_ZIP):
         return _sniff_zip(path)
     for magic, kind in ((b"\x89HDF\r\n\x1a\n", "hdf5"), (b"\x93NUMPY", "npy"), (b"\x1f\x8b", "gzip")):
         if head.startswith(magic):
@@ -49,10 +54,23 @@ def sniff(path: Path) -> str:
     return _sniff_text(head)
 
 
+def locate(path: str | Path, what: str, error: type[LandscapeError]) -> Path:
+    """Return a path that exists, with ``~`` expanded; otherwise raise an error that says which names are near.
+
+    Paths that no system takes, such as names of 3,000 characters, count as paths that do not exist.
+    """
+    found = Path(os.path.expanduser(path))
+    if not os.path.exists(found):
+        raise error(not_found(found, what))
+    return found
+
+
 def not_found(path: Path, what: str) -> str:
     """Return the message for a path that does not exist, with similar names that do."""
     folder = path.parent
-    if not folder.is_dir():
+    if len(str(path)) > _LONGEST_SHOWN:
+        return f"the {what} {str(path)[:40]} ... {path.name[-40:]} does not exist: a path of {len(str(path)):,} characters."
+    if not os.path.isdir(folder):
         return f"the {what} {path} does not exist, and neither does the folder {folder}."
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
@@ -71,30 +89,43 @@ def foreign(path: Path, kind: str) -> str:
     )
 
 
+def is_zip(path: Path) -> bool:
+    """Whether a file begins as a zip archive does; that is how torch tells its newer format from the older one."""
+    with path.open("rb") as file:
+        return file.read(4) == _ZIP
+
+
 def damaged_entry(path: Path) -> str | None:
     """Return the first entry of a zip archive whose bytes do not match their checksum; None if all do.
 
     torch itself does not check, so a flipped bit would become part of a weight. Entries without a checksum pass: torch
     can be told not to write them.
     """
-    with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            if entry.CRC == 0:
-                continue
-            try:
-                with archive.open(entry) as file:
-                    while file.read(1 << 20):
-                        pass
-            except (zipfile.BadZipFile, EOFError, OSError):
-                return entry.filename
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if entry.CRC != 0 and not _is_whole(archive, entry):
+                    return entry.filename
+    except Exception:  # a mutilated table of contents raises nearly anything
+        return "table of contents"
     return None
+
+
+def _is_whole(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+    try:
+        with archive.open(entry) as file:
+            while file.read(1 << 20):
+                pass
+    except Exception:  # so do mutilated entries: of another version, compressed in an unknown way, encrypted
+        return False
+    return True
 
 
 def _sniff_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except zipfile.BadZipFile:
+    except Exception:  # BadZipFile, but also UnicodeDecodeError, NotImplementedError, struct.error ...
         return "torn zip"
     inner = {name.partition("/")[2] for name in names}
     if "serialized_exported_program.json" in names or any(n.startswith("models/") for n in inner):

@@ -61,7 +61,7 @@ def build_model(folder: Path) -> nn.Module | None:
     except ImportError:
         raise MissingExtraError("transformers", "transformers", f"building the model of {folder}") from None
     try:
-        config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True)
+        config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         names = getattr(config, "architectures", None) or []
         architecture = getattr(transformers, names[0], None) if names else None
         if architecture is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from landscape.checkpoint.files import not_found, sniff
+from landscape.checkpoint.files import locate, sniff
 from landscape.checkpoint.pickles import load_pickle
 from landscape.checkpoint.search import strip_wrappers
 from landscape.errors import CheckpointError
@@ -33,9 +33,7 @@ def adam_moments(path: str | Path, model: nn.Module, *, unsafe: bool = False) ->
     Raises:
         CheckpointError: if the file holds no second moments, or none that fit the model.
     """
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise CheckpointError(not_found(path, "checkpoint"))
+    path = locate(path, "checkpoint", CheckpointError)
     kind = sniff(path) if path.is_file() else "unknown"
     if kind != "torch":
         raise CheckpointError(f"{path} holds no optimiser state: only files written by torch.save can. {_HOW}")

@@ -9,7 +9,6 @@ import pickle
 import re
 import sys
 import types
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from landscape.checkpoint.files import damaged_entry
+from landscape.checkpoint.files import damaged_entry, is_zip
 from landscape.errors import CheckpointError, first_line
 
 _PLAIN_TYPES = (list, dict, tuple, int, float, bool, str, frozenset, slice, range)
@@ -31,7 +30,7 @@ def load_pickle(path: Path, *, unsafe: bool) -> Any:
     Raises:
         CheckpointError: for a damaged file, and, unless ``unsafe``, for one that needs more than plain data.
     """
-    zipped = zipfile.is_zipfile(path)
+    zipped = is_zip(path)
     if zipped and (entry := damaged_entry(path)):
         raise CheckpointError(
             f"{path} is damaged: the bytes of its entry {entry} do not match their checksum. Copy or download it again."

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from landscape.checkpoint.files import foreign, not_found, sniff
+from landscape.checkpoint.files import foreign, locate, sniff
 from landscape.checkpoint.fit import load_into
 from landscape.checkpoint.huggingface import build_model, read_folder, read_safetensors
 from landscape.checkpoint.pickles import load_pickle
@@ -55,11 +55,9 @@ def read_checkpoint(path: str | Path, *, unsafe: bool = False) -> Checkpoint:
     Raises:
         CheckpointError: if the path does not exist, or the file is damaged, of another kind, or needs ``unsafe``.
     """
-    path = Path(path).expanduser()
+    path = locate(path, "checkpoint", CheckpointError)
     if path.name.endswith(".index.json"):
         path = path.parent
-    if not path.exists():
-        raise CheckpointError(not_found(path, "checkpoint"))
     try:
         return _read(path, unsafe=unsafe)
     except OSError as error:

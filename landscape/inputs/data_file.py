@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.checkpoint.files import FOREIGN, damaged_entry, not_found, sniff
+from landscape.checkpoint.files import FOREIGN, damaged_entry, is_zip, locate, sniff
 from landscape.checkpoint.huggingface import read_safetensors
 from landscape.checkpoint.pickles import harmless_globals
 from landscape.errors import CheckpointError, TaskError, first_line
@@ -45,9 +45,7 @@ def load_data(path: str | Path) -> tuple[Tensor, Tensor] | dict[str, Tensor]:
         TaskError: if the file is missing, damaged or of another kind, a name is absent or ambiguous, the lengths
             differ, or an array holds Python objects.
     """
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise TaskError(not_found(path, "data file"))
+    path = locate(path, "data file", TaskError)
     if path.is_dir():
         raise TaskError(f"the data {path} is a folder. Pass a file ({_FORMS}), or --data my_data.py:batches.")
     try:
@@ -103,7 +101,7 @@ def _read_numpy(path: Path) -> dict[str, Any]:
 
 
 def _read_torch(path: Path) -> dict[str, Any]:
-    if zipfile.is_zipfile(path) and (entry := damaged_entry(path)):
+    if is_zip(path) and (entry := damaged_entry(path)):
         raise TaskError(f"the data file {path} is damaged: its entry {entry} does not match its checksum.")
     try:
         with torch.serialization.safe_globals(harmless_globals()):

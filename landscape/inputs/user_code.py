@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import re
 import sys
 import sysconfig
@@ -55,7 +56,7 @@ def load_object(reference: str, what: str, folder: Path | None = None) -> Any:
     folder = folder or Path.cwd()
     home = parts["home"]
     module = (
-        load_file(folder / Path(home).expanduser(), what) if home.endswith(".py") else _load_module(home, what, folder)
+        load_file(folder / os.path.expanduser(home), what) if home.endswith(".py") else _load_module(home, what, folder)
     )
     thing: Any = module
     for name in parts["name"].split("."):
@@ -65,9 +66,25 @@ def load_object(reference: str, what: str, folder: Path | None = None) -> Any:
     return thing
 
 
+def registered_model(reference: str) -> Any:
+    """Return the function that torchvision has registered under ``torchvision.models:name``; None for anything else.
+
+    It builds a network of torchvision's own, whoever names it. torchvision is imported as it is installed: a folder of
+    that name beside a settings file is not looked at.
+    """
+    home, _, name = reference.partition(":")
+    if home != "torchvision.models":
+        return None
+    try:
+        models = importlib.import_module(home)
+    except (ImportError, RuntimeError):  # the latter comes from a torchvision built for another torch
+        return None
+    return models.get_model_builder(name) if name in models.list_models(module=models) else None
+
+
 def load_file(path: Path, what: str) -> ModuleType:
     """Return the module in a Python file; its folder becomes importable, as when Python runs a script."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise TaskError(f"{what}: {not_found(path, 'file')}")
     _make_importable(path.resolve().parent)
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]

@@ -61,7 +61,7 @@ def check_export(path: str | os.PathLike[str]) -> Path:
         )
     if target.suffix.lower() == ".html":
         need_plotly()
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise LandscapeError(
             f"{target} cannot be written: there is no folder {target.parent}. Make it, or use another."
         )

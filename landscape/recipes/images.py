@@ -8,6 +8,7 @@ pool.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -63,7 +64,7 @@ class ImageRecipe:
         Raises:
             TaskError: if the images are missing, or are not the images that the network was trained on.
         """
-        folder = Path(data) if Path(data).is_dir() else self.default_folder()
+        folder = Path(data) if os.path.isdir(data) else self.default_folder()
         train = _chosen(self.read(folder, "train"), slice(images))
         if _digest(train) != digest:
             raise TaskError(
@@ -96,7 +97,7 @@ class ImageRecipe:
         Raises:
             TaskError: if files are missing, or an option is out of range.
         """
-        folder = Path(data).expanduser() if data else self.default_folder()
+        folder = Path(os.path.expanduser(data)) if data else self.default_folder()
         return MinibatchTraining(self.problem(folder, images, model), members, SETTINGS.with_steps(steps), device)
 
     def problem(self, folder: Path, images: int, model: str) -> Problem:
@@ -137,10 +138,10 @@ class ImageRecipe:
         paths = []
         for name in self.files[split]:
             candidates = [folder / name, folder / f"{name}.gz", folder / "cifar-10-batches-py" / name]
-            paths += [path for path in candidates if path.is_file()][:1]
+            paths += [path for path in candidates if os.path.isfile(path)][:1]
         if len(paths) == len(self.files[split]):
             return paths
-        return next(([path] for path in (folder / f"{split}.npz", folder / split) if path.exists()), [])
+        return next(([path] for path in (folder / f"{split}.npz", folder / split) if os.path.exists(path)), [])
 
     def read(self, folder: Path, split: str) -> Images:
         """Return the images of a split.

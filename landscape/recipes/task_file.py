@@ -6,6 +6,7 @@ writes the name into a ``landscape.toml`` in the folder of the checkpoint, where
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class TaskFile:
     NETS_TOGETHER = 1
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser().resolve()
+        self.path = Path(os.path.realpath(os.path.expanduser(path)))
 
     def task(self, seed: int = 0) -> Task:
         """Return the file's task, its network drawn from the seed.

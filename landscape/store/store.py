@@ -66,7 +66,10 @@ class Store:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, write: bool = False) -> None:
-        self.path = Path(os.path.realpath(path))
+        try:
+            self.path = Path(os.path.realpath(path))
+        except ValueError as error:  # a null character
+            raise StoreError(f"{str(path)!r} is no path ({error}). Pass the name of a file such as run.h5.") from error
         self._lock: WriterLock | None = None
         if write:
             if self._exists():

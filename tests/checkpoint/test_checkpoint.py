@@ -351,7 +351,7 @@ def fake_transformers(missing: list[str], architectures: list[str]) -> types.Mod
 
     class AutoConfig:
         @staticmethod
-        def from_pretrained(folder: str, local_files_only: bool) -> types.SimpleNamespace:
+        def from_pretrained(folder: str, local_files_only: bool, trust_remote_code: bool) -> types.SimpleNamespace:
             assert local_files_only
             return types.SimpleNamespace(architectures=architectures)
 

@@ -287,3 +287,28 @@ def test_other_weights_that_fit_as_well_are_named(tmp_path):
     assert match.alternatives == ("'model_ema'",)
     assert match.renamed().endswith("taken before those under 'model_ema', which fit too")
     assert not load_into(mlp(2, 8), checkpoint.states[:1], "run.pt").alternatives
+
+
+def test_mutilated_archives_are_one_clear_error(tmp_path):
+    """A byte changed in the tables of a zip archive makes its reader raise nearly anything; none of it escapes."""
+    path = tmp_path / "net.pt"
+    torch.save(mlp().state_dict(), path)
+    whole, seen = path.read_bytes(), set()
+    directory = whole.rindex(b"PK\x05\x06")
+    start = int.from_bytes(whole[directory + 16 : directory + 20], "little")
+    places = [*range(start, start + 60), *range(directory, len(whole)), *range(60)]
+    for place in places:
+        for value in (0xFF, 0x00, 109):
+            path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+            try:
+                read_checkpoint(path)
+            except CheckpointError as error:
+                seen.add(str(error).partition(" is ")[2][:12])
+    assert len(seen) > 2
+
+
+@pytest.mark.parametrize("name", ["a" * 3000, "b/" * 2000 + "net.pt", "~nobody-of-this-name/net.pt", "nul\0.pt"])
+def test_paths_that_no_system_takes_do_not_exist(name):
+    said = message(name)
+    assert "does not exist" in said
+    assert len(said) < 500
