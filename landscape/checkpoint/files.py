@@ -69,7 +69,8 @@ def not_found(path: Path, what: str) -> str:
     """Return the message for a path that does not exist, with similar names that do."""
     folder = path.parent
     if len(str(path)) > _LONGEST_SHOWN:
-        return f"the {what} {str(path)[:40]} ... {path.name[-40:]} does not exist: a path of {len(str(path)):,} characters."
+        shown, length = f"{str(path)[:40]} ... {path.name[-40:]}", len(str(path))
+        return f"the {what} {shown} does not exist: a path of {length:,} characters."
     if not os.path.isdir(folder):
         return f"the {what} {path} does not exist, and neither does the folder {folder}."
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))

@@ -134,15 +134,18 @@ def test_a_full_output_is_one_line(buffered: list[str]) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_full_disk_elsewhere_is_not_blamed_on_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_elsewhere_is_not_blamed_on_the_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     @click.command()
     def broken() -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "net.pt")
 
     monkeypatch.setattr(main.LazyGroup, "get_command", lambda *_: broken)
     monkeypatch.setattr(sys, "argv", ["landscape", "show"])
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(SystemExit, match="2"):
         main.main()
+    assert capsys.readouterr().err == "Error: net.pt: No space left on device. Use another path.\n"
 
 
 def test_version() -> None:
