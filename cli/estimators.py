@@ -51,7 +51,7 @@ class VolumeReport:
     """What a run measured.
 
     Attributes:
-        volumes: by estimator, the best one last.
+        volumes: by estimator, in the order in which they were measured.
         radii: uniform rays, if there are some.
         notes: why these volumes were measured, and nothing else.
         caps: the volume under smaller caps, if there are chains and a cap.

@@ -58,12 +58,14 @@ def volumes_object(volumes: Mapping[str, Volume], centre: float, caps: Caps | No
     """Return the object of ``landscape volume``: the best estimate, the loss at the centre, and every estimate by name.
 
     Args:
-        volumes: by estimator, the best one last.
+        volumes: by estimator.
         centre: the loss at the trained point.
         caps: volumes under smaller caps, if there are some.
     """
+    from landscape.volume import best_volume  # loads torch, which the other objects do without
+
     summaries = {name: volume.summary() for name, volume in volumes.items()}
-    best = list(summaries.values())[-1]
+    best = best_volume(volumes, "this run").summary()
     return {**best, "centre": centre, "volumes": summaries, **({} if caps is None else {"caps": caps.summary()})}
 
 

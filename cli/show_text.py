@@ -7,7 +7,7 @@ from typing import Any
 
 from landscape.results import Chains, Radii, Result, Volume
 from landscape_cli.text import byte_size, paragraph, radii_text
-from landscape_cli.volume_text import volume_text
+from landscape_cli.volume_text import report_text, volume_text
 
 _HASH_DIGITS = 12
 _UNITS = {
@@ -30,6 +30,9 @@ def show_text(described: Mapping[str, Any], results: Mapping[str, Result | None]
         settings = config_text(about["config"])
         parts.append(part_text(name, about, result, "settings: as above" if settings == shown else settings))
         shown = settings
+    volumes = {name: result for name, result in results.items() if isinstance(result, Volume) and result.results}
+    if len(volumes) > 1:
+        parts.append(f"== the best volume of this file ==\n{report_text(volumes)}")
     empty = f"It holds no results{' that can be read' if described['damaged'] else ''}."
     return "\n\n".join([head, *(parts or [empty])])
 

@@ -7,6 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 import click
+import torch
 from click.core import ParameterSource
 from torch import Tensor
 
@@ -86,15 +87,20 @@ def name_of(params: Mapping[str, Any]) -> str:
 
 
 def read_others(task: Task, objective: Objective, params: Mapping[str, Any]) -> list[Tensor]:
-    """Return the weights of the other checkpoints as flat vectors."""
+    """Return the weights of the other checkpoints as flat vectors; for a training run, in the order as typed.
+
+    CHECKPOINT is typed first, so it is the first of the run unless it is typed again at another place.
+    """
     if not params["others"]:
         return []
     scratch = deepcopy(task.model)
     layout, device = objective.layout, objective.theta.device
-    return [
+    others = [
         layout.flatten(dict(load_checkpoint(path, scratch, unsafe=params["unsafe_load"]).named_parameters()), device)
         for path in params["others"]
     ]
+    again = any(torch.equal(other, objective.theta) for other in others)
+    return others if again or params["directions"] != "pca" else [objective.theta, *others]
 
 
 def measuring_lines(objective: Objective, params: Mapping[str, Any], stored: Line | Plane | None) -> list[str]:

@@ -28,10 +28,12 @@ def volumes_text(
     more: Sequence[str] = (),
     caps: Caps | None = None,
 ) -> str:
-    """Return the estimates side by side in one table, the best one last, and what to know about that one."""
-    *others, best = volumes.values()
-    if not others:
-        return volume_text(best, radii, more, caps)
+    """Return the estimates side by side in one table, and what to report: the best estimate at each cutoff."""
+    if len(volumes) == 1:
+        return volume_text(next(iter(volumes.values())), radii, more, caps)
+    from landscape.volume import best_volume  # loads torch, which the text of a single volume does without
+
+    best = best_volume(volumes, "this run")
     counts = " and ".join(f"{volume.estimator} ({volume.directions:,} {volume.unit})" for volume in volumes.values())
     parts = [
         paragraph(f"{best.quantity}: {counts}"),
@@ -40,9 +42,18 @@ def volumes_text(
         side_by_side(volumes),
         "",
     ]
-    notes = _notes(best, [*more, *_gains(others[0], best)], radii)
+    first, *_, last = volumes.values()
+    notes = _notes(best, [*more, *_gains(first, last)], radii)
     costs = [f"{name}: {_cost(volume)[-1]}" for name, volume in volumes.items()]
-    return "\n".join([*parts, *notes, *_evidence(best), *_caps(caps), "", *costs])
+    return "\n".join([*parts, *notes, *_evidence(last), *_caps(caps), "", *costs])
+
+
+def report_text(volumes: Mapping[str, Volume]) -> str:
+    """Return what to report of several estimates of one basin."""
+    from landscape.volume import best_volume  # loads torch, which the text of a single volume does without
+
+    best = best_volume(volumes, "this file")
+    return "\n".join([best.table(), "", *_notes(best, [], None)])
 
 
 def side_by_side(volumes: Mapping[str, Volume]) -> str:
@@ -65,21 +76,15 @@ def side_by_side(volumes: Mapping[str, Volume]) -> str:
     return columns(headers, rows, left=["estimator", "verdict"])
 
 
-def _gains(plain: Volume, best: Volume) -> list[str]:
-    """Say by how much the second estimate moves the number to report, or that the bound of the first is higher."""
-    above, below = [], []
-    for old, new in zip(plain.results, best.results, strict=True):
+def _gains(first: Volume, last: Volume) -> list[str]:
+    """Say by how much the last estimate moves the number to report."""
+    gains = []
+    for old, new in zip(first.results, last.results, strict=True):
         ends = [row.log_volume if row.verdict == "reliable" else row.interval[0] for row in (old, new)]
         gain = (ends[1] - ends[0]) / math.log(10)
-        if new.verdict == "lower bound" and gain < 0:
-            if best.estimator == "annealed":  # chosen beforehand, not by its value
-                below.append(f"log10 V {old.quotable} at cutoff {old.cutoff:g}")
-        else:
-            above.append(f"{decimal(gain)} orders of magnitude at cutoff {old.cutoff:g}")
-    notes = [f"{best.estimator} reports more than {plain.estimator}: {'; '.join(above)}."] if above else []
-    if below:
-        notes.append(f"The bound of {plain.estimator} is the higher one, and also holds: {'; '.join(below)}.")
-    return notes
+        if gain >= 0 or new.verdict == "reliable":
+            gains.append(f"{decimal(gain)} orders of magnitude at cutoff {old.cutoff:g}")
+    return [f"{last.estimator} reports more than {first.estimator}: {'; '.join(gains)}."] if gains else []
 
 
 def _notes(volume: Volume, more: Sequence[str], radii: Radii | None) -> list[str]:

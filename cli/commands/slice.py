@@ -17,7 +17,7 @@ shape = options.together(
     click.option(
         "--directions", type=click.Choice(DIRECTIONS), default="random", show_default=True,
         help="random in the metric; li2018: each filter on its own; hessian: the top eigenvectors; toward OTHER; "
-        "pca of the run OTHERS.",
+        "pca of the run CHECKPOINT OTHERS.",
     ),
     click.option("--steps", type=int, default=51, show_default=True, help="Points along each direction."),
     click.option(
@@ -53,7 +53,8 @@ def command(context: click.Context, **params: Any) -> None:
     """Measure the loss on a line or a plane through CHECKPOINT.
 
     With --directions toward the line ends at the checkpoint OTHERS, or the plane goes through two OTHERS. With
-    --directions pca the plane is the main one of a training run: OTHERS are its checkpoints, in order.
+    --directions pca the plane is the main one of a training run, whose checkpoints are typed in order. The plane goes
+    through CHECKPOINT: type it first, and again at its place in the run if it is not the first.
     """
     from landscape_cli.slice_run import run_slice
 

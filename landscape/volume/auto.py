@@ -5,7 +5,6 @@ If the pilots exhaust the budget, the rest goes into rays along coordinates that
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,8 +33,8 @@ def auto_volume(
     """Return the log-volume from uniform rays if it is reliable at all cutoffs, and otherwise from annealed chains.
 
     If the pilots of the chains use up two thirds of the budget, the rest goes into rays of the ``importance``
-    estimator with the proposal ``slopes``, drawn along the coordinates that the pilots learned. The result is then the
-    better one of these rays and the uniform ones (:func:`landscape.volume.compare.best_volume`), mostly a lower bound.
+    estimator with the proposal ``slopes``, drawn along the coordinates that the pilots learned. The result holds the
+    best estimate at each cutoff (:func:`landscape.volume.compare.best_volume`), from these rays mostly a lower bound.
 
     Args:
         objective, cutoffs: as for :func:`landscape.basin_radii`.
@@ -69,7 +68,7 @@ class AutoVolumes:
     """What ``auto`` measured.
 
     Attributes:
-        volumes: by estimator, the best one last.
+        volumes: by estimator, in the order in which they were measured.
         notes: why it measured these and nothing else.
     """
 
@@ -78,8 +77,8 @@ class AutoVolumes:
 
     @property
     def best(self) -> Volume:
-        """The volume to report."""
-        return list(self.volumes.values())[-1]
+        """The volume to report: the best estimate at each cutoff."""
+        return best_volume(self.volumes, "this run")
 
 
 def measure_in_steps(
@@ -111,18 +110,11 @@ def measure_in_steps(
         note = f"The budget of {budget} was used up before the chains began ({pilots}): pass a longer `budget=...`."
         return AutoVolumes({"uniform": plain}, (note,))
     volumes = {"uniform": plain, "importance": slopes(stopped)}
-    best = best_volume(volumes, "this run")
-    del volumes[best.estimator]
-    notes = [
+    note = (
         f"Two thirds of the budget of {budget} were used up before the chains began ({pilots}). The rest went into "
         f"{stopped.rays:,} rays along the coordinates that the pilots learned. For chains pass a longer `budget=...`."
-    ]
-    if any(row.verdict == "lower bound" for row in best.results):
-        notes.append(
-            f"The higher of two bounds, that of {best.estimator}, is given with {math.log10(2):.2f} less than alone, "
-            "because errors too decide which of the two is higher."
-        )
-    return AutoVolumes({**volumes, best.estimator: best}, tuple(notes))
+    )
+    return AutoVolumes(volumes, (note,))
 
 
 def along_slopes(objective: Objective, cutoffs: Sequence[float], stopped: Stopped, **options: Any) -> Volume:

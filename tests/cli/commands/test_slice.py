@@ -72,6 +72,18 @@ def test_planes_through_checkpoints(here: Path) -> None:
     assert held("plane-pca").points.shape == (4, 2)
 
 
+@pytest.mark.parametrize("line", ["ckpt.pt other1.pt other2.pt", "ckpt.pt other1.pt ckpt.pt other2.pt"])
+def test_a_training_run_is_drawn_in_the_order_of_the_files(here: Path, line: str) -> None:
+    """CHECKPOINT is the first of the run, unless it is typed again at its place."""
+    first, *others = line.split()
+    order = others if first in others else [first, *others]
+    run(f"slice {first} --task my_task.py --steps 7 --directions pca {' '.join(others)} --out run.h5 -q")
+    points = torch.from_numpy(held("plane-pca").points)
+    weights = torch.stack([torch.cat([t.flatten() for t in torch.load(name).values()]) for name in order]).double()
+    torch.testing.assert_close(torch.cdist(points, points), torch.cdist(weights, weights), rtol=1e-4, atol=1e-4)
+    assert not points[order.index(first)].any()
+
+
 def test_along_the_eigenvectors_of_the_hessian(here: Path) -> None:
     done = run(f"slice {SMALL} --directions hessian --metric layer --span 0.2 --curvature --out run.h5")
     expected = ls.slice_1d(objective(), direction="hessian", metric="layer", steps=7, span=0.2, curvature=True)
