@@ -19,7 +19,7 @@ from torch.nn.parameter import is_lazy
 
 from landscape.errors import LandscapeError, ObjectiveError, first_line, type_and_line
 from landscape.objective.batches import Batch, untouched_rng
-from landscape.objective.losses import Loss
+from landscape.objective.loss import Loss, counts_of
 from landscape.objective.parameters import Layout
 
 CENTRE = "at the trained point"
@@ -29,7 +29,7 @@ _LARGEST_MAPPING = 31 * 2**20  # bytes; glibc ignores sizes above 32 MiB when it
 class Program(Protocol):
     """The loss of each batch as a function of points in parameter space."""
 
-    counts: tuple[int, ...]  #: number of terms in each batch
+    counts: tuple[float, ...]  #: what each batch adds to the divisor: its number of terms, or their weights
     constants: tuple[Tensor, ...]  #: all other tensors that the loss depends on: buffers
 
     @property
@@ -56,7 +56,7 @@ class Program(Protocol):
 class FunctionProgram:
     """A function of the flat vector, (k, D) -> (k,); a single batch of one term, which may be negative."""
 
-    counts: tuple[int, ...] = (1,)
+    counts: tuple[float, ...] = (1,)
     constants: tuple[Tensor, ...] = ()
     nonnegative = False
     together = True
@@ -150,6 +150,13 @@ class ModelProgram:
         other._set_data(self.batches, losses)
         return other
 
+    def with_forward(self, forward: Callable[[nn.Module, Any], Any]) -> ModelProgram:
+        """Return the same program that calls the model in another way."""
+        other = copy(self)
+        other.forward = forward
+        other._set_data(self.batches, self.losses)
+        return other
+
     def with_buffers(self, buffers: tuple[Tensor, ...]) -> ModelProgram:
         """Return the same program with other buffers, in the order of ``constants``."""
         other = copy(self)
@@ -228,7 +235,7 @@ class ModelProgram:
 
     def _set_data(self, batches: tuple[Batch, ...], losses: tuple[Loss, ...]) -> None:
         self.batches, self.losses = batches, losses
-        self.counts = tuple(loss.count(batch) for loss, batch in zip(losses, batches, strict=True))
+        self.counts = counts_of(losses, batches)
         self._many = self._at_many
         if self.compile and self.together:
             self._many = torch.compile(self._at_many, dynamic=False)

@@ -43,6 +43,7 @@ def run_pass(
     everything = float(sum(counts))
     totals = np.zeros(len(points))
     read = np.zeros(len(points))
+    complete = np.ones(len(points), dtype=bool)
     active = np.arange(len(points))
     stop_at = None if ceiling is None or not program.nonnegative else ceiling * everything
     for batch, count in enumerate(counts):
@@ -50,11 +51,14 @@ def run_pass(
         with evaluating(program, batch, place):
             totals[active] += program.totals(chosen, batch).cpu().numpy()
         read[active] += count
-        if stop_at is not None:
-            active = active[totals[active] < stop_at[active]]  # NaN compares false, so it stops too
+        if stop_at is not None and batch + 1 < len(counts):
+            going = totals[active] < stop_at[active]  # NaN compares false, so it stops too
+            complete[active[~going]] = False
+            active = active[going]
             if not len(active):
                 break
-    return Evaluation(totals / np.maximum(read, 1), read == everything, read / everything)
+    divisor = np.where(read > 0, read, 1.0)  # a batch may have weight 0
+    return Evaluation(totals / divisor, complete, read / everything)
 
 
 def run_backward(program: Program, points: Tensor) -> tuple[np.ndarray, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from landscape import distributed
 from landscape.errors import ObjectiveError
+from landscape.objective.accuracy import accuracy_counts
 from landscape.objective.batch_loss import (
     CENTRE,
     FunctionProgram,
@@ -27,9 +28,11 @@ from landscape.objective.batch_loss import (
 from landscape.objective.batches import copied, read_batches, split_batches
 from landscape.objective.digest import digest
 from landscape.objective.evaluate import Evaluation, run_pass
-from landscape.objective.losses import accuracy_counts, check_targets, kl_from, make_loss
+from landscape.objective.kl import kl_from
+from landscape.objective.losses import check_targets, make_loss
 from landscape.objective.parameters import Layout, Scope
 from landscape.objective.point_batches import first_pass, plan_lanes, sample_limit
+from landscape.objective.recognise import recognised
 
 CRITERIA = ("loss", "rise", "kl")
 _REPEAT_TOLERANCE = 1e-6  # relative: two evaluations of a deterministic loss may differ by rounding only
@@ -122,14 +125,18 @@ class Objective:
         self.notes = list(read.notes)
         batches = read.batches
         # copies, so that a model that writes to its inputs cannot change the caller's data before it is refused
-        few = copied(batches[0] if mixing else split_batches(batches[:1], _FEW)[0])
+        size = (batch_size or read.samples) if mixing else _FEW
+        few = copied(split_batches(batches[:1], size)[0])
         program = ModelProgram(model, (few,), loss_terms, layout, forward=forward, training=training, compile=compile)
         largest_bytes, output = first_pass(program, theta)
+        cut = len(batches) > 1 or (batch_size or read.samples) < read.samples
+        loss_terms, said = recognised(loss_terms, loss, None, program, theta, output, batches, cut=cut)
+        self.notes += said
         check_targets(loss_terms, output, few, batches)
         sample_bytes = largest_bytes // few.samples
         if batch_size is not None or not mixing:
             batches = split_batches(batches, batch_size or sample_limit(sample_bytes, read.samples, place))
-        program = program.with_batches(batches)
+        program = program.with_losses((loss_terms,)).with_batches(batches)
         self._set_up(program, theta, layout, scope)
         self.samples = read.samples
         self.data_hash = read.digest
@@ -323,16 +330,16 @@ class Objective:
         if self._kl is None:
             if not isinstance(self._program, ModelProgram):
                 raise ObjectiveError("the criterion 'kl' compares predictions, and a plain function has none.")
-            if self.loss_name == "mse":
+            reading = self._program.losses[0].reading
+            if not reading.output:
                 raise ObjectiveError(
-                    "the criterion 'kl' compares probabilities, and this task predicts plain numbers (loss mse).\n"
-                    "Pass `criterion='rise'`."
+                    f"the criterion 'kl' compares probabilities, and the loss {self.loss_name} does not say what the "
+                    "output is.\nPass `output='logits'`, 'probabilities' or 'log-probabilities'; for plain numbers "
+                    "`criterion='rise'`."
                 )
-            binary = self.loss_name == "binary_cross_entropy"
             with self.running():
                 losses = tuple(
-                    kl_from(self._centre_output(i), batch, binary=binary)
-                    for i, batch in enumerate(self._program.batches)
+                    kl_from(self._centre_output(i), batch, reading) for i, batch in enumerate(self._program.batches)
                 )
             self._kl = self._program.with_losses(losses)
         return self._kl

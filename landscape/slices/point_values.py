@@ -15,10 +15,11 @@ from torch import Tensor
 from landscape.curvature.autograd.graphs import check_twice
 from landscape.errors import LandscapeError, ObjectiveError, type_and_line
 from landscape.objective import Objective
+from landscape.objective.accuracy import right_from
 from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evaluating
 from landscape.objective.batches import Batch
 from landscape.objective.batchnorm import Recalibration
-from landscape.objective.losses import Loss, right_from
+from landscape.objective.loss import Loss
 
 ON_SLICE = "at points of the slice"
 _GRAPH = 4  # memory of a point with its graph, in points without one: so fewer points run together
@@ -38,7 +39,7 @@ class PointEvaluator:
 
     def __init__(self, objective: Objective, *, recalibrate_bn: bool = False) -> None:
         self._program = objective.program
-        self._terms = max(sum(self._program.counts), 1)
+        self._terms = float(sum(self._program.counts))
         self._predictions, self.accuracy = 0, math.nan
         if isinstance(self._program, ModelProgram):
             self._program = self._counting(self._program, objective.theta)
@@ -107,7 +108,7 @@ class SecondDerivative:
     def __init__(self, objective: Objective, step: Tensor) -> None:
         self._program = objective.program
         self._theta, self._step = objective.theta, step
-        self._terms = max(sum(self._program.counts), 1)
+        self._terms = float(sum(self._program.counts))
         self._lanes = max(1, objective.plan.lanes // _GRAPH)
         self._second(self._theta.new_zeros(1), 0)
 

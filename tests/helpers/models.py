@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -140,3 +141,26 @@ def along(objective, radii, **options):
     steps = points_near(objective, len(radii), 1.0) - objective.theta
     with objective.running():
         return steps, objective.along(steps, np.asarray(radii), **options)
+
+
+@dataclass
+class LMOutput:
+    """What transformers' models return: the logits and, if there are labels, the loss."""
+
+    logits: torch.Tensor
+    loss: torch.Tensor | None = None
+
+
+class CausalLM(nn.Module):
+    """A language model with the interface of transformers: its own loss moves the labels by one position."""
+
+    def __init__(self, words: int = 11) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(words, 8), nn.Linear(8, words)
+
+    def forward(self, input_ids, labels=None):
+        logits = self.head(self.table(input_ids).cumsum(1))
+        if labels is None:
+            return LMOutput(logits)
+        moved = nn.functional.pad(labels, (0, 1), value=-100)[:, 1:]
+        return LMOutput(logits, nn.functional.cross_entropy(logits.flatten(0, 1), moved.flatten()))

@@ -8,9 +8,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from landscape.errors import TaskError
+from landscape.objective.accuracy import accuracy_counts
 from landscape.objective.batches import read_batches
-from landscape.objective.losses import accuracy_counts, check_targets, kl_from, logits_of, make_loss
+from landscape.objective.kl import kl_from
+from landscape.objective.losses import check_targets, make_loss
+from landscape.objective.predictions import Reading, logits_of
 
+CLASSES = Reading("logits", "classes")
 G = torch.Generator().manual_seed(0)
 
 
@@ -252,7 +256,7 @@ def test_kl_against_torch(last, targets):
     if targets == "soft":
         target = trained.softmax(1)
     batch = batch_of(torch.zeros(8, 1), target) if targets != "none" else read_batches([torch.zeros(8, 1)]).batches[0]
-    made = kl_from(trained, batch, binary=False)
+    made = kl_from(trained, batch, CLASSES)
     log_p0, log_p = F.log_softmax(trained, -1), F.log_softmax(moved, -1)
     expected = float(F.kl_div(log_p, log_p0, log_target=True, reduction="none").sum(-1).mean())
     assert float(made.total(moved, batch)) / made.count(batch) == pytest.approx(expected, rel=1e-13)
@@ -262,8 +266,8 @@ def test_kl_against_torch(last, targets):
 def test_kl_with_the_class_axis_second_is_the_same():
     trained, moved, target = randn(8, 3, 5), randn(8, 3, 5), randint(3, 8, 5)
     batch = batch_of(torch.zeros(8, 1), target)
-    second = kl_from(trained, batch, binary=False).total(moved, batch)
-    last = kl_from(trained.movedim(1, -1), batch, binary=False).total(moved.movedim(1, -1), batch)
+    second = kl_from(trained, batch, CLASSES).total(moved, batch)
+    last = kl_from(trained.movedim(1, -1), batch, CLASSES).total(moved.movedim(1, -1), batch)
     assert float(second) == pytest.approx(float(last), rel=1e-14)
 
 
@@ -272,7 +276,10 @@ def test_kl_leaves_out_what_the_loss_leaves_out():
     kept = batch_of(torch.zeros(8, 1), target[:, :2].clone())
     target[:, 2:] = -100
     batch = batch_of(torch.zeros(8, 1), target)
-    made, plain = kl_from(trained, batch, binary=False), kl_from(trained[:, :2], kept, binary=False)
+    made, plain = (
+        kl_from(trained, batch, CLASSES),
+        kl_from(trained[:, :2], kept, CLASSES),
+    )
     assert made.count(batch) == plain.count(kept) == 16
     assert float(made.total(moved, batch)) == pytest.approx(float(plain.total(moved[:, :2], kept)), rel=1e-14)
 
@@ -281,7 +288,7 @@ def test_kl_leaves_out_what_the_loss_leaves_out():
 def test_kl_with_probabilities_as_targets_has_the_class_axis_second(extra):
     trained, moved, target = randn(8, 3, *extra), randn(8, 3, *extra), randn(8, 3, *extra).softmax(1)
     batch = batch_of(torch.zeros(8, 1), target)
-    made = kl_from(trained, batch, binary=False)
+    made = kl_from(trained, batch, CLASSES)
     assert made.count(batch) == make_loss("cross_entropy").count(batch) == target.numel() // 3
     log_p0, log_p = F.log_softmax(trained, 1), F.log_softmax(moved, 1)
     expected = float(F.kl_div(log_p, log_p0, log_target=True, reduction="none").sum(1).mean())
@@ -294,7 +301,7 @@ def test_kl_with_probabilities_as_targets_has_the_class_axis_second(extra):
 def test_kl_of_independent_logits(shape, binary):
     trained, moved = randn(*shape), randn(*shape)
     batch = batch_of(torch.zeros(8, 1), torch.zeros(shape))
-    made = kl_from(trained, batch, binary=binary)
+    made = kl_from(trained, batch, Reading("logits", "binary" if binary else "classes"))
     p, q = torch.sigmoid(trained), torch.sigmoid(moved)
     expected = (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).mean()
     assert float(made.total(moved, batch)) / made.count(batch) == pytest.approx(float(expected), rel=1e-12)
@@ -303,7 +310,7 @@ def test_kl_of_independent_logits(shape, binary):
 
 def test_kl_keeps_nan():
     batch = batch_of(torch.zeros(2, 1), torch.zeros(2, dtype=torch.long))
-    assert kl_from(randn(2, 3), batch, binary=False).total(torch.full((2, 3), float("nan")), batch).isnan()
+    assert kl_from(randn(2, 3), batch, CLASSES).total(torch.full((2, 3), float("nan")), batch).isnan()
 
 
 # Accuracy

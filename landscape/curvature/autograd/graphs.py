@@ -23,7 +23,7 @@ from landscape.curvature.autograd.quadratic_form import Tape
 from landscape.errors import CurvatureError, LandscapeError, type_and_line
 from landscape.objective import Objective
 from landscape.objective.batch_loss import CENTRE, ModelProgram, evaluating
-from landscape.objective.losses import logits_of
+from landscape.objective.predictions import logits_of
 
 _KEPT_SHARE = 4  # kept graphs may take one part in four of the free memory
 _UNKNOWN_FREE = 2**30  # bytes taken to be free on a system that does not tell

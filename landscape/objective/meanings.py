@@ -1,0 +1,84 @@
+"""Which of torch's losses gives this value on these predictions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from landscape.objective.predictions import Reading, class_last
+
+_ALIKE = 1e-5  # relative: values this close are the same loss, summed in float32 in another order
+_CLOSER = 20  # the error of the loss that is meant is smaller than that of any other by this factor
+_AT_REST = 1e-6  # a loss this small tells nothing: all losses are near 0 there
+
+Match = tuple[float, Reading]  #: relative difference of the values, and what the predictions then mean
+
+
+def matches(value: Tensor, predictions: Tensor, target: Any, place: int | None = None) -> list[Match]:
+    """Return what the predictions mean to a loss of this value, for each of torch's losses that gives it.
+
+    >>> z, y = torch.tensor([[0.2, 0.9], [0.8, 0.1]]), torch.tensor([1, 1])
+    >>> [reading.output for _, reading in matches(F.cross_entropy(z, y), z, y)]
+    ['logits']
+    """
+    said = float(value.detach().double().mean())
+    if not isinstance(target, Tensor) or not math.isfinite(said) or abs(said) < _AT_REST:
+        return []
+    alike = max(_ALIKE, float(torch.finfo(value.dtype).eps))
+    values = ((abs(said - mean) / abs(mean), reading) for reading, mean in _values(predictions, target, place) if mean)
+    return [(error, reading) for error, reading in values if error <= alike]
+
+
+def only_one(found: list[Match]) -> Reading | None:
+    """Return the reading that matches far better than all others; None if there is none."""
+    ranked = sorted(found, key=lambda match: match[0])
+    if len(ranked) > 1 and ranked[0][0] * _CLOSER > ranked[1][0]:
+        return None
+    return ranked[0][1] if ranked else None
+
+
+def _values(z: Tensor, target: Tensor, place: int | None) -> list[tuple[Reading, float]]:
+    """Return the value of each of torch's losses that takes such predictions and targets."""
+    z, values = z.detach().double(), []
+    if not target.is_floating_point():
+        for next_token in (False, True) if target.dim() > 1 else (False,):
+            reading = Reading("logits", "classes", next_token=next_token, place=place)
+            aligned = reading.aligned(target).long()
+            rows = class_last(z, aligned)
+            if rows.dim() < 2 or rows.shape[:-1] != aligned.shape or rows.shape[-1] < 2:
+                continue
+            values += _of_classes(rows.flatten(0, -2), aligned.flatten(), reading)
+    elif z.shape == target.shape and z.dim() > 1 and z.shape[1] > 1:
+        values.append((Reading("logits", "classes", place=place), float(F.cross_entropy(z, target.double()))))
+    if z.numel() == target.numel():
+        t = target.reshape(z.shape).double()
+        logits = float(F.binary_cross_entropy_with_logits(z, t))
+        values.append((Reading("logits", "binary", place=place), logits))
+        if bool(((z >= 0) & (z <= 1)).all()) and bool(((t >= 0) & (t <= 1)).all()):
+            values.append((Reading("probabilities", "binary", place=place), float(F.binary_cross_entropy(z, t))))
+    return values
+
+
+def _of_classes(rows: Tensor, target: Tensor, reading: Reading) -> list[tuple[Reading, float]]:
+    """Return the values of the losses over classes on rows (N, C) and class indices (N,)."""
+    kept = target != reading.ignored
+    if not bool(kept.any()) or not bool(((target >= 0) & (target < rows.shape[-1]))[kept].all()):
+        return []
+    rows, chosen = rows[kept], target[kept][:, None]
+    taken = rows.gather(1, chosen)
+    values = [
+        (reading, float(F.cross_entropy(rows, chosen[:, 0]))),
+        (_as(reading, "log-probabilities"), float(-taken.mean())),
+    ]
+    if bool((rows >= 0).all()):
+        values.append((_as(reading, "probabilities"), float(-taken.log().mean())))
+    return values
+
+
+def _as(reading: Reading, output: str) -> Reading:
+    return replace(reading, output=output)

@@ -1,0 +1,154 @@
+"""The predictions in a model's output: where they are, what they mean, and which target belongs to which of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from landscape.errors import TaskError
+from landscape.objective.structure import tensors_of
+
+OUTPUTS = ("logits", "probabilities", "log-probabilities")
+IGNORED_CLASS = -100  #: targets of this class are left out, as in torch
+_SUM_TOLERANCE = 1e-3  # of probabilities, which half precision rounds
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a loss says about the predictions and the targets.
+
+    Attributes:
+        output: one of :data:`OUTPUTS`; "" if the loss does not say.
+        kind: ``classes`` (one of C), ``binary`` (every entry is a yes or no of its own); "" if the loss does not say.
+        ignored: targets of this class are left out.
+        next_token: whether position i predicts entry i + 1 of the targets, as in causal language models.
+        place: which of the output's tensors holds the predictions; None for the place that :func:`logits_of` knows.
+    """
+
+    output: str = ""
+    kind: str = ""
+    ignored: int = IGNORED_CLASS
+    next_token: bool = False
+    place: int | None = None
+
+    def predictions(self, output: Any) -> Tensor:
+        """Return the tensor of predictions in a model's output.
+
+        Raises:
+            TaskError: if the output holds none.
+        """
+        return logits_of(output) if self.place is None else tensors_of(output)[self.place]
+
+    def aligned(self, target: Any) -> Any:
+        """Return the targets with entry i for position i; the last position of a language model has none.
+
+        >>> Reading(next_token=True).aligned(torch.tensor([[5, 6, 7]]))
+        tensor([[   6,    7, -100]])
+        """
+        if not self.next_token or not isinstance(target, Tensor):
+            return target
+        return F.pad(target.long(), (0, 1), value=self.ignored)[..., 1:]
+
+    def left_out(self, rows: Tensor, target: Any) -> Tensor | None:
+        """Return which rows, shape (..., C), have the ignored class as aligned target; None without class indices."""
+        if not isinstance(target, Tensor) or target.is_floating_point() or target.shape != rows.shape[:-1]:
+            return None
+        return target == self.ignored
+
+
+UNKNOWN = Reading()  #: of a loss that says nothing
+
+
+def logits_of(output: Any) -> Tensor:
+    """Return the tensor of predictions in a model's output: itself, its ``.logits``, or the first of a tuple.
+
+    Raises:
+        TaskError: if the output holds no predictions.
+    """
+    if isinstance(output, Tensor):
+        return output
+    logits = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
+    if logits is None and isinstance(output, tuple | list) and output:
+        logits = output[0]
+    if not isinstance(logits, Tensor):
+        raise TaskError(
+            f"the loss needs a tensor of predictions, and the model returned {type(output).__name__} without .logits.\n"
+            "Pass a forward function that returns the predictions: Task(..., forward=lambda model, batch: ...)."
+        )
+    return logits
+
+
+def wide(predictions: Tensor) -> Tensor:
+    """Return half-precision predictions as float32: a loss in bfloat16 has only two digits."""
+    return predictions.float() if predictions.dtype in (torch.float16, torch.bfloat16) else predictions
+
+
+def class_last(logits: Tensor, target: Any) -> Tensor:
+    """Return logits with the class axis last; torch puts it second, transformers puts it last.
+
+    The shape of class indices tells which axis it is. Probabilities have the shape of the logits, and then it is the
+    second axis, as in torch. Without a target it is taken to be the last.
+
+    >>> class_last(torch.zeros(2, 10, 5), torch.zeros(2, 5)).shape
+    torch.Size([2, 5, 10])
+    """
+    if not isinstance(target, Tensor) or logits.dim() <= 2:
+        return logits
+    probabilities = target.is_floating_point() and target.shape == logits.shape
+    second = probabilities or logits.shape[:1] + logits.shape[2:] == target.shape
+    return logits.movedim(1, -1) if second else logits
+
+
+def as_logits(predictions: Tensor, output: str, *, binary: bool) -> Tensor:
+    """Return predictions as numbers whose softmax or sigmoid is the probability.
+
+    >>> as_logits(torch.tensor([0.5]), "probabilities", binary=True)
+    tensor([0.])
+    """
+    if output in ("", "logits"):
+        return predictions
+    finfo = torch.finfo(predictions.dtype)
+    if not binary:
+        return predictions if output == "log-probabilities" else predictions.clamp_min(finfo.tiny).log()
+    probabilities = predictions.exp() if output == "log-probabilities" else predictions
+    return torch.logit(probabilities, eps=finfo.eps)
+
+
+def sums_to_one(rows: Tensor) -> bool:
+    """Return whether every row, shape (..., C), is a distribution over its classes."""
+    rows = rows.detach()
+    return bool((rows >= 0).all()) and bool(((rows.sum(-1) - 1).abs() <= _SUM_TOLERANCE).all())
+
+
+def check_output(predictions: Tensor, target: Any, reading: Reading) -> None:
+    """Refuse predictions that are not what they are said to be.
+
+    Raises:
+        TaskError: for logits that sum to one, for probabilities that do not, or that lie outside [0, 1].
+    """
+    rows = class_last(wide(predictions.detach()), target)
+    several = rows.dim() > 1 and rows.shape[-1] > 1
+    classes = several and reading.kind != "binary"
+    if reading.output == "logits":
+        if classes and sums_to_one(rows):
+            raise TaskError(
+                "the output is said to be logits, but its rows are at least 0 and sum to 1: they are probabilities.\n"
+                "Pass `output='probabilities'`, or a forward function that returns the logits."
+            )
+        return
+    probabilities = rows.exp() if reading.output == "log-probabilities" else rows
+    low, high = (float(edge) for edge in torch.aminmax(rows))
+    right = float(probabilities.min()) >= -_SUM_TOLERANCE and float(probabilities.max()) <= 1 + _SUM_TOLERANCE
+    if right and classes and reading.kind == "classes":
+        right = sums_to_one(probabilities)
+    if not right:
+        wanted = "lie between 0 and 1" if reading.kind == "binary" or not several else "sum to 1"
+        exp = "their exponentials " if reading.output == "log-probabilities" else ""
+        raise TaskError(
+            f"the output is said to be {reading.output}, so {exp}must {wanted}; the values run from {low:.4g} to "
+            f"{high:.4g}.\nPass what it is: `output='logits'`, 'probabilities' or 'log-probabilities'."
+        )

@@ -1,0 +1,136 @@
+"""Find out on the first batch what a loss does not say: what it takes predictions for, and what it divides by.
+
+A function of (output, target) is called on random predictions. The ``.loss`` of a model is read at a point near the
+trained one. If the value is that of one of torch's losses, and of no other, the function means the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape.objective.batch_loss import ModelProgram
+from landscape.objective.batches import Batch
+from landscape.objective.language_models import predicts_next
+from landscape.objective.loss import Loss, entries_of
+from landscape.objective.losses import divided_by, make_loss, own_loss, value_of
+from landscape.objective.meanings import matches, only_one
+from landscape.objective.named_losses import classes_counted
+from landscape.objective.predictions import Reading, class_last, logits_of
+from landscape.objective.structure import tensors_of, with_tensors
+from landscape.objective.weighting import weighting
+
+_NOISE = 0.1  # of the parameters' root mean square: a point near the trained one, where no loss is at rest
+
+
+def recognised(
+    loss: Loss,
+    given: str | Callable[..., Any],
+    output: str | None,
+    program: ModelProgram,
+    theta: Tensor,
+    trained: Any,
+    batches: tuple[Batch, ...],
+    *,
+    cut: bool,
+) -> tuple[Loss, tuple[str, ...]]:
+    """Return the loss with what could be found out about it, and notes for the user.
+
+    Args:
+        loss: the loss that :func:`make_loss` made of ``given``.
+        given: what the user gave, a name or a callable.
+        output: what the user says that the predictions are.
+        program: the model and the first batch.
+        theta: the trained point.
+        trained: the model's output there.
+        batches: all batches.
+        cut: whether the data will run in more than one batch.
+    """
+    if loss.reading.kind == "classes" and loss.reading.output:
+        with program.running():
+            moves, notes = predicts_next(program, near_point(theta), logits_of(trained))
+        return make_loss(given, output=output, next_token=True) if moves else loss, notes
+    if loss.per_sample:
+        return loss, ()
+    with program.running():
+        reading = _of_function(given, program.batches[0], trained) if callable(given) else _of_model(program, theta)
+    if reading is None:
+        reading = _by_shape(loss.reading, trained, program.batches[0].target)
+    elif output is not None:
+        reading = replace(reading, output=output)
+    loss = replace(loss, reading=reading)
+    if not cut or _one_each(value_of(given), trained, program.batches[0]):
+        return loss, ()
+    if loss.reading.kind and output is None:
+        return divided_by(loss, given, _terms_of(loss.reading)), ()
+    with program.running():
+        count, notes = weighting(program, near_point(theta), value_of(given), batches)
+    return divided_by(loss, given, count), notes
+
+
+def _one_each(value_of: Callable[[Any, Batch], Tensor], trained: Any, batch: Batch) -> bool:
+    """Return whether the loss gives one term per sample, so that nothing is divided out of sight."""
+    try:
+        return value_of(trained, batch).numel() > 1
+    except Exception:  # whatever is wrong, the measurement of the centre says where
+        return True
+
+
+def _of_function(function: Callable[..., Any], batch: Batch, trained: Any) -> Reading | None:
+    """Return what a function of (output, target) takes the predictions for; None if it is none of torch's losses.
+
+    Random numbers in (0, 1) stand for every tensor in the output. They are probabilities of binary predictions, but
+    neither logits nor distributions of a trained model, so no two of torch's losses give the same value.
+    """
+    if not isinstance(batch.target, Tensor):
+        return None
+    generator = torch.Generator("cpu").manual_seed(0)
+    tensors = tensors_of(trained)
+    drawn = [
+        torch.rand(each.shape, generator=generator, dtype=torch.float64, device="cpu").to(each) for each in tensors
+    ]
+    try:
+        value = value_of(function)(with_tensors(trained, drawn), batch)
+    except Exception:  # the function may refuse such predictions; then it is none of torch's losses
+        return None
+    found = [same for place, each in enumerate(drawn) for same in matches(value, each, batch.target, place)]
+    return only_one(found)
+
+
+def _of_model(program: ModelProgram, theta: Tensor) -> Reading | None:
+    """Return what the model's own loss takes its logits for; None if it is none of torch's losses."""
+    try:
+        output = program.output(near_point(theta), 0)
+        return only_one(matches(own_loss(output), logits_of(output), program.batches[0].target))
+    except Exception:  # an output without predictions, or a point that the model does not reach
+        return None
+
+
+def _by_shape(reading: Reading, trained: Any, target: Any) -> Reading:
+    """Return the reading with the kind of prediction that the shape of the targets shows, if a user said the rest."""
+    if not reading.output or not isinstance(target, Tensor):
+        return reading
+    predictions = logits_of(trained)
+    if reading.left_out(class_last(predictions, target), target) is not None:
+        return replace(reading, kind="classes")
+    if predictions.numel() == target.numel() and bool(((target == 0) | (target == 1)).all()):
+        several = predictions.dim() > 1 and predictions.shape[1] > 1
+        one_hot = several and bool((target.sum(1) == 1).all())
+        return replace(reading, kind="classes" if one_hot else "binary")
+    return reading
+
+
+def _terms_of(reading: Reading) -> Callable[[Batch], float]:
+    """Return what the mean of such a loss divides by."""
+    return entries_of if reading.kind == "binary" else lambda batch: classes_counted(batch, reading)
+
+
+def near_point(theta: Tensor) -> Tensor:
+    """Return a point near theta, where no loss is at rest and no layer is zero."""
+    noise = torch.randn(theta.shape, generator=torch.Generator("cpu").manual_seed(0), dtype=torch.float32, device="cpu")
+    size = float(theta.detach().double().square().mean().sqrt()) or 1.0
+    return theta + _NOISE * size * noise.to(theta)

@@ -1,0 +1,177 @@
+"""torch's own losses, as modules, functions or ``functools.partial`` of them: their terms, and what divides the sum.
+
+==================================  ==========================================
+reduction="mean" of                 divides the sum of the terms by
+==================================  ==========================================
+cross entropy, negative log         the summed class weights of the targets
+likelihood; class indices           that are not ignored (1 each by default)
+cross entropy; probabilities        the number of predictions
+squared, absolute, Huber, binary    the number of entries
+cross entropy, Poisson, margin
+KL divergence, ``batchmean``        the number of samples
+margins over classes                the number of samples
+==================================  ==========================================
+
+A loss with ``reduction="sum"`` is the sum over all data. One with ``reduction="none"`` counts as its mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from copy import copy, deepcopy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from landscape.errors import TaskError
+from landscape.objective.batches import Batch
+from landscape.objective.loss import Loss, entries_of, float64_sum, need_target, samples_of
+from landscape.objective.named_losses import classes_counted
+from landscape.objective.predictions import IGNORED_CLASS, Reading, class_last, logits_of, wide
+
+_CLASSES = {
+    nn.CrossEntropyLoss: "logits", F.cross_entropy: "logits",
+    nn.NLLLoss: "log-probabilities", nn.NLLLoss2d: "log-probabilities", F.nll_loss: "log-probabilities",
+}  # fmt: skip
+_BINARY = {
+    nn.BCELoss: "probabilities", F.binary_cross_entropy: "probabilities",
+    nn.BCEWithLogitsLoss: "logits", F.binary_cross_entropy_with_logits: "logits",
+}  # fmt: skip
+_DISTANCES = {
+    nn.MSELoss, F.mse_loss, nn.L1Loss, F.l1_loss, nn.SmoothL1Loss, F.smooth_l1_loss, nn.HuberLoss, F.huber_loss,
+}  # fmt: skip
+_ENTRIES = {
+    nn.KLDivLoss, F.kl_div, nn.PoissonNLLLoss, F.poisson_nll_loss, nn.SoftMarginLoss, F.soft_margin_loss,
+    nn.HingeEmbeddingLoss, F.hinge_embedding_loss,
+}  # fmt: skip
+_ROWS = {
+    nn.MultiMarginLoss: "classes", F.multi_margin_loss: "classes",
+    nn.MultiLabelMarginLoss: "", F.multilabel_margin_loss: "",
+    nn.MultiLabelSoftMarginLoss: "binary", F.multilabel_soft_margin_loss: "binary",
+}  # fmt: skip
+_KNOWN = {*_CLASSES, *_BINARY, *_DISTANCES, *_ENTRIES, *_ROWS}
+_REDUCTIONS = ("mean", "sum", "none", "batchmean")
+_OLD_OPTIONS = ("size_average", "reduce")  # of torch's functions, in place of reduction
+
+
+def torch_loss(loss: Callable[..., Any], name: str, *, next_token: bool = False) -> Loss | None:
+    """Return one of torch's own losses as a total; None for any other callable.
+
+    A module counts if its class, or the class that it takes ``forward`` from, is torch's. A partial counts if it fixes
+    keywords only.
+    """
+    made = _parts(loss)
+    if made is None:
+        return None
+    base, options = made
+    terms = _Terms(loss)
+    summed = options.get("reduction") == "sum"
+    weight = options.get("weight")
+    if base in _CLASSES:
+        reading = Reading(_CLASSES[base], "classes", options.get("ignore_index", IGNORED_CLASS), next_token)
+        positive = _CLASSES[base] == "logits" and (weight is None or bool((weight >= 0).all()))
+        return _class_loss(name, terms, reading, weight, summed=summed, nonnegative=positive)
+    if base in _ROWS:
+        kind = str(_ROWS[base])
+        reading = Reading("logits" if kind == "binary" else "", kind)
+        count, nonnegative = samples_of, False
+    else:
+        reading = Reading(_BINARY.get(base, ""), "binary" if base in _BINARY else "")
+        count = samples_of if options.get("reduction") == "batchmean" else entries_of
+        nonnegative = base in _DISTANCES
+    return Loss(name, terms.entries, count, nonnegative, per_sample=True, reading=reading, summed=summed)
+
+
+def _class_loss(
+    name: str, terms: _Terms, reading: Reading, weight: Tensor | None, *, summed: bool, nonnegative: bool
+) -> Loss:
+    """Return a loss over classes, whose mean divides by the summed class weights."""
+
+    def count(batch: Batch) -> float:
+        if summed:
+            return batch.samples
+        target = reading.aligned(batch.target)
+        if weight is None or not isinstance(target, Tensor) or target.is_floating_point():
+            return classes_counted(batch, reading)
+        kept = target[target != reading.ignored].long()
+        return float(weight.detach().double().to(kept.device)[kept].sum())
+
+    return Loss(
+        name, lambda output, batch: terms.of_classes(output, batch, reading), count, nonnegative, per_sample=True,
+        reading=reading, summed=summed,
+    )  # fmt: skip
+
+
+class _Terms:
+    """The terms of one of torch's losses, before their reduction, in the dtype and on the device of the predictions."""
+
+    def __init__(self, loss: Any) -> None:
+        self._name = getattr(loss, "__name__", type(loss).__name__)
+        if isinstance(loss, nn.Module):
+            self._call: Any = copy(loss)
+            vars(self._call)["reduction"] = "none"
+        else:
+            self._call = partial(loss, reduction="none")
+        self._fitting: dict[tuple[torch.dtype, torch.device], Any] = {}
+
+    def entries(self, output: Any, batch: Batch) -> Tensor:
+        """Return the sum of the terms of a loss that compares entry with entry, or row with row."""
+        target = need_target(batch, self._name)
+        predictions = wide(logits_of(output))
+        terms = self._terms(predictions, target)
+        if terms.shape not in (target.shape, target.shape[:1]):
+            raise TaskError(
+                f"{self._name} needs one prediction for each target; the model returned shape "
+                f"{tuple(predictions.shape)} for targets of shape {tuple(target.shape)}, which torch broadcasts to "
+                f"{tuple(terms.shape)}.\nGive both the same shape, with target.reshape(...) or your own forward."
+            )
+        return float64_sum(terms)
+
+    def of_classes(self, output: Any, batch: Batch, reading: Reading) -> Tensor:
+        """Return the sum of the terms of a loss over classes, whose axis is the second, or the last."""
+        target = reading.aligned(need_target(batch, self._name))
+        predictions = wide(logits_of(output))
+        if not target.is_floating_point():
+            target = target.long()
+            rows = class_last(predictions, target)
+            if rows.shape[:-1] == target.shape and rows.dim() > 1:
+                predictions = rows.movedim(-1, 1)
+        return float64_sum(self._terms(predictions, target))
+
+    def _terms(self, predictions: Tensor, target: Tensor) -> Tensor:
+        call = self._fitting_to(predictions.dtype, predictions.device)
+        return call(predictions, target.to(predictions.dtype) if target.is_floating_point() else target)
+
+    def _fitting_to(self, dtype: torch.dtype, device: torch.device) -> Any:
+        """Return the loss with its weights in the dtype and on the device of the predictions."""
+        if (dtype, device) not in self._fitting:
+            if isinstance(self._call, nn.Module):
+                self._fitting[dtype, device] = deepcopy(self._call).to(dtype=dtype, device=device)
+            else:
+                moved = {k: v.to(device, dtype) if isinstance(v, Tensor) else v for k, v in self._call.keywords.items()}
+                self._fitting[dtype, device] = partial(self._call.func, **moved)
+        return self._fitting[dtype, device]
+
+
+def _parts(loss: Any) -> tuple[Any, dict[str, Any]] | None:
+    """Return which of torch's losses this is, and its options; None if it is another callable."""
+    base: Any
+    options: dict[str, Any]
+    if isinstance(loss, nn.Module):
+        base = next((kind for kind in type(loss).__mro__ if "forward" in vars(kind)), None)
+        options = {key: getattr(loss, key, None) for key in ("reduction", "weight", "ignore_index")}
+        options = {key: value for key, value in options.items() if value is not None}
+        changed = bool(loss._forward_hooks or loss._forward_pre_hooks) or "reduction" not in options
+    else:
+        base, options, changed = loss, {}, False
+        while isinstance(base, partial):
+            changed |= bool(base.args)
+            base, options = base.func, {**base.keywords, **options}
+        changed |= any(key in options for key in _OLD_OPTIONS)
+        changed |= base in _DISTANCES and "weight" in options if isinstance(base, Hashable) else True
+    if changed or base not in _KNOWN or options.get("reduction", "mean") not in _REDUCTIONS:
+        return None
+    return base, options

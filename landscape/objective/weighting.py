@@ -1,0 +1,114 @@
+"""What the mean of a batch is divided by, found by cutting a batch in two: the parts must add up to the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape.objective.batch_loss import ModelProgram
+from landscape.objective.batches import Batch, split_batches
+from landscape.objective.loss import entries_of, samples_of
+from landscape.objective.named_losses import classes_counted
+from landscape.objective.predictions import Reading
+
+_SAMPLES = 16  # in the batch that is cut
+_LOOKED_AT = 100  # pieces of data that are searched for one that tells the divisors apart
+_CUTS = 3  # that many batches are cut: the halves of one can hold the same classes
+_ALIKE = 1e-4  # relative: a sum that differs by less differs by rounding
+HIDDEN = (
+    "the loss of a batch is not a mean over its samples or its labels (class weights, or samples that act on each "
+    "other), so its value depends on how the data are cut into batches. Return one term per sample to make it exact"
+)
+
+Count = Callable[[Batch], float]
+_DIVISORS: tuple[Count, ...] = (
+    samples_of,
+    entries_of,
+    lambda batch: classes_counted(batch, Reading()),
+    lambda batch: classes_counted(batch, Reading(next_token=True)),
+)
+
+
+def weighting(
+    program: ModelProgram, point: Tensor, value_of: Callable[[Any, Batch], Tensor], batches: tuple[Batch, ...]
+) -> tuple[Count, tuple[str, ...]]:
+    """Return what the mean of a batch is divided by, and a note if that cannot be found.
+
+    Args:
+        program: the model, running.
+        point: a point at which the loss is not at rest.
+        value_of: (output, batch) -> the mean over the batch, or one term per sample.
+        batches: all batches.
+    """
+    cuts = _cuts(batches)
+    if not cuts or program.training:
+        return samples_of, ()
+    try:
+        sums = [_Sums(program, point, value_of, *cut) for cut in cuts]
+    except Exception:  # a model that cannot run on so few samples
+        return samples_of, ()
+    if any(each.several for each in sums):  # one term per sample: nothing is hidden
+        return samples_of, ()
+    for divisor in _divisors(cuts[0][0]):
+        if all(each.add_up(divisor) for each in sums):
+            return divisor, ()
+    return samples_of, (HIDDEN,)
+
+
+class _Sums:
+    """The means of a batch and of its halves."""
+
+    def __init__(
+        self,
+        program: ModelProgram,
+        point: Tensor,
+        value_of: Callable[[Any, Batch], Tensor],
+        piece: Batch,
+        halves: tuple[Batch, ...],
+    ) -> None:
+        self._parts = (piece, *halves)
+        values = [value_of(program.with_batches((part,)).output(point, 0), part) for part in self._parts]
+        self.several = values[0].numel() > 1
+        self._means = [float(value.mean()) for value in values]
+        self._alike = max(_ALIKE, 4 * float(torch.finfo(values[0].dtype).eps))
+
+    def add_up(self, divisor: Count) -> bool:
+        """Return whether the halves' totals add up to that of the batch, if this divides the mean."""
+        whole, *parts = (mean * divisor(part) for mean, part in zip(self._means, self._parts, strict=True))
+        return abs(whole - sum(parts)) <= self._alike * sum(map(abs, parts))
+
+
+def _cuts(batches: tuple[Batch, ...]) -> list[tuple[Batch, tuple[Batch, ...]]]:
+    """Return a few samples and their halves, several times; first those whose halves differ in their labels."""
+    cuts = [(piece, _halves(piece)) for piece in islice(_pieces(batches), _LOOKED_AT)]
+    whole = [cut for cut in cuts if len(cut[1]) == 2]
+    return sorted(whole, key=lambda cut: not _tells(*cut))[:_CUTS]
+
+
+def _pieces(batches: tuple[Batch, ...]) -> Iterator[Batch]:
+    for batch in batches:
+        yield from split_batches((batch,), _SAMPLES)
+
+
+def _halves(piece: Batch) -> tuple[Batch, ...]:
+    return split_batches((piece,), -(-piece.samples // 2))
+
+
+def _tells(piece: Batch, halves: tuple[Batch, ...]) -> bool:
+    """Return whether the divisors differ in the share that they give to the first half."""
+    shares = [divisor(halves[0]) / max(divisor(piece), 1) for divisor in _divisors(piece)]
+    return max(shares) > min(shares)
+
+
+def _divisors(batch: Batch) -> tuple[Count, ...]:
+    """Return the divisors that the targets allow: labels can be left out, and moved in sequences."""
+    target = batch.target
+    if not isinstance(target, Tensor):
+        return _DIVISORS[:1]
+    if target.is_floating_point():
+        return _DIVISORS[:2]
+    return _DIVISORS if target.dim() > 1 else _DIVISORS[:3]

@@ -1,0 +1,149 @@
+"""torch's own losses: batches of any size give what torch gives on all data at once."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from landscape.errors import TaskError
+from landscape.objective import Objective
+
+SAMPLES, CLASSES = 30, 3
+WEIGHT = torch.tensor([0.1, 1.0, 9.0])
+
+
+def line(outputs: int = CLASSES) -> nn.Module:
+    return nn.Linear(4, outputs).double()
+
+
+def inputs() -> torch.Tensor:
+    return torch.randn(SAMPLES, 4, dtype=torch.float64)
+
+
+def classes() -> torch.Tensor:
+    target = torch.randint(0, CLASSES, (SAMPLES,))
+    target[::4] = 1  # one of the ignored classes below
+    return target
+
+
+def soft() -> torch.Tensor:
+    return torch.randn(SAMPLES, CLASSES).softmax(1)
+
+
+def bits() -> torch.Tensor:
+    return torch.randint(0, 2, (SAMPLES, CLASSES)).float()
+
+
+def numbers() -> torch.Tensor:
+    return torch.randn(SAMPLES, CLASSES)
+
+
+def signs() -> torch.Tensor:
+    return 2 * bits() - 1
+
+
+def several() -> torch.Tensor:
+    target = torch.full((SAMPLES, CLASSES), -1)
+    target[:, 0] = torch.randint(0, CLASSES, (SAMPLES,))
+    return target
+
+
+LOSSES = {
+    "class weights": (nn.CrossEntropyLoss(weight=WEIGHT), classes),
+    "ignored class": (nn.CrossEntropyLoss(ignore_index=1), classes),
+    "label smoothing": (nn.CrossEntropyLoss(label_smoothing=0.1), classes),
+    "all of them": (nn.CrossEntropyLoss(weight=WEIGHT, ignore_index=1, label_smoothing=0.2), classes),
+    "probabilities": (nn.CrossEntropyLoss(weight=WEIGHT, label_smoothing=0.1), soft),
+    "log-likelihood": (nn.NLLLoss(weight=WEIGHT, ignore_index=1), classes),
+    "function": (F.cross_entropy, classes),
+    "partial": (partial(F.cross_entropy, weight=WEIGHT, ignore_index=1), classes),
+    "binary": (nn.BCEWithLogitsLoss(pos_weight=WEIGHT), bits),
+    "squares": (nn.MSELoss(), numbers),
+    "absolute": (nn.L1Loss(), numbers),
+    "huber": (partial(F.huber_loss, delta=0.5), numbers),
+    "smooth": (nn.SmoothL1Loss(beta=0.5), numbers),
+    "poisson": (nn.PoissonNLLLoss(), lambda: numbers().abs().round()),
+    "soft margin": (nn.SoftMarginLoss(), signs),
+    "hinge": (nn.HingeEmbeddingLoss(), signs),
+    "margin": (nn.MultiMarginLoss(weight=WEIGHT.double()), classes),
+    "margin of several": (nn.MultiLabelMarginLoss(), several),
+    "soft margin of several": (nn.MultiLabelSoftMarginLoss(), bits),
+    "kl": (nn.KLDivLoss(), soft),
+    "kl of samples": (nn.KLDivLoss(reduction="batchmean"), soft),
+    "sum": (nn.MSELoss(reduction="sum"), numbers),
+    "sum of classes": (nn.CrossEntropyLoss(reduction="sum", weight=WEIGHT, ignore_index=1), classes),
+}
+
+
+def on_all(loss, output: torch.Tensor, target: torch.Tensor) -> float:
+    """Return what torch says on all data, in float64."""
+    wide = loss.double() if isinstance(loss, nn.Module) else loss
+    if isinstance(loss, partial):
+        wide = partial(loss.func, **{k: v.double() if torch.is_tensor(v) else v for k, v in loss.keywords.items()})
+    return float(wide(output, target.double() if target.is_floating_point() else target))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_batches_of_any_size_give_the_loss_on_all_data(name):
+    loss, make_target = LOSSES[name]
+    model, x, target = line(), inputs(), make_target()
+    with torch.no_grad():
+        expected = on_all(loss, model(x), target)
+    ragged = [(x[start : start + 7], target[start : start + 7]) for start in range(0, SAMPLES, 7)]
+    for data, size in (((x, target), None), (ragged, None), ((x, target), 4)):
+        assert Objective(model, data, loss, batch_size=size).centre == pytest.approx(expected, rel=1e-10), size
+
+
+def test_pixels_that_are_left_out_do_not_weigh():
+    model = nn.Conv2d(2, CLASSES, 1).double()
+    x, target = torch.randn(9, 2, 4, 4, dtype=torch.float64), torch.randint(0, CLASSES, (9, 4, 4))
+    target[:4, 1:] = 255
+    loss = nn.CrossEntropyLoss(ignore_index=255)
+    objective = Objective(model, (x, target), loss, batch_size=2)
+    assert objective.centre == pytest.approx(float(loss(model(x), target)), rel=1e-12)
+    right = (model(x).argmax(1) == target)[target != 255]
+    assert objective.accuracy() == pytest.approx(float(right.double().mean()), rel=1e-12)
+
+
+def test_none_is_the_mean_of_the_terms():
+    model, x, target = line(), inputs(), numbers()
+    objective = Objective(model, (x, target), nn.MSELoss(reduction="none"), batch_size=4)
+    assert objective.centre == pytest.approx(float(F.mse_loss(model(x), target.double())), rel=1e-12)
+
+
+def test_a_class_of_ones_own_without_a_forward_counts_as_torchs():
+    class Mine(nn.CrossEntropyLoss):
+        pass
+
+    class Half(nn.CrossEntropyLoss):
+        def forward(self, output, target):
+            return super().forward(output, target) / 2
+
+    model, x, target = line(), inputs(), classes()
+    for kind, factor in ((Mine, 1.0), (Half, 0.5)):
+        objective = Objective(model, [(x[:7], target[:7]), (x[7:], target[7:])], kind(label_smoothing=0.1))
+        expected = factor * float(F.cross_entropy(model(x), target, label_smoothing=0.1))
+        assert objective.centre == pytest.approx(expected, rel=1e-12)
+    hooked = nn.CrossEntropyLoss()
+    hooked.register_forward_hook(lambda module, given, value: value / 2)
+    assert Objective(model, (x, target), hooked).centre == pytest.approx(float(hooked(model(x), target)), rel=1e-12)
+
+
+def test_a_target_that_torch_would_broadcast_is_refused():
+    with pytest.raises(TaskError, match=r"which torch broadcasts to \(30, 30\)"):
+        Objective(line(1), (inputs(), torch.randn(SAMPLES)), nn.MSELoss())
+
+
+def test_class_indices_out_of_range_are_refused():
+    with pytest.raises(TaskError, match="from 0 to 2 for this model, and the targets run from 0 to 7"):
+        Objective(line(), (inputs(), torch.arange(SAMPLES) % 8), nn.CrossEntropyLoss())
+
+
+def test_targets_with_an_axis_too_many_are_told_what_to_drop():
+    for loss in ("cross_entropy", nn.CrossEntropyLoss()):
+        with pytest.raises(TaskError, match=r"Drop the last axis of the targets: target.squeeze\(1\)"):
+            Objective(line(), (inputs(), classes()[:, None]), loss)
