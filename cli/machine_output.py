@@ -137,8 +137,9 @@ def curvature_object(result: Curvature) -> dict[str, Any]:
     if isinstance(result, SpectralDensity):
         values["trace"], values["trace_standard_error"] = result.trace
         values["extremes"], values["width"] = result.extremes, result.width
-        values["quantiles"] = {f"{share:g}": result.quantile(share) for share in _QUANTILES}
+        values["quantile_bounds"] = {f"{share:g}": result.quantile_bounds(share) for share in _QUANTILES}
         values |= {"negative_share": result.negative_share, "zero_share": result.zero_share}
+        values |= {"negative_bounds": result.negative_bounds, "zero_bounds": result.zero_bounds}
         values |= {"grid": result.grid(), "density": result.density(), "density_error": result.density_error()}
     settings = {key: result.config[key] for key in ("probes", "steps", "max_products") if key in result.config}
     return finite(plain({**values, **settings, "products": result.cost.evaluations, "seconds": result.cost.seconds}))

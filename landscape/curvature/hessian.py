@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from landscape.curvature.autograd.grad import twice_differentiable
 from landscape.curvature.autograd.graphs import GaussNewtonGraph, Graph, Graphs, HessianGraph, differentiating
+from landscape.curvature.checks.derivatives import check_derivatives, why_apart
+from landscape.curvature.checks.few_samples import few_samples
 from landscape.curvature.operator import Operator, Part
 from landscape.errors import CurvatureError
 from landscape.objective import Objective, Scope
@@ -28,7 +32,13 @@ class _Curvature(Operator):
     name = ""
 
     def __init__(
-        self, objective: Objective, *, scope: str | None = None, metric: str = "identity", memory: int | None = None
+        self,
+        objective: Objective,
+        *,
+        scope: str | None = None,
+        metric: str = "identity",
+        memory: int | None = None,
+        check: bool = True,
     ) -> None:
         if not isinstance(objective, Objective):
             raise CurvatureError(
@@ -42,8 +52,9 @@ class _Curvature(Operator):
         theta = objective.theta
         super().__init__(self.scope.size, theta.dtype, theta.device, _parts(self.scope))
         self._terms = float(sum(objective.program.counts))
-        self._graphs = Graphs(objective, self.kind, self.scope.ranges, memory)
+        self._graphs = Graphs(objective.program, theta, self.kind, self.scope.ranges, memory)
         self._width = objective.plan.lanes if objective.program.together else 1
+        self._check, self._prepared = check, False
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
         """Return A @ v: (n,) -> (n,) or (n, k) -> (n, k).
@@ -69,6 +80,30 @@ class _Curvature(Operator):
             "parameters": self.objective.layout.size,
         }
 
+    def prepare(self) -> None:
+        """Check once, on a few samples, that autograd differentiates the measured loss; products do so by themselves.
+
+        It also finds out whether several vectors can run together. What a user should know goes to
+        ``objective.notes``.
+
+        Raises:
+            CurvatureError: if gradients or products are not what differences say (:mod:`landscape.curvature.checks`).
+        """
+        if self._prepared:
+            return
+        objective = self.objective
+        notes: list[str] = []
+        layout, ranges = objective.layout, self.scope.ranges
+        if self._check or self._width > 1:
+            few = few_samples(objective.program, objective.theta)
+        if self._check:
+            notes += check_derivatives(few, layout, ranges, products=self.kind is HessianGraph)
+        if self._width > 1 and (reason := why_apart(few, layout, ranges, self.kind)):
+            notes.append(f"products with the second derivative run one vector at a time ({reason})")
+            self._width = 1
+        objective.notes += [note for note in notes if note not in objective.notes]
+        self._prepared = True
+
     def forget(self) -> None:
         """Free the memory that is kept to make the next product faster."""
         self._graphs.forget()
@@ -87,11 +122,12 @@ class _Curvature(Operator):
         """Return the part of the product from these batches, (n, k) -> (n, k)."""
         steps = self._steps(vectors)
         out = torch.zeros_like(steps)
-        for graph in self._each(len(steps), batches):
-            for rows in self._blocks(len(steps)):
-                for target, value in zip(self._split(out[rows]), self._of(graph.product, steps[rows]), strict=True):
-                    if value is not None:
-                        target += value
+        with self._differentiating():
+            for graph in self._each(len(steps), batches):
+                for rows in self._blocks(len(steps)):
+                    for target, value in zip(self._split(out[rows]), self._of(graph.product, steps[rows]), strict=True):
+                        if value is not None:
+                            target += value
         product = self.scope.gather(out).div_(self._terms)
         return (product if self.metric.scale is None else product.mul_(self.metric.scale)).T
 
@@ -99,9 +135,10 @@ class _Curvature(Operator):
         """Return the part of the quadratic forms from these batches, (n, k) -> (k,)."""
         steps = self._steps(vectors)
         out = steps.new_zeros(len(steps), dtype=torch.float64)
-        for graph in self._each(len(steps), batches):
-            for rows in self._blocks(len(steps)):
-                out[rows] += self._of(graph.form, steps[rows])
+        with self._differentiating():
+            for graph in self._each(len(steps), batches):
+                for rows in self._blocks(len(steps)):
+                    out[rows] += self._of(graph.form, steps[rows])
         return out / self._terms
 
     def _steps(self, vectors: Tensor) -> Tensor:
@@ -109,10 +146,16 @@ class _Curvature(Operator):
         values = vectors.T if self.metric.scale is None else vectors.T * self.metric.scale
         return self.scope.scatter(values, values.new_zeros(len(values), self.objective.layout.size))
 
+    @contextmanager
+    def _differentiating(self) -> Iterator[None]:
+        """Prepare and run the model; an error of torch inside becomes one that says what to do."""
+        self.prepare()
+        with self.objective.running(), differentiating(), twice_differentiable():
+            yield
+
     def _each(self, count: int, batches: Sequence[int]) -> Iterator[Graph]:
         """Yield the graphs of these batches, for a block of ``count`` vectors."""
-        with self.objective.running(), differentiating():
-            yield from self._graphs.each(batches, keep=count < _KEEP_BELOW)
+        return self._graphs.each(batches, keep=count < _KEEP_BELOW)
 
     def _blocks(self, count: int) -> Iterator[slice]:
         """Yield the rows to run together."""
@@ -161,9 +204,12 @@ class Hessian(_Curvature):
         metric: ``identity`` for H itself; ``filter`` or ``layer`` for S H S with the metric's scale S, the second
             derivative along steps relative to the weights' own norm, comparable between networks.
         memory: bytes that may be kept between products to make them faster; by default a quarter of what is free.
+        check: before the first product, compare gradient and product with differences on a few samples
+            (:mod:`landscape.curvature.checks.derivatives`).
 
     Raises:
-        CurvatureError: for a loss that cannot be differentiated twice, and for vectors of another shape.
+        CurvatureError: for a loss that cannot be differentiated twice, for one whose derivative is not what autograd
+            gives, and for vectors of another shape.
         ObjectiveError: for a scope that matches nothing.
 
     >>> bowl = Objective.from_function(lambda x: (x * x).sum(-1) / 2, torch.zeros(2, dtype=torch.float64))
@@ -177,7 +223,7 @@ class Hessian(_Curvature):
     def _forms_of(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
         steps = self._steps(vectors)
         out = steps.new_zeros(len(steps), dtype=torch.float64)
-        with self.objective.running(), differentiating():
+        with self._differentiating():
             for batch in batches:
                 tape = self._graphs.tape(batch) if self._width == 1 else None
                 if tape is None:  # small nets run many vectors together, which a tape cannot
@@ -194,7 +240,7 @@ class GaussNewton(_Curvature):
     information. A quadratic form costs half of a product.
 
     Args:
-        objective, scope, metric, memory: as for :class:`Hessian`.
+        objective, scope, metric, memory, check: as for :class:`Hessian`.
 
     Raises:
         CurvatureError: as for :class:`Hessian`, and for an objective without predictions: a plain function of the
@@ -210,9 +256,15 @@ class GaussNewton(_Curvature):
     name = "ggn"
 
     def __init__(
-        self, objective: Objective, *, scope: str | None = None, metric: str = "identity", memory: int | None = None
+        self,
+        objective: Objective,
+        *,
+        scope: str | None = None,
+        metric: str = "identity",
+        memory: int | None = None,
+        check: bool = True,
     ) -> None:
-        super().__init__(objective, scope=scope, metric=metric, memory=memory)
+        super().__init__(objective, scope=scope, metric=metric, memory=memory, check=check)
         if not isinstance(objective.program, ModelProgram) or objective.loss_name == "model":
             raise CurvatureError(
                 "the Gauss-Newton matrix needs a model's predictions and a loss of (predictions, target); this "

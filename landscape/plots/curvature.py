@@ -14,7 +14,6 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, SymmetricalL
 from landscape.plots.style import SHORT_NUMBERS, WIDTH, bare, number
 from landscape.results import Eigenpairs, LayerTraces, SpectralDensity
 from landscape.results.curvature import matrix_name
-from landscape.results.table import percent
 
 MOST_BARS = 60  #: of the block traces; the smallest are left out
 _FAR = 10.0  # times the bulk: from here on an axis of eigenvalues is linear around 0 and logarithmic beyond
@@ -42,6 +41,16 @@ def density_figure(density: SpectralDensity, pairs: Eigenpairs | None = None) ->
         axes.fill_between(grid, low, high, color="0.75", linewidth=0, label="± standard error between probes")
     axes.plot(grid, smooth, color="0.1", linewidth=1.2)
     axes.axhline(single, color="0.5", linestyle=":", linewidth=1, label="height of a single eigenvalue")
+    peak = float(grid[smooth.argmax()])
+    axes.plot(
+        [peak - width, peak + width],
+        [0.93, 0.93],
+        color="0.1",
+        linewidth=2.5,
+        solid_capstyle="butt",
+        label=f"kernel that smooths the curve, ± {number(width)}",
+        transform=axes.get_xaxis_transform(),
+    )
     if pairs is not None:
         _mark(axes, pairs)
     _eigenvalue_axis(axes, density)
@@ -55,12 +64,7 @@ def density_figure(density: SpectralDensity, pairs: Eigenpairs | None = None) ->
         f"{how} of {steps} Lanczos steps",
         fontsize="medium",
     )
-    axes.set_title(
-        f"smoothed over a width of {number(width)}; below 0: {percent(density.negative_share)}; "
-        f"0 to rounding: {percent(density.zero_share)}",
-        fontsize="small",
-        loc="right",
-    )
+    axes.set_title(density.around_zero, fontsize="small", loc="right")
     figure.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
     bare(axes)
     return figure

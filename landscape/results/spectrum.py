@@ -17,6 +17,8 @@ _REACH = 28  # points on each side of a node: seven widths, where the kernel has
 _BETWEEN = 200  # points of the grid, whatever lies there
 _ABSENT = 1e-14  # weights below are rounding
 _FINEST = 1e-3  # of the whole range, for a width
+_RESOLVED = 0.1  # bounds of a share that lie closer than this give a number
+_ERRORS = 2.0  # standard errors between probes that bounds include
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,80 @@ class SpectralDensity(Result):
 
     @property
     def zero_share(self) -> float:
-        """The share of eigenvalues that are 0 to rounding: an atom of the density."""
-        return float((self.weights * (np.abs(self.nodes) <= self.zero)).sum(1).mean())
+        """The share of eigenvalues that are 0 to rounding; NaN if the steps do not resolve it."""
+        share = float((self.weights * (np.abs(self.nodes) <= self.zero)).sum(1).mean())
+        return share if self._resolves(*self._zero) else math.nan
 
     @property
     def negative_share(self) -> float:
-        """The share of eigenvalues below 0, beyond rounding."""
-        return float((self.weights * (self.nodes < -self.zero)).sum(1).mean())
+        """The share of eigenvalues below 0, beyond rounding; NaN if the steps do not resolve it."""
+        share = float((self.weights * (self.nodes < -self.zero)).sum(1).mean())
+        return share if self._resolves(*self._negative) else math.nan
+
+    @property
+    def zero_bounds(self) -> tuple[float, float]:
+        """Bounds of the share of eigenvalues that are 0 to rounding."""
+        return self.share_bounds(*self._zero)
+
+    @property
+    def negative_bounds(self) -> tuple[float, float]:
+        """Bounds of the share of eigenvalues below 0, beyond rounding."""
+        return self.share_bounds(*self._negative)
+
+    @property
+    def _zero(self) -> tuple[float, float]:
+        return -self.zero, self.zero
+
+    @property
+    def _negative(self) -> tuple[float, float]:
+        return -math.inf, float(np.nextafter(-self.zero, -math.inf))
+
+    def share_bounds(self, low: float, high: float, errors: float = 2.0) -> tuple[float, float]:
+        """Return bounds of the share of eigenvalues from ``low`` to ``high``, both included.
+
+        The steps fix the first moments of the distribution that a probe sees, and no more. In every distribution with
+        these moments the share below a node is at least the sum of the weights below it, and the share up to the node
+        at most the sum up to it (Chebyshev, Markov and Stieltjes; Szegő 1939, section 3.41). The bounds hold for all
+        of them, and include ``errors`` standard errors between probes. If the chains have ended, nodes are eigenvalues.
+        """
+        least, most = self._cumulative(np.array([np.nextafter(low, -math.inf), high]))
+        bounds = np.maximum(least[:, 1] - most[:, 0], 0.0), np.minimum(most[:, 1] - least[:, 0], 1.0)
+        (least_share, low_error), (most_share, high_error) = (self._mean(bound) for bound in bounds)
+        return max(least_share - errors * low_error, 0.0), min(most_share + errors * high_error, 1.0)
+
+    def _resolves(self, low: float, high: float) -> bool:
+        """Return whether the steps leave little room for the share from ``low`` to ``high``."""
+        least, most = self.share_bounds(low, high, errors=0.0)
+        return most - least <= _RESOLVED
+
+    def quantile_bounds(self, share: float) -> tuple[float, float]:
+        """Return bounds of the eigenvalue up to which this share of eigenvalues lies, as in :meth:`share_bounds`.
+
+        They are nodes, or infinite if the steps bound the eigenvalue on one side only.
+        """
+        points = np.unique(self.nodes[self.weights > _ABSENT])
+        least, _ = self._cumulative(points)
+        _, most = self._cumulative(np.nextafter(np.append(-math.inf, points), math.inf))  # it rises beyond a node
+        error = 0.0 if self.exact else _ERRORS / math.sqrt(len(self.nodes))
+        spread = (0.0, 0.0) if self.exact else (least.std(0, ddof=1), most.std(0, ddof=1))
+        must = points[least.mean(0) - error * spread[0] >= share * (1 - 1e-12)]
+        could = np.append(-math.inf, points)[most.mean(0) + error * spread[1] >= share * (1 - 1e-12)]
+        return float(could[0]), float(must[0]) if len(must) else math.inf
+
+    def _cumulative(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the least and the largest share of eigenvalues up to and including x, shape (probes, points) each."""
+        least, most = np.zeros((2, len(self.nodes), len(x)))
+        for probe, (nodes, weights) in enumerate(zip(self.nodes, self.weights, strict=True)):
+            present = weights > _ABSENT
+            sums = np.concatenate([[0.0], np.cumsum(weights[present])])
+            reached = np.searchsorted(nodes[present], x, side="right")
+            if self.ended:
+                least[probe] = most[probe] = sums[reached]
+            else:
+                between = np.searchsorted(nodes[present], x, side="left") == reached
+                least[probe] = sums[np.maximum(reached - 1, 0)]
+                most[probe] = sums[np.minimum(reached + between, len(sums) - 1)]
+        return least, most
 
     @property
     def width(self) -> float:
@@ -121,7 +190,7 @@ class SpectralDensity(Result):
         return summed[np.searchsorted(self.nodes.ravel()[order], x, side="right")]
 
     def quantile(self, share: float) -> float:
-        """Return the least node up to which this share of eigenvalues lies."""
+        """Return the least node up to which this share of the weights lies (see :meth:`quantile_bounds`)."""
         order = np.argsort(self.nodes, axis=None)
         summed = np.cumsum(self.weights.ravel()[order]) / len(self.nodes)
         at = min(int(np.searchsorted(summed, share * (1 - 1e-12))), len(summed) - 1)
@@ -132,17 +201,40 @@ class SpectralDensity(Result):
         return float(samples.mean()), error
 
     def table(self) -> str:
-        """Return quantiles, the trace and the share at and below 0 in one row each."""
-        (value, error), (low, high) = self.trace, self.extremes
+        """Return quantiles, the trace and shares around 0 in one row each, as far as the steps resolve them."""
+        (value, error), (low, high), width = self.trace, self.extremes, self.width
+        shares = [
+            ("below 0", self._negative),
+            (f"0 to rounding (below {self.zero:.0e})", self._zero),
+            (f"below -{width:.2g}", (-math.inf, -width)),
+            (f"within ±{width:.2g} of 0", (-width, width)),
+        ]
+        resolved = all(self._resolves(*ends) for _, ends in shares[:2])
         rows = [
             ["smallest node", f"{low:.5g}"],
-            *([f"{share:.0%} below".replace("%", " %"), f"{self.quantile(share):.5g}"] for share in (0.05, 0.5, 0.95)),
+            *([f"{share:.0%} below".replace("%", " %"), self._quantile_text(share)] for share in (0.05, 0.5, 0.95)),
             ["largest node", f"{high:.5g}"],
             ["trace", f"{value:.6g} ± {error:.2g}"],
-            ["below 0", percent(self.negative_share)],
-            [f"0 to rounding (below {self.zero:.0e})", percent(self.zero_share)],
+            *([name, self._share_text(*ends)] for name, ends in shares[: 2 if resolved else 4]),
         ]
         return columns(["", "value"], rows, left=[""])
+
+    def _share_text(self, low: float, high: float) -> str:
+        """Return the share from ``low`` to ``high`` as bounds in per cent; say so if the steps do not resolve it."""
+        if not self._resolves(low, high):
+            return f"not resolved by {self.nodes.shape[1]} steps"
+        least, most = (percent(bound) for bound in self.share_bounds(low, high))
+        return least if least == most else f"{least} to {most}"
+
+    @property
+    def around_zero(self) -> str:
+        """The shares below 0 and at 0 in words."""
+        below, at = self._share_text(*self._negative), self._share_text(*self._zero)
+        return f"shares below 0 and at 0: {at}" if below == at else f"below 0: {below}; 0 to rounding: {at}"
+
+    def _quantile_text(self, share: float) -> str:
+        low, high = (f"{bound:.5g}" for bound in self.quantile_bounds(share))
+        return low if low == high else f"{low} to {high}".replace("-inf to", "up to").replace("to inf", "or more")
 
     def __str__(self) -> str:
         how = "unit vectors" if self.exact else "random probes"

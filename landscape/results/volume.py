@@ -185,7 +185,7 @@ class LaplaceVolume(Volume):
         standard_error, quadrature_error: of ``log_determinant``, shape (cutoffs,).
         shift: what was added to the diagonal to keep the body within the cap, shape (cutoffs,); infinite if the cap
             alone bounds it.
-        negative: number of negative eigenvalues seen in H itself.
+        negative: H itself has at least about this many negative eigenvalues.
     """
 
     kind: ClassVar[str] = "laplace"
@@ -220,7 +220,7 @@ class LaplaceVolume(Volume):
             ]
             for i, row in enumerate(self.results)
         ]
-        seen = f"negative eigenvalues seen: {self.negative:.3g} of {self.dimension:,}"
+        seen = f"negative eigenvalues: at least about {self.negative:.3g} of {self.dimension:,}"
         return columns(["cutoff", "log det", "standard error", "quadrature error", "shift"], rows) + f"\n{seen}"
 
     def __str__(self) -> str:

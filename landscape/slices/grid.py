@@ -129,6 +129,7 @@ class Grid:
         with objective.running():
             values = PointEvaluator(objective, recalibrate_bn=recalibrate_bn)
             second = SecondDerivative(objective, self.axes.vectors[0]) if curvature else None
+            self.notes += second.notes if second is not None else ()
             for rows in _blocks(len(self.done), self.width, values.lanes):
                 if self.done[rows].all():
                     continue

@@ -86,7 +86,7 @@ def laplace_volume(
             by_shift[balance.shift] = log_determinant(op, balance.shift, **settings)
             _check_definite(by_shift[balance.shift], op.name, balance)
         models.append(_Model(cutoff, 2 * (cutoff - centre), op.size, cap, balance, by_shift.get(balance.shift)))
-    negative = float(op.size * density.negative_share) if density is not None else 0.0
+    negative = float(op.size * density.negative_bounds[0]) if density is not None else 0.0
     cost = Cost(op.cost.evaluations, op.cost.calls, time.perf_counter() - started)
     config = laplace_config(op, criterion, cap, **settings)
 

@@ -258,3 +258,40 @@ def test_the_results_read_as_tables() -> None:
     assert density.startswith("spectral density of the Dense operator: 5 random probes of 20 steps, n = 200")
     assert "±" in density
     assert "quadrature error" in str(log_determinant(dense(POSITIVE["narrow"])))
+
+
+# What the steps resolve
+
+
+@pytest.mark.parametrize("steps", [10, 20, 40, 80])
+@pytest.mark.parametrize("shares", [(0.05, 0.75), (0.3, 0.0), (0.0, 0.5)])
+def test_bounds_of_shares_and_quantiles_hold_the_truth(steps: int, shares: tuple[float, float]) -> None:
+    """Six decades, some negative, many zero: random signs see a diagonal matrix exactly, so only the steps err."""
+    n = 1000
+    negative, zero = (round(n * share) for share in shares)
+    values = np.zeros(n)
+    values[:negative] = -np.geomspace(1e-3, 1.0, negative)
+    values[negative + zero :] = np.geomspace(1e-3, 1e3, n - negative - zero)
+    density = spectral_density(Spectrum(values), 3, steps)
+    for truth, (low, high) in zip(shares, (density.negative_bounds, density.zero_bounds), strict=True):
+        assert low - 1e-9 <= truth <= high + 1e-9
+    for edge in (-2.0, -0.1, 0.5, 30.0, 999.0):
+        low, high = density.share_bounds(-math.inf, edge)
+        assert low - 1e-9 <= np.mean(values <= edge) <= high + 1e-9
+    for share in (0.05, 0.5, 0.95):
+        low, high = density.quantile_bounds(share)
+        assert low <= np.sort(values)[math.ceil(share * n) - 1] <= high
+    known = density.negative_share
+    assert math.isnan(known) or abs(known - shares[0]) <= 0.1
+
+
+def test_shares_that_the_steps_do_not_resolve_are_withheld() -> None:
+    values = np.concatenate([-np.geomspace(1e-3, 1.0, 50), np.zeros(750), np.geomspace(1e-3, 1e3, 200)])
+    few = spectral_density(Spectrum(values), 3, 20)
+    assert math.isnan(few.negative_share)
+    assert "not resolved by 20 steps" in str(few)
+    assert few.around_zero == "shares below 0 and at 0: not resolved by 20 steps"
+    many = spectral_density(Spectrum(np.repeat(values[::50], 50)), 3, 60)
+    assert many.ended
+    assert many.negative_share == pytest.approx(0.05, abs=1e-9)
+    assert "not resolved" not in str(many)

@@ -101,10 +101,16 @@ def test_block_traces_add_up() -> None:
 
 def test_a_density_by_hand() -> None:
     """Two probes: a half at 0 and at 1; a quarter at 0 and three at 1."""
-    density = make_density(np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([[0.5, 0.5], [0.25, 0.75]]), dimension=8)
+    density = make_density(
+        np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([[0.5, 0.5], [0.25, 0.75]]), dimension=8, ended=True
+    )
     assert density.moment(1) == (0.625, 0.125)
     assert density.trace == (5.0, 1.0)
     assert (density.zero_share, density.negative_share) == (0.375, 0.0)
+    assert density.zero_bounds == (0.125, 0.625), "two standard errors between probes"
+    unresolved = dataclasses.replace(density, ended=False)
+    assert unresolved.zero_bounds == (0.0, 1.0)
+    assert math.isnan(unresolved.zero_share)
     np.testing.assert_array_equal(density.cdf(np.array([-1.0, 0.0, 0.5, 1.0])), [0.0, 0.375, 0.375, 1.0])
     assert [density.quantile(share) for share in (0.1, 0.375, 0.4, 1.0)] == [0.0, 0.0, 1.0, 1.0]
     peak = 1 / math.sqrt(2 * math.pi) / 0.1

@@ -112,5 +112,5 @@ def test_a_second_derivative_without_a_rule() -> None:
             raise NotImplementedError("derivative for refuses is not implemented")
 
     bowl = ls.Objective.from_function(lambda x: NoRule.apply(x).sum(-1), torch.ones(3, dtype=torch.float64))
-    with pytest.raises(ObjectiveError, match=r"along the slice cannot be computed: NotImplementedError: .*refuses"):
+    with pytest.raises(CurvatureError, match=r"along the slice cannot be computed: NotImplementedError: .*refuses"):
         ls.slice_1d(bowl, steps=3, curvature=True)

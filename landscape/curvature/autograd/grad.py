@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from landscape.objective.recomputation import without_recomputation
+
+
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Run attention, compiled modules and checkpointed blocks as plain operations, which have second derivatives."""
+    # importing torch._dynamo takes seconds; whoever has compiled something has imported it
+    compiled = "torch._dynamo" in sys.modules
+    stance = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+    with sdpa_kernel(SDPBackend.MATH), without_recomputation(), stance:
+        yield
 
 
 def derivative(

@@ -15,18 +15,21 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.curvature.autograd.conv_rules import CheapSecondDerivatives
-from landscape.curvature.autograd.grad import derivative
+from landscape.curvature.autograd.grad import derivative, twice_differentiable
 from landscape.curvature.autograd.quadratic_form import Tape
 from landscape.errors import CurvatureError, LandscapeError, type_and_line
-from landscape.objective import Objective
-from landscape.objective.batch_loss import CENTRE, ModelProgram, evaluating
+from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evaluating, out_of_memory
 from landscape.objective.predictions import logits_of
 
 _KEPT_SHARE = 4  # kept graphs may take one part in four of the free memory
 _UNKNOWN_FREE = 2**30  # bytes taken to be free on a system that does not tell
+_NO_RULE = ("not implemented", "double backward", "differentiate twice", "not differentiable", "does not support")
+#: what to do without a rule for a second derivative
+WITHOUT_RULES = (
+    "pass `derivative='difference'`, which needs gradients only, or leave the layers up to it out with `scope=...`."
+)
 
 
 class Graph(ABC):
@@ -98,27 +101,36 @@ class GaussNewtonGraph(Graph):
 
 
 class Graphs:
-    """The graphs of all batches of an objective, recorded when needed.
+    """The graphs of all batches of a loss at one point, recorded when needed.
 
     Args:
-        objective: the loss around the trained point.
+        program: the loss.
+        theta: the point, shape (D,).
         kind: ``HessianGraph`` or ``GaussNewtonGraph``.
         ranges: (start, stop) of the entries to differentiate by; a tensor that they touch is taken whole.
         memory: bytes that kept graphs may take; by default a quarter of the free memory.
     """
 
     def __init__(
-        self, objective: Objective, kind: type[Graph], ranges: Sequence[tuple[int, int]], memory: int | None = None
+        self,
+        program: Program,
+        theta: Tensor,
+        kind: type[Graph],
+        ranges: Sequence[tuple[int, int]],
+        memory: int | None = None,
     ) -> None:
-        self._objective, self._kind = objective, kind
-        self._program = objective.program
-        with objective.running():
-            self._leaves = self._program.leaves(objective.theta)
+        self._program, self._kind = program, kind
+        self._theta = theta
+        with program.running():
+            self._leaves = program.leaves(theta)
+        # a TorchScript module has one set of tensors, which every evaluation writes
+        own = {tensor.data_ptr() for tensor in program.model.parameters()} if isinstance(program, ModelProgram) else ()
+        self._shared = any(leaf.data_ptr() in own for leaf in self._leaves if leaf.numel())
         self._sizes = [leaf.numel() for leaf in self._leaves]
         stops = list(accumulate(self._sizes))
         spans = zip(stops, self._sizes, strict=True)
         self._moves = [any(a < stop and stop - size < b for a, b in ranges) for stop, size in spans]
-        self._budget = _free(objective.theta.device) // _KEPT_SHARE if memory is None else memory
+        self._budget = free_bytes(theta.device) // _KEPT_SHARE if memory is None else memory
         self._kept: dict[int, Graph] = {}
         self._bytes: int | None = None  # of one graph, once it is known
         self._twice_differentiable = False  # whether that was checked
@@ -131,7 +143,7 @@ class Graphs:
         return [piece.view(*lead, *leaf.shape) for piece, leaf, moves in pieces if moves]
 
     def each(self, batches: Sequence[int], *, keep: bool) -> Iterator[Graph]:
-        """Yield the graphs of these batches. Call it inside :meth:`Objective.running`.
+        """Yield the graphs of these batches. Call it while the program is running.
 
         Args:
             batches: their numbers.
@@ -140,7 +152,7 @@ class Graphs:
         for batch in batches:
             graph = self._kept.get(batch)
             if graph is None:
-                graph = self._record(batch)
+                graph = self.record(batch)
                 if not self._twice_differentiable:
                     check_twice(graph.first)
                     self._twice_differentiable = True
@@ -154,6 +166,8 @@ class Graphs:
 
     def _fits(self, batch: int) -> bool:
         """Return whether one more graph fits into the memory for kept graphs; the first call measures one."""
+        if self._shared:
+            return False
         if self._bytes is None:
             storages: dict[int, int] = {}
 
@@ -163,7 +177,7 @@ class Graphs:
                 return tensor
 
             with saved_tensors_hooks(note, lambda tensor: tensor):
-                self._record(batch)
+                self.record(batch)
             self._bytes = sum(storages.values())
         return (len(self._kept) + 1) * self._bytes <= self._budget
 
@@ -179,7 +193,7 @@ class Graphs:
 
     def _record_tape(self, batch: int) -> Tape:
         moving = self._moving()
-        with sdpa_kernel(SDPBackend.MATH):
+        with twice_differentiable():
             return Tape(lambda: self._program.total_of(self._leaves, batch), moving)
 
     def _agrees(self, batch: int) -> bool:
@@ -189,7 +203,7 @@ class Graphs:
         vectors = [
             torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype, device=leaf.device) for leaf in moving
         ]
-        product = self._record(batch).product(vectors, together=False)
+        product = self.record(batch).product(vectors, together=False)
         by_graph = _dot(vectors, product, together=False)
         try:
             by_tape = self._record_tape(batch).form(vectors)
@@ -206,16 +220,20 @@ class Graphs:
 
     def _moving(self) -> list[Tensor]:
         """Return the leaves to differentiate by, marked as requiring a gradient; all others are not."""
+        if self._shared:
+            held = torch.cat([leaf.detach().flatten() for leaf in self._leaves])
+            if not torch.equal(held, self._theta):
+                self._program.leaves(self._theta)  # writes them
         for leaf, moves in zip(self._leaves, self._moves, strict=True):
-            # set each time: a TorchScript module's own tensors are shared by all that measure it
+            # set each time: shared leaves may have served another scope
             leaf.requires_grad_(moves)
         return [leaf for leaf in self._leaves if leaf.requires_grad]
 
-    def _record(self, batch: int) -> Graph:
+    def record(self, batch: int) -> Graph:
         """Run the batch forwards and return its graph."""
         program, leaves = self._program, self._leaves
         moving = self._moving()
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        with torch.enable_grad(), twice_differentiable():
             with (
                 CheapSecondDerivatives(pull_back_only=self._kind is GaussNewtonGraph),
                 evaluating(program, batch, CENTRE),
@@ -225,31 +243,51 @@ class Graphs:
                 else:
                     assert isinstance(program, ModelProgram), "GaussNewton accepts no other program"
                     value = logits_of(program.output_of(leaves, batch))
-            if not value.requires_grad:
-                raise CurvatureError(
-                    "the loss does not depend on the parameters in scope through operations that can be "
-                    "differentiated, so it has no curvature.\n"
-                    "Pass a differentiable loss (no argmax, rounding or .item()), or another `scope=...`."
-                )
+            check_once(value)
             if not isinstance(program, ModelProgram) or self._kind is HessianGraph:
                 return HessianGraph(value, moving)
             loss, data = program.losses[batch], program.batches[batch]
-            return GaussNewtonGraph(value, lambda z: loss.total(z, data), moving)
+            with evaluating(program, batch, "of the model's predictions alone"):
+                return GaussNewtonGraph(value, lambda z: loss.total(z, data), moving)
 
 
 @contextmanager
-def differentiating() -> Iterator[None]:
-    """Turn torch's errors about missing derivatives into one that says what to do."""
+def differentiating(
+    what: str = "the second derivative of the loss", without_rules: str = WITHOUT_RULES
+) -> Iterator[None]:
+    """Turn torch's errors about missing derivatives into one that names the cause and says what to do.
+
+    Args:
+        what: what is computed.
+        without_rules: what to do if torch has no rule for it.
+    """
     try:
         yield
     except LandscapeError:
         raise
     except Exception as error:
         raise CurvatureError(
-            f"the second derivative of the loss cannot be computed: {type_and_line(error)}\n"
-            "Some operation of the model has no rule for it, or the memory is too small: leave these layers out with "
-            "`scope=...`, or pass a smaller `batch_size=...`."
+            f"{what} cannot be computed: {type_and_line(error)}\n{_remedy(error, without_rules)}"
         ) from error
+
+
+def _remedy(error: Exception, without_rules: str) -> str:
+    """Return what to do about an error of torch in a derivative."""
+    if out_of_memory(error):
+        return "The memory is too small for a batch with its derivatives: pass a smaller `batch_size=...`."
+    words = str(error).lower()
+    if isinstance(error, NotImplementedError) or any(word in words for word in _NO_RULE):
+        return f"An operation of the model or of the loss has no rule for it: {without_rules}"
+    return f"If an operation of the model or of the loss has no rule for it: {without_rules}"
+
+
+def check_once(total: Tensor) -> None:
+    """Refuse a loss that does not depend on the parameters in scope as far as autograd can see."""
+    if not total.requires_grad:
+        raise CurvatureError(
+            "the loss does not depend on the parameters in scope through operations that can be differentiated, so it "
+            "has no curvature.\nPass a differentiable loss (no argmax, rounding or .item()), or another `scope=...`."
+        )
 
 
 def check_twice(gradients: list[Tensor | None]) -> None:
@@ -264,8 +302,7 @@ def check_twice(gradients: list[Tensor | None]) -> None:
         if node.name() == "torch::autograd::Error":
             raise CurvatureError(
                 "the second derivative of the loss cannot be computed: the model has an operation that is marked as "
-                "differentiable once only.\nLeave the layers up to it out with `scope=...`, or write its backward in "
-                "differentiable operations."
+                f"differentiable once only.\nWrite its backward in differentiable operations, or {WITHOUT_RULES}"
             )
         waiting += [following for following, _ in node.next_functions]
 
@@ -282,7 +319,7 @@ def _dot(a: list[Tensor], b: list[Tensor | None], together: bool) -> Tensor:
     return zero
 
 
-def _free(device: torch.device) -> int:
+def free_bytes(device: torch.device) -> int:
     """Return the number of free bytes of memory."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
@@ -31,7 +30,7 @@ from landscape.curvature.autograd.conv_rules import (
     frozen_statistics,
     is_convolution,
 )
-from landscape.curvature.autograd.grad import derivative
+from landscape.curvature.autograd.grad import derivative, twice_differentiable
 
 _PLAIN = {
     Tensor.add_: Tensor.add,
@@ -153,7 +152,7 @@ class IsolatedOp:
     def _differentiate(self) -> None:
         """Record the pull-back, which is linear in its seeds, and the gradient of slopes . outputs."""
         self._inputs = [value.requires_grad_() for value in self.at]
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), CheapSecondDerivatives():
+        with torch.enable_grad(), twice_differentiable(), CheapSecondDerivatives():
             outputs = list(self.call(*self._inputs))
         self._seeds = [torch.zeros_like(output, requires_grad=True) for output in outputs]
         self._pulled = derivative(outputs, self._inputs, self._seeds, create_graph=True)
