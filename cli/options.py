@@ -12,6 +12,7 @@ import click
 from landscape.errors import LandscapeError
 
 CRITERIA = ("loss", "rise", "kl")
+OUTPUTS = ("logits", "probabilities", "log-probabilities")
 METRICS = ("filter", "layer", "identity")
 ESTIMATORS = ("auto", "uniform", "annealed", "importance", "laplace")
 PROPOSALS = ("low-rank", "diagonal", "low-rank-diagonal", "krylov", "squared-gradients", "slopes")
@@ -129,6 +130,11 @@ task = together(
         "--loss",
         metavar="NAME|FILE.py:NAME",
         help="cross_entropy, binary_cross_entropy, mse, model (the output's own), or a function.",
+    ),
+    click.option(
+        "--output",
+        type=click.Choice(OUTPUTS),
+        help="What the network returns; needed by accuracy and --criterion kl.  [default: what the loss says]",
     ),
     click.option(
         "--unsafe-load", is_flag=True, help="Unpickle the checkpoint and run any code in it. Only for trusted files."

@@ -22,6 +22,7 @@ def find_task(params: Mapping[str, Any]) -> tuple[Task, Checkpoint]:
         model_args=params["model_args"],
         data=params["data"],
         loss=params["loss"],
+        output=params["output"],
         unsafe=params["unsafe_load"],
         trust_code=params["trust_code"],
     )
@@ -34,6 +35,7 @@ def make_objective(task: Task, params: Mapping[str, Any]) -> Objective:
         task.data,
         task.loss,
         forward=task.forward,
+        output=task.output,
         scope=params["scope"],
         batch_size=params["batch_size"],
         max_samples=params["max_samples"],

@@ -28,6 +28,7 @@ def resolve_task(
     model_args: str | Mapping[str, Any] | None = None,
     data: str | Path | None = None,
     loss: str | None = None,
+    output: str | None = None,
     unsafe: bool = False,
     trust_code: bool = False,
 ) -> tuple[Task, Checkpoint]:
@@ -39,7 +40,7 @@ def resolve_task(
     2. ``model`` and ``data``
     3. the record that landscape's own recipes leave in a checkpoint
     4. a ``landscape.toml`` in the folder of the checkpoint or in the working folder, with the keys task, model,
-       model_args, data and loss; its paths are relative to it
+       model_args, data, loss and output; its paths are relative to it
     5. the network inside the checkpoint, and ``data``
 
     Options given here override the same keys of the record and of the toml file.
@@ -51,6 +52,7 @@ def resolve_task(
         model_args: the factory's keyword arguments, a JSON object or a mapping.
         data: a data file (see :func:`landscape.inputs.load_data`), or ``pkg.mod:factory``.
         loss: a loss's name, or ``pkg.mod:function``.
+        output: what the predictions are: ``logits``, ``probabilities`` or ``log-probabilities``.
         unsafe: allow pickled Python in the checkpoint, which can run any code.
         trust_code: run code that a ``landscape.toml`` names even if that file lies neither in the working folder, nor
             below it, nor in a parent of it within the same repository (the folder with ``.git``).
@@ -59,7 +61,7 @@ def resolve_task(
         CheckpointError: if the checkpoint cannot be read or does not fit the model.
         TaskError: if a part is missing, code is named that may not run, or the user's code fails.
     """
-    options = {"task": task, "model": model, "model_args": model_args, "data": data, "loss": loss}
+    options = {"task": task, "model": model, "model_args": model_args, "data": data, "loss": loss, "output": output}
     command = Settings({k: v for k, v in options.items() if v is not None}, Path.cwd())
     if task is not None and (model is not None or model_args is not None):
         raise TaskError("--task brings its own model, so it cannot go together with --model or --model-args.")
@@ -91,7 +93,7 @@ def _from_settings(layers: list[Settings], checkpoint: Checkpoint) -> tuple[Task
         raise TaskError(_nothing_fits(checkpoint, network, data))
     default = "model" if not built and checkpoint.path.is_dir() else "cross_entropy"
     loss = _loss(layers) or default
-    task = Task(network, data, loss, name=checkpoint.path.stem)
+    task = Task(network, data, loss, name=checkpoint.path.stem, output=_output(layers))
     return _finish(task, checkpoint) if built else (task, checkpoint)
 
 
@@ -102,9 +104,9 @@ def _finish(task: Task, checkpoint: Checkpoint) -> tuple[Task, Checkpoint]:
 
 
 def _override(task: Task, layers: list[Settings]) -> Task:
-    """Return the task with its data and loss replaced by those of the settings, if they name any."""
-    data, loss = _data(layers), _loss(layers)
-    return replace(task, data=task.data if data is None else data, loss=task.loss if loss is None else loss)
+    """Return the task with its data, loss and output replaced by those of the settings, if they name any."""
+    named = {"data": _data(layers), "loss": _loss(layers), "output": _output(layers)}
+    return replace(task, **{key: value for key, value in named.items() if value is not None})
 
 
 def _first(layers: list[Settings], key: str) -> Settings | None:
@@ -188,6 +190,11 @@ def _data(layers: list[Settings]) -> Any:
     if data is None:
         raise TaskError(f"{label}: {named} returned None; it must return tensors or an iterable of batches.")
     return data
+
+
+def _output(layers: list[Settings]) -> str | None:
+    source = _first(layers, "output")
+    return None if source is None else source.values["output"]
 
 
 def _loss(layers: list[Settings]) -> str | Callable[..., Any] | None:

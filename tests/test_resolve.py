@@ -297,6 +297,12 @@ def test_weights_that_do_not_fit_the_model_are_a_checkpoint_error():
     assert "different shape" in said
 
 
+def test_what_the_output_is_comes_from_options_before_the_file():
+    write("landscape.toml", 'model = "my_net:make"\ndata = "data.npz"\noutput = "probabilities"')
+    assert resolve_task("net.pt")[0].output == "probabilities"
+    assert resolve_task("net.pt", output="logits")[0].output == "logits"
+
+
 # --- Task itself ---
 
 
@@ -308,6 +314,7 @@ def test_weights_that_do_not_fit_the_model_are_a_checkpoint_error():
         ({"data": None}, "must be tensors or batches, not None"),
         ({"loss": 3}, "must be a name or a function"),
         ({"forward": "f"}, "must be a function of (model, batch)"),
+        ({"output": "scores"}, "must be one of logits, probabilities, log-probabilities, not 'scores'"),
     ],
 )
 def test_a_task_checks_its_parts(parts, said):

@@ -19,7 +19,7 @@ from typing import Any
 from landscape.errors import TaskError
 
 SETTINGS_FILE = "landscape.toml"
-_SETTINGS: dict[str, type] = {"task": str, "model": str, "model_args": dict, "data": str, "loss": str}
+_SETTINGS: dict[str, type] = {"task": str, "model": str, "model_args": dict, "data": str, "loss": str, "output": str}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from landscape.errors import TaskError
+from landscape.objective.predictions import OUTPUTS
 
 
 @dataclass
@@ -23,6 +24,8 @@ class Task:
         loss: ``cross_entropy``, ``binary_cross_entropy`` (on logits), ``mse``, ``model`` (the output's own ``.loss``),
             or a function of (output, target).
         forward: (model, batch) -> output, for batches that model(inputs) cannot take.
+        output: what the predictions are: ``logits``, ``probabilities`` or ``log-probabilities``; None for what the loss
+            says.
         name: what to call the task in results.
 
     Raises:
@@ -34,6 +37,7 @@ class Task:
     loss: str | Callable[..., Any] = "cross_entropy"
     forward: Callable[[nn.Module, Any], Any] | None = None
     name: str = ""
+    output: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, nn.Module):
@@ -48,6 +52,8 @@ class Task:
             raise TaskError(f"a task's loss must be a name or a function of (output, target), not {_kind(self.loss)}.")
         if self.forward is not None and not callable(self.forward):
             raise TaskError(f"a task's forward must be a function of (model, batch), not {_kind(self.forward)}.")
+        if self.output is not None and self.output not in OUTPUTS:
+            raise TaskError(f"a task's output must be one of {', '.join(OUTPUTS)}, not {self.output!r}.")
 
 
 def _kind(thing: Any) -> str:

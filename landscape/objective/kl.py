@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from landscape.objective.batches import Batch
 from landscape.objective.loss import Loss
-from landscape.objective.predictions import Reading, as_logits, class_last, wide
+from landscape.objective.predictions import Reading, as_logits, check_output, class_last, wide
 
 
 def kl_from(output: Any, batch: Batch, reading: Reading) -> Loss:
@@ -20,9 +20,14 @@ def kl_from(output: Any, batch: Batch, reading: Reading) -> Loss:
     Predictions whose target is left out do not count. If the reading is ``binary``, or if the model has a single logit,
     the logits are independent. If logits have more than two dimensions, the shape of the target tells the class axis.
     Without a target it is taken to be the last axis.
+
+    Raises:
+        TaskError: if the output is said to be probabilities, and is not.
     """
     target = reading.aligned(batch.target)
     reference = wide(reading.predictions(output))
+    if reading.output != "logits":
+        check_output(reference, target, reading)
     rows = class_last(reference, target)
     binary = reading.kind == "binary" or rows.dim() < 2 or rows.shape[-1] == 1
     reference = as_logits(reference if binary else rows, reading.output, binary=binary)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import Batch
 from landscape.objective.losses import own_loss
 from landscape.objective.meanings import matches, only_one
-from landscape.objective.predictions import IGNORED_CLASS, class_last, logits_of
+from landscape.objective.predictions import IGNORED_CLASS, Reading, class_last, logits_of
 
 _CLASS_NAMES = ("ForCausalLM", "LMHeadModel")  # ends of the names of such classes in transformers
 NEXT_TOKEN = (
@@ -23,7 +24,7 @@ OWN_INPUTS = (
 )
 
 
-def predicts_next(program: ModelProgram, point: Tensor, predictions: Tensor) -> tuple[bool, tuple[str, ...]]:
+def predicts_next(program: ModelProgram, point: Tensor, trained: Any, reading: Reading) -> tuple[bool, tuple[str, ...]]:
     """Return whether the targets are labels of a causal language model that are not moved yet, and a note.
 
     transformers moves the labels inside the model's own loss. So that loss, at any point, is the cross entropy with
@@ -32,13 +33,14 @@ def predicts_next(program: ModelProgram, point: Tensor, predictions: Tensor) -> 
     Args:
         program: the model and the first batch, running.
         point: a point at which no loss is at rest.
-        predictions: what the model predicts for the batch.
+        trained: the model's output on the batch.
+        reading: what the loss says about the predictions.
     """
     batch = program.batches[0]
     target = batch.target
-    if not isinstance(target, Tensor) or target.is_floating_point() or target.dim() < 2:
+    if reading.kind != "classes" or not isinstance(target, Tensor) or target.is_floating_point() or target.dim() < 2:
         return False, ()
-    if class_last(predictions, target).shape[:-1] != target.shape:
+    if class_last(logits_of(trained), target).shape[:-1] != target.shape:
         return False, ()
     copied, follows = _in_inputs(batch, target)
     labelled = isinstance(batch.raw, Mapping) and "labels" in batch.raw

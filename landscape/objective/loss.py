@@ -30,6 +30,7 @@ class Loss:
         per_sample: whether the terms of a sample depend on that sample alone, so that batches may be cut and joined.
         reading: what the loss says about predictions and targets.
         summed: whether the loss is the sum over all data, which nothing divides; ``count`` then gives shares.
+        opaque: whether a function of the user's reads the output in its own structure; others read the predictions.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Loss:
     per_sample: bool
     reading: Reading = UNKNOWN
     summed: bool = False
+    opaque: bool = False
 
 
 def counts_of(losses: tuple[Loss, ...], batches: tuple[Batch, ...]) -> tuple[float, ...]:

@@ -127,7 +127,7 @@ def _hidden(
             )
         return float64_sum(mean)
 
-    return Loss(name, total, count, nonnegative=False, per_sample=False, reading=reading)
+    return Loss(name, total, count, nonnegative=False, per_sample=False, reading=reading, opaque=True)
 
 
 def value_of(given: str | Callable[..., Any]) -> Callable[[Any, Batch], Tensor]:

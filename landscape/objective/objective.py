@@ -52,6 +52,8 @@ class Objective:
         loss: a name (``cross_entropy``, ``binary_cross_entropy``, ``mse``, ``model``), or a callable of
             (output, target).
         forward: (model, batch) -> output, for batches that model(inputs) cannot take.
+        output: what the predictions are: ``logits``, ``probabilities`` or ``log-probabilities``; by default what the
+            loss says. Accuracy and the criterion ``kl`` need it.
         scope: ``weights``, ``all``, or a regular expression on parameter names.
         batch_size: samples per forward pass; by default what fits the cache. If samples of a batch affect each other
             (a callable loss, ``training``, BatchNorm without running statistics), the default is the batches of the
@@ -94,6 +96,7 @@ class Objective:
         loss: str | Callable[..., Any] = "cross_entropy",
         *,
         forward: Callable[[nn.Module, Any], Any] | None = None,
+        output: str | None = None,
         scope: str = "weights",
         batch_size: int | None = None,
         max_samples: int | None = None,
@@ -112,7 +115,7 @@ class Objective:
         model = moved(model, device, dtype)
         place = torch.device(device or place)
         layout = Layout.of(model)
-        loss_terms = make_loss(loss)
+        loss_terms = make_loss(loss, output=output)
         mixing = training or not loss_terms.per_sample or mixes_samples(model)
         read = read_batches(
             data,
@@ -128,11 +131,12 @@ class Objective:
         size = (batch_size or read.samples) if mixing else _FEW
         few = copied(split_batches(batches[:1], size)[0])
         program = ModelProgram(model, (few,), loss_terms, layout, forward=forward, training=training, compile=compile)
-        largest_bytes, output = first_pass(program, theta)
+        largest_bytes, predicted = first_pass(program, theta)
         cut = len(batches) > 1 or (batch_size or read.samples) < read.samples
-        loss_terms, said = recognised(loss_terms, loss, None, program, theta, output, batches, cut=cut)
+        loss_terms, said = recognised(loss_terms, loss, output, program, theta, predicted, batches, cut=cut)
         self.notes += said
-        check_targets(loss_terms, output, few, batches)
+        check_targets(loss_terms, predicted, few, batches)
+        self._output = output
         sample_bytes = largest_bytes // few.samples
         if batch_size is not None or not mixing:
             batches = split_batches(batches, batch_size or sample_limit(sample_bytes, read.samples, place))
@@ -185,6 +189,7 @@ class Objective:
         self = object.__new__(cls)
         self.notes = []
         self._mixing = False
+        self._output = None
         program = FunctionProgram(function)
         self._set_up(program, theta, layout, scope)
         self.samples = 1
@@ -314,6 +319,7 @@ class Objective:
             "samples": self.samples,
             "dtype": str(self.theta.dtype).removeprefix("torch."),
             "training": bool(getattr(program, "training", False)),
+            "output": self._output,
             "forward": getattr(program, "forward", None) is not None,
             "batch_sizes": [batch.samples for batch in mixed] or None,
             "theta_hash": self.theta_hash,

@@ -114,8 +114,12 @@ def as_logits(predictions: Tensor, output: str, *, binary: bool) -> Tensor:
     finfo = torch.finfo(predictions.dtype)
     if not binary:
         return predictions if output == "log-probabilities" else predictions.clamp_min(finfo.tiny).log()
-    probabilities = predictions.exp() if output == "log-probabilities" else predictions
-    return torch.logit(probabilities, eps=finfo.eps)
+    return torch.logit(as_probabilities(predictions, output), eps=finfo.eps)
+
+
+def as_probabilities(predictions: Tensor, output: str) -> Tensor:
+    """Return probabilities, or log-probabilities, as probabilities."""
+    return predictions.exp() if output == "log-probabilities" else predictions
 
 
 def sums_to_one(rows: Tensor) -> bool:
@@ -140,15 +144,15 @@ def check_output(predictions: Tensor, target: Any, reading: Reading) -> None:
                 "Pass `output='probabilities'`, or a forward function that returns the logits."
             )
         return
-    probabilities = rows.exp() if reading.output == "log-probabilities" else rows
-    low, high = (float(edge) for edge in torch.aminmax(rows))
+    probabilities = as_probabilities(rows, reading.output)
+    low, high = (float(edge) for edge in torch.aminmax(probabilities))
     right = float(probabilities.min()) >= -_SUM_TOLERANCE and float(probabilities.max()) <= 1 + _SUM_TOLERANCE
     if right and classes and reading.kind == "classes":
         right = sums_to_one(probabilities)
     if not right:
-        wanted = "lie between 0 and 1" if reading.kind == "binary" or not several else "sum to 1"
-        exp = "their exponentials " if reading.output == "log-probabilities" else ""
+        wanted = "sum to 1 in each row" if reading.kind == "classes" and several else "lie between 0 and 1"
+        exp = "the exponentials of its values" if reading.output == "log-probabilities" else "its values"
         raise TaskError(
-            f"the output is said to be {reading.output}, so {exp}must {wanted}; the values run from {low:.4g} to "
+            f"the output is said to be {reading.output}, so {exp} must {wanted}; they run from {low:.4g} to "
             f"{high:.4g}.\nPass what it is: `output='logits'`, 'probabilities' or 'log-probabilities'."
         )

@@ -20,11 +20,21 @@ from landscape.objective.loss import Loss, entries_of
 from landscape.objective.losses import divided_by, make_loss, own_loss, value_of
 from landscape.objective.meanings import matches, only_one
 from landscape.objective.named_losses import classes_counted
-from landscape.objective.predictions import Reading, class_last, logits_of
+from landscape.objective.predictions import Reading, as_probabilities, check_output, class_last, logits_of, sums_to_one
 from landscape.objective.structure import tensors_of, with_tensors
 from landscape.objective.weighting import weighting
 
 _NOISE = 0.1  # of the parameters' root mean square: a point near the trained one, where no loss is at rest
+
+
+PROBABILITIES = (
+    "the output's rows are at least 0 and sum to 1, as probabilities do, but {} takes logits. If the network ends in a "
+    "softmax, pass `loss='cross_entropy'` with `output='probabilities'`"
+)
+NO_KIND = (
+    "neither the loss nor the targets say whether a row of the output is one choice among classes or several choices "
+    "of yes or no; the criterion kl takes it as one choice among classes"
+)
 
 
 def recognised(
@@ -50,26 +60,40 @@ def recognised(
         batches: all batches.
         cut: whether the data will run in more than one batch.
     """
-    if loss.reading.kind == "classes" and loss.reading.output:
-        with program.running():
-            moves, notes = predicts_next(program, near_point(theta), logits_of(trained))
-        return make_loss(given, output=output, next_token=True) if moves else loss, notes
+    target = program.batches[0].target
     if loss.per_sample:
-        return loss, ()
+        with program.running():
+            moves, notes = predicts_next(program, near_point(theta), trained, loss.reading)
+        loss = make_loss(given, output=output, next_token=True) if moves else loss
+        return loss, (*notes, *_checked(loss, output, trained, target))
     with program.running():
         reading = _of_function(given, program.batches[0], trained) if callable(given) else _of_model(program, theta)
     if reading is None:
-        reading = _by_shape(loss.reading, trained, program.batches[0].target)
-    elif output is not None:
-        reading = replace(reading, output=output)
-    loss = replace(loss, reading=reading)
+        reading = _by_shape(loss.reading, trained, target)
+    loss = replace(loss, reading=reading if output is None else replace(reading, output=output))
+    notes = _checked(loss, output, trained, target)
     if not cut or _one_each(value_of(given), trained, program.batches[0]):
-        return loss, ()
+        return loss, notes
     if loss.reading.kind and output is None:
-        return divided_by(loss, given, _terms_of(loss.reading)), ()
+        return divided_by(loss, given, _terms_of(loss.reading)), notes
     with program.running():
-        count, notes = weighting(program, near_point(theta), value_of(given), batches)
-    return divided_by(loss, given, count), notes
+        count, hidden = weighting(program, near_point(theta), value_of(given), batches)
+    return divided_by(loss, given, count), (*notes, *hidden)
+
+
+def _checked(loss: Loss, output: str | None, trained: Any, target: Any) -> tuple[str, ...]:
+    """Check on the data what a user says that the output is; return a note if a loss of logits gets probabilities."""
+    reading = loss.reading
+    target = reading.aligned(target)
+    if output is not None:
+        check_output(reading.predictions(trained), target, reading)
+        return () if reading.kind else (NO_KIND,)
+    if reading.output != "logits" or reading.kind != "classes":
+        return ()
+    rows = class_last(reading.predictions(trained), target)
+    if rows.dim() < 2 or rows.shape[-1] < 2 or not sums_to_one(rows):
+        return ()
+    return (PROBABILITIES.format(loss.name),)
 
 
 def _one_each(value_of: Callable[[Any, Batch], Tensor], trained: Any, batch: Batch) -> bool:
@@ -112,16 +136,22 @@ def _of_model(program: ModelProgram, theta: Tensor) -> Reading | None:
 
 def _by_shape(reading: Reading, trained: Any, target: Any) -> Reading:
     """Return the reading with the kind of prediction that the shape of the targets shows, if a user said the rest."""
-    if not reading.output or not isinstance(target, Tensor):
+    if not reading.output:
         return reading
     predictions = logits_of(trained)
-    if reading.left_out(class_last(predictions, target), target) is not None:
+    rows = class_last(predictions, target)
+    if reading.output != "logits" and (rows.dim() < 2 or not sums_to_one(as_probabilities(rows, reading.output))):
+        return replace(reading, kind="binary")
+    if not isinstance(target, Tensor):
+        return reading if reading.output == "logits" else replace(reading, kind="classes")
+    if reading.left_out(rows, target) is not None:
         return replace(reading, kind="classes")
-    if predictions.numel() == target.numel() and bool(((target == 0) | (target == 1)).all()):
-        several = predictions.dim() > 1 and predictions.shape[1] > 1
-        one_hot = several and bool((target.sum(1) == 1).all())
-        return replace(reading, kind="classes" if one_hot else "binary")
-    return reading
+    if predictions.numel() != target.numel() or rows.dim() < 2 or rows.shape[-1] < 2:
+        return replace(reading, kind="binary") if predictions.numel() == target.numel() else reading
+    chosen = class_last(target, target)
+    if sums_to_one(chosen):
+        return replace(reading, kind="classes")
+    return replace(reading, kind="binary") if bool(((chosen >= 0) & (chosen <= 1)).all()) else reading
 
 
 def _terms_of(reading: Reading) -> Callable[[Batch], float]:

@@ -81,6 +81,11 @@ class TaskFile:
                 "training needs a task without forward whose loss is 'cross_entropy' or 'binary_cross_entropy'; the "
                 f"task in {self.path} has the loss {task.loss!r}.\n{_HOW}"
             )
+        if task.output not in (None, "logits"):
+            raise TaskError(
+                f"training needs a network that returns logits; the one in {self.path} returns {task.output}.\n"
+                "Leave its last layer (softmax, sigmoid) out, and output=... too."
+            )
         pool = SamplePool(*self._pair("pool", self._call("pool"))) if poisoned else None
         return Problem(
             self._network,

@@ -44,13 +44,18 @@ def basin_curvature(
     name = curvature or ("ggn" if kl else "hessian")
     if name not in CURVATURES:
         raise CurvatureError(f"the curvature {name!r} is not known. Pass one of {', '.join(CURVATURES)}.")
-    if kl and (name != "ggn" or objective.loss_name not in _PREDICTIVE):
+    if kl and (name != "ggn" or not _of_logits(objective)):
         raise CurvatureError(
-            f"the second derivative of the KL divergence is the Gauss-Newton matrix of {' or '.join(_PREDICTIVE)}, "
+            f"the second derivative of the KL divergence is the Gauss-Newton matrix of {' or '.join(_PREDICTIVE)} of "
+            "logits, "
             f"but the {name!r} of the loss {objective.loss_name!r} was asked for.\n"
             "Pass `curvature='ggn'` and one of these losses, or `criterion='rise'`."
         )
     return CURVATURES[name](objective, metric=metric)
+
+
+def _of_logits(objective: Objective) -> bool:
+    return objective.loss_name in _PREDICTIVE and objective.describe()["output"] in (None, "logits")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pytest
 
 from helpers.commands import SMALL, run, stored
 from landscape.objective.objective import CRITERIA
+from landscape.objective.predictions import OUTPUTS
 from landscape.rays import METRICS
 from landscape.volume.estimate import ESTIMATORS
 from landscape_cli import options
@@ -31,6 +32,7 @@ def test_options_out_of_range(here: Path, flags: str, words: str) -> None:
 def test_the_choices_are_those_of_the_library() -> None:
     assert options.CRITERIA == CRITERIA
     assert options.METRICS == METRICS
+    assert options.OUTPUTS == OUTPUTS
     assert set(options.ESTIMATORS) <= set(ESTIMATORS)  # the others are reached from Python
 
 

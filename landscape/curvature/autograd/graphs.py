@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from landscape.curvature.autograd.grad import derivative, twice_differentiable
 from landscape.curvature.autograd.quadratic_form import Tape
 from landscape.errors import CurvatureError, LandscapeError, type_and_line
 from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evaluating, out_of_memory
-from landscape.objective.predictions import logits_of
+from landscape.objective.structure import tensors_of, with_tensors
 
 _KEPT_SHARE = 4  # kept graphs may take one part in four of the free memory
 _UNKNOWN_FREE = 2**30  # bytes taken to be free on a system that does not tell
@@ -73,31 +74,51 @@ class GaussNewtonGraph(Graph):
     """G = J^T H_L J with J the Jacobian of the predictions and H_L the Hessian of the loss by the predictions.
 
     The pull-back u -> J^T u is linear in u, so its derivative by u along v is J v. No forward mode is needed.
+
+    Args:
+        predictions: the tensors that the loss may read; those that it does not read are dropped.
+        total_of: those tensors -> the batch's total.
+        leaves: the parameters.
     """
 
-    def __init__(self, predictions: Tensor, total_of: Callable[[Tensor], Tensor], leaves: list[Tensor]) -> None:
-        self._leaves, self._predictions = leaves, predictions
-        self._seed = torch.zeros_like(predictions, requires_grad=True)
-        self.first = derivative([predictions], leaves, [self._seed], create_graph=True)
-        self._centre = predictions.detach().requires_grad_()
-        self._slope = derivative([total_of(self._centre)], [self._centre], None, create_graph=True)
+    def __init__(
+        self, predictions: list[Tensor], total_of: Callable[[list[Tensor]], Tensor], leaves: list[Tensor]
+    ) -> None:
+        centres = [each.detach().requires_grad_() for each in predictions]
+        slopes = derivative([total_of(centres)], centres, None, create_graph=True)
+        read = [index for index, slope in enumerate(slopes) if slope is not None]
+        if not read:
+            raise CurvatureError(
+                "the loss does not depend on the output of the model through operations that can be differentiated, "
+                "so there is no Gauss-Newton matrix.\nUse Hessian (--operator hessian)."
+            )
+        self._leaves = leaves
+        self._predictions = [predictions[index] for index in read]
+        self._centres = [centres[index] for index in read]
+        self._slopes = [slopes[index] for index in read]
+        self._seeds = [torch.zeros_like(each, requires_grad=True) for each in self._predictions]
+        self.first = derivative(self._predictions, leaves, self._seeds, create_graph=True)
 
     def product(self, vectors: list[Tensor], together: bool) -> list[Tensor | None]:
         _, hjv = self._jacobian_products(vectors, together)
-        return derivative([self._predictions], self._leaves, [hjv], together=together)
+        return derivative(self._predictions, self._leaves, hjv, together=together)
 
     def form(self, vectors: list[Tensor], together: bool) -> Tensor:
         jv, hjv = self._jacobian_products(vectors, together)
-        return _dot([jv], [hjv], together)
+        return _dot(jv, [*hjv], together)
 
-    def _jacobian_products(self, vectors: list[Tensor], together: bool) -> tuple[Tensor, Tensor]:
-        """Return J v and H_L J v."""
+    def _jacobian_products(self, vectors: list[Tensor], together: bool) -> tuple[list[Tensor], list[Tensor]]:
+        """Return J v and H_L J v, one tensor for each prediction."""
+        jv = self._or_zero(derivative(self.first, self._seeds, vectors, together=together), vectors, together)
+        hjv = derivative(self._slopes, self._centres, jv, together=together)
+        return jv, self._or_zero(hjv, vectors, together)
+
+    def _or_zero(self, items: list[Tensor | None], vectors: list[Tensor], together: bool) -> list[Tensor]:
         lead = vectors[0].shape[:1] if together else ()
-        zero = self._centre.detach().new_zeros(()).expand(*lead, *self._centre.shape)
-        jv = derivative(self.first, [self._seed], vectors, together=together)[0]
-        jv = zero if jv is None else jv
-        hjv = derivative(self._slope, [self._centre], [jv], together=together)[0]
-        return jv, zero if hjv is None else hjv
+        return [
+            centre.detach().new_zeros(()).expand(*lead, *centre.shape) if item is None else item
+            for item, centre in zip(items, self._centres, strict=True)
+        ]
 
 
 class Graphs:
@@ -240,15 +261,38 @@ class Graphs:
             ):
                 if self._kind is HessianGraph:
                     value = program.total_of(leaves, batch)
+                    predictions = [value]
                 else:
                     assert isinstance(program, ModelProgram), "GaussNewton accepts no other program"
-                    value = logits_of(program.output_of(leaves, batch))
-            check_once(value)
-            if not isinstance(program, ModelProgram) or self._kind is HessianGraph:
+                    predictions, total_of = _predictions(program, program.output_of(leaves, batch), batch)
+            check_once(*predictions)
+            if self._kind is HessianGraph:
                 return HessianGraph(value, moving)
-            loss, data = program.losses[batch], program.batches[batch]
             with evaluating(program, batch, "of the model's predictions alone"):
-                return GaussNewtonGraph(value, lambda z: loss.total(z, data), moving)
+                return GaussNewtonGraph(predictions, total_of, moving)
+
+
+def _predictions(
+    program: ModelProgram, output: Any, batch: int
+) -> tuple[list[Tensor], Callable[[list[Tensor]], Tensor]]:
+    """Return the tensors of an output that the loss may read, and the total as a function of them.
+
+    Named losses read the predictions alone. A user's function gets the output in its own structure, with other tensors
+    in the places of those that depend on the parameters.
+    """
+    loss, data = program.losses[batch], program.batches[batch]
+    if not loss.opaque:
+        return [loss.reading.predictions(output)], lambda predictions: loss.total(predictions[0], data)
+    tensors = tensors_of(output)
+    moving = [index for index, tensor in enumerate(tensors) if tensor.requires_grad]
+
+    def total(predictions: list[Tensor]) -> Tensor:
+        placed = [tensor.detach() for tensor in tensors]
+        for index, prediction in zip(moving, predictions, strict=True):
+            placed[index] = prediction
+        return loss.total(with_tensors(output, placed), data)
+
+    return [tensors[index] for index in moving], total
 
 
 @contextmanager
@@ -281,9 +325,9 @@ def _remedy(error: Exception, without_rules: str) -> str:
     return f"If an operation of the model or of the loss has no rule for it: {without_rules}"
 
 
-def check_once(total: Tensor) -> None:
+def check_once(*values: Tensor) -> None:
     """Refuse a loss that does not depend on the parameters in scope as far as autograd can see."""
-    if not total.requires_grad:
+    if not any(value.requires_grad for value in values):
         raise CurvatureError(
             "the loss does not depend on the parameters in scope through operations that can be differentiated, so it "
             "has no curvature.\nPass a differentiable loss (no argmax, rounding or .item()), or another `scope=...`."
