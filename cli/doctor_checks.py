@@ -119,7 +119,7 @@ def examine(params: Mapping[str, Any], typed: Sequence[str]) -> Report:
 
 def look_at_checkpoint(report: Report, params: Mapping[str, Any]) -> None:
     """Describe the file by itself: that helps even if no task fits it."""
-    checkpoint = read_checkpoint(params["checkpoint"], unsafe=params["unsafe_load"])
+    checkpoint = read_checkpoint(params["checkpoint"], unsafe=params["unsafe_load"], weights=params["weights"])
     report.add("checkpoint", checkpoint.form, checkpoint=str(checkpoint.path), form=checkpoint.form)
 
 

@@ -139,6 +139,9 @@ task = together(
     click.option(
         "--unsafe-load", is_flag=True, help="Unpickle the checkpoint and run any code in it. Only for trusted files."
     ),
+    click.option(
+        "--weights", metavar="NAME", help="Which set of weights, if CHECKPOINT holds several, such as state_dict_ema."
+    ),
     click.option("--trust-code", is_flag=True, help="Run code that a landscape.toml outside the working folder names."),
 )
 

@@ -95,10 +95,10 @@ def read_others(task: Task, objective: Objective, params: Mapping[str, Any]) -> 
         return []
     scratch = deepcopy(task.model)
     layout, device = objective.layout, objective.theta.device
-    others = [
-        layout.flatten(dict(load_checkpoint(path, scratch, unsafe=params["unsafe_load"]).named_parameters()), device)
-        for path in params["others"]
-    ]
+    others = []
+    for path in params["others"]:
+        load_checkpoint(path, scratch, unsafe=params["unsafe_load"], weights=params["weights"])
+        others.append(layout.flatten(dict(scratch.named_parameters()), device))
     again = any(torch.equal(other, objective.theta) for other in others)
     return others if again or params["directions"] != "pca" else [objective.theta, *others]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,11 +12,12 @@ from landscape.checkpoint import Checkpoint
 from landscape.inputs import Task
 from landscape.objective import Objective
 from landscape.resolve import resolve_task
+from landscape_cli.flags import in_flags
 
 
 def find_task(params: Mapping[str, Any]) -> tuple[Task, Checkpoint]:
     """Return the task and the checkpoint that the options name."""
-    return resolve_task(
+    task, checkpoint = resolve_task(
         params["checkpoint"],
         task=params["task"],
         model=params["model"],
@@ -24,8 +26,10 @@ def find_task(params: Mapping[str, Any]) -> tuple[Task, Checkpoint]:
         loss=params["loss"],
         output=params["output"],
         unsafe=params["unsafe_load"],
+        weights=params["weights"],
         trust_code=params["trust_code"],
     )
+    return task, replace(checkpoint, form=in_flags(checkpoint.form))
 
 
 def make_objective(task: Task, params: Mapping[str, Any]) -> Objective:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class LandscapeError(Exception):
     """Something the caller can put right; the message says what arrived and what to type."""
@@ -42,13 +44,29 @@ class MissingExtraError(LandscapeError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, at most 200 characters; the name of its type if it says nothing.
+    """Return the first line of what an error says, shortened; the name of its type if it says nothing.
 
     >>> first_line(ValueError("\\n too long\\n at line 3")), first_line(ValueError())
     ('too long', 'ValueError')
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__
+    return shortened(lines[0]) if lines else type(error).__name__
+
+
+def shortened(text: str, longest: int = 200) -> str:
+    """Return as many whole sentences as fit into ``longest`` characters; else whole words and an ellipsis.
+
+    >>> shortened("Load failed. It can still be loaded, in two ways. Do so only if", 50)
+    'Load failed. It can still be loaded, in two ways.'
+    >>> shortened("your checkpoint file is not there", 20)
+    'your checkpoint ...'
+    """
+    if len(text) <= longest:
+        return text
+    ends = [match.end() for match in re.finditer(r"[.!?](?= )", text[: longest + 1])]
+    if ends:
+        return text[: ends[-1]]
+    return text[: longest - 3].rpartition(" ")[0] + " ..."
 
 
 def type_and_line(error: BaseException) -> str:

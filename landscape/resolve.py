@@ -15,6 +15,7 @@ from landscape import recipes
 from landscape.checkpoint import Checkpoint, own_model, put_weights, read_checkpoint
 from landscape.errors import TaskError
 from landscape.inputs import load_data
+from landscape.inputs.lightning import arguments_for, is_data_module
 from landscape.inputs.settings import SETTINGS_FILE, Settings, read_settings
 from landscape.inputs.task import Task, _kind
 from landscape.inputs.user_code import call, is_reference, load_file, load_object, registered_model
@@ -30,6 +31,7 @@ def resolve_task(
     loss: str | None = None,
     output: str | None = None,
     unsafe: bool = False,
+    weights: str | None = None,
     trust_code: bool = False,
 ) -> tuple[Task, Checkpoint]:
     """Return the task of a checkpoint, the trained weights in its model, and the checkpoint.
@@ -54,6 +56,7 @@ def resolve_task(
         loss: a loss's name, or ``pkg.mod:function``.
         output: what the predictions are: ``logits``, ``probabilities`` or ``log-probabilities``.
         unsafe: allow pickled Python in the checkpoint, which can run any code.
+        weights: which set of weights, if the file holds several: see :func:`landscape.checkpoint.read_checkpoint`.
         trust_code: run code that a ``landscape.toml`` names even if that file lies neither in the working folder, nor
             below it, nor in a parent of it within the same repository (the folder with ``.git``).
 
@@ -65,11 +68,11 @@ def resolve_task(
     command = Settings({k: v for k, v in options.items() if v is not None}, Path.cwd())
     if task is not None and (model is not None or model_args is not None):
         raise TaskError("--task brings its own model, so it cannot go together with --model or --model-args.")
-    checkpoint = read_checkpoint(checkpoint_path, unsafe=unsafe)
+    checkpoint = read_checkpoint(checkpoint_path, unsafe=unsafe, weights=weights)
     if task is None and model is None and checkpoint.task_record is not None:
         recorded = recipes.task_from_record(checkpoint.task_record)
         _refuse_arguments(command)
-        return _finish(_override(recorded, [command]), checkpoint)
+        return _finish(_override(recorded, [command], checkpoint), checkpoint)
     layers = [command]
     if task is None and (toml := read_settings(checkpoint.path, trust_code=trust_code)) is not None:
         layers.append(toml)
@@ -86,15 +89,22 @@ def _from_settings(layers: list[Settings], checkpoint: Checkpoint) -> tuple[Task
     if (source := _first(layers, "task")) and not _first(layers[:1], "model"):
         _refuse_arguments(layers[0])
         # other keys in the same toml file override the parts of its task too
-        return _finish(_override(_call_task(source), layers), checkpoint)
-    network, built = _network(layers, checkpoint)
-    data = _data(layers)
+        return _finish(_override(_call_task(source), layers, checkpoint), checkpoint)
+    network, stored = _network(layers, checkpoint)
+    data = _data(layers, checkpoint)
     if network is None or data is None:
         raise TaskError(_nothing_fits(checkpoint, network, data))
-    default = "model" if not built and checkpoint.path.is_dir() else "cross_entropy"
+    own = stored is None
+    default = "model" if own and checkpoint.path.is_dir() else "cross_entropy"
     loss = _loss(layers) or default
     task = Task(network, data, loss, name=checkpoint.path.stem, output=_output(layers))
-    return _finish(task, checkpoint) if built else (task, checkpoint)
+    if own:
+        return task, checkpoint
+    task, checkpoint = _finish(task, checkpoint)
+    if stored:
+        shown = ", ".join(f"{name}={value!r}" for name, value in stored.items())
+        checkpoint = replace(checkpoint, form=f"{checkpoint.form}; arguments from its hyper_parameters: {shown}")
+    return task, checkpoint
 
 
 def _finish(task: Task, checkpoint: Checkpoint) -> tuple[Task, Checkpoint]:
@@ -103,9 +113,9 @@ def _finish(task: Task, checkpoint: Checkpoint) -> tuple[Task, Checkpoint]:
     return (task if task.name else replace(task, name=checkpoint.path.stem)), checkpoint
 
 
-def _override(task: Task, layers: list[Settings]) -> Task:
+def _override(task: Task, layers: list[Settings], checkpoint: Checkpoint) -> Task:
     """Return the task with its data, loss and output replaced by those of the settings, if they name any."""
-    named = {"data": _data(layers), "loss": _loss(layers), "output": _output(layers)}
+    named = {"data": _data(layers, checkpoint), "loss": _loss(layers), "output": _output(layers)}
     return replace(task, **{key: value for key, value in named.items() if value is not None})
 
 
@@ -133,25 +143,27 @@ def _call_task(source: Settings) -> Task:
     return task
 
 
-def _network(layers: list[Settings], checkpoint: Checkpoint) -> tuple[nn.Module | None, bool]:
-    """Return the network, and whether it was built without its weights."""
+def _network(layers: list[Settings], checkpoint: Checkpoint) -> tuple[nn.Module | None, dict[str, Any] | None]:
+    """Return the network, and the stored arguments with which it was built; None for these if it has its weights."""
     source = _first(layers, "model")
     arguments = _model_args(layers)
     if source is None:
         if arguments:
             raise TaskError(f"{layers[0].label('model_args')} goes together with a model: --model pkg.mod:factory.")
-        return own_model(checkpoint), False
+        return own_model(checkpoint), None
     label = source.label("model")
     factory = _code(source, "model")
+    stored: dict[str, Any] = {}
     if isinstance(factory, nn.Module):
         network: Any = factory
     elif callable(factory):
-        network = call(factory, arguments, label)
+        stored = {k: v for k, v in arguments_for(factory, checkpoint.arguments).items() if k not in arguments}
+        network = call(factory, {**stored, **arguments}, label)
     else:
         raise TaskError(f"{label}: {source.values['model']} is {_kind(factory)}, not a function that makes a model.")
     if not isinstance(network, nn.Module):
         raise TaskError(f"{label}: {source.values['model']} returned {_kind(network)}; it must return a torch module.")
-    return network, True
+    return network, stored
 
 
 def _model_args(layers: list[Settings]) -> dict[str, Any]:
@@ -175,8 +187,8 @@ def _model_args(layers: list[Settings]) -> dict[str, Any]:
     return dict(value)
 
 
-def _data(layers: list[Settings]) -> Any:
-    """Return the named data; None if no settings name any."""
+def _data(layers: list[Settings], checkpoint: Checkpoint) -> Any:
+    """Return the named data; None if no settings name any. A data module gets the arguments that Lightning stored."""
     source = _first(layers, "data")
     if source is None:
         return None
@@ -186,7 +198,8 @@ def _data(layers: list[Settings]) -> Any:
         return load_data(path)
     data = _code(source, "data")
     if callable(data):
-        data = call(data, {}, label)
+        stored = arguments_for(data, checkpoint.data_arguments) if is_data_module(data) else {}
+        data = call(data, stored, label)
     if data is None:
         raise TaskError(f"{label}: {named} returned None; it must return tensors or an iterable of batches.")
     return data

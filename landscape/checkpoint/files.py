@@ -7,7 +7,9 @@ import difflib
 import os
 import zipfile
 from pathlib import Path
+from typing import IO
 
+from landscape.checkpoint.foreign import foreign_kind, hdf5_kind
 from landscape.errors import LandscapeError
 
 _LEGACY_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa85019")  # the number that torch.save wrote first before torch 1.6
@@ -15,28 +17,12 @@ _ZIP = b"PK\x03\x04"
 _LONGEST_SHOWN = 1000  # characters of a path
 _LARGEST_HEADER = 100_000_000  # bytes; the limit that safetensors itself sets
 
-#: kinds of file without torch weights, in words that complete "it is ..."
-FOREIGN = {
-    "empty": "an empty file",
-    "git-lfs": "a Git LFS pointer, not the file it points to. Fetch the file with: git lfs pull",
-    "html": "a web page: the download saved an error or log-in page instead of the file",
-    "text": "a text file",
-    "hdf5": "an HDF5 file (data, Keras weights, or a results file: for those use landscape show)",
-    "npy": "a NumPy array",
-    "npz": "a NumPy archive; if it holds inputs and targets, pass it as --data",
-    "gzip": "compressed with gzip. Unpack it first: gunzip FILE",
-    "zip": "a zip archive that torch did not write",
-    "torn zip": "a damaged zip archive, perhaps cut short. Copy or download it again",
-    "pickle": "a Python pickle that torch.save did not write. Write it again with torch.save(model.state_dict(), path)",
-    "unknown": "of a kind that landscape does not know",
-}
-
 
 def sniff(path: Path) -> str:
     """Return the kind of a file.
 
     One of ``torch`` (written by torch.save), ``torchscript``, ``pt2`` (written by torch.export.save), ``safetensors``,
-    or a key of :data:`FOREIGN`.
+    or a key of :data:`landscape.checkpoint.foreign.FOREIGN`.
     """
     with path.open("rb") as file:
         head = file.read(1024)
@@ -44,9 +30,10 @@ def sniff(path: Path) -> str:
         return "empty"
     if head.startswith(_ZIP):
         return _sniff_zip(path)
-    for magic, kind in ((b"\x89HDF\r\n\x1a\n", "hdf5"), (b"\x93NUMPY", "npy"), (b"\x1f\x8b", "gzip")):
-        if head.startswith(magic):
-            return kind
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return hdf5_kind(path)
+    if kind := foreign_kind(head):
+        return kind
     if head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= _LARGEST_HEADER:
         return "safetensors"
     if head[0] == 0x80 and head[1:2] <= b"\x05":
@@ -82,14 +69,6 @@ def not_found(path: Path, what: str) -> str:
     return f"the {what} {path} does not exist. The folder {folder} holds {shown or 'nothing'}."
 
 
-def foreign(path: Path, kind: str) -> str:
-    """Return the message for a file that holds no torch weights."""
-    return (
-        f"{path} is not a checkpoint: it is {FOREIGN[kind]}.\n"
-        "A checkpoint is what torch.save or safetensors wrote, a Hugging Face folder, TorchScript, or a .pt2 archive."
-    )
-
-
 def is_zip(path: Path) -> bool:
     """Whether a file begins as a zip archive does; that is how torch tells its newer format from the older one."""
     with path.open("rb") as file:
@@ -97,13 +76,19 @@ def is_zip(path: Path) -> bool:
 
 
 def damaged_entry(path: Path) -> str | None:
+    """Return what is damaged in a zip archive, as :func:`zip_damage` does."""
+    with path.open("rb") as file:
+        return zip_damage(file)
+
+
+def zip_damage(file: IO[bytes]) -> str | None:
     """Return the first entry of a zip archive whose bytes do not match their checksum; None if all do.
 
     torch itself does not check, so a flipped bit would become part of a weight. Entries without a checksum pass: torch
     can be told not to write them.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             for entry in archive.infolist():
                 if entry.CRC != 0 and not _is_whole(archive, entry):
                     return entry.filename
@@ -135,6 +120,8 @@ def _sniff_zip(path: Path) -> str:
         return "torchscript"
     if "data.pkl" in inner:
         return "torch"
+    if "model.weights.h5" in names:
+        return "keras"
     return "npz" if names and all(name.endswith(".npy") for name in names) else "zip"
 
 

@@ -4,77 +4,42 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from landscape.checkpoint.adapters import holds_adapter, match_adapter
+from landscape.checkpoint.match import Match, changes_meaning, complaint, listed
 from landscape.checkpoint.search import WRAPPERS, State, is_secondary
 from landscape.errors import CheckpointError
 
-_SHOWN = 10  # names in an error
 _USUAL_PREFIXES = ("", "model.", "net.", "network.", "module.")
 
 _Ties = dict[str, list[str]]
 
 
-@dataclass(frozen=True)
-class Match:
-    """One set of weights compared with a model.
-
-    Attributes:
-        state: the weights.
-        removed, added: prefix removed from the names in the file, and prefix put in front of them.
-        tensors: name in the model -> tensor; a name that only the file has stays as it is.
-        missing: names that only the model has.
-        unexpected: names that only the file has.
-        mismatched: names whose shapes differ.
-        ignored: number of tensors outside the prefix.
-        alternatives: where in the file other weights lie that fit too and were not taken.
-    """
-
-    state: State
-    removed: str
-    added: str
-    tensors: dict[str, Tensor]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    mismatched: tuple[str, ...]
-    ignored: int
-    alternatives: tuple[str, ...] = ()
-
-    @property
-    def problems(self) -> int:
-        """Number of names that do not agree."""
-        return len(self.missing) + len(self.unexpected) + len(self.mismatched)
-
-    def renamed(self) -> str:
-        """Return how the names were changed, in words that follow those of the state; empty if they were not."""
-        line = f", prefix '{self.removed}' removed" if self.removed else ""
-        line += f", prefix '{self.added}' added" if self.added else ""
-        line += f", {self.ignored} tensors outside it left out" if self.ignored else ""
-        others = " and ".join(self.alternatives)
-        return line + (f", taken before those under {others}, which fit too" if others else "")
-
-
 def load_into(model: nn.Module, states: Sequence[State], path: object) -> Match:
     """Put the weights that fit best into ``model``, in place, and return how they were matched.
 
-    If a file holds several sets of weights, the first that fits is taken. Values are converted to the model's dtype.
-    Tied parameters stay tied. A model on the meta device takes the tensors themselves. Counters of BatchNorm batches
-    may be missing, as they are in files older than torch 0.4.1: nothing depends on them in evaluation mode.
+    If a file holds several sets of weights, the first that fits is taken. Tensors that only the file has are left out.
+    Values are converted to the model's dtype. Tied parameters stay tied. A model on the meta device takes the tensors
+    themselves. Counters of BatchNorm batches may be missing, as they are in files older than torch 0.4.1: nothing
+    depends on them in evaluation mode.
 
     Raises:
         CheckpointError: if names or shapes do not agree.
     """
     own = {k: v for k, v in model.state_dict(keep_vars=True).items() if isinstance(v, Tensor)}
+    if holds_adapter(states[0].tensors) and (adapter := _load_adapter(model, states[0], own)):
+        return adapter
     ties = _ties(own)
     matches = [match for state in states for match in _matches(state, own, ties)]
-    best = min(matches, key=lambda match: match.problems)
+    best = min(matches, key=lambda match: (match.problems, len(match.unexpected)))
     _check_ambiguity(best, matches, path)
-    if best.mismatched:
-        raise CheckpointError(_complaint(best, own, model, states, path))
+    if best.mismatched or changes_meaning(best, own):
+        raise CheckpointError(complaint(best, own, model, states, path))
     on_meta = any(tensor.is_meta for tensor in own.values())
     tensors = best.tensors
     if on_meta:
@@ -85,14 +50,26 @@ def load_into(model: nn.Module, states: Sequence[State], path: object) -> Match:
         raise CheckpointError(f"{path} cannot be put into {type(model).__name__}: {error}") from error
     # the model's own hooks may have renamed what looked wrong above, so its report decides
     missing = tuple(name for name in report.missing_keys if not _may_miss(name, ties, tensors))
-    if missing or report.unexpected_keys:
-        left = replace(best, missing=missing, unexpected=tuple(report.unexpected_keys))
-        raise CheckpointError(_complaint(left, own, model, states, path))
+    best = replace(best, missing=missing, unexpected=tuple(report.unexpected_keys))
+    if missing:
+        raise CheckpointError(complaint(best, own, model, states, path))
     if on_meta:
         _tie(model, ties)
         _check_meta(model)
     others = {m.state.place: None for m in matches if m.state is not best.state and not m.problems}
     return replace(best, alternatives=tuple(others))
+
+
+def _load_adapter(model: nn.Module, state: State, own: Mapping[str, Tensor]) -> Match | None:
+    """Put the tensors of an adapter into a network that has it; None if they do not fit.
+
+    The other tensors of the network are those of its base, and keep their values.
+    """
+    tensors = match_adapter(state.tensors, own)
+    if tensors is None:
+        return None
+    model.load_state_dict(tensors, strict=False)
+    return Match(state, "", "", tensors, (), (), (), 0, base=len(own) - len(tensors))
 
 
 def _matches(state: State, own: Mapping[str, Tensor], ties: _Ties) -> Iterable[Match]:
@@ -177,7 +154,9 @@ def _check_ambiguity(best: Match, matches: Sequence[Match], path: object) -> Non
     """Refuse to guess between parts of a file that fit a model equally well."""
     if best.problems or best.removed in _USUAL_PREFIXES:
         return
-    fitting = [m.removed for m in matches if m.state is best.state and not m.problems and not is_secondary(m.removed)]
+    same = best.problems, len(best.unexpected)
+    alike = [m for m in matches if m.state is best.state and (m.problems, len(m.unexpected)) == same]
+    fitting = [m.removed for m in alike if not is_secondary(m.removed)]
     if len(fitting) > 1:
         raise CheckpointError(
             f"{path} holds several parts that fit the model equally well: the names under {', '.join(fitting)}.\n"
@@ -194,50 +173,6 @@ def _check_meta(model: nn.Module) -> None:
     empty = [name for name, tensor in [*model.named_parameters(), *model.named_buffers()] if tensor.is_meta]
     if empty:
         raise CheckpointError(
-            f"the model was built on the meta device, and the checkpoint holds no value for {_list(empty)} (buffers "
+            f"the model was built on the meta device, and the checkpoint holds no value for {listed(empty)} (buffers "
             "that are not saved with a model are made when it is built).\nBuild the model on the CPU instead."
         )
-
-
-def _complaint(match: Match, own: Mapping[str, Tensor], model: nn.Module, states: Sequence[State], path: object) -> str:
-    origin = match.state.describe() + match.renamed()
-    lines = [f"{path} does not fit the model {type(model).__name__}, which has {len(own)} tensors ({origin})."]
-    if match.missing:
-        lines.append(f"  missing from the file ({len(match.missing)}): {_list(match.missing)}")
-    if match.unexpected:
-        lines.append(f"  not in the model ({len(match.unexpected)}): {_list(match.unexpected)}")
-    if match.mismatched:
-        shapes = [f"{k} file {tuple(match.tensors[k].shape)} model {tuple(own[k].shape)}" for k in match.mismatched]
-        lines.append(f"  different shape ({len(shapes)}): {_list(shapes)}")
-    lines.append("Likely cause: " + _likely_cause(match, own))
-    others = [state.describe() for state in states if state is not match.state]
-    if others:
-        lines.append(f"The file also holds: {'; '.join(others[:3])}; none of it fits better.")
-    return "\n".join(lines)
-
-
-def _likely_cause(match: Match, own: Mapping[str, Tensor]) -> str:
-    arguments = "Pass the arguments it was trained with: --model-args '{...}'."
-    shared = sum(name in own for name in match.tensors)
-    if match.mismatched:
-        shapes = [(match.tensors[name].shape, own[name].shape) for name in match.mismatched]
-        if len(shapes) <= 2 and all(a[1:] == b[1:] for a, b in shapes):
-            return (
-                f"another number of outputs (classes): {shapes[0][0][0]} in the file, {shapes[0][1][0]} in the model. "
-                + arguments
-            )
-        return f"the model was built with other arguments (width, input size, number of classes). {arguments}"
-    if shared == 0:
-        return (
-            "the names have nothing in common: another architecture, or a wrapper around the model whose prefix could "
-            "not be told. Compare the names above, and pass the model they belong to."
-        )
-    if match.missing and not match.unexpected:
-        return f"the model is deeper than the file's, or has layers added since. {arguments}"
-    if match.unexpected and not match.missing:
-        return f"the file's model is deeper, or had layers (an extra head, biases) that this one lacks. {arguments}"
-    return f"another variant of the architecture. {arguments}"
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f", ... ({len(names) - _SHOWN} more)" if len(names) > _SHOWN else "")

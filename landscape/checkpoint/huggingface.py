@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from landscape.checkpoint.files import foreign, sniff
+from landscape.checkpoint.files import sniff
+from landscape.checkpoint.foreign import foreign, foreign_folder
 from landscape.checkpoint.pickles import load_pickle
 from landscape.checkpoint.search import find_states
 from landscape.errors import CheckpointError, MissingExtraError
 
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+MODEL_WEIGHTS = ("model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.safetensors")
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -27,24 +31,37 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is a damaged safetensors file ({error}). Copy or download it again.") from error
 
 
-def read_folder(folder: Path) -> tuple[dict[str, Tensor], str]:
+def read_folder(folder: Path, names: Sequence[str]) -> tuple[dict[str, Tensor], str]:
     """Return the weights in a folder, and a line that says how they were stored.
+
+    Args:
+        folder: as Hugging Face saves it.
+        names: the files that may hold the weights.
 
     Raises:
         CheckpointError: if the folder holds no weights under the usual names, or a shard is missing.
     """
-    for name in _WEIGHTS:
+    for name in names:
         if (folder / f"{name}.index.json").is_file():
             return _read_shards(folder, f"{name}.index.json")
         if (folder / name).is_file():
             tensors = _read_file(folder / name)
             return tensors, f"Hugging Face folder, {name}, {len(tensors)} tensors"
     files = sorted(entry.name for entry in folder.iterdir())
+    if what := foreign_folder(files):
+        raise CheckpointError(f"{folder} is {what}")
     shown = ", ".join(files[:8]) + (", ..." if len(files) > 8 else "")
     raise CheckpointError(
-        f"{folder} is a folder without {' or '.join(_WEIGHTS)} (or their .index.json), which a Hugging Face model "
-        f"would have; it holds {shown or 'nothing'}.\nPass the path of one checkpoint file."
+        f"{folder} is a folder without {' or '.join(names[:2])} (or their .index.json), which Hugging Face "
+        f"writes; it holds {shown or 'nothing'}.\nPass the path of one checkpoint file."
     )
+
+
+def base_folder(adapter: Path, config: Mapping[str, Any]) -> Path | None:
+    """Return the folder of an adapter's base network: in the working folder or beside it; None if there is none."""
+    name = str(config.get("base_model_name_or_path") or "")
+    places = [Path(name), adapter / name, adapter.parent / Path(name).name]
+    return next((place for place in places if name and os.path.isfile(place / "config.json")), None)
 
 
 def build_model(folder: Path) -> nn.Module | None:
@@ -112,7 +129,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         return read_safetensors(path)
     if kind != "torch":
         raise CheckpointError(foreign(path, kind))
-    states = find_states(load_pickle(path, unsafe=False))
+    states = find_states(load_pickle(path, unsafe=False).content)
     if not states:
         raise CheckpointError(f"{path} holds no weights.")
     return states[0].tensors

@@ -37,7 +37,7 @@ def adam_moments(path: str | Path, model: nn.Module, *, unsafe: bool = False) ->
     kind = sniff(path) if path.is_file() else "unknown"
     if kind != "torch":
         raise CheckpointError(f"{path} holds no optimiser state: only files written by torch.save can. {_HOW}")
-    states = list(_states(load_pickle(path, unsafe=unsafe), _DEEPEST))
+    states = list(_states(load_pickle(path, unsafe=unsafe).content, _DEEPEST))
     if not states:
         raise CheckpointError(f"{path} holds no second moments of Adam ({_KEY!r} in an optimiser's state). {_HOW}")
     for state in states:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from landscape.checkpoint.files import foreign, locate, sniff
+from landscape.checkpoint import adapters
+from landscape.checkpoint.adapters import add_adapter, is_adapted
+from landscape.checkpoint.deepspeed import read_deepspeed, step_folder
+from landscape.checkpoint.files import locate, sniff
 from landscape.checkpoint.fit import load_into
-from landscape.checkpoint.huggingface import build_model, read_folder, read_safetensors
-from landscape.checkpoint.pickles import load_pickle
+from landscape.checkpoint.foreign import foreign
+from landscape.checkpoint.huggingface import (
+    ADAPTER_WEIGHTS,
+    MODEL_WEIGHTS,
+    base_folder,
+    build_model,
+    read_folder,
+    read_safetensors,
+)
+from landscape.checkpoint.pickles import Loaded, StandIn, load_pickle
 from landscape.checkpoint.programs import read_exported, read_torchscript
-from landscape.checkpoint.search import State, find_states
+from landscape.checkpoint.search import State, choose, find_states
+from landscape.checkpoint.sharded import METADATA, read_sharded
 from landscape.errors import CheckpointError
 
 RECORD_KEY = "landscape_task"
@@ -31,6 +43,9 @@ class Checkpoint:
         model: the network, if the file contains it (TorchScript, torch.export, a pickled module).
         task_record: the task as landscape's own recipes store it, ``{"recipe": ..., "args": {...}}``.
         states: every set of weights in the file, the most likely one first.
+        adapter: the settings of an adapter of PEFT, which goes with a base network.
+        weights: the name by which the set of weights was chosen.
+        arguments, data_arguments: Lightning's hyper-parameters of the network and of the data module.
     """
 
     path: Path
@@ -39,18 +54,25 @@ class Checkpoint:
     model: nn.Module | None = field(default=None, repr=False)
     task_record: dict[str, Any] | None = None
     states: tuple[State, ...] = field(default=(), repr=False)
+    adapter: dict[str, Any] | None = None
+    weights: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict, repr=False)
+    data_arguments: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
-def read_checkpoint(path: str | Path, *, unsafe: bool = False) -> Checkpoint:
+def read_checkpoint(path: str | Path, *, unsafe: bool = False, weights: str | None = None) -> Checkpoint:
     """Read a checkpoint of any known form, without running code from it.
 
     Known forms: files of torch.save (a state_dict, or anything that contains one, such as Lightning's files),
-    safetensors, Hugging Face folders, TorchScript, and torch.export archives. The prefixes of DataParallel
-    (``module.``) and torch.compile (``_orig_mod.``) are removed.
+    safetensors, TorchScript, torch.export archives, and folders of Hugging Face, PEFT, torch.distributed.checkpoint and
+    DeepSpeed. The prefixes of DataParallel and AveragedModel (``module.``) and torch.compile (``_orig_mod.``) are
+    removed.
 
     Args:
         path: a file or a folder.
         unsafe: allow pickled Python, which can run any code.
+        weights: which set of weights, if the file holds several: the keys that lead to it (``model_ema``,
+            ``model.ema``), or what the names of its tensors begin with.
 
     Raises:
         CheckpointError: if the path does not exist, or the file is damaged, of another kind, or needs ``unsafe``.
@@ -59,12 +81,21 @@ def read_checkpoint(path: str | Path, *, unsafe: bool = False) -> Checkpoint:
     if path.name.endswith(".index.json"):
         path = path.parent
     try:
-        return _read(path, unsafe=unsafe)
+        checkpoint = _read(path, unsafe=unsafe)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    if weights is None:
+        return checkpoint
+    states = tuple(choose(checkpoint.states, weights, path))
+    form = f"{checkpoint.form}; taken: {states[0].describe()}"
+    return replace(
+        checkpoint, form=form, states=states, state=states[0].tensors, model=states[0].module, weights=weights
+    )
 
 
-def load_checkpoint(path: str | Path, model: nn.Module | None = None, *, unsafe: bool = False) -> nn.Module:
+def load_checkpoint(
+    path: str | Path, model: nn.Module | None = None, *, unsafe: bool = False, weights: str | None = None
+) -> nn.Module:
     """Return the model with the checkpoint's weights in it.
 
     Args:
@@ -72,12 +103,13 @@ def load_checkpoint(path: str | Path, model: nn.Module | None = None, *, unsafe:
         model: the network, changed in place; it may lie on the meta device. Leave it out if the file contains the
             network (TorchScript, torch.export, a Hugging Face folder, a pickled module).
         unsafe: allow pickled Python, which can run any code.
+        weights: which set of weights, see :func:`read_checkpoint`.
 
     Raises:
         CheckpointError: if the file cannot be read, if there is no network, or if the weights do not fit it. In the
             last case the model may hold a part of the weights.
     """
-    checkpoint = read_checkpoint(path, unsafe=unsafe)
+    checkpoint = read_checkpoint(path, unsafe=unsafe, weights=weights)
     if model is not None:
         put_weights(checkpoint, model)
         return model
@@ -93,11 +125,15 @@ def load_checkpoint(path: str | Path, model: nn.Module | None = None, *, unsafe:
 def put_weights(checkpoint: Checkpoint, model: nn.Module) -> Checkpoint:
     """Put the weights into ``model``, in place, and return the checkpoint with a form that says how they fit.
 
+    An adapter of PEFT puts its own layers into ``model``, its base network, unless they are there.
+
     Raises:
         CheckpointError: with the names and shapes that do not agree, and the likely cause.
     """
     if not isinstance(model, nn.Module):
         raise CheckpointError(f"the model must be a torch module, not {type(model).__name__}.")
+    if checkpoint.adapter is not None and not is_adapted(name for name, _ in model.named_parameters()):
+        add_adapter(model, checkpoint.path)
     match = load_into(model, checkpoint.states, checkpoint.path)
     form = checkpoint.form if match.state is checkpoint.states[0] else match.state.describe()
     return replace(checkpoint, form=form + match.renamed(), state=match.tensors)
@@ -105,18 +141,21 @@ def put_weights(checkpoint: Checkpoint, model: nn.Module) -> Checkpoint:
 
 def own_model(checkpoint: Checkpoint) -> nn.Module | None:
     """Return the network that the checkpoint contains, with its weights; None if it holds weights only."""
-    if checkpoint.model is None and checkpoint.path.is_dir():
-        return build_model(checkpoint.path)
-    return checkpoint.model
+    if checkpoint.model is not None or not checkpoint.path.is_dir():
+        return checkpoint.model
+    base = checkpoint.path if checkpoint.adapter is None else base_folder(checkpoint.path, checkpoint.adapter)
+    model = None if base is None else build_model(base)
+    if model is not None and (checkpoint.adapter is not None or checkpoint.weights is not None):
+        put_weights(checkpoint, model)
+    return model
 
 
 def _read(path: Path, *, unsafe: bool) -> Checkpoint:
     if path.is_dir():
-        tensors, form = read_folder(path)
-        return _weights(path, form, tensors)
+        return _read_directory(path, unsafe=unsafe)
     kind = sniff(path)
     if kind == "torch":
-        return _read_saved(path, unsafe=unsafe)
+        return _from_pickle(path, load_pickle(path, unsafe=unsafe))
     if kind == "safetensors":
         tensors = read_safetensors(path)
         return _weights(path, f"safetensors, {len(tensors)} tensors", tensors)
@@ -128,24 +167,62 @@ def _read(path: Path, *, unsafe: bool) -> Checkpoint:
     raise CheckpointError(foreign(path, kind))
 
 
-def _read_saved(path: Path, *, unsafe: bool) -> Checkpoint:
-    """Read a file of torch.save."""
-    loaded = load_pickle(path, unsafe=unsafe)
-    states = find_states(loaded)
+def _read_directory(path: Path, *, unsafe: bool) -> Checkpoint:
+    """Read a folder: of PEFT, torch.distributed.checkpoint, DeepSpeed or Hugging Face."""
+    if (path / adapters.CONFIG).is_file():
+        config, (tensors, form) = adapters.read_config(path), read_folder(path, ADAPTER_WEIGHTS)
+        checkpoint = _weights(path, f"{adapters.describe(config)}; {form}", tensors)
+        return replace(checkpoint, adapter=config)
+    if (path / METADATA).is_file():
+        states = find_states(content := read_sharded(path))
+        if not states:
+            raise CheckpointError(f"{path} holds no weights: it holds {_outline(content)}.")
+        form = f"folder of torch.distributed.checkpoint: {states[0].describe()}"
+        return Checkpoint(path, form, states[0].tensors, states=tuple(states))
+    if step := step_folder(path):
+        loaded, form = read_deepspeed(path, step, unsafe=unsafe)
+        checkpoint = _from_pickle(path, loaded)
+        return replace(checkpoint, form=f"{form}: {checkpoint.form}")
+    tensors, form = read_folder(path, MODEL_WEIGHTS)
+    return _weights(path, form, tensors)
+
+
+def _from_pickle(path: Path, file: Loaded) -> Checkpoint:
+    """Find the weights in what torch.save wrote."""
+    loaded, states = file.content, find_states(file.content)
+    if not states and file.skipped:
+        raise CheckpointError(file.refusal)
     if not states:
         raise CheckpointError(f"{path} holds no weights (no dict of named tensors): it holds {_outline(loaded)}.")
     record = loaded.get(RECORD_KEY) if isinstance(loaded, Mapping) else None
     form = states[0].describe()
     if isinstance(loaded, Mapping) and "pytorch-lightning_version" in loaded:
         form = f"Lightning checkpoint: {form}"
+    if file.skipped:
+        form += f"; Python objects in the file were skipped: {_names(file.skipped)}"
     return Checkpoint(
         path,
         form,
         states[0].tensors,
+        arguments=_hyper_parameters(loaded, "hyper_parameters", "hparams_name"),
+        data_arguments=_hyper_parameters(loaded, "datamodule_hyper_parameters", "datamodule_hparams_name"),
         model=next((state.module for state in states if state.module is not None), None),
         task_record=dict(record) if isinstance(record, Mapping) else None,
         states=tuple(states),
     )
+
+
+def _hyper_parameters(loaded: Any, key: str, name_key: str) -> dict[str, Any]:
+    """Return the arguments that Lightning has stored; those whose class is unknown are left out.
+
+    A name under ``name_key``, other than kwargs, is that of one argument that takes them all.
+    """
+    stored = loaded.get(key) if isinstance(loaded, Mapping) and "pytorch-lightning_version" in loaded else None
+    if not isinstance(stored, Mapping):
+        return {}
+    plain = {str(name): value for name, value in stored.items() if not isinstance(value, StandIn)}
+    name = loaded.get(name_key)
+    return plain if name in (None, "kwargs") else {**plain, str(name): plain}
 
 
 def _weights(path: Path, form: str, tensors: dict[str, Tensor]) -> Checkpoint:
@@ -160,6 +237,10 @@ def _network(path: Path, form: str, module: nn.Module) -> Checkpoint:
     tensors = {k: v.detach() for k, v in module.state_dict().items() if isinstance(v, Tensor)}
     states = find_states(tensors)
     return Checkpoint(path, f"{form}, {len(tensors)} tensors", tensors, module, states=tuple(states))
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _outline(thing: Any) -> str:

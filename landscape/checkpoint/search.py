@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+
+from landscape.errors import CheckpointError
 
 #: what wrappers (DataParallel, torch.compile) put in front of a parameter's name
 WRAPPERS = ("module", "_orig_mod")
 _USUAL = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights", "params")
 _SECONDARY = re.compile(r"(?<![a-z])(?:ema|swa|averaged?|shadow|teacher|momentum)(?![a-z])", re.IGNORECASE)
 _NEVER = re.compile(r"optim|sched|scaler|rng|callbacks|loops", re.IGNORECASE)
+_COUNTER = "n_averaged"
 _DEEPEST = 6  # levels of nesting that are searched
 
 
@@ -22,16 +25,28 @@ class State:
     """One set of weights.
 
     Attributes:
-        place: the keys that lead to it, as in Python: ``['model']['ema']``; empty at the top.
+        keys: the keys that lead to it; none at the top.
         tensors: name -> tensor.
         prefix: what was removed from the front of every name.
         module: the pickled module that it belongs to, if there is one.
     """
 
-    place: str
+    keys: tuple[Any, ...]
     tensors: dict[str, Tensor]
     prefix: str = ""
     module: nn.Module | None = None
+
+    @property
+    def place(self) -> str:
+        """Return the keys as in Python: 'state_dict', or ['model']['ema'] if there are several."""
+        if len(self.keys) == 1 and isinstance(self.keys[0], str):
+            return repr(self.keys[0])
+        return "".join(f"[{key!r}]" for key in self.keys)
+
+    @property
+    def name(self) -> str:
+        """Return what selects it: its keys with dots between them."""
+        return ".".join(map(str, self.keys))
 
     def describe(self) -> str:
         """Return one line for a reader."""
@@ -50,18 +65,56 @@ def find_states(loaded: Any) -> list[State]:
     states = []
     for keys, tensors, module in sorted(_walk(loaded, (), set()), key=_rank):
         tensors, prefix = strip_wrappers(tensors)
-        states.append(State(_place(keys), tensors, prefix, module))
+        states.append(State(keys, tensors, prefix, module))
     return states
 
 
+def choose(states: Sequence[State], name: str, path: object) -> list[State]:
+    """Return the set of weights with a name: the keys that lead to it, or what the names of its tensors begin with.
+
+    ``state_dict_ema``, ``model.ema`` or the last key of them, if one set alone has it, are names of the first kind.
+    ``ema_model``, for tensors called ``ema_model.fc.weight``, is one of the second.
+
+    Raises:
+        CheckpointError: if there is none or several; it names those that there are.
+    """
+    for chosen in (
+        [state for state in states if name in (state.name, state.place)],
+        [state for state in states if state.keys and str(state.keys[-1]) == name],
+        [part for state in states if (part := _under(state, name)) is not None],
+    ):
+        if len(chosen) == 1:
+            return chosen
+    names = [state.name for state in states if state.keys]
+    tops = {key.partition(".")[0] for state in states for key in state.tensors if "." in key}
+    names += sorted(top for top in tops if not top.isdigit())
+    raise CheckpointError(
+        f"{path} holds {'several sets' if chosen else 'no set'} of weights called {name!r}. "
+        f"Names in it: {', '.join(names[:12]) or 'none, it holds one set'}{', ...' if len(names) > 12 else ''}.\n"
+        "Pass one of them as `weights=...`, or leave it out."
+    )
+
+
+def _under(state: State, name: str) -> State | None:
+    """Return the tensors whose names begin with ``name``, which is removed."""
+    prefix = f"{name.removesuffix('.')}."
+    tensors = {key.removeprefix(prefix): value for key, value in state.tensors.items() if key.startswith(prefix)}
+    if not any(tensor.is_floating_point() for tensor in tensors.values()):
+        return None
+    tensors, wrappers = strip_wrappers(tensors)
+    return State(state.keys, tensors, prefix + wrappers)
+
+
 def strip_wrappers(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """Remove all prefixes of wrappers that every name has.
+    """Remove all prefixes of wrappers that every name has, and the counter of ``torch.optim.swa_utils.AveragedModel``.
 
     >>> import torch
     >>> strip_wrappers({"module._orig_mod.fc.weight": torch.ones(1)})
     ({'fc.weight': tensor([1.])}, 'module._orig_mod.')
     """
     removed = ""
+    if _COUNTER in tensors and all(name.startswith("module.") for name in tensors if name != _COUNTER):
+        tensors = {name: tensor for name, tensor in tensors.items() if name != _COUNTER}
     while tensors:
         wrapper = next((f"{w}." for w in WRAPPERS if all(name.startswith(f"{w}.") for name in tensors)), None)
         if wrapper is None:
@@ -78,6 +131,11 @@ def is_secondary(name: str) -> bool:
     (True, False)
     """
     return _SECONDARY.search(name) is not None
+
+
+def is_bookkeeping(key: object) -> bool:
+    """Whether a key names the state of a training (optimiser, schedule, ...), where no weights are searched."""
+    return _NEVER.search(str(key)) is not None
 
 
 _Keyed = tuple[tuple[Any, ...], dict[str, Tensor], nn.Module | None]  #: keys that lead there, tensors, module
@@ -99,7 +157,7 @@ def _walk(thing: Any, keys: tuple[Any, ...], seen: set[int]) -> Iterator[_Keyed]
         tensors = {k: v.detach() for k, v in thing.items() if isinstance(k, str) and isinstance(v, Tensor)}
         if any(tensor.is_floating_point() for tensor in tensors.values()):
             yield keys, tensors, None
-        items: Any = [(key, value) for key, value in thing.items() if not _NEVER.search(str(key))]
+        items: Any = [(key, value) for key, value in thing.items() if not is_bookkeeping(key)]
     elif isinstance(thing, list | tuple):
         items = enumerate(thing)
     else:
@@ -115,10 +173,3 @@ def _rank(state: _Keyed) -> tuple[bool, int, int, int]:
     last = str(keys[-1]).lower() if keys else "state_dict"
     usual = _USUAL.index(last) if last in _USUAL else len(_USUAL)
     return secondary, -len(tensors), usual, len(keys)
-
-
-def _place(keys: tuple[Any, ...]) -> str:
-    """Return the keys as in Python: 'state_dict', or ['model']['ema'] if there are several."""
-    if len(keys) == 1 and isinstance(keys[0], str):
-        return repr(keys[0])
-    return "".join(f"[{key!r}]" for key in keys)

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.checkpoint.files import FOREIGN, damaged_entry, is_zip, locate, sniff
+from landscape.checkpoint.files import damaged_entry, is_zip, locate, sniff
+from landscape.checkpoint.foreign import FOREIGN
 from landscape.checkpoint.huggingface import read_safetensors
 from landscape.checkpoint.pickles import harmless_globals
 from landscape.errors import CheckpointError, TaskError, first_line
@@ -61,7 +62,7 @@ def _arrays(path: Path) -> Iterator[Mapping[str, Any]]:
     kind = sniff(path)
     if kind in ("npz", "npy"):
         yield _read_numpy(path)
-    elif kind == "hdf5":
+    elif kind in ("hdf5", "keras"):
         import h5py
 
         with h5py.File(path, "r") as file:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from landscape.errors import TaskError
+from landscape.inputs.lightning import is_data_module, training_batches
 from landscape.objective.predictions import OUTPUTS
 
 
@@ -19,8 +20,8 @@ class Task:
 
     Attributes:
         model: the network; its weights may be missing if a checkpoint supplies them.
-        data: a pair of tensors (inputs, targets), a dict of tensors of equal length, a Dataset, or any iterable of
-            batches.
+        data: a pair of tensors (inputs, targets), a dict of tensors of equal length, a Dataset, any iterable of
+            batches, or a LightningDataModule, whose training data are taken in the order of their dataset.
         loss: ``cross_entropy``, ``binary_cross_entropy`` (on logits), ``mse``, ``model`` (the output's own ``.loss``),
             or a function of (output, target).
         forward: (model, batch) -> output, for batches that model(inputs) cannot take.
@@ -48,6 +49,8 @@ class Task:
                 f"a task's data must be tensors or batches, not {_kind(self.data)}. For a file: "
                 "data=landscape.inputs.load_data('data.npz')."
             )
+        if is_data_module(self.data):
+            self.data = training_batches(self.data)
         if not (isinstance(self.loss, str) or callable(self.loss)):
             raise TaskError(f"a task's loss must be a name or a function of (output, target), not {_kind(self.loss)}.")
         if self.forward is not None and not callable(self.forward):
