@@ -11,7 +11,6 @@ from torch import Tensor
 
 from landscape.objective.batches import Batch
 from landscape.objective.loss import Loss
-from landscape.objective.predictions import class_last
 
 _HALF = {"logits": 0.0, "probabilities": 0.5, "log-probabilities": math.log(0.5)}
 
@@ -45,11 +44,11 @@ def right_from(loss: Loss, output: Any, batch: Batch) -> tuple[Callable[[Any], T
     if target.is_floating_point() and target.shape == logits.shape:
         likeliest = target.argmax(1)
         return lambda moved: (reading.predictions(moved).argmax(1) == likeliest).sum(), likeliest.numel()
-    left_out = reading.left_out(class_last(logits, target), target)
+    left_out = reading.left_out(reading.rows(logits, target), target)
     if left_out is None:
         return none
     counted = ~left_out
     return (
-        lambda moved: ((class_last(reading.predictions(moved), target).max(-1).indices == target) & counted).sum(),
+        lambda moved: ((reading.rows(reading.predictions(moved), target).max(-1).indices == target) & counted).sum(),
         int(counted.sum()),
     )

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from landscape.objective.batches import Batch
 from landscape.objective.loss import Loss
-from landscape.objective.predictions import Reading, as_logits, check_output, class_last, wide
+from landscape.objective.predictions import Reading, as_logits, check_output, wide
 
 
 def kl_from(output: Any, batch: Batch, reading: Reading) -> Loss:
@@ -28,7 +28,7 @@ def kl_from(output: Any, batch: Batch, reading: Reading) -> Loss:
     reference = wide(reading.predictions(output))
     if reading.output != "logits":
         check_output(reference, target, reading)
-    rows = class_last(reference, target)
+    rows = reading.rows(reference, target)
     binary = reading.kind == "binary" or rows.dim() < 2 or rows.shape[-1] == 1
     reference = as_logits(reference if binary else rows, reading.output, binary=binary)
     if not binary:
@@ -45,7 +45,7 @@ def kl_from(output: Any, batch: Batch, reading: Reading) -> Loss:
             # in logits z: p0 (z0 - z) + softplus(z) - softplus(z0)
             terms = torch.sigmoid(reference) * (reference - logits) + F.softplus(logits) - F.softplus(reference)
         else:
-            moved_rows = class_last(logits, reading.aligned(moved_batch.target))
+            moved_rows = reading.rows(logits, reading.aligned(moved_batch.target))
             log_p = F.log_softmax(as_logits(moved_rows, reading.output, binary=False), dim=-1)
             terms = (reference.exp() * (reference - log_p)).sum(-1)
         if left_out is not None:

@@ -12,7 +12,7 @@ from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import Batch
 from landscape.objective.losses import own_loss
 from landscape.objective.meanings import matches, only_one
-from landscape.objective.predictions import IGNORED_CLASS, Reading, class_last, logits_of
+from landscape.objective.predictions import IGNORED_CLASS, Reading, logits_of
 
 _CLASS_NAMES = ("ForCausalLM", "LMHeadModel")  # ends of the names of such classes in transformers
 NEXT_TOKEN = (
@@ -40,7 +40,7 @@ def predicts_next(program: ModelProgram, point: Tensor, trained: Any, reading: R
     target = batch.target
     if reading.kind != "classes" or not isinstance(target, Tensor) or target.is_floating_point() or target.dim() < 2:
         return False, ()
-    if class_last(logits_of(trained), target).shape[:-1] != target.shape:
+    if logits_of(trained).shape[:-1] != target.shape:
         return False, ()
     copied, follows = _in_inputs(batch, target)
     labelled = isinstance(batch.raw, Mapping) and "labels" in batch.raw
@@ -67,14 +67,15 @@ def _in_inputs(batch: Batch, target: Tensor) -> tuple[bool, bool]:
 
 def _moves_labels(program: ModelProgram, point: Tensor) -> bool | None:
     """Return whether the model's own loss moves the labels by one position; None if it has no such loss."""
-    if program.forward is not None or "labels" not in inspect.signature(program.model.forward).parameters:
-        return None
     batch = program.batches[0]
     named = {**batch.named, "labels": batch.target}
     try:
-        output = program.with_forward(lambda model, _: model(*batch.inputs, **named)).output(point, 0)
-        value = own_loss(output)
+        if program.forward is None:
+            if "labels" not in inspect.signature(program.model.forward).parameters:
+                return None
+            program = program.with_forward(lambda model, _: model(*batch.inputs, **named))
+        output = program.output(point, 0)
+        same = only_one(matches(own_loss(output), logits_of(output), batch.target))
     except Exception:  # a model of another kind: the caller measures it without its own loss
         return None
-    same = only_one(matches(value, logits_of(output), batch.target))
     return None if same is None else same.next_token

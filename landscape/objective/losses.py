@@ -13,7 +13,7 @@ from landscape.errors import TaskError
 from landscape.objective.batches import Batch
 from landscape.objective.loss import Loss, float64_sum, samples_of
 from landscape.objective.named_losses import binary_cross_entropy, cross_entropy, misfit, squared_error
-from landscape.objective.predictions import OUTPUTS, Reading, class_last, logits_of
+from landscape.objective.predictions import OUTPUTS, Reading, logits_of
 from landscape.objective.torch_losses import torch_loss
 
 LOSSES = ("cross_entropy", "binary_cross_entropy", "mse", "model")
@@ -85,7 +85,7 @@ def check_targets(loss: Loss, output: Any, first: Batch, batches: tuple[Batch, .
     reading = loss.reading
     if loss.name != "binary_cross_entropy" and not (reading.kind == "classes" and reading.output):
         return
-    rows = class_last(logits_of(output), reading.aligned(first.target))
+    rows = reading.rows(logits_of(output), reading.aligned(first.target))
     for target in (batch.target for batch in batches if isinstance(batch.target, Tensor) and batch.target.numel()):
         left_out = reading.left_out(rows, reading.aligned(first.target))
         indices = left_out is not None and reading.kind == "classes"

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from landscape.objective.predictions import Reading, class_last
+from landscape.objective.predictions import IGNORED_CLASS, Reading
 
 _ALIKE = 1e-5  # relative: values this close are the same loss, summed in float32 in another order
 _CLOSER = 20  # the error of the loss that is meant is smaller than that of any other by this factor
+PIXEL_WITHOUT_LABEL = 255
+_OTHER_IGNORED = (PIXEL_WITHOUT_LABEL, -1, 0)  # -1: anything without a label; 0: padding
 _AT_REST = 1e-6  # a loss this small tells nothing: all losses are near 0 there
 
 Match = tuple[float, Reading]  #: relative difference of the values, and what the predictions then mean
@@ -42,14 +45,19 @@ def only_one(found: list[Match]) -> Reading | None:
     return ranked[0][1] if ranked else None
 
 
+def left_out_of(target: Tensor) -> tuple[int, ...]:
+    """Return the class indices that a loss may leave out of these: those that are customary for it, if they occur."""
+    return IGNORED_CLASS, *(index for index in _OTHER_IGNORED if bool((target == index).any()))
+
+
 def _values(z: Tensor, target: Tensor, place: int | None) -> list[tuple[Reading, float]]:
     """Return the value of each of torch's losses that takes such predictions and targets."""
     z, values = z.detach().double(), []
     if not target.is_floating_point():
-        for next_token in (False, True) if target.dim() > 1 else (False,):
-            reading = Reading("logits", "classes", next_token=next_token, place=place)
+        for next_token, ignored in product((False, True)[: target.dim()], left_out_of(target)):
+            reading = Reading("logits", "classes", ignored, next_token, place)
             aligned = reading.aligned(target).long()
-            rows = class_last(z, aligned)
+            rows = reading.rows(z, aligned)
             if rows.dim() < 2 or rows.shape[:-1] != aligned.shape or rows.shape[-1] < 2:
                 continue
             values += _of_classes(rows.flatten(0, -2), aligned.flatten(), reading)

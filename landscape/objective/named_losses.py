@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from landscape.errors import TaskError
 from landscape.objective.batches import Batch
 from landscape.objective.loss import Loss, entries_of, float64_sum, need_target
-from landscape.objective.predictions import Reading, as_logits, class_last, logits_of, wide
+from landscape.objective.predictions import Reading, as_logits, logits_of, wide
 
 _FEW_CLASSES = 16  # below this number torch's kernel for the last axis is slow
 
@@ -23,7 +23,7 @@ def cross_entropy(reading: Reading) -> Loss:
         logits = as_logits(wide(logits_of(output)), reading.output, binary=False)
         if target.is_floating_point() and target.shape == logits.shape:
             return float64_sum(F.cross_entropy(logits, target.to(logits.dtype), reduction="none"))
-        logits = class_last(logits, target)
+        logits = reading.rows(logits, target)
         if target.is_floating_point() or logits.shape[:-1] != target.shape:
             raise misfit(logits, target)
         log_p = _log_softmax(logits.reshape(-1, logits.shape[-1]))

@@ -53,6 +53,10 @@ class Reading:
             return target
         return F.pad(target.long(), (0, 1), value=self.ignored)[..., 1:]
 
+    def rows(self, predictions: Tensor, target: Any) -> Tensor:
+        """Return the predictions with the class axis last; language models have it there, others where it fits."""
+        return predictions if self.next_token else class_last(predictions, target)
+
     def left_out(self, rows: Tensor, target: Any) -> Tensor | None:
         """Return which rows, shape (..., C), have the ignored class as aligned target; None without class indices."""
         if not isinstance(target, Tensor) or target.is_floating_point() or target.shape != rows.shape[:-1]:
@@ -134,7 +138,7 @@ def check_output(predictions: Tensor, target: Any, reading: Reading) -> None:
     Raises:
         TaskError: for logits that sum to one, for probabilities that do not, or that lie outside [0, 1].
     """
-    rows = class_last(wide(predictions.detach()), target)
+    rows = reading.rows(wide(predictions.detach()), target)
     several = rows.dim() > 1 and rows.shape[-1] > 1
     classes = several and reading.kind != "binary"
     if reading.output == "logits":

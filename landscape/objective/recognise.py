@@ -22,7 +22,7 @@ from landscape.objective.meanings import matches, only_one
 from landscape.objective.named_losses import classes_counted
 from landscape.objective.predictions import Reading, as_probabilities, check_output, class_last, logits_of, sums_to_one
 from landscape.objective.structure import tensors_of, with_tensors
-from landscape.objective.weighting import weighting
+from landscape.objective.weighting import telling_batch, weighting
 
 _NOISE = 0.1  # of the parameters' root mean square: a point near the trained one, where no loss is at rest
 
@@ -30,6 +30,10 @@ _NOISE = 0.1  # of the parameters' root mean square: a point near the trained on
 PROBABILITIES = (
     "the output's rows are at least 0 and sum to 1, as probabilities do, but {} takes logits. If the network ends in a "
     "softmax, pass `loss='cross_entropy'` with `output='probabilities'`"
+)
+CLASS_AXIS = (
+    "the classes of the output, shape {}, could lie on its second axis or on its last. The second is taken, as in "
+    "torch; if it is the last, pass forward=lambda model, batch: model(...).movedim(-1, 1)"
 )
 NO_KIND = (
     "neither the loss nor the targets say whether a row of the output is one choice among classes or several choices "
@@ -65,8 +69,12 @@ def recognised(
         with program.running():
             moves, notes = predicts_next(program, near_point(theta), trained, loss.reading)
         loss = make_loss(given, output=output, next_token=True) if moves else loss
+        if not loss.reading.kind:
+            loss = replace(loss, reading=_by_shape(loss.reading, trained, target))
         return loss, (*notes, *_checked(loss, output, trained, target))
     with program.running():
+        program, trained = _telling(program, theta, trained, batches)
+        target = program.batches[0].target
         reading = _of_function(given, program.batches[0], trained) if callable(given) else _of_model(program, theta)
     if reading is None:
         reading = _by_shape(loss.reading, trained, target)
@@ -81,6 +89,20 @@ def recognised(
     return divided_by(loss, given, count), (*notes, *hidden)
 
 
+def _telling(
+    program: ModelProgram, theta: Tensor, trained: Any, batches: tuple[Batch, ...]
+) -> tuple[ModelProgram, Any]:
+    """Return the program on a batch that shows which targets are left out, and the trained model's output on it."""
+    telling = telling_batch(batches, program.batches[0])
+    if telling is program.batches[0]:
+        return program, trained
+    other = program.with_batches((telling,))
+    try:
+        return other, other.output(theta, 0)
+    except Exception:  # a model that cannot run on so few samples
+        return program, trained
+
+
 def _checked(loss: Loss, output: str | None, trained: Any, target: Any) -> tuple[str, ...]:
     """Check on the data what a user says that the output is; return a note if a loss of logits gets probabilities."""
     reading = loss.reading
@@ -90,7 +112,10 @@ def _checked(loss: Loss, output: str | None, trained: Any, target: Any) -> tuple
         return () if reading.kind else (NO_KIND,)
     if reading.output != "logits" or reading.kind != "classes":
         return ()
-    rows = class_last(reading.predictions(trained), target)
+    predictions = reading.predictions(trained)
+    rows = reading.rows(predictions, target)
+    if rows is not predictions and predictions.shape[:-1] == target.shape:
+        return (CLASS_AXIS.format(tuple(predictions.shape)),)
     if rows.dim() < 2 or rows.shape[-1] < 2 or not sums_to_one(rows):
         return ()
     return (PROBABILITIES.format(loss.name),)

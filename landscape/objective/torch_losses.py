@@ -30,7 +30,7 @@ from landscape.errors import TaskError
 from landscape.objective.batches import Batch
 from landscape.objective.loss import Loss, entries_of, float64_sum, need_target, samples_of
 from landscape.objective.named_losses import classes_counted
-from landscape.objective.predictions import IGNORED_CLASS, Reading, class_last, logits_of, wide
+from landscape.objective.predictions import IGNORED_CLASS, Reading, logits_of, wide
 
 _CLASSES = {
     nn.CrossEntropyLoss: "logits", F.cross_entropy: "logits",
@@ -136,7 +136,7 @@ class _Terms:
         predictions = wide(logits_of(output))
         if not target.is_floating_point():
             target = target.long()
-            rows = class_last(predictions, target)
+            rows = reading.rows(predictions, target)
             if rows.shape[:-1] == target.shape and rows.dim() > 1:
                 predictions = rows.movedim(-1, 1)
         return float64_sum(self._terms(predictions, target))

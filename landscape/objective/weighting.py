@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
+from functools import partial
+from itertools import islice, product
 from typing import Any
 
 import torch
@@ -12,11 +13,12 @@ from torch import Tensor
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import Batch, split_batches
 from landscape.objective.loss import entries_of, samples_of
+from landscape.objective.meanings import PIXEL_WITHOUT_LABEL, left_out_of
 from landscape.objective.named_losses import classes_counted
 from landscape.objective.predictions import Reading
 
 _SAMPLES = 16  # in the batch that is cut
-_LOOKED_AT = 100  # pieces of data that are searched for one that tells the divisors apart
+_LOOKED_AT = 30  # pieces of data that are searched for one that tells the divisors apart
 _CUTS = 3  # that many batches are cut: the halves of one can hold the same classes
 _ALIKE = 1e-4  # relative: a sum that differs by less differs by rounding
 HIDDEN = (
@@ -25,12 +27,6 @@ HIDDEN = (
 )
 
 Count = Callable[[Batch], float]
-_DIVISORS: tuple[Count, ...] = (
-    samples_of,
-    entries_of,
-    lambda batch: classes_counted(batch, Reading()),
-    lambda batch: classes_counted(batch, Reading(next_token=True)),
-)
 
 
 def weighting(
@@ -82,6 +78,18 @@ class _Sums:
         return abs(whole - sum(parts)) <= self._alike * sum(map(abs, parts))
 
 
+def telling_batch(batches: tuple[Batch, ...], first: Batch) -> Batch:
+    """Return a batch whose class indices show which of them are left out, if one does; otherwise the first."""
+    if not isinstance(first.target, Tensor) or first.target.is_floating_point() or _shows_left_out(first):
+        return first
+    return next((piece for piece in islice(_pieces(batches), _LOOKED_AT) if _shows_left_out(piece)), first)
+
+
+def _shows_left_out(batch: Batch) -> bool:
+    target = batch.target
+    return isinstance(target, Tensor) and bool(((target <= 0) | (target == PIXEL_WITHOUT_LABEL)).any())
+
+
 def _cuts(batches: tuple[Batch, ...]) -> list[tuple[Batch, tuple[Batch, ...]]]:
     """Return a few samples and their halves, several times; first those whose halves differ in their labels."""
     cuts = [(piece, _halves(piece)) for piece in islice(_pieces(batches), _LOOKED_AT)]
@@ -108,7 +116,12 @@ def _divisors(batch: Batch) -> tuple[Count, ...]:
     """Return the divisors that the targets allow: labels can be left out, and moved in sequences."""
     target = batch.target
     if not isinstance(target, Tensor):
-        return _DIVISORS[:1]
+        return (samples_of,)
     if target.is_floating_point():
-        return _DIVISORS[:2]
-    return _DIVISORS if target.dim() > 1 else _DIVISORS[:3]
+        return samples_of, entries_of
+    readings = product((False, True)[: target.dim()], left_out_of(target))
+    return samples_of, entries_of, *(partial(_labels, Reading("", "", ignored, moves)) for moves, ignored in readings)
+
+
+def _labels(reading: Reading, batch: Batch) -> float:
+    return classes_counted(batch, reading)

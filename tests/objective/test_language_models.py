@@ -58,6 +58,20 @@ def test_labels_that_were_moved_already_stay():
     assert not objective.notes
 
 
+def test_as_many_positions_as_words():
+    model, ids = CausalLM(LENGTH).double(), torch.randint(0, LENGTH, (ROWS, LENGTH))
+    objective = Objective(model, {"input_ids": ids, "labels": ids}, "cross_entropy")
+    loss, accuracy = expected(model, ids, ids)
+    assert (objective.centre, objective.accuracy()) == pytest.approx((loss, accuracy), rel=1e-10)
+
+
+def test_a_forward_that_passes_the_labels_on():
+    model, (ids, labels) = CausalLM().double(), sentences()
+    data = {"input_ids": ids, "labels": labels}
+    objective = Objective(model, data, "cross_entropy", forward=lambda m, b: m(**b))
+    assert objective.centre == pytest.approx(expected(model, ids, labels)[0], rel=1e-10)
+
+
 def test_a_forward_of_ones_own_on_a_causal_model():
     class TinyForCausalLM(CausalLM):
         pass

@@ -76,6 +76,28 @@ def test_tokens_left_out_do_not_weigh_in_a_function():
         assert Objective(model, (ids, target), loss, batch_size=5).centre == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.parametrize("ignored", [255, -1, 0])
+def test_pixels_left_out_in_a_function_do_not_weigh_or_count(ignored):
+    model, x = nn.Conv2d(2, 3, 1).double(), torch.randn(20, 2, 4, 4, dtype=D)
+    y = torch.randint(1, 3, (20, 4, 4))
+    for row in range(9, 20):  # the first samples have none
+        y[row, : row % 4] = ignored
+    kept = y != ignored
+    plain = lambda z, t: F.cross_entropy(z, t, ignore_index=ignored)  # noqa: E731
+    odd = lambda z, t: F.cross_entropy(z, t, ignore_index=ignored, label_smoothing=0.1)  # noqa: E731
+    for loss in (plain, odd):
+        objective = Objective(model, (x, y), loss, batch_size=3)
+        assert objective.centre == pytest.approx(float(loss(model(x), y)), rel=1e-10)
+    objective = Objective(model, (x, y), plain, batch_size=3)
+    right = (model(x).argmax(1) == y)[kept]
+    assert objective.accuracy() == pytest.approx(float(right.double().mean()))
+
+
+def test_classes_on_either_axis_are_noted():
+    objective = Objective(nn.Linear(4, 5).double(), (torch.randn(8, 5, 4, dtype=D), torch.randint(0, 5, (8, 5))))
+    assert any("second axis or on its last" in note for note in objective.notes)
+
+
 def test_hidden_weights_are_noted_and_plain_means_are_not():
     model, data = nn.Linear(4, 3).double(), table()
     weight = torch.tensor([0.1, 1.0, 9.0], dtype=D)
