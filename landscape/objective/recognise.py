@@ -114,7 +114,7 @@ def _checked(loss: Loss, output: str | None, trained: Any, target: Any) -> tuple
         return ()
     predictions = reading.predictions(trained)
     rows = reading.rows(predictions, target)
-    if rows is not predictions and predictions.shape[:-1] == target.shape:
+    if loss.name == "cross_entropy" and rows is not predictions and predictions.shape[:-1] == target.shape:
         return (CLASS_AXIS.format(tuple(predictions.shape)),)
     if rows.dim() < 2 or rows.shape[-1] < 2 or not sums_to_one(rows):
         return ()
