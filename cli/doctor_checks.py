@@ -169,7 +169,7 @@ def look_at_centre(report: Report, objective: Objective) -> None:
     report.add("centre", f"loss {objective.centre:.4g} at the trained point", centre=objective.centre)
     report.add("determinism", "the loss is the same every time it is evaluated", deterministic=True)
     accuracy = objective.accuracy()
-    words = "none (the targets are not classes)" if accuracy is None else percent(accuracy)
+    words = "none (no loss over classes, or no targets that are classes)" if accuracy is None else percent(accuracy)
     report.add("accuracy", words, accuracy=accuracy)
 
 

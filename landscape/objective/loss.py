@@ -31,6 +31,8 @@ class Loss:
         reading: what the loss says about predictions and targets.
         summed: whether the loss is the sum over all data, which nothing divides; ``count`` then gives shares.
         opaque: whether a function of the user's reads the output in its own structure; others read the predictions.
+        likelihood: whether its mean is that of -log p(target) with the softmax or sigmoid of the predictions, so that
+            its Gauss-Newton matrix is the second derivative of the KL divergence.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Loss:
     reading: Reading = UNKNOWN
     summed: bool = False
     opaque: bool = False
+    likelihood: bool = False
 
 
 def counts_of(losses: tuple[Loss, ...], batches: tuple[Batch, ...]) -> tuple[float, ...]:

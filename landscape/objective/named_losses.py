@@ -31,8 +31,9 @@ def cross_entropy(reading: Reading) -> Loss:
         return float64_sum(F.nll_loss(log_p, target, reduction="none", ignore_index=reading.ignored))
 
     return Loss(
-        "cross_entropy", total, lambda batch: classes_counted(batch, reading), True, per_sample=True, reading=reading
-    )
+        "cross_entropy", total, lambda batch: classes_counted(batch, reading), True, per_sample=True, reading=reading,
+        likelihood=reading.output == "logits",
+    )  # fmt: skip
 
 
 def misfit(logits: Tensor, target: Tensor) -> TaskError:
@@ -68,7 +69,10 @@ def binary_cross_entropy(reading: Reading) -> Loss:
         logits = as_logits(found, reading.output, binary=True)
         return float64_sum(F.binary_cross_entropy_with_logits(logits, target, reduction="none"))
 
-    return Loss("binary_cross_entropy", total, entries_of, True, per_sample=True, reading=reading)
+    return Loss(
+        "binary_cross_entropy", total, entries_of, True, per_sample=True, reading=reading,
+        likelihood=reading.output == "logits",
+    )  # fmt: skip
 
 
 def squared_error() -> Loss:

@@ -290,7 +290,10 @@ class Objective:
         return self._kl_program() if criterion == "kl" else self._program
 
     def accuracy(self) -> float | None:
-        """Return the share of right predictions at theta; None if the targets are not classes."""
+        """Return the share of right predictions at theta; None if the loss does not tell what is right.
+
+        The loss must say what the predictions are (or ``output``), and the targets must be classes, or 0 and 1.
+        """
         if not isinstance(self._program, ModelProgram):
             return None
         with self.running():

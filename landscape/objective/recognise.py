@@ -24,12 +24,21 @@ from landscape.objective.predictions import Reading, as_probabilities, check_out
 from landscape.objective.structure import tensors_of, with_tensors
 from landscape.objective.weighting import telling_batch, weighting
 
+_SEVERAL = 8  # values in [0, 1]; fewer may be logits
 _NOISE = 0.1  # of the parameters' root mean square: a point near the trained one, where no loss is at rest
 
 
 PROBABILITIES = (
     "the output's rows are at least 0 and sum to 1, as probabilities do, but {} takes logits. If the network ends in a "
     "softmax, pass `loss='cross_entropy'` with `output='probabilities'`"
+)
+SIGMOIDS = (
+    "all values of the output lie between 0 and 1, as probabilities do, but {} takes logits. If the network ends in a "
+    "sigmoid, pass `loss='binary_cross_entropy'` with `output='probabilities'`"
+)
+FIRST = (
+    "the model returns {} things; the first, of shape {}, is read as the predictions. If they are another, pass "
+    "forward=lambda model, batch: model(batch[0])[1]"
 )
 CLASS_AXIS = (
     "the classes of the output, shape {}, could lie on its second axis or on its last. The second is taken, as in "
@@ -70,16 +79,18 @@ def recognised(
             moves, notes = predicts_next(program, near_point(theta), trained, loss.reading)
         loss = make_loss(given, output=output, next_token=True) if moves else loss
         if not loss.reading.kind:
-            loss = replace(loss, reading=_by_shape(loss.reading, trained, target))
-        return loss, (*notes, *_checked(loss, output, trained, target))
+            loss = replace(loss, reading=_kind_by_shape(loss.reading, trained, target))
+        return loss, (*notes, *_checked(loss, output, trained, target), *_others(trained))
     with program.running():
         program, trained = _telling(program, theta, trained, batches)
         target = program.batches[0].target
         reading = _of_function(given, program.batches[0], trained) if callable(given) else _of_model(program, theta)
-    if reading is None:
-        reading = _by_shape(loss.reading, trained, target)
+        if reading is None:
+            reading, notes = _by_shape(loss.reading, program, theta, trained)
+        else:
+            loss, notes = replace(loss, likelihood=reading.output == "logits"), ()
     loss = replace(loss, reading=reading if output is None else replace(reading, output=output))
-    notes = _checked(loss, output, trained, target)
+    notes += _checked(loss, output, trained, target)
     if not cut or _one_each(value_of(given), trained, program.batches[0]):
         return loss, notes
     if loss.reading.kind and output is None:
@@ -110,15 +121,29 @@ def _checked(loss: Loss, output: str | None, trained: Any, target: Any) -> tuple
     if output is not None:
         check_output(reading.predictions(trained), target, reading)
         return () if reading.kind else (NO_KIND,)
-    if reading.output != "logits" or reading.kind != "classes":
+    if reading.output != "logits" or not reading.kind:
         return ()
     predictions = reading.predictions(trained)
+    if reading.kind == "binary":
+        between = predictions.numel() >= _SEVERAL and bool(((predictions >= 0) & (predictions <= 1)).all())
+        return (SIGMOIDS.format(loss.name),) if between else ()
     rows = reading.rows(predictions, target)
     if loss.name == "cross_entropy" and rows is not predictions and predictions.shape[:-1] == target.shape:
         return (CLASS_AXIS.format(tuple(predictions.shape)),)
     if rows.dim() < 2 or rows.shape[-1] < 2 or not sums_to_one(rows):
         return ()
     return (PROBABILITIES.format(loss.name),)
+
+
+def _others(trained: Any) -> tuple[str, ...]:
+    """Return a note if the first of several tensors is read, and another could be the predictions just as well."""
+    if not isinstance(trained, tuple | list) or hasattr(trained, "logits") or not isinstance(trained[0], Tensor):
+        return ()
+    first, *others = trained
+    alike = [each for each in others if isinstance(each, Tensor) and each.is_floating_point()]
+    if not any(each.dim() == first.dim() and each.shape[0] == first.shape[0] for each in alike):
+        return ()
+    return (FIRST.format(len(trained), tuple(first.shape)),)
 
 
 def _one_each(value_of: Callable[[Any, Batch], Tensor], trained: Any, batch: Batch) -> bool:
@@ -159,7 +184,14 @@ def _of_model(program: ModelProgram, theta: Tensor) -> Reading | None:
         return None
 
 
-def _by_shape(reading: Reading, trained: Any, target: Any) -> Reading:
+def _by_shape(reading: Reading, program: ModelProgram, theta: Tensor, trained: Any) -> tuple[Reading, tuple[str, ...]]:
+    """Return the reading of predictions of which a user said only what they are, and notes."""
+    reading = _kind_by_shape(reading, trained, program.batches[0].target)
+    moves, notes = predicts_next(program, near_point(theta), trained, reading)
+    return (replace(reading, next_token=True) if moves else reading), notes
+
+
+def _kind_by_shape(reading: Reading, trained: Any, target: Any) -> Reading:
     """Return the reading with the kind of prediction that the shape of the targets shows, if a user said the rest."""
     if not reading.output:
         return reading

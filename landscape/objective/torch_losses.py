@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from copy import copy, deepcopy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -63,17 +64,19 @@ def torch_loss(loss: Callable[..., Any], name: str, *, next_token: bool = False)
     A module counts if its class, or the class that it takes ``forward`` from, is torch's. A partial counts if it fixes
     keywords only.
     """
-    made = _parts(loss)
-    if made is None:
+    parts = _parts(loss)
+    if parts is None:
         return None
-    base, options = made
+    base, options = parts
     terms = _Terms(loss)
     summed = options.get("reduction") == "sum"
     weight = options.get("weight")
+    plain = not summed and weight is None and options.get("pos_weight") is None
     if base in _CLASSES:
         reading = Reading(_CLASSES[base], "classes", options.get("ignore_index", IGNORED_CLASS), next_token)
         positive = _CLASSES[base] == "logits" and (weight is None or bool((weight >= 0).all()))
-        return _class_loss(name, terms, reading, weight, summed=summed, nonnegative=positive)
+        made = _class_loss(name, terms, reading, weight, summed=summed, nonnegative=positive)
+        return replace(made, likelihood=plain and reading.output == "logits")
     if base in _ROWS:
         kind = str(_ROWS[base])
         reading = Reading("logits" if kind == "binary" else "", kind)
@@ -82,7 +85,10 @@ def torch_loss(loss: Callable[..., Any], name: str, *, next_token: bool = False)
         reading = Reading(_BINARY.get(base, ""), "binary" if base in _BINARY else "")
         count = samples_of if options.get("reduction") == "batchmean" else entries_of
         nonnegative = base in _DISTANCES
-    return Loss(name, terms.entries, count, nonnegative, per_sample=True, reading=reading, summed=summed)
+    return Loss(
+        name, terms.entries, count, nonnegative, per_sample=True, reading=reading, summed=summed,
+        likelihood=plain and _BINARY.get(base) == "logits",
+    )  # fmt: skip
 
 
 def _class_loss(
@@ -121,6 +127,7 @@ class _Terms:
         """Return the sum of the terms of a loss that compares entry with entry, or row with row."""
         target = need_target(batch, self._name)
         predictions = wide(logits_of(output))
+        self._refuse_weights_of_samples(predictions)
         terms = self._terms(predictions, target)
         if terms.shape not in (target.shape, target.shape[:1]):
             raise TaskError(
@@ -129,6 +136,16 @@ class _Terms:
                 f"{tuple(terms.shape)}.\nGive both the same shape, with target.reshape(...) or your own forward."
             )
         return float64_sum(terms)
+
+    def _refuse_weights_of_samples(self, predictions: Tensor) -> None:
+        """Refuse weights with an entry for each sample of one batch: another batch needs others."""
+        call = self._call
+        weight = getattr(call, "weight", None) if isinstance(call, nn.Module) else call.keywords.get("weight")
+        if isinstance(weight, Tensor) and weight.dim() == predictions.dim() and weight.shape[0] > 1:
+            raise TaskError(
+                f"{self._name} holds a weight for each of {weight.shape[0]} samples, and batches have others.\n"
+                "Give the weights as part of the data, with a function of (output, target) as the loss."
+            )
 
     def of_classes(self, output: Any, batch: Batch, reading: Reading) -> Tensor:
         """Return the sum of the terms of a loss over classes, whose axis is the second, or the last."""
@@ -162,7 +179,7 @@ def _parts(loss: Any) -> tuple[Any, dict[str, Any]] | None:
     options: dict[str, Any]
     if isinstance(loss, nn.Module):
         base = next((kind for kind in type(loss).__mro__ if "forward" in vars(kind)), None)
-        options = {key: getattr(loss, key, None) for key in ("reduction", "weight", "ignore_index")}
+        options = {key: getattr(loss, key, None) for key in ("reduction", "weight", "pos_weight", "ignore_index")}
         options = {key: value for key, value in options.items() if value is not None}
         changed = bool(loss._forward_hooks or loss._forward_pre_hooks) or "reduction" not in options
     else:

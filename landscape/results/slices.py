@@ -22,7 +22,7 @@ class Line(Result):
     Attributes:
         x: coefficients, ascending, shape (steps,). One of them is exactly 0: the trained point.
         loss: the loss at each, shape (steps,).
-        accuracy: share of right predictions, shape (steps,); NaN where the targets are no classes.
+        accuracy: share of right predictions, shape (steps,); NaN if the loss does not tell what is right.
         curvature: second derivative of the loss by x, shape (steps,); NaN where it was not asked for.
         done: which points are measured, shape (steps,), bool.
         points: coefficients of the checkpoints that the line joins, shape (k,); empty for a random direction.
@@ -74,7 +74,7 @@ class Plane(Result):
         x: coefficients along the first direction, ascending, shape (columns,). One of them is exactly 0.
         y: coefficients along the second direction, likewise, shape (rows,).
         loss: the loss, shape (rows, columns).
-        accuracy: share of right predictions, shape (rows, columns); NaN where the targets are no classes.
+        accuracy: share of right predictions, shape (rows, columns); NaN if the loss does not tell what is right.
         done: which rows are measured, shape (rows,), bool.
         points: where checkpoints lie on the plane, (x, y) each, shape (k, 2); empty for random directions. For ``pca``
             they are the trajectory, in order.

@@ -12,10 +12,10 @@ from scipy.special import log_ndtr
 from landscape.curvature import GaussNewton, Hessian
 from landscape.errors import CurvatureError, ObjectiveError
 from landscape.objective import Objective
+from landscape.objective.batch_loss import ModelProgram
 
 CURVATURES: dict[str, type[Hessian] | type[GaussNewton]] = {"hessian": Hessian, "ggn": GaussNewton}
 
-_PREDICTIVE = ("cross_entropy", "binary_cross_entropy")  # losses whose Gauss-Newton matrix is that of the KL
 # The λ of cap_balance is sought above the edge below which M is not positive definite. At the edge itself its slope is
 # infinite, so the search begins this much above: a share of the edge, or of the second value if the edge is 0.
 _ABOVE_EDGE, _EDGE_OF_ZERO = 1e-14, 1e-280
@@ -44,18 +44,18 @@ def basin_curvature(
     name = curvature or ("ggn" if kl else "hessian")
     if name not in CURVATURES:
         raise CurvatureError(f"the curvature {name!r} is not known. Pass one of {', '.join(CURVATURES)}.")
-    if kl and (name != "ggn" or not _of_logits(objective)):
+    if kl and (name != "ggn" or not _likelihood(objective)):
         raise CurvatureError(
-            f"the second derivative of the KL divergence is the Gauss-Newton matrix of {' or '.join(_PREDICTIVE)} of "
-            "logits, "
-            f"but the {name!r} of the loss {objective.loss_name!r} was asked for.\n"
-            "Pass `curvature='ggn'` and one of these losses, or `criterion='rise'`."
+            "the second derivative of the KL divergence is the Gauss-Newton matrix of an unweighted cross-entropy of "
+            f"logits, but the {name!r} of the loss {objective.loss_name!r} was asked for.\n"
+            "Pass `curvature='ggn'` and the loss cross_entropy or binary_cross_entropy, or `criterion='rise'`."
         )
     return CURVATURES[name](objective, metric=metric)
 
 
-def _of_logits(objective: Objective) -> bool:
-    return objective.loss_name in _PREDICTIVE and objective.describe()["output"] in (None, "logits")
+def _likelihood(objective: Objective) -> bool:
+    program = objective.program
+    return isinstance(program, ModelProgram) and program.losses[0].likelihood
 
 
 @dataclass(frozen=True)

@@ -115,3 +115,20 @@ def test_kl_leaves_out_the_positions_that_the_loss_leaves_out():
     with objective.running():
         (found,) = objective.along((point - objective.theta)[None], torch.ones(1).numpy(), criterion="kl").values
     assert found == pytest.approx(float((p.exp() * (p - q)).sum(-1).mean()), rel=1e-8)
+
+
+def test_a_loss_with_more_in_it_needs_the_word_of_the_user():
+    class SparseForCausalLM(CausalLM):
+        def forward(self, input_ids, labels=None):
+            output = super().forward(input_ids, labels)
+            if labels is not None:
+                output.loss = output.loss + 0.1 * output.logits.square().mean()  # as for a mixture of experts
+            return output
+
+    model, (ids, labels) = SparseForCausalLM().double(), sentences()
+    data = {"input_ids": ids, "labels": labels}
+    assert Objective(model, data, "model").accuracy() is None
+    told = Objective(model, data, "model", output="logits")
+    assert told.accuracy() == pytest.approx(expected(model, ids, labels)[1], rel=1e-12)
+    named = Objective(model, data, "cross_entropy")
+    assert named.centre == pytest.approx(expected(model, ids, labels)[0], rel=1e-10)

@@ -97,6 +97,29 @@ def test_a_loss_of_logits_on_probabilities_gets_a_note():
     assert not Objective(nn.Linear(4, 3).double(), data).notes
 
 
+def test_a_loss_of_logits_on_sigmoids_gets_a_note():
+    data = inputs(), torch.randint(0, 2, (SAMPLES, 2))
+    (note,) = Objective(nn.Sequential(nn.Linear(4, 2), nn.Sigmoid()).double(), data, "bce").notes
+    assert "binary_cross_entropy takes logits" in note
+    assert not Objective(nn.Linear(4, 2).double(), data, "bce").notes
+
+
+def test_the_first_of_several_tensors_is_read_and_noted():
+    class Several(nn.Module):
+        def __init__(self, hidden) -> None:
+            super().__init__()
+            self.layer, self.hidden = nn.Linear(4, 3), hidden
+
+        def forward(self, x):
+            logits = self.layer(x)
+            return logits, self.hidden(logits)
+
+    data = inputs(), torch.randint(0, 3, (SAMPLES,))
+    (note,) = Objective(Several(lambda z: z.sin()).double(), data).notes
+    assert "returns 2 things; the first, of shape (8, 3)" in note
+    assert not Objective(Several(lambda z: z.sin()[None]).double(), data).notes
+
+
 def test_numbers_have_no_kl_and_no_accuracy():
     objective = Objective(nn.Linear(4, 2).double(), (inputs(), torch.randn(SAMPLES, 2)), "mse")
     assert objective.accuracy() is None

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from landscape.errors import TaskError
+from landscape import log_volume
+from landscape.errors import CurvatureError, TaskError
 from landscape.objective import Objective
 
 SAMPLES, CLASSES = 30, 3
@@ -147,3 +148,36 @@ def test_targets_with_an_axis_too_many_are_told_what_to_drop():
     for loss in ("cross_entropy", nn.CrossEntropyLoss()):
         with pytest.raises(TaskError, match=r"Drop the last axis of the targets: target.squeeze\(1\)"):
             Objective(line(), (inputs(), classes()[:, None]), loss)
+
+
+def test_weights_of_single_samples_are_refused():
+    loss = nn.BCEWithLogitsLoss(weight=torch.rand(SAMPLES))
+    with pytest.raises(TaskError, match=r"a weight for each of 30 samples.*\n.*part of the data"):
+        Objective(nn.Sequential(line(1), nn.Flatten(0)), (inputs(), torch.ones(SAMPLES)), loss)
+
+
+def test_kl_leaves_out_the_ignored_class():
+    model, x, target = line(), inputs(), classes()
+    objective = Objective(model, (x, target), nn.CrossEntropyLoss(ignore_index=1), batch_size=4, scope="all")
+    point = objective.theta + 0.1 * torch.randn(objective.layout.size, dtype=torch.float64)
+    moved = line()
+    moved.load_state_dict(objective.layout.views(point))
+    p, q = (F.log_softmax(each(x[target != 1]), 1) for each in (model, moved))
+    with objective.running():
+        (found,) = objective.along((point - objective.theta)[None], torch.ones(1).numpy(), criterion="kl").values
+    assert found == pytest.approx(float((p.exp() * (p - q)).sum(1).mean()), rel=1e-9, abs=1e-15)
+
+
+def test_the_curvature_of_kl_is_that_of_a_plain_cross_entropy():
+    model, x, target = line(), inputs(), classes()
+
+    def volume(loss):
+        objective = Objective(model, (x, target), loss)
+        options = {"estimator": "laplace", "criterion": "kl", "metric": "identity", "max_radius": 1.0}
+        return log_volume(objective, cutoffs=(0.1,), **options).results[0].log_volume
+
+    expected = volume("cross_entropy")
+    for loss in (nn.CrossEntropyLoss(), nn.CrossEntropyLoss(label_smoothing=0.1), lambda z, y: F.cross_entropy(z, y)):
+        assert volume(loss) == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(CurvatureError, match="unweighted cross-entropy"):
+        volume(nn.CrossEntropyLoss(weight=WEIGHT))
