@@ -38,6 +38,10 @@ class CountingOperator(Operator):
     def cost(self) -> Cost:
         return self._op.cost
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._op.notes
+
     def describe(self) -> dict[str, Any]:
         return self._op.describe()
 

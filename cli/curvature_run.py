@@ -19,7 +19,8 @@ from landscape.curvature import (
     trace,
 )
 from landscape.curvature.eigenpairs import default_max_products
-from landscape.errors import StoreError
+from landscape.errors import CurvatureError, StoreError
+from landscape.objective import Objective
 from landscape.results import Eigenpairs, LayerTraces, LogDeterminant, SpectralDensity, Trace, require_same_config
 from landscape.results.curvature import matrix_name
 from landscape.store import Store
@@ -72,16 +73,30 @@ def run_curvature(context: click.Context) -> None:
         task, checkpoint = find_task(params)
         say(params, f"{params['checkpoint']}: {checkpoint.form}")
         objective = make_objective(task, params)
-        op = (Hessian if params["operator"] == "hessian" else GaussNewton)(objective, metric=params["metric"])
+        op = make_operator(objective, params)
         check_stored(op, params, jobs, stored)
+        if any(result is None for result in stored.values()):
+            op.prepare()  # its notes belong to the lines that follow
         for line in measuring_lines(op, params, jobs, stored):
             say(params, paragraph(line))
         provenance = {"checkpoint": str(params["checkpoint"]), "command": resume_command(context)}
         results = measure(op, params, jobs, store, stored, provenance)
+        for note in op.notes:
+            say(params, paragraph(f"note: {note}"))
         if params["as_json"]:
             click.echo(strict_json(curvatures_object(results)))
     if store is None:
         say(params, "Nothing was kept; to keep it, for figures and to add to it: --out run.h5")
+
+
+def make_operator(objective: Objective, params: Mapping[str, Any]) -> Hessian | GaussNewton:
+    """Return the operator that the options name."""
+    metric, check, derivative = params["metric"], params["check"], params["derivative"]
+    if params["operator"] == "hessian":
+        return Hessian(objective, metric=metric, check=check, derivative=derivative)
+    if derivative != "autograd":
+        raise CurvatureError("the Gauss-Newton matrix comes from autograd alone. Leave `derivative=...` out.")
+    return GaussNewton(objective, metric=metric, check=check)
 
 
 def jobs_of(params: Mapping[str, Any]) -> list[Job]:
@@ -116,7 +131,8 @@ def settings_of(call: Callable[..., Any], params: Mapping[str, Any], *names: str
 def name_of(params: Mapping[str, Any], job: Job) -> str:
     """Return the name of a result in the file, so that several operators share one."""
     metric = "" if params["metric"] == "identity" else f"-{params['metric']}"
-    return f"{params['operator']}{metric}-{job.name}"
+    derivative = "" if params["derivative"] == "autograd" else f"-{params['derivative']}"
+    return f"{params['operator']}{metric}{derivative}-{job.name}"
 
 
 def stored_job(store: Store | None, params: Mapping[str, Any], job: Job) -> Curvature | None:

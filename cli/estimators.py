@@ -126,11 +126,10 @@ def importance(run: BasinRun) -> VolumeReport:
             run.objective,
             params["cutoffs"],
             proposal=params["proposal"],
-            curvature=params["curvature"],
             rank=params["rank"],
             directions=params["directions"],
             **progress,
-            **probes_of(run),
+            **curvature_options(run),
             **run.basin_options,
             **measure_options(run),
         )
@@ -153,8 +152,7 @@ def laplace(run: BasinRun) -> VolumeReport:
     run.say("measuring the curvature")
 
     def make() -> LaplaceVolume:
-        options = {**probes_of(run), **run.basin_options}
-        volume = laplace_volume(run.objective, params["cutoffs"], curvature=params["curvature"], **options)
+        volume = laplace_volume(run.objective, params["cutoffs"], **curvature_options(run), **run.basin_options)
         return with_provenance(volume, run.provenance)
 
     return VolumeReport({LAPLACE: run.keep(LAPLACE, True, make, LaplaceVolume)})
@@ -287,7 +285,13 @@ def proposed_rays(
 def check_laplace(stored: LaplaceVolume, run: BasinRun) -> None:
     """Refuse to return a stored volume of other settings; an option that was not typed has its default."""
     params = run.params
-    op = basin_curvature(run.objective, params["criterion"], params["metric"], params["curvature"])
+    op = basin_curvature(
+        run.objective,
+        params["criterion"],
+        params["metric"],
+        params["curvature"],
+        derivative=params["derivative"],
+    )
     cap = cap_of(op, params["max_radius"])
     asked = laplace_config(op, params["criterion"], cap, seed=params["seed"], **probes_of(run))
     config = {**stored.config, "cutoffs": [row.cutoff for row in stored.results]}
@@ -307,6 +311,11 @@ def is_by_another_measure(run: BasinRun, name: str) -> bool:
 def measure_options(run: BasinRun) -> dict[str, Any]:
     """Return the options that say by which measure V is a volume or a probability."""
     return {key: run.params[key] for key in ("measure", "sigma", "measure_centre")}
+
+
+def curvature_options(run: BasinRun) -> dict[str, Any]:
+    """Return the options of the curvature that rays or a volume follow."""
+    return {key: run.params[key] for key in ("curvature", "check", "derivative")} | probes_of(run)
 
 
 def probes_of(run: BasinRun) -> dict[str, Any]:

@@ -17,6 +17,7 @@ METRICS = ("filter", "layer", "identity")
 ESTIMATORS = ("auto", "uniform", "annealed", "importance", "laplace")
 PROPOSALS = ("low-rank", "diagonal", "low-rank-diagonal", "krylov", "squared-gradients", "slopes")
 CURVATURES = ("hessian", "ggn")
+DERIVATIVES = ("autograd", "difference")
 MEASURES = ("lebesgue", "gaussian")
 MEASURE_CENTRES = ("zero", "theta")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
@@ -208,6 +209,17 @@ rays = together(
     ),
 )  # fmt: skip
 
+second_derivatives = together(
+    click.option(
+        "--derivative", type=click.Choice(DERIVATIVES), default=DERIVATIVES[0], show_default=True,
+        help="Second derivatives by autograd, or by differences of gradients, for operations without a second rule.",
+    ),
+    click.option(
+        "--no-check", "check", is_flag=True, flag_value=False, default=True,
+        help="Do not compare autograd with differences first.",
+    ),
+)  # fmt: skip
+
 estimating = together(
     click.option(
         "--estimator", type=click.Choice(ESTIMATORS), default="auto", show_default=True,
@@ -240,6 +252,7 @@ estimating = together(
         "--curvature", type=click.Choice(CURVATURES),
         help="importance, laplace: Hessian or Gauss-Newton matrix.  [default: hessian; ggn for the criterion kl]",
     ),
+    second_derivatives,
     click.option(
         "--probes", type=click.IntRange(min=1), metavar="N",
         help="importance, laplace: number of random probes of the curvature.  [default: 100, 30]",

@@ -159,7 +159,7 @@ def call_library(
     on_progress: OnProgress[Any],
 ) -> Line | Plane:
     """Measure the line or the plane that the options name."""
-    common = {key: params[key] for key in ("metric", "steps", "span", "seed", "recalibrate_bn")}
+    common = {key: params[key] for key in ("metric", "steps", "span", "seed", "recalibrate_bn", "check", "derivative")}
     common |= {"resume": stored, "on_progress": on_progress}
     if params["plane"]:
         return slice_2d(

@@ -49,6 +49,7 @@ asking = options.together(
 @options.checkpoint
 @options.task
 @asking
+@options.second_derivatives
 @options.centre
 @options.keeping
 @options.json_flag

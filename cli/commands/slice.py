@@ -40,6 +40,7 @@ shape = options.together(
 @click.argument("others", nargs=-1, type=click.Path())
 @options.task
 @shape
+@options.second_derivatives
 @options.objective
 @options.keeping
 @click.option(

@@ -20,6 +20,8 @@ _APPLIES_TO = {
     "proposal": ("importance",),
     "rank": ("importance",),
     "curvature": ("importance", "laplace"),
+    "derivative": ("importance", "laplace"),
+    "check": ("importance", "laplace"),
     "probes": ("importance", "laplace"),
     "measure": _SAMPLED,
     "sigma": _SAMPLED,

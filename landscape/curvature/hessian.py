@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape.curvature.autograd.differences import GradientDifferences
 from landscape.curvature.autograd.grad import twice_differentiable
 from landscape.curvature.autograd.graphs import GaussNewtonGraph, Graph, Graphs, HessianGraph, differentiating
 from landscape.curvature.checks.derivatives import check_derivatives, why_apart
@@ -19,6 +20,7 @@ from landscape.objective import Objective, Scope
 from landscape.objective.batch_loss import ModelProgram
 from landscape.rays import make_metric
 
+DERIVATIVES = ("autograd", "difference")  #: where products with the Hessian come from
 _KEEP_BELOW = 8  # vectors per block: with more, the products cost far more than the graph that a later call would save
 
 
@@ -55,6 +57,7 @@ class _Curvature(Operator):
         self._graphs = Graphs(objective.program, theta, self.kind, self.scope.ranges, memory)
         self._width = objective.plan.lanes if objective.program.together else 1
         self._check, self._prepared = check, False
+        self._autograd = True
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
         """Return A @ v: (n,) -> (n,) or (n, k) -> (n, k).
@@ -97,7 +100,7 @@ class _Curvature(Operator):
         if self._check or self._width > 1:
             few = few_samples(objective.program, objective.theta)
         if self._check:
-            notes += check_derivatives(few, layout, ranges, products=self.kind is HessianGraph)
+            notes += check_derivatives(few, layout, ranges, products=self._autograd and self.kind is HessianGraph)
         if self._width > 1 and (reason := why_apart(few, layout, ranges, self.kind)):
             notes.append(f"products with the second derivative run one vector at a time ({reason})")
             self._width = 1
@@ -123,13 +126,17 @@ class _Curvature(Operator):
         steps = self._steps(vectors)
         out = torch.zeros_like(steps)
         with self._differentiating():
-            for graph in self._each(len(steps), batches):
-                for rows in self._blocks(len(steps)):
-                    for target, value in zip(self._split(out[rows]), self._of(graph.product, steps[rows]), strict=True):
-                        if value is not None:
-                            target += value
+            self._add_products(steps, batches, out)
         product = self.scope.gather(out).div_(self._terms)
         return (product if self.metric.scale is None else product.mul_(self.metric.scale)).T
+
+    def _add_products(self, steps: Tensor, batches: Sequence[int], out: Tensor) -> None:
+        """Add the products of these batches' totals with steps, (k, D), to ``out``, (k, D)."""
+        for graph in self._each(len(steps), batches):
+            for rows in self._blocks(len(steps)):
+                for target, value in zip(self._split(out[rows]), self._of(graph.product, steps[rows]), strict=True):
+                    if value is not None:
+                        target += value
 
     def _forms_of(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
         """Return the part of the quadratic forms from these batches, (n, k) -> (k,)."""
@@ -150,7 +157,7 @@ class _Curvature(Operator):
     def _differentiating(self) -> Iterator[None]:
         """Prepare and run the model; an error of torch inside becomes one that says what to do."""
         self.prepare()
-        with self.objective.running(), differentiating(), twice_differentiable():
+        with self.objective.running(), differentiating(without_rules=self.kind.without_rules), twice_differentiable():
             yield
 
     def _each(self, count: int, batches: Sequence[int]) -> Iterator[Graph]:
@@ -206,6 +213,12 @@ class Hessian(_Curvature):
         memory: bytes that may be kept between products to make them faster; by default a quarter of what is free.
         check: before the first product, compare gradient and product with differences on a few samples
             (:mod:`landscape.curvature.checks.derivatives`).
+        derivative: ``autograd``, or ``difference``: products from differences of gradients, for operations that torch
+            can differentiate only once. A product then costs four gradients.
+
+    Attributes:
+        difference_error: of products by differences, estimated from two step sizes: the largest so far, relative to
+            the product.
 
     Raises:
         CurvatureError: for a loss that cannot be differentiated twice, for one whose derivative is not what autograd
@@ -220,7 +233,47 @@ class Hessian(_Curvature):
     kind = HessianGraph
     name = "hessian"
 
+    def __init__(
+        self,
+        objective: Objective,
+        *,
+        scope: str | None = None,
+        metric: str = "identity",
+        memory: int | None = None,
+        check: bool = True,
+        derivative: str = "autograd",
+    ) -> None:
+        super().__init__(objective, scope=scope, metric=metric, memory=memory, check=check)
+        if derivative not in DERIVATIVES:
+            raise CurvatureError(f"derivative={derivative!r} is not known. Pass one of {', '.join(DERIVATIVES)}.")
+        self._autograd = derivative == "autograd"
+        self._differences = None if self._autograd else GradientDifferences(objective, self.scope.ranges)
+        self.difference_error = 0.0
+        if self._differences is not None:
+            self._width = 1
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        if self._autograd:
+            return ()
+        error = f"two step sizes differ by up to {self.difference_error:.1g} of a product"
+        return (f"products come from differences of gradients: {error}",)
+
+    def describe(self) -> dict[str, Any]:
+        return super().describe() if self._autograd else {**super().describe(), "derivative": "difference"}
+
+    def _add_products(self, steps: Tensor, batches: Sequence[int], out: Tensor) -> None:
+        if self._differences is None:
+            return super()._add_products(steps, batches, out)
+        for target, step in zip(out, steps, strict=True):
+            product, error = self._differences.product(step, batches)
+            target += product
+            self.difference_error = max(self.difference_error, error)
+        return None
+
     def _forms_of(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
+        if not self._autograd:
+            return (vectors.double() * self._products_of(vectors, batches).double()).sum(0)
         steps = self._steps(vectors)
         out = steps.new_zeros(len(steps), dtype=torch.float64)
         with self._differentiating():

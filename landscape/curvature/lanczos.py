@@ -163,6 +163,11 @@ class Krylov:
             self.search.diagonal.append(float(self._h[j, j]))
             self.search.off_diagonal.append(rest)
 
+    def _why_asymmetric(self) -> str:
+        if self.op.notes:
+            return f"{'; '.join(self.op.notes)}. Pass `dtype=torch.float64`, if possible with smooth activations."
+        return "Two products of the same vector probably differ: is the loss deterministic (no dropout, no sampling)?"
+
     def ritz(self) -> Ritz:
         """Return all Ritz pairs on the span of the multiplied vectors."""
         kept, others = self.multiplied, self.waiting
@@ -172,7 +177,7 @@ class Krylov:
             raise CurvatureError(
                 f"the operator is not symmetric: u . A v and v . A u differ by {asymmetry / size:.0%} of its size, "
                 "so it has no real eigenvalues to find.\n"
-                "Two products of the same vector probably differ: is the loss deterministic (no dropout, no sampling)?"
+                f"{self._why_asymmetric()}"
             )
         values, weights = np.linalg.eigh((square + square.T) / 2)
         inside = np.linalg.norm(square @ weights - weights * values, axis=0)

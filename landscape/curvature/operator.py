@@ -72,6 +72,11 @@ class Operator(ABC):
         self._count(len(values), started)
         return values
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about the products so far."""
+        return ()
+
     def describe(self) -> dict[str, Any]:
         """Return what determines this matrix."""
         return {"operator": type(self).__name__, "dimension": self.size}

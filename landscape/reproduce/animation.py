@@ -64,7 +64,7 @@ def line_along(objective: Objective, direction: Tensor, name: str, frames: int, 
     axes, x = make_axes(objective, direction, 1), coefficients(frames, span)
     settings = {"steps": frames, "span": span, "curvature": True, "recalibrate_bn": False}
     grid = Grid.start(objective, axes, x[:, None], 1, settings)
-    for _ in grid.measure(objective, curvature=True):
+    for _ in grid.measure(objective, curvature={}):
         pass
     return Line(
         x=x,

@@ -76,6 +76,8 @@ class Request:
     seed: int
     orthogonal: bool
     others: tuple[Tensor, ...]
+    check: bool
+    derivative: str
 
 
 def make_axes(
@@ -87,6 +89,8 @@ def make_axes(
     seed: int = 0,
     orthogonal: bool = False,
     others: Sequence[Tensor | nn.Module] = (),
+    check: bool = True,
+    derivative: str = "autograd",
 ) -> Axes:
     """Return ``count`` axes around the objective's trained point.
 
@@ -109,13 +113,14 @@ def make_axes(
         orthogonal: make the second axis orthogonal to the first: in the metric for ``random``, within each filter for
             ``li2018``, Euclidean otherwise.
         others: the other checkpoints of ``toward`` and ``pca``: vectors of shape (D,), or models like the objective's.
+        check, derivative: of the Hessian, as for :class:`landscape.Hessian`.
 
     Raises:
         ObjectiveError: for an unknown name, checkpoints that do not fit, or too few of them.
         CurvatureError: for ``hessian``, if the loss cannot be differentiated twice.
     """
     known = tuple(_as_theta(objective, other, number) for number, other in enumerate(others, start=1))
-    request = Request(objective, count, metric, check_seed(seed), orthogonal, known)
+    request = Request(objective, count, metric, check_seed(seed), orthogonal, known, check, derivative)
     if not isinstance(choice, str):
         return _given(request, choice)
     if choice not in _MAKERS:
@@ -187,7 +192,7 @@ def _on_filters(entry: Entry, weights: Tensor, drawn: list[Tensor], *, orthogona
 
 def _hessian(request: Request) -> Axes:
     objective = request.objective
-    op = Hessian(objective, metric=request.metric)
+    op = Hessian(objective, metric=request.metric, check=request.check, derivative=request.derivative)
     if op.size < request.count:
         raise ObjectiveError("a plane needs two directions, and only one entry is in scope. Pass a wider `scope=...`.")
     pairs = top_eigenpairs(op, request.count, seed=request.seed)
@@ -204,7 +209,7 @@ def _hessian(request: Request) -> Axes:
         "vectors": [digest(vector) for vector in vectors],
     }
     points = np.zeros((0, request.count))
-    return Axes("hessian", vectors, op.size, settings, points, notes=tuple(_eigenvector_notes(pairs)))
+    return Axes("hessian", vectors, op.size, settings, points, notes=(*_eigenvector_notes(pairs), *op.notes))
 
 
 def _eigenvector_notes(pairs: Eigenpairs) -> Iterator[str]:

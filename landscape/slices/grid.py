@@ -118,8 +118,12 @@ class Grid:
             passes=1 + recalibrated + bool(asked.get("curvature")),
         )
 
-    def measure(self, objective: Objective, *, curvature: bool = False, recalibrate_bn: bool = False) -> Iterator[None]:
+    def measure(
+        self, objective: Objective, *, curvature: dict[str, Any] | None = None, recalibrate_bn: bool = False
+    ) -> Iterator[None]:
         """Measure the pending rows block by block, and yield after each block.
+
+        ``curvature`` holds the options of the second derivative, if it is wanted.
 
         The blocks, and the points evaluated together within them, do not depend on the rows that are already done. So
         an interrupted run continues to the same bits.
@@ -128,7 +132,7 @@ class Grid:
             return
         with objective.running():
             values = PointEvaluator(objective, recalibrate_bn=recalibrate_bn)
-            second = SecondDerivative(objective, self.axes.vectors[0]) if curvature else None
+            second = None if curvature is None else SecondDerivative(objective, self.axes.vectors[0], **curvature)
             self.notes += second.notes if second is not None else ()
             for rows in _blocks(len(self.done), self.width, values.lanes):
                 if self.done[rows].all():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ def slice_1d(
     other: Tensor | nn.Module | None = None,
     curvature: bool = False,
     recalibrate_bn: bool = False,
+    check: bool = True,
+    derivative: str = "autograd",
     resume: Line | None = None,
     on_progress: OnProgress[Line] | None = None,
 ) -> Line:
@@ -44,9 +47,13 @@ def slice_1d(
         span: how far to go.
         seed: keys the random direction.
         other: the checkpoint to go toward: a vector of shape (D,), or a model like the objective's.
-        curvature: also record the exact second derivative along the line.
+        curvature: also record the second derivative along the line.
         recalibrate_bn: estimate BatchNorm's running statistics at each point, on the objective's data, instead of
             keeping those of the trained point.
+        check: compare autograd with differences before a Hessian or a second derivative is returned, as
+            :class:`landscape.Hessian` does.
+        derivative: ``autograd``, or ``difference``: second derivatives from differences of first ones, for operations
+            that torch can differentiate only once.
         resume: the partial result of an interrupted run with the same settings; its points are kept.
         on_progress: called after every block of points.
 
@@ -59,7 +66,9 @@ def slice_1d(
     >>> slice_1d(bowl, metric="identity", steps=5, span=2.0, curvature=True).loss.round(9)
     array([4., 1., 0., 1., 4.])
     """
-    axes = make_axes(objective, direction, 1, metric=metric, seed=seed, others=() if other is None else (other,))
+    others = () if other is None else (other,)
+    second: dict[str, Any] = {"check": check, "derivative": derivative}
+    axes = make_axes(objective, direction, 1, metric=metric, seed=seed, others=others, **second)
     x = path(steps, span) if len(axes.points) else even(steps, span)
     if curvature and recalibrate_bn:
         raise ObjectiveError(
@@ -67,7 +76,7 @@ def slice_1d(
             "point, so the two do not go together.\nLeave out `curvature=...` or `recalibrate_bn=...`."
         )
     asked = {"steps": len(x), "span": float(span), "curvature": curvature, "recalibrate_bn": recalibrate_bn}
-    grid = Grid.start(objective, axes, x[:, None], 1, asked)
+    grid = Grid.start(objective, axes, x[:, None], 1, asked | _by_difference(derivative))
     if resume is not None:
         _resume(grid, resume)
 
@@ -84,7 +93,7 @@ def slice_1d(
             **grid.common(),
         )
 
-    for _ in grid.measure(objective, curvature=curvature, recalibrate_bn=recalibrate_bn):
+    for _ in grid.measure(objective, curvature=second if curvature else None, recalibrate_bn=recalibrate_bn):
         if on_progress is not None:
             on_progress(Progress(int(grid.done.sum()), len(x), result))
     return result()
@@ -101,6 +110,8 @@ def slice_2d(
     orthogonal: bool = False,
     others: Sequence[Tensor | nn.Module] = (),
     recalibrate_bn: bool = False,
+    check: bool = True,
+    derivative: str = "autograd",
     resume: Plane | None = None,
     on_progress: OnProgress[Plane] | None = None,
 ) -> Plane:
@@ -124,6 +135,7 @@ def slice_2d(
         others: the other checkpoints, as vectors of shape (D,) or models. For ``pca``: those of one training run, in
             order, with the trained point last or left out.
         recalibrate_bn: estimate BatchNorm's running statistics at each point.
+        check, derivative: of the Hessian for ``hessian``, as for :class:`landscape.Hessian`.
         resume: the partial result of an interrupted run with the same settings; its rows are kept.
         on_progress: called after every block of rows.
 
@@ -139,14 +151,15 @@ def slice_2d(
            [1., 0., 1.],
            [2., 1., 2.]])
     """
-    axes = make_axes(objective, directions, 2, metric=metric, seed=seed, orthogonal=orthogonal, others=others)
+    second: dict[str, Any] = {"check": check, "derivative": derivative}
+    axes = make_axes(objective, directions, 2, metric=metric, seed=seed, orthogonal=orthogonal, others=others, **second)
     if len(axes.points):
         x, y = (covering(axes.points[:, axis], steps, span) for axis in (0, 1))
     else:
         x = y = even(steps, span)
     asked = {"steps": len(x), "span": float(span), "orthogonal": orthogonal, "recalibrate_bn": recalibrate_bn}
     points = np.stack(np.broadcast_arrays(x[None, :], y[:, None]), axis=-1).reshape(-1, 2)
-    grid = Grid.start(objective, axes, points, len(x), asked)
+    grid = Grid.start(objective, axes, points, len(x), asked | _by_difference(derivative))
     if resume is not None:
         _resume(grid, resume)
 
@@ -170,6 +183,11 @@ def slice_2d(
         if on_progress is not None:
             on_progress(Progress(int(grid.done.sum()) * len(x), len(points), result))
     return result()
+
+
+def _by_difference(derivative: str) -> dict[str, str]:
+    """Return what a configuration says of second derivatives; nothing if they are those of autograd."""
+    return {} if derivative == "autograd" else {"derivative": derivative}
 
 
 def _resume(grid: Grid, past: Line | Plane) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from landscape.curvature import GaussNewton, Hessian
 from landscape.curvature.probes import check_count
 from landscape.errors import CurvatureError
 from landscape.objective import Objective
@@ -55,6 +57,8 @@ def importance_volume(
     measure: str = "lebesgue",
     sigma: float | None = None,
     measure_centre: str = "zero",
+    check: bool = True,
+    derivative: str = "autograd",
 ) -> Volume:
     """Return the log-volume of the basin for each cutoff from rays of an angular central Gaussian q.
 
@@ -100,6 +104,7 @@ def importance_volume(
         directions: number of rays.
         rtol: relative tolerance of a radius; by default what moves log V by at most 0.1, from 1e-6 to 1e-3.
         measure, sigma, measure_centre: as for :func:`landscape.log_volume`.
+        check, derivative: as for :class:`landscape.Hessian`.
 
     Raises:
         CurvatureError: for an unknown proposal, one that is not positive, or a curvature that is nowhere positive.
@@ -133,7 +138,7 @@ def importance_volume(
     else:
         cap = (1.0 if metric_at_theta.relative else math.inf) if max_radius is None else float(max_radius)
         rise, n = 2 * (values[0] - centre), metric_at_theta.scope.size
-        basin = (objective, criterion, metric, curvature)
+        basin = partial(basin_curvature, objective, criterion, metric, curvature, check=check, derivative=derivative)
         gaussian, about, spent = _gaussian(basin, proposal, rank, probes, seed, rise, cap, n)
         rays = ProposedDirections(gaussian, metric_at_theta, seed, objective.theta, about)
     radii = basin_radii(
@@ -154,7 +159,7 @@ def importance_volume(
 
 
 def _gaussian(
-    basin: tuple[Objective, str, str, str | None],
+    basin: Callable[[], Hessian | GaussNewton],
     proposal: str | np.ndarray | Mapping[str, Tensor],
     rank: int,
     probes: int,
@@ -166,7 +171,7 @@ def _gaussian(
     """Return the Gaussian of a curvature, what it was made from, and its cost.
 
     Args:
-        basin: objective, criterion, metric and curvature.
+        basin: returns the curvature.
         proposal, rank, probes, seed: as for :func:`importance_volume`.
         rise: 2 (c - L0).
         cap: on a radius.
@@ -176,7 +181,7 @@ def _gaussian(
         return _from_diagonal(proposal, n), {"name": "array"}, Cost(0.0, 0, 0.0)
     name = proposal if isinstance(proposal, str) else "moments"
     _check(name, rank)
-    op = basin_curvature(*basin)
+    op = basin()
     curvature = PROPOSALS[proposal](op, rank, probes, seed) if isinstance(proposal, str) else from_moments(proposal, op)
     if name in UNSCALED and math.isfinite(cap):
         curvature = fitted(curvature, op, probes, seed)

@@ -33,6 +33,8 @@ def laplace_volume(
     probes: int = 30,
     steps: int = 80,
     seed: int = 0,
+    check: bool = True,
+    derivative: str = "autograd",
 ) -> LaplaceVolume:
     """Return the log-volume of the basin of the quadratic around theta, for each cutoff.
 
@@ -60,6 +62,7 @@ def laplace_volume(
         curvature: ``hessian`` or ``ggn`` (Gauss-Newton); by default the Hessian, and for the criterion ``kl`` the
             Gauss-Newton matrix, which is the second derivative of the KL (the Fisher information).
         probes, steps, seed: as for :func:`landscape.log_determinant`.
+        check, derivative: as for :class:`landscape.Hessian`.
 
     Raises:
         CurvatureError: if the matrix is not positive definite and there is no cap, and whatever the operator raises.
@@ -73,7 +76,7 @@ def laplace_volume(
     """
     started = time.perf_counter()
     values, centre = check_basin(objective, cutoffs, criterion)
-    op = basin_curvature(objective, criterion, metric, curvature)
+    op = basin_curvature(objective, criterion, metric, curvature, check=check, derivative=derivative)
     cap = cap_of(op, max_radius)
     settings = {"probes": probes, "steps": steps, "seed": seed}
     # both use the same Lanczos runs, so that no eigenvalue shows in one and not in the other

@@ -33,9 +33,20 @@ def cap_of(op: Hessian | GaussNewton, max_radius: float | None) -> float:
 
 
 def basin_curvature(
-    objective: Objective, criterion: str, metric: str, curvature: str | None = None
+    objective: Objective,
+    criterion: str,
+    metric: str,
+    curvature: str | None = None,
+    *,
+    check: bool = True,
+    derivative: str = "autograd",
 ) -> Hessian | GaussNewton:
     """Return the second derivative of a criterion at theta, in metric coordinates, as an operator.
+
+    Args:
+        objective, metric, check, derivative: as for :class:`landscape.Hessian`.
+        criterion: ``loss``, ``rise`` or ``kl``.
+        curvature: ``hessian`` or ``ggn``.
 
     Raises:
         CurvatureError: if the curvature is unknown, or is not that of the criterion.
@@ -50,7 +61,11 @@ def basin_curvature(
             f"logits, but the {name!r} of the loss {objective.loss_name!r} was asked for.\n"
             "Pass `curvature='ggn'` and the loss cross_entropy or binary_cross_entropy, or `criterion='rise'`."
         )
-    return CURVATURES[name](objective, metric=metric)
+    if name == "hessian":
+        return Hessian(objective, metric=metric, check=check, derivative=derivative)
+    if derivative != "autograd":
+        raise CurvatureError("the Gauss-Newton matrix comes from autograd alone. Leave `derivative=...` out.")
+    return GaussNewton(objective, metric=metric, check=check)
 
 
 def _likelihood(objective: Objective) -> bool:

@@ -27,10 +27,6 @@ from landscape.objective.structure import tensors_of, with_tensors
 _KEPT_SHARE = 4  # kept graphs may take one part in four of the free memory
 _UNKNOWN_FREE = 2**30  # bytes taken to be free on a system that does not tell
 _NO_RULE = ("not implemented", "double backward", "differentiate twice", "not differentiable", "does not support")
-#: what to do without a rule for a second derivative
-WITHOUT_RULES = (
-    "pass `derivative='difference'`, which needs gradients only, or leave the layers up to it out with `scope=...`."
-)
 
 
 class Graph(ABC):
@@ -38,9 +34,11 @@ class Graph(ABC):
 
     Attributes:
         first: the first derivatives, whose graph is differentiated again.
+        without_rules: what to do if torch has no rule for that.
     """
 
     first: list[Tensor | None]
+    without_rules = "leave the layers up to it out with `scope=...`."
 
     @abstractmethod
     def product(self, vectors: list[Tensor], together: bool) -> list[Tensor | None]:
@@ -58,6 +56,8 @@ class Graph(ABC):
 
 class HessianGraph(Graph):
     """The gradient of a batch's total; its derivative along v is H v (Pearlmutter 1994)."""
+
+    without_rules = f"pass `derivative='difference'`, which needs gradients only, or {Graph.without_rules}"
 
     def __init__(self, total: Tensor, leaves: list[Tensor]) -> None:
         self._leaves = leaves
@@ -80,6 +80,8 @@ class GaussNewtonGraph(Graph):
         total_of: those tensors -> the batch's total.
         leaves: the parameters.
     """
+
+    without_rules = f"use Hessian with `derivative='difference'`, or {Graph.without_rules}"
 
     def __init__(
         self, predictions: list[Tensor], total_of: Callable[[list[Tensor]], Tensor], leaves: list[Tensor]
@@ -175,7 +177,7 @@ class Graphs:
             if graph is None:
                 graph = self.record(batch)
                 if not self._twice_differentiable:
-                    check_twice(graph.first)
+                    check_twice(graph)
                     self._twice_differentiable = True
                 if keep and self._fits(batch):
                     self._kept[batch] = graph
@@ -297,7 +299,7 @@ def _predictions(
 
 @contextmanager
 def differentiating(
-    what: str = "the second derivative of the loss", without_rules: str = WITHOUT_RULES
+    what: str = "the second derivative of the loss", without_rules: str = HessianGraph.without_rules
 ) -> Iterator[None]:
     """Turn torch's errors about missing derivatives into one that names the cause and says what to do.
 
@@ -334,8 +336,13 @@ def check_once(*values: Tensor) -> None:
         )
 
 
-def check_twice(gradients: list[Tensor | None]) -> None:
-    """Refuse gradients that stop at an operation marked once-differentiable: torch treats it as a constant."""
+def check_twice(graph: Graph) -> None:
+    """Refuse a graph that stops at an operation marked once-differentiable: torch treats it as a constant."""
+    refuse_once_differentiable(graph.first, graph.without_rules)
+
+
+def refuse_once_differentiable(gradients: Sequence[Tensor | None], without_rules: str) -> None:
+    """Refuse first derivatives that pass an operation marked once-differentiable."""
     waiting = [gradient.grad_fn for gradient in gradients if gradient is not None]
     seen = set()
     while waiting:
@@ -346,7 +353,7 @@ def check_twice(gradients: list[Tensor | None]) -> None:
         if node.name() == "torch::autograd::Error":
             raise CurvatureError(
                 "the second derivative of the loss cannot be computed: the model has an operation that is marked as "
-                f"differentiable once only.\nWrite its backward in differentiable operations, or {WITHOUT_RULES}"
+                f"differentiable once only.\nWrite its backward in differentiable operations, or {without_rules}"
             )
         waiting += [following for following, _ in node.next_functions]
 

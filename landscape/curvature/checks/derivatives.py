@@ -1,55 +1,51 @@
 """Whether autograd differentiates the loss that is measured: its derivatives against differences.
 
-Autograd and the forward pass part ways without a word: reentrant checkpoints and blocks under ``no_grad`` lose
-gradients, ``detach`` and straight-through rounding change them, and a rule for a second derivative may be wrong. So
-before a curvature is returned, on a few samples, in float64 if the model runs in it, at theta and at a point near it:
+Autograd and the forward pass part ways without a word: blocks under ``no_grad`` lose gradients, ``detach`` and
+straight-through rounding change them, and a rule for a second derivative may be wrong. So before a curvature is
+returned, on a few samples, in float64 if the model runs in it, at theta and at a point near it:
 
 - gradient: its product with a random direction v against (L(+h) - L(-h)) / 2h
 - product H v: against (g(+h) - g(-h)) / 2h, tensor by tensor
 
-A derivative passes as soon as it agrees with the difference of one step size. It fails if differences of two step
-sizes, ahead and behind, agree with each other and not with autograd, for two directions. If neither holds, as on the
-kink of a ReLU net, nothing is claimed.
+A derivative passes as soon as it agrees with the quotient of one step size. It fails if the quotients of several step
+sizes agree with each other and not with autograd, along two directions (:mod:`.differences`). If neither holds, as at
+the kink of a ReLU net, nothing is claimed. Where a net is so sure of every sample that its loss is rounding, points
+further away are tried.
 
-Cost of a check that passes: 24 forward passes over the few samples, or what they are worth in backward passes.
+Cost of a check that passes: what 40 forward passes of the few samples cost.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from landscape.curvature.autograd.graphs import Graph, differentiating
+from landscape.curvature.checks.differences import TOLERANCE, Comparison, Outcome, compare
 from landscape.curvature.checks.few_samples import FewSamples
 from landscape.curvature.checks.suspects import likely_causes
 from landscape.errors import CurvatureError, type_and_line
 from landscape.objective import Layout
 
-_NEAR = 0.01  # distance from theta to the second point, relative to each tensor
-_TOLERANCE = 1e-3  # relative difference between autograd and differences that passes
-_RESOLVED = 0.2  # the differences must agree with each other this much better than with autograd to prove it wrong
-_ROUNDINGS = 64  # a sum over a net is off by up to about this many roundings
+_OFFSETS = (0.0, 0.01, 0.1, 0.5)  # distances from theta to the points, relative to each tensor
+_FAR = 1.0  # there a net is sure of nothing
+_ROUNDINGS = 64  # a sum over a net is off by up to about this many roundings of its terms
+_CANCELLED = 30.0  # how much larger the terms of a gradient may be than the gradient
+_SATURATED = 1e-3  # a gradient smaller than this share of those further away may be rounding
 _LEAST_SCALE = 1e-2  # a tensor of zeros moves by this share of the mean size of all entries
 _DIRECTIONS = 3  # tried at a point before nothing is claimed
 _CONFIRMED = 2  # directions along which a derivative must fail
 _SHOWN = 4  # tensors named in an error
-#: steps relative to the size of each tensor, for the gradient and for the product, by how finely the loss is computed
-_GRADIENT_STEPS = {"float64": (1e-5, 1e-6, 1e-7), "float32": (3e-2, 1e-2)}
-_PRODUCT_STEPS = {"float64": (1e-7, 1e-8, 1e-9), "float32": ()}
-_COARSE = 1e-6  # relative rounding above which a loss is too coarse for any of these steps
-
-
-@dataclass(frozen=True)
-class Disagreement:
-    """Where autograd and differences disagree: positions of the tensors, and the two values for the worst of them."""
-
-    where: list[int]
-    autograd: float
-    difference: float
+#: relative rounding up to which a loss counts as computed in float64, and in float32
+_DOUBLE, _SINGLE = 1e-15, 1e-6
+#: steps relative to the size of each tensor. A jump of a rounded weight shows at the smallest, if at all
+_GRADIENT_STEPS = (1e-4, 1e-6, 1e-8, 1e-9, 1e-10)
+_GRADIENT_STEPS_SINGLE = (3e-2, 1e-2)
+_PRODUCT_STEPS = (1e-7, 1e-8, 1e-9)  # small: a net of 10^6 ReLUs has a kink in every step of 10^-6
+_PRODUCT_STEPS_AT_THETA = (1e-4, 1e-6, 1e-8)  # must all agree: near a perfect fit small steps see rounding only
 
 
 class Moving:
@@ -111,27 +107,34 @@ def check_derivatives(
     Raises:
         CurvatureError: if autograd's gradient or product is not the derivative; it says which, and the likely cause.
     """
-    if few.eps > _COARSE:
+    if few.eps > _SINGLE:
         return ("autograd was not compared with differences: the model computes in a dtype too coarse for them",)
-    precision = "float64" if few.eps <= torch.finfo(torch.float64).eps else "float32"
+    products = products and few.eps <= _DOUBLE
     moving = Moving(few, layout, ranges)
+    away = moving.direction(0)
     with few.running(), differentiating():
-        for place, offset in (("at the trained point", 0.0), ("near the trained point", _NEAR)):
-            point = few.theta if not offset else few.theta + offset * moving.direction(0)
-            wrong = _check_gradient(few, point, moving, _GRADIENT_STEPS[precision])
-            if wrong is not None:
-                raise _gradient_error(few, moving, place, wrong)
-            if products and _PRODUCT_STEPS[precision]:
-                wrong = _check_product(few, point, moving, _PRODUCT_STEPS[precision])
-                if wrong is not None:
-                    raise _product_error(few, moving, place, wrong)
+        for offset in _OFFSETS:
+            point = few.theta + offset * away if offset else few.theta
+            gradient = few.gradient(point, moving.moves)
+            found = _check_gradient(few, point, moving, gradient)
+            if found.outcome is Outcome.WRONG:
+                raise _gradient_error(few, moving, offset, found)
+            heard = found.outcome is Outcome.AGREES
+            if products:
+                found = _check_product(few, point, moving, gradient, wide=not offset)
+                wrong = found.outcome is Outcome.WRONG
+                if wrong and (not offset or (heard and not _saturated(few, moving, offset, gradient))):
+                    raise _product_error(few, moving, offset, found)
+                heard = heard and not wrong
+            if offset and heard:
+                break
     return ()
 
 
 def why_apart(few: FewSamples, layout: Layout, ranges: Sequence[tuple[int, int]], kind: type[Graph]) -> str:
     """Say why two vectors cannot be multiplied together, or return "" if they can, with the same products."""
     moving = Moving(few, layout, ranges)
-    with few.running(), differentiating():
+    with few.running(), differentiating(without_rules=kind.without_rules):
         graph = few.graph(few.theta, ranges, kind)
         pair = [moving.split(moving.direction(number)) for number in (1, 2)]
         singles = [graph.product(vectors, together=False) for vectors in pair]
@@ -148,114 +151,94 @@ def why_apart(few: FewSamples, layout: Layout, ranges: Sequence[tuple[int, int]]
     return "" if all(same) else "together they give other numbers"
 
 
-def _check_gradient(few: FewSamples, point: Tensor, moving: Moving, steps: Sequence[float]) -> Disagreement | None:
+def _check_gradient(few: FewSamples, point: Tensor, moving: Moving, gradient: list[Tensor]) -> Comparison:
     """Compare gradient · v with differences of the loss."""
-    gradient = few.gradient(point, moving.moves)
+    steps = _GRADIENT_STEPS if few.eps <= _DOUBLE else _GRADIENT_STEPS_SINGLE
+    rounding = _ROUNDINGS * few.eps * few.magnitude
+    centre = few.loss(point)
 
-    def compare_along(v: Tensor) -> tuple[bool, Disagreement | None]:
+    def along(v: Tensor) -> Comparison:
         terms = [slope * step for slope, step in zip(gradient, moving.split(v), strict=True)]
-        slope = sum((term.sum() for term in terms), start=point.new_zeros(()))
-        size = sum((term.square().sum() for term in terms), start=point.new_zeros(())).sqrt()
-        return _compare(lambda t: [few.loss(point + t * v)], [slope.double()], [float(size)], steps, few.eps)
-
-    return _decide(compare_along, moving)
-
-
-def _check_product(few: FewSamples, point: Tensor, moving: Moving, steps: Sequence[float]) -> Disagreement | None:
-    """Compare H v with differences of the gradient."""
-
-    def compare_along(v: Tensor) -> tuple[bool, Disagreement | None]:
-        vectors = moving.split(v)
-        product = few.graph(point, moving.ranges).product(vectors, together=False)
-        claimed = [torch.zeros_like(v) if p is None else p for p, v in zip(product, vectors, strict=True)]
-        return _compare(
-            lambda t: few.gradient(point + t * v, moving.moves), claimed, [0.0] * len(claimed), steps, few.eps
+        slope = torch.stack([term.sum(dtype=torch.float64) for term in terms]).sum()
+        scale = float(torch.stack([term.double().norm() for term in terms]).norm())
+        return compare(
+            lambda t: [few.loss(point + t * v)],
+            [slope],
+            centre=[centre],
+            scales=[scale],
+            rounding=[rounding],
+            steps=steps,
+            plateau=2,
         )
 
-    return _decide(compare_along, moving)
+    return _decide(along, moving)
 
 
-def _decide(compare_along: Callable[[Tensor], tuple[bool, Disagreement | None]], moving: Moving) -> Disagreement | None:
-    """Try directions until one agrees or enough of them prove a disagreement."""
-    proofs = 0
+def _check_product(few: FewSamples, point: Tensor, moving: Moving, gradient: list[Tensor], *, wide: bool) -> Comparison:
+    """Compare H v with differences of the gradient; ``wide``: prove a disagreement by large steps too."""
+    sizes = [float(slope.norm()) for slope in gradient]
+    whole = TOLERANCE * max(sizes)
+    rounding = [_ROUNDINGS * few.eps * _CANCELLED * (size + whole) for size in sizes]
+
+    def along(v: Tensor) -> Comparison:
+        vectors = moving.split(v)
+        product = few.graph(point, moving.ranges).product(vectors, together=False)
+        products = [torch.zeros_like(v) if p is None else p for p, v in zip(product, vectors, strict=True)]
+        return compare(
+            lambda t: few.gradient(point + t * v, moving.moves),
+            products,
+            centre=gradient,
+            scales=[0.0] * len(products),
+            rounding=rounding,
+            steps=_PRODUCT_STEPS_AT_THETA if wide else _PRODUCT_STEPS,
+            plateau=3 if wide else 2,
+        )
+
+    return _decide(along, moving)
+
+
+def _decide(along: Callable[[Tensor], Comparison], moving: Moving) -> Comparison:
+    """Try directions until one says that derivatives agree, or enough of them that they do not."""
+    proofs: list[Comparison] = []
     for number in range(1, _DIRECTIONS + 1):
-        agrees, wrong = compare_along(moving.direction(number))
-        if agrees:
-            return None
-        proofs += wrong is not None
-        if wrong is not None and proofs == _CONFIRMED:
-            return wrong
-    return None
+        found = along(moving.direction(number))
+        if found.outcome in (Outcome.AGREES, Outcome.SILENT):
+            return found
+        proofs += [found] * (found.outcome is Outcome.WRONG)
+        if len(proofs) == _CONFIRMED:
+            return found
+    return Comparison(Outcome.UNRESOLVED)
 
 
-def _compare(
-    function: Callable[[float], list[Tensor]],
-    claimed: list[Tensor],
-    sizes: list[float],
-    steps: Sequence[float],
-    eps: float,
-) -> tuple[bool, Disagreement | None]:
-    """Compare a derivative with differences of the function that it is the derivative of.
-
-    Args:
-        function: step -> tensors at this step along the direction.
-        claimed: their derivatives as autograd gives them.
-        sizes: the size of each that counts as its scale, if larger than its value.
-        steps: step sizes, descending.
-        eps: relative rounding of the function.
-
-    Returns:
-        (whether they agree, the disagreement if differences prove it). Neither holds if differences do not converge.
-    """
-    centre = function(0.0)
-    whole = float(torch.stack([item.double().norm() for item in centre]).norm())
-    earlier: list[Tensor] | None = None
-    agreed = [False] * len(claimed)
-    for h in steps:
-        ahead, behind = function(h), function(-h)
-        quotients = [(a - b) / (2 * h) for a, b in zip(ahead, behind, strict=True)]
-        everything = max(float(torch.stack([x.double().norm() for x in q]).norm()) for q in (quotients, claimed))
-        wrong: list[int] = []
-        for i, (quotient, value) in enumerate(zip(quotients, claimed, strict=True)):
-            off = float((quotient - value).norm())
-            size = max(float(quotient.norm()), float(value.norm()), sizes[i], _TOLERANCE * everything)
-            floor = _ROUNDINGS * eps * (float(centre[i].norm()) + _TOLERANCE * whole) / h
-            agreed[i] |= off <= _TOLERANCE * size + floor
-            if earlier is not None and not agreed[i]:
-                one_sided = float((ahead[i] - 2 * centre[i] + behind[i]).norm()) / h
-                spread = max(one_sided, float((quotient - earlier[i]).norm()))
-                wrong += [i] * (spread <= _RESOLVED * off)
-        if all(agreed):
-            return True, None
-        if wrong:
-            worst = max(wrong, key=lambda i: float((quotients[i] - claimed[i]).norm()))
-            return False, Disagreement(wrong, _shown(claimed[worst]), _shown(quotients[worst]))
-        earlier = quotients
-    return False, None
+def _saturated(few: FewSamples, moving: Moving, offset: float, gradient: list[Tensor]) -> bool:
+    """Return whether the gradient is so much smaller than further away that it may be the rounding of its terms."""
+    size = max(float(slope.norm()) for slope in gradient)
+    further = [few.theta + other * moving.direction(0) for other in (*_OFFSETS, _FAR) if other > offset]
+    return any(size < _SATURATED * float(g.norm()) for point in further for g in few.gradient(point, moving.moves))
 
 
-def _shown(item: Tensor) -> float:
-    return float(item) if item.numel() == 1 else float(item.norm())
-
-
-def _gradient_error(few: FewSamples, moving: Moving, place: str, wrong: Disagreement) -> CurvatureError:
+def _gradient_error(few: FewSamples, moving: Moving, offset: float, found: Comparison) -> CurvatureError:
     return CurvatureError(
-        f"autograd's gradient is not the derivative of the measured loss: {place}, along a random direction, it gives "
-        f"{wrong.autograd:.4g} and differences of the loss give {wrong.difference:.4g} (two step sizes agree).\n"
-        f"{likely_causes(few, moving.moves)}\n{_SKIP}"
+        f"autograd's gradient is not the derivative of the measured loss: {_place(offset)}, along a random direction, "
+        f"it gives {found.derivative:.4g} and differences of the loss give {found.difference:.4g} (two step sizes "
+        f"agree).\n{likely_causes(few, moving.moves)}\n{_SKIP}"
     )
 
 
-def _product_error(few: FewSamples, moving: Moving, place: str, wrong: Disagreement) -> CurvatureError:
-    names = [moving.names[i] for i in wrong.where]
+def _product_error(few: FewSamples, moving: Moving, offset: float, found: Comparison) -> CurvatureError:
+    names = [moving.names[i] for i in found.where]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return CurvatureError(
-        f"autograd's product H v is not the derivative of its gradient: {place}, along a random direction, its norm "
-        f"for {', '.join(names[:_SHOWN])}{more} is {wrong.autograd:.4g}, and differences of the gradient give "
-        f"{wrong.difference:.4g} (two step sizes agree).\n"
+        f"autograd's product H v is not the derivative of its gradient: {_place(offset)}, along a random direction, "
+        f"its norm for {', '.join(names[:_SHOWN])}{more} is {found.derivative:.4g}, and differences of the gradient "
+        f"give {found.difference:.4g} (two step sizes agree).\n"
         f"{likely_causes(few, moving.moves, second=True)}\n"
         "`derivative='difference'` takes products from differences of the gradient. " + _SKIP
     )
+
+
+def _place(offset: float) -> str:
+    return "near the trained point" if offset else "at the trained point"
 
 
 _SKIP = "`check=False` skips this check; the numbers are then those of autograd."

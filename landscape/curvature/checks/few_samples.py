@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 
 from landscape.curvature.autograd.grad import derivative, twice_differentiable
-from landscape.curvature.autograd.graphs import Graph, Graphs, HessianGraph, check_once, check_twice, free_bytes
+from landscape.curvature.autograd.graphs import (
+    Graph,
+    Graphs,
+    HessianGraph,
+    check_once,
+    check_twice,
+    free_bytes,
+)
 from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evaluating
 from landscape.objective.batches import Batch, split_batches
 from landscape.objective.parameters import Layout
@@ -22,6 +29,7 @@ from landscape.objective.parameters import Layout
 SAMPLES = 4  #: samples of the first batch that are enough: every batch goes through the same operations
 _LOW = (torch.float32, torch.float16, torch.bfloat16)
 _TO_LOW = {Tensor.float, Tensor.half, Tensor.bfloat16}
+_LARGE = 1e3  # larger numbers count as this much
 _VECTORS = 12  # flat vectors in float64 that the checks hold at a time
 
 
@@ -36,23 +44,27 @@ class FewSamples:
     Attributes:
         shapes: of the tensors to differentiate by.
         eps: the relative rounding of the coarsest dtype that the loss is computed in.
+        magnitude: the size of the numbers from which the loss is computed; times eps, its absolute rounding.
     """
 
     def __init__(self, program: Program, theta: Tensor, *, double: bool) -> None:
         self._program, self.theta, self._double = program, theta, double
         with program.running():
             self.shapes = [leaf.shape for leaf in program.leaves(theta)]
-        seen = _Coarsest()
-        with self.running(), torch.no_grad(), evaluating(program, 0, CENTRE), seen:
-            self.centre = float(program.totals(theta[None], 0)[0])
-        self.eps = max(seen.eps, torch.finfo(theta.dtype).eps)
+        self._seen = _Seen()
+        moves = [True] * len(self.shapes)
+        with self.running():
+            self.centre = float(self.watch(moves, nullcontext() if double else _Watching(self._seen)).detach())
+        self._seen.looking = False
+        self.eps = max(self._seen.eps, torch.finfo(theta.dtype).eps)
+        self.magnitude = max(self._seen.magnitude, abs(self.centre))
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Put the model into the mode in which it is measured. Call all other methods inside."""
         with self._program.running():
             if self._double:
-                with _InDouble():
+                with _InDouble(self._seen):
                     yield
             else:
                 yield
@@ -81,12 +93,12 @@ class FewSamples:
     def graph(self, point: Tensor, ranges: Sequence[tuple[int, int]], kind: type[Graph] = HessianGraph) -> Graph:
         """Return the graph from which products are taken; for a TorchScript module it serves until the next call."""
         graph = Graphs(self._program, point, kind, ranges, memory=0).record(0)
-        check_twice(graph.first)
+        check_twice(graph)
         return graph
 
     def watch(self, moves: Sequence[bool], mode: Any) -> Tensor:
         """Run the samples forwards with gradients under a mode that watches the operations; return the total."""
-        with torch.enable_grad(), evaluating(self._program, 0, CENTRE), mode:
+        with torch.enable_grad(), twice_differentiable(), evaluating(self._program, 0, CENTRE), mode:
             return self._program.total_of(self._leaves(self.theta, moves), 0)
 
 
@@ -156,42 +168,70 @@ def _doubled(program: Program) -> Program:
     return doubled
 
 
-def _widened(item: Any) -> Any:
-    return item.double() if isinstance(item, Tensor) and item.dtype in _LOW else item
-
-
 class _InDouble(TorchFunctionMode):
     """Computes in float64 whatever the model asks for, so that differences resolve small steps.
 
     Tensors that the model makes or keeps in a narrower dtype are widened as they are used, and casts to a narrower
-    dtype have no effect.
+    dtype have no effect. ``seen`` notes what operations return before that.
     """
+
+    def __init__(self, seen: _Seen) -> None:
+        super().__init__()
+        self._seen = seen
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
-        if name.endswith("_") and not name.endswith("__"):  # in place: the tensor itself must be written
-            args = (*args[:1], *tree_map(_wide_argument, tuple(args[1:])))
-        else:
-            args = tree_map(_wide_argument, tuple(args))
+        in_place = name.endswith("_") and not name.endswith("__")  # then the first tensor itself must be written
+        args = (*args[:1], *map(_wide_argument, args[1:])) if in_place else tuple(map(_wide_argument, args))
         if func in _TO_LOW:
             return args[0].double()
-        return tree_map(_widened, func(*args, **tree_map(_wide_argument, kwargs or {})))
+        result = func(*args, **{key: _wide_argument(value) for key, value in (kwargs or {}).items()})
+        self._seen.note(result)
+        return _mapped(_widened, result)
+
+
+class _Watching(TorchFunctionMode):
+    """Computes as the model does, and notes what operations return."""
+
+    def __init__(self, seen: _Seen) -> None:
+        super().__init__()
+        self._seen = seen
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self._seen.note(result)
+        return result
+
+
+class _Seen:
+    """The coarsest dtype of results that depend on the parameters, as relative rounding, and the size of numbers."""
+
+    def __init__(self) -> None:
+        self.eps, self.magnitude, self.looking = 0.0, 0.0, True
+
+    def note(self, result: Any) -> None:
+        if not self.looking:
+            return
+        for item in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(item, Tensor) and item.is_floating_point() and item.requires_grad and item.numel():
+                self.eps = max(self.eps, torch.finfo(item.dtype).eps)
+                # capped, so that the -1e9 of masked attention does not hide everything else
+                mean = float(item.detach().abs().clamp(max=_LARGE).mean())
+                self.magnitude = max(self.magnitude, mean if math.isfinite(mean) else 0.0)
+
+
+def _widened(item: Any) -> Any:
+    return item.double() if isinstance(item, Tensor) and item.dtype in _LOW else item
 
 
 def _wide_argument(item: Any) -> Any:
-    return torch.float64 if isinstance(item, torch.dtype) and item in _LOW else _widened(item)
+    if isinstance(item, torch.dtype):
+        return torch.float64 if item in _LOW else item
+    return _mapped(_widened, item)
 
 
-class _Coarsest(TorchDispatchMode):
-    """Notes the relative rounding of the coarsest floating-point dtype that operations return."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.eps = 0.0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for item in tree_flatten(result)[0]:
-            if isinstance(item, Tensor) and item.is_floating_point():
-                self.eps = max(self.eps, torch.finfo(item.dtype).eps)
-        return result
+def _mapped(change: Callable[[Any], Any], item: Any) -> Any:
+    """Return the item with every tensor in it changed, like ``tree_map``, but fast for what operations take."""
+    if type(item) in (tuple, list):
+        return type(item)(_mapped(change, part) for part in item)
+    return change(item) if isinstance(item, Tensor) or not isinstance(item, tuple | dict) else tree_map(change, item)

@@ -1,0 +1,74 @@
+"""Products with the Hessian from differences of gradients, for operations that torch can differentiate only once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from landscape.curvature.autograd.grad import derivative, twice_differentiable
+from landscape.curvature.autograd.graphs import check_once
+from landscape.objective import Layout, Objective
+from landscape.objective.batch_loss import evaluating
+
+PLACE = "around the trained point"
+
+
+def difference_reach(theta: Tensor, layout: Layout) -> float:
+    """Return how far from theta gradients are taken for a difference: ∛eps |theta|."""
+    eps = max(torch.finfo(entry.dtype).eps for entry in layout.entries)
+    return float(eps ** (1 / 3)) * (float(theta.double().norm()) or 1.0)
+
+
+class GradientDifferences:
+    """H v = (g(theta + t v) - g(theta - t v)) / 2t, with t |v| = ∛eps |theta|.
+
+    The step balances the rounding of the gradients, eps / t, and the third derivative, t². Twice the step gives a
+    second value, and the distance of the two estimates the error: it is three times the error from the third
+    derivative, and shows that from rounding and from kinks.
+
+    Args:
+        objective: the loss around the trained point.
+        ranges: (start, stop) of the entries to differentiate by.
+    """
+
+    def __init__(self, objective: Objective, ranges: Sequence[tuple[int, int]]) -> None:
+        self._program, self._theta = objective.program, objective.theta
+        with objective.running():
+            sizes = [leaf.numel() for leaf in self._program.leaves(self._theta)]
+        stops = torch.tensor(sizes).cumsum(0).tolist()
+        spans = zip(stops, sizes, strict=True)
+        self._moves = [any(a < stop and stop - size < b for a, b in ranges) for stop, size in spans]
+        self._sizes = sizes
+        self._reach = difference_reach(self._theta, objective.layout)
+
+    def product(self, vector: Tensor, batches: Sequence[int]) -> tuple[Tensor, float]:
+        """Return the product with the sum of these batches' totals, shape (D,), and its relative error."""
+        length = float(vector.double().norm())
+        if not length:
+            return torch.zeros_like(vector), 0.0
+        near, far = (self._quotient(vector, step, batches) for step in (self._reach / length, 2 * self._reach / length))
+        size = float(near.double().norm())
+        return near, float((near - far).double().norm()) / size if size else 0.0
+
+    def _quotient(self, vector: Tensor, step: float, batches: Sequence[int]) -> Tensor:
+        ahead, behind = (self._gradient(self._theta + sign * step * vector, batches) for sign in (1, -1))
+        return (ahead - behind).div_(2 * step)
+
+    def _gradient(self, point: Tensor, batches: Sequence[int]) -> Tensor:
+        """Return the gradient of the batches' totals, shape (D,); 0 for tensors out of scope."""
+        out = torch.zeros_like(point)
+        for batch in batches:
+            leaves = self._program.leaves(point)
+            for leaf, moves in zip(leaves, self._moves, strict=True):
+                leaf.requires_grad_(moves)
+            moving = [leaf for leaf in leaves if leaf.requires_grad]
+            with torch.enable_grad(), twice_differentiable(), evaluating(self._program, batch, PLACE):
+                total = self._program.total_of(leaves, batch)
+                check_once(total)
+                slopes = iter(derivative([total], moving, None))
+            for piece, moves in zip(out.split(self._sizes), self._moves, strict=True):
+                if moves and (slope := next(slopes)) is not None:
+                    piece += slope.reshape(-1)
+        return out

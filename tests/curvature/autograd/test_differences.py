@@ -1,0 +1,119 @@
+"""Products from differences of gradients: right within their stated error, offered where torch has no rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import landscape as ls
+from landscape.errors import CurvatureError, LandscapeError
+
+
+class SmoothOnce(torch.autograd.Function):
+    """tanh without a second derivative."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        y = x.tanh()
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return gradient * (1 - y * y)
+
+
+class Activation(nn.Module):
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def objective(function, dtype: torch.dtype = torch.float64, **options) -> ls.Objective:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 8), Activation(function), nn.Linear(8, 3)).to(dtype)
+    data = torch.randn(30, 4).to(dtype), torch.randint(0, 3, (30,))
+    return ls.Objective(net, data, scope="all", **options)
+
+
+@pytest.mark.parametrize("metric", ["identity", "filter"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_products_are_right_within_their_error(dtype: torch.dtype, metric: str) -> None:
+    exact = ls.Hessian(objective(torch.tanh), metric=metric)
+    operator = ls.Hessian(objective(SmoothOnce.apply, dtype, batch_size=7), metric=metric, derivative="difference")
+    vectors = torch.randn(operator.size, 3, dtype=torch.float64)
+    wanted, got = exact @ vectors, (operator @ vectors).double()
+    for column in range(3):
+        off = (got - wanted)[:, column].norm() / wanted[:, column].norm()
+        assert off <= operator.difference_error <= (1e-8 if dtype == torch.float64 else 1e-2)
+    forms = (vectors * wanted).sum(0)
+    torch.testing.assert_close(operator.forms(vectors), forms, rtol=1e-2, atol=1e-3 * float(forms.abs().max()))
+    assert "two step sizes differ by up to" in operator.notes[0]
+    assert operator.describe()["derivative"] == "difference"
+
+
+def test_eigenpairs_and_a_slice_without_a_second_rule() -> None:
+    smooth, once = objective(torch.tanh), objective(SmoothOnce.apply)
+    wanted = ls.top_eigenpairs(ls.Hessian(smooth), 2).values
+    np.testing.assert_allclose(ls.top_eigenpairs(ls.Hessian(once, derivative="difference"), 2).values, wanted, 1e-6)
+    options = {"direction": "hessian", "steps": 3, "span": 0.1, "curvature": True}
+    line = ls.slice_1d(once, derivative="difference", **options)
+    np.testing.assert_allclose(line.curvature, ls.slice_1d(smooth, **options).curvature, rtol=1e-5)
+    assert any("differences of first ones" in note for note in line.notes)
+    assert line.config["derivative"] == "difference"
+
+
+def ctc(output: Tensor, target: Tensor) -> Tensor:
+    logs = output.view(len(output), 5, 3).log_softmax(-1).transpose(0, 1)
+    lengths = torch.full((len(output),), 5), torch.full((len(output),), 2)
+    return F.ctc_loss(logs, target, *lengths, reduction="none")
+
+
+def without_rules(kind: str) -> ls.Objective:
+    torch.manual_seed(0)
+    if kind == "hardsigmoid":
+        return objective(F.hardsigmoid)
+    if kind == "once":
+        return objective(SmoothOnce.apply)
+    return ls.Objective(nn.Linear(4, 15), (torch.randn(6, 4), torch.randint(1, 3, (6, 2))), ctc, scope="all")
+
+
+MEASUREMENTS = {
+    "H @ v": lambda o: ls.Hessian(o) @ torch.ones(o.dimension),
+    "unchecked": lambda o: ls.Hessian(o, check=False) @ torch.ones(o.dimension),
+    "top": lambda o: ls.top_eigenpairs(ls.Hessian(o), 1),
+    "density": lambda o: ls.spectral_density(ls.Hessian(o), 2, 2),
+    "slice along the eigenvector": lambda o: ls.slice_1d(o, direction="hessian", steps=3),
+    "second derivative along a slice": lambda o: ls.slice_1d(o, steps=3, curvature=True),
+    "laplace": lambda o: ls.log_volume(o, [o.centre + 1], estimator="laplace"),
+    "importance": lambda o: ls.log_volume(o, [o.centre + 1], estimator="importance", directions=4),
+}
+
+
+@pytest.mark.parametrize("name", MEASUREMENTS)
+@pytest.mark.parametrize("kind", ["ctc", "hardsigmoid", "once"])
+def test_without_a_second_rule_every_measurement_offers_differences(kind: str, name: str) -> None:
+    with pytest.raises(LandscapeError, match=r"second derivative .* cannot be computed(?s:.*)derivative='difference'"):
+        MEASUREMENTS[name](without_rules(kind))
+
+
+@pytest.mark.parametrize("kind", ["ctc", "hardsigmoid"])
+def test_differences_serve_the_volumes_too(kind: str) -> None:
+    net = without_rules(kind)
+    for estimator in ("laplace", "importance"):
+        options = {"directions": 4} if estimator == "importance" else {"probes": 3, "steps": 5}
+        volume = ls.log_volume(net, [net.centre + 1], estimator=estimator, derivative="difference", **options)
+        assert np.isfinite(volume.results[0].log_volume)
+
+
+def test_an_unknown_derivative_is_refused() -> None:
+    with pytest.raises(CurvatureError, match="Pass one of autograd, difference"):
+        ls.Hessian(objective(torch.tanh), derivative="finite")
