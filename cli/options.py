@@ -149,10 +149,13 @@ task = together(
 centre = together(
     click.option(
         "--scope",
-        default="weights",
-        show_default=True,
+        default=("weights",),
+        show_default="weights",
+        multiple=True,
+        callback=lambda context, option, value: " | ".join(value),
         metavar="weights|all|REGEX",
-        help="Which parameters move: weights (kernels; no biases, norms, embeddings), all, or matching names.",
+        help="Which parameters move: weights (kernels; no biases, norms, embeddings), all, or matching names. "
+        "May be repeated.",
     ),
     click.option(
         "--batch-size",

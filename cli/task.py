@@ -40,6 +40,7 @@ def make_objective(task: Task, params: Mapping[str, Any]) -> Objective:
         task.loss,
         forward=task.forward,
         output=task.output,
+        count_samples=task.count_samples,
         scope=params["scope"],
         batch_size=params["batch_size"],
         max_samples=params["max_samples"],

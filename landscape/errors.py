@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import sysconfig
+import traceback
+from pathlib import Path
 
 
 class LandscapeError(Exception):
@@ -77,3 +80,22 @@ def type_and_line(error: BaseException) -> str:
     """
     name, line = type(error).__name__, first_line(error)
     return name if line == name else f"{name}: {line}"
+
+
+def code_place(error: BaseException) -> str:
+    """Return where in the user's code an error was raised, as `` (file.py, line 3)``; empty if nowhere in it.
+
+    That is the innermost call outside of the installed packages that landscape made.
+    """
+    installed = {Path(sysconfig.get_path(key)).resolve() for key in ("purelib", "platlib", "stdlib")}
+    ours = Path(__file__).resolve().parent
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if not file.exists():  # frozen modules, and code that was compiled on the way
+            continue
+        parents = set(file.resolve().parents)
+        if ours in parents:
+            break
+        if not installed & parents:
+            return f" ({file.name}, line {frame.lineno})"
+    return ""

@@ -28,6 +28,7 @@ class Task:
         output: what the predictions are: ``logits``, ``probabilities`` or ``log-probabilities``; None for what the loss
             says.
         name: what to call the task in results.
+        count_samples: batch -> number of samples; by default the number of targets, or the length of a list.
 
     Raises:
         TaskError: for a part of the wrong type.
@@ -39,6 +40,7 @@ class Task:
     forward: Callable[[nn.Module, Any], Any] | None = None
     name: str = ""
     output: str | None = None
+    count_samples: Callable[[Any], int] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, nn.Module):
@@ -55,6 +57,8 @@ class Task:
             raise TaskError(f"a task's loss must be a name or a function of (output, target), not {_kind(self.loss)}.")
         if self.forward is not None and not callable(self.forward):
             raise TaskError(f"a task's forward must be a function of (model, batch), not {_kind(self.forward)}.")
+        if self.count_samples is not None and not callable(self.count_samples):
+            raise TaskError(f"a task's count_samples must be a function of a batch, not {_kind(self.count_samples)}.")
         if self.output is not None and self.output not in OUTPUTS:
             raise TaskError(f"a task's output must be one of {', '.join(OUTPUTS)}, not {self.output!r}.")
 

@@ -6,31 +6,32 @@ leaves the module unchanged. :class:`FunctionProgram` wraps a plain function.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy, deepcopy
-from functools import cache
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
-from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_map
 
-from landscape.errors import LandscapeError, ObjectiveError, first_line, type_and_line
-from landscape.objective.batches import Batch, untouched_rng
+from landscape.errors import LandscapeError, ObjectiveError, code_place, type_and_line
+from landscape.objective.batches import Batch
 from landscape.objective.loss import Loss, counts_of
-from landscape.objective.parameters import Layout
+from landscape.objective.model import keep_freed_memory
+from landscape.objective.parameters import Layout, fixed_parameters, moving_parameters
+from landscape.objective.reading import untouched_rng
 
 CENTRE = "at the trained point"
-_LARGEST_MAPPING = 31 * 2**20  # bytes; glibc ignores sizes above 32 MiB when it adapts its threshold
 
 
 class Program(Protocol):
     """The loss of each batch as a function of points in parameter space."""
 
     counts: tuple[float, ...]  #: what each batch adds to the divisor: its number of terms, or their weights
-    constants: tuple[Tensor, ...]  #: all other tensors that the loss depends on: buffers
+    constants: tuple[Tensor, ...]  #: all other tensors that the loss depends on: buffers, fixed parameters
 
     @property
     def nonnegative(self) -> bool:
@@ -63,9 +64,10 @@ class FunctionProgram:
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         self._function = function
+        self._differentiates = False  # whether the function takes derivatives of its own
 
     def totals(self, points: Tensor, batch: int) -> Tensor:
-        values = self._function(points)
+        values = self._values(points)
         if not isinstance(values, Tensor) or values.shape != points.shape[:1]:
             got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise ObjectiveError(
@@ -73,6 +75,20 @@ class FunctionProgram:
                 f"{tuple(points.shape)} it returned {got}. Reduce over the last axis only: f(x).sum(-1)."
             )
         return values.double()
+
+    def _values(self, points: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            return self._function(points)
+        if not self._differentiates:
+            try:
+                return self._function(points)
+            except RuntimeError as error:
+                if "does not require grad" not in str(error):
+                    raise
+        with torch.enable_grad():
+            values = self._function(points.detach())
+        self._differentiates = True
+        return _detached(values)
 
     def leaves(self, theta: Tensor) -> list[Tensor]:
         return [theta.clone()]
@@ -102,6 +118,10 @@ class ModelProgram:
         forward: (module, batch as it is in the data) -> output; by default the module is called with the inputs.
         training: run in training mode (batch statistics in BatchNorm) instead of evaluation mode.
         compile: run the batched program through ``torch.compile``, once :meth:`run_together` has set its width.
+
+    Attributes:
+        differentiates: whether model or loss take derivatives of their own, so that they run with gradients on.
+        writes: whether the model writes to its parameters in place, so that it gets copies of them.
     """
 
     def __init__(
@@ -125,7 +145,10 @@ class ModelProgram:
         self._with_target = loss.name == "model"
         self._width = 1
         self._viewed: tuple[Tensor, int, list[list[Tensor]]] | None = None
-        self._set_buffers(tuple(buffer.detach().clone() for buffer in self.model.buffers()))
+        self.differentiates = False
+        self.writes = False
+        held = [*self.model.buffers(), *fixed_parameters(self.model)]
+        self._set_buffers(tuple(tensor.detach().clone() for tensor in held))
         self._places = [] if self._scripted else _places(self.model)
         self._set_data(batches, (loss,) * len(batches))
 
@@ -166,14 +189,24 @@ class ModelProgram:
 
     def output(self, point: Tensor, batch: int) -> Any:
         """Return the model's output on one batch at one point, shape (D,)."""
-        return self._output([*self.layout.views(point).values()], batch)
+        return self.output_with(self._views_at(point[None])[0], batch)
+
+    def views_at(self, point: Tensor) -> list[Tensor]:
+        """Return the parameters at one point, shape (D,), as the views that the model gets."""
+        return self._views_at(point[None])[0]
+
+    def output_with(self, views: list[Tensor], batch: int = 0) -> Any:
+        """Return the model's output on one batch with these parameters."""
+        with self._own_derivatives():
+            output = self._output(views, batch)
+        return tree_map(_detached, output) if self.differentiates else output
 
     def leaves(self, theta: Tensor) -> list[Tensor]:
         views = self.layout.split(theta)
         if not self._scripted:
             return [view.clone() for view in views]
         # the parameters of a copied TorchScript module still depend on the originals
-        own = [parameter.detach_() for parameter in self.model.parameters()]
+        own = [parameter.detach_() for parameter in moving_parameters(self.model)]
         return [tensor.copy_(view) for tensor, view in zip(own, views, strict=True)]
 
     def output_of(self, leaves: list[Tensor], batch: int) -> Any:
@@ -181,6 +214,8 @@ class ModelProgram:
         if self._scripted:
             return self._call(self.batches[batch])
         narrow = [leaf.to(entry.dtype) for leaf, entry in zip(leaves, self.layout.entries, strict=True)]
+        if self.writes:
+            narrow = [tensor.clone() for tensor in narrow]
         # own copies of the buffers, since the graph outlives the call
         return self._run([*narrow, *(buffer.clone() for buffer in self.constants)], self.batches[batch])
 
@@ -190,9 +225,11 @@ class ModelProgram:
     def totals(self, points: Tensor, batch: int) -> Tensor:
         if self.together and (len(points) > 1 or self.compile):
             return self.joint_totals(points, batch)
-        loss = self.losses[batch]
-        outputs = (self._output(views, batch) for views in self._views_at(points))
-        return torch.stack([loss.total(output, self.batches[batch]) for output in outputs])
+        loss, data = self.losses[batch], self.batches[batch]
+        with self._own_derivatives():
+            totals = [loss.total(self._output(views, batch), data) for views in self._views_at(points)]
+        stacked = torch.stack(totals)
+        return stacked if torch.is_grad_enabled() else stacked.detach()
 
     def joint_totals(self, points: Tensor, batch: int) -> Tensor:
         """Return the same as :meth:`totals`, always from one batched program."""
@@ -200,6 +237,8 @@ class ModelProgram:
         if self.compile and count < self._width:
             # always the same number of points: torch would compile again for another number
             points = torch.cat([points, points[:1].expand(self._width - count, -1)])
+        if self.writes:
+            points = points.clone()
         try:
             return self._many(points, self.batches[batch], self.losses[batch])[:count]
         finally:
@@ -211,6 +250,7 @@ class ModelProgram:
 
         All attributes of a module are restored, not only its training flag. Some layers store results of their last
         call: recurrent layers their flat weights, old-style weight norm its product, pruning its masked tensor.
+        Embeddings give dense gradients, since sparse ones cannot be differentiated again.
         """
         keep_freed_memory()
         kept = [] if self._scripted else [(module, dict(module.__dict__)) for module in self.model.modules()]
@@ -219,7 +259,11 @@ class ModelProgram:
                 self.model.train()
             for module in self.model.modules() if not self.training else ():
                 module.training = False  # not eval(): exported programs refuse it, and some layers merge weights in it
-            with untouched_rng(), torch.inference_mode(False), torch.no_grad():
+            for module in self.model.modules():
+                if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+                    module.sparse = False
+            with untouched_rng(), torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "There is a performance drop")  # of operations without a vmap rule
                 yield
         finally:
             self._viewed = None
@@ -243,12 +287,21 @@ class ModelProgram:
     def _at_many(self, points: Tensor, batch: Batch, loss: Loss) -> Tensor:
         # batch and loss are arguments, so that one compiled graph serves all batches of a shape
         views = self.layout.views(points).values()  # outside vmap each view takes a tenth of the time
+        with self._own_derivatives():
+            totals = self._totals_of(views, batch, loss)
+        return totals if torch.is_grad_enabled() else totals.detach()
+
+    def _totals_of(self, views: Iterable[Tensor], batch: Batch, loss: Loss) -> Tensor:
         return vmap(lambda *views: loss.total(self._run([*views, *self._buffers], batch), batch))(*views)
 
     def _views_at(self, points: Tensor) -> list[list[Tensor]]:
         """Return the parameters at each point; the views are made once for all batches, since that takes time."""
         if self._viewed is None or self._viewed[0] is not points or self._viewed[1] != points._version:
             views = [[*self.layout.views(point).values()] for point in points]
+            if self.differentiates and not points.requires_grad:
+                views = [[view.detach().requires_grad_() for view in each] for each in views]
+            if self.writes:
+                return [[view.clone() for view in each] for each in views]
             self._viewed = points, points._version, views
         return self._viewed[2]
 
@@ -259,9 +312,9 @@ class ModelProgram:
             self._reset_buffers()
 
     def _run(self, tensors: list[Tensor], batch: Batch) -> Any:
-        """Call the model with these parameters and buffers, in the order of ``[*parameters(), *buffers()]``."""
+        """Call the model with these tensors, in the order of :func:`_held`."""
         if self._scripted:
-            for own, tensor in zip([*self.model.parameters(), *self.model.buffers()], tensors, strict=True):
+            for own, tensor in zip(_held(self.model), tensors, strict=True):
                 own.copy_(tensor)
             return self._call(batch)
         kept = [store[key] for store, key, _ in self._places]
@@ -272,6 +325,10 @@ class ModelProgram:
         finally:
             for (store, key, _), tensor in zip(self._places, kept, strict=True):
                 store[key] = tensor
+
+    def _own_derivatives(self) -> AbstractContextManager[Any]:
+        """Return the context in which a model that takes derivatives itself can run."""
+        return torch.enable_grad() if self.differentiates else nullcontext()
 
     def _reset_buffers(self) -> None:
         """Restore the buffers that a forward pass has written to."""
@@ -292,11 +349,20 @@ class ModelProgram:
 def _places(model: nn.Module) -> list[tuple[dict[str, Any], str, int]]:
     """Return every place where a module stores a parameter or buffer; tied tensors have several places.
 
-    A place is (dict, key, index of the tensor in ``[*model.parameters(), *model.buffers()]``).
+    A place is (dict, key, index of the tensor in :func:`_held`).
     """
-    index = {id(tensor): i for i, tensor in enumerate([*model.parameters(), *model.buffers()])}
+    index = {id(tensor): i for i, tensor in enumerate(_held(model))}
     stores = [store for module in model.modules() for store in (module._parameters, module._buffers)]
     return [(store, key, index[id(held)]) for store in stores for key, held in store.items() if held is not None]
+
+
+def _held(model: nn.Module) -> list[Tensor]:
+    """Return all tensors that a program sets: the parameters that move, and its ``constants``."""
+    return [*moving_parameters(model), *model.buffers(), *fixed_parameters(model)]
+
+
+def _detached(item: Any) -> Any:
+    return item.detach() if isinstance(item, Tensor) else item
 
 
 @contextmanager
@@ -317,83 +383,11 @@ def evaluating(program: Program, batch: int, place: str) -> Iterator[None]:
             hint = "Pass a smaller `memory=...` or `batch_size=...`."
         elif sizes and sizes[batch] == 1 < max(sizes):
             hint = "A batch of one sample may be the cause: pass another `batch_size=...` or `max_samples=...`."
-        raise ObjectiveError(f"the loss cannot be evaluated {where}: {type_and_line(error)}\n{hint}") from error
+        raise ObjectiveError(
+            f"the loss cannot be evaluated {where}: {type_and_line(error)}{code_place(error)}\n{hint}"
+        ) from error
 
 
 def out_of_memory(error: Exception) -> bool:
     """Whether a device or the machine ran out of memory; for the machine, only torch's message tells."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def check_device(device: torch.device | str) -> None:
-    """Refuse mps, the one kind of device that cannot sum in float64."""
-    if str(device).partition(":")[0] == "mps":
-        raise ObjectiveError(
-            "losses are summed in float64, which the device mps does not have. Pass `device='cpu'` or `device='cuda'`."
-        )
-
-
-def check_values(model: nn.Module) -> torch.device:
-    """Return the device of the parameters; refuse a model without parameters, or with some that cannot move.
-
-    These are tensors without values (lazy, or on the meta device), integers, and NaN or infinite values.
-    """
-    if not isinstance(model, nn.Module):
-        raise ObjectiveError(
-            f"the model must be a torch module, not {type(model).__name__}. For a plain function of a vector use "
-            "Objective.from_function(f, theta)."
-        )
-    named = dict(model.named_parameters())
-    if not named:
-        raise ObjectiveError(
-            f"the model ({type(model).__name__}) has no parameters, so nothing can move. A frozen TorchScript or "
-            "quantised model holds its weights as constants: measure the model it was made from."
-        )
-    for name, tensor in [*named.items(), *model.named_buffers()]:
-        if tensor.is_meta or is_lazy(tensor):
-            raise ObjectiveError(
-                f"{name} has no values yet (a lazy module, or the meta device). Load the checkpoint into the model "
-                "first: landscape.load_checkpoint(path, model)."
-            )
-    for name, parameter in named.items():
-        if not parameter.is_floating_point():
-            raise ObjectiveError(
-                f"the parameter {name} is {parameter.dtype}; only floating-point parameters can move. "
-                "Measure the model before quantisation."
-            )
-        if not bool(torch.isfinite(parameter).all()):
-            raise ObjectiveError(f"the parameter {name} holds NaN or infinite values: the training has diverged.")
-    return next(iter(named.values())).device
-
-
-def moved(model: nn.Module, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Module:
-    """Return the model on another device or in another dtype; a copy, so that the caller's model stays unchanged."""
-    if device is None and dtype is None:
-        return model
-    # a tensor that a hook computes from parameters (pruning, old-style weight norm) cannot be copied with its graph
-    computed = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
-    try:
-        return deepcopy(model, {id(value): value.detach() for value in computed}).to(device=device, dtype=dtype)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise ObjectiveError(
-            f"the model cannot be moved to device {device}, dtype {dtype}: {first_line(error)}.\n"
-            "Pass a device that this machine has and a floating-point dtype, or neither."
-        ) from error
-
-
-@cache
-def keep_freed_memory() -> None:
-    """Let the C library keep up to about 64 MB of freed memory for the next allocations.
-
-    Activations of points evaluated together are tensors of a few hundred kilobytes, allocated and freed many times per
-    second. glibc maps each again and returns it to the system, and every page costs a fault. That took half of the time
-    on the machine where it was measured. glibc adapts to the sizes that it sees freed (M_MMAP_THRESHOLD in mallopt(3)).
-    One large tensor, never written and freed at once, is enough for the whole process. Other C libraries ignore it.
-    """
-    torch.empty(_LARGEST_MAPPING, dtype=torch.uint8)
-
-
-def mixes_samples(model: nn.Module) -> bool:
-    """Whether the model uses batch statistics even in evaluation mode."""
-    norms = (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
-    return any(norm.running_mean is None for norm in norms)

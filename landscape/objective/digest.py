@@ -22,7 +22,21 @@ def digest(*arrays: Tensor | np.ndarray) -> str:
 
 
 def raw_bytes(array: Tensor | np.ndarray) -> np.ndarray:
-    """Return the bytes of an array in row-major order, shape (bytes,), without a copy if it lies so in memory."""
-    if isinstance(array, Tensor):  # by torch, since numpy has no bfloat16
-        return array.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    """Return the bytes of an array in row-major order, shape (bytes,), without a copy if it lies so in memory.
+
+    The bytes of a sparse tensor are those of its indices and values, and of a nested tensor those of its parts.
+    """
+    if not isinstance(array, Tensor):
+        return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    array = array.detach()
+    if array.is_nested:
+        return np.concatenate([raw_bytes(part) for part in array.unbind()])
+    if array.layout != torch.strided:
+        coo = array.to_sparse_coo().coalesce()
+        return np.concatenate([raw_bytes(coo.indices()), raw_bytes(coo.values())])
+    if array.is_quantized:
+        return raw_bytes(array.int_repr())
+    if array.is_complex():
+        array = torch.view_as_real(array.resolve_conj())
+    # by torch, since numpy has no bfloat16
+    return array.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,24 +20,33 @@ from landscape.objective.batch_loss import (
     FunctionProgram,
     ModelProgram,
     Program,
-    check_device,
-    check_values,
     evaluating,
-    mixes_samples,
-    moved,
 )
-from landscape.objective.batches import copied, read_batches, split_batches
+from landscape.objective.batches import moved_to, split_batches
+from landscape.objective.checks import random_state, try_first_batch
+from landscape.objective.counting import Count
 from landscape.objective.digest import digest
 from landscape.objective.evaluate import Evaluation, run_pass
 from landscape.objective.kl import kl_from
 from landscape.objective.losses import check_targets, make_loss
+from landscape.objective.model import check_device, check_values, mixes_samples, moved
+from landscape.objective.notes import batch_notes, kept_whole, left_out, named, scope_notes
 from landscape.objective.parameters import Layout, Scope
-from landscape.objective.point_batches import first_pass, plan_lanes, sample_limit
+from landscape.objective.point_batches import plan_lanes, sample_limit
+from landscape.objective.reading import read_data
 from landscape.objective.recognise import recognised
 
 CRITERIA = ("loss", "rise", "kl")
+_RANDOM = (
+    "Something draws random numbers in the forward pass (dropout, noise, stochastic depth), and radii would measure "
+    "it. Leave training mode off, or switch it off in the model or the forward function."
+)
+_STATEFUL = (
+    "No random number of torch, numpy or Python was drawn. So the model keeps something from one call to the next (the "
+    "hidden state of a recurrent net, a counter), draws from a generator of its own, or its kernels add in no fixed "
+    "order. Reset that at the start of the forward pass: forward=lambda model, batch: ..."
+)
 _REPEAT_TOLERANCE = 1e-6  # relative: two evaluations of a deterministic loss may differ by rounding only
-_FEW = 8  # samples in the pass that measures the activations
 
 
 class Objective:
@@ -48,17 +58,18 @@ class Objective:
     Args:
         model: any torch module holding trained parameters.
         data: a pair of tensors, a dict of tensors, a Dataset or an iterable of batches
-            (see :func:`landscape.objective.batches.read_batches`).
+            (see :func:`landscape.objective.reading.read_data`).
         loss: a name (``cross_entropy``, ``binary_cross_entropy``, ``mse``, ``model``), or a callable of
             (output, target).
         forward: (model, batch) -> output, for batches that model(inputs) cannot take.
         output: what the predictions are: ``logits``, ``probabilities`` or ``log-probabilities``; by default what the
             loss says. Accuracy and the criterion ``kl`` need it.
-        scope: ``weights``, ``all``, or a regular expression on parameter names.
-        batch_size: samples per forward pass; by default what fits the cache. If samples of a batch affect each other
-            (a callable loss, ``training``, BatchNorm without running statistics), the default is the batches of the
-            data.
+        scope: ``weights``, ``all``, a regular expression on parameter names, or a list of these.
+        batch_size: samples per forward pass; by default what fits the cache. If samples of a batch affect each other,
+            the default is the batches of the data. That is so with a callable loss, ``training``, BatchNorm without
+            running statistics, and if the model gives other outputs for a batch than for its halves.
         max_samples: use at most this many samples.
+        count_samples: batch -> number of samples; by default the number of targets, or the length of a list.
         device: where to compute, a CPU or CUDA device; by default where the model is.
         dtype: compute in this dtype; by default the model's own.
         memory: bytes that points evaluated together may take.
@@ -97,9 +108,10 @@ class Objective:
         *,
         forward: Callable[[nn.Module, Any], Any] | None = None,
         output: str | None = None,
-        scope: str = "weights",
+        scope: str | Sequence[str] = "weights",
         batch_size: int | None = None,
         max_samples: int | None = None,
+        count_samples: Count | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         memory: int | None = None,
@@ -107,45 +119,43 @@ class Objective:
         training: bool = False,
         compile: bool = False,
     ) -> None:
-        _check_count("batch_size", batch_size)
-        _check_count("max_samples", max_samples)
-        _check_count("lanes", lanes)
+        for name, value in (("batch_size", batch_size), ("max_samples", max_samples), ("lanes", lanes)):
+            _check_count(name, value)
         place = check_values(model)
         check_device(device or place)
         model = moved(model, device, dtype)
         place = torch.device(device or place)
         layout = Layout.of(model)
         loss_terms = make_loss(loss, output=output)
-        mixing = training or not loss_terms.per_sample or mixes_samples(model)
-        read = read_batches(
-            data,
-            max_samples=max_samples,
-            device=place,
-            dtype=layout.entries[0].dtype,
-            join=not mixing or batch_size is not None,
-        )
+        selected = Scope.select(scope, layout)
+        given = read_data(data, max_samples=max_samples, count=count_samples)
+        # targets in 16 bits would lose digits, and the named losses compute in 32 bits at least
+        wide = None if dtype is None else torch.promote_types(dtype, torch.float32)
+        here = partial(moved_to, device=place, dtype=layout.entries[0].dtype, target_dtype=wide)
         theta = layout.flatten(dict(model.named_parameters()), place)
-        self.notes = list(read.notes)
+        first = given.first(here)
+        program = ModelProgram(model, (first,), loss_terms, layout, forward=forward, training=training, compile=compile)
+        mixing = training or not loss_terms.per_sample or mixes_samples(model)
+        alone = given.alone(here, batch_size if mixing else None)
+        trial = try_first_batch(program, theta, first, alone, mixing=mixing)
+        given = kept_whole(given, trial, batch_size)
+        read = (given if trial.mixing and batch_size is None else given.joined()).batches(here)
         batches = read.batches
-        # copies, so that a model that writes to its inputs cannot change the caller's data before it is refused
-        size = (batch_size or read.samples) if mixing else _FEW
-        few = copied(split_batches(batches[:1], size)[0])
-        program = ModelProgram(model, (few,), loss_terms, layout, forward=forward, training=training, compile=compile)
-        largest_bytes, predicted = first_pass(program, theta)
         cut = len(batches) > 1 or (batch_size or read.samples) < read.samples
-        loss_terms, said = recognised(loss_terms, loss, output, program, theta, predicted, batches, cut=cut)
-        self.notes += said
-        check_targets(loss_terms, predicted, few, batches)
+        program = program.with_batches((trial.batch,))
+        loss_terms, said = recognised(loss_terms, loss, output, program, theta, trial.output, batches, cut=cut)
+        check_targets(loss_terms, trial.output, trial.batch, batches)
         self._output = output
-        sample_bytes = largest_bytes // few.samples
-        if batch_size is not None or not mixing:
+        sample_bytes = trial.largest_bytes // trial.batch.samples
+        if batch_size is not None or not trial.mixing:
             batches = split_batches(batches, batch_size or sample_limit(sample_bytes, read.samples, place))
+        self.notes = [*read.notes, *batch_notes(trial, batches, batch_size), *said, *scope_notes(selected, model)]
         program = program.with_losses((loss_terms,)).with_batches(batches)
-        self._set_up(program, theta, layout, scope)
+        self._set_up(program, theta, layout, selected)
         self.samples = read.samples
         self.data_hash = read.digest
         self.loss_name = loss_terms.name
-        self._mixing = mixing
+        self._mixing = trial.mixing
         activation = sample_bytes * max(batch.samples for batch in batches)
         self.plan = plan_lanes(program, theta, activation, memory, lanes)
         self.notes += self.plan.notes
@@ -158,7 +168,7 @@ class Objective:
         theta: Tensor,
         *,
         layout: Layout | None = None,
-        scope: str = "weights",
+        scope: str | Sequence[str] = "weights",
         memory: int | None = None,
         lanes: int | None = None,
     ) -> Objective:
@@ -191,29 +201,31 @@ class Objective:
         self._mixing = False
         self._output = None
         program = FunctionProgram(function)
-        self._set_up(program, theta, layout, scope)
+        self._set_up(program, theta, layout, Scope.select(scope, layout))
         self.samples = 1
         self.data_hash = ""
         self.loss_name = getattr(function, "__name__", type(function).__name__)
         self.plan = plan_lanes(program, theta, 0, memory, lanes)
         return self
 
-    def _set_up(self, program: Program, theta: Tensor, layout: Layout, scope: str) -> None:
+    def _set_up(self, program: Program, theta: Tensor, layout: Layout, scope: Scope) -> None:
         """Set the attributes that every objective has, and check the centre."""
         self._program = program
         self._kl: Program | None = None
         self.theta = theta
         self.layout = layout
-        self.scope = Scope.select(scope, layout)
+        self.scope = scope
         self.theta_hash = digest(theta, *program.constants)
         if sum(program.counts) == 0:
             raise ObjectiveError("every target is left out (-100), so the loss has no term. Check the targets.")
         self.centre = self._check_centre()
 
     def __repr__(self) -> str:
+        fixed = left_out(self.scope)
+        rest = f"; fixed: {named(fixed)}" if fixed else ""
         return (
             f"<Objective: {self.loss_name} of {self.samples:,} samples, {self.centre:.6g} at the trained point, "
-            f"n = {self.dimension:,} of {self.layout.size:,} parameters in scope {self.scope.name!r}>"
+            f"n = {self.dimension:,} of {self.layout.size:,} parameters in scope {self.scope.name!r}{rest}>"
         )
 
     @property
@@ -356,7 +368,9 @@ class Objective:
     def _check_centre(self) -> float:
         """Return the loss at theta, having checked that it is finite and the same twice."""
         with self.running():
+            before = random_state()
             passes = [run_pass(self._program, self.theta[None], place=CENTRE) for _ in range(2)]
+            draws = before != random_state()
         first, second = (float(evaluation.values[0]) for evaluation in passes)
         if not math.isfinite(first):
             raise ObjectiveError(
@@ -366,8 +380,7 @@ class Objective:
         if not abs(first - second) <= _REPEAT_TOLERANCE * max(abs(first), 1e-12):
             raise ObjectiveError(
                 f"the loss is not deterministic: two evaluations at the same point gave {first:.9g} and {second:.9g}.\n"
-                "Something draws random numbers in the forward pass (dropout, noise, stochastic depth), and radii "
-                "would measure it. Leave training mode off, or switch it off in the model or the forward function."
+                + (_RANDOM if draws else _STATEFUL)
             )
         return first
 

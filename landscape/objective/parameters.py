@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from landscape.errors import ObjectiveError
 
+_OR = " | "  # between the parts of a scope; a regular expression has no reason to hold it
 _NO_KERNELS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -68,8 +69,9 @@ class Layout:
     (8, tensor([6., 7.]))
     """
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    def __init__(self, entries: Sequence[Entry], fixed: Sequence[Entry] = ()) -> None:
         self.entries = tuple(entries)
+        self.fixed = tuple(fixed)  #: parameters that no vector holds: integers and complex numbers
         self.size = sum(entry.size for entry in self.entries)
         self._sizes = [entry.size for entry in self.entries]
 
@@ -78,14 +80,19 @@ class Layout:
         """Return the layout of a model's parameters."""
         owners = dict(model.named_modules(remove_duplicate=False))
         kernels = _kernel_names(model, owners)
-        entries, start = [], 0
+        entries: list[Entry] = []
+        fixed: list[Entry] = []
+        start = 0
         for name, parameter in model.named_parameters():
             shape = tuple(parameter.shape)
             filter_shape, filter_axes = _filters(owners[_home(name)[0]], shape)
             entry = Entry(name, shape, parameter.dtype, start, name in kernels, filter_shape, filter_axes)
-            entries.append(entry)
-            start = entry.stop
-        return cls(entries)
+            if parameter.is_floating_point():
+                entries.append(entry)
+                start = entry.stop
+            else:
+                fixed.append(entry)
+        return cls(entries, fixed)
 
     @classmethod
     def from_shapes(cls, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype = torch.float64) -> Layout:
@@ -116,7 +123,7 @@ class Layout:
         """Return the tensors in order, shapes (..., *shape), as views of ``vector``, shape (..., D), in its dtype."""
         lead = vector.shape[:-1]
         pieces = vector.split(self._sizes, dim=-1)
-        return [piece.view(*lead, *entry.shape) for entry, piece in zip(self.entries, pieces, strict=True)]
+        return [piece.view((*lead, *entry.shape)) for entry, piece in zip(self.entries, pieces, strict=True)]
 
     def views(self, vector: Tensor) -> dict[str, Tensor]:
         """Return the named tensors, shapes (..., *shape), as views of ``vector``, shape (..., D).
@@ -131,7 +138,8 @@ class Scope:
     """Which entries of the flat vector move.
 
     Attributes:
-        name: ``weights``, ``all`` or the regular expression.
+        name: ``weights``, ``all`` or the regular expression; several of them are joined by `` | ``.
+        parts: these, one by one.
         ranges: (start, stop) in the flat vector, ascending; ranges that touch are merged.
         size: n, the number of entries in scope.
         entries: the layout's entries with at least one position in scope.
@@ -139,6 +147,7 @@ class Scope:
 
     def __init__(self, name: str, layout: Layout, ranges: Iterable[tuple[int, int]]) -> None:
         self.name = name
+        self.parts = name.split(_OR)
         self.layout = layout
         self.ranges = _merge(ranges)
         self.size = sum(stop - start for start, stop in self.ranges)
@@ -149,30 +158,26 @@ class Scope:
         return after > 0 and self.ranges[after - 1][1] > entry.start
 
     @classmethod
-    def select(cls, name: str, layout: Layout) -> Scope:
-        """Return the scope called ``name``: ``weights``, ``all``, or a regular expression on parameter names."""
-        if name == "weights":
-            chosen = [entry for entry in layout.entries if entry.kernel]
-        elif name == "all":
-            chosen = list(layout.entries)
-        else:
-            try:
-                pattern = re.compile(name)
-            except re.error as error:
-                raise ObjectiveError(
-                    f"scope {name!r} is neither 'weights' nor 'all', and as a regular expression it fails: {error}.\n"
-                    "Pass weights, all, or a pattern such as 'layer[12].*weight'."
-                ) from None
-            chosen = [entry for entry in layout.entries if pattern.search(entry.name)]
-        scope = cls(name, layout, [(entry.start, entry.stop) for entry in chosen])
-        if scope.size == 0:
-            known = ", ".join(entry.name for entry in layout.entries[:10]) or "none"
+    def select(cls, name: str | Sequence[str], layout: Layout) -> Scope:
+        """Return the scope called ``name``.
+
+        Args:
+            name: ``weights``, ``all``, a regular expression on parameter names, or several of these. A string may hold
+                several, with `` | `` between them; so the ``name`` of any scope selects it again.
+            layout: the parameters.
+
+        Raises:
+            ObjectiveError: if a part matches no parameter, is no regular expression, or matches a parameter that cannot
+                move.
+        """
+        parts = name.split(_OR) if isinstance(name, str) else name
+        if not (isinstance(parts, Sequence) and parts and all(isinstance(part, str) for part in parts)):
             raise ObjectiveError(
-                f"scope {name!r} matches no parameter, so nothing would move.\n"
-                f"The model's parameters: {known}{', ...' if len(layout.entries) > 10 else ''}. "
-                "Pass `scope='all'`, or a regular expression that matches some of them."
+                f"scope must be a string or a list of strings, not {name!r}. "
+                "Pass weights, all, or patterns such as ['layer1', 'head.weight']."
             )
-        return scope
+        chosen = [entry for part in parts for entry in _matching(part, layout)]
+        return cls(_OR.join(parts), layout, [(entry.start, entry.stop) for entry in chosen])
 
     def without(self, out: Tensor) -> Scope:
         """Return this scope without the positions marked in ``out``, shape (D,), bool."""
@@ -194,6 +199,55 @@ class Scope:
             out[..., start:stop] = values[..., position : position + stop - start]
             position += stop - start
         return out
+
+
+def _matching(name: str, layout: Layout) -> list[Entry]:
+    """Return the entries that one part of a scope matches."""
+    try:
+        pattern = re.compile(name)
+    except re.error as error:
+        raise ObjectiveError(
+            f"scope {name!r} is neither 'weights' nor 'all', and as a regular expression it fails: {error}.\n"
+            "Pass weights, all, or a pattern such as 'layer[12].*weight'."
+        ) from None
+
+    def matches(entry: Entry) -> bool:
+        if name in ("weights", "all"):
+            return entry.kernel or name == "all"
+        return pattern.search(entry.name) is not None
+
+    for entry in layout.fixed:
+        if matches(entry) and not (name == "all" and not entry.dtype.is_complex):
+            kind = "complex" if entry.dtype.is_complex else "integer"
+            raise ObjectiveError(
+                f"scope {name!r} matches the {kind} parameter {entry.name} ({entry.dtype}), and only real "
+                "floating-point parameters can move.\nMeasure the model before quantisation, or leave it out: "
+                "scope=['first.weight', 'second.weight'] takes a list of patterns."
+            )
+    chosen = [entry for entry in layout.entries if matches(entry)]
+    if not chosen:
+        known = ", ".join(entry.name for entry in layout.entries[:10]) or "none"
+        raise ObjectiveError(
+            f"scope {name!r} matches no parameter, so nothing would move.\n"
+            f"The model's parameters: {known}{', ...' if len(layout.entries) > 10 else ''}. "
+            "Pass `scope='all'`, or a regular expression that matches some of them."
+        )
+    return chosen
+
+
+def is_hand_written_kernel(entry: Entry) -> bool:
+    """Whether a tensor may be a kernel whose name does not say so: two or more dimensions, and no ``weight``."""
+    return not entry.kernel and sum(n > 1 for n in entry.shape) > 1 and "weight" not in _home(entry.name)[1]
+
+
+def fixed_parameters(model: nn.Module) -> list[Tensor]:
+    """Return the parameters that cannot move: integers and complex numbers."""
+    return [parameter for parameter in model.parameters() if not parameter.is_floating_point()]
+
+
+def moving_parameters(model: nn.Module) -> list[Tensor]:
+    """Return the parameters that the flat vector holds, in its order."""
+    return [parameter for parameter in model.parameters() if parameter.is_floating_point()]
 
 
 def _merge(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from landscape.errors import LandscapeError, ObjectiveError, TaskError, type_and_line
-from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evaluating, out_of_memory
+from landscape.errors import ObjectiveError, type_and_line
+from landscape.objective.batch_loss import ModelProgram, Program, evaluating
 
 _MiB = 2**20
 LANE_BUDGET = {"cpu": 8 * _MiB, "cuda": 1024 * _MiB}  #: bytes that all lanes may take: about the cache on a CPU
@@ -60,63 +59,6 @@ class Plan:
     def bytes(self) -> int:
         """Peak memory of points, steps and activations, without the model and theta."""
         return self.lane_bytes * self.lanes + self.step_bytes * self.block
-
-
-def first_pass(program: ModelProgram, theta: Tensor) -> tuple[int, Any]:
-    """Return the bytes of the largest activation, and the output, from the first pass of the model over data."""
-    batch = program.batches[0]
-    inputs = [item for item in (*batch.inputs, *batch.named.values()) if isinstance(item, Tensor)]
-    versions = [item._version for item in inputs]
-    try:
-        measured = _measure_activations(program, theta)
-    except LandscapeError:
-        raise
-    except Exception as error:
-        if out_of_memory(error):
-            with evaluating(program, 0, CENTRE):
-                raise
-        got = [_shape(item) for item in batch.inputs] + [f"{name}: {_shape(v)}" for name, v in batch.named.items()]
-        raise TaskError(
-            f"the model does not run on the data. Called with {', '.join(got)} it failed: "
-            f"{type(error).__name__}: {error}\n"
-            "Check the inputs' shape and dtype, or pass a forward function: forward=lambda model, batch: ..."
-        ) from error
-    if versions != [item._version for item in inputs]:
-        raise TaskError(
-            "the model writes to its inputs in place, so every pass over the data would see other inputs.\n"
-            "Change that in the model, or pass forward=lambda model, batch: model(batch[0].clone())."
-        )
-    return measured
-
-
-def _shape(item: Any) -> str:
-    return (
-        f"{str(item.dtype).removeprefix('torch.')} {tuple(item.shape)}"
-        if isinstance(item, Tensor)
-        else repr(type(item))
-    )
-
-
-def _measure_activations(program: ModelProgram, theta: Tensor) -> tuple[int, Any]:
-    """Return the bytes of the largest input or module output in a pass over the first batch, and the model's output.
-
-    The inputs count because a TorchScript or exported model shows none of its modules.
-    """
-    inputs = (*program.batches[0].inputs, *program.batches[0].named.values())
-    largest = max((item.numel() * item.element_size() for item in inputs if isinstance(item, Tensor)), default=0)
-
-    def see(module: nn.Module, inputs: Any, output: Any) -> None:
-        nonlocal largest
-        if isinstance(output, Tensor):
-            largest = max(largest, output.numel() * output.element_size())
-
-    handle = nn.modules.module.register_module_forward_hook(see)
-    try:
-        with program.running():
-            output = program.output(theta, 0)
-    finally:
-        handle.remove()
-    return largest, output
 
 
 def sample_limit(sample_bytes: int, samples: int, device: torch.device) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from importlib import import_module
 from pathlib import Path
 
 import click
 import pytest
 
-from helpers.commands import SMALL, run, stored
+from helpers.commands import SMALL, landscape, run, stored
 from landscape.objective.objective import CRITERIA
 from landscape.objective.predictions import OUTPUTS
 from landscape.rays import METRICS
@@ -39,13 +40,15 @@ def test_the_choices_are_those_of_the_library() -> None:
 def test_typed_options_come_back_as_they_must_be_typed(here: Path) -> None:
     """What ``landscape show`` tells a user to type parses to the same settings."""
     line = f"{SMALL} --cutoff 0.5 --cutoff 2 --max-radius none --memory 2GiB --metric identity --dtype float64"
+    line += " --scope 0.weight --scope bias"
     run(f"volume {line} --estimator uniform --criterion rise --out run.h5")
     again = stored().config["command"]
     assert again.startswith("landscape volume ckpt.pt ")
     assert again.endswith("--resume")
     assert "--max-radius none" in again
+    assert "--scope '0.weight | bias'" in again
     before = Path("run.h5").read_bytes()
-    run(again.removeprefix("landscape "))
+    assert landscape(*shlex.split(again)[1:]).exit_code == 0
     assert Path("run.h5").read_bytes() == before
 
 

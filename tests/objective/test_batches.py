@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from landscape.errors import TaskError
-from landscape.objective.batches import read_batches, split_batches
+from landscape.objective.batches import split_batches
+from landscape.objective.reading import read_batches
 
 X = torch.arange(50.0).reshape(10, 5)
 Y = torch.arange(10) % 3

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from landscape.errors import TaskError
 from landscape.objective.accuracy import accuracy_counts
-from landscape.objective.batches import read_batches
 from landscape.objective.kl import kl_from
 from landscape.objective.losses import check_targets, make_loss
 from landscape.objective.predictions import Reading, logits_of
+from landscape.objective.reading import read_batches
 
 CLASSES = Reading("logits", "classes")
 G = torch.Generator().manual_seed(0)

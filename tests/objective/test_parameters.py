@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from landscape.errors import ObjectiveError
-from landscape.objective import Layout, Scope
+from landscape.objective import Layout, Objective, Scope
 
 
 class Tied(nn.Module):
@@ -219,3 +219,73 @@ def test_parametrised_kernel_has_the_filters_of_its_layer(kind):
 
 def test_tensor_of_one_dimension_is_a_single_filter():
     assert filters_of(nn.BatchNorm1d(5), "weight") == [set(range(5))]
+
+
+# Scopes of several parts
+
+
+def small() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+
+
+@pytest.mark.parametrize(
+    ("scope", "names"),
+    [
+        (["0.weight", "2.bias"], ["0.weight", "2.bias"]),
+        (("2.bias", "0.weight"), ["0.weight", "2.bias"]),
+        (["weights", r"0\.bias"], ["0.weight", "0.bias", "2.weight"]),
+        (["all"], ["0.weight", "0.bias", "2.weight", "2.bias"]),
+        (["0", "0.weight"], ["0.weight", "0.bias"]),
+    ],
+)
+def test_a_scope_may_have_several_parts(scope, names):
+    layout = Layout.of(small())
+    selected = Scope.select(scope, layout)
+    assert [entry.name for entry in selected.entries] == names
+    assert Scope.select(selected.name, layout).ranges == selected.ranges  # the name selects it again
+
+
+@pytest.mark.parametrize("scope", [["0.weight", "9.weight"], ["("], [], [7], None])
+def test_every_part_of_a_scope_must_match(scope):
+    with pytest.raises(ObjectiveError, match=r"matches no parameter|expression it fails|must be a string or a list"):
+        Scope.select(scope, Layout.of(small()))
+
+
+class Experts(nn.Module):
+    """Kernels of a mixture of experts, as transformers keeps them: three dimensions, and no 'weight' in the name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router, self.gate_up_proj = nn.Linear(4, 2), nn.Parameter(torch.randn(2, 4, 8))
+        self.head, self.shift = nn.Linear(8, 3), nn.Parameter(torch.zeros(1, 3))
+
+    def forward(self, x):
+        mixed = torch.einsum("ne,eio,ni->no", self.router(x).softmax(-1), self.gate_up_proj, x)
+        return self.head(mixed) + self.shift
+
+
+def test_large_tensors_that_stay_fixed_are_named():
+    torch.manual_seed(0)
+    data = torch.randn(12, 4), torch.arange(12) % 3
+    objective = Objective(Experts(), data)
+    (note,) = objective.notes
+    assert note.startswith("the scope weights keeps gate_up_proj (64) fixed")
+    assert "`scope=['weights', 'gate_up_proj']`" in note
+    assert (
+        "32 of 104 parameters in scope 'weights'; fixed: gate_up_proj (64), shift (3), head.bias (3) and 1 more>"
+        in (repr(objective))
+    )
+    moved = Objective(Experts(), data, scope=["weights", "gate_up_proj"])
+    assert moved.dimension == 32 + 64
+    assert not any("gate_up_proj" in note for note in moved.notes)
+    assert Objective(small(), data).notes == []
+
+
+def test_frozen_tensors_that_move_are_named():
+    data = torch.randn(12, 4), torch.arange(12) % 3
+    model = small()
+    model[0].requires_grad_(False)
+    (note,) = Objective(model, data).notes
+    assert note == "the scope moves tensors that are frozen (requires_grad=False): 0.weight (24)"
+    assert Objective(model, data, scope="2").notes == []
+    assert Objective(model.requires_grad_(False), data).notes == []  # frozen as a whole, to be used only

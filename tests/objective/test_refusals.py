@@ -49,8 +49,22 @@ def test_models_that_cannot_be_measured(make, words):
         Objective(make(), table())
 
 
-def test_integer_parameters_are_refused():
+@pytest.mark.parametrize(
+    ("dtype", "scope"), [(torch.int8, "weight_codes"), (torch.complex64, "weight_codes"), (torch.complex64, "all")]
+)
+def test_integers_and_complex_numbers_are_refused_in_scope_only(dtype, scope):
     model = mlp()
+    model.register_parameter("weight_codes", nn.Parameter(torch.zeros(3, dtype=dtype), requires_grad=False))
+    with pytest.raises(ObjectiveError, match=r"parameter weight_codes \(torch\.(int8|complex64)\).*\n.*quantisation"):
+        Objective(model, table(), scope=scope)
+    x, y = table()
+    objective = Objective(model, (x, y))
+    assert objective.centre == pytest.approx(nn.functional.cross_entropy(model(x), y).item())
+    assert objective.notes == ["integer and complex parameters stay fixed: weight_codes (3)"]
+
+
+def test_a_model_of_integers_only_is_refused():
+    model = nn.Module()
     model.register_parameter("codes", nn.Parameter(torch.zeros(3, dtype=torch.int8), requires_grad=False))
     with pytest.raises(ObjectiveError, match=r"codes is torch\.int8.*before quantisation"):
         Objective(model, table())
@@ -80,9 +94,9 @@ def test_every_target_left_out_is_refused():
 
 
 def test_data_that_do_not_fit_the_model_are_named():
-    with pytest.raises(TaskError, match=r"float32 \(8, 5\).*failed: RuntimeError(.|\n)*forward=lambda"):
+    with pytest.raises(TaskError, match=r"float32 \(23, 5\).*failed: RuntimeError(.|\n)*forward=lambda"):
         Objective(mlp(), table(5))
-    with pytest.raises(TaskError, match=r"ids: int64 \(8,\).*unexpected keyword"):
+    with pytest.raises(TaskError, match=r"ids: int64 \(23,\).*unexpected keyword"):
         Objective(mlp(), {"ids": table()[1], "labels": table()[1]})
 
 
@@ -120,12 +134,13 @@ class Breaks(nn.Linear):
         return super().forward(x)
 
 
+PLACE = r" \(test_refusals\.py, line \d+\)"
 OOM = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.\nmore")
 BREAKS = {
-    "any": (ValueError("no such place\nmore"), r"ValueError: no such place\n.*return NaN"),
-    "wordless": (KeyError(), r"KeyError\n.*return NaN"),
-    "device memory": (OOM, r"OutOfMemoryError: CUDA.*3 GiB\.\nPass a smaller `memory=...` or `batch_size=...`"),
-    "memory": (MemoryError(), r"MemoryError\nPass a smaller `memory=...`"),
+    "any": (ValueError("no such place\nmore"), rf"ValueError: no such place{PLACE}\n.*return NaN"),
+    "wordless": (KeyError(), rf"KeyError{PLACE}\n.*return NaN"),
+    "device memory": (OOM, rf"OutOfMemoryError: CUDA.*3 GiB\.{PLACE}\nPass a smaller `memory=...` or `batch_size=...`"),
+    "memory": (MemoryError(), rf"MemoryError{PLACE}\nPass a smaller `memory=...`"),
     "torch on a cpu": (RuntimeError("DefaultCPUAllocator: no"), r"RuntimeError.*\nPass a smaller `memory=...`"),
 }
 
@@ -162,7 +177,10 @@ def test_a_function_that_fails_away_from_the_centre_is_told():
         return x.sum(-1)
 
     objective = Objective.from_function(f, torch.zeros(3))
-    with pytest.raises(ObjectiveError, match=r"evaluated around the trained point: ValueError: not here\n"):
+    with pytest.raises(
+        ObjectiveError,
+        match=r"evaluated around the trained point: ValueError: not here \(test_refusals\.py, line \d+\)\n",
+    ):
         objective.loss_at(torch.ones(1, 3))
 
 

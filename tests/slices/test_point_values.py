@@ -45,7 +45,7 @@ def told(measured: ls.Objective, **more: Any) -> str:
 def test_the_loss_of_a_slice(more: dict[str, bool]) -> None:
     assert told(objective(Fragile(0.3)), **more).startswith(
         "the loss cannot be evaluated at points of the slice, batch 1 of 3 (samples: 5): "
-        "ValueError: the weights went too far\n"
+        "ValueError: the weights went too far (test_point_values.py, line "
     )
 
 
@@ -53,7 +53,7 @@ def test_the_statistics_of_batchnorm() -> None:
     message = told(objective(Fragile(0.3, always=False)), recalibrate_bn=True)
     assert message.startswith(
         "the loss cannot be evaluated for its BatchNorm statistics, batch 1 of 3 (samples: 5): "
-        "ValueError: the weights went too far\n"
+        "ValueError: the weights went too far (test_point_values.py, line "
     )
     assert "batch_size" not in message
 

@@ -199,9 +199,13 @@ class Graphs:
                 storages[storage.data_ptr()] = storage.nbytes()
                 return tensor
 
-            with saved_tensors_hooks(note, lambda tensor: tensor):
-                self.record(batch)
-            self._bytes = sum(storages.values())
+            try:
+                with saved_tensors_hooks(note, lambda tensor: tensor):
+                    self.record(batch)
+            except LandscapeError:  # torch.func inside the forward pass allows no hooks, so the size stays unknown
+                self._bytes = self._budget + 1
+            else:
+                self._bytes = sum(storages.values())
         return (len(self._kept) + 1) * self._bytes <= self._budget
 
     def tape(self, batch: int) -> Tape | None:

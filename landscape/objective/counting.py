@@ -1,0 +1,161 @@
+"""How many samples a batch holds: as many as it has targets, or as its lists are long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from landscape.errors import TaskError
+
+TARGET_KEYS = ("labels", "label", "targets", "target", "y", "Y")
+Count = Callable[[Any], int]  #: batch as it is in the data -> number of samples
+
+
+def items_of(raw: Any) -> Iterable[tuple[Any, Any]]:
+    """Return the (name, item) pairs of a batch; the names in a tuple or list are positions."""
+    if isinstance(raw, Mapping):
+        return raw.items()
+    return enumerate(raw) if is_list(raw) else [(0, raw)]
+
+
+def is_list(raw: Any) -> bool:
+    """Whether a batch is a tuple or list of items; a packed sequence is one item."""
+    return isinstance(raw, tuple | list) and not isinstance(raw, PackedSequence)
+
+
+def target_key(raw: Any) -> Any:
+    """Return the key or the position of the target; None if the batch has no target."""
+    if isinstance(raw, Mapping):
+        return next((key for key in TARGET_KEYS if key in raw), None)
+    return len(raw) - 1 if is_list(raw) and len(raw) > 1 and not is_sample_list(raw) else None
+
+
+def is_sample_list(raw: Any) -> bool:
+    """Whether a batch is certainly a list of samples, as ``collate_fn=list`` returns, and not a tuple of inputs.
+
+    >>> is_sample_list([(torch.ones(3, 4, 4), 1), (torch.ones(3, 5, 5), 0)])
+    True
+    >>> is_sample_list((torch.ones(2, 3), torch.ones(2)))
+    False
+    """
+    if not is_list(raw) or len(raw) < 2 or hasattr(raw, "_fields"):
+        return False
+    if all(isinstance(item, Mapping) for item in raw):
+        return len({tuple(item) for item in raw}) == 1
+    if all(is_list(item) for item in raw):
+        kinds = {tuple(_kind(part) for part in item) for item in raw}
+        return len(kinds) == 1 and (len(raw) > 2 or {"row", "value"} <= set(*kinds))
+    return not any(isinstance(item, Tensor | Mapping) or is_list(item) for item in raw)
+
+
+def count_samples(raws: Sequence[Any], count: Count | None = None) -> tuple[list[int], bool, tuple[str, ...]]:
+    """Return the number of samples of each batch, whether the batches are lists of samples, and notes.
+
+    A list of tensors may be a list of samples or one of inputs. If the lengths of the lists change from batch to batch,
+    they count samples. If the lengths of the tensors change, these do. If neither changes, every batch has the same
+    weight, and a note says what was assumed.
+
+    Args:
+        raws: all batches.
+        count: counts the samples of a batch instead.
+
+    Raises:
+        TaskError: if both lengths change, or ``count`` returns no positive number.
+    """
+    if count is not None:
+        return [_checked(count(raw)) for raw in raws], False, ()
+    if any(map(is_sample_list, raws)) and all(map(is_list, raws)):
+        return [len(raw) for raw in raws], True, ()
+    options = [candidates(raw) for raw in raws]
+    if all(len(option) == 1 for option in options):
+        return [option[0] for option in options], False, ()
+    lists = [len(raw) if is_list(raw) else 0 for raw in raws]
+    by_list = all(option[1] == n for option, n in zip(options, lists, strict=True) if len(option) > 1)
+    first = [option[0] for option in options]
+    # a list of one or two samples is told from inputs and a target by the longer lists
+    second = [
+        option[1] if len(option) > 1 else n if by_list else option[0] for option, n in zip(options, lists, strict=True)
+    ]
+    if len(set(first)) == len(set(second)) == 1:
+        note = (
+            f"a batch may hold {first[0]:,} samples or {second[0]:,}; {first[0]:,} was assumed. If that is wrong, pass "
+            "count_samples=lambda batch: ..."
+        )
+        return first, first == lists, (note,)
+    if len(set(first)) > 1 and len(set(second)) > 1:
+        raise TaskError(
+            f"the batches do not tell how many samples they hold: {first[0]:,} or {second[0]:,} in the first one, and "
+            f"{first[-1]:,} or {second[-1]:,} in the last one.\nPass a function that counts them: "
+            "count_samples=lambda batch: ..."
+        )
+    chosen = first if len(set(first)) > 1 else second
+    return chosen, chosen == lists, ()
+
+
+def candidates(raw: Any) -> tuple[int, ...]:
+    """Return the numbers of samples that a batch may hold, the likeliest first.
+
+    >>> candidates((torch.ones(7, 5, 3), torch.ones(5)))  # as many as targets
+    (5,)
+    >>> candidates((tuple(torch.ones(4, 3, 8, 8)), [{}] * 4))  # as many as images
+    (4,)
+    """
+    if is_sample_list(raw):
+        return (len(raw),)
+    if not (isinstance(raw, Mapping | Tensor) or is_list(raw)):
+        return _of_object(raw)
+    key = target_key(raw)
+    target = None if key is None else raw[key]
+    if isinstance(target, Tensor):
+        rows = len(target) if target.dim() else 1
+        alike = (
+            is_list(raw)
+            and len(raw) > 2
+            and len({item.shape if isinstance(item, Tensor) else None for item in raw}) == 1
+        )
+        return (rows, len(raw)) if alike and rows != len(raw) else (rows,)
+    options = [option for _, item in items_of(raw) if (option := _lengths(item))]
+    shared = tuple(n for n in options[0] if all(n in option for option in options)) if options else ()
+    return shared or tuple(dict.fromkeys(n for option in options for n in option))[:2] or (1,)
+
+
+def _of_object(raw: Any) -> tuple[int, ...]:
+    """Return the number of targets of an object, or the length of its first tensor."""
+    held = [getattr(raw, key, None) for key in TARGET_KEYS] + list(getattr(raw, "__dict__", {}).values())
+    rows = _lengths(raw) or next(((len(item),) for item in held if isinstance(item, Tensor) and item.dim()), (1,))
+    return rows[:1]
+
+
+def _lengths(item: Any) -> tuple[int, ...]:
+    """Return the lengths by which one item of a batch may count samples."""
+    if isinstance(item, PackedSequence):
+        return (int(item.batch_sizes[0]),)
+    if isinstance(item, Tensor):
+        return (len(item),) if item.dim() else ()
+    if not (isinstance(item, Mapping) or is_list(item)):
+        return ()
+    parts = list(item.values()) if isinstance(item, Mapping) else list(item)
+    inner = {len(part) if isinstance(part, Tensor) and part.dim() else 0 for part in parts}
+    rows = tuple(inner) if len(inner) == 1 and 0 not in inner else ()
+    if isinstance(item, Mapping):
+        return rows
+    both = (*rows, len(parts)) if len(parts) == 1 else (len(parts), *rows)
+    return tuple(dict.fromkeys(both))
+
+
+def _kind(part: Any) -> str:
+    """Return what a part of a sample is: rows of numbers, a single value, or a container."""
+    if isinstance(part, Tensor):
+        return "row" if part.dim() else "value"
+    return type(part).__name__ if isinstance(part, Mapping) or is_list(part) else "value"
+
+
+def _checked(count: Any) -> int:
+    if isinstance(count, Tensor) and count.numel() == 1:
+        count = int(count)
+    if not isinstance(count, int) or count < 1:
+        raise TaskError(f"count_samples must return the number of samples of a batch, at least 1, not {count!r}.")
+    return count

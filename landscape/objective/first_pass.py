@@ -1,0 +1,142 @@
+"""The first pass of a model over data: how much memory it takes, and why it fails, if it does."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from torch import Tensor, nn
+
+from landscape.errors import LandscapeError, ObjectiveError, TaskError, code_place, type_and_line
+from landscape.objective.batch_loss import CENTRE, ModelProgram, evaluating, out_of_memory
+from landscape.objective.batches import Batch, copied
+
+
+def first_pass(program: ModelProgram, theta: Tensor, batch: Batch) -> tuple[int, Any]:
+    """Return the bytes of the largest activation, and the output, from a pass of the model over this batch.
+
+    A model or loss that takes derivatives itself fails without gradients; then the program runs with them from now on.
+
+    Raises:
+        TaskError: if the model fails, or writes to its inputs.
+        ObjectiveError: if memory runs out, or if only our way to run the model fails.
+    """
+    inputs = [item for item in (*batch.inputs, *batch.named.values()) if isinstance(item, Tensor)]
+    versions = [item._version for item in inputs]
+    trial = program.with_batches((batch,))
+    try:
+        measured = _run(program, trial, theta)
+    except LandscapeError:
+        raise
+    except Exception as error:
+        if out_of_memory(error):
+            with evaluating(trial, 0, CENTRE):
+                raise
+        raise _failure(program, batch, error) from error
+    if versions != [item._version for item in inputs]:
+        raise TaskError(
+            "the model writes to its inputs in place, so every pass over the data would see other inputs.\n"
+            "Change that in the model, or pass forward=lambda model, batch: model(batch[0].clone())."
+        )
+    return measured
+
+
+def _run(program: ModelProgram, trial: ModelProgram, theta: Tensor) -> tuple[int, Any]:
+    """Return what :func:`first_pass` returns; with gradients if only that works."""
+    try:
+        largest, output = _measure_activations(trial, theta)
+    except LandscapeError:
+        raise
+    except Exception as error:
+        if program.differentiates or "grad" not in str(error):
+            raise
+        trial.differentiates = True
+        try:
+            measured = _measure_activations(trial, theta)
+        except Exception:
+            raise error from None
+        program.differentiates = True
+        return measured
+    if not program.differentiates:
+        program.differentiates = _loss_needs_gradients(trial, output)
+    return largest, output
+
+
+def _loss_needs_gradients(trial: ModelProgram, output: Any) -> bool:
+    """Whether the loss takes derivatives of the output; all other errors of a loss are found later."""
+    try:
+        with trial.running():
+            trial.losses[0].total(output, trial.batches[0])
+    except RuntimeError as error:
+        return "does not require grad" in str(error)
+    except Exception:
+        return False
+    return False
+
+
+def _measure_activations(program: ModelProgram, theta: Tensor) -> tuple[int, Any]:
+    """Return the bytes of the largest input or module output in a pass over the first batch, and the model's output.
+
+    The inputs count because a TorchScript or exported model shows none of its modules.
+    """
+    inputs = (*program.batches[0].inputs, *program.batches[0].named.values())
+    largest = max((_bytes(item) for item in inputs if isinstance(item, Tensor)), default=0)
+
+    def see(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal largest
+        if isinstance(output, Tensor):
+            largest = max(largest, _bytes(output))
+
+    handle = nn.modules.module.register_module_forward_hook(see)
+    try:
+        with program.running():
+            # a copy, since a model may write to its parameters in place
+            output = program.output(theta.clone(), 0)
+    finally:
+        handle.remove()
+    return largest, output
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _failure(program: ModelProgram, batch: Batch, error: Exception) -> LandscapeError:
+    """Return the error for a model that fails on the data."""
+    if program.forward is None and _runs_itself(program, batch):
+        return ObjectiveError(
+            "the model runs on the data with its own parameters, and fails when they are replaced: "
+            f"{type_and_line(error)}{code_place(error)}\nIt holds on to its parameters outside of its modules, or this "
+            "is a fault of landscape: please report it."
+        )
+    got = [_shape(item) for item in batch.inputs] + [f"{name}: {_shape(v)}" for name, v in batch.named.items()]
+    return TaskError(
+        f"the model does not run on the data. Called with {', '.join(got)} it failed: "
+        f"{type(error).__name__}: {error}{code_place(error)}\n"
+        "Check the inputs' shape and dtype, or pass a forward function: forward=lambda model, batch: ..."
+    )
+
+
+def _runs_itself(program: ModelProgram, batch: Batch) -> bool:
+    """Whether a copy of the model runs on the batch as torch would run it."""
+    try:
+        with program.running():
+            model = deepcopy(program.model)
+            data = copied(batch)
+            if program.losses[0].name == "model" and not isinstance(data.raw, dict):
+                model(*data.inputs, data.target)
+            elif program.losses[0].name == "model":
+                model(**data.raw)
+            else:
+                model(*data.inputs, **data.named)
+    except Exception:
+        return False
+    return True
+
+
+def _shape(item: Any) -> str:
+    return (
+        f"{str(item.dtype).removeprefix('torch.')} {tuple(item.shape)}"
+        if isinstance(item, Tensor)
+        else repr(type(item))
+    )

@@ -1,0 +1,104 @@
+"""What a model must be to be measured: its parameters have values, and it lies where and as the caller asked."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from landscape.errors import ObjectiveError, first_line
+
+_LARGEST_MAPPING = 31 * 2**20  # bytes; glibc ignores sizes above 32 MiB when it adapts its threshold
+
+
+def check_device(device: torch.device | str) -> None:
+    """Refuse mps, the one kind of device that cannot sum in float64."""
+    if str(device).partition(":")[0] == "mps":
+        raise ObjectiveError(
+            "losses are summed in float64, which the device mps does not have. Pass `device='cpu'` or `device='cuda'`."
+        )
+
+
+def check_values(model: nn.Module) -> torch.device:
+    """Return the device of the parameters; refuse a model without parameters, or with some that cannot move.
+
+    These are tensors without values (lazy, or on the meta device), and NaN or infinite values. Integer and complex
+    parameters stay fixed, so the scope decides about them.
+    """
+    if not isinstance(model, nn.Module):
+        raise ObjectiveError(
+            f"the model must be a torch module, not {type(model).__name__}. For a plain function of a vector use "
+            "Objective.from_function(f, theta)."
+        )
+    named = dict(model.named_parameters())
+    if not named:
+        raise ObjectiveError(
+            f"the model ({type(model).__name__}) has no parameters, so nothing can move. A frozen TorchScript or "
+            "quantised model holds its weights as constants: measure the model it was made from."
+        )
+    for name, tensor in [*named.items(), *model.named_buffers()]:
+        if tensor.is_meta or is_lazy(tensor):
+            raise ObjectiveError(
+                f"{name} has no values yet (a lazy module, or the meta device). Load the checkpoint into the model "
+                "first: landscape.load_checkpoint(path, model)."
+            )
+    if not any(parameter.is_floating_point() for parameter in named.values()):
+        name, parameter = next(iter(named.items()))
+        raise ObjectiveError(
+            f"the parameter {name} is {parameter.dtype}, and so on: no parameter is a real floating-point tensor, and "
+            "only those can move. Measure the model before quantisation."
+        )
+    for name, parameter in named.items():
+        if not bool(torch.isfinite(parameter).all()):
+            raise ObjectiveError(f"the parameter {name} holds NaN or infinite values: the training has diverged.")
+    return next(iter(named.values())).device
+
+
+def moved(model: nn.Module, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Module:
+    """Return the model on another device or in another dtype; a copy, so that the caller's model stays unchanged."""
+    if device is None and dtype is None:
+        return model
+    # a tensor that a hook computes from parameters (pruning, old-style weight norm) cannot be copied with its graph
+    computed = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
+    try:
+        copy = deepcopy(model, {id(value): value.detach() for value in computed}).to(device=device)
+        if dtype is None:
+            return copy
+        if any(parameter.is_complex() for parameter in copy.parameters()) and dtype.is_floating_point:
+            return copy._apply(lambda tensor: cast(tensor, dtype))
+        return copy.to(dtype=dtype)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ObjectiveError(
+            f"the model cannot be moved to device {device}, dtype {dtype}: {first_line(error)}.\n"
+            "Pass a device that this machine has and a floating-point dtype, or neither."
+        ) from error
+
+
+def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a tensor with real numbers in ``dtype``, and complex numbers in the complex dtype of that precision."""
+    if tensor.is_floating_point():
+        return tensor.to(dtype)
+    # Module.to(dtype) would drop the imaginary parts; kernels for complex numbers of 16 bits are missing
+    wide = torch.promote_types(dtype, torch.float32)
+    return tensor.to(wide.to_complex()) if tensor.is_complex() else tensor
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let the C library keep up to about 64 MB of freed memory for the next allocations.
+
+    Activations of points evaluated together are tensors of a few hundred kilobytes, allocated and freed many times per
+    second. glibc maps each again and returns it to the system, and every page costs a fault. That took half of the time
+    on the machine where it was measured. glibc adapts to the sizes that it sees freed (M_MMAP_THRESHOLD in mallopt(3)).
+    One large tensor, never written and freed at once, is enough for the whole process. Other C libraries ignore it.
+    """
+    torch.empty(_LARGEST_MAPPING, dtype=torch.uint8)
+
+
+def mixes_samples(model: nn.Module) -> bool:
+    """Whether the model uses batch statistics even in evaluation mode."""
+    norms = (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+    return any(norm.running_mean is None for norm in norms)

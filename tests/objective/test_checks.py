@@ -1,0 +1,366 @@
+"""Samples that act on each other are found, and the loss is that of the batches as they came."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import landscape as ls
+from landscape.errors import ObjectiveError, TaskError
+from landscape.objective.point_batches import SAMPLE_BUDGET
+
+D = torch.float64
+
+
+class Pair(nn.Module):
+    """Logits between all samples of a batch, as CLIP has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(5, 4), nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 3 * F.normalize(self.left(x[:, 0]), dim=1) @ F.normalize(self.right(x[:, 1]), dim=1).T
+
+
+class Graph(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        return adjacency @ self.layer(x)
+
+
+class Across(nn.Module):
+    """A net whose samples meet in some way."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.first, self.second = way, nn.Linear(5, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.tanh(self.first(x))
+        if self.way == "mean":
+            hidden = hidden - hidden.mean(0)
+        elif self.way == "attention":
+            hidden = F.scaled_dot_product_attention(hidden[None], hidden[None], hidden[None])[0]
+        elif self.way == "size":
+            hidden = hidden * len(hidden) ** 0.5
+        elif self.way == "place":
+            hidden = hidden * torch.arange(1, 1 + len(hidden), dtype=x.dtype)[:, None]
+        return self.second(hidden)
+
+
+def table(samples: int = 24, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(samples, 5, dtype=D, generator=generator), torch.randint(0, 3, (samples,), generator=generator)
+
+
+def cut(x: Tensor, y: Tensor, *sizes: int) -> list[tuple[Tensor, Tensor]]:
+    return list(zip(x.split(sizes), y.split(sizes), strict=True))
+
+
+@pytest.mark.parametrize("size", [4, 8, 20])
+def test_logits_between_all_samples_of_a_batch(size):
+    torch.manual_seed(0)
+    net = Pair().double()
+    data = [(torch.randn(size, 2, 5, dtype=D), torch.arange(size)) for _ in range(3)]
+    objective = ls.Objective(net, data)
+    assert objective.centre == pytest.approx(sum(F.cross_entropy(net(x), y).item() for x, y in data) / 3)
+    assert objective.describe()["batch_sizes"] == [size] * 3
+    assert any("on each other" in note or "not on a part" in note for note in objective.notes)
+
+
+@pytest.mark.parametrize("way", ["mean", "attention", "size", "place"])
+def test_samples_that_meet_in_the_forward_keep_their_batches(way):
+    torch.manual_seed(0)
+    net, (x, y) = Across(way).double(), table()
+    whole = ls.Objective(net, (x, y))
+    assert whole.batches == 1
+    assert whole.centre == pytest.approx(F.cross_entropy(net(x), y).item(), rel=1e-12)
+    parts = cut(x, y, 10, 10, 4)
+    total = sum(F.cross_entropy(net(x), y, reduction="sum").item() for x, y in parts)
+    apart = ls.Objective(net, parts)
+    assert apart.centre == pytest.approx(total / 24, rel=1e-12)
+    assert apart.notes[0].endswith("So the batches stay as they came (samples: 4 to 10).")
+    chosen = ls.Objective(net, (x, y), batch_size=10)
+    assert chosen.centre == pytest.approx(total / 24, rel=1e-12)
+    assert chosen.notes[0].endswith("and the loss depends on it (samples: 4 to 10).")
+
+
+def test_a_batch_mean_is_found_among_samples_that_are_cut_to_fit_the_cache(monkeypatch):
+    monkeypatch.setitem(SAMPLE_BUDGET, "cpu", 256)
+    torch.manual_seed(0)
+    net, (x, y) = Across("mean").double(), table()
+    assert ls.Objective(Across("none").double(), (x, y)).batches > 1
+    assert ls.Objective(net, (x, y)).centre == pytest.approx(F.cross_entropy(net(x), y).item(), rel=1e-12)
+
+
+def test_batches_of_one_sample_are_compared_with_several_together():
+    torch.manual_seed(0)
+    net, (x, y) = Across("mean").double(), table()
+    objective = ls.Objective(net, cut(x, y, *[1] * 24))
+    assert objective.batches == 24
+    assert ls.Objective(Across("none").double(), cut(x, y, *[1] * 24)).batches == 1
+    assert objective.centre == pytest.approx(F.cross_entropy(net.second.bias.expand(24, 3), y).item())
+
+
+@pytest.mark.parametrize("layout", ["dense", "coo", "csr"])
+@pytest.mark.parametrize("dtype", [torch.float32, D])
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+def test_a_graph_net_runs_on_its_whole_batch(layout, dtype):
+    torch.manual_seed(0)
+    net, (x, y) = Graph().to(dtype), table(40)
+    adjacency = (torch.rand(40, 40) > 0.8).to(dtype)
+    want = F.cross_entropy(net(x.to(dtype), adjacency), y).item()
+    given = {"dense": adjacency, "coo": adjacency.to_sparse(), "csr": adjacency.to_sparse_csr()}[layout]
+    for data in ([(x, given, y)], (x, given, y)):
+        objective = ls.Objective(net, data)
+        assert objective.centre == pytest.approx(want, rel=1e-6)
+        assert objective.samples == 40
+        assert objective.data_hash == ls.Objective(net, data).data_hash
+        ls.basin_radii(objective, [want + 0.1], directions=2)
+        assert torch.isfinite(ls.Hessian(objective) @ torch.ones(objective.dimension, dtype=dtype)).all()
+    assert objective.data_hash != ls.Objective(net, (x, given * 2, y)).data_hash
+
+
+def test_a_size_that_a_graph_net_cannot_keep_is_refused():
+    net, (x, y) = Graph().double(), table(40)
+    with pytest.raises(TaskError, match=r"`batch_size=8` cannot be kept.*\(40 samples\)\.\nLeave `batch_size=...` out"):
+        ls.Objective(net, [(x, torch.rand(40, 40, dtype=D), y)], batch_size=8)
+
+
+def test_a_size_that_batches_cannot_keep_is_noted():
+    net, (x, y) = nn.Linear(5, 3).double(), table()
+    objective = ls.Objective(net, [([*x], y)], batch_size=4, forward=lambda net, batch: net(torch.stack(batch[0])))
+    assert "`batch_size=4` has no effect on batches that cannot be cut (samples: 24)" in objective.notes[0]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Sequential(nn.Linear(5, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3)),
+        lambda: nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)).eval(),
+        lambda: nn.Sequential(nn.Unflatten(1, (1, 5)), nn.Conv1d(1, 4, 3), nn.GELU(), nn.Flatten(), nn.Linear(12, 3)),
+        lambda: nn.Sequential(
+            nn.Unflatten(1, (5, 1)),
+            nn.Linear(1, 8),
+            nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+            nn.Flatten(),
+            nn.Linear(40, 3),
+        ),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_ordinary_nets_raise_no_alarm(make, dtype):
+    torch.manual_seed(0)
+    x, y = table()
+    objective = ls.Objective(make().to(dtype), (x, y))
+    assert objective.describe()["batch_sizes"] is None
+    assert not any("batch" in note for note in objective.notes)
+
+
+# What the model does with its parameters
+
+
+class Clamped(nn.Module):
+    """Writes to its weight before it uses it, in one of the ways seen in the wild."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.layer = way, nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.layer.weight
+        if self.way == "data":
+            weight.data.clamp_(-0.2, 0.2)
+        elif self.way == "set":
+            weight.data = torch.renorm(weight.data, 2, 0, 0.3)
+        else:
+            with torch.no_grad():
+                weight.clamp_(-0.2, 0.2)
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("way", ["data", "set", "no_grad"])
+def test_a_forward_that_writes_to_its_parameters_leaves_theta_and_the_model_alone(way):
+    torch.manual_seed(0)
+    net, (x, y) = Clamped(way).double(), table()
+    given = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    objective = ls.Objective(net, (x, y), scope="all", batch_size=6)
+    theta = objective.layout.flatten(given)
+    points = theta.repeat(3, 1) * torch.tensor([[0.5], [1.0], [2.0]], dtype=D)
+    kept = points.clone()
+    values = objective.loss_at(points)
+    ls.slice_1d(objective, steps=3)
+    ls.basin_radii(objective, [objective.centre + 0.1], directions=2)
+    ls.Hessian(objective, check=False) @ torch.ones(objective.dimension, dtype=D)
+    assert torch.equal(points, kept)
+    assert torch.equal(objective.theta, theta)
+    assert all(torch.equal(tensor, given[name]) for name, tensor in net.state_dict().items())
+    for point, value in zip(points, values, strict=True):
+        net.load_state_dict(objective.layout.views(point))
+        assert value == pytest.approx(F.cross_entropy(net(x), y).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("bag", [False, True])
+def test_an_embedding_with_a_largest_norm_leaves_theta_alone(bag):
+    torch.manual_seed(0)
+    kind = nn.EmbeddingBag if bag else nn.Embedding
+    net = nn.Sequential(kind(9, 4, max_norm=0.5), nn.Flatten(), nn.Linear(4 if bag else 8, 3))
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    objective = ls.Objective(net, (torch.randint(0, 9, (20, 2)), torch.randint(0, 3, (20,))), scope="all")
+    ls.slice_1d(objective, steps=3)
+    assert torch.equal(objective.theta, objective.layout.flatten(before))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def test_an_embedding_with_sparse_gradients_has_curvature():
+    torch.manual_seed(0)
+    x, y = torch.randint(0, 9, (20, 2)), torch.randint(0, 3, (20,))
+    products = []
+    for sparse in (False, True):
+        torch.manual_seed(1)
+        net = nn.Sequential(nn.Embedding(9, 4, sparse=sparse), nn.Flatten(), nn.Linear(8, 3)).double()
+        objective = ls.Objective(net, (x, y), scope="all")
+        products.append(ls.Hessian(objective) @ torch.ones(objective.dimension, dtype=D))
+        assert net[0].sparse == sparse
+    assert torch.equal(*products)
+
+
+def test_a_sparse_buffer_stays_as_it_is():
+    class Mixing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(5, 3)
+            self.register_buffer("adjacency", (torch.rand(24, 24) > 0.8).double().to_sparse())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.adjacency @ self.layer(x)
+
+    torch.manual_seed(0)
+    net, (x, y) = Mixing().double(), table()
+    objective = ls.Objective(net, (x, y))
+    assert objective.centre == pytest.approx(F.cross_entropy(net(x), y).item())
+    assert objective.theta_hash == ls.Objective(net, (x, y)).theta_hash
+
+
+# Derivatives in the forward pass
+
+
+def slope(net: nn.Module, x: Tensor) -> Tensor:
+    x = x.requires_grad_()
+    return torch.autograd.grad(net(x).sum(), x, create_graph=True)[0]
+
+
+def by_func(net: nn.Module, x: Tensor) -> Tensor:
+    return torch.func.vmap(torch.func.grad(lambda s: net(s[None])[0, 0]))(x)
+
+
+def dense_product(net: nn.Module, forward, x: Tensor, y: Tensor, vector: Tensor) -> Tensor:
+    """H v by differences of the gradient."""
+    theta = torch.nn.utils.parameters_to_vector(net.parameters()).detach()
+    sides = []
+    for step in (1e-5, -1e-5):
+        torch.nn.utils.vector_to_parameters(theta + step * vector, net.parameters())
+        loss = F.mse_loss(forward(net, x.clone()), y)
+        sides.append(
+            torch.nn.utils.parameters_to_vector(torch.autograd.grad(loss, [*net.parameters()], materialize_grads=True))
+        )
+    torch.nn.utils.vector_to_parameters(theta, net.parameters())
+    return (sides[0] - sides[1]) / 2e-5
+
+
+@pytest.mark.parametrize("forward", [slope, by_func])
+@pytest.mark.parametrize("loss", ["mse", "in the loss"])
+def test_derivatives_by_the_inputs_are_measured_with_their_curvature(forward, loss):
+    if loss == "in the loss" and forward is by_func:
+        pytest.skip("the loss has no net to differentiate")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    x = torch.linspace(0, 1, 16, dtype=D)[:, None]
+    y = torch.cos(x)
+    if loss == "mse":
+        objective = ls.Objective(net, (x, y), "mse", scope="all", forward=lambda net, batch: forward(net, batch[0]))
+    else:
+
+        def residual(output, target):
+            u, x = output
+            return (torch.autograd.grad(u.sum(), x, create_graph=True)[0] - target).square().mean()
+
+        def fields(net, batch):
+            x = batch[0].detach().requires_grad_()
+            return net(x), x
+
+        objective = ls.Objective(net, (x, y), residual, scope="all", forward=fields)
+    want = F.mse_loss(forward(net, x.clone()), y).item()
+    assert objective.centre == pytest.approx(want, rel=1e-12)
+    assert not x.requires_grad
+    vector = torch.randn(objective.dimension, dtype=D)
+    torch.testing.assert_close(
+        ls.Hessian(objective) @ vector, dense_product(net, forward, x, y, vector), rtol=1e-5, atol=1e-7
+    )
+    ls.basin_radii(objective, [want + 0.1], directions=2)
+    ls.slice_1d(objective, steps=3, curvature=True)
+
+
+def test_a_function_may_take_derivatives_of_its_own():
+    def f(points: Tensor) -> Tensor:
+        points = points.detach().requires_grad_()
+        return torch.autograd.grad((points**3).sum(), points)[0].sum(-1)
+
+    assert ls.Objective.from_function(f, torch.ones(2, dtype=D)).centre == 6.0
+
+
+# Parameters of every shape
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.temperature = nn.Linear(5, 3), nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) * self.temperature
+
+
+@pytest.mark.parametrize("metric", ["filter", "layer", "identity"])
+def test_a_parameter_without_dimensions_is_measured_everywhere(metric):
+    torch.manual_seed(0)
+    net, (x, y) = Scaled().double(), table()
+    objective = ls.Objective(net, (x, y), scope="all")
+    assert objective.centre == pytest.approx(F.cross_entropy(net(x), y).item(), rel=1e-12)
+    radii = ls.basin_radii(objective, [objective.centre + 0.1], directions=2, metric=metric)
+    assert radii.done.all()
+    ls.slice_2d(objective, steps=3, metric=metric)
+    for kind in (ls.Hessian, ls.GaussNewton):
+        operator = kind(objective, metric=metric)
+        ls.top_eigenpairs(operator, 1)
+        ls.trace(operator, probes=2)
+        ls.layer_traces(operator, probes=2)
+        ls.diagonal(operator, probes=2)
+    ls.slice_1d(objective, steps=3, direction="hessian", curvature=True, metric=metric)
+
+
+# Loss that changes between two evaluations
+
+
+class Stateful(nn.Module):
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.cell, self.head, self.state = way, nn.GRUCell(5, 4), nn.Linear(4, 3), None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.state = self.cell(x, self.state if self.way == "state" else None)
+        return self.head(self.state if self.way == "state" else self.state + torch.rand(()))
+
+
+@pytest.mark.parametrize(
+    ("way", "words"), [("state", "keeps something from one call"), ("noise", "draws random numbers")]
+)
+def test_a_loss_that_changes_is_refused_with_the_cause(way, words):
+    with pytest.raises(ObjectiveError, match=rf"not deterministic.*\n.*{words}"):
+        ls.Objective(Stateful(way).double(), table())
