@@ -216,8 +216,15 @@ class _Seen:
             if isinstance(item, Tensor) and item.is_floating_point() and item.requires_grad and item.numel():
                 self.eps = max(self.eps, torch.finfo(item.dtype).eps)
                 # capped, so that the -1e9 of masked attention does not hide everything else
-                mean = float(item.detach().abs().clamp(max=_LARGE).mean())
+                mean = float(_all_values(item.detach()).abs().clamp(max=_LARGE).mean())
                 self.magnitude = max(self.magnitude, mean if math.isfinite(mean) else 0.0)
+
+
+def _all_values(tensor: Tensor) -> Tensor:
+    """Return the values behind a tensor inside of torch.func.vmap or grad, which shows only one of them."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor
 
 
 def _widened(item: Any) -> Any:
