@@ -63,6 +63,11 @@ def samples_of(batch: Batch) -> int:
     return batch.samples
 
 
+def one(batch: Batch) -> float:
+    """Return 1: what the sum over a batch is divided by."""
+    return 1
+
+
 def entries_of(batch: Batch) -> int:
     """Return the number of entries of the target."""
     return batch.target.numel() if isinstance(batch.target, Tensor) else batch.samples

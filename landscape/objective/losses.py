@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscape.errors import TaskError
 from landscape.objective.batches import Batch
-from landscape.objective.loss import Loss, float64_sum, samples_of
+from landscape.objective.loss import Loss, float64_sum, one, samples_of
 from landscape.objective.named_losses import binary_cross_entropy, cross_entropy, misfit, squared_error
 from landscape.objective.predictions import OUTPUTS, Reading, logits_of
 from landscape.objective.torch_losses import torch_loss
@@ -104,8 +104,13 @@ def check_targets(loss: Loss, output: Any, first: Batch, batches: tuple[Batch, .
 
 
 def divided_by(loss: Loss, given: str | Callable[..., Any], count: Callable[[Batch], float]) -> Loss:
-    """Return a loss whose terms are hidden, with its mean over a batch weighted by ``count``."""
-    return replace(_hidden(loss.name, value_of(given), loss.reading, count), per_sample=loss.per_sample)
+    """Return a loss whose terms are hidden, with its value on a batch weighted by ``count``.
+
+    A count of 1 for every batch means that the value is a sum: then the loss is the sum over all data.
+    """
+    made = _hidden(loss.name, value_of(given), loss.reading, count)
+    made = replace(made, per_sample=loss.per_sample, likelihood=loss.likelihood)
+    return replace(made, count=samples_of, summed=True, likelihood=False) if count is one else made
 
 
 def _hidden(

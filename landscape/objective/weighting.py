@@ -12,7 +12,7 @@ from torch import Tensor
 
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import Batch, split_batches
-from landscape.objective.loss import entries_of, samples_of
+from landscape.objective.loss import entries_of, one, samples_of
 from landscape.objective.meanings import PIXEL_WITHOUT_LABEL, left_out_of
 from landscape.objective.named_losses import classes_counted
 from landscape.objective.predictions import Reading
@@ -108,7 +108,7 @@ def _halves(piece: Batch) -> tuple[Batch, ...]:
 
 def _tells(piece: Batch, halves: tuple[Batch, ...]) -> bool:
     """Return whether the divisors differ in the share that they give to the first half."""
-    shares = [divisor(halves[0]) / max(divisor(piece), 1) for divisor in _divisors(piece)]
+    shares = [divisor(halves[0]) / max(divisor(piece), 1) for divisor in _divisors(piece) if divisor is not one]
     return max(shares) > min(shares)
 
 
@@ -116,11 +116,16 @@ def _divisors(batch: Batch) -> tuple[Count, ...]:
     """Return the divisors that the targets allow: labels can be left out, and moved in sequences."""
     target = batch.target
     if not isinstance(target, Tensor):
-        return (samples_of,)
+        return samples_of, one
     if target.is_floating_point():
-        return samples_of, entries_of
+        return samples_of, one, entries_of
     readings = product((False, True)[: target.dim()], left_out_of(target))
-    return samples_of, entries_of, *(partial(_labels, Reading("", "", ignored, moves)) for moves, ignored in readings)
+    return (
+        samples_of,
+        one,
+        entries_of,
+        *(partial(_labels, Reading("", "", ignored, moves)) for moves, ignored in readings),
+    )
 
 
 def _labels(reading: Reading, batch: Batch) -> float:

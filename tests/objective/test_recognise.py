@@ -98,6 +98,16 @@ def test_classes_on_either_axis_are_noted():
     assert any("second axis or on its last" in note for note in objective.notes)
 
 
+def test_a_function_that_sums_gives_the_sum_over_all_data():
+    model, (x, y) = nn.Linear(4, 3).double(), table()
+    ragged = [(x[start : start + 7], y[start : start + 7]) for start in range(0, 40, 7)]
+    for loss in (lambda z, t: F.cross_entropy(z, t, reduction="sum"), lambda z, t: z[:, 0].square().sum()):
+        for data, size in ((ragged, None), ((x, y), 6), ((x, y), None)):
+            objective = Objective(model, data, loss, batch_size=size)
+            assert objective.centre == pytest.approx(float(loss(model(x), y)), rel=1e-10)
+            assert not objective.notes
+
+
 def test_hidden_weights_are_noted_and_plain_means_are_not():
     model, data = nn.Linear(4, 3).double(), table()
     weight = torch.tensor([0.1, 1.0, 9.0], dtype=D)
