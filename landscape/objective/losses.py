@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -43,13 +44,16 @@ def make_loss(loss: str | Callable[..., Any], *, output: str | None = None, next
     if output is not None and output not in OUTPUTS:
         raise TaskError(f"the output {output!r} is not known. Pass one of {', '.join(OUTPUTS)}.")
     if callable(loss):
-        name = f"{getattr(loss, '__name__', type(loss).__name__)}()"  # the brackets tell it from our own names
-        own = torch_loss(loss, name, next_token=next_token)
+        own = torch_loss(loss, next_token=next_token)
         if own is None:
+            function: Any = loss
+            while isinstance(function, partial):
+                function = function.func
+            name = f"{getattr(function, '__name__', type(function).__name__)}()"  # brackets tell it from our own names
             return _hidden(name, value_of(loss), Reading(output or ""))
         if output is not None and own.reading.output not in ("", output):
             raise TaskError(
-                f"{name} takes {own.reading.output}, and the output is said to be {output}. Pass another loss, or "
+                f"{own.name} takes {own.reading.output}, and the output is said to be {output}. Pass another loss, or "
                 f"`output='{own.reading.output}'`."
             )
         return replace(own, reading=replace(own.reading, output=own.reading.output or output or ""))

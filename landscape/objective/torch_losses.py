@@ -29,6 +29,7 @@ from torch.nn import functional as F
 
 from landscape.errors import TaskError
 from landscape.objective.batches import Batch
+from landscape.objective.digest import digest
 from landscape.objective.loss import Loss, entries_of, float64_sum, need_target, samples_of
 from landscape.objective.named_losses import classes_counted
 from landscape.objective.predictions import IGNORED_CLASS, Reading, logits_of, wide
@@ -53,12 +54,13 @@ _ROWS = {
     nn.MultiLabelMarginLoss: "", F.multilabel_margin_loss: "",
     nn.MultiLabelSoftMarginLoss: "binary", F.multilabel_soft_margin_loss: "binary",
 }  # fmt: skip
+_FEW = 8  # weights that a name lists
 _KNOWN = {*_CLASSES, *_BINARY, *_DISTANCES, *_ENTRIES, *_ROWS}
 _REDUCTIONS = ("mean", "sum", "none", "batchmean")
 _OLD_OPTIONS = ("size_average", "reduce")  # of torch's functions, in place of reduction
 
 
-def torch_loss(loss: Callable[..., Any], name: str, *, next_token: bool = False) -> Loss | None:
+def torch_loss(loss: Callable[..., Any], *, next_token: bool = False) -> Loss | None:
     """Return one of torch's own losses as a total; None for any other callable.
 
     A module counts if its class, or the class that it takes ``forward`` from, is torch's. A partial counts if it fixes
@@ -68,6 +70,7 @@ def torch_loss(loss: Callable[..., Any], name: str, *, next_token: bool = False)
     if parts is None:
         return None
     base, options = parts
+    name = _name(loss, base, options)
     terms = _Terms(loss)
     summed = options.get("reduction") == "sum"
     weight = options.get("weight")
@@ -89,6 +92,27 @@ def torch_loss(loss: Callable[..., Any], name: str, *, next_token: bool = False)
         name, terms.entries, count, nonnegative, per_sample=True, reading=reading, summed=summed,
         likelihood=plain and _BINARY.get(base) == "logits",
     )  # fmt: skip
+
+
+def _name(loss: Any, base: Any, options: dict[str, Any]) -> str:
+    """Return a loss in words, with the settings that differ from torch's defaults, so that runs can be told apart."""
+    if isinstance(loss, nn.Module):
+        usual = base()
+        held = {key: getattr(loss, key) for key in (*vars(usual), *usual._buffers) if not key.startswith("_")}
+        options = {key: value for key, value in held.items() if key != "training" and _differs(value, usual, key)}
+    words = ", ".join(f"{key}={_in_words(value)}" for key, value in options.items())
+    return f"{(type(loss) if isinstance(loss, nn.Module) else base).__name__}({words})"
+
+
+def _differs(value: Any, usual: nn.Module, key: str) -> bool:
+    return isinstance(value, Tensor) or value != getattr(usual, key)
+
+
+def _in_words(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    listed = ", ".join(f"{entry:g}" for entry in value.flatten().tolist()) if value.numel() <= _FEW else ""
+    return f"[{listed}]" if listed else f"{value.numel()} values {digest(value)[:8]}"
 
 
 def _class_loss(

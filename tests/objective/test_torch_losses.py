@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from landscape import log_volume
 from landscape.errors import CurvatureError, TaskError
 from landscape.objective import Objective
+from landscape.objective.losses import make_loss
 
 SAMPLES, CLASSES = 30, 3
 WEIGHT = torch.tensor([0.1, 1.0, 9.0])
@@ -181,3 +182,24 @@ def test_the_curvature_of_kl_is_that_of_a_plain_cross_entropy():
         assert volume(loss) == pytest.approx(expected, rel=1e-6)
     with pytest.raises(CurvatureError, match="unweighted cross-entropy"):
         volume(nn.CrossEntropyLoss(weight=WEIGHT))
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [
+        (nn.CrossEntropyLoss(), "CrossEntropyLoss()"),
+        (nn.CrossEntropyLoss(WEIGHT, ignore_index=255), "CrossEntropyLoss(ignore_index=255, weight=[0.1, 1, 9])"),
+        (nn.HuberLoss(reduction="sum", delta=0.5), "HuberLoss(reduction=sum, delta=0.5)"),
+        (F.cross_entropy, "cross_entropy()"),
+        (partial(F.cross_entropy, label_smoothing=0.1), "cross_entropy(label_smoothing=0.1)"),
+        (partial(lambda z, y, power: (z - y[:, None]) ** power, power=2), "<lambda>()"),
+    ],
+)
+def test_the_name_tells_what_differs(loss, name):
+    assert make_loss(loss).name == name
+
+
+def test_the_name_of_many_weights_tells_them_apart():
+    one, other = (make_loss(nn.CrossEntropyLoss(torch.full((20,), value))).name for value in (1.0, 2.0))
+    assert one.startswith("CrossEntropyLoss(weight=20 values ")
+    assert one != other
