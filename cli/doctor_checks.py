@@ -162,7 +162,7 @@ def look_at_data(report: Report, objective: Objective) -> None:
         theta_hash=objective.theta_hash, data_hash=objective.data_hash, notes=list(objective.notes),
     )  # fmt: skip
     for note in objective.notes:
-        report.add("note", note)
+        report.add("note", in_flags(note))
 
 
 def look_at_centre(report: Report, objective: Objective) -> None:

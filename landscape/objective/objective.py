@@ -355,8 +355,8 @@ class Objective:
             if not reading.output:
                 raise ObjectiveError(
                     f"the criterion 'kl' compares probabilities, and the loss {self.loss_name} does not say what the "
-                    "output is.\nPass `output='logits'`, 'probabilities' or 'log-probabilities'; for plain numbers "
-                    "`criterion='rise'`."
+                    "output is.\nPass `output='logits'`, `output='probabilities'` or `output='log-probabilities'`; for "
+                    "plain numbers `criterion='rise'`."
                 )
             with self.running():
                 losses = tuple(

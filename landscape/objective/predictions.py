@@ -158,5 +158,6 @@ def check_output(predictions: Tensor, target: Any, reading: Reading) -> None:
         exp = "the exponentials of its values" if reading.output == "log-probabilities" else "its values"
         raise TaskError(
             f"the output is said to be {reading.output}, so {exp} must {wanted}; they run from {low:.4g} to "
-            f"{high:.4g}.\nPass what it is: `output='logits'`, 'probabilities' or 'log-probabilities'."
+            f"{high:.4g}.\nPass what it is: `output='logits'`, `output='probabilities'` or "
+            "`output='log-probabilities'`."
         )

@@ -29,12 +29,12 @@ _NOISE = 0.1  # of the parameters' root mean square: a point near the trained on
 
 
 PROBABILITIES = (
-    "the output's rows are at least 0 and sum to 1, as probabilities do, but {} takes logits. If the network ends in a "
-    "softmax, pass `loss='cross_entropy'` with `output='probabilities'`"
+    "the output's rows are at least 0 and sum to 1, as probabilities do, but they are read as logits. If the network "
+    "ends in a softmax, pass `output='probabilities'`; then the loss must take them too, as cross_entropy does"
 )
 SIGMOIDS = (
-    "all values of the output lie between 0 and 1, as probabilities do, but {} takes logits. If the network ends in a "
-    "sigmoid, pass `loss='binary_cross_entropy'` with `output='probabilities'`"
+    "all values of the output lie between 0 and 1, as probabilities do, but they are read as logits. If the network "
+    "ends in a sigmoid, pass `output='probabilities'`; then the loss must take them too, as binary_cross_entropy does"
 )
 FIRST = (
     "the model returns {} things; the first, of shape {}, is read as the predictions. If they are another, pass "
@@ -120,19 +120,20 @@ def _checked(loss: Loss, output: str | None, trained: Any, target: Any) -> tuple
     target = reading.aligned(target)
     if output is not None:
         check_output(reading.predictions(trained), target, reading)
-        return () if reading.kind else (NO_KIND,)
+        if not reading.kind:
+            return (NO_KIND,)
     if reading.output != "logits" or not reading.kind:
         return ()
     predictions = reading.predictions(trained)
     if reading.kind == "binary":
         between = predictions.numel() >= _SEVERAL and bool(((predictions >= 0) & (predictions <= 1)).all())
-        return (SIGMOIDS.format(loss.name),) if between else ()
+        return (SIGMOIDS,) if between else ()
     rows = reading.rows(predictions, target)
     if loss.name == "cross_entropy" and rows is not predictions and predictions.shape[:-1] == target.shape:
         return (CLASS_AXIS.format(tuple(predictions.shape)),)
     if rows.dim() < 2 or rows.shape[-1] < 2 or not sums_to_one(rows):
         return ()
-    return (PROBABILITIES.format(loss.name),)
+    return (PROBABILITIES,)
 
 
 def _others(trained: Any) -> tuple[str, ...]:

@@ -93,14 +93,14 @@ def test_an_option_that_the_loss_contradicts_or_nobody_knows():
 def test_a_loss_of_logits_on_probabilities_gets_a_note():
     data = inputs(), torch.randint(0, 3, (SAMPLES,))
     (note,) = Objective(nn.Sequential(nn.Linear(4, 3), nn.Softmax(1)).double(), data).notes
-    assert "cross_entropy takes logits" in note
+    assert "sum to 1, as probabilities do, but they are read as logits" in note
     assert not Objective(nn.Linear(4, 3).double(), data).notes
 
 
 def test_a_loss_of_logits_on_sigmoids_gets_a_note():
     data = inputs(), torch.randint(0, 2, (SAMPLES, 2))
     (note,) = Objective(nn.Sequential(nn.Linear(4, 2), nn.Sigmoid()).double(), data, "bce").notes
-    assert "binary_cross_entropy takes logits" in note
+    assert "between 0 and 1, as probabilities do, but they are read as logits" in note
     assert not Objective(nn.Linear(4, 2).double(), data, "bce").notes
 
 

@@ -47,6 +47,17 @@ def test_doctor_advises_a_command_that_runs(here: Path) -> None:
     run(f"{advice} --estimator uniform")
 
 
+def test_doctor_asks_what_the_output_is_and_takes_the_answer(here: Path) -> None:
+    Path("own_loss.py").write_text(TASK.replace('"cross_entropy"', "lambda out, y: out.square().mean()"))
+    line = "doctor ckpt.pt --task own_loss.py --criterion kl"
+    asked = flat(run(line).stdout)
+    assert "Pass --output logits, --output probabilities or --output log-probabilities" in asked
+    assert "accuracy none" in asked
+    told = flat(run(f"{line} --output logits").stdout)
+    assert "accuracy 100.0 %" in told
+    assert "--output logits --criterion kl" in told
+
+
 BROKEN = {
     "a missing checkpoint": ("missing.pt --task my_task.py", "", "does not exist"),
     "no task": ("ckpt.pt", "", "--task my_task.py"),
