@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from landscape.checkpoint.files import damaged_entry, is_zip, locate, sniff
 from landscape.checkpoint.foreign import FOREIGN
 from landscape.checkpoint.huggingface import read_safetensors
 from landscape.checkpoint.pickles import harmless_globals
-from landscape.errors import CheckpointError, TaskError, first_line
+from landscape.errors import TaskError, first_line
 
 INPUT_NAMES = ("inputs", "input", "x", "data", "images", "image", "features")
 TARGET_NAMES = ("targets", "target", "y", "labels", "label")
@@ -52,7 +51,9 @@ def load_data(path: str | Path) -> tuple[Tensor, Tensor] | dict[str, Tensor]:
     try:
         with _arrays(path) as arrays:
             return _choose(arrays, path)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, CheckpointError) as error:
+    except TaskError:
+        raise
+    except Exception as error:  # readers of damaged arrays, archives and HDF5 files raise nearly anything
         raise TaskError(f"the data file {path} cannot be read ({first_line(error)}). Write it again.") from error
 
 
