@@ -110,10 +110,12 @@ def _failure(program: ModelProgram, batch: Batch, error: Exception) -> Landscape
             "is a fault of landscape: please report it."
         )
     got = [_shape(item) for item in batch.inputs] + [f"{name}: {_shape(v)}" for name, v in batch.named.items()]
+    labelled = isinstance(batch.raw, dict) and "labels" in batch.raw and program.losses[0].name != "model"
     return TaskError(
         f"the model does not run on the data. Called with {', '.join(got)} it failed: "
         f"{type(error).__name__}: {error}{code_place(error)}\n"
         "Check the inputs' shape and dtype, or pass a forward function: forward=lambda model, batch: ..."
+        + ("\nIf the model computes its loss from the labels itself, pass `loss='model'`." if labelled else "")
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import Batch
 from landscape.objective.losses import own_loss
-from landscape.objective.meanings import matches, only_one
+from landscape.objective.meanings import matches, near_point, only_one
 from landscape.objective.predictions import IGNORED_CLASS, Reading, logits_of
 
 _CLASS_NAMES = ("ForCausalLM", "LMHeadModel")  # ends of the names of such classes in transformers
@@ -24,7 +24,7 @@ OWN_INPUTS = (
 )
 
 
-def predicts_next(program: ModelProgram, point: Tensor, trained: Any, reading: Reading) -> tuple[bool, tuple[str, ...]]:
+def predicts_next(program: ModelProgram, theta: Tensor, trained: Any, reading: Reading) -> tuple[bool, tuple[str, ...]]:
     """Return whether the targets are labels of a causal language model that are not moved yet, and a note.
 
     transformers moves the labels inside the model's own loss. So that loss, at any point, is the cross entropy with
@@ -32,7 +32,7 @@ def predicts_next(program: ModelProgram, point: Tensor, trained: Any, reading: R
 
     Args:
         program: the model and the first batch, running.
-        point: a point at which no loss is at rest.
+        theta: the trained point.
         trained: the model's output on the batch.
         reading: what the loss says about the predictions.
     """
@@ -46,7 +46,7 @@ def predicts_next(program: ModelProgram, point: Tensor, trained: Any, reading: R
     labelled = isinstance(batch.raw, Mapping) and "labels" in batch.raw
     if follows or not (copied or labelled):
         return False, ()
-    moves = _moves_labels(program, point)
+    moves = _moves_labels(program, theta)
     if moves is None:
         moves = copied and type(program.model).__name__.endswith(_CLASS_NAMES)
         if not moves:
@@ -65,7 +65,7 @@ def _in_inputs(batch: Batch, target: Tensor) -> tuple[bool, bool]:
     return copied, follows and not copied
 
 
-def _moves_labels(program: ModelProgram, point: Tensor) -> bool | None:
+def _moves_labels(program: ModelProgram, theta: Tensor) -> bool | None:
     """Return whether the model's own loss moves the labels by one position; None if it has no such loss."""
     batch = program.batches[0]
     named = {**batch.named, "labels": batch.target}
@@ -74,7 +74,7 @@ def _moves_labels(program: ModelProgram, point: Tensor) -> bool | None:
             if "labels" not in inspect.signature(program.model.forward).parameters:
                 return None
             program = program.with_forward(lambda model, _: model(*batch.inputs, **named))
-        output = program.output(point, 0)
+        output = program.output(near_point(theta), 0)
         same = only_one(matches(own_loss(output), logits_of(output), batch.target))
     except Exception:  # a model of another kind: the caller measures it without its own loss
         return None

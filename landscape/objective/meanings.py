@@ -19,6 +19,8 @@ PIXEL_WITHOUT_LABEL = 255
 _OTHER_IGNORED = (PIXEL_WITHOUT_LABEL, -1, 0)  # -1: anything without a label; 0: padding
 _AT_REST = 1e-6  # a loss this small tells nothing: all losses are near 0 there
 
+_NOISE = 0.1  # of the parameters' root mean square
+
 Match = tuple[float, Reading]  #: relative difference of the values, and what the predictions then mean
 
 
@@ -90,3 +92,10 @@ def _of_classes(rows: Tensor, target: Tensor, reading: Reading) -> list[tuple[Re
 
 def _as(reading: Reading, output: str) -> Reading:
     return replace(reading, output=output)
+
+
+def near_point(theta: Tensor) -> Tensor:
+    """Return a point near theta, where no loss is at rest and no layer is zero."""
+    noise = torch.randn(theta.shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu", dtype=torch.float32)
+    size = float(theta.norm()) / math.sqrt(len(theta)) or 1.0
+    return noise.to(theta).mul_(_NOISE * size).add_(theta)

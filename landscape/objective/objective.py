@@ -66,8 +66,9 @@ class Objective:
             loss says. Accuracy and the criterion ``kl`` need it.
         scope: ``weights``, ``all``, a regular expression on parameter names, or a list of these.
         batch_size: samples per forward pass; by default what fits the cache. If samples of a batch affect each other,
-            the default is the batches of the data. That is so with a callable loss, ``training``, BatchNorm without
-            running statistics, and if the model gives other outputs for a batch than for its halves.
+            the default is the batches of the data. That is so with a function as the loss (not with torch's own),
+            ``training``, BatchNorm without running statistics, and if the model gives other outputs for a batch than
+            for its halves.
         max_samples: use at most this many samples.
         count_samples: batch -> number of samples; by default the number of targets, or the length of a list.
         device: where to compute, a CPU or CUDA device; by default where the model is.

@@ -18,14 +18,13 @@ from landscape.objective.batches import Batch
 from landscape.objective.language_models import predicts_next
 from landscape.objective.loss import Loss, entries_of
 from landscape.objective.losses import divided_by, make_loss, own_loss, value_of
-from landscape.objective.meanings import matches, only_one
+from landscape.objective.meanings import matches, near_point, only_one
 from landscape.objective.named_losses import classes_counted
 from landscape.objective.predictions import Reading, as_probabilities, check_output, class_last, logits_of, sums_to_one
 from landscape.objective.structure import tensors_of, with_tensors
 from landscape.objective.weighting import telling_batch, weighting
 
 _SEVERAL = 8  # values in [0, 1]; fewer may be logits
-_NOISE = 0.1  # of the parameters' root mean square: a point near the trained one, where no loss is at rest
 
 
 PROBABILITIES = (
@@ -76,7 +75,7 @@ def recognised(
     target = program.batches[0].target
     if loss.per_sample:
         with program.running():
-            moves, notes = predicts_next(program, near_point(theta), trained, loss.reading)
+            moves, notes = predicts_next(program, theta, trained, loss.reading)
         loss = make_loss(given, output=output, next_token=True) if moves else loss
         if not loss.reading.kind:
             loss = replace(loss, reading=_kind_by_shape(loss.reading, trained, target))
@@ -188,7 +187,7 @@ def _of_model(program: ModelProgram, theta: Tensor) -> Reading | None:
 def _by_shape(reading: Reading, program: ModelProgram, theta: Tensor, trained: Any) -> tuple[Reading, tuple[str, ...]]:
     """Return the reading of predictions of which a user said only what they are, and notes."""
     reading = _kind_by_shape(reading, trained, program.batches[0].target)
-    moves, notes = predicts_next(program, near_point(theta), trained, reading)
+    moves, notes = predicts_next(program, theta, trained, reading)
     return (replace(reading, next_token=True) if moves else reading), notes
 
 
@@ -215,10 +214,3 @@ def _kind_by_shape(reading: Reading, trained: Any, target: Any) -> Reading:
 def _terms_of(reading: Reading) -> Callable[[Batch], float]:
     """Return what the mean of such a loss divides by."""
     return entries_of if reading.kind == "binary" else lambda batch: classes_counted(batch, reading)
-
-
-def near_point(theta: Tensor) -> Tensor:
-    """Return a point near theta, where no loss is at rest and no layer is zero."""
-    noise = torch.randn(theta.shape, generator=torch.Generator("cpu").manual_seed(0), dtype=torch.float32, device="cpu")
-    size = float(theta.detach().double().square().mean().sqrt()) or 1.0
-    return theta + _NOISE * size * noise.to(theta)

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from helpers.models import CausalLM
+from landscape.errors import TaskError
 from landscape.objective import Objective
 
 ROWS, LENGTH = 12, 7
@@ -132,3 +133,17 @@ def test_a_loss_with_more_in_it_needs_the_word_of_the_user():
     assert told.accuracy() == pytest.approx(expected(model, ids, labels)[1], rel=1e-12)
     named = Objective(model, data, "cross_entropy")
     assert named.centre == pytest.approx(expected(model, ids, labels)[0], rel=1e-10)
+
+
+def test_a_model_that_needs_its_labels_is_told_the_loss():
+    class NeedsLabels(CausalLM):
+        def forward(self, input_ids, labels=None):
+            if labels is None:
+                raise ValueError("labels are needed")
+            return super().forward(input_ids, labels)
+
+    ids, labels = sentences()
+    data = {"input_ids": ids, "labels": labels}
+    with pytest.raises(TaskError, match=r"labels are needed(.|\n)*`loss='model'`"):
+        Objective(NeedsLabels(), data, "cross_entropy")
+    assert Objective(NeedsLabels(), data, "model").accuracy() is not None
