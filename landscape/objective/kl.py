@@ -8,9 +8,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from landscape.errors import ObjectiveError
 from landscape.objective.batches import Batch
 from landscape.objective.loss import Loss
 from landscape.objective.predictions import Reading, as_logits, check_output, wide
+
+
+def reading_for_kl(loss: Loss) -> Reading:
+    """Return what a loss says about the predictions.
+
+    Raises:
+        ObjectiveError: if it does not say what the output is.
+    """
+    if not loss.reading.output:
+        raise ObjectiveError(
+            f"the criterion 'kl' compares probabilities, and the loss {loss.name} does not say what the output is.\n"
+            "Pass `output='logits'`, `output='probabilities'` or `output='log-probabilities'`; for plain numbers "
+            "`criterion='rise'`."
+        )
+    return loss.reading
 
 
 def kl_from(output: Any, batch: Batch, reading: Reading) -> Loss:

@@ -27,7 +27,7 @@ from landscape.objective.checks import random_state, try_first_batch
 from landscape.objective.counting import Count
 from landscape.objective.digest import digest
 from landscape.objective.evaluate import Evaluation, run_pass
-from landscape.objective.kl import kl_from
+from landscape.objective.kl import kl_from, reading_for_kl
 from landscape.objective.losses import check_targets, make_loss
 from landscape.objective.model import check_device, check_values, mixes_samples, moved
 from landscape.objective.notes import batch_notes, kept_whole, left_out, named, scope_notes
@@ -352,13 +352,7 @@ class Objective:
         if self._kl is None:
             if not isinstance(self._program, ModelProgram):
                 raise ObjectiveError("the criterion 'kl' compares predictions, and a plain function has none.")
-            reading = self._program.losses[0].reading
-            if not reading.output:
-                raise ObjectiveError(
-                    f"the criterion 'kl' compares probabilities, and the loss {self.loss_name} does not say what the "
-                    "output is.\nPass `output='logits'`, `output='probabilities'` or `output='log-probabilities'`; for "
-                    "plain numbers `criterion='rise'`."
-                )
+            reading = reading_for_kl(self._program.losses[0])
             with self.running():
                 losses = tuple(
                     kl_from(self._centre_output(i), batch, reading) for i, batch in enumerate(self._program.batches)
