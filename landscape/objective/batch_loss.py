@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_map
 from landscape.errors import LandscapeError, ObjectiveError, code_place, type_and_line
 from landscape.objective.batches import Batch
 from landscape.objective.loss import Loss, counts_of
-from landscape.objective.model import keep_freed_memory
+from landscape.objective.model import held_tensors, keep_freed_memory, places_of
 from landscape.objective.parameters import Layout, fixed_parameters, moving_parameters
 from landscape.objective.reading import untouched_rng
 
@@ -149,7 +149,7 @@ class ModelProgram:
         self.writes = False
         held = [*self.model.buffers(), *fixed_parameters(self.model)]
         self._set_buffers(tuple(tensor.detach().clone() for tensor in held))
-        self._places = [] if self._scripted else _places(self.model)
+        self._places = [] if self._scripted else places_of(self.model)
         self._set_data(batches, (loss,) * len(batches))
 
     @property
@@ -198,7 +198,7 @@ class ModelProgram:
     def output_with(self, views: list[Tensor], batch: int = 0) -> Any:
         """Return the model's output on one batch with these parameters."""
         with self._own_derivatives():
-            output = self._output(views, batch)
+            output = self._evaluated(views, lambda: self._call(self.batches[batch]))
         return tree_map(_detached, output) if self.differentiates else output
 
     def leaves(self, theta: Tensor) -> list[Tensor]:
@@ -211,23 +211,33 @@ class ModelProgram:
 
     def output_of(self, leaves: list[Tensor], batch: int) -> Any:
         """Return the model's output on one batch, differentiable by ``leaves``."""
-        if self._scripted:
+        with self._placed(self._from_leaves(leaves)):
             return self._call(self.batches[batch])
+
+    def total_of(self, leaves: list[Tensor], batch: int) -> Tensor:
+        with self._placed(self._from_leaves(leaves)):
+            return self.losses[batch].total(self._call(self.batches[batch]), self.batches[batch])
+
+    def _from_leaves(self, leaves: list[Tensor]) -> list[Tensor] | None:
+        """Return the tensors to place for these leaves; None for a TorchScript module, which holds them already."""
+        if self._scripted:
+            return None
         narrow = [leaf.to(entry.dtype) for leaf, entry in zip(leaves, self.layout.entries, strict=True)]
         if self.writes:
             narrow = [tensor.clone() for tensor in narrow]
+        if self.differentiates:  # the model may differentiate by parameters outside the scope too
+            narrow = [tensor if tensor.requires_grad else tensor.detach().requires_grad_() for tensor in narrow]
         # own copies of the buffers, since the graph outlives the call
-        return self._run([*narrow, *(buffer.clone() for buffer in self.constants)], self.batches[batch])
-
-    def total_of(self, leaves: list[Tensor], batch: int) -> Tensor:
-        return self.losses[batch].total(self.output_of(leaves, batch), self.batches[batch])
+        return [*narrow, *(buffer.clone() for buffer in self.constants)]
 
     def totals(self, points: Tensor, batch: int) -> Tensor:
         if self.together and (len(points) > 1 or self.compile):
             return self.joint_totals(points, batch)
         loss, data = self.losses[batch], self.batches[batch]
         with self._own_derivatives():
-            totals = [loss.total(self._output(views, batch), data) for views in self._views_at(points)]
+            totals = [
+                self._evaluated(views, lambda: loss.total(self._call(data), data)) for views in self._views_at(points)
+            ]
         stacked = torch.stack(totals)
         return stacked if torch.is_grad_enabled() else stacked.detach()
 
@@ -292,7 +302,11 @@ class ModelProgram:
         return totals if torch.is_grad_enabled() else totals.detach()
 
     def _totals_of(self, views: Iterable[Tensor], batch: Batch, loss: Loss) -> Tensor:
-        return vmap(lambda *views: loss.total(self._run([*views, *self._buffers], batch), batch))(*views)
+        def total(*views: Tensor) -> Tensor:
+            with self._placed([*views, *self._buffers]):
+                return loss.total(self._call(batch), batch)
+
+        return vmap(total)(*views)
 
     def _views_at(self, points: Tensor) -> list[list[Tensor]]:
         """Return the parameters at each point; the views are made once for all batches, since that takes time."""
@@ -305,23 +319,31 @@ class ModelProgram:
             self._viewed = points, points._version, views
         return self._viewed[2]
 
-    def _output(self, views: list[Tensor], batch: int) -> Any:
+    def _evaluated(self, views: list[Tensor], compute: Callable[[], Any]) -> Any:
+        """Return what ``compute`` returns while the model has these parameters."""
         try:
-            return self._run([*views, *self._buffers], self.batches[batch])
+            with self._placed([*views, *self._buffers]):
+                return compute()
         finally:
             self._reset_buffers()
 
-    def _run(self, tensors: list[Tensor], batch: Batch) -> Any:
-        """Call the model with these tensors, in the order of :func:`_held`."""
+    @contextmanager
+    def _placed(self, tensors: list[Tensor] | None) -> Iterator[None]:
+        """Give the model these tensors, in the order of :func:`held_tensors`.
+
+        The loss too is computed meanwhile: it may read the model's parameters (weight decay).
+        """
         if self._scripted:
-            for own, tensor in zip(_held(self.model), tensors, strict=True):
+            for own, tensor in zip(held_tensors(self.model), tensors, strict=True) if tensors else ():
                 own.copy_(tensor)
-            return self._call(batch)
+            yield
+            return
+        assert tensors is not None
         kept = [store[key] for store, key, _ in self._places]
         try:
             for store, key, which in self._places:
                 store[key] = tensors[which]
-            return self._call(batch)
+            yield
         finally:
             for (store, key, _), tensor in zip(self._places, kept, strict=True):
                 store[key] = tensor
@@ -344,21 +366,6 @@ class ModelProgram:
         if self._with_target:
             return self.model(**batch.raw) if isinstance(batch.raw, dict) else self.model(*batch.inputs, batch.target)
         return self.model(*batch.inputs, **batch.named)
-
-
-def _places(model: nn.Module) -> list[tuple[dict[str, Any], str, int]]:
-    """Return every place where a module stores a parameter or buffer; tied tensors have several places.
-
-    A place is (dict, key, index of the tensor in :func:`_held`).
-    """
-    index = {id(tensor): i for i, tensor in enumerate(_held(model))}
-    stores = [store for module in model.modules() for store in (module._parameters, module._buffers)]
-    return [(store, key, index[id(held)]) for store in stores for key, held in store.items() if held is not None]
-
-
-def _held(model: nn.Module) -> list[Tensor]:
-    """Return all tensors that a program sets: the parameters that move, and its ``constants``."""
-    return [*moving_parameters(model), *model.buffers(), *fixed_parameters(model)]
 
 
 def _detached(item: Any) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from copy import deepcopy
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from landscape.errors import ObjectiveError, first_line
+from landscape.objective.parameters import fixed_parameters, moving_parameters
 
 _LARGEST_MAPPING = 31 * 2**20  # bytes; glibc ignores sizes above 32 MiB when it adapts its threshold
 
@@ -84,6 +86,21 @@ def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     # Module.to(dtype) would drop the imaginary parts; kernels for complex numbers of 16 bits are missing
     wide = torch.promote_types(dtype, torch.float32)
     return tensor.to(wide.to_complex()) if tensor.is_complex() else tensor
+
+
+def places_of(model: nn.Module) -> list[tuple[dict[str, Any], str, int]]:
+    """Return every place where a module stores a parameter or buffer; tied tensors have several places.
+
+    A place is (dict, key, index of the tensor in :func:`held_tensors`).
+    """
+    index = {id(tensor): i for i, tensor in enumerate(held_tensors(model))}
+    stores = [store for module in model.modules() for store in (module._parameters, module._buffers)]
+    return [(store, key, index[id(held)]) for store in stores for key, held in store.items() if held is not None]
+
+
+def held_tensors(model: nn.Module) -> list[Tensor]:
+    """Return all tensors that a program sets: the parameters that move, and its ``constants``."""
+    return [*moving_parameters(model), *model.buffers(), *fixed_parameters(model)]
 
 
 @cache

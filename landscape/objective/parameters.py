@@ -218,11 +218,11 @@ def _matching(name: str, layout: Layout) -> list[Entry]:
 
     for entry in layout.fixed:
         if matches(entry) and not (name == "all" and not entry.dtype.is_complex):
-            kind = "complex" if entry.dtype.is_complex else "integer"
+            kind, hint = ("complex", "") if entry.dtype.is_complex else ("integer", "Measure the model before quantisation. ")
             raise ObjectiveError(
                 f"scope {name!r} matches the {kind} parameter {entry.name} ({entry.dtype}), and only real "
-                "floating-point parameters can move.\nMeasure the model before quantisation, or leave it out: "
-                "scope=['first.weight', 'second.weight'] takes a list of patterns."
+                f"floating-point parameters can move.\n{hint}Leave it out: scope=['first.weight', 'second.weight'] "
+                "takes a list of patterns."
             )
     chosen = [entry for entry in layout.entries if matches(entry)]
     if not chosen:

@@ -236,6 +236,11 @@ def _read_iterable(data: Any, max_samples: int | None, count: Count | None) -> t
         size = count(raw) if count else candidates(raw)[0]
         if max_samples is not None and seen + size > max_samples:
             if not is_plain(raw) or len(next(iter(items_of(raw)))[1]) != size:
+                if not raws:
+                    raise TaskError(
+                        f"`max_samples={max_samples}` is less than the first batch holds ({size:,} samples), and this "
+                        "batch cannot be cut. Pass a larger `max_samples=...`, or smaller batches."
+                    )
                 break
             raw = cut(raw, 0, max_samples - seen)
             size = max_samples - seen

@@ -364,3 +364,24 @@ class Stateful(nn.Module):
 def test_a_loss_that_changes_is_refused_with_the_cause(way, words):
     with pytest.raises(ObjectiveError, match=rf"not deterministic.*\n.*{words}"):
         ls.Objective(Stateful(way).double(), table())
+
+
+# A loss that reads the parameters
+
+
+def test_a_penalty_on_the_parameters_moves_with_them():
+    torch.manual_seed(0)
+    net, (x, y) = nn.Linear(5, 3).double(), table()
+
+    def decayed(output, target):
+        return F.cross_entropy(output, target) + 0.1 * sum(p.square().sum() for p in net.parameters())
+
+    objective = ls.Objective(net, (x, y), decayed, scope="all")
+    vector = torch.randn(objective.dimension, dtype=D)
+    got = ls.Hessian(objective) @ vector
+    plain = ls.Hessian(ls.Objective(net, (x, y), F.cross_entropy, scope="all")) @ vector
+    torch.testing.assert_close(got, plain + 0.2 * vector)
+    points = objective.theta * torch.tensor([[0.5], [2.0]], dtype=D)
+    for point, value in zip(points, objective.loss_at(points), strict=True):
+        net.load_state_dict(objective.layout.views(point))
+        assert value == pytest.approx(decayed(net(x), y).item(), rel=1e-12)

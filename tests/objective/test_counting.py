@@ -260,3 +260,9 @@ def test_a_dataset_without_a_length_is_refused():
 
     with pytest.raises(TaskError, match="cannot be read in order"):
         read_data(Unsized())
+
+
+def test_a_first_batch_that_cannot_be_cut_is_named():
+    with pytest.raises(TaskError, match=r"`max_samples=3` is less than the first batch holds \(10 samples\)"):
+        read_data([(IMAGES, TARGETS)], max_samples=3)
+    assert read_data(LISTS["tuples"], max_samples=9).counts == [4, 4]

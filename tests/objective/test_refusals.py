@@ -55,7 +55,7 @@ def test_models_that_cannot_be_measured(make, words):
 def test_integers_and_complex_numbers_are_refused_in_scope_only(dtype, scope):
     model = mlp()
     model.register_parameter("weight_codes", nn.Parameter(torch.zeros(3, dtype=dtype), requires_grad=False))
-    with pytest.raises(ObjectiveError, match=r"parameter weight_codes \(torch\.(int8|complex64)\).*\n.*quantisation"):
+    with pytest.raises(ObjectiveError, match=r"parameter weight_codes \(torch\.(int8|complex64)\).*\n.*Leave it out"):
         Objective(model, table(), scope=scope)
     x, y = table()
     objective = Objective(model, (x, y))
