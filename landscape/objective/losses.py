@@ -87,7 +87,7 @@ def check_targets(loss: Loss, output: Any, first: Batch, batches: tuple[Batch, .
         TaskError: for class indices outside the classes of the model, and for targets that are not probabilities.
     """
     reading = loss.reading
-    if loss.name != "binary_cross_entropy" and not (reading.kind == "classes" and reading.output):
+    if loss.opaque or (loss.name != "binary_cross_entropy" and not (reading.kind == "classes" and reading.output)):
         return
     rows = reading.rows(logits_of(output), reading.aligned(first.target))
     for target in (batch.target for batch in batches if isinstance(batch.target, Tensor) and batch.target.numel()):
@@ -100,10 +100,12 @@ def check_targets(loss: Loss, output: Any, first: Batch, batches: tuple[Batch, .
         low, high = (known.min().item(), known.max().item()) if known.numel() else (0, 0)
         if not (low >= 0 and high <= most):
             kind = "class indices" if indices else "probabilities"
+            odd = known[(known < 0) | (known > most)].unique().tolist() if indices else []
+            hint = f"\nTo leave {odd[0]} out: torch.nn.CrossEntropyLoss(ignore_index={odd[0]})" if len(odd) == 1 else ""
             raise TaskError(
                 f"{loss.name} takes {kind} from 0 to {most} for this model, and the targets run from {low:g} to "
                 f"{high:g}.\nRenumber or scale the targets; for one logit per sample pass "
-                "`loss='binary_cross_entropy'`, for regression `loss='mse'`."
+                "`loss='binary_cross_entropy'`, for regression `loss='mse'`." + hint
             )
 
 

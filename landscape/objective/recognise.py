@@ -84,7 +84,7 @@ def recognised(
         program, trained = _telling(program, theta, trained, batches)
         target = program.batches[0].target
         reading = _of_function(given, program.batches[0], trained) if callable(given) else _of_model(program, theta)
-        if reading is None:
+        if reading is None or _leaves_out_more(reading, trained, target, batches):
             reading, notes = _by_shape(loss.reading, program, theta, trained)
         else:
             loss, notes = replace(loss, likelihood=reading.output == "logits"), ()
@@ -144,6 +144,15 @@ def _others(trained: Any) -> tuple[str, ...]:
     if not any(each.dim() == first.dim() and each.shape[0] == first.shape[0] for each in alike):
         return ()
     return (FIRST.format(len(trained), tuple(first.shape)),)
+
+
+def _leaves_out_more(reading: Reading, trained: Any, target: Any, batches: tuple[Batch, ...]) -> bool:
+    """Return whether some class index is neither a class nor left out: the function treats it in its own way."""
+    if reading.kind != "classes" or target.is_floating_point():
+        return False
+    classes = reading.rows(reading.predictions(trained), reading.aligned(target)).shape[-1]
+    others = (batch.target[batch.target != reading.ignored] for batch in batches)
+    return any(bool(((each < 0) | (each >= classes)).any()) for each in others)
 
 
 def _one_each(value_of: Callable[[Any, Batch], Tensor], trained: Any, batch: Batch) -> bool:

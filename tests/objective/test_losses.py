@@ -100,6 +100,8 @@ def test_target_out_of_range_is_named_before_torch_fails(last):
     check_targets(loss, output, good, (good,))
     with pytest.raises(TaskError, match="from 0 to 2 for this model, and the targets run from 3 to 3"):
         check_targets(loss, output, good, (good, bad))
+    with pytest.raises(TaskError, match=r"To leave 3 out: torch.nn.CrossEntropyLoss\(ignore_index=3\)"):
+        check_targets(loss, output, good, (good, bad))
     bad.target[:] = -1
     with pytest.raises(TaskError, match="targets run from -1 to -1"):
         check_targets(loss, output, good, (good, bad))

@@ -93,6 +93,16 @@ def test_pixels_left_out_in_a_function_do_not_weigh_or_count(ignored):
     assert objective.accuracy() == pytest.approx(float(right.double().mean()))
 
 
+def test_a_function_may_leave_out_any_class():
+    model, (x, y) = nn.Linear(4, 3).double(), table()
+    y[30:35] = 254
+    loss = lambda z, t: F.cross_entropy(z[t != 254], t[t != 254])  # noqa: E731
+    objective = Objective(model, (x, y), loss)
+    assert objective.centre == pytest.approx(float(loss(model(x), y)), rel=1e-10)
+    assert objective.accuracy() is None
+    assert HIDDEN in Objective(model, (x, y), loss, batch_size=8).notes
+
+
 def test_classes_on_either_axis_are_noted():
     objective = Objective(nn.Linear(4, 5).double(), (torch.randn(8, 5, 4, dtype=D), torch.randint(0, 5, (8, 5))))
     assert any("second axis or on its last" in note for note in objective.notes)
