@@ -18,6 +18,7 @@ from landscape._version import __version__
 from landscape.errors import LandscapeError
 from landscape_cli.flags import in_flags
 from landscape_cli.interrupts import INTERRUPTED, noticing
+from landscape_cli.quiet import quiet_libraries
 from landscape_cli.torchrun import spreading
 
 MISUSE = 2
@@ -148,6 +149,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; the entry point of ``landscape``."""
+    quiet_libraries()
     try:
         with noticing():
             code = cli.main(prog_name="landscape", standalone_mode=False)

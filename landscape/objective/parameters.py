@@ -218,7 +218,9 @@ def _matching(name: str, layout: Layout) -> list[Entry]:
 
     for entry in layout.fixed:
         if matches(entry) and not (name == "all" and not entry.dtype.is_complex):
-            kind, hint = ("complex", "") if entry.dtype.is_complex else ("integer", "Measure the model before quantisation. ")
+            kind, hint = (
+                ("complex", "") if entry.dtype.is_complex else ("integer", "Measure the model before quantisation. ")
+            )
             raise ObjectiveError(
                 f"scope {name!r} matches the {kind} parameter {entry.name} ({entry.dtype}), and only real "
                 f"floating-point parameters can move.\n{hint}Leave it out: scope=['first.weight', 'second.weight'] "
