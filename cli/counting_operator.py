@@ -39,6 +39,10 @@ class CountingOperator(Operator):
         return self._op.cost
 
     @property
+    def room(self) -> int | None:
+        return self._op.room
+
+    @property
     def notes(self) -> tuple[str, ...]:
         return self._op.notes
 

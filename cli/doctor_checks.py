@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from landscape.checkpoint import read_checkpoint
+from landscape.curvature import Hessian
 from landscape.errors import LandscapeError
 from landscape.objective import Layout, Objective, Scope
 from landscape.rays import Metric, basin_radii, make_metric
@@ -111,6 +112,7 @@ def examine(params: Mapping[str, Any], typed: Sequence[str]) -> Report:
             report.attempt("centre", look_at_centre, report, objective)
             report.attempt("cutoffs", look_at_cutoffs, report, objective, params)
             report.attempt("memory", look_at_memory, report, objective)
+            look_at_curvature(report, objective)
             if metric is not None:
                 report.attempt("time", look_at_time, report, objective, params)
     report.advice = advice(report, typed)
@@ -192,6 +194,22 @@ def look_at_memory(report: Report, objective: Objective) -> None:
     together = "one point at a time" if plan.lanes == 1 else f"{plan.lanes:,} points at a time"
     words = f"{together}, {text.byte_size(plan.bytes)} beyond the model; rays are committed {plan.block:,} at a time"
     report.add("memory", words, lanes=plan.lanes, block=plan.block, bytes=plan.bytes)
+
+
+def look_at_curvature(report: Report, objective: Objective) -> None:
+    """Say what second derivatives take, or why there are none; radii do without them, so that is no failure."""
+    op = Hessian(objective)
+    try:
+        op.prepare()
+        peak = op.memory().peak()
+    except LandscapeError as error:
+        report.add("curvature", f"none: {one_line(in_flags(str(error)))}", curvature=False)
+        return
+    words = (
+        f"autograd agrees with differences; a product takes up to {text.byte_size(peak)} beyond the model, and "
+        f"{text.byte_size(op.kept_bytes)} may be kept between products"
+    )
+    report.add("curvature", words, curvature=True, curvature_bytes=peak, curvature_kept_bytes=op.kept_bytes)
 
 
 def look_at_time(report: Report, objective: Objective, params: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from landscape.curvature.lanczos import ROUNDING, Krylov, Ritz
 from landscape.curvature.operator import Operator
-from landscape.curvature.probes import check_count, check_operator, spending
+from landscape.curvature.probes import check_count, check_operator, spending, within_room
 from landscape.errors import CurvatureError
 from landscape.rays.directions import check_seed
 from landscape.results import Eigenpairs
@@ -270,7 +270,7 @@ def _kept(krylov: Krylov, k: int) -> int:
 
 def _room(op: Operator, k: int) -> int:
     """Return how many vectors the basis may hold."""
-    most = min(MOST_VECTORS, BASIS_BYTES // (op.size * op.dtype.itemsize))
+    most = min(MOST_VECTORS, within_room(op, BASIS_BYTES) // (op.size * op.dtype.itemsize))
     return min(op.size, max(most, 2 * k + 20))
 
 

@@ -14,6 +14,7 @@ from landscape.curvature.autograd.grad import twice_differentiable
 from landscape.curvature.autograd.graphs import GaussNewtonGraph, Graph, Graphs, HessianGraph, differentiating
 from landscape.curvature.checks.derivatives import check_derivatives, why_apart
 from landscape.curvature.checks.few_samples import few_samples
+from landscape.curvature.memory import ProductMemory, Room
 from landscape.curvature.operator import Operator, Part
 from landscape.errors import CurvatureError
 from landscape.objective import Objective, Scope
@@ -57,6 +58,8 @@ class _Curvature(Operator):
         self._graphs = Graphs(objective.program, theta, self.kind, self.scope.ranges, memory)
         self._width = objective.plan.lanes if objective.program.together else 1
         self._check, self._prepared = check, False
+        self._own_memory = memory
+        self._room: Room | None = None
         self._autograd = True
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
@@ -97,6 +100,7 @@ class _Curvature(Operator):
         objective = self.objective
         notes: list[str] = []
         layout, ranges = objective.layout, self.scope.ranges
+        self._keep_limit()
         if self._check or self._width > 1:
             few = few_samples(objective.program, objective.theta)
         if self._check:
@@ -107,6 +111,34 @@ class _Curvature(Operator):
         objective.notes += [note for note in notes if note not in objective.notes]
         self._prepared = True
 
+    def memory(self) -> ProductMemory:
+        """Return what a product takes in memory, beyond the model."""
+        return ProductMemory.of(self.objective, self.scope.ranges, self.kind)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes that graphs may take between products, to make the next one faster."""
+        return self._graphs.budget
+
+    @property
+    def room(self) -> int | None:
+        self.prepare()
+        return None if self._room is None else self._room.vectors
+
+    def _keep_limit(self) -> None:
+        """Share the objective's memory budget, if it has one, between products, vectors and kept graphs.
+
+        Raises:
+            CurvatureError: if it is too small for a product.
+        """
+        limit = self.objective.plan.limit
+        if limit is None:
+            return
+        memory = self.memory()
+        self._width = memory.require(limit, self._width)
+        self._room = Room.beside(memory, limit, self._width)
+        self._graphs.budget = self._room.graphs if self._own_memory is None else self._own_memory
+
     def forget(self) -> None:
         """Free the memory that is kept to make the next product faster."""
         self._graphs.forget()
@@ -116,7 +148,15 @@ class _Curvature(Operator):
         return [_Batch(self, batch) for batch in range(self.objective.batches)]
 
     def _apply(self, vectors: Tensor) -> Tensor:
-        return self._products_of(vectors, range(self.objective.batches))
+        batches = range(self.objective.batches)
+        return torch.cat([self._products_of(block, batches) for block in self._within_room(vectors)], dim=1)
+
+    def _within_room(self, vectors: Tensor) -> Sequence[Tensor]:
+        """Return the columns in blocks that fit a memory budget."""
+        if self.room is None:
+            return (vectors,)
+        bytes_each = 4 * self.objective.layout.size * vectors.element_size()
+        return vectors.split(max(1, self.room // bytes_each), dim=1)
 
     def _forms(self, vectors: Tensor) -> Tensor:
         return self._forms_of(vectors, range(self.objective.batches))

@@ -73,6 +73,11 @@ class Operator(ABC):
         return values
 
     @property
+    def room(self) -> int | None:
+        """Bytes that vectors may take besides the products; None without a limit."""
+        return None
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know about the products so far."""
         return ()

@@ -91,7 +91,7 @@ class Probes:
 
     def spans(self, op: Operator) -> list[tuple[int, int]]:
         """Return the index range of each block of probes."""
-        most = max(1, BLOCK_BYTES // (self.size * op.dtype.itemsize))
+        most = max(1, within_room(op, BLOCK_BYTES) // (self.size * op.dtype.itemsize))
         return [(start, min(start + most, self.count)) for start in range(0, self.count, most)]
 
     def error(self, samples: np.ndarray) -> np.ndarray:
@@ -99,6 +99,11 @@ class Probes:
         if self.exact:
             return np.zeros(samples.shape[1:])
         return np.std(samples, axis=0, ddof=1) / len(samples) ** 0.5
+
+
+def within_room(op: Operator, most: int) -> int:
+    """Return ``most`` bytes, or what a memory budget of the operator leaves for vectors if that is less."""
+    return most if op.room is None else min(most, op.room)
 
 
 def columns_of(rows: list[np.ndarray], op: Operator) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from landscape.curvature.lanczos import ROUNDING
 from landscape.curvature.operator import Operator
-from landscape.curvature.probes import Probes, finite
+from landscape.curvature.probes import Probes, finite, within_room
 
 BASIS_BYTES = 2**30  #: up to this size all Lanczos vectors are kept, and stay orthogonal
 
@@ -83,7 +83,7 @@ def lanczos(op: Operator, probes: Probes, steps: int) -> JacobiMatrices:
 
 def keeps_all(op: Operator, probes: int, steps: int) -> bool:
     """Return whether there is room to keep all Lanczos vectors of all probes."""
-    return probes * steps * op.size * op.dtype.itemsize <= BASIS_BYTES
+    return probes * steps * op.size * op.dtype.itemsize <= within_room(op, BASIS_BYTES)
 
 
 def _reorthogonalise(vectors: Tensor, basis: Tensor) -> None:

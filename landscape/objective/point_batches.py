@@ -37,6 +37,7 @@ class Plan:
         step_bytes: memory of one direction of a block: its step.
         notes: why points run one at a time, if a reader might expect otherwise.
         room: number of directions whose steps fit the memory budget; None without a budget.
+        limit: the memory budget in bytes; None without one.
     """
 
     lanes: int
@@ -45,6 +46,7 @@ class Plan:
     step_bytes: int
     notes: tuple[str, ...] = ()
     room: int | None = None
+    limit: int | None = None
 
     def block_on(self, ranks: int) -> int:
         """Return how many directions to search together on this number of ranks.
@@ -108,7 +110,7 @@ def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | N
         program.run_together(lanes)
     elif isinstance(program, ModelProgram) and program.compile:
         notes += ("compile has no effect: it serves points that run together, and these run one at a time",)
-    return Plan(lanes, block, lane_bytes, vector, notes, room)
+    return Plan(lanes, block, lane_bytes, vector, notes, room, memory)
 
 
 def _why_apart(program: ModelProgram, theta: Tensor) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from landscape.curvature.autograd.grad import twice_differentiable
 from landscape.curvature.autograd.graphs import differentiating, refuse_once_differentiable
 from landscape.curvature.checks.derivatives import check_derivatives
 from landscape.curvature.checks.few_samples import few_samples
+from landscape.curvature.memory import slope_lanes
 from landscape.errors import LandscapeError, ObjectiveError, type_and_line
 from landscape.objective import Objective
 from landscape.objective.accuracy import right_from
@@ -125,7 +126,7 @@ class SecondDerivative:
         self._program = objective.program
         self._theta, self._step = objective.theta, step
         self._terms = float(sum(self._program.counts))
-        self._lanes = max(1, objective.plan.lanes // _GRAPH)
+        self._lanes = slope_lanes(objective, max(1, objective.plan.lanes // _GRAPH))
         self.notes: tuple[str, ...] = ()
         self._difference: float | None = None
         if derivative == "difference":

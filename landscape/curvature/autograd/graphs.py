@@ -126,6 +126,9 @@ class GaussNewtonGraph(Graph):
 class Graphs:
     """The graphs of all batches of a loss at one point, recorded when needed.
 
+    Attributes:
+        budget: bytes that kept graphs may take.
+
     Args:
         program: the loss.
         theta: the point, shape (D,).
@@ -153,7 +156,7 @@ class Graphs:
         stops = list(accumulate(self._sizes))
         spans = zip(stops, self._sizes, strict=True)
         self._moves = [any(a < stop and stop - size < b for a, b in ranges) for stop, size in spans]
-        self._budget = free_bytes(theta.device) // _KEPT_SHARE if memory is None else memory
+        self.budget = free_bytes(theta.device) // _KEPT_SHARE if memory is None else memory
         self._kept: dict[int, Graph] = {}
         self._bytes: int | None = None  # of one graph, once it is known
         self._twice_differentiable = False  # whether that was checked
@@ -192,21 +195,25 @@ class Graphs:
         if self._shared:
             return False
         if self._bytes is None:
-            storages: dict[int, int] = {}
+            size = self.bytes_of(batch)
+            self._bytes = self.budget + 1 if size is None else size
+        return (len(self._kept) + 1) * self._bytes <= self.budget
 
-            def note(tensor: Tensor) -> Tensor:
-                storage = tensor.untyped_storage()
-                storages[storage.data_ptr()] = storage.nbytes()
-                return tensor
+    def bytes_of(self, batch: int) -> int | None:
+        """Return the size of a graph; None if the forward pass does not say: torch.func allows no hooks."""
+        storages: dict[int, int] = {}
 
-            try:
-                with saved_tensors_hooks(note, lambda tensor: tensor):
-                    self.record(batch)
-            except LandscapeError:  # torch.func inside the forward pass allows no hooks, so the size stays unknown
-                self._bytes = self._budget + 1
-            else:
-                self._bytes = sum(storages.values())
-        return (len(self._kept) + 1) * self._bytes <= self._budget
+        def note(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        try:
+            with self._program.running(), saved_tensors_hooks(note, lambda tensor: tensor):
+                self.record(batch)
+        except LandscapeError:
+            return None
+        return sum(storages.values())
 
     def tape(self, batch: int) -> Tape | None:
         """Return the batch's operations as they were called, for quadratic forms; None if a tape misses some.
