@@ -10,7 +10,6 @@ the same inputs; each has a number of its own, so ``--only 4711`` repeats one al
 from __future__ import annotations
 
 import os
-import pickle
 import random
 import resource
 import shutil
@@ -24,8 +23,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 from click.testing import CliRunner
@@ -37,6 +37,8 @@ from landscape_cli.main import cli
 LONGEST = 60  #: seconds for one input
 MEMORY = 8 << 30  #: bytes of address space for a worker, beyond what it has: a shape in a damaged file may be enormous
 _COPIED = ("net.py", "net.pt", "data.npz")
+PATIENCE = 10  #: seconds beyond that after which a worker is killed
+_ENDED = ("killed", "crashed")  #: how the process of a worker ends before its inputs are through
 EXPECTED = (0, 2)  #: exit codes: done, and misuse
 
 
@@ -46,7 +48,7 @@ class HungError(BaseException):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the command ended for one input: its exit code, or "hung" or "crashed", with the traceback if it has one."""
+    """How the command ended for one input: its exit code, or hung, killed or crashed; with its traceback."""
 
     number: int
     kind: str
@@ -70,25 +72,22 @@ def run_inputs(numbers: range, seed: int, good: Path) -> Iterator[Outcome]:
     """
     ahead = list(numbers)
     while ahead:
-        reader, writer = os.pipe()
+        results, end = Pipe(duplex=False)
         worker = os.fork()
         if worker == 0:
-            os.close(reader)
             try:
-                _work(ahead, seed, good, os.fdopen(writer, "wb"))
+                _work(ahead, seed, good, end)
             except BaseException:
                 traceback.print_exc()
             finally:
                 os._exit(0)  # nothing of the parent's is tidied up by its fork
-        os.close(writer)
-        with os.fdopen(reader, "rb") as results:
-            while outcome := _next_outcome(results):
-                ahead.pop(0)
-                yield outcome
+        end.close()
+        while ahead and (outcome := _next_outcome(results, worker, ahead[0])):
+            ahead.pop(0)
+            yield outcome
+            if outcome.end in _ENDED:
+                break
         os.waitpid(worker, 0)
-        if ahead:
-            number = ahead.pop(0)
-            yield Outcome(number, _kind(number), ("(the process died)",), "crashed")
 
 
 def run_one(number: int, seed: int, good: Path) -> Outcome:
@@ -128,28 +127,30 @@ def _kind(number: int) -> str:
     return KINDS[number % len(KINDS)]
 
 
-def _work(numbers: list[int], seed: int, good: Path, results: BinaryIO) -> None:
+def _work(numbers: list[int], seed: int, good: Path, results: Connection) -> None:
     """Run inputs one after the other and report each; the end of a worker."""
 
     def hang(*_: object) -> None:
         raise HungError
 
     signal.signal(signal.SIGALRM, hang)
-    used = (
-        int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if sys.platform == "linux" else 0
-    )
-    if used:
+    os.environ["HOME"] = str(good)
+    if sys.platform == "linux":
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     for number in numbers:
-        pickle.dump(run_one(number, seed, good), results)
-        results.flush()
+        results.send(run_one(number, seed, good))
 
 
-def _next_outcome(results: BinaryIO) -> Outcome | None:
+def _next_outcome(results: Connection, worker: int, number: int) -> Outcome:
+    """Wait for the next outcome of a worker. One that loops within a library hears no alarm, so it is killed."""
+    if not results.poll(LONGEST + PATIENCE):
+        os.kill(worker, signal.SIGKILL)
+        return Outcome(number, _kind(number), ("(in a loop that no alarm ends)",), _ENDED[0])
     try:
-        outcome = pickle.load(results)
+        outcome = results.recv()
     except EOFError:
-        return None
+        return Outcome(number, _kind(number), ("(the process died)",), _ENDED[1])
     assert isinstance(outcome, Outcome)
     return outcome
 

@@ -40,13 +40,14 @@ def command(
     The same command continues after an interruption. The page in DIR shows every study that was made there.
     """
     from landscape.reproduce.run import NETS, reproduce
+    from landscape.store.atomic import make_folder
     from landscape_cli.study_run import settings_of, train_study
     from landscape_cli.text import duration
 
     settings, started = settings_of(study, recipe, quick=quick), time.monotonic()
     args = recipe_args(settings.recipe, params)
     folder = out / settings.recipe / NETS
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     words = ["landscape", "reproduce", study, *(["--quick"] if quick else []), "--out", str(out)]
     for name, value in {"recipe": recipe, **args}.items():
         words += [f"--{name}", str(value)] if value is not None else []

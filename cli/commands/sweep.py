@@ -51,6 +51,7 @@ def command(
 
     Small nets train together in one batched program, each to the same bits as "landscape train" gives.
     """
+    from landscape.store.atomic import make_folder
     from landscape.training import Member
     from landscape.training.sweep import poison_levels, rank_correlation, read_summaries
     from landscape_cli.family import levels_table, train_missing
@@ -59,7 +60,7 @@ def command(
 
     args = recipe_args(recipe, params)
     members = [Member(seed, poison) for poison in factors for seed in range(seeds)]
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     started = time.monotonic()
     train_missing(recipe, args, out, members, jobs or os.cpu_count() or 1, quiet=quiet)
     name_task(recipe, out)

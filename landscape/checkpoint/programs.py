@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import os
 import re
 import warnings
@@ -65,7 +66,7 @@ def read_exported(path: Path, *, unsafe: bool) -> tuple[nn.Module, str]:
     if not unsafe:
         _inspect(path)
     try:
-        with _weights_only(not unsafe), warnings.catch_warnings():
+        with _weights_only(not unsafe), _silence("torch.export"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.export.load(path)
             module = program.module()
@@ -221,6 +222,18 @@ def _refused(path: Path, what: str) -> CheckpointError:
         f"{path} is a torch.export archive with a part that could run any code: {what}. It is refused.\n"
         "If you trust the source of the file, pass --unsafe-load (in Python: unsafe=True)."
     )
+
+
+@contextmanager
+def _silence(name: str) -> Iterator[None]:
+    """Keep a logger quiet: torch's loader logs the traceback of an error that it then raises."""
+    logger = logging.getLogger(name)
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from landscape.errors import LandscapeError
-from landscape.store.atomic import write_atomically
+from landscape.store.atomic import make_folder, write_atomically
 
 Colour = tuple[float, float, float, float]
 COLOURS = "cividis"  #: name of the colour map
@@ -70,7 +70,7 @@ def save(figure: Figure, path: Path) -> None:
     """
     try:
         path = path if path.suffix else path.with_name(f"{path.name}.png")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_atomically(path, lambda file: figure.savefig(file, dpi=_DPI, format=path.suffix[1:]))
     except OSError as error:
         raise LandscapeError(

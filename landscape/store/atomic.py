@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from landscape.store.interrupts import uninterrupted
+
+_DEEPEST = 200  #: parts of a path
 
 
 def write_atomically(
@@ -56,6 +59,17 @@ def write_atomically(
                 part.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, unless they are there.
+
+    Raises:
+        OSError: if one cannot be made, or the path has more than 200 parts (``Path.mkdir`` calls itself for each).
+    """
+    if len(folder.parts) > _DEEPEST:
+        raise OSError(errno.ENAMETOOLONG, f"a path of {len(folder.parts):,} folders", str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

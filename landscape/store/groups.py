@@ -40,10 +40,10 @@ def write_group(group: h5py.Group, name: str, result: Result) -> None:
     Raises:
         StoreError: if it holds something that is no number and no plain setting.
     """
-    group.attrs["kind"] = result.kind
-    group.attrs["created"] = utc_now()
-    group.attrs["versions"] = json.dumps(_versions())
-    group.attrs["attributes"] = _to_json(name, result.attributes())
+    put_text(group, "kind", result.kind)
+    put_text(group, "created", utc_now())
+    put_text(group, "versions", json.dumps(_versions()))
+    put_text(group, "attributes", _to_json(name, result.attributes()))
     descriptions = _descriptions(type(result))
     for key, array in result.arrays().items():
         if array.dtype.kind not in "biufc":
@@ -52,16 +52,41 @@ def write_group(group: h5py.Group, name: str, result: Result) -> None:
         large = array.nbytes >= COMPRESS_FROM
         options = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True} if large else {}
         dataset = group.create_dataset(key, data=array, **options)
-        dataset.attrs["description"] = descriptions.get(key, "")
-        dataset.attrs[HASH] = _array_hash(array)
-    group.attrs[HASH] = _group_hash(group)
+        put_text(dataset, "description", descriptions.get(key, ""))
+        put_text(dataset, HASH, _array_hash(array))
+    put_text(group, HASH, _group_hash(group))
+
+
+def put_text(home: h5py.HLObject, name: str, text: str) -> None:
+    """Write an attribute as a text of fixed length.
+
+    HDF5 keeps texts of variable length in a heap without checksums, and a damaged heap can make it loop for ever.
+    """
+    content = text.encode("utf-8", "surrogateescape") or b" "
+    home.attrs.create(name, np.bytes_(content), dtype=h5py.string_dtype("utf-8", len(content)))
+
+
+def text_of(home: h5py.HLObject, name: str) -> str:
+    """Return a text attribute: of fixed length (bytes in h5py), or of variable length, as in format version 2."""
+    value = home.attrs[name]
+    return value.decode("utf-8", "surrogateescape").strip(" ") if isinstance(value, bytes) else str(value)
 
 
 def seal(group: h5py.Group) -> None:
-    """Add the hashes to a group that was written without them."""
+    """Write the hashes of a group and of its datasets."""
     for dataset in group.values():
-        dataset.attrs[HASH] = _array_hash(_raw_array(dataset))
-    group.attrs[HASH] = _group_hash(group)
+        put_text(dataset, HASH, _array_hash(_raw_array(dataset)))
+    put_text(group, HASH, _group_hash(group))
+
+
+def upgrade(old: h5py.Group, new: h5py.Group) -> None:
+    """Copy a group of format version 2 into an empty group of version 3."""
+    for name in _TEXTS:
+        put_text(new, name, text_of(old, name))
+    for key, dataset in old.items():
+        old.copy(dataset, new, key, without_attrs=True)
+        put_text(new[key], "description", text_of(dataset, "description"))
+    seal(new)
 
 
 def verify(group: h5py.Group) -> None:
@@ -70,7 +95,7 @@ def verify(group: h5py.Group) -> None:
     Raises:
         DamagedGroupError: if the hashes differ.
     """
-    if group.attrs.get(HASH) != _group_hash(group):
+    if HASH not in group.attrs or text_of(group, HASH) != _group_hash(group):
         raise DamagedGroupError("its settings do not match their hash")
 
 
@@ -81,18 +106,18 @@ def read_array(dataset: h5py.Dataset, *, hashed: bool) -> np.ndarray:
         DamagedGroupError: if the hashes differ.
     """
     array = _raw_array(dataset)
-    if hashed and dataset.attrs.get(HASH) != _array_hash(array):
+    if hashed and (HASH not in dataset.attrs or text_of(dataset, HASH) != _array_hash(array)):
         raise DamagedGroupError(f"its array {dataset.name.rpartition('/')[2]} does not match its hash")
     return array
 
 
 def describe(group: h5py.Group, *, hashed: bool) -> dict[str, Any]:
     """Return what a group holds in strict JSON types, without reading large arrays."""
-    attributes = json.loads(group.attrs["attributes"], parse_constant=lambda _: None)
+    attributes = json.loads(text_of(group, "attributes"), parse_constant=lambda _: None)
     return {
-        "kind": group.attrs["kind"],
-        "created": group.attrs["created"],
-        "versions": json.loads(group.attrs["versions"]),
+        "kind": text_of(group, "kind"),
+        "created": text_of(group, "created"),
+        "versions": json.loads(text_of(group, "versions")),
         "rows": rows(group, hashed=hashed),
         "config": attributes.get("config", {}),
         "datasets": {key: {"shape": list(data.shape), "dtype": str(data.dtype)} for key, data in group.items()},
@@ -101,7 +126,7 @@ def describe(group: h5py.Group, *, hashed: bool) -> dict[str, Any]:
 
 def rows(group: h5py.Group, *, hashed: bool) -> dict[str, int] | None:
     """Return how many rays or rows are measured of how many, or None for a result that does not consist of them."""
-    if group.attrs["kind"] == "radii":
+    if text_of(group, "kind") == "radii":
         done = (read_array(group["status"], hashed=hashed) != RayStatus.PENDING).all(axis=1)
     elif "done" in group:
         done = read_array(group["done"], hashed=hashed)
@@ -125,8 +150,8 @@ def _array_hash(array: np.ndarray) -> str:
 
 
 def _group_hash(group: h5py.Group) -> str:
-    parts = {name: str(group.attrs[name]) for name in _TEXTS}
-    arrays = {name: str(dataset.attrs[HASH]) for name, dataset in group.items()}
+    parts = {name: text_of(group, name) for name in _TEXTS}
+    arrays = {name: text_of(dataset, HASH) for name, dataset in group.items()}
     return hashlib.sha256(json.dumps([parts, arrays], sort_keys=True).encode()).hexdigest()
 
 

@@ -30,6 +30,7 @@ from landscape.store.lock import WriterLock, reason
 
 FORMAT = "landscape"
 FORMAT_VERSION = 3  # goes up when a stored name or its meaning changes, or when a check is added
+_OURS = ("format", "format_version", "writer")  #: attributes of the root
 _WITHOUT_HASHES = 2  #: the version that is read too: the same but for the hashes
 _LIBRARY = ("v110", "v110")  #: from this format of HDF5 on its own tables carry checksums
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
@@ -113,9 +114,9 @@ class Store:
                 group = file[name]
                 if hashed:
                     groups.verify(group)
-                kind, writer = group.attrs["kind"], json.loads(group.attrs["versions"])["landscape"]
+                kind, writer = groups.text_of(group, "kind"), json.loads(groups.text_of(group, "versions"))["landscape"]
                 arrays = {key: groups.read_array(dataset, hashed=hashed) for key, dataset in group.items()}
-                attributes = json.loads(group.attrs["attributes"])
+                attributes = json.loads(groups.text_of(group, "attributes"))
         cls = result_class(kind)
         try:
             return cls.from_parts(arrays, attributes)
@@ -161,7 +162,7 @@ class Store:
                 "path": str(self.path),
                 "bytes": self.path.stat().st_size,
                 "format_version": int(file.attrs["format_version"]),
-                "writer": str(file.attrs["writer"]),
+                "writer": groups.text_of(file, "writer"),
                 "results": results,
                 "damaged": damaged,
             }
@@ -220,8 +221,10 @@ class Store:
                     for key in old:
                         if key != name:
                             self._copy(key, old, new)
-                    new.attrs.update(old.attrs)
-            new.attrs.update(format=FORMAT, format_version=FORMAT_VERSION, writer=f"landscape {__version__}")
+                    new.attrs.update({key: old.attrs[key] for key in old.attrs if key not in _OURS})
+            groups.put_text(new, "format", FORMAT)
+            groups.put_text(new, "writer", f"landscape {__version__}")
+            new.attrs["format_version"] = FORMAT_VERSION
             if result is not None:
                 groups.write_group(new.create_group(name), name, result)
             new.flush()
@@ -230,9 +233,10 @@ class Store:
     def _copy(self, name: str, old: h5py.File, new: h5py.File) -> None:
         """Copy one group as it is: damage in it stays noticeable, since its hashes are copied too."""
         with self._blaming(name, old):
-            old.copy(old[name], new, name)
-        if not _hashed(old) and name in _names(old):
-            groups.seal(new[name])
+            if _hashed(old) or name not in _names(old):
+                old.copy(old[name], new, name)
+            else:
+                groups.upgrade(old[name], new.create_group(name))
 
     def _explain(self, error: OSError, name: str, size: int) -> str:
         """Say what stopped a write and what the file still holds."""
@@ -282,15 +286,17 @@ def _reading(path: Path) -> Iterator[h5py.File]:
 
 
 def _check_format(path: Path, file: h5py.File) -> None:
-    name, version = file.attrs.get("format"), file.attrs.get("format_version")
-    if not (isinstance(name, str) and name == FORMAT):
+    name = groups.text_of(file, "format") if "format" in file.attrs else None
+    version = file.attrs.get("format_version")
+    if name != FORMAT:
         raise StoreError(
             f"{path} is an HDF5 file that landscape did not write (its attribute 'format' is {name!r}, "
             f"not {FORMAT!r}), and it will not be overwritten.\nPass a results file of ours, or a new name."
         )
     if not any(np.array_equal(version, known) for known in (_WITHOUT_HASHES, FORMAT_VERSION)):
+        writer = groups.text_of(file, "writer") if "writer" in file.attrs else "an unknown version"
         raise StoreError(
-            f"{path} has format version {version} (written by {file.attrs.get('writer', 'an unknown version')}), "
+            f"{path} has format version {version} (written by {writer}), "
             f"and this landscape reads format versions {_WITHOUT_HASHES} and {FORMAT_VERSION}.\n"
             "Measure again to a new file: --out new.h5. The old file stays readable with h5py."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import time
 from pathlib import Path
 
@@ -24,17 +25,20 @@ def test_no_bad_input_ends_in_a_traceback_hangs_or_crashes() -> None:
     assert sum(outcome.end == 2 for outcome in outcomes) > INPUTS / 3  # the inputs are bad indeed
 
 
-@pytest.mark.parametrize(("fault", "end"), [("raise", 1), ("hang", "hung"), ("die", "crashed")])
+@pytest.mark.parametrize(("fault", "end"), [("raise", 1), ("hang", "hung"), ("loop", "killed"), ("die", "crashed")])
 def test_faults_are_noticed(fault: str, end: int | str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that fails in each way, planted in the place of ``show``."""
 
     def broken(**_: object) -> None:
         if fault == "raise":
             raise ZeroDivisionError
-        time.sleep(60) if fault == "hang" else os._exit(9)
+        if fault == "loop":
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        time.sleep(60) if fault != "die" else os._exit(9)
 
     monkeypatch.setattr(show.command, "callback", broken)
     monkeypatch.setattr("benchmarks.fuzz.LONGEST", 0.2)
+    monkeypatch.setattr("benchmarks.fuzz.PATIENCE", 0.2)
     monkeypatch.setattr("benchmarks.fuzz.make_case", lambda *_: ["show", "run.h5"])
     monkeypatch.setattr("benchmarks.fuzz.write_good_files", _few_files)
     with good_files() as good:

@@ -30,7 +30,7 @@ def test_every_result_is_stored_and_read_back_to_the_bit(name: str, tmp_path: Pa
     Store(path)["a"] = RESULTS[name]
     assert_same(Store(path)["a"], RESULTS[name])
     with h5py.File(path) as file:
-        assert file["a"].attrs["kind"] in KINDS
+        assert file["a"].attrs["kind"].decode() in KINDS
         for dataset in file["a"].values():
             assert len(dataset.attrs["description"]) > 20, dataset.name
     assert str(Store(path)["a"]) == str(RESULTS[name])

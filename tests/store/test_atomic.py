@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import pytest
 
-from landscape.store.atomic import write_atomically
+from landscape.store.atomic import make_folder, write_atomically
 
 
 @pytest.mark.parametrize("only_writer", [False, True])
@@ -69,3 +69,12 @@ def test_ctrl_c_waits_until_the_file_is_there(tmp_path: Path) -> None:
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "missing" / "note.txt", b"new")
+
+
+def test_folders_are_made_and_endless_paths_refused(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a/b")
+    make_folder(tmp_path / "a/b")
+    assert (tmp_path / "a/b").is_dir()
+    with pytest.raises(OSError, match="a path of 1,5"):
+        make_folder(tmp_path / ("c/" * 1500))
+    assert not (tmp_path / "c").exists()

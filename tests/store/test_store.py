@@ -157,15 +157,15 @@ def test_unstorable_values_leave_the_file_alone(path: Path, value: Result, messa
 def test_file_explains_itself_to_plain_h5py(path: Path) -> None:
     Store(path)["radii"] = make_radii(2)
     with h5py.File(path) as file:
-        assert (file.attrs["format"], file.attrs["format_version"]) == ("landscape", 3)
-        assert file.attrs["writer"].startswith("landscape ")
+        assert (file.attrs["format"], file.attrs["format_version"]) == (b"landscape", 3)
+        assert file.attrs["writer"].startswith(b"landscape ")
         group = file["radii"]
-        assert group.attrs["kind"] == "radii"
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", group.attrs["created"])
+        assert group.attrs["kind"] == b"radii"
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", group.attrs["created"].decode())
         assert {"landscape", "torch", "numpy", "h5py", "python"} <= json.loads(group.attrs["versions"]).keys()
         assert json.loads(group.attrs["attributes"])["cutoffs"] == [0.1, 1.0]
         assert all(len(dataset.attrs["description"]) > 20 for dataset in group.values())
-        assert "`" not in group["status"].attrs["description"]
+        assert b"`" not in group["status"].attrs["description"]
 
 
 def test_describe_is_strict_json(path: Path) -> None:
