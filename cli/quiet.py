@@ -11,7 +11,6 @@ _SETTINGS = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TQDM_DISABLE": "1",  # transformers shows how far it has come with the loading of weights
 }  #: environment variables that libraries read; those that the user has set stay
 
 

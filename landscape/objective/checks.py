@@ -104,9 +104,10 @@ def _runs(run: Callable[[Batch], Any], batch: Batch) -> bool:
 def differs(program: ModelProgram, theta: Tensor, whole: Any, parts: Sequence[Batch]) -> bool:
     """Whether the outputs on the parts of a batch, one after the other, are others than those on the whole batch."""
     try:
-        predictions = logits_of(whole)
+        predictions = logits_of(whole).detach()
         with program.running():
-            apart = [logits_of(program.with_batches((copied(part),)).output(theta, 0)) for part in parts]
+            outputs = [program.with_batches((copied(part),)).output(theta, 0) for part in parts]
+            apart = [logits_of(output).detach() for output in outputs]
     except TaskError:  # outputs without predictions are the loss's own business
         return False
     except Exception:
