@@ -75,7 +75,7 @@ def ran(folder: pathlib.Path) -> bool:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ("task = 'task_beside.py'", ["task: task() in ", "task_beside.py"]),
+        ("task = 'task_beside.py'", ["its task: task() in /", "/download/task_beside.py"]),
         ("model = 'code_beside.py:make'\ndata = 'data.pt'", ["model: make() in ", "code_beside.py"]),
         ("model = 'code_beside:make'\ndata = 'data.pt'", ["model: make() in code_beside"]),
         ("model = 'os:system'\n[model_args]\ncommand = 'touch x.ran'", ["model: system() in os"]),
@@ -89,7 +89,7 @@ def test_code_that_downloaded_settings_name_needs_consent(settings, said, elsewh
     text = refusal("../download/net.pt", **own)
     assert not ran(elsewhere)
     assert str(elsewhere / "download") not in sys.path
-    expected = [*said, "`trust_code=True`", str(elsewhere / "work/../download/landscape.toml"), "--model my_net.py"]
+    expected = [*said, "`trust_code=True`", str(elsewhere / "download/landscape.toml"), "--model my_net.py"]
     assert [words for words in expected if words not in text] == []
 
 

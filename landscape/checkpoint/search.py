@@ -63,7 +63,7 @@ def find_states(loaded: Any) -> list[State]:
     tensors comes first, then the more usual name.
     """
     states = []
-    for keys, tensors, module in sorted(_walk(loaded, (), set()), key=_rank):
+    for keys, tensors, module in sorted(_walk(loaded, (), frozenset()), key=_rank):
         tensors, prefix = strip_wrappers(tensors)
         states.append(State(keys, tensors, prefix, module))
     return states
@@ -141,11 +141,10 @@ def is_bookkeeping(key: object) -> bool:
 _Keyed = tuple[tuple[Any, ...], dict[str, Tensor], nn.Module | None]  #: keys that lead there, tensors, module
 
 
-def _walk(thing: Any, keys: tuple[Any, ...], seen: set[int]) -> Iterator[_Keyed]:
-    """Yield every set of tensors by name inside ``thing``, which lies under ``keys``."""
-    if id(thing) in seen or len(keys) > _DEEPEST:
+def _walk(thing: Any, keys: tuple[Any, ...], outer: frozenset[int]) -> Iterator[_Keyed]:
+    """Yield every set of tensors by name inside ``thing``, which lies under ``keys`` and within ``outer``."""
+    if id(thing) in outer or len(keys) > _DEEPEST:
         return
-    seen.add(id(thing))
     if isinstance(thing, nn.Module):
         module = getattr(thing, "module", None) if type(thing).__name__.endswith("DataParallel") else thing
         if isinstance(module, nn.Module):
@@ -163,7 +162,7 @@ def _walk(thing: Any, keys: tuple[Any, ...], seen: set[int]) -> Iterator[_Keyed]
     else:
         return
     for key, value in items:
-        yield from _walk(value, (*keys, key), seen)
+        yield from _walk(value, (*keys, key), outer | {id(thing)})
 
 
 def _rank(state: _Keyed) -> tuple[bool, int, int, int]:

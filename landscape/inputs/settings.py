@@ -55,10 +55,11 @@ class Settings:
         """
         if self.trusted:
             return
-        file = self.folder / code if code.endswith(".py") else code
+        file = os.path.realpath(self.folder / code) if code.endswith(".py") else code
+        settings = os.path.realpath(self.source)
         raise TaskError(
-            f"{self.source} lies outside the working folder and names code for its {key}: {function}() in {file}. It "
-            "may have come with a download, so nothing in it was run.\n"
+            f"{settings} lies outside the working folder and names code for its {key}: {function}() in {file}. It may "
+            "have come with a download, so nothing in it was run.\n"
             f"Read {file}. If you trust it, pass `trust_code=True`. Otherwise name the network and the data yourself: "
             "--task my_task.py, or --model my_net.py:make_net --data data.npz."
         )

@@ -62,14 +62,15 @@ def put_text(home: h5py.HLObject, name: str, text: str) -> None:
 
     HDF5 keeps texts of variable length in a heap without checksums, and a damaged heap can make it loop for ever.
     """
-    content = text.encode("utf-8", "surrogateescape") or b" "
+    content = text.encode("utf-8", "replace") or b" "
     home.attrs.create(name, np.bytes_(content), dtype=h5py.string_dtype("utf-8", len(content)))
 
 
 def text_of(home: h5py.HLObject, name: str) -> str:
     """Return a text attribute: of fixed length (bytes in h5py), or of variable length, as in format version 2."""
     value = home.attrs[name]
-    return value.decode("utf-8", "surrogateescape").strip(" ") if isinstance(value, bytes) else str(value)
+    content = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
+    return content.decode("utf-8", "replace").strip(" ")  # a bad byte becomes a character that can be printed
 
 
 def seal(group: h5py.Group) -> None:

@@ -82,6 +82,13 @@ def test_a_set_of_weights_is_chosen_by_name(tmp_path):
     )
 
 
+def test_weights_that_are_there_under_two_names(tmp_path):
+    own = weights()
+    loop = {"state_dict": own, "state_dict_ema": own}
+    torch.save(loop | {"more": {"again": loop}}, tmp_path / "run.pt")
+    assert_holds(load_checkpoint(tmp_path / "run.pt", mlp(), weights="state_dict_ema"), own)
+
+
 def test_a_set_of_weights_is_chosen_by_the_beginning_of_its_names(tmp_path):
     online, ema = weights(0), weights(1)
     both = {f"online.{name}": tensor for name, tensor in online.items()}

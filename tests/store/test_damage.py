@@ -145,3 +145,9 @@ def test_texts_lie_in_no_heap(path: Path) -> None:
     Store(path)["volume"] = make_volume()
     assert b"GCOL" not in path.read_bytes()
     assert Store(path)["long"].attributes()["config"] == {"long": "x" * 200_000}
+
+
+def test_a_bad_byte_in_a_text_can_be_printed(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs["writer"] = b"\xff!"
+    assert Store(path).describe()["writer"] == "\ufffd!"
