@@ -35,7 +35,8 @@ class _Watch(TorchFunctionMode):
         if not any(isinstance(item, Tensor) and item.requires_grad for item in flat) or not isinstance(result, Tensor):
             return result
         if not torch.is_grad_enabled():
-            self._note("torch.no_grad()", _caller())
+            if not _in_custom_function():  # whose forward always runs so; its backward is named instead
+                self._note("torch.no_grad()", _caller())
         elif name in _STOPS and (name != "__get__" or func is Tensor.data.__get__):  # type: ignore[attr-defined]
             self._note("detach()" if name != "__get__" else ".data", _caller())
         elif name in _STEPS or "fake_quantize" in name:
@@ -71,6 +72,16 @@ def _custom_functions(total: Tensor) -> list[str]:
             found.setdefault(f"the backward of {type(node).__name__.removesuffix('Backward')}")
         waiting += [following for following, _ in node.next_functions]
     return list(found)
+
+
+def _in_custom_function() -> bool:
+    """Return whether the forward of an autograd function is being run."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename == torch.autograd.function.__file__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _caller() -> str:

@@ -79,8 +79,9 @@ def test_a_wrong_gradient_is_refused_with_its_likely_cause(name: str, dtype: tor
 def test_a_wrong_second_derivative_is_refused(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     objective = ls.Objective(Two(lambda a, b, x: b(HalfSquare.apply(a(x)))).to(dtype), data(dtype), scope="all")
-    with pytest.raises(CurvatureError, match=r"product H v is not .* for first\.weight(?s:.*)backward of HalfSquare"):
+    with pytest.raises(CurvatureError, match=r"product H v is not .* for first\.weight") as error:
         ls.trace(ls.Hessian(objective), probes=3)
+    assert "Likely cause: the backward of HalfSquare.\n" in str(error.value)
 
 
 def test_a_derivative_that_is_wrong_at_the_trained_point_alone_is_refused() -> None:
