@@ -59,10 +59,11 @@ def scope_notes(scope: Scope, model: nn.Module) -> list[str]:
     fixed = left_out(scope)
     kernels = [entry for entry in fixed if is_hand_written_kernel(entry) and entry.size * _LARGE >= scope.layout.size]
     if kernels and "weights" in scope.parts:
-        last = kernels[0].name.rpartition(".")[2]
+        names = dict.fromkeys(entry.name.rpartition(".")[2] for entry in kernels)
+        parts = ["weights", *names][: 1 + _MOST_NAMES]
         notes.append(
             f"the scope weights keeps {named(kernels)} fixed: these tensors have two or more dimensions, and no "
-            f"'weight' in their names. If they are kernels, pass `scope=['weights', '{last}']`."
+            f"'weight' in their names. If they are kernels, pass `scope={parts}`."
         )
     if scope.layout.fixed:
         notes.append(f"integer and complex parameters stay fixed: {named(scope.layout.fixed)}")

@@ -274,11 +274,8 @@ def dense_product(net: nn.Module, forward, x: Tensor, y: Tensor, vector: Tensor)
     return (sides[0] - sides[1]) / 2e-5
 
 
-@pytest.mark.parametrize("forward", [slope, by_func])
-@pytest.mark.parametrize("loss", ["mse", "in the loss"])
+@pytest.mark.parametrize(("forward", "loss"), [(slope, "mse"), (by_func, "mse"), (slope, "in the loss")])
 def test_derivatives_by_the_inputs_are_measured_with_their_curvature(forward, loss):
-    if loss == "in the loss" and forward is by_func:
-        pytest.skip("the loss has no net to differentiate")
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1)).double()
     x = torch.linspace(0, 1, 16, dtype=D)[:, None]
@@ -385,3 +382,58 @@ def test_a_penalty_on_the_parameters_moves_with_them():
     for point, value in zip(points, objective.loss_at(points), strict=True):
         net.load_state_dict(objective.layout.views(point))
         assert value == pytest.approx(decayed(net(x), y).item(), rel=1e-12)
+
+
+def test_derivatives_by_the_parameters_inside_of_the_forward():
+    """A step of training inside of the forward pass, as in meta-learning; some parameters are outside the scope."""
+
+    def adapted(net, batch):
+        x, y = batch
+        parameters = dict(net.named_parameters())
+        slopes = torch.autograd.grad(F.cross_entropy(net(x), y), [*parameters.values()], create_graph=True)
+        moved = {name: p - 0.1 * slope for (name, p), slope in zip(parameters.items(), slopes, strict=True)}
+        return torch.func.functional_call(net, moved, (x,))
+
+    torch.manual_seed(0)
+    net, (x, y) = nn.Linear(5, 3).double(), table()
+    objective = ls.Objective(net, [(x, y)], forward=adapted)
+    assert objective.centre == pytest.approx(F.cross_entropy(adapted(net, (x, y)), y).item(), rel=1e-12)
+    assert torch.isfinite(ls.Hessian(objective) @ torch.ones(objective.dimension, dtype=D)).all()
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+# What the data and the model are
+
+
+@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.BCEWithLogitsLoss()])
+def test_floating_targets_follow_the_dtype(loss):
+    seen = []
+
+    def watched(output, target):
+        seen.append(target.dtype)
+        return loss(output, target)
+
+    x, y = table()
+    data = x.float(), (y[:, None] > 0).float()
+    ls.Objective(nn.Linear(5, 1), data, watched, dtype=D)
+    assert set(seen) == {D}
+    seen.clear()
+    ls.Objective(nn.Linear(5, 1), data, watched, dtype=torch.bfloat16)
+    assert set(seen) == {torch.float32}  # 16 bits would round the targets
+
+
+class Choosy(nn.Linear):
+    """Runs by itself, and not on views of a vector."""
+
+    def forward(self, x):
+        if not isinstance(self.weight, nn.Parameter):
+            raise TypeError("no parameter")
+        return super().forward(x)
+
+
+def test_what_only_fails_with_other_parameters_is_not_blamed_on_the_data():
+    x, y = table()
+    with pytest.raises(ObjectiveError, match=r"fails when they are replaced: TypeError: no parameter \(test_checks.py"):
+        ls.Objective(Choosy(5, 3).double(), (x, y))
+    with pytest.raises(TaskError, match="does not run on the data"):
+        ls.Objective(Choosy(4, 3).double(), (x, y))
