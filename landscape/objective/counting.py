@@ -36,6 +36,7 @@ def target_key(raw: Any) -> Any:
 def is_sample_list(raw: Any) -> bool:
     """Whether a batch is certainly a list of samples, as ``collate_fn=list`` returns, and not a tuple of inputs.
 
+    >>> import torch
     >>> is_sample_list([(torch.ones(3, 4, 4), 1), (torch.ones(3, 5, 5), 0)])
     True
     >>> is_sample_list((torch.ones(2, 3), torch.ones(2)))
@@ -98,6 +99,7 @@ def count_samples(raws: Sequence[Any], count: Count | None = None) -> tuple[list
 def candidates(raw: Any) -> tuple[int, ...]:
     """Return the numbers of samples that a batch may hold, the likeliest first.
 
+    >>> import torch
     >>> candidates((torch.ones(7, 5, 3), torch.ones(5)))  # as many as targets
     (5,)
     >>> candidates((tuple(torch.ones(4, 3, 8, 8)), [{}] * 4))  # as many as images
