@@ -1,4 +1,4 @@
-"""Forward passes and losses that do more than compute: derivatives of their own, parameters without dimensions, penalties."""
+"""Forward passes and losses with derivatives of their own, parameters without dimensions, states and penalties."""
 
 from __future__ import annotations
 
