@@ -16,6 +16,7 @@ _PER_VECTOR = 4  # steps, product, and the two in the coordinates of the metric
 _VECTORS = 8  # besides: copies of the parameters, their gradients
 _SAMPLES = (4, 8)  # from graphs of so many samples that of a batch is extrapolated
 _FOR_VECTORS = 2  # one part in two of what a limit leaves is for vectors, the other for graphs that are kept
+_NEGLIGIBLE = 2**20  # bytes: a product that takes less is never refused
 _LIKE_ACTIVATIONS = 8  # a graph of unknown size, in points with their activations
 
 
@@ -76,6 +77,7 @@ class ProductMemory:
         Raises:
             CurvatureError: if not even one vector fits.
         """
+        limit = max(limit, _NEGLIGIBLE)
         while width > 1 and self.peak(width) > limit:
             width //= 2
         if self.peak() <= limit:
@@ -99,7 +101,7 @@ class Room:
     @classmethod
     def beside(cls, memory: ProductMemory, limit: int, width: int) -> Room:
         """Return the room beside products of ``width`` vectors."""
-        left = limit - memory.peak(width)
+        left = max(limit, _NEGLIGIBLE) - memory.peak(width)
         return cls(left // _FOR_VECTORS, left - left // _FOR_VECTORS)
 
 

@@ -57,7 +57,7 @@ def test_what_a_budget_leaves_is_for_vectors_and_kept_graphs() -> None:
 
 
 def test_fewer_vectors_run_together_under_a_budget() -> None:
-    memory = ProductMemory(graph=100, sample=10.0, samples=10, vector=1)
+    memory = ProductMemory(graph=10**6, sample=10.0**5, samples=10, vector=1)
     assert memory.require(memory.peak(8), 8) == 8
     assert memory.require(memory.peak(8) - 1, 8) == 4
     assert memory.require(memory.peak(1), 8) == 1
