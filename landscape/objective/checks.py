@@ -185,5 +185,6 @@ def _halves_of_second_axis(batch: Batch) -> list[Batch]:
 def random_state() -> tuple[bytes, ...]:
     """Return the states of the random generators of torch, numpy and Python."""
     states = [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ())]
-    held = (random.getstate(), np.random.get_state())  # noqa: NPY002 - the caller's global state
-    return (*(state.numpy().tobytes() for state in states), repr(held).encode())
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the caller's global state
+    others = repr((random.getstate(), name, rest)).encode()
+    return (*(state.numpy().tobytes() for state in states), np.asarray(keys).tobytes(), others)
