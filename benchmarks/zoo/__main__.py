@@ -1,0 +1,57 @@
+"""Measure every model of the zoo and write docs/compatibility.md.
+
+    python -m benchmarks.zoo [NAME...] [--family FAMILY] [--page]
+
+It needs ``pip install -e '.[zoo]'``. Exit code 1 means that a cell is wrong or a traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+
+import torch
+
+from benchmarks.page import command_line
+from benchmarks.zoo.families import FAMILIES, cases_of
+from benchmarks.zoo.measure import RIGHT, Row, measured
+
+
+def main() -> int:
+    """Run the command."""
+    parser = command_line(__doc__)
+    parser.add_argument("names", nargs="*", help="models to measure; by default all")
+    parser.add_argument("--family", action="append", choices=list(FAMILIES), help="only these families")
+    parser.add_argument("--page", action="store_true", help="write docs/compatibility.md")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    rows: dict[str, list[Row]] = {}
+    for family in args.family or FAMILIES:
+        for name, build in cases_of(family).items():
+            if args.names and name not in args.names:
+                continue
+            row = measured(name, build)
+            rows.setdefault(family, []).append(row)
+            show(family, row)
+    everything = [row for group in rows.values() for row in group]
+    unsound = [row.name for row in everything if not row.sound]
+    print(f"{len(everything)} models, {len(unsound)} with a wrong cell or a traceback: {', '.join(unsound) or 'none'}")
+    if args.page:
+        from benchmarks.zoo.page import write_page
+
+        write_page(rows, time.strftime("%Y-%m-%d"))
+    return 1 if unsound else 0
+
+
+def show(family: str, row: Row) -> None:
+    """Print one line for a model, and what is not right about it."""
+    cells = " ".join(f"{column} {outcome}" for column, (outcome, _) in row.cells.items() if outcome != RIGHT)
+    print(f"{family:10} {row.name:32} {row.size:>12,} {row.seconds:7.1f} s  {cells or 'right'}", flush=True)
+    for words in dict.fromkeys(words for _, words in row.cells.values() if words):
+        print("    " + words.strip().replace("\n", "\n    "), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Networks of torchvision with random weights, on small inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.zoo.trial import Build, Trial, classifier
+
+CLASSIFIERS = {
+    "alexnet": 64, "convnext_tiny": 64, "densenet121": 64, "efficientnet_b0": 64, "efficientnet_v2_s": 64,
+    "googlenet": 64, "inception_v3": 96, "maxvit_t": 224, "mnasnet0_5": 64, "mobilenet_v2": 64,
+    "mobilenet_v3_small": 64, "regnet_x_400mf": 64, "regnet_y_400mf": 64, "resnet18": 64, "resnext50_32x4d": 64,
+    "shufflenet_v2_x0_5": 64, "squeezenet1_1": 64, "swin_t": 64, "swin_v2_t": 64, "vgg11_bn": 32, "vit_b_32": 224,
+}  # fmt: skip
+VIDEO = ("mc3_18", "r3d_18", "r2plus1d_18", "s3d")
+SEGMENTATION = ("deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large")
+DETECTION = ("retinanet_resnet50_fpn", "fcos_resnet50_fpn", "ssdlite320_mobilenet_v3_large")
+
+
+def cases() -> dict[str, Build]:
+    """Return a trial for each network."""
+    from torchvision import models
+
+    def build(name: str, **options: Any) -> nn.Module:
+        torch.manual_seed(0)
+        found: dict[str, Any] = {"weights": None, **options}
+        if name in ("googlenet", "inception_v3"):
+            found |= {"init_weights": False, "aux_logits": False}
+        return models.get_model(name, **found).eval()  # type: ignore[no-any-return]
+
+    def video(name: str) -> Trial:
+        frames = 14 if name == "s3d" else 4
+        return classifier(build(name, num_classes=3), torch.randn(2, 3, frames, 32, 32), 3)
+
+    def segmentation(name: str) -> Trial:
+        model = build(name, num_classes=3, weights_backbone=None)
+        batch = torch.randn(2, 3, 64, 64), torch.randint(0, 3, (2, 64, 64))
+        return Trial(
+            model, batch, nn.CrossEntropyLoss(), lambda m, b: F.cross_entropy(m(b[0])["out"], b[1]),
+            forward=lambda m, b: m(b[0])["out"],
+        )  # fmt: skip
+
+    makers: dict[str, Callable[[str], Trial]] = {
+        name: lambda name, size=size: classifier(build(name, num_classes=3), torch.randn(2, 3, size, size), 3)  # type: ignore[misc]
+        for name, size in CLASSIFIERS.items()
+    }
+    makers |= dict.fromkeys(VIDEO, video) | dict.fromkeys(SEGMENTATION, segmentation)
+    makers |= dict.fromkeys(DETECTION, lambda name: detection(build(name, num_classes=4, weights_backbone=None)))
+    return {name: lambda name=name, make=make: make(name) for name, make in makers.items()}  # type: ignore[misc]
+
+
+def detection(model: nn.Module) -> Trial:
+    """Return a trial of a detector, which returns its losses in training mode only."""
+    images = [torch.rand(3, 64, 64) for _ in range(2)]
+    targets = [
+        {"boxes": torch.tensor([[4.0, 4.0, 40.0, 50.0]]), "labels": torch.tensor([1 + i])} for i in range(len(images))
+    ]
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = 0.0
+
+    def losses(net: nn.Module, batch: Any) -> Tensor:
+        return sum(net(*batch).values())  # type: ignore[return-value]
+
+    return Trial(
+        model, (images, targets), lambda output, _: output, losses, forward=losses, options={"training": True}
+    )
