@@ -71,7 +71,9 @@ def objects() -> Trial:
     from torch_geometric.data import Batch, Data
     from torch_geometric.nn import GCNConv
 
-    graphs = [Data(x=torch.randn(NODES, FEATURES), edge_index=ring(), y=torch.arange(NODES) % CLASSES) for _ in range(2)]
+    graphs = [
+        Data(x=torch.randn(NODES, FEATURES), edge_index=ring(), y=torch.arange(NODES) % CLASSES) for _ in range(2)
+    ]
     return Trial(
         Net(GCNConv, {}).eval(), Batch.from_data_list(graphs), lambda out, b: F.cross_entropy(out, b.y),
         lambda m, b: F.cross_entropy(m(b.x.to(m.first.bias.dtype), b.edge_index), b.y),

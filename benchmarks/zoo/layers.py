@@ -24,9 +24,7 @@ def cases() -> dict[str, Build]:
         "EmbeddingBag": lambda: layer_trial(nn.EmbeddingBag(11, 4), torch.randint(0, 11, (N, 3))),
         "LayerNorm": lambda: layer_trial(nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6)), torch.randn(N, 5)),
         "RMSNorm": lambda: layer_trial(nn.Sequential(nn.Linear(5, 6), nn.RMSNorm(6)), torch.randn(N, 5)),
-        "GroupNorm": lambda: layer_trial(
-            nn.Sequential(nn.Conv2d(4, 6, 3), nn.GroupNorm(3, 6)), torch.randn(plane)
-        ),
+        "GroupNorm": lambda: layer_trial(nn.Sequential(nn.Conv2d(4, 6, 3), nn.GroupNorm(3, 6)), torch.randn(plane)),
         "MultiheadAttention": lambda: layer_trial(
             nn.MultiheadAttention(8, 2, batch_first=True), torch.randn(N, 5, 8), call=lambda m, x: m(x, x, x)[0]
         ),

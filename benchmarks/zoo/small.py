@@ -160,13 +160,25 @@ def actor_critic() -> Trial:
 
     model = Call(lambda s, x: (s.actor(x), s.critic(x)), actor=mlp(4, 8, 3), critic=mlp(4, 8, 1))
     batch = {"state": torch.randn(20, 4), "action": torch.randint(0, 3, (20,)), "advantage": torch.randn(20), "reward": torch.randn(20)}  # fmt: skip
-    return Trial(model, batch, lambda out, b: loss(out, b), lambda m, b: loss(m(b["state"]), b), forward=lambda m, b: m(b["state"]))
+    return Trial(
+        model,
+        batch,
+        lambda out, b: loss(out, b),
+        lambda m, b: loss(m(b["state"]), b),
+        forward=lambda m, b: m(b["state"]),
+    )
 
 
 def triplet() -> Trial:
     loss = nn.TripletMarginLoss()
     batch = tuple(torch.randn(12, 5) for _ in range(3))
-    return Trial(mlp(5, 8, 4), batch, lambda out, _: loss(*out), lambda m, b: loss(*map(m, b)), forward=lambda m, b: tuple(map(m, b)))
+    return Trial(
+        mlp(5, 8, 4),
+        batch,
+        lambda out, _: loss(*out),
+        lambda m, b: loss(*map(m, b)),
+        forward=lambda m, b: tuple(map(m, b)),
+    )
 
 
 def simclr() -> Trial:
@@ -201,13 +213,21 @@ def simsiam() -> Trial:
         return m.predictor(z), m.encoder(b[1])
 
     model = Call(lambda s, x: s.encoder(x), encoder=mlp(5, 8, 4), predictor=mlp(4, 4, 4))
-    return Trial(model, (torch.randn(12, 5), torch.randn(12, 5)), loss, lambda m, b: loss(forward(m, b), None), forward=forward)
+    return Trial(
+        model, (torch.randn(12, 5), torch.randn(12, 5)), loss, lambda m, b: loss(forward(m, b), None), forward=forward
+    )
 
 
 def class_weighted() -> Trial:
     loss = nn.CrossEntropyLoss(weight=torch.tensor([0.1, 1.0, 9.0]))
     wide = lambda m: nn.CrossEntropyLoss(weight=loss.weight.to(next(m.parameters()).dtype))  # type: ignore[union-attr]  # noqa: E731
-    return Trial(mlp(4, 8, 3), (torch.randn(30, 4), torch.arange(30) % 3), loss, lambda m, b: wide(m)(m(b[0]), b[1]), options={"batch_size": 7})
+    return Trial(
+        mlp(4, 8, 3),
+        (torch.randn(30, 4), torch.arange(30) % 3),
+        loss,
+        lambda m, b: wide(m)(m(b[0]), b[1]),
+        options={"batch_size": 7},
+    )
 
 
 def label_smoothing() -> Trial:
@@ -217,37 +237,60 @@ def label_smoothing() -> Trial:
 
 def binary() -> Trial:
     batch = torch.randn(30, 4), (torch.arange(30) % 2).float()
-    return Trial(mlp(4, 8, 1), batch, "binary_cross_entropy", lambda m, b: F.binary_cross_entropy_with_logits(m(b[0])[:, 0], b[1]))
+    return Trial(
+        mlp(4, 8, 1),
+        batch,
+        "binary_cross_entropy",
+        lambda m, b: F.binary_cross_entropy_with_logits(m(b[0])[:, 0], b[1]),
+    )
 
 
 def multi_label() -> Trial:
     loss = nn.BCEWithLogitsLoss()
-    return Trial(mlp(4, 8, 5), (torch.randn(30, 4), (torch.rand(30, 5) > 0.6).float()), loss, lambda m, b: loss(m(b[0]), b[1]))
+    return Trial(
+        mlp(4, 8, 5), (torch.randn(30, 4), (torch.rand(30, 5) > 0.6).float()), loss, lambda m, b: loss(m(b[0]), b[1])
+    )
 
 
 def probabilities() -> Trial:
     model = nn.Sequential(mlp(4, 8, 1), nn.Sigmoid())
-    return Trial(model, (torch.randn(30, 4), (torch.rand(30, 1) > 0.6).float()), nn.BCELoss(), lambda m, b: F.binary_cross_entropy(m(b[0]), b[1]))
+    return Trial(
+        model,
+        (torch.randn(30, 4), (torch.rand(30, 1) > 0.6).float()),
+        nn.BCELoss(),
+        lambda m, b: F.binary_cross_entropy(m(b[0]), b[1]),
+    )
 
 
 def log_probabilities() -> Trial:
     model = nn.Sequential(mlp(4, 8, 3), nn.LogSoftmax(1))
-    return Trial(model, (torch.randn(30, 4), torch.arange(30) % 3), nn.NLLLoss(), lambda m, b: F.nll_loss(m(b[0]), b[1]))
+    return Trial(
+        model, (torch.randn(30, 4), torch.arange(30) % 3), nn.NLLLoss(), lambda m, b: F.nll_loss(m(b[0]), b[1])
+    )
 
 
 def gaussian() -> Trial:
     loss = nn.GaussianNLLLoss()
     model = Call(lambda s, x: (s.mean(x), F.softplus(s.spread(x))), mean=mlp(4, 8, 1), spread=mlp(4, 8, 1))
-    return Trial(model, (torch.randn(30, 4), torch.randn(30, 1)), lambda out, y: loss(out[0], y, out[1]), lambda m, b: loss(m(b[0])[0], b[1], m(b[0])[1]))
+    return Trial(
+        model,
+        (torch.randn(30, 4), torch.randn(30, 1)),
+        lambda out, y: loss(out[0], y, out[1]),
+        lambda m, b: loss(m(b[0])[0], b[1], m(b[0])[1]),
+    )
 
 
 def huber() -> Trial:
-    return Trial(mlp(4, 8, 1), (torch.randn(30, 4), torch.randn(30, 1)), nn.HuberLoss(), lambda m, b: F.huber_loss(m(b[0]), b[1]))
+    return Trial(
+        mlp(4, 8, 1), (torch.randn(30, 4), torch.randn(30, 1)), nn.HuberLoss(), lambda m, b: F.huber_loss(m(b[0]), b[1])
+    )
 
 
 def poisson() -> Trial:
     loss = nn.PoissonNLLLoss()
-    return Trial(mlp(4, 8, 1), (torch.randn(30, 4), torch.poisson(torch.ones(30, 1))), loss, lambda m, b: loss(m(b[0]), b[1]))
+    return Trial(
+        mlp(4, 8, 1), (torch.randn(30, 4), torch.poisson(torch.ones(30, 1))), loss, lambda m, b: loss(m(b[0]), b[1])
+    )
 
 
 def ctc() -> Trial:
@@ -257,7 +300,9 @@ def ctc() -> Trial:
     def value(output: Tensor, target: Tensor) -> Tensor:
         return loss(output.log_softmax(-1).transpose(0, 1), target, *lengths)  # type: ignore[no-any-return]
 
-    return Trial(mlp(6, 8, 5), (torch.randn(5, 9, 6), torch.randint(1, 5, (5, 4))), value, lambda m, b: value(m(b[0]), b[1]))
+    return Trial(
+        mlp(6, 8, 5), (torch.randn(5, 9, 6), torch.randint(1, 5, (5, 4))), value, lambda m, b: value(m(b[0]), b[1])
+    )
 
 
 def hinge() -> Trial:
@@ -270,7 +315,9 @@ def focal() -> Trial:
         log_p = F.log_softmax(logits, 1).gather(1, target[:, None])[:, 0]
         return -((1 - log_p.exp()) ** 2 * log_p)
 
-    return Trial(mlp(4, 8, 3), (torch.randn(30, 4), torch.arange(30) % 3), loss, lambda m, b: loss(m(b[0]), b[1]).mean())
+    return Trial(
+        mlp(4, 8, 3), (torch.randn(30, 4), torch.arange(30) % 3), loss, lambda m, b: loss(m(b[0]), b[1]).mean()
+    )
 
 
 def autoencoder() -> Trial:
@@ -282,7 +329,9 @@ def discriminator() -> Trial:
     net = mlp(6, 8, 1, act=nn.ReLU)
     model = nn.Sequential(torch.nn.utils.parametrizations.spectral_norm(net[0]), net[1], net[2]).eval()
     batch = torch.randn(20, 6), (torch.arange(20) % 2).float()
-    return Trial(model, batch, "binary_cross_entropy", lambda m, b: F.binary_cross_entropy_with_logits(m(b[0])[:, 0], b[1]))
+    return Trial(
+        model, batch, "binary_cross_entropy", lambda m, b: F.binary_cross_entropy_with_logits(m(b[0])[:, 0], b[1])
+    )
 
 
 def flow() -> Trial:
@@ -309,7 +358,9 @@ def deep_sets() -> Trial:
 def bag_of_words() -> Trial:
     model = nn.EmbeddingBag(11, 3)
     batch = torch.randint(0, 11, (20,)), torch.arange(0, 20, 4), torch.arange(5) % 3
-    return Trial(model, batch, nn.CrossEntropyLoss(), lambda m, b: F.cross_entropy(m(b[0], b[1]), b[2]), options={"scope": "all"})
+    return Trial(
+        model, batch, nn.CrossEntropyLoss(), lambda m, b: F.cross_entropy(m(b[0], b[1]), b[2]), options={"scope": "all"}
+    )
 
 
 def max_norm() -> Trial:
@@ -323,7 +374,9 @@ def sparse_embedding() -> Trial:
 
 
 def temperature() -> Trial:
-    model = Call(lambda s, x: s.layer(x) * s.temperature, layer=nn.Linear(4, 3), temperature=nn.Parameter(torch.tensor(1.5)))
+    model = Call(
+        lambda s, x: s.layer(x) * s.temperature, layer=nn.Linear(4, 3), temperature=nn.Parameter(torch.tensor(1.5))
+    )
     return classifier(model, torch.randn(20, 4), 3, scope="all")
 
 
@@ -377,7 +430,9 @@ def ode() -> Trial:
 def two_inputs() -> Trial:
     model = Call(lambda s, left, right: s.head(torch.cat([left, right], 1)), head=mlp(7, 8, 3))
     batch = {"left": torch.randn(20, 4), "right": torch.randn(20, 3), "labels": torch.arange(20) % 3}
-    return Trial(model, batch, "cross_entropy", lambda m, b: F.cross_entropy(m(left=b["left"], right=b["right"]), b["labels"]))
+    return Trial(
+        model, batch, "cross_entropy", lambda m, b: F.cross_entropy(m(left=b["left"], right=b["right"]), b["labels"])
+    )
 
 
 def box_head() -> Trial:
@@ -405,12 +460,18 @@ def random_features() -> Trial:
 
 def batch_mean() -> Trial:
     """The forward subtracts the mean of the batch."""
-    model = Call(lambda s, x: s.head(torch.tanh(s.layer(x) - s.layer(x).mean(0))), layer=nn.Linear(4, 8), head=nn.Linear(8, 3))
+    model = Call(
+        lambda s, x: s.head(torch.tanh(s.layer(x) - s.layer(x).mean(0))), layer=nn.Linear(4, 8), head=nn.Linear(8, 3)
+    )
     return classifier(model, torch.randn(20, 4), 3)
 
 
 def cosine() -> Trial:
-    model = Call(lambda s, x: 5 * F.linear(F.normalize(s.body(x), dim=1), F.normalize(s.weight, dim=1)), body=mlp(4, 8, 6), weight=nn.Parameter(torch.randn(3, 6)))
+    model = Call(
+        lambda s, x: 5 * F.linear(F.normalize(s.body(x), dim=1), F.normalize(s.weight, dim=1)),
+        body=mlp(4, 8, 6),
+        weight=nn.Parameter(torch.randn(3, 6)),
+    )
     return classifier(model, torch.randn(20, 4), 3)
 
 

@@ -67,6 +67,4 @@ def detection(model: nn.Module) -> Trial:
     def losses(net: nn.Module, batch: Any) -> Tensor:
         return sum(net(*batch).values())  # type: ignore[return-value]
 
-    return Trial(
-        model, (images, targets), lambda output, _: output, losses, forward=losses, options={"training": True}
-    )
+    return Trial(model, (images, targets), lambda output, _: output, losses, forward=losses, options={"training": True})

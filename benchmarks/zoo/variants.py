@@ -39,7 +39,9 @@ def cases() -> dict[str, Build]:
     }  # fmt: skip
     found: dict[str, Build] = {name: lambda make=make: trial(make()) for name, make in nets.items()}  # type: ignore[misc]
     found["dropout in training mode"] = lambda: trial(nn.Sequential(net(), nn.Dropout(0.1)), training=True)
-    found["BatchNorm in training mode"] = lambda: trial(nn.Sequential(mlp(6, 8, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)), training=True)
+    found["BatchNorm in training mode"] = lambda: trial(
+        nn.Sequential(mlp(6, 8, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)), training=True
+    )
     return found
 
 
@@ -150,7 +152,11 @@ def shared() -> nn.Module:
 
 def stochastic() -> nn.Module:
     """A block that is left out at random in training mode only."""
-    return Call(lambda s, x: s.head(x + (0 if s.training and torch.rand(()) < 0.5 else s.body(x))), body=mlp(6, 8, 6), head=nn.Linear(6, 3))
+    return Call(
+        lambda s, x: s.head(x + (0 if s.training and torch.rand(()) < 0.5 else s.body(x))),
+        body=mlp(6, 8, 6),
+        head=nn.Linear(6, 3),
+    )
 
 
 def hooked() -> nn.Module:
