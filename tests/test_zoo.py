@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.zoo import layers, small, variants
+from benchmarks.zoo import layers, losses, small, variants
 from benchmarks.zoo.measure import COLUMNS, REFUSED, RIGHT, measured
 from benchmarks.zoo.trial import Build, Trial, cross_entropy
 
@@ -16,7 +16,7 @@ SLOW = {"torch.compile"}  # a compiler runs for half a minute
 OTHER_PACKAGES = {"LoRA"}
 CASES: dict[str, Build] = {
     name: build
-    for family in (layers, small, variants)
+    for family in (layers, small, losses, variants)
     for name, build in family.cases().items()
     if name not in SLOW | OTHER_PACKAGES
 }

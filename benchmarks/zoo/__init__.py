@@ -1,1 +1,1 @@
-"""The zoo: models of every kind, each measured and compared with the model's own loss. Run ``python -m benchmarks.zoo``."""
+"""The zoo: models of every kind, measured and compared with the model's own loss. Run ``python -m benchmarks.zoo``."""

@@ -9,7 +9,8 @@ from benchmarks.zoo.trial import Build
 
 FAMILIES = {
     "layers": "Every layer of torch.nn that has parameters",
-    "small": "Networks and losses of other kinds, written out",
+    "small": "Networks of other kinds, written out",
+    "losses": "Losses of other kinds",
     "variants": "Compiled, checkpointed, quantisation-aware, adapted and reparametrised networks",
     "torchvision": "torchvision",
     "timm": "timm",
@@ -22,4 +23,4 @@ FAMILIES = {
 def cases_of(family: str) -> dict[str, Build]:
     """Return the trials of a family by name; its module is loaded only now, since it may need another package."""
     declare_missing_operators("torchvision")
-    return import_module(f"benchmarks.zoo.{family}").cases()  # type: ignore[no-any-return]
+    return import_module(f"benchmarks.zoo.{family}").cases()

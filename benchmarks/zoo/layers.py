@@ -59,18 +59,18 @@ def cases() -> dict[str, Build]:
     return found
 
 
-def encoder_layer() -> nn.Module:
-    return nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+def encoder_layer() -> nn.TransformerEncoderLayer:
+    return nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
 
 
-def decoder_layer() -> nn.Module:
-    return nn.TransformerDecoderLayer(8, 2, 16, batch_first=True).eval()
+def decoder_layer() -> nn.TransformerDecoderLayer:
+    return nn.TransformerDecoderLayer(8, 2, 16, batch_first=True)
 
 
 def first_state(cell: nn.Module, x: Tensor) -> Tensor:
     """Return the hidden state of a cell; an LSTM cell returns two."""
     state = cell(x)
-    return state[0] if isinstance(state, tuple) else state  # type: ignore[no-any-return]
+    return state[0] if isinstance(state, tuple) else state
 
 
 def convolution(kind: str, d: int, shape: tuple[int, ...]) -> Trial:

@@ -6,10 +6,20 @@ import torch
 
 _OPERATORS = {
     "torchvision": (
-        "nms", "qnms", "roi_align", "_roi_align_backward", "roi_pool", "_roi_pool_backward", "ps_roi_align",
-        "_ps_roi_align_backward", "ps_roi_pool", "_ps_roi_pool_backward", "deform_conv2d", "_deform_conv2d_backward",
+        "nms",
+        "qnms",
+        "roi_align",
+        "_roi_align_backward",
+        "roi_pool",
+        "_roi_pool_backward",
+        "ps_roi_align",
+        "_ps_roi_align_backward",
+        "ps_roi_pool",
+        "_ps_roi_pool_backward",
+        "deform_conv2d",
+        "_deform_conv2d_backward",
     )
-}  # fmt: skip
+}
 _libraries: list[torch.library.Library] = []  # torch forgets what a library declared once it is gone
 
 

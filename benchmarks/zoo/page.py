@@ -10,19 +10,20 @@ PAGE = ROOT / "docs" / "compatibility.md"
 HEAD = """\
 # Compatibility
 
-Models of every kind, each with a real batch of its kind, and what was measured on them. `python -m benchmarks.zoo --page`
-writes this page; `python -m benchmarks.zoo NAME` measures one model again.
+Models of every kind, each with a real batch of its kind, and what was measured on them. `python -m benchmarks.zoo
+--page` writes this page; `python -m benchmarks.zoo NAME` measures one model again.
 
 | column | what is compared |
 |---|---|
 | centre | the loss at the trained point, with the loss that the model's own framework computes |
-| product | H v along a random direction, with differences of the gradient of that loss, in float64 if the model runs in it |
+| product | H v along a random direction, with differences of that loss's gradient, in float64 if the model runs in it |
 | radius | the radius of two rays: that loss must cross the cutoff between 0.99 and 1.01 radii |
 | slice | three points of a line, with that loss there |
 | volume | log V, with the mean of r^n by its formula |
 | untouched | the model, its buffers, its modes and its batch, bit for bit as before |
 
-*right*: the numbers agree. *refused*: one error says what cannot be measured and what to type; the number links to it below.
+*right*: the numbers agree. *refused*: one error says what cannot be measured and what to type; its number leads to it
+below.
 """
 
 
@@ -34,7 +35,8 @@ def write_page(rows: dict[str, list[Row]], date: str) -> None:
     said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     parts = [
         HEAD,
-        f"{len(everything)} models on {date}: of {len(outcomes):,} cells {said}. {machine()}; versions: {versions()}.\n",
+        f"{len(everything)} models on {date}: of {len(outcomes):,} cells {said}.\n",
+        f"{machine()}; {versions()}.\n",
     ]
     refusals: dict[str, int] = {}
     for family, group in rows.items():

@@ -12,11 +12,28 @@ from torch.nn import functional as F
 from benchmarks.zoo.trial import Build, Trial, classifier
 
 CLASSIFIERS = {
-    "alexnet": 64, "convnext_tiny": 64, "densenet121": 64, "efficientnet_b0": 64, "efficientnet_v2_s": 64,
-    "googlenet": 64, "inception_v3": 96, "maxvit_t": 224, "mnasnet0_5": 64, "mobilenet_v2": 64,
-    "mobilenet_v3_small": 64, "regnet_x_400mf": 64, "regnet_y_400mf": 64, "resnet18": 64, "resnext50_32x4d": 64,
-    "shufflenet_v2_x0_5": 64, "squeezenet1_1": 64, "swin_t": 64, "swin_v2_t": 64, "vgg11_bn": 32, "vit_b_32": 224,
-}  # fmt: skip
+    "alexnet": 64,
+    "convnext_tiny": 64,
+    "densenet121": 64,
+    "efficientnet_b0": 64,
+    "efficientnet_v2_s": 64,
+    "googlenet": 64,
+    "inception_v3": 96,
+    "maxvit_t": 224,
+    "mnasnet0_5": 64,
+    "mobilenet_v2": 64,
+    "mobilenet_v3_small": 64,
+    "regnet_x_400mf": 64,
+    "regnet_y_400mf": 64,
+    "resnet18": 64,
+    "resnext50_32x4d": 64,
+    "shufflenet_v2_x0_5": 64,
+    "squeezenet1_1": 64,
+    "swin_t": 64,
+    "swin_v2_t": 64,
+    "vgg11_bn": 32,
+    "vit_b_32": 224,
+}
 VIDEO = ("mc3_18", "r3d_18", "r2plus1d_18", "s3d")
 SEGMENTATION = ("deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large")
 DETECTION = ("retinanet_resnet50_fpn", "fcos_resnet50_fpn", "ssdlite320_mobilenet_v3_large")
@@ -31,7 +48,7 @@ def cases() -> dict[str, Build]:
         found: dict[str, Any] = {"weights": None, **options}
         if name in ("googlenet", "inception_v3"):
             found |= {"init_weights": False, "aux_logits": False}
-        return models.get_model(name, **found).eval()  # type: ignore[no-any-return]
+        return models.get_model(name, **found).eval()
 
     def video(name: str) -> Trial:
         frames = 14 if name == "s3d" else 4
@@ -41,9 +58,12 @@ def cases() -> dict[str, Build]:
         model = build(name, num_classes=3, weights_backbone=None)
         batch = torch.randn(2, 3, 64, 64), torch.randint(0, 3, (2, 64, 64))
         return Trial(
-            model, batch, nn.CrossEntropyLoss(), lambda m, b: F.cross_entropy(m(b[0])["out"], b[1]),
+            model,
+            batch,
+            nn.CrossEntropyLoss(),
+            lambda m, b: F.cross_entropy(m(b[0])["out"], b[1]),
             forward=lambda m, b: m(b[0])["out"],
-        )  # fmt: skip
+        )
 
     makers: dict[str, Callable[[str], Trial]] = {
         name: lambda name, size=size: classifier(build(name, num_classes=3), torch.randn(2, 3, size, size), 3)  # type: ignore[misc]
@@ -65,6 +85,6 @@ def detection(model: nn.Module) -> Trial:
             module.momentum = 0.0
 
     def losses(net: nn.Module, batch: Any) -> Tensor:
-        return sum(net(*batch).values())  # type: ignore[return-value]
+        return sum(net(*batch).values())
 
     return Trial(model, (images, targets), lambda output, _: output, losses, forward=losses, options={"training": True})

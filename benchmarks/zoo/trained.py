@@ -28,7 +28,8 @@ def cases() -> dict[str, Build]:
 def folder_of(package: str) -> Path:
     """Return the folder of a package."""
     spec = importlib.util.find_spec(package)
-    assert spec is not None and spec.origin is not None, f"pip install {package}"
+    assert spec is not None, f"pip install {package}"
+    assert spec.origin is not None
     return Path(spec.origin).parent
 
 
@@ -107,7 +108,7 @@ def speech() -> Trial:
 
     def answer(net: Any, batch: Any) -> Tensor:
         net.reset_states()
-        return net(batch[0], 16000)  # type: ignore[no-any-return]
+        return net(batch[0], 16000)
 
     batch = torch.randn(2, 512), torch.zeros(2, 1)
     return Trial(model, batch, nn.BCELoss(), lambda m, b: F.binary_cross_entropy(answer(m, b), b[1]), forward=answer)

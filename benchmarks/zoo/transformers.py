@@ -11,46 +11,129 @@ from benchmarks.zoo.trial import Build, Trial, own_loss
 
 VOCABULARY, LENGTH, ROWS = 61, 10, 4
 TINY: dict[str, Any] = {
-    "vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-    "intermediate_size": 24, "max_position_embeddings": 40, "num_labels": 3, "pad_token_id": 0, "bos_token_id": 1,
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 40,
+    "num_labels": 3,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
     "eos_token_id": 2,
-}  # fmt: skip
+}
 VISION: dict[str, Any] = {
-    "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "image_size": 32,
-    "patch_size": 8, "num_channels": 3, "num_labels": 3,
-}  # fmt: skip
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "image_size": 32,
+    "patch_size": 8,
+    "num_channels": 3,
+    "num_labels": 3,
+}
 ENCODERS: dict[str, dict[str, Any]] = {
-    "Albert": {"embedding_size": 8}, "BigBird": {"attention_type": "original_full"}, "Bert": {}, "Camembert": {},
-    "ConvBert": {"embedding_size": 16}, "DebertaV2": {}, "DistilBert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24},
-    "Electra": {"embedding_size": 8}, "Ernie": {}, "FNet": {}, "Longformer": {"attention_window": 4}, "MegatronBert": {},
-    "ModernBert": {}, "MPNet": {}, "Nystromformer": {"num_landmarks": 5, "segment_means_seq_len": 10}, "RemBert": {"input_embedding_size": 8, "output_embedding_size": 8},
-    "Roberta": {}, "RoFormer": {"embedding_size": 16}, "SqueezeBert": {"embedding_size": 16, "q_groups": 1, "k_groups": 1, "v_groups": 1, "post_attention_groups": 1, "intermediate_groups": 1, "output_groups": 1},
+    "Albert": {"embedding_size": 8},
+    "BigBird": {"attention_type": "original_full"},
+    "Bert": {},
+    "Camembert": {},
+    "ConvBert": {"embedding_size": 16},
+    "DebertaV2": {},
+    "DistilBert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24},
+    "Electra": {"embedding_size": 8},
+    "Ernie": {},
+    "FNet": {},
+    "Longformer": {"attention_window": 4},
+    "MegatronBert": {},
+    "ModernBert": {},
+    "MPNet": {},
+    "Nystromformer": {"num_landmarks": 5, "segment_means_seq_len": 10},
+    "RemBert": {"input_embedding_size": 8, "output_embedding_size": 8},
+    "Roberta": {},
+    "RoFormer": {"embedding_size": 16},
+    "SqueezeBert": {
+        "embedding_size": 16,
+        "q_groups": 1,
+        "k_groups": 1,
+        "v_groups": 1,
+        "post_attention_groups": 1,
+        "intermediate_groups": 1,
+        "output_groups": 1,
+    },
     "XLMRoberta": {},
-}  # fmt: skip
+}
 DECODERS: dict[str, dict[str, Any]] = {
-    "Bloom": {"n_layer": 2, "n_head": 2}, "CodeGen": {"n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 40, "rotary_dim": 4}, "Falcon": {},
-    "Gemma": {"num_key_value_heads": 1, "head_dim": 8}, "Gemma2": {"num_key_value_heads": 1, "head_dim": 8},
+    "Bloom": {"n_layer": 2, "n_head": 2},
+    "CodeGen": {"n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 40, "rotary_dim": 4},
+    "Falcon": {},
+    "Gemma": {"num_key_value_heads": 1, "head_dim": 8},
+    "Gemma2": {"num_key_value_heads": 1, "head_dim": 8},
     "GPT2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 40},
-    "GPTJ": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 40, "rotary_dim": 4}, "GPTNeo": {"num_layers": 2, "num_decoder_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]]},
-    "GPTNeoX": {}, "Llama": {}, "Mamba": {"state_size": 4}, "Mamba2": {"num_heads": 4, "head_dim": 8, "state_size": 4, "n_groups": 1, "chunk_size": 8}, "Mistral": {"num_key_value_heads": 2},
-    "Mixtral": {"num_key_value_heads": 2, "num_local_experts": 4}, "Olmo": {}, "Olmoe": {"num_experts": 4, "num_experts_per_tok": 2}, "OPT": {"ffn_dim": 24, "word_embed_proj_dim": 16},
-    "Phi": {}, "Qwen2": {"num_key_value_heads": 2}, "Qwen2Moe": {"num_key_value_heads": 2, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8, "shared_expert_intermediate_size": 8},
-    "Qwen3": {"num_key_value_heads": 2, "head_dim": 8}, "StableLm": {"num_key_value_heads": 2}, "Rwkv": {"attention_hidden_size": 16, "context_length": 40}, "BitNet": {"num_key_value_heads": 2},
-}  # fmt: skip
+    "GPTJ": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 40, "rotary_dim": 4},
+    "GPTNeo": {"num_layers": 2, "num_decoder_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]]},
+    "GPTNeoX": {},
+    "Llama": {},
+    "Mamba": {"state_size": 4},
+    "Mamba2": {"num_heads": 4, "head_dim": 8, "state_size": 4, "n_groups": 1, "chunk_size": 8},
+    "Mistral": {"num_key_value_heads": 2},
+    "Mixtral": {"num_key_value_heads": 2, "num_local_experts": 4},
+    "Olmo": {},
+    "Olmoe": {"num_experts": 4, "num_experts_per_tok": 2},
+    "OPT": {"ffn_dim": 24, "word_embed_proj_dim": 16},
+    "Phi": {},
+    "Qwen2": {"num_key_value_heads": 2},
+    "Qwen2Moe": {
+        "num_key_value_heads": 2,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 8,
+        "shared_expert_intermediate_size": 8,
+    },
+    "Qwen3": {"num_key_value_heads": 2, "head_dim": 8},
+    "StableLm": {"num_key_value_heads": 2},
+    "Rwkv": {"attention_hidden_size": 16, "context_length": 40},
+    "BitNet": {"num_key_value_heads": 2},
+}
 PAIRS: dict[str, dict[str, Any]] = {
-    "Bart": {}, "MBart": {}, "Marian": {}, "Pegasus": {}, "T5": {}, "MT5": {}, "SwitchTransformers": {"num_experts": 4},
-}  # fmt: skip
+    "Bart": {},
+    "MBart": {},
+    "Marian": {},
+    "Pegasus": {},
+    "T5": {},
+    "MT5": {},
+    "SwitchTransformers": {"num_experts": 4},
+}
 TINY_PAIR: dict[str, Any] = {
-    "vocab_size": VOCABULARY, "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "max_position_embeddings": 40,
-    "num_layers": 2, "num_decoder_layers": 2, "num_heads": 2, "d_kv": 8, "d_ff": 24, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-    "decoder_start_token_id": 1, "forced_eos_token_id": 2,
-}  # fmt: skip
+    "vocab_size": VOCABULARY,
+    "d_model": 16,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 24,
+    "decoder_ffn_dim": 24,
+    "max_position_embeddings": 40,
+    "num_layers": 2,
+    "num_decoder_layers": 2,
+    "num_heads": 2,
+    "d_kv": 8,
+    "d_ff": 24,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 1,
+    "forced_eos_token_id": 2,
+}
 IMAGES: dict[str, dict[str, Any]] = {
-    "Beit": {"use_mask_token": False}, "ConvNext": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2}, "DeiT": {}, "Dinov2": {},
+    "Beit": {"use_mask_token": False},
+    "ConvNext": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2},
+    "DeiT": {},
+    "Dinov2": {},
     "ResNet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},
-    "Swin": {"embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2], "window_size": 2, "patch_size": 4}, "ViT": {}, "ViTMSN": {},
-}  # fmt: skip
+    "Swin": {"embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2], "window_size": 2, "patch_size": 4},
+    "ViT": {},
+    "ViTMSN": {},
+}
 
 
 def cases() -> dict[str, Build]:
@@ -60,9 +143,14 @@ def cases() -> dict[str, Build]:
     logging.set_verbosity_error()
     found: dict[str, Build] = {}
     for names, make in (
-        (ENCODERS, encoder), (DECODERS, decoder), (PAIRS, pair), (IMAGES, image),
-        ({"Wav2Vec2": {}, "Hubert": {}}, speech), ({"CLIP": {}, "Siglip": {}}, contrastive), ({"Whisper": {}, "AST": {}}, sound),
-    ):  # fmt: skip
+        (ENCODERS, encoder),
+        (DECODERS, decoder),
+        (PAIRS, pair),
+        (IMAGES, image),
+        ({"Wav2Vec2": {}, "Hubert": {}}, speech),
+        ({"CLIP": {}, "Siglip": {}}, contrastive),
+        ({"Whisper": {}, "AST": {}}, sound),
+    ):
         found |= {name: lambda name=name, make=make: make(name) for name in names}  # type: ignore[misc]
     return found
 
@@ -115,9 +203,14 @@ def image(name: str) -> Trial:
 def speech(name: str) -> Trial:
     """A loss by connectionist temporal classification, which has no second derivative in torch."""
     options: dict[str, Any] = TINY | {
-        "conv_dim": [8, 8], "conv_stride": [5, 4], "conv_kernel": [10, 8], "num_conv_pos_embeddings": 4,
-        "num_conv_pos_embedding_groups": 2, "ctc_loss_reduction": "mean", "num_feat_extract_layers": 2,
-    }  # fmt: skip
+        "conv_dim": [8, 8],
+        "conv_stride": [5, 4],
+        "conv_kernel": [10, 8],
+        "num_conv_pos_embeddings": 4,
+        "num_conv_pos_embedding_groups": 2,
+        "ctc_loss_reduction": "mean",
+        "num_feat_extract_layers": 2,
+    }
     model = model_of(name, "ForCTC", options)
     return trial(model, {"input_values": torch.randn(ROWS, 800), "labels": torch.randint(3, VOCABULARY, (ROWS, 5))})
 
@@ -134,12 +227,21 @@ def contrastive(name: str) -> Trial:
 def sound(name: str) -> Trial:
     makers: dict[str, Callable[[], Trial]] = {
         "Whisper": lambda: trial(
-            model_of("Whisper", "ForConditionalGeneration", TINY_PAIR | {"num_mel_bins": 8, "max_source_positions": 15, "max_target_positions": 20}),
+            model_of(
+                "Whisper",
+                "ForConditionalGeneration",
+                TINY_PAIR | {"num_mel_bins": 8, "max_source_positions": 15, "max_target_positions": 20},
+            ),
             {"input_features": torch.randn(ROWS, 8, 30), "labels": tokens()},
         ),
         "AST": lambda: trial(
-            model_of("AST", "ForAudioClassification", VISION | {"max_length": 32, "num_mel_bins": 16, "patch_size": 8, "time_stride": 4, "frequency_stride": 4}),
+            model_of(
+                "AST",
+                "ForAudioClassification",
+                VISION
+                | {"max_length": 32, "num_mel_bins": 16, "patch_size": 8, "time_stride": 4, "frequency_stride": 4},
+            ),
             {"input_values": torch.randn(ROWS, 32, 16), "labels": torch.arange(ROWS) % 3},
         ),
-    }  # fmt: skip
+    }
     return makers[name]()

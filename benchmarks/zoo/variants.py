@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
-from benchmarks.zoo.small import Call, mlp
+from benchmarks.zoo.blocks import Call, mlp
 from benchmarks.zoo.trial import Build, Trial, classifier
 
 INPUTS = (20, 6)
@@ -22,21 +22,33 @@ def cases() -> dict[str, Build]:
         "torch.compile": lambda: torch.compile(net()),  # type: ignore[dict-item,return-value]
         "TorchScript, traced": lambda: torch.jit.trace(net(), torch.randn(INPUTS)),
         "TorchScript, scripted": lambda: torch.jit.script(net()),
-        "torch.export": exported, "torch.fx": lambda: torch.fx.symbolic_trace(net()),
-        "checkpoint, reentrant": lambda: checkpointed(True), "checkpoint, not reentrant": lambda: checkpointed(False),
-        "checkpoint_sequential": sequential_checkpoints, "quantisation-aware": quantisation_aware,
-        "straight-through rounding": straight_through, "LoRA": lora, "LoRA by hand": lora_by_hand,
+        "torch.export": exported,
+        "torch.fx": lambda: torch.fx.symbolic_trace(net()),
+        "checkpoint, reentrant": lambda: checkpointed(True),
+        "checkpoint, not reentrant": lambda: checkpointed(False),
+        "checkpoint_sequential": sequential_checkpoints,
+        "quantisation-aware": quantisation_aware,
+        "straight-through rounding": straight_through,
+        "LoRA": lora,
+        "LoRA by hand": lora_by_hand,
         "weight norm": lambda: with_weight(parametrizations.weight_norm),
         "weight norm, old": lambda: with_weight(torch.nn.utils.weight_norm),
         "spectral norm": lambda: with_weight(parametrizations.spectral_norm),
         "spectral norm, old": lambda: with_weight(torch.nn.utils.spectral_norm),
         "orthogonal": lambda: with_weight(parametrizations.orthogonal),
         "pruned": lambda: with_weight(lambda layer: prune.l1_unstructured(layer, "weight", 0.3)),
-        "frozen backbone": frozen, "no_grad backbone": no_grad_backbone, "DataParallel": lambda: nn.DataParallel(net()),
-        "averaged (SWA)": averaged, "bfloat16": lambda: net().bfloat16(), "float64": lambda: net().double(),
-        "tied layers": tied, "shared module": shared, "dropout in training mode": lambda: nn.Sequential(net(), nn.Dropout(0.1)),
-        "stochastic depth": stochastic, "hooks": hooked,
-    }  # fmt: skip
+        "frozen backbone": frozen,
+        "no_grad backbone": no_grad_backbone,
+        "DataParallel": lambda: nn.DataParallel(net()),
+        "averaged (SWA)": averaged,
+        "bfloat16": lambda: net().bfloat16(),
+        "float64": lambda: net().double(),
+        "tied layers": tied,
+        "shared module": shared,
+        "dropout in training mode": lambda: nn.Sequential(net(), nn.Dropout(0.1)),
+        "stochastic depth": stochastic,
+        "hooks": hooked,
+    }
     found: dict[str, Build] = {name: lambda make=make: trial(make()) for name, make in nets.items()}  # type: ignore[misc]
     found["dropout in training mode"] = lambda: trial(nn.Sequential(net(), nn.Dropout(0.1)), training=True)
     found["BatchNorm in training mode"] = lambda: trial(
@@ -72,10 +84,10 @@ def sequential_checkpoints() -> nn.Module:
 
 def quantisation_aware() -> nn.Module:
     model = net().train()
-    model.qconfig = torch.ao.quantization.get_default_qat_qconfig("fbgemm")  # type: ignore[assignment]
+    model.qconfig = torch.ao.quantization.get_default_qat_qconfig("fbgemm")
     prepared = torch.ao.quantization.prepare_qat(model)
     prepared(torch.randn(INPUTS))  # sets the scales
-    return prepared.eval()  # type: ignore[no-any-return]
+    return prepared.eval()
 
 
 class RoundedLinear(nn.Linear):
@@ -94,7 +106,7 @@ def lora() -> nn.Module:
     import peft
 
     config = peft.LoraConfig(r=2, target_modules=["0", "2"], init_lora_weights=False)
-    return peft.get_peft_model(net(), config)  # type: ignore[arg-type,return-value]
+    return peft.get_peft_model(net(), config)
 
 
 class Adapter(nn.Module):
@@ -107,7 +119,7 @@ class Adapter(nn.Module):
         self.lora_b = nn.Parameter(torch.randn(base.out_features, 2) / 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.base(x) + x @ self.lora_a.T @ self.lora_b.T  # type: ignore[no-any-return]
+        return self.base(x) + x @ self.lora_a.T @ self.lora_b.T
 
 
 def lora_by_hand() -> nn.Module:
@@ -130,7 +142,7 @@ def no_grad_backbone() -> nn.Module:
     def forward(s: Any, x: Tensor) -> Tensor:
         with torch.no_grad():
             features = s.body(x)
-        return s.head(features)  # type: ignore[no-any-return]
+        return s.head(features)
 
     return Call(forward, body=mlp(6, 8, 8), head=nn.Linear(8, 3))
 
