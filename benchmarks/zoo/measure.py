@@ -133,7 +133,8 @@ def moved(trial: Trial, objective: ls.Objective, step: Tensor) -> nn.Module:
     views = objective.layout.views(step)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.add_(views[name])
+            if name in views:  # a complex parameter is none of them
+                parameter.add_(views[name])
     return model
 
 
@@ -235,7 +236,11 @@ def gradient(trial: Trial, objective: ls.Objective, step: Tensor) -> Tensor:
     parameters = dict(model.named_parameters())
     values = torch.autograd.grad(trial.own(model, trial.batch), [*parameters.values()], allow_unused=True)
     pairs = zip(parameters.items(), values, strict=True)
-    filled = {name: torch.zeros_like(p) if value is None else value.to_dense() for (name, p), value in pairs}
+    filled = {
+        name: torch.zeros_like(p) if value is None else value.to_dense()
+        for (name, p), value in pairs
+        if p.is_floating_point()
+    }
     return objective.scope.gather(objective.layout.flatten(filled))
 
 
