@@ -231,16 +231,11 @@ def in_float64(trial: Trial) -> Trial | None:
 def gradient(trial: Trial, objective: ls.Objective, step: Tensor) -> Tensor:
     """Return the gradient of the model's own loss by the entries in scope, at theta + step."""
     model = moved(trial, objective, step)
-    for parameter in model.parameters():  # a TorchScript module refuses requires_grad_ as a whole
-        parameter.requires_grad_(parameter.is_floating_point())
-    parameters = dict(model.named_parameters())
+    # one by one: a TorchScript module refuses requires_grad_ as a whole, and complex parameters do not move
+    parameters = {name: p.requires_grad_() for name, p in model.named_parameters() if p.is_floating_point()}
     values = torch.autograd.grad(trial.own(model, trial.batch), [*parameters.values()], allow_unused=True)
     pairs = zip(parameters.items(), values, strict=True)
-    filled = {
-        name: torch.zeros_like(p) if value is None else value.to_dense()
-        for (name, p), value in pairs
-        if p.is_floating_point()
-    }
+    filled = {name: torch.zeros_like(p) if value is None else value.to_dense() for (name, p), value in pairs}
     return objective.scope.gather(objective.layout.flatten(filled))
 
 
