@@ -22,6 +22,7 @@ from landscape.rays import RandomDirections, make_metric
 from landscape.results.volume import Volume
 
 COLUMNS = ("centre", "product", "radius", "slice", "volume", "untouched")
+RAYS: dict[str, Any] = {"criterion": "rise", "directions": 2}
 RIGHT, REFUSED, WRONG, TRACEBACK = "right", "refused", "WRONG", "TRACEBACK"
 
 
@@ -247,7 +248,7 @@ def cutoff_of(want: float) -> float:
 def radius(trial: Trial, objective: ls.Objective, want: float) -> str:
     """Check that the model's own loss crosses the cutoff at the radius."""
     cutoff = cutoff_of(want)
-    radii = ls.basin_radii(objective, [cutoff], criterion="rise", directions=2).radii[:, 0]
+    radii = ls.basin_radii(objective, [cutoff], **RAYS).radii[:, 0]
     metric = make_metric("filter", objective.theta, objective.scope)
     steps = RandomDirections(metric, 0, objective.theta).steps(range(2))
     for step, length in zip(steps, radii, strict=True):
@@ -272,10 +273,9 @@ def line(trial: Trial, objective: ls.Objective) -> str:
 
 def volume(objective: ls.Objective, want: float) -> str:
     """Compare log V with the mean of r^n by the formula."""
-    options: dict[str, Any] = {"criterion": "rise", "directions": 2}
-    found = ls.log_volume(objective, [cutoff_of(want)], estimator="uniform", **options)
+    found = ls.log_volume(objective, [cutoff_of(want)], estimator="uniform", **RAYS)
     assert isinstance(found, Volume)
-    radii = ls.basin_radii(objective, [cutoff_of(want)], **options).radii[:, 0]
+    radii = ls.basin_radii(objective, [cutoff_of(want)], **RAYS).radii[:, 0]
     n = found.dimension
     powers = n * np.log(radii)
     mean = powers.max() + math.log(np.exp(powers - powers.max()).mean())
