@@ -82,14 +82,16 @@ def is_quantised(match: Match, own: Mapping[str, Tensor]) -> bool:
 
     Copied as they are, such integers would be taken for weights.
     """
-    if any(_SCALES.search(name) for name in match.unexpected):
-        return True
     parameters = {name: tensor for name, tensor in match.tensors.items() if isinstance(own.get(name), nn.Parameter)}
-    return any(
+    if any(
         tensor.is_quantized
         or (not (tensor.is_floating_point() or tensor.is_complex()) and own[name].is_floating_point())
         for name, tensor in parameters.items()
-    )
+    ):
+        return True
+    # beside plain numbers for all of the network, "scales" is only a name that some layers have
+    plain = not match.problems and all(tensor.element_size() > 1 for tensor in parameters.values())
+    return not plain and any(_SCALES.search(name) for name in match.unexpected)
 
 
 def complaint(match: Match, own: Mapping[str, Tensor], model: nn.Module, states: Sequence[State], path: object) -> str:

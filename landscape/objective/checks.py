@@ -24,6 +24,7 @@ from landscape.objective.first_pass import first_pass
 from landscape.objective.predictions import logits_of
 
 _FEW = 8  # samples that are compared with their halves
+_MOST = 512  # samples of a batch that is compared with its halves as a whole
 _ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-12}  # relative: kernels for other batch sizes round otherwise
 _HALF_ROUNDING = 0.05  # the same for the types of 16 bits and fewer
 
@@ -75,7 +76,7 @@ def try_first_batch(program: ModelProgram, theta: Tensor, first: Batch, alone: B
         if mixing or (first.samples == alone.samples and first.samples <= _FEW):
             raise
         largest, output = run(alone)
-        if _runs(run, few):  # then it was no matter of the part
+        if _runs(run, few):  # then the part was not what failed
             raise error from None
         return Trial(alone, output, largest, mixing=True, why=NO_PARTS)
     program.writes = program.writes or writes_to_parameters(program, theta, few)
@@ -84,13 +85,21 @@ def try_first_batch(program: ModelProgram, theta: Tensor, first: Batch, alone: B
     if part.whole or part.samples < 2 or program.training or (mixing and not _shares_two_axes(part)):
         return trial
     whole = run(part)[1] if mixing else output
-    if not differs(program, theta, whole, split_batches([part], -(-part.samples // 2))):
-        return trial
+    if not differs(program, theta, whole, _halves(part)):
+        # capacities and other limits act only on more samples
+        if mixing or not part.samples < alone.samples <= _MOST or not is_plain(alone.raw):
+            return trial
+        largest, output = run(alone)
+        return Trial(alone, output, largest, True, MIXES) if differs(program, theta, output, _halves(alone)) else trial
     time_major = _shares_two_axes(part) and not differs(program, theta, whole, _halves_of_second_axis(part))
     if mixing:
         return replace(trial, time_major=time_major)
     largest, output = run(alone)
     return Trial(alone, output, largest, mixing=True, why=MIXES, time_major=time_major)
+
+
+def _halves(batch: Batch) -> tuple[Batch, ...]:
+    return split_batches([batch], -(-batch.samples // 2))
 
 
 def _runs(run: Callable[[Batch], Any], batch: Batch) -> bool:

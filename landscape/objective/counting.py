@@ -48,8 +48,20 @@ def is_sample_list(raw: Any) -> bool:
         return len({tuple(item) for item in raw}) == 1
     if all(is_list(item) for item in raw):
         kinds = {tuple(_kind(part) for part in item) for item in raw}
-        return len(kinds) == 1 and (len(raw) > 2 or {"row", "value"} <= set(*kinds))
-    return not any(isinstance(item, Tensor | Mapping) or is_list(item) for item in raw)
+        if len(kinds) > 1 or _are_columns(raw):
+            return False
+        return len(raw) > 2 or {"row", "value"} <= set(*kinds)
+    return not any(isinstance(item, Tensor | Mapping | PackedSequence) or is_list(item) for item in raw)
+
+
+def _are_columns(raw: Sequence[Sequence[Any]]) -> bool:
+    """Whether each list holds one kind of thing, and other lists hold others: images, boxes, labels.
+
+    >>> _are_columns([(torch.ones(3, 4, 4),) * 2, (torch.ones(1, 4),) * 2, (torch.ones(1).long(),) * 2])
+    True
+    """
+    kinds = [{(part.dtype, part.dim()) if isinstance(part, Tensor) else type(part) for part in item} for item in raw]
+    return all(len(kind) == 1 for kind in kinds) and len({*map(frozenset, kinds)}) > 1
 
 
 def count_samples(raws: Sequence[Any], count: Count | None = None) -> tuple[list[int], bool, tuple[str, ...]]:

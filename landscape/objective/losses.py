@@ -14,7 +14,7 @@ from landscape.errors import TaskError
 from landscape.objective.batches import Batch
 from landscape.objective.loss import Loss, float64_sum, one, samples_of
 from landscape.objective.named_losses import binary_cross_entropy, cross_entropy, misfit, squared_error
-from landscape.objective.predictions import OUTPUTS, Reading, logits_of
+from landscape.objective.predictions import OUTPUTS, SUM_TOLERANCE, Reading, logits_of
 from landscape.objective.torch_losses import torch_loss
 
 LOSSES = ("cross_entropy", "binary_cross_entropy", "mse", "model")
@@ -100,10 +100,11 @@ def check_targets(loss: Loss, output: Any, first: Batch, batches: tuple[Batch, .
         indices = left_out is not None and reading.kind == "classes"
         if reading.kind == "classes" and not indices and not target.is_floating_point():
             raise misfit(rows, first.target)
-        known = target[target != reading.ignored] if indices else target
+        known = target[reading.kept(target)] if indices else target
         most = rows.shape[-1] - 1 if indices else 1
         low, high = (known.min().item(), known.max().item()) if known.numel() else (0, 0)
-        if not (low >= 0 and high <= most):
+        slack = 0 if indices else SUM_TOLERANCE
+        if not (low >= -slack and high <= most + slack):
             kind = "class indices" if indices else "probabilities"
             odd = known[(known < 0) | (known > most)].unique().tolist() if indices else []
             hint = f"\nTo leave {odd[0]} out: torch.nn.CrossEntropyLoss(ignore_index={odd[0]})" if len(odd) == 1 else ""
@@ -157,7 +158,7 @@ def value_of(given: str | Callable[..., Any]) -> Callable[[Any, Batch], Tensor]:
             raise TaskError(
                 f"the loss returned {type(said).__name__}; it must return a tensor: one term per sample, or the mean."
             )
-        return said
+        return said if said.is_floating_point() else said.double()
 
     return value
 

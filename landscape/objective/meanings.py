@@ -49,7 +49,7 @@ def only_one(found: list[Match]) -> Reading | None:
 
 def left_out_of(target: Tensor) -> tuple[int, ...]:
     """Return the class indices that a loss may leave out of these: those that are customary for it, if they occur."""
-    return IGNORED_CLASS, *(index for index in _OTHER_IGNORED if bool((target == index).any()))
+    return IGNORED_CLASS, *(index for index in _OTHER_IGNORED if bool((target.long() == index).any()))
 
 
 def _values(z: Tensor, target: Tensor, place: int | None) -> list[tuple[Reading, float]]:

@@ -54,7 +54,7 @@ def classes_counted(batch: Batch, reading: Reading) -> int:
         return batch.samples
     if target.is_floating_point():
         return target.numel() // target.shape[1] if target.dim() > 1 else batch.samples
-    return int((target != reading.ignored).sum())
+    return int(reading.kept(target).sum())
 
 
 def binary_cross_entropy(reading: Reading) -> Loss:

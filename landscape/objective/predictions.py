@@ -14,7 +14,8 @@ from landscape.objective.structure import tensors_of
 
 OUTPUTS = ("logits", "probabilities", "log-probabilities")
 IGNORED_CLASS = -100  #: targets of this class are left out, as in torch
-_SUM_TOLERANCE = 1e-3  # of probabilities, which half precision rounds
+SUM_TOLERANCE = 1e-3  #: rounding of probabilities that is no fault
+_HALF_TOLERANCE = 2e-2  # the same for predictions that a model computes in 16 bits
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,11 @@ class Reading:
         """Return which rows, shape (..., C), have the ignored class as aligned target; None without class indices."""
         if not isinstance(target, Tensor) or target.is_floating_point() or target.shape != rows.shape[:-1]:
             return None
-        return target == self.ignored
+        return ~self.kept(target)
+
+    def kept(self, target: Tensor) -> Tensor:
+        """Return which class indices are not left out; in 64 bits, since -100 is another class in 8 bits."""
+        return target.long() != self.ignored
 
 
 UNKNOWN = Reading()  #: of a loss that says nothing
@@ -126,10 +131,10 @@ def as_probabilities(predictions: Tensor, output: str) -> Tensor:
     return predictions.exp() if output == "log-probabilities" else predictions
 
 
-def sums_to_one(rows: Tensor) -> bool:
+def sums_to_one(rows: Tensor, tolerance: float = SUM_TOLERANCE) -> bool:
     """Return whether every row, shape (..., C), is a distribution over its classes."""
     rows = rows.detach()
-    return bool((rows >= 0).all()) and bool(((rows.sum(-1) - 1).abs() <= _SUM_TOLERANCE).all())
+    return bool((rows >= 0).all()) and bool(((rows.sum(-1) - 1).abs() <= tolerance).all())
 
 
 def check_output(predictions: Tensor, target: Any, reading: Reading) -> None:
@@ -139,6 +144,7 @@ def check_output(predictions: Tensor, target: Any, reading: Reading) -> None:
         TaskError: for logits that sum to one, for probabilities that do not, or that lie outside [0, 1].
     """
     rows = reading.rows(wide(predictions.detach()), target)
+    tolerance = _HALF_TOLERANCE if predictions.dtype in (torch.float16, torch.bfloat16) else SUM_TOLERANCE
     several = rows.dim() > 1 and rows.shape[-1] > 1
     classes = several and reading.kind != "binary"
     if reading.output == "logits":
@@ -150,9 +156,9 @@ def check_output(predictions: Tensor, target: Any, reading: Reading) -> None:
         return
     probabilities = as_probabilities(rows, reading.output)
     low, high = (float(edge) for edge in torch.aminmax(probabilities))
-    right = float(probabilities.min()) >= -_SUM_TOLERANCE and float(probabilities.max()) <= 1 + _SUM_TOLERANCE
+    right = low >= -tolerance and high <= 1 + tolerance
     if right and classes and reading.kind == "classes":
-        right = sums_to_one(probabilities)
+        right = sums_to_one(probabilities, tolerance)
     if not right:
         wanted = "sum to 1 in each row" if reading.kind == "classes" and several else "lie between 0 and 1"
         exp = "the exponentials of its values" if reading.output == "log-probabilities" else "its values"

@@ -137,9 +137,11 @@ def _checked(loss: Loss, output: str | None, trained: Any, target: Any) -> tuple
 
 def _others(trained: Any) -> tuple[str, ...]:
     """Return a note if the first of several tensors is read, and another could be the predictions just as well."""
-    if not isinstance(trained, tuple | list) or hasattr(trained, "logits") or not isinstance(trained[0], Tensor):
+    if not isinstance(trained, tuple | list) or hasattr(trained, "logits") or not trained:
         return ()
     first, *others = trained
+    if not isinstance(first, Tensor) or not first.dim():
+        return ()
     alike = [each for each in others if isinstance(each, Tensor) and each.is_floating_point()]
     if not any(each.dim() == first.dim() and each.shape[0] == first.shape[0] for each in alike):
         return ()

@@ -126,7 +126,7 @@ def _class_loss(
         target = reading.aligned(batch.target)
         if weight is None or not isinstance(target, Tensor) or target.is_floating_point():
             return classes_counted(batch, reading)
-        kept = target[target != reading.ignored].long()
+        kept = target[reading.kept(target)].long()
         return float(weight.detach().double().to(kept.device)[kept].sum())
 
     return Loss(

@@ -23,7 +23,12 @@ _CUTS = 3  # that many batches are cut: the halves of one can hold the same clas
 _ALIKE = 1e-4  # relative: a sum that differs by less differs by rounding
 HIDDEN = (
     "the loss of a batch is not a mean over its samples or its labels (class weights, or samples that act on each "
-    "other), so its value depends on how the data are cut into batches. Return one term per sample to make it exact"
+    "other), so its value depends on how the data are cut into batches. Return one term per sample to make it exact, or "
+    "pass nn.CrossEntropyLoss(weight=...) itself for class weights"
+)
+UNCHECKED = (
+    "the loss returns one number for a batch, and nothing shows what it is divided by, since the batches cannot be "
+    "cut. Each batch counts by its samples; if the loss is a sum or weighted, return one term per sample"
 )
 
 Count = Callable[[Batch], float]
@@ -42,11 +47,11 @@ def weighting(
     """
     cuts = _cuts(batches)
     if not cuts or program.training:
-        return samples_of, ()
+        return samples_of, (UNCHECKED,)
     try:
         sums = [_Sums(program, point, value_of, *cut) for cut in cuts]
     except Exception:  # a model that cannot run on so few samples
-        return samples_of, ()
+        return samples_of, (UNCHECKED,)
     if any(each.several for each in sums):  # one term per sample: nothing is hidden
         return samples_of, ()
     for divisor in _divisors(cuts[0][0]):

@@ -347,3 +347,11 @@ def test_messages_of_torch_end_with_a_sentence(tmp_path):
     with pytest.warns(UserWarning, match="pickle protocol"):
         said = refusal(path, mlp())
     assert not said.partition("\n")[0].rstrip(". )").endswith(("checkpoint f", "of the"))
+
+
+def test_a_layer_called_scales_beside_plain_weights_is_no_sign_of_quantised_ones(tmp_path):
+    net = nn.Linear(8, 2)
+    state = {**net.state_dict(), "head.scales.0.scale": torch.ones(1)}
+    torch.save(state, tmp_path / "net.pt")
+    loaded = load_checkpoint(tmp_path / "net.pt", nn.Linear(8, 2))
+    assert torch.equal(loaded.weight, net.weight)
