@@ -45,7 +45,7 @@ def test_kl_is_the_same_for_every_output_of_one_network(loss):
         np.testing.assert_allclose(radii(objective), expected, rtol=1e-5, err_msg=output)
         assert objective.accuracy() == pytest.approx(float(right))
     if loss == "cross_entropy":
-        assert [o.centre for o in found.values()] == pytest.approx([float(F.cross_entropy(head(x), y))] * 3, rel=1e-10)
+        assert [o.centre for o in found.values()] == pytest.approx([F.cross_entropy(head(x), y).item()] * 3, rel=1e-10)
 
 
 @pytest.mark.parametrize("loss", ["binary_cross_entropy", opaque])

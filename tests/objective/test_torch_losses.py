@@ -14,6 +14,8 @@ from landscape.errors import CurvatureError, TaskError
 from landscape.objective import Objective
 from landscape.objective.losses import make_loss
 
+pytestmark = pytest.mark.filterwarnings("ignore:Using a target size", "ignore:reduction. .mean. divides")
+
 SAMPLES, CLASSES = 30, 3
 WEIGHT = torch.tensor([0.1, 1.0, 9.0])
 
