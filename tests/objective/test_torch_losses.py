@@ -108,7 +108,7 @@ def test_pixels_that_are_left_out_do_not_weigh():
     target[:4, 1:] = 255
     loss = nn.CrossEntropyLoss(ignore_index=255)
     objective = Objective(model, (x, target), loss, batch_size=2)
-    assert objective.centre == pytest.approx(float(loss(model(x), target)), rel=1e-12)
+    assert objective.centre == pytest.approx(loss(model(x), target).item(), rel=1e-12)
     right = (model(x).argmax(1) == target)[target != 255]
     assert objective.accuracy() == pytest.approx(float(right.double().mean()), rel=1e-12)
 
