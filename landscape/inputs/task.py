@@ -11,7 +11,7 @@ from torch import nn
 
 from landscape.errors import TaskError
 from landscape.inputs.lightning import is_data_module, training_batches
-from landscape.objective.predictions import OUTPUTS
+from landscape.objective.losses.predictions import OUTPUTS
 
 
 @dataclass

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_map
 
 from landscape.errors import LandscapeError, ObjectiveError, code_place, type_and_line
 from landscape.objective.batches import Batch
-from landscape.objective.loss import Loss, counts_of
+from landscape.objective.losses.loss import Loss, counts_of
 from landscape.objective.model import held_tensors, keep_freed_memory, places_of
 from landscape.objective.parameters import Layout, fixed_parameters, moving_parameters
 from landscape.objective.reading import untouched_rng

@@ -21,7 +21,7 @@ from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import Batch, copied, is_plain, make_batch, rebuild, split_batches, spread
 from landscape.objective.counting import items_of
 from landscape.objective.first_pass import first_pass
-from landscape.objective.predictions import logits_of
+from landscape.objective.losses.predictions import logits_of
 
 _FEW = 8  # samples that are compared with their halves
 _MOST = 512  # samples of a batch that is compared with its halves as a whole

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from landscape import distributed
 from landscape.errors import ObjectiveError
-from landscape.objective.accuracy import accuracy_counts
 from landscape.objective.batch_loss import (
     CENTRE,
     FunctionProgram,
@@ -27,14 +26,15 @@ from landscape.objective.checks import random_state, try_first_batch
 from landscape.objective.counting import Count
 from landscape.objective.digest import digest
 from landscape.objective.evaluate import Evaluation, run_pass
-from landscape.objective.kl import kl_from, reading_for_kl
-from landscape.objective.losses import check_targets, make_loss
+from landscape.objective.losses.accuracy import accuracy_counts
+from landscape.objective.losses.kl import kl_from, reading_for_kl
+from landscape.objective.losses.make import check_targets, make_loss
 from landscape.objective.model import check_device, check_values, mixes_samples, moved
 from landscape.objective.notes import batch_notes, kept_whole, left_out, named, scope_notes
 from landscape.objective.parameters import Layout, Scope
 from landscape.objective.point_batches import plan_lanes, sample_limit
 from landscape.objective.reading import read_data
-from landscape.objective.recognise import recognised
+from landscape.objective.recognition.recognise import recognised
 
 CRITERIA = ("loss", "rise", "kl")
 _RANDOM = (

@@ -21,11 +21,11 @@ from landscape.curvature.checks.few_samples import few_samples
 from landscape.curvature.memory import slope_lanes
 from landscape.errors import LandscapeError, ObjectiveError, type_and_line
 from landscape.objective import Objective
-from landscape.objective.accuracy import right_from
 from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evaluating
 from landscape.objective.batches import Batch
 from landscape.objective.batchnorm import Recalibration
-from landscape.objective.loss import Loss
+from landscape.objective.losses.accuracy import right_from
+from landscape.objective.losses.loss import Loss
 
 ON_SLICE = "at points of the slice"
 _WITHOUT_RULES = "pass `derivative='difference'`, which needs first derivatives only, or leave `curvature=...` out."

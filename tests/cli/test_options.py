@@ -10,8 +10,8 @@ import click
 import pytest
 
 from helpers.commands import SMALL, landscape, run, stored
+from landscape.objective.losses.predictions import OUTPUTS
 from landscape.objective.objective import CRITERIA
-from landscape.objective.predictions import OUTPUTS
 from landscape.rays import METRICS
 from landscape.volume.estimate import ESTIMATORS
 from landscape_cli import options

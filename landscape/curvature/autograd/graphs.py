@@ -22,7 +22,7 @@ from landscape.curvature.autograd.grad import derivative, twice_differentiable
 from landscape.curvature.autograd.quadratic_form import Tape
 from landscape.errors import CurvatureError, LandscapeError, type_and_line
 from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evaluating, out_of_memory
-from landscape.objective.structure import tensors_of, with_tensors
+from landscape.objective.losses.structure import tensors_of, with_tensors
 
 _KEPT_SHARE = 4  # kept graphs may take one part in four of the free memory
 _UNKNOWN_FREE = 2**30  # bytes taken to be free on a system that does not tell

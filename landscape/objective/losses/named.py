@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from landscape.errors import TaskError
 from landscape.objective.batches import Batch
-from landscape.objective.loss import Loss, entries_of, float64_sum, need_target
-from landscape.objective.predictions import Reading, as_logits, logits_of, wide
+from landscape.objective.losses.loss import Loss, entries_of, float64_sum, need_target
+from landscape.objective.losses.predictions import Reading, as_logits, logits_of, wide
 
 _FEW_CLASSES = 16  # below this number torch's kernel for the last axis is slow
 

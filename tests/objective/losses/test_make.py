@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from landscape.errors import TaskError
-from landscape.objective.accuracy import accuracy_counts
-from landscape.objective.kl import kl_from
-from landscape.objective.losses import check_targets, make_loss
-from landscape.objective.predictions import Reading, logits_of
+from landscape.objective.losses.accuracy import accuracy_counts
+from landscape.objective.losses.kl import kl_from
+from landscape.objective.losses.make import check_targets, make_loss
+from landscape.objective.losses.predictions import Reading, logits_of
 from landscape.objective.reading import read_batches
 
 CLASSES = Reading("logits", "classes")

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import landscape as ls
 from landscape.errors import ObjectiveError, TaskError
 from landscape.objective import Objective
-from landscape.objective.recognise import NO_KIND
+from landscape.objective.recognition.recognise import NO_KIND
 
 SAMPLES = 30
 ENDS = {"logits": nn.Identity, "probabilities": lambda: nn.Softmax(1), "log-probabilities": lambda: nn.LogSoftmax(1)}

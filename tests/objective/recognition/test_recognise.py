@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from landscape.errors import ObjectiveError
 from landscape.objective import Objective
-from landscape.objective.weighting import HIDDEN
+from landscape.objective.recognition.weighting import HIDDEN
 
 D = torch.float64
 

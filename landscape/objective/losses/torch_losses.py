@@ -30,9 +30,9 @@ from torch.nn import functional as F
 from landscape.errors import TaskError
 from landscape.objective.batches import Batch
 from landscape.objective.digest import digest
-from landscape.objective.loss import Loss, entries_of, float64_sum, need_target, samples_of
-from landscape.objective.named_losses import classes_counted
-from landscape.objective.predictions import IGNORED_CLASS, Reading, logits_of, wide
+from landscape.objective.losses.loss import Loss, entries_of, float64_sum, need_target, samples_of
+from landscape.objective.losses.named import classes_counted
+from landscape.objective.losses.predictions import IGNORED_CLASS, Reading, logits_of, wide
 
 _CLASSES = {
     nn.CrossEntropyLoss: "logits", F.cross_entropy: "logits",

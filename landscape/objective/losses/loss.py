@@ -15,7 +15,7 @@ from torch import Tensor
 
 from landscape.errors import TaskError
 from landscape.objective.batches import Batch
-from landscape.objective.predictions import UNKNOWN, Reading
+from landscape.objective.losses.predictions import UNKNOWN, Reading
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from landscape.objective.batches import Batch
-from landscape.objective.loss import Loss
+from landscape.objective.losses.loss import Loss
 
 _HALF = {"logits": 0.0, "probabilities": 0.5, "log-probabilities": math.log(0.5)}
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from landscape.errors import TaskError
 from landscape.objective.batches import Batch
-from landscape.objective.loss import Loss, float64_sum, one, samples_of
-from landscape.objective.named_losses import binary_cross_entropy, cross_entropy, misfit, squared_error
-from landscape.objective.predictions import OUTPUTS, SUM_TOLERANCE, Reading, logits_of
-from landscape.objective.torch_losses import torch_loss
+from landscape.objective.losses.loss import Loss, float64_sum, one, samples_of
+from landscape.objective.losses.named import binary_cross_entropy, cross_entropy, misfit, squared_error
+from landscape.objective.losses.predictions import OUTPUTS, SUM_TOLERANCE, Reading, logits_of
+from landscape.objective.losses.torch_losses import torch_loss
 
 LOSSES = ("cross_entropy", "binary_cross_entropy", "mse", "model")
 _ALIASES = {"mean_squared_error": "mse", "bce": "binary_cross_entropy"}
@@ -28,14 +28,14 @@ def make_loss(loss: str | Callable[..., Any], *, output: str | None = None, next
     - ``binary_cross_entropy``: logits; the mean over all elements.
     - ``mse``: the mean over all elements.
     - ``model``: the ``.loss`` of the output.
-    - torch's own losses: divided by what torch divides them by (:mod:`landscape.objective.torch_losses`).
+    - torch's own losses: divided by what torch divides them by (:mod:`landscape.objective.losses.torch_losses`).
     - a callable of (output, target): returns one term per sample, shape (N,), or the batch mean, shape (). If the batch
       has no target, it gets the batch itself.
 
     Args:
         loss: the name or the callable.
-        output: what the predictions are, one of :data:`landscape.objective.predictions.OUTPUTS`; by default what the
-            loss says.
+        output: what the predictions are, one of :data:`landscape.objective.losses.predictions.OUTPUTS`; by default what
+            the loss says.
         next_token: whether position i of the output predicts entry i + 1 of the targets.
 
     Raises:

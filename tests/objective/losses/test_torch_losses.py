@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from landscape import log_volume
 from landscape.errors import CurvatureError, TaskError
 from landscape.objective import Objective
-from landscape.objective.losses import make_loss
+from landscape.objective.losses.make import make_loss
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using a target size", "ignore:reduction. .mean. divides")
 

@@ -15,14 +15,21 @@ from torch import Tensor
 
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import Batch
-from landscape.objective.language_models import predicts_next
-from landscape.objective.loss import Loss, entries_of
-from landscape.objective.losses import divided_by, make_loss, own_loss, value_of
-from landscape.objective.meanings import matches, near_point, only_one
-from landscape.objective.named_losses import classes_counted
-from landscape.objective.predictions import Reading, as_probabilities, check_output, class_last, logits_of, sums_to_one
-from landscape.objective.structure import tensors_of, with_tensors
-from landscape.objective.weighting import telling_batch, weighting
+from landscape.objective.losses.loss import Loss, entries_of
+from landscape.objective.losses.make import divided_by, make_loss, own_loss, value_of
+from landscape.objective.losses.meanings import matches, near_point, only_one
+from landscape.objective.losses.named import classes_counted
+from landscape.objective.losses.predictions import (
+    Reading,
+    as_probabilities,
+    check_output,
+    class_last,
+    logits_of,
+    sums_to_one,
+)
+from landscape.objective.losses.structure import tensors_of, with_tensors
+from landscape.objective.recognition.language_models import predicts_next
+from landscape.objective.recognition.weighting import telling_batch, weighting
 
 _SEVERAL = 8  # values in [0, 1]; fewer may be logits
 

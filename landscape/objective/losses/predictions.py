@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from landscape.errors import TaskError
-from landscape.objective.structure import tensors_of
+from landscape.objective.losses.structure import tensors_of
 
 OUTPUTS = ("logits", "probabilities", "log-probabilities")
 IGNORED_CLASS = -100  #: targets of this class are left out, as in torch

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from landscape.objective.predictions import IGNORED_CLASS, Reading
+from landscape.objective.losses.predictions import IGNORED_CLASS, Reading
 
 _ALIKE = 1e-5  # relative: values this close are the same loss, summed in float32 in another order
 _CLOSER = 20  # the error of the loss that is meant is smaller than that of any other by this factor

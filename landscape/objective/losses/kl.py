@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from landscape.errors import ObjectiveError
 from landscape.objective.batches import Batch
-from landscape.objective.loss import Loss
-from landscape.objective.predictions import Reading, as_logits, check_output, wide
+from landscape.objective.losses.loss import Loss
+from landscape.objective.losses.predictions import Reading, as_logits, check_output, wide
 
 
 def reading_for_kl(loss: Loss) -> Reading:

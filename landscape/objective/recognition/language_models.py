@@ -10,9 +10,9 @@ from torch import Tensor
 
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import Batch
-from landscape.objective.losses import own_loss
-from landscape.objective.meanings import matches, near_point, only_one
-from landscape.objective.predictions import IGNORED_CLASS, Reading, logits_of
+from landscape.objective.losses.make import own_loss
+from landscape.objective.losses.meanings import matches, near_point, only_one
+from landscape.objective.losses.predictions import IGNORED_CLASS, Reading, logits_of
 
 _CLASS_NAMES = ("ForCausalLM", "LMHeadModel")  # ends of the names of such classes in transformers
 NEXT_TOKEN = (

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import Batch, split_batches
-from landscape.objective.loss import entries_of, one, samples_of
-from landscape.objective.meanings import PIXEL_WITHOUT_LABEL, left_out_of
-from landscape.objective.named_losses import classes_counted
-from landscape.objective.predictions import Reading
+from landscape.objective.losses.loss import entries_of, one, samples_of
+from landscape.objective.losses.meanings import PIXEL_WITHOUT_LABEL, left_out_of
+from landscape.objective.losses.named import classes_counted
+from landscape.objective.losses.predictions import Reading
 
 _SAMPLES = 16  # in the batch that is cut
 _LOOKED_AT = 30  # pieces of data that are searched for one that tells the divisors apart
