@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import landscape as ls
 from landscape.errors import LandscapeError
-from landscape.objective import weighting
+from landscape.objective.recognition import weighting
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", nn.CrossEntropyLoss()])
