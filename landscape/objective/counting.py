@@ -57,6 +57,7 @@ def is_sample_list(raw: Any) -> bool:
 def _are_columns(raw: Sequence[Sequence[Any]]) -> bool:
     """Whether each list holds one kind of thing, and other lists hold others: images, boxes, labels.
 
+    >>> import torch
     >>> _are_columns([(torch.ones(3, 4, 4),) * 2, (torch.ones(1, 4),) * 2, (torch.ones(1).long(),) * 2])
     True
     """

@@ -44,6 +44,7 @@ def auto_volume(
             ``rtol`` of 0.001.
         options: criterion, metric, seed, max_radius, step_ratio and first_step of both.
 
+    >>> import math
     >>> import torch
     >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(2, dtype=torch.float64))
     >>> disc = auto_volume(bowl, [4.0], metric="identity")
