@@ -29,6 +29,8 @@ below.
 
 def write_page(rows: dict[str, list[Row]], date: str) -> None:
     """Write the page from the rows of each family."""
+    missing = {family: [row for row in group if not row.size] for family, group in rows.items()}
+    rows = {family: [row for row in group if row.size] for family, group in rows.items()}
     everything = [row for group in rows.values() for row in group]
     outcomes = [outcome for row in everything for outcome, _ in row.cells.values()]
     counts = {name: outcomes.count(name) for name in sorted(set(outcomes))}
@@ -46,6 +48,8 @@ def write_page(rows: dict[str, list[Row]], date: str) -> None:
             "\n".join([head, "|---|--:|" + "---|" * len(COLUMNS) + "--:|", *(line(row, refusals) for row in group)])
             + "\n"
         )
+        if missing[family]:
+            parts.append(f"Not built with these versions: {', '.join(row.name for row in missing[family])}.\n")
     if refusals:
         parts.append("## Refusals\n")
         parts += [f"{number}. " + "\n   ".join(words.strip().splitlines()) for words, number in refusals.items()]
