@@ -1,15 +1,18 @@
 """Measure every model of the zoo and write docs/compatibility.md.
 
-    python -m benchmarks.zoo [NAME...] [--family FAMILY] [--page] [--jobs N]
+    python -m benchmarks.zoo [NAME...] [--family FAMILY] [--page] [--jobs N] [--rows FILE]
 
 It needs ``pip install -e '.[zoo]'``. Exit code 1 means that a cell is wrong or a traceback.
 """
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import sys
 import time
+from dataclasses import asdict
+from pathlib import Path
 
 from benchmarks.page import command_line
 from benchmarks.zoo.families import FAMILIES, cases_of
@@ -23,9 +26,10 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="models to measure; by default all")
     parser.add_argument("--family", action="append", choices=list(FAMILIES), help="only these families")
     parser.add_argument("--page", action="store_true", help="write docs/compatibility.md")
+    parser.add_argument("--rows", type=Path, help="keep rows in this file; those of models not measured now stay")
     parser.add_argument("--jobs", type=int, default=1, help="models measured at once, each on one thread")
     args = parser.parse_args()
-    rows: dict[str, list[Row]] = {}
+    rows = read_rows(args.rows)
     wanted = [
         (family, name)
         for family in args.family or FAMILIES
@@ -34,7 +38,8 @@ def main() -> int:
     ]
     with multiprocessing.get_context("spawn").Pool(args.jobs, initializer=quiet, maxtasksperchild=20) as pool:
         for (family, _), row in zip(wanted, pool.imap(one, wanted), strict=True):
-            rows.setdefault(family, []).append(row)
+            rows[family] = [*(old for old in rows.get(family, []) if old.name != row.name), row]
+            write_rows(args.rows, rows)
             show(family, row)
     everything = [row for group in rows.values() for row in group]
     unsound = [row.name for row in everything if not row.sound]
@@ -42,8 +47,21 @@ def main() -> int:
     if args.page:
         from benchmarks.zoo.page import write_page
 
-        write_page(rows, time.strftime("%Y-%m-%d"))
+        write_page({family: rows[family] for family in FAMILIES if family in rows}, time.strftime("%Y-%m-%d"))
     return 1 if unsound else 0
+
+
+def read_rows(path: Path | None) -> dict[str, list[Row]]:
+    """Return the rows that a file holds, by family."""
+    if path is None or not path.exists():
+        return {}
+    return {family: [Row(**row) for row in group] for family, group in json.loads(path.read_text()).items()}
+
+
+def write_rows(path: Path | None, rows: dict[str, list[Row]]) -> None:
+    """Write the rows to a file, if one is given."""
+    if path is not None:
+        path.write_text(json.dumps({family: [asdict(row) for row in group] for family, group in rows.items()}))
 
 
 def show(family: str, row: Row) -> None:

@@ -64,8 +64,17 @@ def cases() -> dict[str, Build]:
         for name, size in CLASSIFIERS.items()
     }
     makers |= dict.fromkeys(VIDEO, video) | dict.fromkeys(SEGMENTATION, segmentation)
-    makers |= dict.fromkeys(DETECTION, lambda name: detection(build(name, num_classes=4, weights_backbone=None)))
+
+    def detector(name: str) -> Trial:
+        return detection(build(name, num_classes=4, weights_backbone=None, **sizes_of(name)))
+
+    makers |= dict.fromkeys(DETECTION, detector)
     return {name: lambda name=name, make=make: make(name) for name, make in makers.items()}  # type: ignore[misc]
+
+
+def sizes_of(name: str) -> dict[str, int]:
+    """Return options for small pictures; a single-shot detector has one size."""
+    return {} if name.startswith("ssd") else {"min_size": 64, "max_size": 64}
 
 
 def detection(model: nn.Module) -> Trial:
