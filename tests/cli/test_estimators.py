@@ -232,7 +232,7 @@ def test_a_stopped_annealed_run_resumes_to_the_same_bytes(bowl: Path, stop: sign
     assert not partial.done.all()
     assert "annealed" not in ls.Store("run.h5")
     if stop == signal.SIGINT:
-        assert process.returncode == 130
+        assert process.returncode == 130, words
         assert "kept in run.h5; continue with: landscape volume ckpt.pt" in words
         assert words.count("\n") == 1
     run(f"{line} run.h5 --resume")
