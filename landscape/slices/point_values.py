@@ -181,7 +181,11 @@ class SecondDerivative:
                 joint = self._second(self._theta.new_zeros(2), 0)
         except LandscapeError as error:
             return type_and_line(error.__cause__ or error)
-        return "" if torch.allclose(joint, single, rtol=1e-3, atol=1e-6, equal_nan=True) else "together others result"
+        return (
+            ""
+            if torch.allclose(joint, single, rtol=1e-3, atol=1e-6, equal_nan=True)
+            else "together they give other numbers"
+        )
 
     def _second(self, x: Tensor, batch: int) -> Tensor:
         """Return the second derivative of one batch's total; the first if differences follow."""

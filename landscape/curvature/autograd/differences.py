@@ -7,10 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from landscape.curvature.autograd.grad import derivative, twice_differentiable
-from landscape.curvature.autograd.graphs import check_once
+from landscape.curvature.autograd.gradient import gradient_of
 from landscape.objective import Layout, Objective
-from landscape.objective.batch_loss import evaluating
 
 PLACE = "around the trained point"
 
@@ -60,15 +58,8 @@ class GradientDifferences:
         """Return the gradient of the batches' totals, shape (D,); 0 for tensors out of scope."""
         out = torch.zeros_like(point)
         for batch in batches:
-            leaves = self._program.leaves(point)
-            for leaf, moves in zip(leaves, self._moves, strict=True):
-                leaf.requires_grad_(moves)
-            moving = [leaf for leaf in leaves if leaf.requires_grad]
-            with torch.enable_grad(), twice_differentiable(), evaluating(self._program, batch, PLACE):
-                total = self._program.total_of(leaves, batch)
-                check_once(total)
-                slopes = iter(derivative([total], moving, None))
+            slopes = iter(gradient_of(self._program, point, batch, self._moves, PLACE))
             for piece, moves in zip(out.split(self._sizes), self._moves, strict=True):
-                if moves and (slope := next(slopes)) is not None:
-                    piece += slope.reshape(-1)
+                if moves:
+                    piece += next(slopes).reshape(-1)
         return out

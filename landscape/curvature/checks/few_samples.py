@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
-from landscape.curvature.autograd.grad import derivative, twice_differentiable
+from landscape.curvature.autograd.grad import twice_differentiable
+from landscape.curvature.autograd.gradient import gradient_of
 from landscape.curvature.autograd.graphs import (
     Graph,
     Graphs,
     HessianGraph,
-    check_once,
     check_twice,
     free_bytes,
 )
@@ -82,13 +82,7 @@ class FewSamples:
 
     def gradient(self, point: Tensor, moves: Sequence[bool]) -> list[Tensor]:
         """Return the gradient by each tensor that moves, by one ordinary backward pass."""
-        leaves = self._leaves(point, moves)
-        moving = [leaf for leaf in leaves if leaf.requires_grad]
-        with torch.enable_grad(), twice_differentiable(), evaluating(self._program, 0, CENTRE):
-            total = self._program.total_of(leaves, 0)
-        check_once(total)
-        slopes = derivative([total], moving, None)
-        return [torch.zeros_like(m) if s is None else s for m, s in zip(moving, slopes, strict=True)]
+        return gradient_of(self._program, point, 0, moves, CENTRE)
 
     def graph(self, point: Tensor, ranges: Sequence[tuple[int, int]], kind: type[Graph] = HessianGraph) -> Graph:
         """Return the graph from which products are taken; for a TorchScript module it serves until the next call."""
