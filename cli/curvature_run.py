@@ -26,7 +26,7 @@ from landscape.results.curvature import matrix_name
 from landscape.store import Store
 from landscape_cli.counting_operator import CountingOperator
 from landscape_cli.flags import in_flags
-from landscape_cli.interrupts import INTERRUPTED
+from landscape_cli.interrupts import INTERRUPTED, kept_apart_from_errors
 from landscape_cli.machine_output import Curvature, curvatures_object, strict_json
 from landscape_cli.next_command import resume_command, stopped_line
 from landscape_cli.progress import Display, say
@@ -199,7 +199,8 @@ def measure(
         for job in jobs:
             result = stored[job.name]
             if result is None:
-                result = with_provenance(measure_job(op, job, quiet=params["quiet"]), provenance)
+                with kept_apart_from_errors():
+                    result = with_provenance(measure_job(op, job, quiet=params["quiet"]), provenance)
                 if store is not None:
                     store[name_of(params, job)] = result
             results[job.name] = result

@@ -44,3 +44,16 @@ def check_pressed() -> None:
     """Raise KeyboardInterrupt if Ctrl-C was pressed and nothing came of it."""
     if _pressed:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def kept_apart_from_errors() -> Iterator[None]:
+    """Raise KeyboardInterrupt in place of an error that ends a block after Ctrl-C was pressed.
+
+    torch and HDF5 turn an interrupt in the midst of their own code into an error of theirs.
+    """
+    try:
+        yield
+    except Exception:
+        check_pressed()
+        raise

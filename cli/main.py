@@ -17,7 +17,7 @@ import click
 from landscape._version import __version__
 from landscape.errors import LandscapeError
 from landscape_cli.flags import in_flags
-from landscape_cli.interrupts import INTERRUPTED, noticing
+from landscape_cli.interrupts import INTERRUPTED, kept_apart_from_errors, noticing
 from landscape_cli.quiet import quiet_libraries
 from landscape_cli.torchrun import spreading
 
@@ -65,7 +65,7 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            with spreading():
+            with spreading(), kept_apart_from_errors():
                 return super().invoke(ctx)
         except LandscapeError as error:
             raise Misuse(in_flags(str(error), self.get_command(ctx, ctx.invoked_subcommand or ""))) from error

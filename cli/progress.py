@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from landscape.results import OnProgress, Progress, Result
 from landscape.store.interrupts import uninterrupted
-from landscape_cli.interrupts import INTERRUPTED, check_pressed
+from landscape_cli.interrupts import INTERRUPTED, check_pressed, kept_apart_from_errors
 from landscape_cli.text import duration
 
 Kind = TypeVar("Kind", bound=Result)
@@ -119,7 +119,8 @@ def keep_measuring(
         committer.on_progress(progress)
 
     try:
-        result = measure(on_progress)
+        with kept_apart_from_errors():
+            result = measure(on_progress)
         committer.commit()
     except KeyboardInterrupt:
         display.close()

@@ -19,7 +19,7 @@ from landscape.inputs.settings import is_own
 from landscape.recipes import load_recipe
 from landscape.store.atomic import write_atomically
 from landscape.training import Member, ResumableTraining, StateFile, TrainedNetwork, TrainingStatus
-from landscape_cli.interrupts import INTERRUPTED, check_pressed
+from landscape_cli.interrupts import INTERRUPTED, check_pressed, kept_apart_from_errors
 from landscape_cli.recipe_options import recipe_args
 
 SHOW_EVERY = 2.0  #: seconds between two measurements of the accuracies, at least
@@ -50,7 +50,8 @@ def train_network(
         display(training)
 
     try:
-        network = training.run(on_step)[0]
+        with kept_apart_from_errors():
+            network = training.run(on_step)[0]
     except KeyboardInterrupt:
         display.close()
         kept = state_file.path.exists()
