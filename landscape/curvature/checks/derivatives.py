@@ -31,13 +31,16 @@ from landscape.errors import CurvatureError, type_and_line
 from landscape.objective import Layout
 
 _OFFSETS = (0.0, 0.01, 0.1, 0.5)  # distances from theta to the points, relative to each tensor
-_FAR = 1.0  # there a net is sure of nothing
+_FAR = (1.0, 4.0)  # there a net is sure of nothing
 _ROUNDINGS = 64  # a sum over a net is off by up to about this many roundings of its terms
 _CANCELLED = 30.0  # how much larger the terms of a gradient may be than the gradient
 _SATURATED = 1e-3  # a gradient smaller than this share of those further away may be rounding
 _LEAST_SCALE = 1e-2  # a tensor of zeros moves by this share of the mean size of all entries
 _DIRECTIONS = 3  # tried at a point before nothing is claimed
 _CONFIRMED = 2  # directions along which a derivative must fail
+SATURATED = (
+    "the net is so sure of its samples that gradients at the trained point are rounding, and so are second derivatives"
+)
 _SHOWN = 4  # tensors named in an error
 #: relative rounding up to which a loss counts as computed in float64, and in float32
 _DOUBLE, _SINGLE = 1e-15, 1e-6
@@ -112,6 +115,7 @@ def check_derivatives(
     products = products and few.eps <= _DOUBLE
     moving = Moving(few, layout, ranges)
     away = moving.direction(0)
+    notes: tuple[str, ...] = ()
     with few.running(), differentiating():
         for offset in _OFFSETS:
             point = few.theta + offset * away if offset else few.theta
@@ -123,12 +127,15 @@ def check_derivatives(
             if products:
                 found = _check_product(few, point, moving, gradient, wide=not offset)
                 wrong = found.outcome is Outcome.WRONG
-                if wrong and (not offset or (heard and not _saturated(few, moving, offset, gradient))):
+                saturated = wrong and _saturated(few, moving, offset, gradient, found)
+                if wrong and not saturated and (heard or not offset):
                     raise _product_error(few, moving, offset, found)
+                if saturated and not offset:
+                    notes = (SATURATED,)
                 heard = heard and not wrong
             if offset and heard:
                 break
-    return ()
+    return notes
 
 
 def why_apart(few: FewSamples, layout: Layout, ranges: Sequence[tuple[int, int]], kind: type[Graph]) -> str:
@@ -210,10 +217,18 @@ def _decide(along: Callable[[Tensor], Comparison], moving: Moving) -> Comparison
     return Comparison(Outcome.UNRESOLVED)
 
 
-def _saturated(few: FewSamples, moving: Moving, offset: float, gradient: list[Tensor]) -> bool:
-    """Return whether the gradient is so much smaller than further away that it may be the rounding of its terms."""
+def _saturated(few: FewSamples, moving: Moving, offset: float, gradient: list[Tensor], found: Comparison) -> bool:
+    """Return whether the gradient is so much smaller than further away that it may be the rounding of its terms.
+
+    At the trained point the gradient may also be 0 because the loss is lowest there. So there its change must be
+    small too.
+    """
     size = max(float(slope.norm()) for slope in gradient)
-    further = [few.theta + other * moving.direction(0) for other in (*_OFFSETS, _FAR) if other > offset]
+    if not offset:
+        size = max(size, found.derivative, found.difference)
+    away = moving.direction(0)  # along it a net may become surer still, and then not against it
+    distances = [sign * other for other in (*_OFFSETS, *_FAR) if other > offset for sign in (1, -1)]
+    further = (few.theta + distance * away for distance in distances)
     return any(size < _SATURATED * float(g.norm()) for point in further for g in few.gradient(point, moving.moves))
 
 

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 import landscape as ls
+from landscape.curvature import Hessian
+from landscape.curvature.checks.derivatives import SATURATED
 from landscape.errors import CurvatureError
 
 
@@ -170,3 +172,31 @@ def test_compiled_modules_run_as_they_were_before_compilation() -> None:
     wanted = ls.Hessian(ls.Objective(plain, pair, scope="all")) @ vector
     compiled = ls.Objective(torch.compile(plain, backend="eager"), pair, scope="all")
     torch.testing.assert_close(ls.Hessian(compiled) @ vector, wanted, rtol=1e-10, atol=1e-12)
+
+
+def sure(forward: Callable[[nn.Module, nn.Module, Tensor], Tensor], gap: float, seed: int) -> ls.Objective:
+    """A net whose logit of the right class lies ``gap`` above the next on average: its loss is about exp(-gap)."""
+    torch.manual_seed(seed)
+    model, x = Two(forward), torch.randn(6, 4)
+    with torch.no_grad():
+        top = model(x).topk(2, 1).values
+        model.second.weight *= gap / (top[:, 0] - top[:, 1]).mean()
+        model.second.bias.zero_()
+    return ls.Objective(model, (x, model(x).argmax(1)))
+
+
+@pytest.mark.parametrize("gap", [20.0, 36.0, 50.0, 80.0])
+def test_a_net_that_is_sure_of_every_sample_is_no_fault(gap: float) -> None:
+    """Differences of its gradient, and the products of autograd, are the rounding of numbers near 1."""
+    noted = 0
+    for seed in range(12):
+        objective = sure(lambda a, b, x: b(a(x).relu()), gap, seed)
+        Hessian(objective) @ torch.randn(objective.dimension)
+        noted += SATURATED in objective.notes
+    assert noted <= 6 if gap > 20 else noted == 0
+
+
+def test_a_wrong_second_rule_of_a_sure_net_is_found() -> None:
+    objective = sure(lambda a, b, x: b(HalfSquare.apply(a(x))), 50.0, 0)
+    with pytest.raises(CurvatureError, match="product H v is not the derivative"):
+        Hessian(objective) @ torch.randn(objective.dimension)
