@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-#: what a user, a script or a broken download may put in the place of a value
+#: values that a user, a script or a broken download may leave in a file
 VALUES = (
     "", " ", "0", "-1", "1", "2", "3.7", "nan", "inf", "-inf", "1e309", "1e-320", "99999999999999999999", "none",
     "all", "weights", "x", "ä€🙂", "a" * 3000, "b/" * 1500 + "c", "/absent/x", ".", "./x",

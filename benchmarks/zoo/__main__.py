@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="models to measure; by default all")
     parser.add_argument("--family", action="append", choices=list(FAMILIES), help="only these families")
     parser.add_argument("--page", action="store_true", help="write docs/compatibility.md")
-    parser.add_argument("--rows", type=Path, help="keep rows in this file; those of models not measured now stay")
+    parser.add_argument("--rows", type=Path, help="a file that keeps the rows; a model replaces its own row only")
     parser.add_argument("--jobs", type=int, default=1, help="models measured at once, each on one thread")
     args = parser.parse_args()
     rows = read_rows(args.rows)

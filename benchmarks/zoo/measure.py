@@ -206,7 +206,7 @@ def second_differences(trial: Trial, objective: ls.Objective, step: Tensor) -> l
 
 
 def agrees_with_losses(trial: Trial, objective: ls.Objective, step: Tensor, slope: float) -> bool:
-    """Return whether a derivative along a step is that of the loss."""
+    """Return whether a derivative along a step agrees with differences of the loss."""
     for length in (1e-3, 1e-4, 1e-5):
         ends = [rise_along(trial, objective, step, sign * length) for sign in (1, -1)]
         if close(slope, (ends[0] - ends[1]) / (2 * length), 1e-3):

@@ -56,7 +56,7 @@ def digits(name: str) -> Trial:
 
 
 def face(name: str) -> Trial:
-    """The nets of a face detector: a box head beside a softmax over face or none."""
+    """Nets of a face detector. Each returns a box, and the probabilities of a face and of none."""
     from facenet_pytorch.models import mtcnn
 
     model = getattr(mtcnn, name)(pretrained=True).eval()

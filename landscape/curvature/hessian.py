@@ -61,6 +61,10 @@ class _Curvature(Operator):
         self._own_memory = memory
         self._room: Room | None = None
         self._autograd = True
+        self._check_kind(objective)
+
+    def _check_kind(self, objective: Objective) -> None:
+        """Refuse an objective that has no such matrix."""
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
         """Return A @ v: (n,) -> (n,) or (n, k) -> (n, k).
@@ -348,16 +352,7 @@ class GaussNewton(_Curvature):
     kind = GaussNewtonGraph
     name = "ggn"
 
-    def __init__(
-        self,
-        objective: Objective,
-        *,
-        scope: str | None = None,
-        metric: str = "identity",
-        memory: int | None = None,
-        check: bool = True,
-    ) -> None:
-        super().__init__(objective, scope=scope, metric=metric, memory=memory, check=check)
+    def _check_kind(self, objective: Objective) -> None:
         if not isinstance(objective.program, ModelProgram) or objective.loss_name == "model":
             raise CurvatureError(
                 "the Gauss-Newton matrix needs a model's predictions and a loss of (predictions, target); this "

@@ -57,8 +57,8 @@ def basin_curvature(
         raise CurvatureError(f"the curvature {name!r} is not known. Pass one of {', '.join(CURVATURES)}.")
     if kl and (name != "ggn" or not _likelihood(objective)):
         raise CurvatureError(
-            "the second derivative of the KL divergence is the Gauss-Newton matrix of an unweighted cross-entropy of "
-            f"logits, but the {name!r} of the loss {objective.loss_name!r} was asked for.\n"
+            "the criterion kl needs the Gauss-Newton matrix of an unweighted cross-entropy of logits, which is "
+            f"the second derivative of the KL divergence. Not: {name!r} of the loss {objective.loss_name!r}.\n"
             "Pass `curvature='ggn'` and the loss cross_entropy or binary_cross_entropy, or `criterion='rise'`."
         )
     if name == "hessian":

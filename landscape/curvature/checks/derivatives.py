@@ -220,16 +220,17 @@ def _decide(along: Callable[[Tensor], Comparison], moving: Moving) -> Comparison
 def _saturated(few: FewSamples, moving: Moving, offset: float, gradient: list[Tensor], found: Comparison) -> bool:
     """Return whether the gradient is so much smaller than further away that it may be the rounding of its terms.
 
-    At the trained point the gradient may also be 0 because the loss is lowest there. So there its change must be
-    small too.
+    At the trained point the gradient may also be 0 because the loss is lowest there. So there its change must be small
+    too: no more than the rounding of the terms divided by the smallest step.
     """
-    size = max(float(slope.norm()) for slope in gradient)
+    size, share = max(float(slope.norm()) for slope in gradient), _SATURATED
     if not offset:
         size = max(size, found.derivative, found.difference)
+        share = _ROUNDINGS * few.eps / min(_PRODUCT_STEPS_AT_THETA)
     away = moving.direction(0)  # along it a net may become surer still, and then not against it
     distances = [sign * other for other in (*_OFFSETS, *_FAR) if other > offset for sign in (1, -1)]
     further = (few.theta + distance * away for distance in distances)
-    return any(size < _SATURATED * float(g.norm()) for point in further for g in few.gradient(point, moving.moves))
+    return any(size < share * float(g.norm()) for point in further for g in few.gradient(point, moving.moves))
 
 
 def _gradient_error(few: FewSamples, moving: Moving, offset: float, found: Comparison) -> CurvatureError:
