@@ -205,8 +205,9 @@ def look_at_curvature(report: Report, objective: Objective) -> None:
     except LandscapeError as error:
         report.add("curvature", f"none: {one_line(in_flags(str(error)))}", curvature=False)
         return
+    checked = "; ".join(op.check_notes) or "autograd agrees with differences"
     words = (
-        f"autograd agrees with differences; a product takes up to {text.byte_size(peak)} beyond the model, and "
+        f"{checked}; a product takes up to {text.byte_size(peak)} beyond the model, and "
         f"{text.byte_size(op.kept_bytes)} may be kept between products"
     )
     report.add("curvature", words, curvature=True, curvature_bytes=peak, curvature_kept_bytes=op.kept_bytes)

@@ -58,6 +58,7 @@ class _Curvature(Operator):
         self._graphs = Graphs(objective.program, theta, self.kind, self.scope.ranges, memory)
         self._width = objective.plan.lanes if objective.program.together else 1
         self._check, self._prepared = check, False
+        self.check_notes: tuple[str, ...] = ()  # what the check of derivatives could not tell, once it has run
         self._own_memory = memory
         self._room: Room | None = None
         self._autograd = True
@@ -108,7 +109,9 @@ class _Curvature(Operator):
         if self._check or self._width > 1:
             few = few_samples(objective.program, objective.theta)
         if self._check:
-            notes += check_derivatives(few, layout, ranges, products=self._autograd and self.kind is HessianGraph)
+            products = self._autograd and self.kind is HessianGraph
+            self.check_notes = check_derivatives(few, layout, ranges, products=products)
+            notes += self.check_notes
         if self._width > 1 and (reason := why_apart(few, layout, ranges, self.kind)):
             notes.append(f"products with the second derivative run one vector at a time ({reason})")
             self._width = 1
