@@ -12,15 +12,18 @@ from landscape.results.radii import Radii, RayStatus
 from landscape.results.resume import require_same_config
 from landscape.results.slices import Line, Plane
 from landscape.results.spectrum import LogDeterminant, SpectralDensity
+from landscape.results.verdicts import VERDICTS, Check, grade
 from landscape.results.volume import LaplaceVolume, Volume, VolumeEstimate
 
 __all__ = [
     "CANNOT_TELL",
+    "VERDICTS",
     "AnnealedVolume",
     "Boundary",
     "CapRow",
     "Caps",
     "Chains",
+    "Check",
     "Comparison",
     "ComparisonRow",
     "Cost",
@@ -41,6 +44,7 @@ __all__ = [
     "Trace",
     "Volume",
     "VolumeEstimate",
+    "grade",
     "require_same_config",
     "result_class",
 ]

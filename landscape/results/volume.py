@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
+from landscape.results.ball import log_ball
 from landscape.results.base import Cost, Result, finite, plain
 from landscape.results.table import columns, decimal, percent
+from landscape.results.verdicts import Check
 
 _SETTINGS = ("criterion", "metric", "scope", "seed", "max_radius", "measure", "sigma", "measure_centre")
 
@@ -31,8 +33,18 @@ class VolumeEstimate:
         censored: share of rays that end at ``max_radius``, or of chains whose last ray does.
         censored_weight: their share of the estimate.
         pareto_k: tail index of the weights (Vehtari et al. 2024). Above 0.5 their variance does not exist.
-        verdict: ``"reliable"``, ``"lower bound"`` or ``"approximation"`` (neither a measurement nor a bound).
+        verdict: one of :data:`landscape.results.VERDICTS`, which says what each claims.
         reasons: why the verdict is not ``"reliable"``, in words, with the keyword to pass if one helps. Empty if it is.
+        resolution: q, the ratio of neighbouring radii of the grid on which the basin is defined. NaN if there is no
+            fixed grid. V is that of the basin without walls that lie between two points of the grid.
+        survives: share of V that is left on a finer grid. NaN if nobody looked.
+        bound: log V is at least this with 95 % confidence, whatever the verdict; for a ``lower bound`` it is the lower
+            end of ``interval``. NaN if there is none.
+        upper_bound: log V is at most this with 95 % confidence if hits in the ball of the cap could be counted. Else it
+            is what the cap allows, infinite without a cap. NaN if there is none.
+        checks: the conditions of the verdict, met or not, as data.
+        log_cap_ball: log-volume of the ball of the cap, the most that V can be; infinite without a cap or if V is a
+            probability. :class:`Volume` fills it in; NaN for an estimate that is in none.
     """
 
     cutoff: float
@@ -46,6 +58,18 @@ class VolumeEstimate:
     pareto_k: float
     verdict: str
     reasons: tuple[str, ...]
+    resolution: float = math.nan
+    survives: float = math.nan
+    bound: float = math.nan
+    upper_bound: float = math.nan
+    checks: tuple[Check, ...] = ()
+    log_cap_ball: float = math.nan
+
+    def __post_init__(self) -> None:
+        if self.verdict == "lower bound":  # then the interval consists of the two bounds
+            object.__setattr__(self, "bound", self.interval[0])
+            if math.isnan(self.upper_bound):
+                object.__setattr__(self, "upper_bound", self.interval[1])
 
     @property
     def log10_volume(self) -> float:
@@ -91,12 +115,21 @@ class Volume(Result):
     config: dict[str, Any]
     cost: Cost
 
+    def __post_init__(self) -> None:
+        rows = tuple(replace(row, log_cap_ball=self.log_cap_ball) for row in self.results)
+        object.__setattr__(self, "results", rows)
+
     @classmethod
     def _revive(cls, name: str, value: Any) -> Any:
-        if name == "results":
-            pairs = ("interval", "reasons")
-            return tuple(VolumeEstimate(**{**row, **{pair: tuple(row[pair]) for pair in pairs}}) for row in value)
-        return super()._revive(name, value)
+        return tuple(map(_revived, value)) if name == "results" else super()._revive(name, value)
+
+    @property
+    def log_cap_ball(self) -> float:
+        """Log-volume of the ball of the cap; infinite without a cap, or if V is a probability."""
+        cap = self.config.get("max_radius")
+        if cap is None or self.density is not None:
+            return math.inf
+        return log_ball(self.dimension, float(cap))
 
     def summary(self) -> dict[str, Any]:
         """Return the one JSON object that ``landscape volume --json`` prints."""
@@ -174,6 +207,12 @@ class Volume(Result):
 
     def __str__(self) -> str:
         return "\n".join([self.heading(), self.table(), *self.notes])
+
+
+def _revived(row: dict[str, Any]) -> VolumeEstimate:
+    """Return an estimate from what a file holds of it; older files lack the fields that have defaults."""
+    tuples = {name: tuple(row[name]) for name in ("interval", "reasons")}
+    return VolumeEstimate(**{**row, **tuples, "checks": tuple(Check(**check) for check in row.get("checks", ()))})
 
 
 @dataclass(frozen=True)

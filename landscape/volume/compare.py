@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.results import CANNOT_TELL, Comparison, ComparisonRow, Cost, Volume, VolumeEstimate
+from landscape.results import CANNOT_TELL, Comparison, ComparisonRow, Cost, Volume, VolumeEstimate, grade
 
 _SAME = ("criterion", "metric", "scope", "max_radius", "measure", "sigma", "measure_centre")
-_GRADES = {"approximation": 0, "lower bound": 1, "reliable": 2}
-_BOUND = _GRADES["lower bound"]
+_BOUND = grade("lower bound")
 _NOTED = {
     "data_hash": "they were measured on different data",
     "loss": "they were measured with different losses",
@@ -171,8 +170,8 @@ def _best_at(cutoff: float, volumes: Sequence[Volume]) -> tuple[VolumeEstimate, 
         (row, volume) for volume in volumes for row in volume.results if math.isclose(row.cutoff, cutoff, rel_tol=1e-9)
     ]
     row, volume = max(pairs, key=lambda pair: _worth_of(pair[0]))
-    bounds = sum(_GRADES[other.verdict] == _BOUND for other, _ in pairs)
-    if _GRADES[row.verdict] != _BOUND or bounds < 2:
+    bounds = sum(grade(other.verdict) == _BOUND for other, _ in pairs)
+    if grade(row.verdict) != _BOUND or bounds < 2:
         return row, volume
     lowered = math.log(bounds)
     reason = (
@@ -186,12 +185,12 @@ def _best_at(cutoff: float, volumes: Sequence[Volume]) -> tuple[VolumeEstimate, 
 def _worth(volume: Volume) -> tuple[int, float]:
     """Return what volumes are ranked by: the worst grade, then narrow intervals or high bounds."""
     worths = [_worth_of(row) for row in volume.results]
-    grade = min(grade for grade, _ in worths)
-    return grade, sum(worth if of == grade else 0.0 for of, worth in worths)
+    worst = min(place for place, _ in worths)
+    return worst, sum(worth if place == worst else 0.0 for place, worth in worths)
 
 
 def _worth_of(row: VolumeEstimate) -> tuple[int, float]:
     """Return what estimates at one cutoff are ranked by: the grade, then a narrow interval or a high bound."""
-    grade = _GRADES[row.verdict]
-    worth = -(row.interval[1] - row.interval[0]) if grade > _BOUND else row.interval[0]
-    return grade, -math.inf if math.isnan(worth) else worth
+    place = grade(row.verdict)
+    worth = -(row.interval[1] - row.interval[0]) if place > _BOUND else row.interval[0]
+    return place, -math.inf if math.isnan(worth) else worth

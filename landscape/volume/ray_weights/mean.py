@@ -128,6 +128,7 @@ def _estimate(radii: Radii, column: int, measure: Measure, logs: dict[str, np.nd
     constant, ceiling = w.log_unit_ball(measure.dimension), measure.ceiling(radii.max_radius)
     value = constant + w.log_mean(log_weights)
     inner = constant + w.log_mean(logs["lower"][:, column])
+    bound = inner + math.log(1 - w.CONFIDENCE)  # Markov: the mean of the weights is unbiased
     reliable = w.is_reliable(log_weights, resolution) and not (radii.status[:, column] == RayStatus.UNFINISHED).any()
     if reliable:
         outer = np.where(censored, every, logs["outer"][:, column])
@@ -137,7 +138,7 @@ def _estimate(radii: Radii, column: int, measure: Measure, logs: dict[str, np.nd
             min(high + w.log_mean(outer) - w.log_mean(log_weights) + constant, ceiling),
         )
     else:
-        interval = (inner + math.log(1 - w.CONFIDENCE), ceiling)
+        interval = (bound, ceiling)
     return VolumeEstimate(
         cutoff=radii.cutoffs[column],
         log_volume=value,
@@ -150,6 +151,8 @@ def _estimate(radii: Radii, column: int, measure: Measure, logs: dict[str, np.nd
         pareto_k=w.pareto_k(log_weights, resolution),
         verdict="reliable" if reliable else "lower bound",
         reasons=() if reliable else (w.why_unreliable(log_weights, resolution, len(every), float(censored.mean())),),
+        bound=bound,
+        upper_bound=ceiling,
     )
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import gammaln, logsumexp, stdtrit
+from scipy.special import logsumexp, stdtrit
 
+from landscape.results.ball import log_unit_ball as log_unit_ball
 from landscape.results.table import percent
 
 CONFIDENCE = 0.95
@@ -20,15 +21,6 @@ _LEVEL = 0.99  # of each interval that is taken together with others: with skewe
 _SMALLEST = 1e-290  # the smallest excess whose inverse float64 can still multiply
 _ROUNDING = 1e-9  # of an effective sample size: equal weights must not miss the threshold by rounding
 _FEW_AT_THE_CAP = 0.1  # share of rays
-
-
-def log_unit_ball(n: int) -> float:
-    """Return log ω_n, the log-volume of the unit ball of R^n: n/2 · log π - log Γ(n/2 + 1).
-
-    >>> round(log_unit_ball(2), 12) == round(math.log(math.pi), 12)
-    True
-    """
-    return 0.5 * n * math.log(math.pi) - float(gammaln(0.5 * n + 1))
 
 
 def log_mean(log_weights: np.ndarray) -> float:
