@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import landscape as ls
-from benchmarks.bodies import CUTOFF, rotated_ellipsoid
+from benchmarks.bodies import build
 from benchmarks.nets import mlp
 from benchmarks.page import print_section
 from benchmarks.timing import paired
@@ -47,7 +47,7 @@ def body_of(objective: ls.Objective, metric: str, rise: float, first_step: float
 
 def cases() -> Iterator[tuple[str, StarBody]]:
     """Yield bodies: an ellipsoid, and a net of the size of the swiss-roll nets with its 200 points."""
-    yield "ellipsoid, n = 2,000", body_of(rotated_ellipsoid(2000)[0], "identity", CUTOFF, 1.0)
+    yield "ellipsoid, n = 2,000", body_of(build("ellipsoid2000").objective, "identity", 0.1, 1.0)
     torch.manual_seed(0)
     inputs = torch.randn(200, 2)
     net = ls.Objective(mlp([2, 32, 32, 32, 2]), (inputs, (inputs[:, 0] > 0).long()), "cross_entropy")

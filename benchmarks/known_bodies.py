@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import landscape as ls
-from benchmarks.bodies import CUTOFF, SPIKE, Body, bodies, rotated_ellipsoid
+from benchmarks.bodies import Body, build, earlier
 from benchmarks.page import command_line
 from benchmarks.rows import Row, append, read
 from landscape.volume import annealed_volume
@@ -77,8 +77,7 @@ def ellipsoids(sizes: list[int]) -> Iterator[Run]:
         for n in sizes or temperatures:
             if n not in temperatures:
                 continue
-            objective, truth = rotated_ellipsoid(n)
-            body = Body("ellipsoid", objective, truth, CUTOFF)
+            body = build(f"ellipsoid{n}")
             for seed in SEEDS:
                 name: Row = {"n": n, "temperatures": temperatures[n], "seed": seed, "precondition": precondition}
                 yield {"part": "ellipsoids", **name}, partial(_with_uniform, body, **name)
@@ -86,7 +85,7 @@ def ellipsoids(sizes: list[int]) -> Iterator[Run]:
 
 def _with_uniform(body: Body, n: int, temperatures: int, seed: int, precondition: str) -> Row:
     """Return the annealed estimate of an ellipsoid as a row, with the error of as many uniform rays."""
-    plain = ls.log_volume(body.objective, [CUTOFF], metric="identity", directions=CHAINS, seed=seed)
+    plain = ls.log_volume(body.objective, [body.cutoff], metric="identity", directions=CHAINS, seed=seed)
     row = measure(body, n, temperatures, seed, precondition)
     return {**row, "uniform": plain.results[0].log_volume - body.truth}
 
@@ -101,12 +100,12 @@ def importance_runs(sizes: list[int]) -> Iterator[Run]:
 
 def importance(n: int, rank: int, seed: int) -> Row:
     """Return the estimate by rays from the Krylov proposal as a row, with the error of as many uniform rays."""
-    objective, truth = rotated_ellipsoid(n)
-    plain = ls.log_volume(objective, [CUTOFF], metric="identity", directions=RAYS, seed=seed)
+    body = build(f"ellipsoid{n}")
+    plain = ls.log_volume(body.objective, [body.cutoff], metric="identity", directions=RAYS, seed=seed)
     started, spent = time.perf_counter(), time.process_time()
     volume = ls.log_volume(
-        objective,
-        [CUTOFF],
+        body.objective,
+        [body.cutoff],
         estimator="importance",
         proposal="krylov",
         rank=rank,
@@ -116,10 +115,10 @@ def importance(n: int, rank: int, seed: int) -> Row:
     )
     result = volume.results[0]
     return {
-        "error": result.log_volume - truth,
-        "uniform": plain.results[0].log_volume - truth,
-        "low": result.interval[0] - truth,
-        "high": result.interval[1] - truth,
+        "error": result.log_volume - body.truth,
+        "uniform": plain.results[0].log_volume - body.truth,
+        "low": result.interval[0] - body.truth,
+        "high": result.interval[1] - body.truth,
         "ess": result.ess,
         "k_hat": result.pareto_k,
         "verdict": result.verdict,
@@ -131,8 +130,8 @@ def importance(n: int, rank: int, seed: int) -> Row:
 def body_runs(sizes: list[int]) -> Iterator[Run]:
     """Yield a run on every body; on the spike that is hard to find also one with more temperatures."""
     for n in sizes or BODIES:
-        for body in bodies(n):
-            for temperatures in (BODIES[n], *([HIDDEN] if (n, body.name) == (10, SPIKE) else [])):
+        for body in map(build, earlier(n)):
+            for temperatures in (BODIES[n], *([HIDDEN] if body.name == "spike10" else [])):
                 for seed in SEEDS:
                     name = {"part": "bodies", "body": body.name, "n": n, "temperatures": temperatures, "seed": seed}
                     yield name, partial(measure, body, n, temperatures, seed)
@@ -143,7 +142,7 @@ def honesty(sizes: list[int]) -> Iterator[Run]:
     for n in sizes or EFFORTS:
         for estimator, seeds in HONEST.items():
             for effort in EFFORTS[n] if estimator == "annealed" else RAY_EFFORTS[estimator]:
-                for body in bodies(n):
+                for body in map(build, earlier(n)):
                     for seed in seeds:
                         name = {"body": body.name, "n": n, "estimator": estimator, "effort": effort, "seed": seed}
                         yield {"part": "honesty", **name}, partial(_with_verdict, body, n, estimator, effort, seed)
