@@ -1,10 +1,14 @@
 """Bodies whose volume is known: how far the estimates are from it, and how often the verdict is right.
 
+    python -m benchmarks.known_bodies calibration --rows FILE [--body NAME ...] [--budget PASSES ...] [--seeds A:B]
+        [--estimator auto|annealed|uniform|importance] [--jobs N]
+    python -m benchmarks.known_bodies summary --rows FILE       prints what the rows of the calibration show
     python -m benchmarks.known_bodies bodies      (or: ellipsoids, importance, honesty; then sizes n, if not all)
     python -m benchmarks.known_bodies_page        writes the section of docs/benchmarks.md and the figure
 
-Every run adds a line to the file of ``--rows`` as soon as it is done, and no run in the file is made twice. So hours of
-measuring survive an interruption, and may be done part by part.
+Bodies are named by a family and its numbers, n first, as in ``halfcut50``; a pattern such as ``'off-centre*'`` selects
+from the catalogue (benchmarks/bodies/catalogue.py). Every run adds a line to the file of ``--rows`` as soon as it is
+done, and no run in the file is made twice. So hours of measuring survive an interruption, and may be done part by part.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from typing import Any
 import torch
 
 import landscape as ls
+from benchmarks import calibration, calibration_tables
 from benchmarks.bodies import Body, build, earlier
 from benchmarks.page import command_line
 from benchmarks.rows import Row, append, read
@@ -176,19 +181,46 @@ PARTS = {"bodies": body_runs, "ellipsoids": ellipsoids, "importance": importance
 
 
 def main() -> None:
-    """Measure a part."""
+    """Measure a part, or print the summary."""
     parser = command_line(__doc__)
-    parser.add_argument("part", choices=PARTS)
-    parser.add_argument("sizes", nargs="*", type=int)
-    parser.add_argument("--rows", type=Path, default=ROWS)
+    parts = parser.add_subparsers(dest="part", required=True)
+    calibrating = parts.add_parser("calibration")
+    calibrating.add_argument("--body", nargs="+", default=["*"], metavar="NAME")
+    calibrating.add_argument("--budget", nargs="+", type=int, default=calibration.BUDGETS, metavar="PASSES")
+    calibrating.add_argument("--seeds", type=_seeds, default=range(2), metavar="A:B", help="A to B - 1")
+    calibrating.add_argument("--estimator", choices=["auto", "annealed", "uniform", "importance"], default="auto")
+    calibrating.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
+    for name in PARTS:
+        parts.add_parser(name).add_argument("sizes", nargs="*", type=int)
+    parts.add_parser("summary")
+    for part in parts.choices.values():
+        part.add_argument("--rows", type=Path, default=ROWS)
     given = parser.parse_args()
+    if given.part == "summary":
+        print("\n".join(calibration_tables.tables(read(given.rows))))
+    elif given.part == "calibration":
+        asked = calibration.runs(given.body, given.estimator, given.budget, given.seeds)
+        for row in calibration.measure_all(given.rows, asked, given.jobs):
+            print(calibration_tables.line(row), flush=True)
+    else:
+        measure_part(given.part, given.sizes, given.rows)
+
+
+def _seeds(text: str) -> range:
+    """Return the seeds of ``A:B``."""
+    first, _, end = text.partition(":")
+    return range(int(first), int(end))
+
+
+def measure_part(part: str, sizes: list[int], path: Path) -> None:
+    """Make the runs of a part that the file does not hold yet."""
     torch.set_num_threads(1)
-    done = read(given.rows)
-    for name, run in PARTS[given.part](given.sizes):
+    done = read(path)
+    for name, run in PARTS[part](sizes):
         if any(name.items() <= row.items() for row in done):
             continue
         row = {**name, **run(), "threads": torch.get_num_threads()}
-        append(given.rows, row)
+        append(path, row)
         print(f"{name}: {row['error']:+.3f} [{row['low']:+.2f}, {row['high']:+.2f}] {row['verdict']}", flush=True)
 
 
