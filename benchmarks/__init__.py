@@ -19,6 +19,6 @@
 =====================  =============================================================================================
 
 The other files serve these: ``page`` and ``rows`` (what is printed and kept), ``timing`` and ``workers`` (paired
-timings in this process and in others), ``bodies``, ``nets``, ``resnet_cifar`` and ``small_cnn`` (what is measured), and
-``curvature_peers`` (the other packages).
+timings in this process and in others), ``calibration`` and ``calibration_tables`` (the runs of ``known_bodies``),
+``bodies``, ``nets``, ``resnet_cifar`` and ``small_cnn`` (what is measured), and ``curvature_peers`` (the other packages).
 """
