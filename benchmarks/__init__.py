@@ -10,6 +10,7 @@
 ``curvature_limits``   the least time of a curvature product, and the variance of its probes
 ``known_bodies``       volumes of bodies of known volume, and how often the verdict is right
 ``known_bodies_page``  writes their section of docs/benchmarks.md
+``volume_cost``        what a volume costs against n: passes, seconds and memory until a verdict; writes its section
 ``chains_batched``     a move of 32 chains in one batch, next to one chain at a time
 ``nets_volume``        volumes of good and bad minima
 ``recipes``            trains the families of docs/training.md
@@ -20,5 +21,6 @@
 
 The other files serve these: ``page`` and ``rows`` (what is printed and kept), ``timing`` and ``workers`` (paired
 timings in this process and in others), ``calibration`` and ``calibration_tables`` (the runs of ``known_bodies``),
-``bodies``, ``nets``, ``resnet_cifar`` and ``small_cnn`` (what is measured), and ``curvature_peers`` (the other packages).
+``bodies``, ``nets``, ``resnet_cifar`` and ``small_cnn`` (what is measured), and ``curvature_peers`` (the other
+packages).
 """

@@ -20,6 +20,7 @@ import torch
 import landscape as ls
 from benchmarks.bodies import CATALOGUE, Body, build
 from benchmarks.rows import Row, append, read
+from landscape.results import Volume
 
 BUDGETS = (20_000, 100_000, 500_000)  #: passes
 PASSES_PER_RAY = 10  # of estimators that take a number of rays: about what one search costs
@@ -88,15 +89,7 @@ def measure(run: Run) -> Row:
     row: Row = {**asdict(run), "kind": body.kind, "n": body.n}
     wall, cpu = time.perf_counter(), time.process_time()
     try:
-        volume = ls.log_volume(
-            body.objective,
-            [body.cutoff],
-            estimator=run.estimator,
-            metric="identity",
-            max_radius=body.max_radius,
-            seed=run.seed,
-            **_effort(run),
-        )
+        volume = volume_of(run, body)
     except Exception as error:  # hours of other runs go on; the summary names it
         return {**row, "failed": f"{type(error).__name__}: {error}", "seconds": time.perf_counter() - wall}
     estimate = volume.results[0]
@@ -117,6 +110,19 @@ def measure(run: Run) -> Row:
         "seconds": time.perf_counter() - wall,
         "cpu_seconds": time.process_time() - cpu,
     }
+
+
+def volume_of(run: Run, body: Body) -> Volume:
+    """Return the volume that a run measures."""
+    return ls.log_volume(
+        body.objective,
+        [body.cutoff],
+        estimator=run.estimator,
+        metric="identity",
+        max_radius=body.max_radius,
+        seed=run.seed,
+        **_effort(run),
+    )
 
 
 def _effort(run: Run) -> dict[str, Any]:

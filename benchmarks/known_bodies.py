@@ -24,7 +24,7 @@ import torch
 import landscape as ls
 from benchmarks import calibration, calibration_tables
 from benchmarks.bodies import Body, build, earlier
-from benchmarks.page import command_line
+from benchmarks.page import command_line, seed_range
 from benchmarks.rows import Row, append, read
 from landscape.volume import annealed_volume
 
@@ -187,7 +187,7 @@ def main() -> None:
     calibrating = parts.add_parser("calibration")
     calibrating.add_argument("--body", nargs="+", default=["*"], metavar="NAME")
     calibrating.add_argument("--budget", nargs="+", type=int, default=calibration.BUDGETS, metavar="PASSES")
-    calibrating.add_argument("--seeds", type=_seeds, default=range(2), metavar="A:B", help="A to B - 1")
+    calibrating.add_argument("--seeds", type=seed_range, default=range(2), metavar="A:B", help="A to B - 1")
     calibrating.add_argument("--estimator", choices=["auto", "annealed", "uniform", "importance"], default="auto")
     calibrating.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
     for name in PARTS:
@@ -204,12 +204,6 @@ def main() -> None:
             print(calibration_tables.line(row), flush=True)
     else:
         measure_part(given.part, given.sizes, given.rows)
-
-
-def _seeds(text: str) -> range:
-    """Return the seeds of ``A:B``."""
-    first, _, end = text.partition(":")
-    return range(int(first), int(end))
 
 
 def measure_part(part: str, sizes: list[int], path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks import chains_batched
 from benchmarks.known_bodies import ROWS
-from benchmarks.page import FIGURES, KNOWN_BODIES, PAGE, command_line, machine
+from benchmarks.page import FIGURES, KNOWN_BODIES, PAGE, command_line, machine, put_section
 from benchmarks.rows import Row, read
 
 matplotlib.use("Agg")
@@ -27,10 +27,7 @@ WALKS = {"none": "of the metric", "slopes": "learnt"}
 
 def write(rows: list[Row]) -> None:
     """Put the section in its place on the page, or at its end, and draw the figure."""
-    page = PAGE.read_text() if PAGE.exists() else "# Benchmarks\n"
-    before, _, after = page.partition(KNOWN_BODIES)
-    _, mark, rest = after.partition("\n## ")
-    PAGE.write_text(before.rstrip() + "\n\n" + "\n".join(section(rows)).rstrip() + "\n" + (mark + rest if mark else ""))
+    put_section(KNOWN_BODIES.removeprefix("## "), section(rows))
     draw(rows, FIGURE)
     print(f"wrote {PAGE} and {FIGURE}")
 
@@ -38,8 +35,6 @@ def write(rows: list[Row]) -> None:
 def section(rows: list[Row]) -> Iterator[str]:
     """Yield the lines of the section."""
     threads = max(row["threads"] for row in rows)
-    yield KNOWN_BODIES
-    yield ""
     yield (
         f"`python -m benchmarks.known_bodies`, part by part; {machine().split(',')[0]}, {threads} thread on a machine "
         "that other programs used too, so minutes are CPU minutes. 32 chains. Errors are log V - truth, in nats."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -25,9 +25,30 @@ def machine() -> str:
     return f"{name}, {torch.get_num_threads()} threads, Python {platform.python_version()}, torch {torch.__version__}"
 
 
+def put_section(heading: str, lines: Iterable[str], page: Path = PAGE) -> None:
+    """Put a section in its place on the page, or at its end.
+
+    Args:
+        heading: of the section, the text after ``## ``.
+        lines: what follows it.
+        page: the page.
+    """
+    text = page.read_text() if page.exists() else "# Benchmarks\n"
+    before, _, after = text.partition(f"## {heading}\n")
+    _, mark, rest = after.partition("\n## ")
+    section = "\n".join([f"## {heading}", "", *lines]).rstrip()
+    page.write_text(f"{before.rstrip()}\n\n{section}\n{mark}{rest}")
+
+
 def command_line(description: str | None) -> argparse.ArgumentParser:
     """Return a parser whose ``--help`` shows the docstring of a benchmark as it is."""
     return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def seed_range(text: str) -> range:
+    """Return the seeds of an option ``A:B``: A to B - 1."""
+    first, _, end = text.partition(":")
+    return range(int(first), int(end))
 
 
 def print_section(description: str | None, section: Callable[[], list[str]]) -> None:
