@@ -24,6 +24,7 @@ from landscape.results import (
     Volume,
 )
 from landscape.results.base import finite, plain
+from landscape.results.best import best_volume
 
 Curvature = Eigenpairs | Trace | LayerTraces | SpectralDensity | LogDeterminant
 _CURVATURE_SETTINGS = ("operator", "metric", "scope", "seed", "dimension", "parameters", "samples", "loss", "dtype")
@@ -62,8 +63,6 @@ def volumes_object(volumes: Mapping[str, Volume], centre: float, caps: Caps | No
         centre: the loss at the trained point.
         caps: volumes under smaller caps, if there are some.
     """
-    from landscape.volume import best_volume  # loads torch, which the other objects do without
-
     summaries = {name: volume.summary() for name, volume in volumes.items()}
     best = best_volume(volumes, "this run").summary()
     return {**best, "centre": centre, "volumes": summaries, **({} if caps is None else {"caps": caps.summary()})}

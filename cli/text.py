@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from landscape.results import Comparison, Radii, RayStatus
+from landscape.results.table import wrapped
 from landscape_cli.flags import in_flags
 
-WIDTH = 80
-_NO_BREAK = "\u00a0"
 _UNITS = {
     "filter": "r = 1 moves every filter by about its own norm",
     "layer": "r = 1 moves every layer by about its own norm",
@@ -20,7 +18,7 @@ _UNITS = {
 
 def paragraph(text: str) -> str:
     """Return ``text`` in lines of at most 80 characters; names and quantities such as ``r = 1`` stay whole."""
-    return fill(text, "", "  ")
+    return wrapped(text)
 
 
 def labelled(label: str, words: str, width: int) -> str:
@@ -29,15 +27,7 @@ def labelled(label: str, words: str, width: int) -> str:
     >>> print(labelled("data", "400 samples", 8))
     data    400 samples
     """
-    return fill(words, label.ljust(width), " " * width)
-
-
-def fill(text: str, first: str, rest: str) -> str:
-    """Return ``text`` wrapped, the first line after ``first`` and the others after ``rest``."""
-    for joined in (" = ", " >= ", " %", "log10 V"):
-        text = text.replace(joined, joined.replace(" ", _NO_BREAK))
-    wrapper = textwrap.TextWrapper(WIDTH, first, rest, break_on_hyphens=False, break_long_words=False)
-    return wrapper.fill(text).replace(_NO_BREAK, " ")
+    return wrapped(words, label.ljust(width), " " * width)
 
 
 def duration(seconds: float) -> str:

@@ -1,108 +1,97 @@
-"""How log-volumes are printed: a table, what to know before reporting a number, and the cost."""
+"""How log-volumes are printed: the numbers, how they were reached, the sentences to quote, and what to know of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
-from landscape.results import AnnealedVolume, Caps, LaplaceVolume, Radii, Volume
-from landscape.results.table import columns, decimal
+from landscape.results import Caps, LaplaceVolume, Radii, Volume, VolumeEstimate
+from landscape.results.best import best_volume, estimates_by_cutoff
+from landscape.results.table import columns
+from landscape.results.volume_words import bounds_cell, value_cell, value_heading
 from landscape_cli.flags import in_flags
-from landscape_cli.text import cost_text, paragraph, ray_notes, settings_text
+from landscape_cli.text import cost_text, duration, labelled, paragraph, ray_notes, settings_text
+
+_MET = len("not met  ")
 
 
 def volume_text(volume: Volume, radii: Radii | None = None, more: Sequence[str] = (), caps: Caps | None = None) -> str:
-    """Return the table of log-volumes, with what was measured, what to know about it and what it cost."""
-    count = f", {volume.directions:,} {volume.unit}" if volume.directions else ""
-    head = paragraph(f"{volume.quantity}: {volume.estimator} estimator{count}")
-    parts = [head, settings_text(volume.config, volume.dimension), "", volume.table()]
-    notes = _notes(volume, more, radii)
-    if notes:
-        parts += ["", *notes]
-    return "\n".join([*parts, *_evidence(volume), *_caps(caps), *_cost(volume)])
+    """Return the text of one volume; arguments as for :func:`volumes_text`."""
+    return volumes_text({volume.estimator: volume}, radii, more, caps)
 
 
 def volumes_text(
-    volumes: Mapping[str, Volume],
-    radii: Radii | None = None,
-    more: Sequence[str] = (),
-    caps: Caps | None = None,
+    volumes: Mapping[str, Volume], radii: Radii | None = None, more: Sequence[str] = (), caps: Caps | None = None
 ) -> str:
-    """Return the estimates side by side in one table, and what to report: the best estimate at each cutoff."""
-    if len(volumes) == 1:
-        return volume_text(next(iter(volumes.values())), radii, more, caps)
-    from landscape.volume import best_volume  # loads torch, which the text of a single volume does without
+    """Return what to report of the estimates of one basin: the best at each cutoff, with all that speaks for it.
 
+    Args:
+        volumes: by name, in the order in which they were measured.
+        radii: uniform rays, if there are some.
+        more: notes beside those of the volumes.
+        caps: the volume under smaller caps, if it is known.
+    """
     best = best_volume(volumes, "this run")
-    counts = " and ".join(f"{volume.estimator} ({volume.directions:,} {volume.unit})" for volume in volumes.values())
     parts = [
-        paragraph(f"{best.quantity}: {counts}"),
-        settings_text(best.config, best.dimension),
-        "",
-        side_by_side(volumes),
-        "",
+        f"{paragraph(best.quantity)}\n{settings_text(best.config, best.dimension)}",
+        report_text(volumes),
+        _paragraphs([*best.notes, *more, *(ray_notes(radii) if radii is not None else [])]),
+        _checks(best.results),
+        *(volume.evidence() for volume in volumes.values()),
+        "" if caps is None else f"under smaller caps, and the share of rays that reach each:\n{caps}",
     ]
-    first, *_, last = volumes.values()
-    notes = _notes(best, [*more, *_gains(first, last)], radii)
-    costs = [f"{name}: {_cost(volume)[-1]}" for name, volume in volumes.items()]
-    return "\n".join([*parts, *notes, *_evidence(last), *_caps(caps), "", *costs])
+    return "\n\n".join(part for part in parts if part)
 
 
 def report_text(volumes: Mapping[str, Volume]) -> str:
-    """Return what to report of several estimates of one basin."""
-    from landscape.volume import best_volume  # loads torch, which the text of a single volume does without
-
-    best = best_volume(volumes, "this file")
-    return "\n".join([best.table(), "", *_notes(best, [], None)])
-
-
-def side_by_side(volumes: Mapping[str, Volume]) -> str:
-    """Return one table with a row for each cutoff and estimator."""
-    rows = []
-    for number, first in enumerate(next(iter(volumes.values())).results):
-        for place, (name, volume) in enumerate(volumes.items()):
-            row = volume.results[number]
-            rows.append(
-                [
-                    f"{first.cutoff:g}" if place == 0 else "",
-                    name,
-                    row.quotable,
-                    "[{}, {}]".format(*map(decimal, row.log10_interval)),
-                    f"{row.ess:,.1f}",
-                    row.verdict,
-                ]
-            )
-    headers = ["cutoff", "estimator", "log10 V", "95 % interval", "ess", "verdict"]
-    return columns(headers, rows, left=["estimator", "verdict"])
+    """Return one line per cutoff with the numbers, then how they were reached, then the sentences to quote."""
+    best = best_volume(volumes, "this run")
+    quotes = "\n".join(paragraph(f"- {row.report}") for row in best.results)
+    return f"{best.table()}\n\n{_reached(volumes, best)}\n\nto quote:\n{quotes}"
 
 
-def _gains(first: Volume, last: Volume) -> list[str]:
-    """Say by how much the last estimate moves the number to report."""
-    gains = []
-    for old, new in zip(first.results, last.results, strict=True):
-        ends = [row.log_volume if row.verdict == "reliable" else row.interval[0] for row in (old, new)]
-        gain = (ends[1] - ends[0]) / math.log(10)
-        if gain >= 0 or new.verdict == "reliable":
-            gains.append(f"{decimal(gain)} orders of magnitude at cutoff {old.cutoff:g}")
-    return [f"{last.estimator} reports more than {first.estimator}: {'; '.join(gains)}."] if gains else []
+def _reached(volumes: Mapping[str, Volume], best: Volume) -> str:
+    """Return every estimate at each cutoff, that of the table first, and what each estimator cost."""
+    rows = [
+        [
+            f"{row.cutoff:g}" if place == 0 else "",
+            volume.estimator,
+            value_cell(row),
+            bounds_cell(row),
+            row.verdict,
+            "-" if math.isnan(row.ess) else f"{row.ess:,.1f}",
+        ]
+        for pairs in estimates_by_cutoff(volumes, "this run")
+        for place, (row, volume) in enumerate(pairs)
+    ]
+    criterion = f"cutoff\n({best.body.criterion})" if best.body.criterion else "cutoff\n"
+    heads = [criterion, "estimator\n", value_heading(best.body), "bounds, 95 %\n(nats)", "verdict\n", "ess\n(draws)"]
+    others = ": the estimate above comes first, then what else was tried" if len(volumes) > 1 else ""
+    table = columns(heads, rows, left=["estimator\n", "verdict\n"])
+    return "\n".join([f"how it was reached{others}", table, *map(_cost, volumes.values())])
 
 
-def _notes(volume: Volume, more: Sequence[str], radii: Radii | None) -> list[str]:
-    """Return what to know about a volume as paragraphs, in the words of the command line."""
-    notes = [*volume.notes, *more, *(ray_notes(radii) if radii is not None else [])]
-    return [paragraph(in_flags(note)) for note in notes]
-
-
-def _evidence(volume: Volume) -> list[str]:
-    return ["", volume.evidence()] if isinstance(volume, AnnealedVolume | LaplaceVolume) else []
-
-
-def _caps(caps: Caps | None) -> list[str]:
-    return [] if caps is None else ["", "under smaller caps, and the share of rays that reach each:", str(caps)]
-
-
-def _cost(volume: Volume) -> list[str]:
+def _cost(volume: Volume) -> str:
+    """Return what one estimator cost."""
+    cost = volume.cost
     if isinstance(volume, LaplaceVolume):
-        return []
-    rays = 0 if isinstance(volume, AnnealedVolume) else volume.directions
-    return ["", cost_text(volume.cost.evaluations, volume.cost.seconds, rays)]
+        return f"{volume.estimator}: {cost.evaluations:,.0f} products with the curvature, {duration(cost.seconds)}"
+    rays = volume.directions if volume.unit == "rays" else 0
+    count = f"{volume.directions:,} {volume.unit}"
+    return paragraph(f"{volume.estimator}: {count}, {cost_text(cost.evaluations, cost.seconds, rays)}")
+
+
+def _checks(rows: Sequence[VolumeEstimate]) -> str:
+    """Return how many conditions of each verdict hold, and those that do not."""
+    parts = []
+    for row in rows:
+        if row.checks:
+            met = sum(check.met for check in row.checks)
+            parts.append(f"conditions at cutoff {row.cutoff:g}: {met} of {len(row.checks)} are met")
+            parts += [labelled("  not met", in_flags(check.words), _MET + 2) for check in row.checks if not check.met]
+    return "\n".join(parts)
+
+
+def _paragraphs(notes: Sequence[str]) -> str:
+    """Return what to know as paragraphs, in the words of the command line."""
+    return "\n".join(paragraph(in_flags(note)) for note in notes)

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from landscape.errors import LandscapeError
 from landscape.plots.style import ALL_DIGITS, WIDTH, bare, cutoff_styles
 from landscape.results import AnnealedVolume, Volume, VolumeEstimate
-from landscape.results.table import decimal
+from landscape.results.volume_words import Body, value_cell
+
+_BELOW = FuncFormatter(lambda x, _: f"{-x + 0.0:,.6g}")  # x is log V minus that of the ball
 
 
 def log_density_curve(volume: AnnealedVolume) -> Figure:
@@ -53,7 +55,9 @@ def log_density_curve(volume: AnnealedVolume) -> Figure:
 
 
 def volumes_by_estimator(volumes: Mapping[str, Volume]) -> Figure:
-    """Return log10 V by each estimator at each cutoff: an interval, or an arrow that starts at a lower bound.
+    """Return each estimator's volume at each cutoff: an interval, or an arrow that starts at a lower bound.
+
+    The x axis is nats below the ball of the cap, or log V in nats without a cap; larger basins are to the right.
 
     Args:
         volumes: of one basin, by name.
@@ -65,41 +69,45 @@ def volumes_by_estimator(volumes: Mapping[str, Volume]) -> Figure:
     if not rows:
         raise LandscapeError("there are no log-volumes to draw. Measure some: landscape volume CHECKPOINT --out run.h5")
     cutoffs = sorted({row.cutoff for row, _ in rows})
+    first = next(volume for volume in volumes.values() if volume.results)
     figure = Figure(figsize=(WIDTH, 1.2 + 0.45 * len(rows) + 0.4 * len(cutoffs)), layout="constrained")
     panels = figure.subplots(len(cutoffs), 1, squeeze=False)[:, 0]
     for axes, (cutoff, colour, _) in zip(panels, cutoff_styles(cutoffs), strict=True):
-        _draw_panel(axes, [(row, name) for row, name in rows if row.cutoff == cutoff], colour)
+        _draw_panel(axes, [(row, name) for row, name in rows if row.cutoff == cutoff], colour, first.body)
         axes.set_title(f"cutoff {cutoff:g}", loc="left", fontsize="small", fontweight="bold")
-    first = next(iter(volumes.values()))
-    what, unit = "Log-volume", "log10 V, metric coordinates"
+    what, unit = "Log-volume", "log V, nats"
     if first.density is not None:
-        what, unit = "Log-probability", f"log10 of the probability under {first.density}"
+        what, unit = "Log-probability", f"log P under {first.density}, nats"
+    elif first.body.capped:
+        what, unit = "Volume", f"nats below the ball of radius {first.body.max_radius:g}"
     panels[-1].set_xlabel(f"{unit} (an arrow begins at a lower bound)")
     figure.suptitle(f"{what} of one basin by estimator, n = {first.dimension:,}", fontsize="medium")
     return figure
 
 
-def _draw_panel(axes: Axes, rows: list[tuple[VolumeEstimate, str]], colour: tuple[float, ...]) -> None:
+def _draw_panel(axes: Axes, rows: list[tuple[VolumeEstimate, str]], colour: tuple[float, ...], body: Body) -> None:
     """Draw the estimates of one cutoff, one per line: a bar with a point, or an arrow from a bound."""
-    ends = np.array([end for row, _ in rows for end in row.log10_interval])
+    ball = rows[0][0].log_cap_ball if body.capped else 0.0
+    ends = np.array([end - ball for row, _ in rows for end in row.interval])
     ends = ends[np.isfinite(ends)]
-    room = 0.05 * float(np.ptp(ends)) or 1.0
-    low, high = float(ends.min()) - 2 * room, float(ends.max()) + room
+    room = (0.05 * float(np.ptp(ends)) if len(ends) else 0.0) or 1.0
+    low, high = (float(ends.min()) - 2 * room, float(ends.max()) + room) if len(ends) else (-room, room)
     for place, (row, _) in enumerate(rows):
-        first, last = (float(np.clip(end, low, high)) for end in row.log10_interval)
+        first, last = (float(np.clip(end - ball, low, high)) for end in row.interval)
         if row.verdict == "lower bound":
             axes.plot([first, first], [place - 0.2, place + 0.2], color=colour, linewidth=2)
             axes.annotate("", (last, place), (first, place), arrowprops={"arrowstyle": "->", "color": colour})
         else:
             face = "white" if row.verdict == "approximation" else colour
             axes.plot([first, last], [place, place], color=colour, linewidth=2)
-            axes.plot(row.log10_volume, place, "o", color=colour, markerfacecolor=face)
+            axes.plot(row.reported - ball, place, "o", color=colour, markerfacecolor=face)
         where, align = (first, "left") if first < (low + high) / 2 else (min(last, high), "right")
-        number = f">= {decimal(row.log10_interval[0])}" if row.verdict == "lower bound" else decimal(row.log10_volume)
-        axes.text(where, place - 0.28, f"{number}  {row.verdict}", ha=align, va="bottom", fontsize="x-small")
+        number = f"{value_cell(row)} nats (log10 {body.quantity} {row.quotable})  {row.verdict}"
+        words = "no bound" if np.isinf(row.reported) else number
+        axes.text(where, place - 0.28, words, ha=align, va="bottom", fontsize="x-small")
     axes.set_yticks(range(len(rows)), [name for _, name in rows])
     axes.set_ylim(len(rows) - 0.5, -0.8)
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
-    axes.xaxis.set_major_formatter(ALL_DIGITS)
+    axes.xaxis.set_major_formatter(_BELOW if body.capped else ALL_DIGITS)
     bare(axes)

@@ -77,7 +77,7 @@ def volume_figure(nets: Sequence[Net], study: Study, cache: MeasurementCache) ->
             [], [], linestyle="", marker="o", color="0.3", markerfacecolor="none", label="lower bound, uniform rays"
         ),
         Line2D([], [], linestyle="", marker="s", color="0.3", markerfacecolor="none", label="lower bound, annealed"),
-        Line2D([], [], linestyle="", marker="s", color="0.3", label="reliable"),
+        Line2D([], [], linestyle="", marker="s", color="0.3", label="reliable or settled"),
     ]
     legend(figure, nets, marks)
     return CaptionedFigure(
@@ -113,7 +113,7 @@ def _draw_volumes(axes: Axes, points: Sequence[NetVolume], nets: Sequence[Net], 
     for point in points:
         bound = point.row.verdict == "lower bound"
         low, high = point.row.log10_interval
-        at, colour = low if bound else point.row.log10_volume, colours[point.net.poison]
+        at, colour = point.row.log10_reported, colours[point.net.poison]
         mark = "o" if point.estimator == "uniform" else "s"
         axes.plot([point.net.gap] * 2, [low, high], color=colour, linewidth=1, alpha=0.35 if bound else 1.0, zorder=1)
         face = "white" if bound else colour
@@ -125,14 +125,9 @@ def _draw_volumes(axes: Axes, points: Sequence[NetVolume], nets: Sequence[Net], 
     words = []
     for estimator in dict.fromkeys(point.estimator for point in points):
         chosen = [point for point in points if point.estimator == estimator]
-        values = [_reported(point.row) for point in chosen]
+        values = [point.row.log10_reported for point in chosen]
         words.append(f"{estimator} {correlation_text([point.net.gap for point in chosen], values)}")
     return f"Cutoff {cutoff:g}: {'; '.join(words)}." if words else f"Cutoff {cutoff:g}: no net lies below it."
-
-
-def _reported(row: VolumeEstimate) -> float:
-    """Return the number to report: the bound of a lower bound, else the estimate."""
-    return row.log10_interval[0] if row.verdict == "lower bound" else row.log10_volume
 
 
 def _left_out(nets: Sequence[Net], study: Study) -> str:

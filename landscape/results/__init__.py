@@ -7,13 +7,14 @@ from landscape.results.chains import AnnealedVolume, Chains
 from landscape.results.comparison import CANNOT_TELL, Comparison, ComparisonRow
 from landscape.results.curvature import Diagonal, Eigenpairs, LayerTraces, Trace
 from landscape.results.embedding import Embedding
+from landscape.results.estimate import VolumeEstimate
 from landscape.results.progress import OnProgress, Progress
 from landscape.results.radii import Radii, RayStatus
 from landscape.results.resume import require_same_config
 from landscape.results.slices import Line, Plane
 from landscape.results.spectrum import LogDeterminant, SpectralDensity
 from landscape.results.verdicts import VERDICTS, Check, grade
-from landscape.results.volume import LaplaceVolume, Volume, VolumeEstimate
+from landscape.results.volume import LaplaceVolume, Volume
 
 __all__ = [
     "CANNOT_TELL",

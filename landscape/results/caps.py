@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from landscape.results.base import Cost, Result, finite, plain
-from landscape.results.table import columns, decimal
+from landscape.results.estimate import marked
+from landscape.results.table import columns
 
 
 @dataclass(frozen=True)
@@ -70,19 +71,21 @@ class Caps(Result):
             [
                 f"{row.cutoff:g}",
                 "none" if math.isinf(row.cap) else f"{row.cap:g}",
-                _quoted(row.log_volume, row.interval, row.verdict),
+                marked(_reported(row.log_volume, row.interval, row.verdict), row.verdict),
                 row.verdict,
-                _quoted(row.log_probability, row.probability_interval, row.probability_verdict),
+                marked(
+                    _reported(row.log_probability, row.probability_interval, row.probability_verdict),
+                    row.probability_verdict,
+                ),
                 row.probability_verdict,
             ]
             for row in self.rows
         ]
-        headers = ["cutoff", "cap", "log10 V", "verdict", "log10 P(r = cap)", "verdict"]
-        return columns(headers, body, left=["verdict"])
+        cutoff = f"cutoff\n({self.config['criterion']})" if self.config.get("criterion") else "cutoff\n"
+        headers = [cutoff, "cap\n(r)", "log10 V\n", "verdict\n", "log10 P\n(r = cap)", "verdict\n"]
+        return columns(headers, body, left=["verdict\n"])
 
 
-def _quoted(value: float, interval: tuple[float, float], verdict: str) -> str:
+def _reported(value: float, interval: tuple[float, float], verdict: str) -> float:
     """Return what to report, in orders of magnitude."""
-    if verdict == "lower bound":
-        return f">= {decimal(interval[0] / math.log(10))}"
-    return decimal(value / math.log(10))
+    return (interval[0] if verdict == "lower bound" else value) / math.log(10)

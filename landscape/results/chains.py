@@ -241,9 +241,6 @@ class AnnealedVolume(Volume):
             rows = [[*row, f"{times:,}"] for row, (_, times) in zip(rows, self.resampled.tolist(), strict=True)]
         return columns(heads, rows)
 
-    def __str__(self) -> str:
-        return "\n".join([self.heading(), self.table(), self.evidence(), *self.notes])
-
 
 def _mean(values: np.ndarray) -> str:
     """Return the mean of the known values, or a dash if there are none: chains that cannot move have no correlation."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection, Sequence
 
 from tabulate import tabulate
+
+WIDTH = 80  #: columns of a terminal
+_NO_BREAK = "\u00a0"
 
 
 def columns(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: Collection[str] = ()) -> str:
@@ -38,3 +42,17 @@ def percent(share: float) -> str:
     if 0 < share < 0.0005:
         return "<0.1 %"
     return ">99.9 %" if 0.9995 <= share < 1 else f"{share:.1%}".replace("%", " %")
+
+
+def wrapped(text: str, first: str = "", rest: str = "  ") -> str:
+    """Return ``text`` in lines of at most 80 characters; quantities such as ``r = 1`` stay whole.
+
+    Args:
+        text: one paragraph.
+        first, rest: what the first line and the others begin with.
+    """
+    for joined in (" = ", " >= ", " %", " nats", "log10 V"):
+        text = text.replace(joined, joined.replace(" ", _NO_BREAK))
+    wrapper = textwrap.TextWrapper(WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+    wrapper.break_long_words = False
+    return wrapper.fill(text).replace(_NO_BREAK, " ")

@@ -8,86 +8,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from landscape.errors import LandscapeError
 from landscape.results.ball import log_ball
 from landscape.results.base import Cost, Result, finite, plain
-from landscape.results.table import columns, decimal, percent
-from landscape.results.verdicts import Check
+from landscape.results.estimate import VolumeEstimate
+from landscape.results.table import columns, decimal, percent, wrapped
+from landscape.results.verdicts import VERDICTS, Check
+from landscape.results.volume_words import RESOLUTION, Body, main_table, sentence
 
+_DERIVED = ("reported", "nats_below_ball", "nats_below_ball_interval", "log10_volume", "log10_reported", "quotable")
 _SETTINGS = ("criterion", "metric", "scope", "seed", "max_radius", "measure", "sigma", "measure_centre")
-
-
-@dataclass(frozen=True)
-class VolumeEstimate:
-    """The log-volume of one basin (one cutoff), with what is needed to judge it.
-
-    Attributes:
-        cutoff: the cutoff of the criterion.
-        log_volume: log V in metric coordinates, natural log.
-        log_volume_raw: log V in parameter coordinates: ``log_volume`` + sum of log s_i.
-        interval: 95 % interval for ``log_volume``. For a ``lower bound`` its lower end holds with 95 % confidence, and
-            its upper end is what the cap allows (infinite without a cap). For an ``approximation`` it is for the
-            volume of the model, whose distance from the basin is unknown.
-        ess: effective sample size, (sum of w)^2 / (sum of w^2). It and the next four are NaN for an estimate that has
-            no rays.
-        largest_weight: share of the estimate that the largest weight carries.
-        censored: share of rays that end at ``max_radius``, or of chains whose last ray does.
-        censored_weight: their share of the estimate.
-        pareto_k: tail index of the weights (Vehtari et al. 2024). Above 0.5 their variance does not exist.
-        verdict: one of :data:`landscape.results.VERDICTS`, which says what each claims.
-        reasons: why the verdict is not ``"reliable"``, in words, with the keyword to pass if one helps. Empty if it is.
-        resolution: q, the ratio of neighbouring radii of the grid on which the basin is defined. NaN if there is no
-            fixed grid. V is that of the basin without walls that lie between two points of the grid.
-        survives: share of V that is left on a finer grid. NaN if nobody looked.
-        bound: log V is at least this with 95 % confidence, whatever the verdict; for a ``lower bound`` it is the lower
-            end of ``interval``. NaN if there is none.
-        upper_bound: log V is at most this with 95 % confidence if hits in the ball of the cap could be counted. Else it
-            is what the cap allows, infinite without a cap. NaN if there is none.
-        checks: the conditions of the verdict, met or not, as data.
-        log_cap_ball: log-volume of the ball of the cap, the most that V can be; infinite without a cap or if V is a
-            probability. :class:`Volume` fills it in; NaN for an estimate that is in none.
-    """
-
-    cutoff: float
-    log_volume: float
-    log_volume_raw: float
-    interval: tuple[float, float]
-    ess: float
-    largest_weight: float
-    censored: float
-    censored_weight: float
-    pareto_k: float
-    verdict: str
-    reasons: tuple[str, ...]
-    resolution: float = math.nan
-    survives: float = math.nan
-    bound: float = math.nan
-    upper_bound: float = math.nan
-    checks: tuple[Check, ...] = ()
-    log_cap_ball: float = math.nan
-
-    def __post_init__(self) -> None:
-        if self.verdict == "lower bound":  # then the interval consists of the two bounds
-            object.__setattr__(self, "bound", self.interval[0])
-            if math.isnan(self.upper_bound):
-                object.__setattr__(self, "upper_bound", self.interval[1])
-
-    @property
-    def log10_volume(self) -> float:
-        """Orders of magnitude: ``log_volume`` / log 10."""
-        return self.log_volume / math.log(10.0)
-
-    @property
-    def log10_interval(self) -> tuple[float, float]:
-        """The interval in orders of magnitude."""
-        low, high = self.interval
-        return low / math.log(10.0), high / math.log(10.0)
-
-    @property
-    def quotable(self) -> str:
-        """What to report as log10 V: the estimate (with ~ if it is an approximation), or the bound of a lower bound."""
-        if self.verdict == "lower bound":
-            return f">= {decimal(self.log10_interval[0])}"
-        return f"~ {decimal(self.log10_volume)}" if self.verdict == "approximation" else decimal(self.log10_volume)
 
 
 @dataclass(frozen=True)
@@ -116,24 +46,43 @@ class Volume(Result):
     cost: Cost
 
     def __post_init__(self) -> None:
-        rows = tuple(replace(row, log_cap_ball=self.log_cap_ball) for row in self.results)
-        object.__setattr__(self, "results", rows)
+        body, ball = self.body, self.log_cap_ball
+        rows = (replace(row, log_cap_ball=ball) for row in self.results)
+        object.__setattr__(self, "results", tuple(replace(row, report=sentence(row, body)) for row in rows))
 
     @classmethod
     def _revive(cls, name: str, value: Any) -> Any:
         return tuple(map(_revived, value)) if name == "results" else super()._revive(name, value)
 
     @property
+    def body(self) -> Body:
+        """What V is of."""
+        cap = self.config.get("max_radius")
+        criterion, metric, scope = (self.config.get(key) for key in ("criterion", "metric", "scope"))
+        return Body(self.dimension, criterion, metric, scope, math.inf if cap is None else float(cap), self.density)
+
+    @property
     def log_cap_ball(self) -> float:
         """Log-volume of the ball of the cap; infinite without a cap, or if V is a probability."""
-        cap = self.config.get("max_radius")
-        if cap is None or self.density is not None:
-            return math.inf
-        return log_ball(self.dimension, float(cap))
+        return log_ball(self.dimension, self.body.max_radius) if self.body.capped else math.inf
+
+    def report(self, cutoff: float) -> str:
+        """Return the sentence to quote at one cutoff.
+
+        Raises:
+            LandscapeError: if V was not measured at this cutoff.
+        """
+        for row in self.results:
+            if math.isclose(row.cutoff, cutoff, rel_tol=1e-9):
+                return row.report
+        raise LandscapeError(
+            f"there is no volume at cutoff {cutoff:g}. Pass one of "
+            f"{', '.join(f'{row.cutoff:g}' for row in self.results) or 'none: there are no results'}."
+        )
 
     def summary(self) -> dict[str, Any]:
         """Return the one JSON object that ``landscape volume --json`` prints."""
-        rows = [{**asdict(row), "log10_volume": row.log10_volume} for row in self.results]
+        rows = [{**asdict(row), **{name: getattr(row, name) for name in _DERIVED}} for row in self.results]
         settings = {key: self.config.get(key) for key in _SETTINGS}
         return finite(
             plain(
@@ -150,18 +99,9 @@ class Volume(Result):
         )
 
     def table(self) -> str:
-        """Return one row per cutoff. For a lower bound it holds the bound, not the collapsed estimate."""
-        rows = [
-            [
-                f"{row.cutoff:g}",
-                row.quotable,
-                "[{}, {}]".format(*map(decimal, row.log10_interval)),
-                *(["-", "-"] if math.isnan(row.ess) else [f"{row.ess:,.1f}", percent(row.censored)]),
-                row.verdict,
-            ]
-            for row in self.results
-        ]
-        return columns(["cutoff", "log10 V", "95 % interval", "ess", "at cap", "verdict"], rows, left=["verdict"])
+        """Return one line per cutoff. For a lower bound it holds the bound, not the collapsed estimate."""
+        known = any(not math.isnan(row.resolution) for row in self.results)
+        return "\n".join([main_table(self.results, self.body), *([RESOLUTION] if known else [])])
 
     @property
     def density(self) -> str | None:
@@ -172,14 +112,10 @@ class Volume(Result):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to report, why a verdict is not reliable, and how much of V is on rays at the cap."""
+        """Why a verdict is not reliable, and how much of V is on rays at the cap."""
         notes = []
-        bounds = [row for row in self.results if row.verdict == "lower bound"]
-        if bounds:
-            quoted = "; ".join(f"log10 V {row.quotable} at cutoff {row.cutoff:g}" for row in bounds)
-            notes.append(f"Report as: {quoted} (95 % confidence{', each' if len(bounds) > 1 else ''}).")
-        for verdict in ("approximation", "lower bound"):
-            rows = [row for row in self.results if row.verdict == verdict]
+        for verdict in VERDICTS:
+            rows = [row for row in self.results if row.verdict == verdict and row.reasons]
             if rows:  # one reason is enough to read: that of the estimate with the fewest effective samples
                 worst = min(rows, key=lambda row: row.ess)
                 notes.append(f"{verdict}: {'. '.join(worst.reasons)}.")
@@ -196,17 +132,26 @@ class Volume(Result):
 
     @property
     def quantity(self) -> str:
-        """What it is the logarithm of, in words."""
-        if self.density is None:
-            return "log-volume of the basin"
-        return f"log-probability of the basin (V is a probability, under {self.density})"
+        """What the numbers of the table are, in words."""
+        if self.density is not None:
+            return f"log-probability of the basin under {self.density}"
+        if not self.body.capped:
+            return "log-volume of the basin, without a cap"
+        ball = f"the ball of radius {self.body.max_radius:g}"
+        return f"volume of the basin below {ball}, whose log10 is {decimal(self.log_cap_ball / math.log(10.0))}"
 
     def heading(self) -> str:
-        """Return what it is the logarithm of, and what it was measured with."""
+        """Return what the numbers are, and what they were measured with."""
         return f"{self.quantity}: {self.estimator} estimator, {self.directions:,} {self.unit}, n = {self.dimension:,}"
 
+    def evidence(self) -> str:
+        """Return what speaks for or against the numbers, beyond the table; empty if there is no more."""
+        return ""
+
     def __str__(self) -> str:
-        return "\n".join([self.heading(), self.table(), *self.notes])
+        words = [*(row.report for row in self.results), *self.notes]
+        parts = [wrapped(self.heading()), self.table(), self.evidence(), *map(wrapped, words)]
+        return "\n".join(part for part in parts if part)
 
 
 def _revived(row: dict[str, Any]) -> VolumeEstimate:
@@ -262,7 +207,7 @@ class LaplaceVolume(Volume):
         seen = f"negative eigenvalues: at least about {self.negative:.3g} of {self.dimension:,}"
         return columns(["cutoff", "log det", "standard error", "quadrature error", "shift"], rows) + f"\n{seen}"
 
-    def __str__(self) -> str:
+    def heading(self) -> str:
+        """Return what the numbers are, and which matrix they come from."""
         matrix = self.config.get("curvature", "curvature")
-        head = f"log-volume of the basin: laplace estimator from the {matrix}, n = {self.dimension:,}"
-        return "\n".join([head, self.table(), self.evidence(), *self.notes])
+        return f"{self.quantity}: laplace estimator from the {matrix}, n = {self.dimension:,}"

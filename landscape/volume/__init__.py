@@ -1,10 +1,11 @@
 """Log-volume of a basin: one file for each estimator, one common result."""
 
+from landscape.results.best import best_volume
 from landscape.volume.annealed import annealed_volume, volume_from_chains
 from landscape.volume.annealing.anneal import anneal
 from landscape.volume.auto import auto_volume
 from landscape.volume.caps import volumes_at_caps
-from landscape.volume.compare import best_volume, compare_volumes
+from landscape.volume.compare import compare_volumes
 from landscape.volume.estimate import log_volume
 from landscape.volume.importance import importance_volume
 from landscape.volume.laplace import laplace_volume

@@ -11,9 +11,9 @@ from typing import Any
 
 from landscape.objective import Objective
 from landscape.results import AnnealedVolume, Chains, Volume
+from landscape.results.best import best_volume
 from landscape.volume.annealed import volume_from_chains
 from landscape.volume.annealing.anneal import Stopped, anneal
-from landscape.volume.compare import best_volume
 from landscape.volume.importance import importance_volume
 from landscape.volume.uniform import uniform_volume
 
@@ -34,7 +34,7 @@ def auto_volume(
 
     If the pilots of the chains use up two thirds of the budget, the rest goes into rays of the ``importance``
     estimator with the proposal ``slopes``, drawn along the coordinates that the pilots learned. The result holds the
-    best estimate at each cutoff (:func:`landscape.volume.compare.best_volume`), from these rays mostly a lower bound.
+    best estimate at each cutoff (:func:`landscape.volume.best_volume`), from these rays mostly a lower bound.
 
     Args:
         objective, cutoffs: as for :func:`landscape.basin_radii`.

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, replace
-from typing import Any
-
-import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.results import CANNOT_TELL, Comparison, ComparisonRow, Cost, Volume, VolumeEstimate, grade
+from landscape.results import CANNOT_TELL, Comparison, ComparisonRow, Volume, VolumeEstimate
+from landscape.results.best import SAME_BODY
 
-_SAME = ("criterion", "metric", "scope", "max_radius", "measure", "sigma", "measure_centre")
-_BOUND = grade("lower bound")
 _NOTED = {
     "data_hash": "they were measured on different data",
     "loss": "they were measured with different losses",
@@ -79,7 +73,9 @@ def _check(a: Volume, b: Volume) -> None:
             "length: no ratio of them means anything. Compare nets of one architecture and one --scope."
         )
     wrong = [
-        f"{key}: {a.config.get(key)} and {b.config.get(key)}" for key in _SAME if a.config.get(key) != b.config.get(key)
+        f"{key}: {a.config.get(key)} and {b.config.get(key)}"
+        for key in SAME_BODY
+        if a.config.get(key) != b.config.get(key)
     ]
     if wrong:
         raise LandscapeError(
@@ -116,81 +112,3 @@ def _difference(a: VolumeEstimate, b: VolumeEstimate, alike: bool) -> tuple[floa
 
 def _larger(low: float, high: float) -> str:
     return "first" if low > 0 else "second" if high < 0 else CANNOT_TELL  # NaN is neither
-
-
-def best_volume(results: Mapping[str, object], path: str) -> Volume:
-    """Return the best log-volume among the results of a file: at each cutoff the best of their estimates.
-
-    A reliable one is better than a lower bound, and a bound better than an approximation. Of several reliable ones the
-    narrowest interval is best; of several bounds, the highest. Errors also decide which of k bounds is the highest, so
-    it is lowered by log k: then all k hold together with 95 % confidence.
-
-    Only estimates of the same body count: those with the criterion, metric, scope, cap and measure of the best result.
-    If several results contribute, ``estimator`` names all of them, and there are no ``log_weights``.
-
-    Args:
-        results: by name; other kinds of results are ignored.
-        path: where they come from, for the error.
-
-    Raises:
-        LandscapeError: if there is none.
-    """
-    volumes = [result for result in results.values() if isinstance(result, Volume) and result.results]
-    if not volumes:
-        raise LandscapeError(
-            f"{path} holds no log-volume to compare. Measure one, or finish a run that was stopped: "
-            f"landscape volume CHECKPOINT --out {path}, with --resume"
-        )
-    best = max(volumes, key=_worth)
-    alike = [volume for volume in volumes if _settings(volume) == _settings(best)]
-    chosen = [_best_at(row.cutoff, alike) for row in best.results]
-    rows = tuple(row for row, _ in chosen)
-    sources = [volume for volume in alike if any(volume is source for _, source in chosen)]
-    if sources == [best]:
-        return best if rows == best.results else replace(best, results=rows)
-    return Volume(
-        results=rows,
-        log_weights=np.zeros((0, len(rows))),
-        estimator=" and ".join(dict.fromkeys(volume.estimator for volume in sources)),
-        dimension=best.dimension,
-        directions=sum(volume.directions for volume in sources),
-        config=best.config,
-        cost=Cost(*(sum(parts) for parts in zip(*(astuple(volume.cost) for volume in sources), strict=True))),
-    )
-
-
-def _settings(volume: Volume) -> tuple[Any, ...]:
-    """Return what determines which body a volume is of, but for the cutoff."""
-    return volume.dimension, *(volume.config.get(key) for key in _SAME)
-
-
-def _best_at(cutoff: float, volumes: Sequence[Volume]) -> tuple[VolumeEstimate, Volume]:
-    """Return the best estimate at a cutoff, lowered if it was chosen among several bounds, and where it comes from."""
-    pairs = [
-        (row, volume) for volume in volumes for row in volume.results if math.isclose(row.cutoff, cutoff, rel_tol=1e-9)
-    ]
-    row, volume = max(pairs, key=lambda pair: _worth_of(pair[0]))
-    bounds = sum(grade(other.verdict) == _BOUND for other, _ in pairs)
-    if grade(row.verdict) != _BOUND or bounds < 2:
-        return row, volume
-    lowered = math.log(bounds)
-    reason = (
-        f"The highest of {bounds} bounds is given with {lowered / math.log(10):.2f} less than alone, because errors "
-        "also decide which of them is the highest"
-    )
-    low, high = row.interval
-    return replace(row, interval=(low - lowered, high), reasons=(*row.reasons, reason)), volume
-
-
-def _worth(volume: Volume) -> tuple[int, float]:
-    """Return what volumes are ranked by: the worst grade, then narrow intervals or high bounds."""
-    worths = [_worth_of(row) for row in volume.results]
-    worst = min(place for place, _ in worths)
-    return worst, sum(worth if place == worst else 0.0 for place, worth in worths)
-
-
-def _worth_of(row: VolumeEstimate) -> tuple[int, float]:
-    """Return what estimates at one cutoff are ranked by: the grade, then a narrow interval or a high bound."""
-    place = grade(row.verdict)
-    worth = -(row.interval[1] - row.interval[0]) if place > _BOUND else row.interval[0]
-    return place, -math.inf if math.isnan(worth) else worth

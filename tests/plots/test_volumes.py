@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,15 +64,32 @@ def test_estimators_stand_side_by_side_and_a_bound_is_no_point() -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["uniform", "annealed", "laplace"]
     points = [line for line in axes.lines if line.get_marker() == "o"]
     assert len(points) == 2
-    assert float(points[0].get_xdata()[0]) == pytest.approx(volumes["annealed"].results[0].log10_volume)
+    row, bound = volumes["annealed"].results[0], volumes["volume"].results[0]
+    assert float(points[0].get_xdata()[0]) == pytest.approx(row.log_volume)
     words = [text for text in labels(figure) if text]
-    assert words[0].startswith(">= ")
-    assert words[0].endswith("lower bound")
+    assert words[0] == f">= {bound.bound:.1f} nats (log10 V >= {bound.bound / math.log(10):.2f})  lower bound"
+    assert axes.get_xlabel() == "log V, nats (an arrow begins at a lower bound)"
     chance = ls.log_volume(BODY, [0.1], metric="identity", directions=20, measure="gaussian", sigma=0.5)
     drawn = volumes_by_estimator({"volume": chance})
-    assert "log10 of the probability under N(0, 0.5²)" in drawn.axes[0].get_xlabel()
+    assert "log P under N(0, 0.5²), nats" in drawn.axes[0].get_xlabel()
     with pytest.raises(ls.LandscapeError, match="no log-volumes"):
         volumes_by_estimator({})
+
+
+def test_with_a_cap_the_figure_counts_nats_below_its_ball() -> None:
+    """A disc of radius 2 under the cap 4 is 2 log 2 below its ball; rays without length have no bound."""
+    disc = ls.volume_from_radii(np.full(200, 2.0), n=2, max_radius=4.0, cutoffs=[0.1])
+    nothing = ls.volume_from_radii(np.zeros(200), n=2, max_radius=4.0, cutoffs=[0.1])
+    (axes,) = volumes_by_estimator({"disc": disc, "nothing": nothing}).axes
+    assert axes.get_xlabel() == "nats below the ball of radius 4 (an arrow begins at a lower bound)"
+    (point,) = [line for line in axes.lines if line.get_marker() == "o"]
+    x = float(point.get_xdata()[0])
+    assert x == pytest.approx(-2 * math.log(2))
+    assert axes.xaxis.get_major_formatter()(x, 0) == "1.38629"
+    assert [text.get_text() for text in axes.texts if text.get_text()] == [
+        "1.39 nats (log10 V 1.10)  reliable",
+        "no bound",
+    ]
 
 
 def test_the_command_draws_chains_and_estimators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

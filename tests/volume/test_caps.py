@@ -123,9 +123,15 @@ def test_they_are_kept_and_print_what_may_be_quoted(tmp_path: Path) -> None:
     kept = ls.Store(tmp_path / "run.h5")["caps"]
     assert isinstance(kept, Caps)
     assert kept == found
-    assert str(kept).count("\n") == 3
-    for line, row in zip(str(kept).splitlines()[1:], found.rows, strict=True):
+    assert str(kept).splitlines()[:2] == [
+        "cutoff   cap   log10 V  verdict        log10 P  verdict",
+        "(loss)   (r)                         (r = cap)",
+    ]
+    for line, row in zip(str(kept).splitlines()[2:], found.rows, strict=True):
         assert (">=" in line) == ("lower bound" in (row.verdict, row.probability_verdict))
+    assert (found.rows[-1].probability_interval[0], found.rows[-1].cap) == (-math.inf, 1.0)  # no chain reaches it
+    assert "no bound" in str(kept).splitlines()[-1]
+    assert "inf" not in str(kept)
 
 
 def test_many_rays_at_a_small_cap_are_enough_however_long_the_others_are() -> None:

@@ -12,20 +12,10 @@ from click.testing import CliRunner
 
 import landscape as ls
 from helpers.bodies import ellipsoid
+from helpers.volumes import ball, collapsed
 from landscape.errors import LandscapeError
-from landscape.volume import best_volume, compare_volumes
+from landscape.volume import compare_volumes
 from landscape_cli.main import cli
-
-
-def ball(n: int, curvature: float, directions: int = 100, cap: float | None = None, **options) -> ls.Volume:
-    body = ellipsoid(np.full(n, curvature))
-    return ls.log_volume(body, [0.5], metric="identity", directions=directions, max_radius=cap, **options)
-
-
-def collapsed(n: int = 300, cap: float = 40.0) -> ls.Volume:
-    """Curvatures 1/i in n dimensions: far more than uniform rays can see."""
-    body = ellipsoid(1 / np.arange(1, n + 1))
-    return ls.log_volume(body, [0.5], metric="identity", directions=100, max_radius=cap)
 
 
 def test_two_balls_differ_by_the_power_of_their_radii() -> None:
@@ -112,33 +102,6 @@ def test_differences_are_noted() -> None:
         "the estimators differ: uniform and annealed",
     )
     assert compare_volumes(a, a).notes == ("both are of one trained point",)
-
-
-def test_the_best_volume_of_a_file() -> None:
-    good, bad = ball(5, 1.0), collapsed()
-    guess = replace(good, results=(replace(good.results[0], verdict="approximation"),))
-    wide = replace(good, results=(replace(good.results[0], interval=(-100.0, 100.0)),))
-    unknown = replace(bad, results=(replace(bad.results[0], log_volume=math.nan, interval=(math.nan, math.inf)),))
-    assert best_volume({"a": bad, "radii": object(), "b": good, "c": guess}, "x") is good
-    assert best_volume({"b": wide, "c": good}, "x") is good
-    assert best_volume({"a": bad, "c": guess}, "x") is bad
-    assert best_volume({"n": unknown, "a": bad}, "x").results[0].log_volume == bad.results[0].log_volume
-    with pytest.raises(LandscapeError, match=r"x\.h5 holds no log-volume"):
-        best_volume({}, "x.h5")
-
-
-def test_the_highest_of_several_bounds_is_one_for_all_of_them() -> None:
-    """A mean that is 21 times too large once in 25: one bound is violated in 4 %, the highest of three in 12 %."""
-    rng, bad, violated = np.random.default_rng(4), collapsed(), 0
-    for _ in range(2000):
-        found = {
-            str(i): replace(
-                bad, results=(replace(bad.results[0], interval=(math.log(0.05 * (21 if hit else 0.5)), math.inf)),)
-            )
-            for i, hit in enumerate(rng.random(3) < 1 / 25)
-        }
-        violated += best_volume(found, "x").results[0].interval[0] > 0
-    assert violated < 100 + 4 * math.sqrt(95)
 
 
 def test_an_approximation_decides_nothing() -> None:

@@ -25,7 +25,7 @@ ROW_KEYS = {
 def test_volume_prints_a_table_on_stdout_and_the_rest_on_stderr(here: Path) -> None:
     done = run(f"volume {SMALL} --estimator uniform --cutoff 0.5 --cutoff 2 --scope all")
     header = next(line for line in done.stdout.splitlines() if line.startswith("cutoff"))
-    assert header.split() == ["cutoff", "log10", "V", "95", "%", "interval", "ess", "at", "cap", "verdict"]
+    assert header.split() == ["cutoff", "nats", "below", "95", "%", "interval", "verdict", "grid", "log10", "V"]
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "ckpt.pt" in done.stderr
     assert "n = 42 of 42 parameters, 64 samples" in flat(done.stderr)
@@ -45,6 +45,7 @@ def test_volume_json_is_one_strict_object_with_every_key(here: Path, more: str) 
     assert all(row.keys() >= ROW_KEYS for row in found["results"])
     assert found["dimension"] == 32
     assert found["directions"] == 60
+    assert all(row["report"].startswith(f"At cutoff {row['cutoff']:g} (loss, ") for row in found["results"])
     assert found["results"][0]["log10_volume"] == pytest.approx(found["results"][0]["log_volume"] / math.log(10))
     radii = strict(run(f"radius {SMALL} --json{more}").stdout)
     assert found["evaluations"] == radii["evaluations"]
@@ -69,7 +70,7 @@ def test_a_lower_bound_is_never_printed_as_a_volume(here: Path) -> None:
     bound, mean = found["interval"][0] / math.log(10), found["log10_volume"]
     assert f">= {bound:,.2f}" in words
     assert f" {mean:,.2f} " not in words
-    assert f"log10 V >= {bound:,.2f} at cutoff 0.2" in flat(words)
+    assert found["report"] in flat(words)
     run(f"volume {SMALL} --estimator uniform --cutoff 0.2 --out run.h5")
     volume = ls.Store("run.h5")["volume"]
     assert isinstance(volume, ls.Volume)

@@ -1,0 +1,121 @@
+"""The best of several log-volumes of one basin: what a file, a run or a comparison reports."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, replace
+from typing import Any
+
+import numpy as np
+
+from landscape.errors import LandscapeError
+from landscape.results.base import Cost
+from landscape.results.estimate import VolumeEstimate
+from landscape.results.verdicts import grade
+from landscape.results.volume import Volume
+
+SAME_BODY = ("criterion", "metric", "scope", "max_radius", "measure", "sigma", "measure_centre")
+_BOUND = grade("lower bound")
+
+
+def best_volume(results: Mapping[str, object], path: str) -> Volume:
+    """Return the best log-volume among the results of a file: at each cutoff the best of their estimates.
+
+    The verdicts come in the order of :data:`landscape.results.VERDICTS`. Of several estimates with an interval for V
+    the narrowest is best; of several bounds, the highest. Errors also decide which of k bounds is the highest, so it is
+    lowered by log k: then all k hold together with 95 % confidence.
+
+    Only estimates of the same body count: those with the criterion, metric, scope, cap and measure of the best result.
+    If several results contribute, ``estimator`` names all of them, and there are no ``log_weights``.
+
+    Args:
+        results: by name; other kinds of results are ignored.
+        path: where they come from, for the error.
+
+    Raises:
+        LandscapeError: if there is none.
+    """
+    best, alike = _best(results, path)
+    chosen = [_best_at(row.cutoff, alike) for row in best.results]
+    rows = tuple(row for row, _ in chosen)
+    sources = [volume for volume in alike if any(volume is source for _, source in chosen)]
+    if sources == [best]:
+        return best if rows == best.results else replace(best, results=rows)
+    return Volume(
+        results=rows,
+        log_weights=np.zeros((0, len(rows))),
+        estimator=" and ".join(dict.fromkeys(volume.estimator for volume in sources)),
+        dimension=best.dimension,
+        directions=sum(volume.directions for volume in sources),
+        config=best.config,
+        cost=Cost(*(sum(parts) for parts in zip(*(astuple(volume.cost) for volume in sources), strict=True))),
+    )
+
+
+def estimates_by_cutoff(results: Mapping[str, object], path: str) -> list[list[tuple[VolumeEstimate, Volume]]]:
+    """Return at each cutoff every estimate of the body as it is stored, with its volume; the best comes first.
+
+    Args:
+        results, path: as for :func:`best_volume`.
+    """
+    best, alike = _best(results, path)
+    by_cutoff = []
+    for row in best.results:
+        _, source = _best_at(row.cutoff, alike)
+        pairs = _at(row.cutoff, alike)
+        by_cutoff.append([pair for best_first in (True, False) for pair in pairs if (pair[1] is source) == best_first])
+    return by_cutoff
+
+
+def _best(results: Mapping[str, object], path: str) -> tuple[Volume, list[Volume]]:
+    """Return the best of the volumes, and all those of the same body."""
+    volumes = [result for result in results.values() if isinstance(result, Volume) and result.results]
+    if not volumes:
+        raise LandscapeError(
+            f"{path} holds no log-volume to compare. Measure one, or finish a run that was stopped: "
+            f"landscape volume CHECKPOINT --out {path}, with --resume"
+        )
+    best = max(volumes, key=_worth)
+    return best, [volume for volume in volumes if _settings(volume) == _settings(best)]
+
+
+def _settings(volume: Volume) -> tuple[Any, ...]:
+    """Return what determines which body a volume is of, but for the cutoff."""
+    return volume.dimension, *(volume.config.get(key) for key in SAME_BODY)
+
+
+def _at(cutoff: float, volumes: Sequence[Volume]) -> list[tuple[VolumeEstimate, Volume]]:
+    return [
+        (row, volume) for volume in volumes for row in volume.results if math.isclose(row.cutoff, cutoff, rel_tol=1e-9)
+    ]
+
+
+def _best_at(cutoff: float, volumes: Sequence[Volume]) -> tuple[VolumeEstimate, Volume]:
+    """Return the best estimate at a cutoff, lowered if it was chosen among several bounds, and where it comes from."""
+    pairs = _at(cutoff, volumes)
+    row, volume = max(pairs, key=lambda pair: _worth_of(pair[0]))
+    bounds = sum(grade(other.verdict) == _BOUND for other, _ in pairs)
+    if grade(row.verdict) != _BOUND or bounds < 2:
+        return row, volume
+    lowered = math.log(bounds)
+    reason = (
+        f"The highest of {bounds} bounds is given with {lowered:.2f} nats less than alone, because errors also decide "
+        "which of them is the highest"
+    )
+    low, high = row.interval
+    return replace(row, interval=(low - lowered, high), reasons=(*row.reasons, reason)), volume
+
+
+def _worth(volume: Volume) -> tuple[int, float]:
+    """Return what volumes are ranked by: the worst grade, then narrow intervals or high bounds."""
+    worths = [_worth_of(row) for row in volume.results]
+    worst = min(place for place, _ in worths)
+    return worst, sum(worth if place == worst else 0.0 for place, worth in worths)
+
+
+def _worth_of(row: VolumeEstimate) -> tuple[int, float]:
+    """Return what estimates at one cutoff are ranked by: the grade, then a narrow interval or a high bound."""
+    place = grade(row.verdict)
+    worth = -(row.interval[1] - row.interval[0]) if place > _BOUND else row.interval[0]
+    return place, -math.inf if math.isnan(worth) else worth
