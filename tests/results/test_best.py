@@ -46,6 +46,8 @@ def test_settled_stands_between_a_bound_and_reliable() -> None:
     settled, bound = (replace(good, results=(replace(row, verdict=verdict),)) for verdict in ("settled", "lower bound"))
     assert best_volume({"a": bound, "b": settled}, "x") is settled
     assert best_volume({"a": bound, "b": settled, "c": good}, "x") is good
+    higher = replace(settled, results=(replace(settled.results[0], interval=(2.0, 99.0)),))
+    assert best_volume({"b": settled, "d": higher}, "x") is settled  # the narrower interval, not the higher one
 
 
 def test_every_estimate_of_the_body_is_listed_and_the_best_comes_first() -> None:
