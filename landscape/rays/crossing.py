@@ -2,11 +2,11 @@
 
 Along a ray let u(r) = f(r) - f(0). The search for the first r with u(r) >= U has two parts:
 
-1. *March.* Go outwards until a point is outside. From radius r the next point is at most max(``first_step``,
-   (``step_ratio`` - 1) · r) further out. If the loss predicts a crossing sooner, the step is shorter.
-   Guarantee: a stretch of the ray [a, b] outside the basin is never stepped over if b - a >= max(first_step,
-   (step_ratio - 1) · a). A thinner wall can be stepped over. Smaller values of ``step_ratio`` and ``first_step`` find
-   it, at more evaluations.
+1. *March.* Evaluate the points of one fixed grid, r_k = ``first_step`` · ``step_ratio``^k for k = 0, 1, 2, ..., one
+   after the other. If there is a cap, it is the last point. Stop at the first point outside. This point and the one
+   before it are the bracket (or the centre, if the first point is outside). No other evaluation decides the bracket, so
+   it depends on the ray and the grid alone. A stretch of the ray outside the basin is found if it holds a point of the
+   grid; a thinner wall can be stepped over. A smaller ``step_ratio`` finds it, at more evaluations.
 2. *Close.* Interpolate log r as a function of log u between the last point inside and the first outside. This is exact
    for every power law, so for every quadratic bowl. If the bracket shrinks too slowly, halve it instead. The search
    ends when the inner end, a point evaluated and found inside, is within ``rtol`` of the interpolated crossing. If the
@@ -18,44 +18,23 @@ is too small, and never too large by more than ``rtol``. All points of a ray ser
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from landscape.rays import curves
-from landscape.rays.curves import Guess, LogPoints
+from landscape.rays.curves import LogPoints
 from landscape.results import RayStatus
 
 _AIM = 0.5  # aim this share of rtol short of the predicted crossing, so that a good guess ends just inside
 _BEYOND = 0.3  # or this share beyond it, if a point outside has to close the bracket
-_PATIENCE = 3  # guesses that may fall short on a march before it takes the longest step allowed
 _NEAR = 0.9  # the inner end must reach this share of the rise before an interpolation beyond it is trusted
 _BOWL = 2.0  # slope of log u against log r of a quadratic bowl, assumed until points show another
 _SLOPES = (1 / 8, 32.0)  # plausible slopes of log u against log r
-_TRUST = 0.5  # standard error of an extrapolation in log r, over its length
 _SLOW = 3  # points a bracket may take to halve (in log) before it is cut in the middle
 _VANISHED = 1e-12  # a ray outside already at this share of the first step has no radius to find
 _ROOM = 8  # points that each ray has room for at first; the room doubles when it is full
-
-
-@dataclass(frozen=True)
-class RadiusPrior:
-    """What the radii of other rays of the same net suggest for a new ray.
-
-    A prior only moves guesses: every bracket is proven on its own ray.
-
-    Attributes:
-        step: typical log of each cutoff's radius over the one before (over 1 for the first), shape (cutoffs,).
-        spread: standard deviation of that over rays, shape (cutoffs,); infinite if nothing is known.
-    """
-
-    step: np.ndarray
-    spread: np.ndarray
-
-    @classmethod
-    def unknown(cls, cutoffs: int) -> RadiusPrior:
-        """Return the prior that says nothing."""
-        return cls(np.zeros(cutoffs), np.full(cutoffs, np.inf))
 
 
 @dataclass(frozen=True)
@@ -81,12 +60,11 @@ class FirstCrossing:
     Args:
         rays: number of rays.
         rises: cutoffs above the centre, ascending, shape (cutoffs,), all positive.
-        first_step: length of the first step, one for all rays or shape (rays,).
+        first_step: r_0, the first point of the grid, one for all rays or shape (rays,).
         max_radius: cap on the radius, one for all rays or shape (rays,); may be infinite.
-        step_ratio: largest ratio of successive radii in the march, > 1.
+        step_ratio: q, ratio of successive points of the grid, > 1.
         rtol: how far, relative to the radius, the inner end of a finished bracket may lie from it.
-        prior: what other rays suggest; by default a quadratic bowl of unknown size.
-        max_points: evaluations a ray may take before it is given up.
+        max_points: evaluations a ray may take before it is given up, beside a march to the cap.
 
     >>> search = FirstCrossing(1, np.array([4.0]), first_step=1.0)
     >>> while len(rays := search.active()):
@@ -105,7 +83,6 @@ class FirstCrossing:
         max_radius: float | np.ndarray = np.inf,
         step_ratio: float = 2.0,
         rtol: float = 1e-3,
-        prior: RadiusPrior | None = None,
         max_points: int = 200,
     ) -> None:
         self.rises = np.asarray(rises, dtype=np.float64)
@@ -119,14 +96,19 @@ class FirstCrossing:
         self.points_u = np.zeros((rays, _ROOM))
         self.points_exact = np.zeros((rays, _ROOM), dtype=bool)
         self._cutoff = np.zeros(rays, dtype=np.int64)  # position of the cutoff that each ray looks for
-        self._fell_short = np.zeros(rays, dtype=np.int64)  # points of this cutoff's march
+        self._inner = np.zeros(rays)  # the point of the grid before the last; the centre at first
+        self._outer = np.zeros(rays)  # the last point of the grid that was evaluated
+        self._outer_rise = np.full(rays, -np.inf)  # u there; all points of the grid before are inside
+        self._marched = np.zeros(rays, dtype=np.int64)  # points of the grid so far
         self._log_width = np.full(rays, np.inf)  # of the bracket when it last halved
         self._since_halved = np.zeros(rays, dtype=np.int64)  # points since then
         self._max_radius = np.broadcast_to(np.asarray(max_radius, dtype=np.float64), rays)
-        self._first_step = np.minimum(first_step, self._max_radius)
-        self._step_ratio, self._rtol = step_ratio, rtol
-        self._max_points = max_points
-        self._prior = prior or RadiusPrior.unknown(len(self.rises))
+        self._first_step = np.broadcast_to(np.asarray(first_step, dtype=np.float64), rays)
+        self._rtol = rtol
+        self._max_points = max_points + _points_to(self._max_radius, self._first_step, step_ratio)
+        with np.errstate(over="ignore"):
+            # one at a time: the powers of an array may differ in the last bit with its length
+            self._powers = np.array([np.float64(step_ratio) ** k for k in range(self._max_points)])
 
     def active(self) -> np.ndarray:
         """Return the rays that still need a point."""
@@ -138,8 +120,7 @@ class FirstCrossing:
         bracket = self._bracket(rays, rise)
         radius = np.empty(len(rays))
         marching, closing = bracket.marching, ~bracket.marching
-        if marching.any():
-            radius[marching] = self._march(rays[marching], bracket.low[marching], rise[marching])
+        radius[marching] = self._next_on_grid(rays[marching])
         if closing.any():
             radius[closing] = self._close(rays[closing], bracket.of(closing), rise[closing])
         return radius
@@ -157,27 +138,42 @@ class FirstCrossing:
             room = ((0, 0), (0, self.points_r.shape[1]))
             self.points_r, self.points_u = np.pad(self.points_r, room), np.pad(self.points_u, room)
             self.points_exact = np.pad(self.points_exact, room)
-        column = self.calls[rays]
+        column, heights = self.calls[rays], np.where(np.isfinite(rises), rises, np.inf)
         self.points_r[rays, column] = radii
-        self.points_u[rays, column] = np.where(np.isfinite(rises), rises, np.inf)
+        self.points_u[rays, column] = heights
         self.points_exact[rays, column] = exact & np.isfinite(rises)
         self.calls[rays] += 1
+        marching = self._outer_rise[rays] < self.rises[self._cutoff[rays]]
+        self._advance(rays[marching], radii[marching], heights[marching])
         waiting = rays
         while len(waiting):
             finished = self._finish(waiting)
             self._cutoff[finished] += 1
-            self._since_halved[finished], self._fell_short[finished], self._log_width[finished] = 0, 0, np.inf
+            self._since_halved[finished], self._log_width[finished] = 0, np.inf
             waiting = finished[self._cutoff[finished] < len(self.rises)]
 
     def _known(self, rays: np.ndarray) -> np.ndarray:
         return np.arange(self.points_r.shape[1]) < self.calls[rays, None]
 
+    def _next_on_grid(self, rays: np.ndarray) -> np.ndarray:
+        """Return the next point of each ray's grid; the cap is the last."""
+        return np.minimum(self._first_step[rays] * self._powers[self._marched[rays]], self._max_radius[rays])
+
+    def _advance(self, rays: np.ndarray, radii: np.ndarray, heights: np.ndarray) -> None:
+        """Take the values at the next point of the grid of these rays."""
+        self._inner[rays], self._outer[rays], self._outer_rise[rays] = self._outer[rays], radii, heights
+        self._marched[rays] += 1
+
     def _bracket(self, rays: np.ndarray, rise: np.ndarray) -> _Bracket:
-        """Return the bracket of each ray's current cutoff."""
-        r, known = self.points_r[rays], self._known(rays)
-        outside = known & (self.points_u[rays] >= rise[:, None])
-        high = np.where(outside, r, np.inf).min(axis=1)
-        low = np.where(known & (r < high[:, None]), r, 0.0).max(axis=1)
+        """Return the bracket of each ray's current cutoff: two points of the grid, or two points between them."""
+        marching = self._outer_rise[rays] < rise
+        inner = np.where(marching, self._outer[rays], self._inner[rays])
+        outer = np.where(marching, np.inf, self._outer[rays])
+        r = self.points_r[rays]
+        between = self._known(rays) & (r > inner[:, None]) & (r < outer[:, None])
+        outside = between & (self.points_u[rays] >= rise[:, None])
+        high = np.minimum(outer, np.where(outside, r, np.inf).min(axis=1))
+        low = np.maximum(inner, np.where(between & (r < high[:, None]), r, 0.0).max(axis=1))
         return _Bracket(low, high)
 
     def _finish(self, rays: np.ndarray) -> np.ndarray:
@@ -220,42 +216,13 @@ class FirstCrossing:
         return (here & self.points_exact[rays]).any(axis=1)
 
     def _note_pace(self, rays: np.ndarray, bracket: _Bracket) -> None:
-        """Count the points of the march, and those since the bracket last halved."""
+        """Count the points since the bracket last halved."""
         marching = bracket.marching
         with np.errstate(divide="ignore", invalid="ignore"):
             width = np.where(marching, np.inf, np.log(bracket.high) - np.log(bracket.low))
         halved = (width <= self._log_width[rays] / 2) | marching
         self._log_width[rays] = np.where(halved, width, self._log_width[rays])
         self._since_halved[rays] = np.where(halved, 0, self._since_halved[rays] + 1)
-        self._fell_short[rays] += marching
-
-    def _march(self, rays: np.ndarray, low: np.ndarray, rise: np.ndarray) -> np.ndarray:
-        """Return the next radius further out: just beyond the predicted crossing, within the step rule."""
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            own, others = self._extrapolate(rays, np.log(rise)), self._expect(rays, low)
-            predicted = np.exp(curves.just_beyond(own, others))
-        # a guess just short of the last point would not advance the march
-        predicted = np.maximum(predicted, low) * (1 + self._rtol)
-        longest = low + np.maximum(self._first_step[rays], (self._step_ratio - 1) * low)
-        # a loss that levels off just below the cutoff would be followed in tiny steps
-        predicted = np.where(self._fell_short[rays] > _PATIENCE, longest, predicted)
-        return np.minimum(np.minimum(predicted, longest), self._max_radius[rays])
-
-    def _extrapolate(self, rays: np.ndarray, target: np.ndarray) -> Guess:
-        """Guess the crossing from each ray's two outermost points; the error grows with the length of the way."""
-        last, before = self._log_points(rays).outermost()
-        shown = (last.y - before.y) / (last.x - before.x)
-        slope = np.where(before.known & (shown > 0), np.clip(shown, *_SLOPES), _BOWL)
-        ahead = (target - last.y) / slope
-        length = np.where(last.known, ahead, np.inf)
-        return Guess(last.x + ahead, (_TRUST * np.maximum(length, self._rtol)) ** -2)
-
-    def _expect(self, rays: np.ndarray, low: np.ndarray) -> Guess:
-        """Guess the crossing from other rays; there is no guess for a ray that is already further out."""
-        column = self._cutoff[rays]
-        start = np.where(column > 0, np.log(self.radii[rays, np.maximum(column - 1, 0)]), 0.0)
-        log_radius, spread = start + self._prior.step[column], self._prior.spread[column]
-        return Guess(log_radius, np.where((log_radius > np.log(low)) & (spread > 0), spread**-2, 0.0))
 
     def _close(self, rays: np.ndarray, bracket: _Bracket, rise: np.ndarray) -> np.ndarray:
         """Return a radius inside the bracket: near the predicted crossing, or the middle if that is slow."""
@@ -265,7 +232,7 @@ class FirstCrossing:
         # once the inner end is close enough, only a point just outside can close the bracket
         placed = crossing - bottom <= self._rtol
         target = np.where(placed, np.maximum(crossing, bottom) + _BEYOND * self._rtol, crossing - _AIM * self._rtol)
-        middle = np.where(bracket.low > 0, (bottom + top) / 2, top - np.log(self._step_ratio))
+        middle = np.where(bracket.low > 0, (bottom + top) / 2, top - math.log(2.0))
         slow = self._since_halved[rays] >= _SLOW
         halve = ~np.isfinite(target) | (target <= bottom) | (target >= top) | slow
         self._since_halved[rays[halve]] = 0
@@ -304,3 +271,11 @@ class FirstCrossing:
         usable = self._known(rays) & (u > 0) & np.isfinite(u)
         with np.errstate(divide="ignore", invalid="ignore"):
             return LogPoints(r, np.log(r), np.log(u), usable)
+
+
+def _points_to(cap: np.ndarray, first_step: np.ndarray, step_ratio: float) -> int:
+    """Return how many points the longest march to a finite cap takes; 0 if there is no cap."""
+    with np.errstate(invalid="ignore"):
+        steps = np.log(cap / first_step) / math.log(step_ratio)
+    finite = steps[np.isfinite(steps)]
+    return max(0, math.ceil(finite.max())) + 1 if len(finite) else 0

@@ -33,11 +33,6 @@ class LogPoints:
         here = self.usable & (self.r == radius[:, None])
         return self._pick(here, np.argmax(here, axis=1))
 
-    def outermost(self) -> tuple[Knots, Knots]:
-        """Return the outermost point of each ray, and the one before it."""
-        order = np.argsort(np.where(self.usable, self.x, -np.inf), axis=1, kind="stable")
-        return self._pick(self.usable, order[:, -1]), self._pick(self.usable, order[:, -2])
-
     def nearest(self, x: np.ndarray, low: np.ndarray, high: np.ndarray) -> Knots:
         """Return the point of each ray nearest to x, without those at the radii ``low`` and ``high``."""
         others = self.usable & (self.r != low[:, None]) & (self.r != high[:, None])
@@ -46,28 +41,6 @@ class LogPoints:
     def _pick(self, known: np.ndarray, column: np.ndarray) -> Knots:
         rows = np.arange(len(column))
         return Knots(known[rows, column], self.x[rows, column], self.y[rows, column])
-
-
-@dataclass(frozen=True)
-class Guess:
-    """A guess of each ray's log radius at the crossing, shape (rays,) each."""
-
-    log_radius: np.ndarray
-    precision: np.ndarray  #: one over its variance; 0 if there is no guess
-
-    def weighted(self) -> np.ndarray:
-        """Return the guess times its precision."""
-        return np.where(self.precision > 0, self.log_radius, 0.0) * self.precision
-
-
-def just_beyond(one: Guess, other: Guess) -> np.ndarray:
-    """Return the mean of two independent guesses, weighted by precision, plus its standard error; inf without any.
-
-    The standard error is added because a point outside makes all further guesses interpolations.
-    """
-    precision = one.precision + other.precision
-    mean = (one.weighted() + other.weighted()) / precision
-    return np.where(precision > 0, mean + precision**-0.5, np.inf)
 
 
 def power_law(target: np.ndarray, point: Knots, slope: float | np.ndarray) -> np.ndarray:

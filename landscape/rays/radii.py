@@ -15,15 +15,13 @@ from landscape import distributed
 from landscape.errors import LandscapeError, ObjectiveError
 from landscape.objective import Objective
 from landscape.rays.basin import check_basin
-from landscape.rays.crossing import FirstCrossing, RadiusPrior
+from landscape.rays.crossing import FirstCrossing
 from landscape.rays.directions import Directions, RandomDirections, check_seed
+from landscape.rays.march import March, Pilot, settle_first_step, walk
 from landscape.rays.metric import Metric, make_metric
-from landscape.results import Cost, OnProgress, Progress, Radii, RayStatus, require_same_config
+from landscape.results import NOTHING, Cost, OnProgress, Progress, Radii, RayStatus, require_same_config
 
-PILOT = 16  #: the first rays start with a small step; their radii set the first step of the others
 PROFILES = 32  #: rays whose evaluations are all kept, for plots
-_PILOT_STEP = 1 / 16  # first step of the pilot rays, over the cap
-_STEP_SHARE = 0.75  # first step of the other rays, over the median radius of the pilot rays
 _ROW_ARRAYS = ("radii", "status", "lower", "upper", "calls", "evaluations", "nonfinite")
 _PROFILE_ARRAYS = ("profile_ray", "profile_radius", "profile_loss")
 
@@ -47,9 +45,11 @@ def basin_radii(
     """Return the basin radius r(phi) along uniform random rays: the first r at which the criterion reaches each cutoff.
 
     Points on a ray are theta + r · S · phi with phi uniform on the unit sphere of R^n and S the metric's scale. The
-    march outwards takes steps of at most max(first_step, (step_ratio - 1) · r). It always finds a wall outside the
-    basin that is thicker than such a step, and can step over a thinner one (see :mod:`landscape.rays.crossing`). A NaN
-    or infinite loss counts as outside. All cutoffs share the evaluations of a ray.
+    march outwards takes the points of one grid, r_k = first_step · step_ratio^k, up to the cap. So the basin is the one
+    at the resolution ``step_ratio``: a wall between two points of the grid can be stepped over (see
+    :mod:`landscape.rays.crossing`; :func:`landscape.rays.finer_radii` looks for such walls). The grid is the same for
+    every ray and is settled before the first, so a radius depends on its direction alone. A NaN or infinite loss
+    counts as outside. All cutoffs share the evaluations of a ray.
 
     Args:
         objective: the loss around the trained point.
@@ -62,8 +62,9 @@ def basin_radii(
         max_radius: cap, in metric units; by default 1 for the relative metrics and none for ``identity``. Pass
             ``math.inf`` for no cap.
         rtol: relative tolerance of a radius: how far inside the last point proven to be inside may lie.
-        step_ratio: largest ratio of successive radii on the march.
-        first_step: length of the first step; by default 0.75 of the median radius of the first 16 rays.
+        step_ratio: ratio of successive points of the grid.
+        first_step: first point of the grid. By default a point of the grid lies at 1.08 times the median radius of 16
+            pilot rays at the smallest cutoff, and the first at most at 0.75 of the median.
         rays: directions of this metric and seed to measure along; by default uniform ones.
         resume: the partial result of an interrupted run with the same settings; its rays are kept.
         on_progress: called after every block of rays.
@@ -81,44 +82,20 @@ def basin_radii(
     >>> bool(np.allclose(measured.radii, 2.0))
     True
     """
-    march = _March(max_radius, rtol, step_ratio, first_step)
+    march = March(max_radius, rtol, step_ratio, first_step)
     search = _Search.make(objective, cutoffs, criterion, metric, seed, march, rays)
     with objective.running():
         rows = _Rows.start(search, directions, resume)
-        for indices in rows.blocks(objective.plan.block_on(distributed.count())):
+        block = objective.plan.block_on(distributed.count())
+        if search.first_step is None:
+            pilot = Pilot(objective, search.metric, search.config["seed"], criterion, search.cutoffs[0], march)
+            search.first_step, rows.pilot = settle_first_step(pilot)
+        for indices in rows.blocks(block):
             rows.take(search.run(indices))
-            if search.prior is None and rows.pilot_done():
-                search.learn(rows.radii[:PILOT])
             if on_progress is not None:
                 done = int((rows.status != RayStatus.PENDING).all(axis=1).sum())
                 on_progress(Progress(done, directions, rows.result))
     return rows.result()
-
-
-@dataclass(frozen=True)
-class _March:
-    """How far a ray is searched, in which steps, and how exactly: see :func:`basin_radii`."""
-
-    max_radius: float | None
-    rtol: float
-    step_ratio: float
-    first_step: float | None
-
-    def __post_init__(self) -> None:
-        for name, valid, hint in (
-            ("max_radius", self.max_radius is None or self.max_radius > 0, "a positive radius, or leave it out"),
-            ("rtol", 1e-9 <= self.rtol <= 0.1, "a relative width from 1e-9 to 0.1"),
-            ("step_ratio", 1 < self.step_ratio <= 16, "a ratio above 1 and at most 16"),
-            ("first_step", self.first_step is None or self.first_step > 0, "a positive length, or leave it out"),
-        ):
-            if not valid:
-                raise ObjectiveError(f"{name} = {getattr(self, name)} is invalid. Pass {hint}.")
-
-    def cap(self, metric: Metric) -> float:
-        """Return the cap on the radius, which may be infinite."""
-        if self.max_radius is None:
-            return 1.0 if metric.relative else math.inf
-        return float(self.max_radius)
 
 
 @dataclass(frozen=True)
@@ -137,7 +114,7 @@ class _Search:
     """The settings of a run, resolved; it searches one block of rays at a time.
 
     Attributes:
-        first_step, prior: what the pilot rays taught; before that, None, or the first step that was given.
+        first_step: first point of the grid; None until it is settled.
     """
 
     objective: Objective
@@ -146,10 +123,9 @@ class _Search:
     rays: Directions
     cutoffs: tuple[float, ...]
     centre: float
-    march: _March
+    march: March
     config: dict[str, Any]
     first_step: float | None
-    prior: RadiusPrior | None = None
 
     @classmethod
     def make(
@@ -159,7 +135,7 @@ class _Search:
         criterion: str,
         metric: str | Metric,
         seed: int,
-        march: _March,
+        march: March,
         rays: Directions | None,
     ) -> _Search:
         """Check every setting once."""
@@ -175,6 +151,7 @@ class _Search:
             "rtol": march.rtol,
             "step_ratio": march.step_ratio,
             "first_step": march.first_step,
+            "march": "fixed grid",  # runs of earlier versions took other steps and cannot be continued
             "dimension": metric.scope.size,
             "parameters": objective.layout.size,
             "dead_filters": len(metric.dead),
@@ -186,52 +163,19 @@ class _Search:
 
     def run(self, indices: np.ndarray) -> _Block:
         """Search the rays with these indices."""
+        assert self.first_step is not None
         started = time.perf_counter()
         search = FirstCrossing(
             len(indices),
             np.array(self.cutoffs) - self.centre,
-            first_step=self.first_step or self._pilot_step(),
+            first_step=self.first_step,
             max_radius=self.march.cap(self.metric),
             step_ratio=self.march.step_ratio,
             rtol=self.march.rtol,
-            prior=self.prior,
         )
         steps = self.rays.steps([int(i) for i in indices])
-        evaluations = np.zeros(len(indices))
-        nonfinite = np.zeros(len(indices), dtype=np.int64)
-        # values just outside are interpolated, so they must be exact; passes far outside may stop early
-        ceiling = np.full(len(indices), 2 * self.cutoffs[-1] - self.centre)
-        while len(active := search.active()):
-            radii = search.propose(active)
-            loss = self.objective.along(steps, radii, rows=active, ceiling=ceiling[active], criterion=self.criterion)
-            search.tell(active, radii, loss.values - self.centre, loss.complete)
-            evaluations[active] += loss.read
-            nonfinite[active] += ~np.isfinite(loss.values)
-        return _Block(indices, search, evaluations, nonfinite, time.perf_counter() - started)
-
-    def learn(self, pilot: np.ndarray) -> None:
-        """Set the first step and the prior for all other rays from the radii of the pilot rays, shape (rays, cutoffs).
-
-        They depend on nothing else, so the search of a ray does not depend on blocks or interruptions.
-        """
-        smallest = pilot[:, 0][pilot[:, 0] > 0]
-        if self.march.first_step is None:
-            step = _STEP_SHARE * np.median(smallest) if len(smallest) else self._pilot_step()
-            self.first_step = float(f"{step:.2g}")
-        complete = pilot[(pilot > 0).all(axis=1)]
-        log_steps = np.diff(np.log(complete), axis=1, prepend=0.0)
-        if len(log_steps) < PILOT // 2:
-            self.prior = RadiusPrior.unknown(len(self.cutoffs))
-        else:
-            self.prior = RadiusPrior(np.median(log_steps, axis=0), np.std(log_steps, axis=0))
-
-    def _pilot_step(self) -> float:
-        """Return a first step far inside the basin: a share of the cap, or of the norm of theta without a cap."""
-        size = self.march.cap(self.metric)
-        if math.isinf(size):
-            scale = self.objective.scope.gather(self.objective.theta).double().norm().item()
-            size = 1.0 if self.metric.relative or scale == 0 else scale
-        return _PILOT_STEP * size
+        walked = walk(search, self.objective, steps, self.criterion, self.centre)
+        return _Block(indices, search, walked.evaluations, walked.nonfinite, time.perf_counter() - started)
 
 
 @dataclass
@@ -249,6 +193,7 @@ class _Rows:
     profile_ray: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     profile_radius: np.ndarray = field(default_factory=lambda: np.zeros(0))
     profile_loss: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    pilot: Cost = NOTHING
     seconds: float = 0.0
 
     @classmethod
@@ -283,9 +228,8 @@ class _Rows:
             getattr(self, name)[: past.directions] = getattr(past, name)
         for name in _PROFILE_ARRAYS:
             setattr(self, name, getattr(past, name))
-        self.seconds = past.cost.seconds
-        if self.pilot_done():
-            self.search.learn(self.radii[:PILOT])
+        self.pilot, self.seconds = past.pilot, past.cost.seconds - past.pilot.seconds
+        self.search.first_step = past.config["first_step_taken"]
 
     def _check_function(self, past: Radii) -> None:
         """Evaluate one stored point again: it shows changes that no hash covers (of a function, a forward, a loss)."""
@@ -302,15 +246,10 @@ class _Rows:
                 "Measure with the same model, data, loss and forward, or --overwrite to start over."
             )
 
-    def pilot_done(self) -> bool:
-        """Whether all pilot rays are measured."""
-        return not (self.status[:PILOT] == RayStatus.PENDING).any()
-
     def blocks(self, size: int) -> list[np.ndarray]:
         """Return the pending rays in blocks whose bounds do not depend on the rays already done."""
         total = len(self.radii)
-        pilot = min(PILOT, total)
-        bounds = [*range(0, pilot, size), *range(pilot, total, size), total]
+        bounds = [*range(0, total, size), total]
         pending = (self.status == RayStatus.PENDING).any(axis=1)
         spans = (np.arange(a, b) for a, b in pairwise(bounds))
         return [left for span in spans if len(left := span[pending[span]])]
@@ -341,5 +280,6 @@ class _Rows:
             log_scale_sum=search.metric.log_scale_sum,
             centre=search.centre,
             config={**search.config, "first_step_taken": search.first_step},
-            cost=Cost(float(self.evaluations.sum()), int(self.calls.sum()), self.seconds),
+            cost=self.pilot + Cost(float(self.evaluations.sum()), int(self.calls.sum()), self.seconds),
+            pilot=self.pilot,
         )

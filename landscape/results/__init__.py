@@ -1,6 +1,6 @@
 """Frozen results: what was measured, how sure it is and what it cost. Numpy only; nothing here knows about files."""
 
-from landscape.results.base import Cost, Result, result_class
+from landscape.results.base import NOTHING, Cost, Result, result_class
 from landscape.results.boundary import Boundary
 from landscape.results.caps import CapRow, Caps
 from landscape.results.chains import AnnealedVolume, Chains
@@ -18,6 +18,7 @@ from landscape.results.volume import LaplaceVolume, Volume
 
 __all__ = [
     "CANNOT_TELL",
+    "NOTHING",
     "VERDICTS",
     "AnnealedVolume",
     "Boundary",

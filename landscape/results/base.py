@@ -31,6 +31,12 @@ class Cost:
     calls: int
     seconds: float
 
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.evaluations + other.evaluations, self.calls + other.calls, self.seconds + other.seconds)
+
+
+NOTHING = Cost(0.0, 0, 0.0)  #: the cost of what has not begun
+
 
 @dataclass(frozen=True)
 class Result:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.results.base import Cost, Result
+from landscape.results.base import NOTHING, Cost, Result
 from landscape.results.table import columns, percent
 
 
@@ -41,7 +41,8 @@ class Radii(Result):
         log_scale_sum: sum of log s_i over the scope: log-volume in parameter coordinates minus that in metric ones.
         centre: the criterion at the trained point.
         config: everything that determines the numbers (criterion, metric, scope, seed, rtol, hashes, ...).
-        cost: what all rays together cost.
+        cost: what all rays together cost, pilot rays included.
+        pilot: what the pilot rays cost that settled the grid; their radii are not kept.
     """
 
     kind: ClassVar[str] = "radii"
@@ -62,9 +63,12 @@ class Radii(Result):
     centre: float
     config: dict[str, Any]
     cost: Cost
+    pilot: Cost = NOTHING
 
     @classmethod
     def _revive(cls, name: str, value: Any) -> Any:
+        if name == "pilot":
+            return Cost(**value)
         return tuple(value) if name == "cutoffs" else super()._revive(name, value)
 
     @property

@@ -201,7 +201,7 @@ class _CutBody:
         matching = _same_place(chosen, half, full)
         seen = float((self.log_radii >= self.log_cap - _SAME).mean())
         by_chains = max(math.exp(w.log_mean(full[matching])), _LEAST_PROBABILITY)
-        mean = self._judged(half[chosen], full[matching], seen / by_chains - 1 if seen else 0.0, 0.0, 0.0)
+        mean = self._judged(half[chosen], full[matching], seen / by_chains - 1 if seen else 0.0, _SAME, 0.0)
         # weights need not add up to one, so the mean may exceed it
         return replace(mean, value=min(mean.value, 0.0), interval=(min(mean.interval[0], 0.0), mean.interval[1]))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from landscape.rays.crossing import FirstCrossing, RadiusPrior
+from landscape.rays.crossing import FirstCrossing
 from landscape.results import RayStatus
 
 Rise = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -53,21 +53,20 @@ def test_smooth_rays_are_bracketed_and_interpolated(rise: Rise, inverse: Callabl
     np.testing.assert_allclose(run.radii, truth, rtol=2e-4)
 
 
-def test_a_quadratic_takes_three_points_and_further_cutoffs_three_more() -> None:
+def test_a_quadratic_takes_one_point_beyond_its_march_and_further_cutoffs_two_or_three_more() -> None:
     one = search(lambda ray, r: SCALE[ray] * r**2, [1.0], first_step=0.7)
     three = search(lambda ray, r: SCALE[ray] * r**2, [0.3, 1.0, 3.0], first_step=0.4)
     assert np.median(one.calls) <= 4
     assert np.median(three.calls) <= 4 + 2 * 3
 
 
-def test_the_step_rule_holds_and_finds_every_wall_thick_enough() -> None:
-    """Guarantee: a wall [a, b] with b - a >= max(first_step, (step_ratio - 1) a) is never stepped over."""
+def test_every_wall_that_holds_a_point_of_the_grid_is_found() -> None:
+    """A wall [a, b] beyond the first point with b >= step_ratio · a holds one."""
     first_step, step_ratio = 0.05, 1.5
     a = np.random.default_rng(1).uniform(0.06, 0.6, size=RAYS)
-    width = np.maximum(first_step, (step_ratio - 1) * a)
 
     def wall(ray: np.ndarray, r: np.ndarray) -> np.ndarray:
-        inside_wall = (r >= a[ray]) & (r <= (a + width)[ray] * (1 + 1e-12))
+        inside_wall = (r >= a[ray]) & (r <= a[ray] * step_ratio * (1 + 1e-12))
         return np.where(inside_wall, 50.0, 1e-3 * r**2)
 
     run = search(wall, [1.0], first_step=first_step, step_ratio=step_ratio, max_radius=3.0)
@@ -139,15 +138,42 @@ def test_a_ray_that_never_rises_is_given_up_where_there_is_no_cap() -> None:
     assert (run.calls == 40).all()
 
 
-def test_a_prior_moves_guesses_and_nothing_else() -> None:
-    def rise(ray: np.ndarray, r: np.ndarray) -> np.ndarray:
-        return SCALE[ray] * r**3
+def test_the_march_takes_the_points_of_the_grid_in_order_and_the_cap_last() -> None:
+    run = search(lambda ray, r: 0.1 * SCALE[ray] * r**3, [0.05, 1e9], first_step=0.3, step_ratio=1.7, max_radius=2.0)
+    grid = [*(0.3 * 1.7**k for k in range(4)), 2.0]
+    for points in run.points_r:
+        marched = points[np.isin(points, grid)]
+        np.testing.assert_array_equal(marched, grid)
+    assert (run.status[:, 1] == RayStatus.CENSORED).all()
 
-    rises = [0.1, 1.0]
-    truth = (np.array(rises) / SCALE[:, None]) ** (1 / 3)
-    steps = np.diff(np.log(truth), axis=1, prepend=0.0)
-    right = RadiusPrior(np.median(steps, axis=0), np.std(steps, axis=0))
-    wrong = RadiusPrior(np.array([3.0, -2.0]), np.array([0.01, 0.01]))
-    for prior in (right, wrong):
-        run = search(rise, rises, prior=prior)
-        np.testing.assert_allclose(run.radii, truth, rtol=1e-9)
+
+def test_only_points_of_the_grid_decide_the_bracket() -> None:
+    """A spike between two points of the grid is seen while the first cutoff closes, and does not stop the second."""
+
+    def spiked(ray: np.ndarray, r: np.ndarray) -> np.ndarray:
+        return np.where((r > 1.3) & (r < 1.9), 100.0, SCALE[ray] * 0.3 * r)
+
+    alone = search(spiked, [3.0], first_step=1.0, step_ratio=2.0)
+    together = search(spiked, [0.25, 0.4, 0.55, 3.0], first_step=1.0, step_ratio=2.0)
+    assert (together.points_u == 100.0).any()
+    np.testing.assert_allclose(alone.radii[:, 0], 10 / SCALE, rtol=1e-9)
+    np.testing.assert_allclose(together.radii[:, 3], 10 / SCALE, rtol=1e-9)
+
+
+def test_a_ray_does_not_depend_on_the_rays_beside_it() -> None:
+    def rough(ray: np.ndarray, r: np.ndarray) -> np.ndarray:
+        return SCALE[ray] * r**2 * (1.2 + np.sin(12 * r))
+
+    run = search(rough, [0.5, 1.0], max_radius=2.0)
+    for ray in (0, 100, 255):
+        alone = FirstCrossing(1, np.array([0.5, 1.0]), first_step=0.3, max_radius=2.0)
+        while len(rays := alone.active()):
+            radii = alone.propose(rays)
+            alone.tell(rays, radii, rough(np.array([ray]), radii), np.array([True]))
+        np.testing.assert_array_equal(alone.radii[0], run.radii[ray])
+
+
+def test_a_cap_far_off_is_reached_on_a_fine_grid() -> None:
+    run = search(lambda ray, r: 0 * r, [1.0], first_step=1e-3, step_ratio=1.02, max_radius=1.0)
+    assert (run.status == RayStatus.CENSORED).all()
+    assert (run.calls == 350).all()  # log(1000) / log(1.02) = 348.8: 349 points of the grid, and the cap

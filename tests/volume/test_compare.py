@@ -119,7 +119,7 @@ def test_the_command(tmp_path) -> None:
         ls.Store(path)["volume"] = volume
     told = CliRunner().invoke(cli, ["compare", *paths])
     assert told.exit_code == 0, told.output
-    assert "first, by 14.98 to 15.13 orders" in told.output
+    assert "first, by 14.97 to 15.13 orders" in told.output
     found = json.loads(CliRunner().invoke(cli, ["compare", *paths, "--json"]).output)
     assert found["rows"][0]["larger"] == "first"
     assert found["rows"][0]["log10_interval"][0] == pytest.approx(50 * math.log10(2), abs=0.1)

@@ -17,7 +17,7 @@ from landscape import distributed
 from landscape.objective import Objective
 from landscape.objective.batch_loss import Program
 from landscape.rays import Metric
-from landscape.rays.crossing import FirstCrossing, RadiusPrior
+from landscape.rays.crossing import FirstCrossing
 from landscape.results import Radii, RayStatus
 from landscape.volume.annealing.coordinates import Coordinates
 from landscape.volume.annealing.linear_map import LinearMap
@@ -138,7 +138,6 @@ class StarBody:
             max_radius=self.max_radius * np.exp(-log_lengths),
             step_ratio=self.step_ratio,
             rtol=self.rtol,
-            prior=None if guess is None else RadiusPrior(np.array([guess[0]]), np.array([guess[1]])),
         )
         steps = self.coordinates.steps(phi)
         # values just outside are interpolated, so only far ones may stop early

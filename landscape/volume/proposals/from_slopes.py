@@ -21,7 +21,7 @@ from landscape.errors import CurvatureError
 from landscape.objective import Objective
 from landscape.rays import Metric, basin_radii
 from landscape.rays.directions import check_seed
-from landscape.rays.radii import PILOT
+from landscape.rays.march import PILOT
 from landscape.rays.streams import Purpose, stream
 from landscape.results import Cost
 from landscape.volume.annealing.linear_map import LinearMap

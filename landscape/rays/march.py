@@ -1,0 +1,142 @@
+"""The grid of radii that rays are searched on, how it is settled, and the search itself."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from landscape import distributed
+from landscape.errors import ObjectiveError
+from landscape.objective import Objective
+from landscape.rays.crossing import FirstCrossing
+from landscape.rays.directions import RandomDirections
+from landscape.rays.metric import Metric
+from landscape.results import Cost
+
+PILOT = 16  #: uniform rays that settle the grid
+_PILOT_STEP = 1 / 16  # first step of the pilot rays, over the cap
+_PILOT_RATIO = 2.0  # step ratio of the pilot rays
+_BEYOND_MEDIAN = 1.08  # a point of the grid lies at this share of the median radius of the pilot rays
+_FIRST_SHARE = 0.75  # and the first at no more than this share: most rays take a point inside and one outside
+
+
+@dataclass(frozen=True)
+class March:
+    """How far a ray is searched, in which steps, and how exactly: see :func:`landscape.basin_radii`."""
+
+    max_radius: float | None
+    rtol: float
+    step_ratio: float
+    first_step: float | None
+
+    def __post_init__(self) -> None:
+        for name, valid, hint in (
+            ("max_radius", self.max_radius is None or self.max_radius > 0, "a positive radius, or leave it out"),
+            ("rtol", 1e-9 <= self.rtol <= 0.1, "a relative width from 1e-9 to 0.1"),
+            ("step_ratio", 1 < self.step_ratio <= 16, "a ratio above 1 and at most 16"),
+            ("first_step", self.first_step is None or self.first_step > 0, "a positive length, or leave it out"),
+        ):
+            if not valid:
+                raise ObjectiveError(f"{name} = {getattr(self, name)} is invalid. Pass {hint}.")
+
+    def cap(self, metric: Metric) -> float:
+        """Return the cap on the radius, which may be infinite."""
+        if self.max_radius is None:
+            return 1.0 if metric.relative else math.inf
+        return float(self.max_radius)
+
+
+@dataclass(frozen=True)
+class Walked:
+    """What the search along some rays took, shape (rays,) each."""
+
+    evaluations: np.ndarray  #: full passes over the data
+    nonfinite: np.ndarray  #: points where the criterion was NaN or infinite
+
+
+def walk(search: FirstCrossing, objective: Objective, steps: Tensor, criterion: str, centre: float) -> Walked:
+    """Carry out a search along these steps. Call it inside ``objective.running()``.
+
+    Args:
+        search: a new search along as many rays.
+        objective: the loss around the trained point.
+        steps: one step for r = 1 per ray, shape (rays, D).
+        criterion, centre: what the rises of the search are of, and its value at theta.
+    """
+    evaluations, nonfinite = np.zeros(len(steps)), np.zeros(len(steps), dtype=np.int64)
+    # values just outside are interpolated, so they must be exact; passes far outside may stop early
+    ceiling = np.full(len(steps), centre + 2 * search.rises[-1])
+    while len(active := search.active()):
+        radii = search.propose(active)
+        loss = objective.along(steps, radii, rows=active, ceiling=ceiling[active], criterion=criterion)
+        search.tell(active, radii, loss.values - centre, loss.complete)
+        evaluations[active] += loss.read
+        nonfinite[active] += ~np.isfinite(loss.values)
+    return Walked(evaluations, nonfinite)
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What the grid is settled for.
+
+    Attributes:
+        objective, metric, seed, criterion, march: as for :func:`landscape.basin_radii`.
+        cutoff: the smallest.
+    """
+
+    objective: Objective
+    metric: Metric
+    seed: int
+    criterion: str
+    cutoff: float
+    march: March
+
+    def first_step(self) -> float:
+        """Return the first step of the pilot rays: a share of the cap, or of the norm of theta without a cap."""
+        size = self.march.cap(self.metric)
+        if math.isinf(size):
+            scale = self.objective.scope.gather(self.objective.theta).double().norm().item()
+            size = 1.0 if self.metric.relative or scale == 0 else scale
+        return _PILOT_STEP * size
+
+
+def settle_first_step(pilot: Pilot) -> tuple[float, Cost]:
+    """Return r_0, the first point of the grid r_0 q^k, and what it cost. Call it inside ``objective.running()``.
+
+    Uniform pilot rays are searched from a small first step. Then a point of the grid is put just beyond their median
+    radius. So r_0 depends on metric, seed and cutoff, and not on the rays to measure, their number or blocks.
+    """
+    started = time.perf_counter()
+    objective, march = pilot.objective, pilot.march
+    rays = RandomDirections(pilot.metric, pilot.seed, objective.theta)
+    centre = objective.centre_of(pilot.criterion)
+    radii: list[np.ndarray] = []
+    evaluations, calls = 0.0, 0
+    block = objective.plan.block_on(distributed.count())
+    for indices in np.split(np.arange(PILOT), range(block, PILOT, block)):
+        search = FirstCrossing(
+            len(indices),
+            np.array([pilot.cutoff - centre]),
+            first_step=pilot.first_step(),
+            max_radius=march.cap(pilot.metric),
+            step_ratio=_PILOT_RATIO,
+            rtol=march.rtol,
+        )
+        walked = walk(search, objective, rays.steps([int(i) for i in indices]), pilot.criterion, centre)
+        radii.append(search.radii[:, 0])
+        evaluations, calls = evaluations + float(walked.evaluations.sum()), calls + int(search.calls.sum())
+    first_step = _below_median(np.concatenate(radii), march.step_ratio) or pilot.first_step()
+    return float(f"{first_step:.3g}"), Cost(evaluations, calls, time.perf_counter() - started)
+
+
+def _below_median(radii: np.ndarray, step_ratio: float) -> float:
+    """Return the r_0 for which a point of the grid lies just beyond the median radius; 0 if no radius is positive."""
+    positive = radii[radii > 0]
+    if not len(positive):
+        return 0.0
+    steps = max(1, math.ceil(math.log(_BEYOND_MEDIAN / _FIRST_SHARE) / math.log(step_ratio)))
+    return _BEYOND_MEDIAN * float(np.median(positive)) / step_ratio**steps
