@@ -24,7 +24,6 @@ from landscape.volume import (
     importance_volume,
     laplace_volume,
     volume_from_chains,
-    volume_from_radii,
     volumes_at_caps,
 )
 from landscape.volume.annealed import RELIABLE_CHAINS
@@ -33,7 +32,7 @@ from landscape.volume.annealing.budget import Budget
 from landscape.volume.auto import BUDGET, along_slopes, measure_in_steps
 from landscape.volume.laplace import laplace_config
 from landscape.volume.quadratic import basin_curvature, cap_of
-from landscape.volume.ray_weights.mean import measure_of_radii
+from landscape.volume.uniform import volume_of_rays
 from landscape_cli.basin_run import CAPS, CHAINS, LAPLACE, PROPOSED, RAYS, SLOPES, BasinRun, GrowingResult, measure_rays
 from landscape_cli.run_file import stored_result, with_provenance
 
@@ -163,7 +162,7 @@ def uniform_rays(run: BasinRun) -> tuple[Radii, Volume]:
     radii, fresh = measure_rays(run)
 
     def make() -> Volume:
-        return volume_from_radii(radii, measure=measure_of_radii(run.objective, radii, **measure_options(run)))
+        return volume_of_rays(run.objective, radii, **measure_options(run))
 
     return radii, run.keep(RAYS.volume, fresh or is_by_another_measure(run, RAYS.volume), make, Volume)
 

@@ -1,7 +1,18 @@
 """Rays: a metric and a seed give directions; the search along each gives the radius of the basin."""
 
+from landscape.rays.audit import FINER, FinerRadii, finer_radii
 from landscape.rays.directions import Directions, RandomDirections
 from landscape.rays.metric import METRICS, Metric, make_metric
 from landscape.rays.radii import basin_radii
 
-__all__ = ["METRICS", "Directions", "Metric", "RandomDirections", "basin_radii", "make_metric"]
+__all__ = [
+    "FINER",
+    "METRICS",
+    "Directions",
+    "FinerRadii",
+    "Metric",
+    "RandomDirections",
+    "basin_radii",
+    "finer_radii",
+    "make_metric",
+]

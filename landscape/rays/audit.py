@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from landscape.objective import Objective
 from landscape.rays.crossing import FirstCrossing
 from landscape.rays.march import walk
+from landscape.results import Cost
 
 FINER = (1.2, 1.1, 1.05)  #: step ratios at which a claim of a resolution is looked at again
 _CLOSER = 8.0  # the finer grid begins at this share of the first step: walls further in than half the radius are common
@@ -25,14 +27,12 @@ class FinerRadii:
     Attributes:
         step_ratios: of the grids, shape (grids,).
         radii: shape (grids, rays), at most the radii that were given.
-        evaluations: full passes over the data.
-        calls: evaluations started.
+        cost: what they cost.
     """
 
     step_ratios: tuple[float, ...]
     radii: np.ndarray
-    evaluations: float
-    calls: int
+    cost: Cost
 
 
 def finer_radii(
@@ -73,7 +73,7 @@ def finer_radii(
     centre = objective.centre_of(criterion)
     first = np.broadcast_to(np.asarray(first_step, dtype=np.float64) / _CLOSER, len(radii))
     finer = np.tile(np.asarray(radii, dtype=np.float64), (len(step_ratios), 1))
-    evaluations, calls = 0.0, 0
+    evaluations, calls, started = 0.0, 0, time.perf_counter()
     for row, step_ratio in zip(finer, step_ratios, strict=True):
         rays = np.flatnonzero(row * (1 - rtol) > first)
         points = np.floor(np.log(row[rays] * (1 - rtol) / first[rays]) / math.log(step_ratio))
@@ -89,4 +89,4 @@ def finer_radii(
         evaluations, calls = evaluations + float(walked.evaluations.sum()), calls + int(search.calls.sum())
         walls = np.isfinite(search.upper[:, 0])
         row[rays[walls]] = search.radii[walls, 0]
-    return FinerRadii(tuple(step_ratios), finer, evaluations, calls)
+    return FinerRadii(tuple(step_ratios), finer, Cost(evaluations, calls, time.perf_counter() - started))

@@ -34,6 +34,7 @@ from landscape.volume.proposals.from_slopes import SlopeDirections, learn_from_s
 from landscape.volume.quadratic import basin_curvature, cap_balance
 from landscape.volume.ray_weights.mean import mean_over_rays
 from landscape.volume.ray_weights.measure import MeasureOnRays, check_measure, fine_rtol, make_measure
+from landscape.volume.ray_weights.survival import with_survival
 
 
 def importance_volume(
@@ -153,9 +154,8 @@ def importance_volume(
     )
     on_rays = MeasureOnRays.rays(basin_measure, objective, rays, directions)
     volume = mean_over_rays(radii, on_rays, log_tilts=rays.log_tilts(range(directions)), estimator="importance")
-    cost = volume.cost
-    total = Cost(cost.evaluations + spent.evaluations, cost.calls + spent.calls, cost.seconds + spent.seconds)
-    return replace(volume, cost=total)
+    volume = with_survival(volume, objective, radii, rays, on_rays)
+    return replace(volume, cost=volume.cost + spent)
 
 
 def _gaussian(

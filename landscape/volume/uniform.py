@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from landscape.objective import Objective
-from landscape.rays import basin_radii
-from landscape.results import Volume
+from landscape.rays import RandomDirections, basin_radii, make_metric
+from landscape.results import Radii, Volume
 from landscape.volume.ray_weights.mean import measure_of_radii, volume_from_radii
 from landscape.volume.ray_weights.measure import check_measure
+from landscape.volume.ray_weights.survival import with_survival
 
 
 def uniform_volume(
@@ -23,6 +24,8 @@ def uniform_volume(
 ) -> Volume:
     """Return the plain mean of r^n over uniform rays.
 
+    Afterwards the rays that carry it are searched again on a finer grid (:func:`volume_of_rays`).
+
     For another measure than volume (:mod:`landscape.volume.ray_weights.measure`) the mass of each ray takes the place
     of r^n.
 
@@ -33,5 +36,18 @@ def uniform_volume(
     """
     check_measure(measure, sigma, measure_centre)
     radii = basin_radii(objective, cutoffs, **options)
-    on_rays = measure_of_radii(objective, radii, measure=measure, sigma=sigma, measure_centre=measure_centre)
-    return volume_from_radii(radii, measure=on_rays)
+    return volume_of_rays(objective, radii, measure=measure, sigma=sigma, measure_centre=measure_centre)
+
+
+def volume_of_rays(objective: Objective, radii: Radii, **which: Any) -> Volume:
+    """Return the volume from the radii of uniform rays, and the share of it that survives a finer grid.
+
+    Args:
+        objective: the loss around the trained point.
+        radii: what :func:`landscape.basin_radii` returned for it.
+        which: measure, sigma and measure_centre, as for :func:`uniform_volume`.
+    """
+    on_rays = measure_of_radii(objective, radii, **which)
+    metric = make_metric(radii.config["metric"], objective.theta, objective.scope)
+    rays = RandomDirections(metric, radii.config["seed"], objective.theta)
+    return with_survival(volume_from_radii(radii, measure=on_rays), objective, radii, rays, on_rays)

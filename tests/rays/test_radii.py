@@ -14,6 +14,7 @@ from torch import nn
 import landscape as ls
 from helpers.bodies import ellipsoid, ellipsoid_radii, lp_ball, steps_of
 from landscape.objective import Layout
+from landscape.rays import RandomDirections, make_metric
 from landscape.results import Progress
 
 
@@ -118,6 +119,7 @@ def test_a_resumed_run_is_bit_identical(cut: int) -> None:
     resumed = ls.basin_radii(net.objective(memory=300_000), **settings, resume=partial[-1])
     assert arrays_equal(whole, resumed)
     assert resumed.cost.calls == whole.cost.calls
+    assert resumed.pilot.calls == whole.pilot.calls > 0
 
 
 def test_rays_do_not_depend_on_how_many_are_asked_for() -> None:
@@ -125,6 +127,35 @@ def test_rays_do_not_depend_on_how_many_are_asked_for() -> None:
     few = ls.basin_radii(net.objective(), [0.3], directions=40)
     many = ls.basin_radii(net.objective(), [0.3], directions=90)
     np.testing.assert_allclose(many.radii[:40], few.radii, rtol=1e-6)
+
+
+def test_the_grid_depends_on_the_seed_and_not_on_what_is_measured_on_it() -> None:
+    bowl = ellipsoid(np.exp(np.random.default_rng(0).normal(size=40)))
+    settings: dict[str, Any] = {"cutoffs": [0.1], "metric": "identity"}
+    many = ls.basin_radii(bowl, **settings, directions=60)
+    metric = make_metric("identity", bowl.theta, bowl.scope)
+    others = ls.basin_radii(bowl, **settings, directions=3, rays=RandomDirections(metric, 9, bowl.theta))
+    taken = many.config["first_step_taken"]
+    assert others.config["first_step_taken"] == taken == float(f"{1.08 / 2 * np.median(many.radii[:16]):.3g}")
+    assert many.pilot.calls >= 16 * 3
+    assert many.cost.calls == many.pilot.calls + many.calls.sum()
+
+
+def test_a_first_step_that_is_given_is_the_first_point_and_needs_no_pilot() -> None:
+    bowl = ellipsoid(np.ones(3))
+    found = ls.basin_radii(bowl, [0.125], metric="identity", directions=5, first_step=0.3, step_ratio=1.5)
+    assert found.pilot.calls == 0
+    assert found.config["first_step_taken"] == 0.3
+    for ray in range(5):
+        assert {0.3, 0.3 * 1.5, 0.3 * 1.5**2} <= set(found.profile_radius[found.profile_ray == ray])
+
+
+def test_a_run_of_a_version_that_took_other_steps_is_not_continued() -> None:
+    bowl = ellipsoid(np.ones(3))
+    past = ls.basin_radii(bowl, [0.1], metric="identity", directions=5)
+    older = dataclasses.replace(past, config={key: value for key, value in past.config.items() if key != "march"})
+    with pytest.raises(ls.LandscapeError, match="march: stored None, asked 'fixed grid'"):
+        ls.basin_radii(bowl, [0.1], metric="identity", directions=9, resume=older)
 
 
 def test_more_rays_continue_a_finished_run() -> None:

@@ -46,8 +46,8 @@ def volume_from_radii(
     at most e^-a (Markov). So V is at least 0.05 of the estimate with 95 % confidence. The upper end is what the cap
     allows.
 
-    Failure mode: both rely on the first crossing that the search found. If it stepped over a wall thinner than its step
-    (:mod:`landscape.rays.crossing`), V is that of the basin without the wall.
+    Failure mode: both rely on the first crossing on the grid of the search. V is that of the basin at the resolution of
+    the grid (``resolution``), without walls that lie between two of its points (:mod:`landscape.rays.crossing`).
 
     Args:
         radii: what :func:`landscape.basin_radii` returned, or plain radii, shape (rays,) or (rays, cutoffs).
@@ -151,6 +151,7 @@ def _estimate(radii: Radii, column: int, measure: Measure, logs: dict[str, np.nd
         pareto_k=w.pareto_k(log_weights, resolution),
         verdict="reliable" if reliable else "lower bound",
         reasons=() if reliable else (w.why_unreliable(log_weights, resolution, len(every), float(censored.mean())),),
+        resolution=radii.config.get("step_ratio", math.nan),
         bound=bound,
         upper_bound=ceiling,
     )
