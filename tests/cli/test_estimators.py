@@ -177,8 +177,8 @@ def test_a_run_killed_anywhere_on_its_way_to_these_rays_comes_to_the_same_bytes(
 
     def pace(tick: float) -> None:
         clock = SimpleNamespace(perf_counter=partial(next, count(0.0, tick)))
-        for module in ("landscape.rays.radii", "landscape.volume.annealing.run"):
-            monkeypatch.setattr(f"{module}.time", clock)
+        for module in ("rays.march", "rays.radii", "rays.audit", "volume.annealing.run"):
+            monkeypatch.setattr(f"landscape.{module}.time", clock)
 
     def put_and_copy(store: ls.Store, name: str, result: Any) -> None:
         put(store, name, result)
@@ -195,7 +195,7 @@ def test_a_run_killed_anywhere_on_its_way_to_these_rays_comes_to_the_same_bytes(
     assert (len(chains.trace) == 0) == (budget == "4s")
     pace(0.0 if budget == "6000" else 3.0)
     decided = [state for state in states if b"slopes-radii" in state]
-    assert len(decided) > 2
+    assert len(decided) >= 2
     first = states.index(decided[0])  # the states before it are those of a first clock
     any_time = [states[at] for at in some(first)] if budget == "6000" else []
     for state in [*any_time, states[first - 1], *(decided[at] for at in some(len(decided), most=3))]:
