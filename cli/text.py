@@ -76,13 +76,15 @@ def settings_text(config: Mapping[str, Any], dimension: int) -> str:
 
 
 def comparison_text(comparison: Comparison, paths: tuple[str, str]) -> str:
-    """Return which basin is larger at each cutoff, and what to know about the answer."""
+    """Return which basin is larger at each cutoff, the sentences to quote, and what to know about the answer."""
     head = [
         f"first: {paths[0]} ({comparison.estimators[0]})",
         f"second: {paths[1]} ({comparison.estimators[1]}), n = {comparison.dimension:,}",
+        "difference: log V(first) - log V(second)",
     ]
+    quotes = [paragraph(f"- {row.report}") for row in comparison.rows]
     notes = [paragraph(in_flags(f"note: {note}")) for note in comparison.notes]
-    return "\n".join([*head, "", comparison.table(), *(["", *notes] if notes else [])])
+    return "\n".join([*head, "", comparison.table(), "", "to quote:", *quotes, *(["", *notes] if notes else [])])
 
 
 def radii_text(radii: Radii) -> str:

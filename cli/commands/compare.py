@@ -18,13 +18,13 @@ def command(first: str, second: str, as_json: bool) -> None:
     estimates cannot tell, the answer says so.
     """
     from landscape.store import Store
-    from landscape.volume import best_volume, compare_volumes
+    from landscape.volume import compare_volumes
     from landscape_cli.machine_output import strict_json
     from landscape_cli.run_file import known_results
     from landscape_cli.text import comparison_text
 
-    volumes = [best_volume(known_results(Store(path)), path) for path in (first, second)]
-    comparison = compare_volumes(*volumes)
+    results = [known_results(Store(path)) for path in (first, second)]
+    comparison = compare_volumes(*results, names=(first, second))
     if as_json:
         click.echo(strict_json({"first": first, "second": second, **comparison.to_dict()}))
     else:

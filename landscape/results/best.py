@@ -53,6 +53,16 @@ def best_volume(results: Mapping[str, object], path: str) -> Volume:
     )
 
 
+def best_estimates(results: Mapping[str, object], path: str) -> list[tuple[VolumeEstimate, Volume]]:
+    """Return the rows of :func:`best_volume`, each with the volume that it comes from.
+
+    Args:
+        results, path: as for :func:`best_volume`.
+    """
+    best, alike = _best(results, path)
+    return [_best_at(row.cutoff, alike) for row in best.results]
+
+
 def estimates_by_cutoff(results: Mapping[str, object], path: str) -> list[list[tuple[VolumeEstimate, Volume]]]:
     """Return at each cutoff every estimate of the body as it is stored, with its volume; the best comes first.
 

@@ -7,10 +7,20 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from landscape.results.base import finite, plain
-from landscape.results.table import columns, decimal
+from landscape.results.table import columns, decimal, wrapped
+from landscape.results.verdicts import grade
+from landscape.results.volume_words import Body, ends, nats, place
 
 CANNOT_TELL = "cannot tell"
 _LOG10 = math.log(10.0)
+#: How an interval for the difference was made -> what the sentence to quote says of it.
+METHODS = {
+    "paired rays": "95 % interval from paired rays",
+    "intervals added": "95 % interval, from both intervals added",
+    "intervals combined": "95 % interval, from both intervals in quadrature",
+    "bounds": "as far as bounds can tell, each with 95 % confidence",
+    "approximations": "approximations decide nothing",
+}
 
 
 @dataclass(frozen=True)
@@ -19,22 +29,37 @@ class ComparisonRow:
 
     Attributes:
         cutoff: the cutoff of the criterion.
-        difference: log V_A - log V_B of the two estimates in metric coordinates, natural log. It means nothing for
-            two lower bounds.
+        difference: log V_A - log V_B in metric coordinates, natural log. NaN if one of the two is a bound.
+        raw_difference: the same in parameter coordinates.
         interval: for the true log V_A - log V_B, metric coordinates.
         raw_interval: the same in parameter coordinates.
         verdicts: of A and of B.
         larger: ``"first"``, ``"second"`` or ``"cannot tell"``, in metric coordinates.
         raw_larger: the same in parameter coordinates.
+        method: how the interval was made, one of :data:`METHODS`.
+        report: the sentences to quote.
     """
 
     cutoff: float
     difference: float
+    raw_difference: float
     interval: tuple[float, float]
     raw_interval: tuple[float, float]
     verdicts: tuple[str, str]
     larger: str
     raw_larger: str
+    method: str
+    report: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """The weaker of the two verdicts, on which the answer rests."""
+        return min(self.verdicts, key=grade)
+
+    @property
+    def one_answer(self) -> bool:
+        """Whether parameter coordinates add nothing: they say the same as those of the metric, or are unknown."""
+        return self.raw_interval == self.interval or any(map(math.isnan, self.raw_interval))
 
 
 @dataclass(frozen=True)
@@ -44,12 +69,14 @@ class Comparison:
     Attributes:
         rows: one :class:`ComparisonRow` per cutoff.
         dimension: n, the same for both.
+        criterion: of the cutoffs; None if unknown.
         estimators: of A and of B.
         notes: what else differs between the two, and what these estimates cannot say.
     """
 
     rows: tuple[ComparisonRow, ...]
     dimension: int
+    criterion: str | None
     estimators: tuple[str, str]
     notes: tuple[str, ...]
 
@@ -58,6 +85,7 @@ class Comparison:
         rows = [
             {
                 **asdict(row),
+                "verdict": row.verdict,
                 "log10_interval": tuple(end / _LOG10 for end in row.interval),
                 "log10_raw_interval": tuple(end / _LOG10 for end in row.raw_interval),
             }
@@ -67,27 +95,56 @@ class Comparison:
         return fields
 
     def table(self) -> str:
-        """Return two rows per cutoff, metric and parameter: the interval in orders of magnitude, then in words."""
+        """Return one line per cutoff and kind of coordinates: log V(first) - log V(second), and which is larger."""
         lines = []
         for row in self.rows:
-            for name, (low, high), larger in (
-                ("metric", row.interval, row.larger),
-                ("parameter", row.raw_interval, row.raw_larger),
-            ):
-                ends = f"[{decimal(low / _LOG10)}, {decimal(high / _LOG10)}]"
-                lines.append([f"{row.cutoff:g}", name, ends, says(low, high, larger)])
-        headers = ["cutoff", "coordinates", "log10 V(first) / V(second)", "larger"]
-        return columns(headers, lines, left=["coordinates", "larger"])
+            metric = ("metric", row.difference, row.interval, row.larger)
+            raw = ("parameter", row.raw_difference, row.raw_interval, row.raw_larger)
+            for name, difference, interval, larger in [metric] if row.one_answer else [metric, raw]:
+                first = [f"{row.cutoff:g}" if name == "metric" else "", name]
+                lines.append([*first, _value(difference, interval), ends(*interval), larger, row.verdict])
+        cutoff = f"cutoff\n({self.criterion})" if self.criterion else "cutoff\n"
+        heads = [cutoff, "coordinates\n", "difference\n(nats)", "95 % interval\n(nats)", "larger\n", "rests on\n"]
+        return columns(heads, lines, left=["coordinates\n", "larger\n", "rests on\n"])
+
+    def __str__(self) -> str:
+        return "\n".join([self.table(), *map(wrapped, (*(row.report for row in self.rows), *self.notes))])
+
+
+def _value(difference: float, interval: tuple[float, float]) -> str:
+    return "unknown" if math.isnan(difference) else nats(difference, interval[1] - interval[0])
 
 
 def says(low: float, high: float, larger: str) -> str:
     """Return in words what an interval for log V_A - log V_B allows to say.
 
     >>> says(23.03, 46.05, "first"), says(-1.0, 1.0, "cannot tell")
-    ('first, by 10.00 to 20.00 orders of magnitude', 'cannot tell')
+    ('first, by 23.0 to 46.0 nats, or 10.00 to 20.00 orders of magnitude', 'cannot tell')
     """
-    if larger == CANNOT_TELL:
-        return CANNOT_TELL
-    near, far = sorted((abs(low) / _LOG10, abs(high) / _LOG10))
-    orders = f"at least {decimal(near)}" if math.isinf(far) else f"{decimal(near)} to {decimal(far)}"
-    return f"{larger}, by {orders} orders of magnitude"
+    return CANNOT_TELL if larger == CANNOT_TELL else f"{larger}, by {_by(low, high)}"
+
+
+def _by(low: float, high: float) -> str:
+    """Return by how much the larger basin is larger."""
+    near, far = sorted((abs(low), abs(high)))
+    if math.isinf(far):
+        return f"at least {nats(near)} nats, or {decimal(near / _LOG10)} orders of magnitude"
+    orders = f"{decimal(near / _LOG10)} to {decimal(far / _LOG10)} orders of magnitude"
+    return f"{nats(near, far - near)} to {nats(far, far - near)} nats, or {orders}"
+
+
+def comparison_sentences(row: ComparisonRow, body: Body) -> str:
+    """Return the sentences to quote: one for metric coordinates, and one for parameter coordinates if they differ."""
+    where = place(row.cutoff, body)
+    words = f"{where} {_answer(row.interval, row.larger)} ({METHODS[row.method]}; {row.verdict})."
+    if not row.one_answer:
+        words += f" In parameter coordinates {_answer(row.raw_interval, row.raw_larger)}."
+    return words
+
+
+def _answer(interval: tuple[float, float], larger: str) -> str:
+    if larger != CANNOT_TELL:
+        return f"the {larger} basin is larger by {_by(*interval)}"
+    if all(map(math.isfinite, interval)):
+        return f"the larger basin is unknown: log V(first) - log V(second) is {ends(*interval)} nats"
+    return "the larger basin is unknown"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from landscape.results.estimate import VolumeEstimate
 from landscape.results.table import columns, wrapped
 
-_NARROW = 0.2  # nats: an interval narrower than this is given with two decimals
+_NARROW = 0.3  # nats: an interval narrower than this is given with two decimals
 _LONG = 1e4  # from here on decimals carry nothing
 RESOLUTION = wrapped(
     "grid: the resolution of V. q is the ratio of neighbouring radii at which rays are tested; left is the share of V "
@@ -95,18 +95,22 @@ def value_cell(row: VolumeEstimate) -> str:
 
 def interval_cell(row: VolumeEstimate) -> str:
     """Return the 95 % interval in the unit of :func:`value_cell`."""
-    return _ends(*row.interval, row.log_cap_ball)
+    return ends(*row.interval, row.log_cap_ball)
 
 
 def bounds_cell(row: VolumeEstimate) -> str:
     """Return what holds whatever the verdict, each end with 95 % confidence, in the unit of :func:`value_cell`."""
     if math.isnan(row.bound) and math.isnan(row.upper_bound):
         return "-"
-    return _ends(row.bound, row.upper_bound, row.log_cap_ball)
+    return ends(row.bound, row.upper_bound, row.log_cap_ball)
 
 
-def _ends(low: float, high: float, ball: float) -> str:
-    """Return from which to which log V lies, as nats below a ball if there is one."""
+def ends(low: float, high: float, ball: float = math.inf) -> str:
+    """Return from which to which log V lies, in nats: below a ball if there is one.
+
+    >>> ends(-12.5, -12.1), ends(-12.5, math.inf), ends(-12.5, -12.1, ball=-5.0)
+    ('-12.5 to -12.1', '-12.5 or more', '7.1 to 7.5')
+    """
     if math.isfinite(ball):
         low, high = ball - high, ball - low
     known = math.isfinite(low), math.isfinite(high)
@@ -132,16 +136,20 @@ def left_on_finer_grid(row: VolumeEstimate) -> str:
 
 def sentence(row: VolumeEstimate, body: Body) -> str:
     """Return the sentence to quote."""
-    scope = f"scope {body.scope}" if body.scope not in (None, "weights") else None
-    metric = f"{body.metric} metric" if body.metric else None
-    about = ", ".join(name for name in (body.criterion, metric, scope, f"n = {body.dimension:,}") if name)
-    place = f"For {about}" if math.isnan(row.cutoff) else f"At cutoff {row.cutoff:g} ({about})"
-    words = f"{place} {_claim(row, body)}{_grid(row)}."
+    words = f"{place(row.cutoff, body)} {_claim(row, body)}{_grid(row)}."
     if row.verdict == "settled":
         words += " No interval holds without conditions: a part of the basin that no chain met is not in it."
     if row.verdict == "approximation":
         words += " How far the basin is from that quadratic is unknown."
     return words
+
+
+def place(cutoff: float, body: Body) -> str:
+    """Return where a claim holds, as the beginning of a sentence."""
+    scope = f"scope {body.scope}" if body.scope not in (None, "weights") else None
+    metric = f"{body.metric} metric" if body.metric else None
+    about = ", ".join(name for name in (body.criterion, metric, scope, f"n = {body.dimension:,}") if name)
+    return f"For {about}" if math.isnan(cutoff) else f"At cutoff {cutoff:g} ({about})"
 
 
 def _claim(row: VolumeEstimate, body: Body) -> str:
