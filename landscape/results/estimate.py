@@ -79,16 +79,22 @@ class VolumeEstimate:
         return self.interval[0] if self.verdict == "lower bound" else self.log_volume
 
     @property
+    def reported_interval(self) -> tuple[float, float]:
+        """Between which log V lies: ``interval``, or the two bounds of a ``lower bound``."""
+        return (self.bound, self.upper_bound) if self.verdict == "lower bound" else self.interval
+
+    @property
     def nats_below_ball(self) -> float:
         """How far the reported log V is below the ball of the cap; for a bound the most it can be. NaN: no cap."""
         return self.log_cap_ball - self.reported if math.isfinite(self.log_cap_ball) else math.nan
 
     @property
     def nats_below_ball_interval(self) -> tuple[float, float]:
-        """The interval as nats below the ball of the cap, the smaller first. NaN without a cap."""
+        """``reported_interval`` as nats below the ball of the cap, the smaller first. NaN without a cap."""
         if not math.isfinite(self.log_cap_ball):
             return math.nan, math.nan
-        return self.log_cap_ball - self.interval[1], self.log_cap_ball - self.interval[0]
+        low, high = self.reported_interval
+        return self.log_cap_ball - high, self.log_cap_ball - low
 
     @property
     def log10_volume(self) -> float:

@@ -205,7 +205,9 @@ class LaplaceVolume(Volume):
             for i, row in enumerate(self.results)
         ]
         seen = f"negative eigenvalues: at least about {self.negative:.3g} of {self.dimension:,}"
-        return columns(["cutoff", "log det", "standard error", "quadrature error", "shift"], rows) + f"\n{seen}"
+        cutoff = f"cutoff\n({self.body.criterion})" if self.body.criterion else "cutoff\n"
+        errors = ["log det\n(nats)", "standard error\n(nats)", "quadrature error\n(nats)", "shift\n(of curvature)"]
+        return columns([cutoff, *errors], rows) + f"\n{seen}"
 
     def heading(self) -> str:
         """Return what the numbers are, and which matrix they come from."""

@@ -95,7 +95,7 @@ def value_cell(row: VolumeEstimate) -> str:
 
 def interval_cell(row: VolumeEstimate) -> str:
     """Return the 95 % interval in the unit of :func:`value_cell`."""
-    return ends(*row.interval, row.log_cap_ball)
+    return ends(*row.reported_interval, row.log_cap_ball)
 
 
 def bounds_cell(row: VolumeEstimate) -> str:
@@ -165,9 +165,11 @@ def _claim(row: VolumeEstimate, body: Body) -> str:
     ball, value = f"the ball of radius {body.max_radius:g}", value_cell(row).lstrip("<>=~ ")
     if row.verdict == "lower bound":
         sure = "(95 % confidence; lower bound)"
-        if body.capped:
-            return f"{subject} is at least exp(-{value}) of {ball}, so at most {value} nats below it {sure}"
-        return f"{subject} is at least {value} nats {sure}"
+        if not body.capped:
+            return f"{subject} is at least {value} nats {sure}"
+        least = nats(row.nats_below_ball_interval[0])
+        counted = "" if float(least.replace(",", "")) <= 0 else f" and at least {least}"
+        return f"{subject} is at least exp(-{value}) of {ball}, so at most {value}{counted} nats below it {sure}"
     sure = f"(95 % interval {interval_cell(row)}; {row.verdict})"
     return f"{subject} is {value} nats {f'below {ball} ' if body.capped else ''}{sure}"
 

@@ -50,14 +50,6 @@ class _Estimate:
         mean = w.log_unit_ball(self.source.dimension) + w.log_mean(self.log_weights)
         return math.isclose(mean, self.row.log_volume, rel_tol=1e-9, abs_tol=1e-9)
 
-    @property
-    def ends(self) -> tuple[float, float]:
-        """Between which log V lies. Counted hits may bound it more closely than the cap."""
-        low, high = self.row.interval
-        if self.row.verdict == "lower bound":
-            high = min(high, self.row.upper_bound)
-        return low, high
-
 
 def compare_volumes(
     a: Volume | Mapping[str, object],
@@ -168,7 +160,8 @@ def _difference(x: _Estimate, y: _Estimate) -> tuple[tuple[float, float], str]:
     combined = value - math.hypot(a_below, b_above), value + math.hypot(a_above, b_below)
     if "approximation" in (a.verdict, b.verdict):
         return combined, "approximations"
-    added = x.ends[0] - y.ends[1], x.ends[1] - y.ends[0]
+    (a_low, a_high), (b_low, b_high) = a.reported_interval, b.reported_interval
+    added = a_low - b_high, a_high - b_low
     if "lower bound" in (a.verdict, b.verdict):
         return added, "bounds"
     alike = x.source.config.get("seed") == y.source.config.get("seed")

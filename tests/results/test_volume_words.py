@@ -12,7 +12,7 @@ import landscape as ls
 from landscape.errors import LandscapeError
 from landscape.results import Cost, Volume, VolumeEstimate
 from landscape.results.ball import log_ball
-from landscape.results.volume_words import bounds_cell
+from landscape.results.volume_words import bounds_cell, interval_cell
 
 CONFIG = {"criterion": "loss", "metric": "filter", "scope": "weights", "max_radius": 1.0}
 BALL = log_ball(3457, 1.0)
@@ -22,7 +22,9 @@ def estimate(below: float = 6.7, width: float = 0.2, verdict: str = "reliable", 
     """An estimate this many nats below the ball of radius 1 in 3,457 dimensions."""
     value = BALL - below
     ends = (value, BALL) if verdict == "lower bound" else (value - width, value + width)
-    known = {"cutoff": 1.0, "bound": value - 1, "upper_bound": BALL, "reasons": (), **fields}
+    known = {"cutoff": 1.0, "bound": value - 1, "reasons": (), **fields}
+    if verdict != "lower bound":
+        known.setdefault("upper_bound", BALL)
     return VolumeEstimate(
         log_volume=value + (5 if verdict == "lower bound" else 0),  # what a collapsed mean says counts for nothing
         log_volume_raw=value,
@@ -84,6 +86,11 @@ SETTLED = " No interval holds without conditions: a part of the basin that no ch
             "confidence; lower bound), at a radial resolution of q = 1.1.",
         ),
         (
+            estimate(626.3, verdict="lower bound", upper_bound=BALL - 5.9),
+            f"{PLACE} is at least exp(-626.3) of the ball of radius 1, so at most 626.3 and at least 5.9 nats below it "
+            "(95 % confidence; lower bound).",
+        ),
+        (
             estimate(math.inf, verdict="lower bound"),
             f"{PLACE} has no lower bound: no ray was seen to leave the trained point inside the basin.",
         ),
@@ -94,7 +101,7 @@ SETTLED = " No interval holds without conditions: a part of the basin that no ch
             "quadratic is unknown.",
         ),
     ],
-    ids=["reliable", "settled", "lower bound", "no bound", "approximation"],
+    ids=["reliable", "settled", "lower bound", "two bounds", "no bound", "approximation"],
 )
 def test_the_sentence_to_quote(row: VolumeEstimate, words: str) -> None:
     capped = volume(row)
@@ -109,7 +116,8 @@ def test_without_a_cap_the_logarithm_itself_is_given() -> None:
         "At cutoff 1 (loss, filter metric, scope all, n = 3,457) the basin's log-volume is -12.3 nats (95 % interval "
         "-12.5 to -12.1; reliable)."
     )
-    bound = volume(replace(row, verdict="lower bound", interval=(-12.5, math.inf)), max_radius=None)
+    bound = replace(row, verdict="lower bound", interval=(-12.5, math.inf), upper_bound=math.nan)
+    bound = volume(bound, max_radius=None)
     assert "the basin's log-volume is at least -12.5 nats (95 % confidence; lower bound)." in bound.results[0].report
     assert bound.table().splitlines()[0].startswith("cutoff     log V  95 % interval")
     assert bound.table().splitlines()[2] == "     1  >= -12.5  -12.5 or more  lower bound          -  >= -5.43"
@@ -145,6 +153,9 @@ def test_a_bound_is_what_is_reported_and_the_bounds_of_others_are_told_apart() -
     assert bound.log10_reported == pytest.approx((BALL - 626.3) / math.log(10))
     assert (sure.reported, sure.nats_below_ball) == (sure.log_volume, pytest.approx(6.7))
     assert (bounds_cell(bound), bounds_cell(sure)) == ("0.0 to 626.3", "0.0 to 7.7")
+    counted = replace(bound, upper_bound=BALL - 5.9)
+    assert interval_cell(counted) == bounds_cell(counted) == "5.9 to 626.3"
+    assert counted.nats_below_ball_interval == (pytest.approx(5.9), pytest.approx(626.3))
 
 
 def test_large_nets_fit_a_terminal() -> None:
