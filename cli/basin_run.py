@@ -12,7 +12,7 @@ import click
 from landscape.errors import StoreError
 from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
-from landscape.results import Chains, OnProgress, Radii, Result
+from landscape.results import Chains, Hits, OnProgress, Radii, Result
 from landscape.store import Store
 from landscape_cli.flags import in_flags
 from landscape_cli.next_command import resume_command, stopped_line
@@ -21,7 +21,7 @@ from landscape_cli.run_file import growing_result, open_store, with_provenance
 from landscape_cli.task import find_task, make_objective
 from landscape_cli.text import paragraph
 
-Growing = TypeVar("Growing", Radii, Chains)
+Growing = TypeVar("Growing", Radii, Hits, Chains)
 Stored = TypeVar("Stored", bound=Result)
 
 
@@ -50,9 +50,11 @@ CAPS = "caps"
 RAYS = GrowingResult("radii", Radii, "run", "rays", "volume")
 PROPOSED = GrowingResult("importance-radii", Radii, "run of proposed rays", "rays", "importance")
 SLOPES = GrowingResult("slopes-radii", Radii, "run of rays along learned coordinates", "rays", "slopes")
+HITS = GrowingResult("hits", Hits, "count of points in the ball of the cap", "hits", "counted")
 CHAINS = GrowingResult("chains", Chains, "run of annealed chains", "temperatures", "annealed", (CAPS,))
 LAPLACE = "laplace"
-_OF_A_BASIN = (LAPLACE, CAPS, *(name for each in (RAYS, PROPOSED, SLOPES, CHAINS) for name in (each.name, each.volume)))
+_GROWING: tuple[GrowingResult[Any], ...] = (RAYS, PROPOSED, SLOPES, HITS, CHAINS)
+_OF_A_BASIN = (LAPLACE, CAPS, *(name for each in _GROWING for name in (each.name, each.volume)))
 _ONE_PER_FILE = ("theta_hash", "data_hash", "samples")
 
 
@@ -202,11 +204,12 @@ def centre_lines(objective: Objective, params: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def counted(result: Radii | Chains, unit: str) -> str:
+def counted(result: Radii | Hits | Chains, unit: str) -> str:
     """Return how much of a result there is, in words."""
     if isinstance(result, Chains) and result.config["temperatures"] is None:
         return f"{len(result.trace):,} temperatures of the pilots"
-    return f"{int(result.done.sum()):,} of {len(result.done):,} {unit}"
+    along = f" along {result.rays:,} rays" if isinstance(result, Hits) else ""
+    return f"{int(result.done.sum()):,} of {len(result.done):,} {unit}{along}"
 
 
 def measure_rays(run: BasinRun) -> tuple[Radii, bool]:

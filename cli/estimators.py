@@ -12,6 +12,8 @@ from landscape.results import (
     AnnealedVolume,
     Caps,
     Chains,
+    CountedVolume,
+    Hits,
     LaplaceVolume,
     OnProgress,
     Progress,
@@ -21,24 +23,39 @@ from landscape.results import (
 )
 from landscape.volume import (
     anneal,
+    count_hits,
     importance_volume,
     laplace_volume,
     volume_from_chains,
+    volume_of_hits,
     volumes_at_caps,
 )
 from landscape.volume.annealed import RELIABLE_CHAINS
 from landscape.volume.annealing.anneal import Stopped
 from landscape.volume.annealing.budget import Budget
 from landscape.volume.auto import BUDGET, along_slopes, measure_in_steps
+from landscape.volume.count_hits import WANTED
 from landscape.volume.laplace import laplace_config
 from landscape.volume.quadratic import basin_curvature, cap_of
 from landscape.volume.uniform import volume_of_rays
-from landscape_cli.basin_run import CAPS, CHAINS, LAPLACE, PROPOSED, RAYS, SLOPES, BasinRun, GrowingResult, measure_rays
+from landscape_cli.basin_run import (
+    CAPS,
+    CHAINS,
+    HITS,
+    LAPLACE,
+    PROPOSED,
+    RAYS,
+    SLOPES,
+    BasinRun,
+    GrowingResult,
+    measure_rays,
+)
 from landscape_cli.run_file import stored_result, with_provenance
 
 GROWING: dict[str, list[GrowingResult[Any]]] = {
     "auto": [RAYS, CHAINS, SLOPES],
     "uniform": [RAYS],
+    "counted": [HITS],
     "annealed": [CHAINS],
     "importance": [PROPOSED],
     "laplace": [],
@@ -67,6 +84,7 @@ def measure_volumes(run: BasinRun) -> VolumeReport:
     estimators: dict[str, Callable[[BasinRun], VolumeReport]] = {
         "auto": auto,
         "uniform": uniform,
+        "counted": counted,
         "annealed": annealed,
         "importance": importance,
         "laplace": laplace,
@@ -78,6 +96,11 @@ def uniform(run: BasinRun) -> VolumeReport:
     """Measure uniform rays and take the mean."""
     radii, volume = uniform_rays(run)
     return VolumeReport({"uniform": volume}, radii)
+
+
+def counted(run: BasinRun) -> VolumeReport:
+    """Count points in the ball of the cap."""
+    return VolumeReport({"counted": counted_points(run, budget_of(run))})
 
 
 def auto(run: BasinRun) -> VolumeReport:
@@ -165,6 +188,25 @@ def uniform_rays(run: BasinRun) -> tuple[Radii, Volume]:
         return volume_of_rays(run.objective, radii, **measure_options(run))
 
     return radii, run.keep(RAYS.volume, fresh or is_by_another_measure(run, RAYS.volume), make, Volume)
+
+
+def counted_points(run: BasinRun, budget: str) -> CountedVolume:
+    """Return the volume from points counted in the ball of the cap, within a budget; both are stored."""
+    params = run.params
+    run.say(f"counting points in the ball of the cap, until {WANTED} are in the basin or {budget} is spent")
+
+    def measure(stored: Hits | None, on_progress: OnProgress[Any]) -> Hits:
+        return count_hits(
+            run.objective,
+            params["cutoffs"],
+            budget=budget,
+            resume=stored,
+            on_progress=on_progress,
+            **run.basin_options,
+        )
+
+    hits, fresh = run.grow(HITS, measure, WANTED)
+    return run.keep(HITS.volume, fresh, lambda: volume_of_hits(run.objective, hits), CountedVolume)
 
 
 def annealed_chains(run: BasinRun, on_stop: Callable[[Stopped], None] | None = None) -> tuple[Chains, bool]:

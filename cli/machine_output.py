@@ -79,6 +79,7 @@ def radii_object(radii: Radii) -> dict[str, Any]:
         "cutoffs": values["cutoffs"],
         "centre": values["centre"],
         "evaluations": radii.cost.evaluations,
+        "pilot_evaluations": radii.pilot.evaluations,
         "seconds": radii.cost.seconds,
         "rays": [
             {"direction": index, "radii": row, "status": names, "calls": calls, "evaluations": evaluations}

@@ -14,7 +14,7 @@ from landscape.errors import LandscapeError
 CRITERIA = ("loss", "rise", "kl")
 OUTPUTS = ("logits", "probabilities", "log-probabilities")
 METRICS = ("filter", "layer", "identity")
-ESTIMATORS = ("auto", "uniform", "annealed", "importance", "laplace")
+ESTIMATORS = ("auto", "uniform", "counted", "annealed", "importance", "laplace")
 PROPOSALS = ("low-rank", "diagonal", "low-rank-diagonal", "krylov", "squared-gradients", "slopes")
 CURVATURES = ("hessian", "ggn")
 DERIVATIVES = ("autograd", "difference")
@@ -226,14 +226,14 @@ second_derivatives = together(
 estimating = together(
     click.option(
         "--estimator", type=click.Choice(ESTIMATORS), default="auto", show_default=True,
-        help="How to estimate V. uniform: the mean of r^n over uniform rays; annealed: chains that walk to the long "
-        "rays; importance: rays drawn where the curvature is small; laplace: the curvature alone; auto: uniform, then "
-        "annealed if uniform is not reliable.",
+        help="How to estimate V. uniform: the mean of r^n over uniform rays; counted: how many points of the cap's "
+        "ball are in the basin; annealed: chains that walk to the long rays; importance: rays drawn where the "
+        "curvature is small; laplace: the curvature alone; auto: uniform, then annealed if uniform is not reliable.",
     ),
     click.option(
         "--budget", type=BudgetText(), metavar="TIME|PASSES",
-        help="auto, annealed: time for the chains, such as 300s or 5min, or full passes over the data.  "
-        "[default: 2min]",
+        help="auto, counted, annealed: time for the chains or the points, such as 300s or 5min, or full passes over "
+        "the data.  [default: 2min]",
     ),
     click.option(
         "--chains", type=click.IntRange(min=4), metavar="N",

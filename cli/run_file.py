@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from landscape import distributed
 from landscape.errors import LandscapeError, StoreError
-from landscape.results import Chains, Line, Plane, Radii, Result, result_class
+from landscape.results import Chains, Hits, Line, Plane, Radii, Result, result_class
 from landscape.store import Store
 
-Growing = TypeVar("Growing", Radii, Line, Plane, Chains)
+Growing = TypeVar("Growing", Radii, Hits, Line, Plane, Chains)
 Stored = TypeVar("Stored", bound=Result)
 
 

@@ -14,7 +14,7 @@ _SAMPLED = ("auto", "uniform", "importance", "annealed")
 _APPLIES_TO = {
     "directions": ("auto", "uniform", "importance"),
     "rtol": _SAMPLED,
-    "budget": ("auto", "annealed"),
+    "budget": ("auto", "counted", "annealed"),
     "chains": ("annealed",),
     "temperatures": ("annealed",),
     "proposal": ("importance",),

@@ -37,6 +37,8 @@ class Purpose(Enum):
 
     #: directions of rays, axes of slices, proposals of the Gaussian kind; index: which
     DIRECTION = (_ANY, _ZERO, _ZERO, _ZERO)
+    #: rays of the counted kind; index: the group of rays, part: 0 for directions, 1 for radii
+    GROUP_OF_RAYS = (_ANY, range(2), _ZERO, range(2**63 + 2, 2**63 + 3))
     #: start and moves of annealed chains and of their pilots; index: the chain
     CHAIN = (_CHAINS, _ZERO, _STEPS, _STAGES)
     #: start of a soft path's pilot chains, after those by radius; index: the chain

@@ -8,6 +8,7 @@ from landscape.results.comparison import CANNOT_TELL, Comparison, ComparisonRow
 from landscape.results.curvature import Diagonal, Eigenpairs, LayerTraces, Trace
 from landscape.results.embedding import Embedding
 from landscape.results.estimate import VolumeEstimate
+from landscape.results.hits import Count, CountedVolume, Hits
 from landscape.results.progress import OnProgress, Progress
 from landscape.results.radii import Radii, RayStatus
 from landscape.results.resume import require_same_config
@@ -29,9 +30,12 @@ __all__ = [
     "Comparison",
     "ComparisonRow",
     "Cost",
+    "Count",
+    "CountedVolume",
     "Diagonal",
     "Eigenpairs",
     "Embedding",
+    "Hits",
     "LaplaceVolume",
     "LayerTraces",
     "Line",

@@ -6,6 +6,8 @@ from landscape.volume.annealing.anneal import anneal
 from landscape.volume.auto import auto_volume
 from landscape.volume.caps import volumes_at_caps
 from landscape.volume.compare import compare_volumes
+from landscape.volume.count_hits import count_hits
+from landscape.volume.counted import counted_volume, volume_of_hits
 from landscape.volume.estimate import log_volume
 from landscape.volume.importance import importance_volume
 from landscape.volume.laplace import laplace_volume
@@ -19,6 +21,8 @@ __all__ = [
     "auto_volume",
     "best_volume",
     "compare_volumes",
+    "count_hits",
+    "counted_volume",
     "importance_volume",
     "laplace_volume",
     "log_unit_ball",
@@ -26,5 +30,6 @@ __all__ = [
     "radii_from_rollouts",
     "volume_from_chains",
     "volume_from_radii",
+    "volume_of_hits",
     "volumes_at_caps",
 ]

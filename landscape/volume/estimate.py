@@ -10,12 +10,14 @@ from landscape.objective import Objective
 from landscape.results import Volume
 from landscape.volume.annealed import annealed_volume
 from landscape.volume.auto import auto_volume
+from landscape.volume.counted import counted_volume
 from landscape.volume.importance import importance_volume
 from landscape.volume.laplace import laplace_volume
 from landscape.volume.uniform import uniform_volume
 
 ESTIMATORS: dict[str, Callable[..., Volume]] = {
     "uniform": uniform_volume,
+    "counted": counted_volume,
     "annealed": annealed_volume,
     "importance": importance_volume,
     "laplace": laplace_volume,
@@ -34,6 +36,7 @@ def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str
 
     - ``uniform`` takes the mean over uniform rays. It then gives the verdict ``lower bound`` and no more
       (:func:`landscape.volume_from_radii`).
+    - ``counted`` draws points in the ball of the cap and counts those that the basin contains.
     - ``annealed`` lets chains walk to the long rays.
     - ``importance`` draws more of the long rays, along the curvature.
     - ``laplace`` measures no rays and takes the basin of a quadratic.
@@ -43,17 +46,19 @@ def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str
     Args:
         objective: the loss around the trained point.
         cutoffs: values of the criterion that bound the basin.
-        estimator: ``uniform``, ``annealed``, ``importance``, ``laplace`` or ``auto``.
+        estimator: ``uniform``, ``counted``, ``annealed``, ``importance``, ``laplace`` or ``auto``.
         options: ``uniform`` takes those of :func:`landscape.basin_radii` (criterion, metric, directions, seed,
-            max_radius, rtol, step_ratio, first_step, resume, on_progress); ``annealed`` takes chains and temperatures,
+            max_radius, rtol, step_ratio, first_step, resume, on_progress); ``counted`` takes hits, a budget and a limit
+            on directions (:func:`landscape.volume.count_hits.count_hits`); ``annealed`` takes chains and temperatures,
             or a budget, in place of directions (:func:`landscape.volume.annealing.anneal.anneal`); ``importance`` adds
             proposal, curvature, rank and probes (:func:`landscape.volume.importance.importance_volume`); ``laplace``
             takes curvature, probes and steps (:func:`landscape.volume.laplace.laplace_volume`); ``auto`` takes
             directions and a budget (:func:`landscape.volume.auto.auto_volume`).
 
-    All but ``laplace`` also take ``measure="gaussian"`` with ``sigma`` and ``measure_centre`` (``zero`` or
-    ``theta``): then the result is log of the probability that parameters drawn from N(0, sigma^2) or N(theta, sigma^2)
-    are in the basin, with those out of scope fixed (Scherlis & Belrose 2025). Its upper end is at most 0.
+    All but ``counted`` and ``laplace`` also take ``measure="gaussian"`` with ``sigma`` and ``measure_centre``
+    (``zero`` or ``theta``): then the result is log of the probability that parameters drawn from N(0, sigma^2) or
+    N(theta, sigma^2) are in the basin, with those out of scope fixed (Scherlis & Belrose 2025). Its upper end is at
+    most 0.
 
     Raises:
         LandscapeError: for an unknown estimator, and whatever the estimator raises.

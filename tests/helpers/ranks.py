@@ -17,7 +17,7 @@ import torch
 import landscape as ls
 from landscape import distributed
 from landscape.rays import make_metric
-from landscape.volume import anneal, importance_volume
+from landscape.volume import anneal, count_hits, importance_volume
 from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.targets import Ray, SoftTarget
@@ -42,6 +42,8 @@ def measure() -> dict[str, np.ndarray]:
     for lanes in (1, 3):
         radii = ls.basin_radii(bent(lanes), [0.5, 2.0], metric="identity", directions=24)
         found |= {f"radii {lanes}": radii.radii, f"profile {lanes}": radii.profile_loss, f"calls {lanes}": radii.calls}
+        hits = count_hits(bent(lanes, n=4), [0.5], metric="identity", max_radius=0.5, directions=120, budget="1h")
+        found |= {f"hits {lanes}": np.array([hits.ray, hits.radius, hits.loss, hits.peak])}
     objective = bent(3, n=4)
     found |= preconditioned() | walked()
     metric = make_metric("identity", objective.theta, objective.scope)

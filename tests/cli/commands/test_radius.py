@@ -14,7 +14,9 @@ def test_radius_prints_a_row_a_ray(here: Path) -> None:
     found = strict(run(f"{line} --json").stdout)
     assert [ray["direction"] for ray in found["rays"]] == list(range(60))
     assert found["cutoffs"] == [0.5, 9.0]
-    assert sum(ray["evaluations"] for ray in found["rays"]) == pytest.approx(found["evaluations"])
+    along = sum(ray["evaluations"] for ray in found["rays"])
+    assert along + found["pilot_evaluations"] == pytest.approx(found["evaluations"])
+    assert found["pilot_evaluations"] > 0
     ends = {status for ray in found["rays"] for status in ray["status"]}
     assert ends == {"crossed", "censored"}
     assert all(ray["radii"][0] <= ray["radii"][1] for ray in found["rays"])

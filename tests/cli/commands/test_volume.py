@@ -48,7 +48,7 @@ def test_volume_json_is_one_strict_object_with_every_key(here: Path, more: str) 
     assert all(row["report"].startswith(f"At cutoff {row['cutoff']:g} (loss, ") for row in found["results"])
     assert found["results"][0]["log10_volume"] == pytest.approx(found["results"][0]["log_volume"] / math.log(10))
     radii = strict(run(f"radius {SMALL} --json{more}").stdout)
-    assert found["evaluations"] == radii["evaluations"]
+    assert found["evaluations"] > radii["evaluations"]  # the heaviest rays are searched again
 
 
 def test_volume_agrees_with_python(here: Path) -> None:
