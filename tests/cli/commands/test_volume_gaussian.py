@@ -111,7 +111,7 @@ def test_by_default_chains_measure_it_where_rays_do_not(folder: Path) -> None:
     assert chains["interval"][1] <= 0
     again = CliRunner().invoke(cli, [*bowl, *keep, "--resume"])
     assert again.exit_code == 0, again.output
-    assert "(V is a probability, under" in again.output
+    assert "log-probability of the basin under N(0, 0.3²)" in again.output
     other = CliRunner().invoke(cli, [*bowl, *keep[4:], "--resume", "--measure", "gaussian", "--sigma", "0.2"])
     assert other.exit_code == 2
     assert "sigma: stored 0.3, asked 0.2" in other.output
