@@ -103,7 +103,7 @@ def failures(rows: Sequence[Row]) -> Iterator[str]:
             failed.setdefault(row["failed"].splitlines()[0], []).append(name)
     for message, names in failed.items():
         yield ""
-        yield f"No estimate in {len(names)} runs ({message}): {', '.join(names)}."
+        yield f"Runs without an estimate, {message}: {len(names)}: {', '.join(names)}."
 
 
 def by_body(rows: Sequence[Row]) -> Iterator[str]:
@@ -126,6 +126,29 @@ def by_body(rows: Sequence[Row]) -> Iterator[str]:
             f"| {body} | {n:,} | {estimator} | {budget:,} | {len(runs)} | {middle:+.2f} ({low:+.2f} to {high:+.2f}) "
             f"| {reliable} | {settled} | {bound} | {marked} | {passes:,.0f} | {seconds:.1f} |"
         )
+
+
+def by_budget(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield one line per body and estimator, with a column per budget: errors, then runs by verdict."""
+    budgets = sorted({row["budget"] for row in rows})
+    yield "| body | n | estimator | " + " | ".join(f"{budget:,} passes" for budget in budgets) + " |"
+    yield "|---|---|---|" + "---|" * len(budgets)
+    groups: dict[tuple[int, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["n"], row["body"], row["estimator"]), []).append(row)
+    for (n, body, estimator), runs in sorted(groups.items()):
+        cells = [_cell([row for row in runs if row["budget"] == budget]) for budget in budgets]
+        yield f"| {body} | {n:,} | {estimator} | {' | '.join(cells)} |"
+
+
+def _cell(rows: Sequence[Row]) -> str:
+    """Return errors and verdicts of runs; bold if an interval misses the truth."""
+    if not rows:
+        return "-"
+    low, middle, high = np.quantile([row["error"] for row in rows], [0.05, 0.5, 0.95])
+    counts = "/".join(str(sum(row["verdict"] == verdict for row in rows)) for verdict in CLAIMS[:3])
+    text = f"{middle:+.2f} ({low:+.2f} to {high:+.2f}) {counts}"
+    return text if all(map(right, rows)) else f"**{text}**"
 
 
 def _pair(low: float, high: float) -> str:

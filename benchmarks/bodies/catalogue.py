@@ -38,15 +38,15 @@ def build(name: str) -> Body:
     raise LandscapeError(f"there is no body {name!r}. Pass a family and its numbers, n first. The families: {known}.")
 
 
-def earlier(n: int) -> tuple[str, ...]:
-    """Return names of the bodies of earlier tables, with the spike and the room only where chains can find them."""
+def _simple(n: int) -> tuple[str, ...]:
+    """Return the simple bodies in n dimensions, with the spike and the room only where chains can find them."""
     names = (f"ellipsoid{n}", f"lp{n},1", f"lp{n},4", f"lp{n},8", f"simplex{n}", f"box{n}", f"slab{n}")
     return (*names, *((f"spike{n}", f"room{n}") if n <= 10 else ()))
 
 
 #: what is measured by default
 CATALOGUE = (
-    *(name for n in (3, 5, 10, 50) for name in earlier(n)),
+    *(name for n in (3, 5, 10, 50) for name in _simple(n)),
     *(f"ellipsoid{n}" for n in (500, 2000)),
     "decades1000,8",
     *(

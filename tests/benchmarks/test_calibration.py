@@ -42,7 +42,7 @@ def test_a_run_that_fails_is_a_row_with_its_message(tmp_path: Path) -> None:
     failed, made = measure_all(tmp_path / "rows.jsonl", asked, jobs=1)
     assert failed["failed"].startswith("LandscapeError: ")
     assert "failed" not in made
-    (line,) = (line for line in calibration_tables.tables([failed, made]) if "No estimate in 1 run" in line)
+    (line,) = (line for line in calibration_tables.tables([failed, made]) if "Runs without an estimate" in line)
     assert "box3 (-1, seed 0)" in line
 
 
