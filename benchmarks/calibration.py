@@ -23,7 +23,7 @@ from benchmarks.rows import Row, append, read
 from landscape.results import Volume
 
 BUDGETS = (20_000, 100_000, 500_000)  #: passes
-PASSES_PER_RAY = 10  # of estimators that take a number of rays: about what one search costs
+PASSES_PER_RAY = 4  # of estimators that take a number of rays: about what one search costs
 
 
 @dataclass(frozen=True)
