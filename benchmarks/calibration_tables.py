@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -100,7 +101,8 @@ def failures(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         if "failed" in row:
             name = f"{row['body']} ({row['budget']:,}, seed {row['seed']})"
-            failed.setdefault(row["failed"].splitlines()[0], []).append(name)
+            message = re.sub(r"\d[\d,]*", "...", row["failed"].splitlines()[0])  # alike but for their numbers
+            failed.setdefault(message, []).append(name)
     for message, names in failed.items():
         yield ""
         yield f"Runs without an estimate, {message}: {len(names)}: {', '.join(names)}."
