@@ -189,7 +189,7 @@ def interval_of(log_weights: np.ndarray) -> tuple[float, float]:
     - Downwards, what a share of zeros that none of k draws has met may take off, log(1/200) / k.
 
     All are taken at 99 %, since skewed weights make them miss more often than they say.
-    ``benchmarks/known_bodies.py honesty`` counts how often. Infinite if fewer than two weights are non-zero.
+    ``benchmarks/known_bodies.py`` counts how often. Infinite if fewer than two weights are non-zero.
 
     >>> low, high = interval_of(np.zeros(1000))
     >>> round(low, 4), high
