@@ -11,12 +11,11 @@
 ``known_bodies``       volumes of bodies of known volume, and how often the verdict is right
 ``known_bodies_page``  writes their section of docs/benchmarks.md
 ``volume_cost``        what a volume costs against n: passes, seconds and memory until a verdict; writes its section
-``chains_batched``     a move of 32 chains in one batch, next to one chain at a time
-``nets_volume``        volumes of good and bad minima
+``nets_volume``        volumes of good and bad minima within a budget, at a resolution
 ``recipes``            trains the families of docs/training.md
 ``real_checkpoints``   doctor and volume on published networks (``make real-checkpoints``)
 ``same_numbers``       shows that a change of the code leaves every number as it was
-``two_hosts``          annealed chains on two hosts give the bytes of one process
+``two_hosts``          annealed islands on two hosts give the bytes of one process
 =====================  =============================================================================================
 
 The other files serve these: ``page`` and ``rows`` (what is printed and kept), ``timing`` and ``workers`` (paired

@@ -1,7 +1,7 @@
-"""Volumes of good and bad minima by uniform rays and by annealed chains, and whether both order them alike.
+"""Volumes of good and bad minima within a budget, and whether they are ordered as uniform rays order them.
 
-    python -m benchmarks.nets_volume measure NAME GOOD.pt BAD.pt CUTOFF [CUTOFF ...]
-    python -m benchmarks.nets_volume page                 prints the table
+    python -m benchmarks.nets_volume measure NAME GOOD.pt BAD.pt CUTOFF [CUTOFF ...] --budget 5min --step-ratio 1.1
+    python -m benchmarks.nets_volume page                 prints the tables
 
 The checkpoints carry their task (``landscape train``), or a landscape.toml in their folder names it. Every run adds a
 line to the file of ``--rows`` as soon as it is done, and no run in the file is made twice.
@@ -21,9 +21,10 @@ import landscape as ls
 from benchmarks.page import command_line
 from benchmarks.rows import Row, append, read
 from landscape.resolve import resolve_task
-from landscape.volume import annealed_volume, log_unit_ball
-from landscape.volume.annealing.pilot import PATHS
-from landscape.volume.annealing.precondition import PRECONDITIONS
+from landscape.results import AnnealedVolume
+from landscape.results.volume_words import interval_cell, value_cell
+
+_SAME = ("name", "cutoff", "samples", "seed", "budget", "step_ratio", "estimator")  # for a good net and its bad one
 
 
 def objective_of(path: Path, samples: int | None) -> ls.Objective:
@@ -33,107 +34,107 @@ def objective_of(path: Path, samples: int | None) -> ls.Objective:
 
 
 def measure(objective: ls.Objective, cutoff: float, seed: int, rays: int, **effort: Any) -> Row:
-    """Return the log-volume of one net at one cutoff by both estimators; None if it has no basin.
+    """Return the log-volume of one net at one cutoff as a row; its ``value`` is None if it has no basin.
 
     Args:
         objective: the loss around the net.
         cutoff: of the loss.
-        seed, rays: of the uniform rays; the chains share the seed.
-        effort: chains and temperatures, or a budget.
+        seed, rays: of the uniform rays that the volume is held against.
+        effort: estimator, budget and step_ratio.
     """
-    row: Row = {"n": objective.dimension, "centre": objective.centre, "uniform": None, "full": None}
+    row: Row = {"n": objective.dimension, "centre": objective.centre, "value": None}
     if objective.centre >= cutoff:
         return row
     started = time.perf_counter()
-    plain = ls.log_volume(objective, [cutoff], directions=rays, seed=seed)
-    volume = annealed_volume(objective, [cutoff], seed=seed, **effort)
+    grid = {"step_ratio": effort["step_ratio"], "seed": seed}
+    plain = ls.log_volume(objective, [cutoff], directions=rays, **grid).results[0]
+    began = time.perf_counter()
+    volume = ls.log_volume(objective, [cutoff], seed=seed, **effort)
     result = volume.results[0]
+    out, scatter, back = (math.nan,) * 3
+    if isinstance(volume, AnnealedVolume):
+        out, scatter, back = (result.log_cap_ball - volume.trail[-1, 3], volume.trail[-1, 4], volume.trail[-1, 5])
+        back = result.log_cap_ball - back
     return {
         **row,
         "n": volume.dimension,
-        "chains": volume.directions,
-        "temperatures": volume.config["temperatures"],
-        "uniform": plain.results[0].log_volume,
-        "half": float(volume.log_volume_half[0]),
-        "full": result.log_volume,
-        "low": result.interval[0],
-        "high": result.interval[1],
-        "spread": float(volume.weight_spread[0, 1]),
-        "resampled": int(volume.resampled[0, 1]),
-        "censored_weight": result.censored_weight,
+        "used": volume.estimator,
+        "uniform": plain.nats_below_ball,
+        "value": result.nats_below_ball,
+        "cell": value_cell(result),
+        "interval": interval_cell(result),
+        "out": float(out),
+        "sd": float(scatter),
+        "back": float(back),
+        "survives": result.survives,
         "verdict": result.verdict,
-        "shaped": volume.config["preconditioners"][0] is not None,
-        "evaluations": volume.cost.evaluations / volume.directions,
-        "minutes": (time.perf_counter() - started) / 60,
+        "unmet": [check.name for check in result.checks if not check.met],
+        "log_volume": result.log_volume,
+        "evaluations": volume.cost.evaluations,
+        "minutes": (time.perf_counter() - began) / 60,
+        "minutes_uniform": (began - started) / 60,
     }
 
 
 def table(rows: list[Row]) -> Iterator[str]:
-    """Yield two tables: log V minus the log-volume of the ball of the cap, and good minus bad in powers of ten."""
-    yield "| net | n | cutoff | uniform | K | half | full | change / gain | spread | verdict | evals/chain | minutes |"
-    yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
+    """Yield two tables in nats below the ball of the cap: every net, and every good net against its bad one."""
+    yield (
+        "| net | n | cutoff | q | seed | uniform bound | out | sd | back | nats below the ball | 95 % interval "
+        "| finer grid leaves | verdict | passes | minutes |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     for row in rows:
         name = f"| {row['name']}, {row['which']} | {row['n']:,} | {row['cutoff']:g} "
-        if row["full"] is None:
-            yield f"{name}| no basin: the loss at the minimum is {row['centre']:.3g} | | | | | | | | |"
+        name += f"| {row['step_ratio']:g} | {row['seed']} "
+        if row["value"] is None:
+            yield f"{name}| no basin: the loss at the minimum is {row['centre']:.3g} | | | | | | | | | |"
             continue
-        ball, gain = log_unit_ball(row["n"]), row["full"] - row["uniform"]
-        change = f"{100 * (row['full'] - row['half']) / gain:.1f} %" if gain > 0 else "no gain"
+        ends = " | ".join("-" if not math.isfinite(row[key]) else f"{row[key]:,.1f}" for key in ("out", "sd", "back"))
+        left = "-" if math.isnan(row["survives"]) else f"{math.floor(100 * row['survives'])} %"
         yield (
-            f"{name}| {row['uniform'] - ball:,.0f} | {row['temperatures']} | {row['half'] - ball:,.0f} "
-            f"| {row['full'] - ball:,.0f} | {change} | {row['spread']:.1f} | {row['verdict']} "
-            f"| {row['evaluations']:,.0f} | {row['minutes']:.1f} |"
+            f"{name}| {row['uniform']:,.1f} | {ends} | {row['cell']} | {row['interval']} | {left} "
+            f"| {row['verdict']} ({row['used']}) | {row['evaluations']:,.0f} | {row['minutes']:.1f} |"
         )
     yield ""
-    yield "| nets | cutoff | good - bad, uniform | good - bad, annealed | ordering |"
-    yield "|---|---|---|---|---|"
-    for good in (row for row in rows if row["which"] == "good" and row["full"] is not None):
-        key = ("name", "cutoff", "samples", "seed")
+    yield "| nets | cutoff | q | seed | bad - good, uniform bounds | bad - good | verdicts |"
+    yield "|---|---|---|---|---|---|---|"
+    for good in (row for row in rows if row["which"] == "good" and row["value"] is not None):
         for bad in rows:
-            same = all(bad.get(name) == good.get(name) for name in key)
-            if not same or bad["which"] != "bad" or bad["full"] is None:
-                continue
-            plain, annealed = ((good[by] - bad[by]) / math.log(10) for by in ("uniform", "full"))
-            kept = "survives" if annealed > 0 else "turns round"
-            yield f"| {good['name']} | {good['cutoff']:g} | {plain:+,.0f} | {annealed:+,.0f} | {kept} |"
+            same = all(bad.get(name) == good.get(name) for name in _SAME)
+            if same and bad["which"] == "bad" and bad["value"] is not None:
+                yield (
+                    f"| {good['name']} | {good['cutoff']:g} | {good['step_ratio']:g} | {good['seed']} "
+                    f"| {bad['uniform'] - good['uniform']:+,.0f} | {bad['value'] - good['value']:+,.0f} "
+                    f"| {good['verdict']}, {bad['verdict']} |"
+                )
 
 
 def main() -> None:
-    """Measure, or print the table."""
+    """Measure, or print the tables."""
     parser = command_line(__doc__)
     parser.add_argument("part", choices=["measure", "page"])
     parser.add_argument("name", nargs="?")
     parser.add_argument("nets", nargs="*", help="good and bad checkpoint, then cutoffs")
-    parser.add_argument("--chains", type=int, default=16)
-    parser.add_argument("--temperatures", type=int, default=60)
-    parser.add_argument("--budget", help="in the place of chains and temperatures: 15min, or passes over the data")
+    parser.add_argument("--estimator", default="auto", choices=["auto", "annealed", "counted"])
+    parser.add_argument("--budget", default="5min", help="a time such as 15min, or passes over the data")
+    parser.add_argument("--step-ratio", type=float, default=2.0, help="resolution of the basin")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", type=int, help="the first of the training set only")
     parser.add_argument("--rays", type=int, default=1000)
     parser.add_argument("--only", choices=["good", "bad"])
-    parser.add_argument("--path", default="auto", choices=PATHS)
-    parser.add_argument("--precondition", default="auto", choices=PRECONDITIONS)
     parser.add_argument("--rows", type=Path, default=Path("nets_volume.jsonl"))
     given = parser.parse_args()
     if given.part == "page":
         print("\n".join(table(read(given.rows))))
         return
     torch.set_num_threads(1)
-    effort: dict[str, Any] = {"chains": given.chains, "temperatures": given.temperatures}
-    effort = {"budget": given.budget} if given.budget else effort
-    settings = {
-        "seed": given.seed,
-        "rays": given.rays,
-        "path": given.path,
-        "precondition": given.precondition,
-        **effort,
-    }
+    effort = {"estimator": given.estimator, "budget": given.budget, "step_ratio": given.step_ratio}
+    settings = {"seed": given.seed, "rays": given.rays, **effort}
     for cutoff in map(float, given.nets[2:]):
         for which, path in zip(("good", "bad"), given.nets[:2], strict=True):
             name = {"name": given.name, "which": which, "cutoff": cutoff, "samples": given.samples, **settings}
-            if given.only not in (None, which) or any(
-                name.items() <= {"path": "auto", "precondition": "auto", **row}.items() for row in read(given.rows)
-            ):
+            known = given.rows.exists() and any(name.items() <= row.items() for row in read(given.rows))
+            if given.only not in (None, which) or known:
                 continue
             row = {**name, **measure(objective_of(Path(path), given.samples), cutoff, **settings)}
             append(given.rows, row)

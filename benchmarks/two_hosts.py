@@ -1,6 +1,8 @@
-"""Show that annealed chains on two hosts give the bytes of one process; the hosts are network namespaces.
+"""Show that annealed islands on two hosts give the bytes of one process; the hosts are network namespaces.
 
-    python -m benchmarks.two_hosts CKPT.pt [other options of landscape volume]
+    python -m benchmarks.two_hosts CKPT.pt --budget 200000 [other options of landscape volume]
+
+A budget in passes gives the same bytes wherever it is spent; a time does not.
 
 Needs root and iproute2. The namespaces are removed at the end.
 """

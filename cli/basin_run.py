@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import click
@@ -12,17 +13,21 @@ import click
 from landscape.errors import StoreError
 from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
-from landscape.results import Chains, Hits, OnProgress, Radii, Result
+from landscape.rays.march import March
+from landscape.results import NOTHING, Cost, Hits, Islands, OnProgress, Progress, Radii, Result, require_same_config
 from landscape.store import Store
+from landscape.volume.annealing.budget import Budget, radii_within
+from landscape.volume.ray_weights.measure import make_measure
 from landscape_cli.flags import in_flags
 from landscape_cli.next_command import resume_command, stopped_line
 from landscape_cli.progress import Display, keep_measuring, say
 from landscape_cli.run_file import growing_result, open_store, with_provenance
 from landscape_cli.task import find_task, make_objective
-from landscape_cli.text import paragraph
+from landscape_cli.text import PERCENT, amount, paragraph
 
-Growing = TypeVar("Growing", Radii, Hits, Chains)
+Growing = TypeVar("Growing", Radii, Hits, Islands)
 Stored = TypeVar("Stored", bound=Result)
+Limit = tuple[str, float]
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,7 @@ class GrowingResult(Generic[Growing]):
         kind: its class.
         noun: what to call it.
         unit: what it consists of.
-        volume: name of the volume made from it. New rays or chains make that volume invalid.
-        more: names of what else is made from it.
+        volume: name of the volume made from it. More rays, hits or rounds make that volume invalid.
     """
 
     name: str
@@ -43,18 +47,15 @@ class GrowingResult(Generic[Growing]):
     noun: str
     unit: str
     volume: str
-    more: tuple[str, ...] = ()
 
 
-CAPS = "caps"
 RAYS = GrowingResult("radii", Radii, "run", "rays", "volume")
 PROPOSED = GrowingResult("importance-radii", Radii, "run of proposed rays", "rays", "importance")
-SLOPES = GrowingResult("slopes-radii", Radii, "run of rays along learned coordinates", "rays", "slopes")
 HITS = GrowingResult("hits", Hits, "count of points in the ball of the cap", "hits", "counted")
-CHAINS = GrowingResult("chains", Chains, "run of annealed chains", "temperatures", "annealed", (CAPS,))
+ISLANDS = GrowingResult("islands", Islands, "run of annealed islands", PERCENT, "annealed")
 LAPLACE = "laplace"
-_GROWING: tuple[GrowingResult[Any], ...] = (RAYS, PROPOSED, SLOPES, HITS, CHAINS)
-_OF_A_BASIN = (LAPLACE, CAPS, *(name for each in _GROWING for name in (each.name, each.volume)))
+_GROWING: tuple[GrowingResult[Any], ...] = (RAYS, PROPOSED, HITS, ISLANDS)
+_OF_A_BASIN = (LAPLACE, *(name for each in _GROWING for name in (each.name, each.volume)))
 _ONE_PER_FILE = ("theta_hash", "data_hash", "samples")
 
 
@@ -69,6 +70,7 @@ class BasinRun:
         provenance: where results come from, for their configuration.
         stored: results of the file that this run continues, by name.
         outdated: names of results to drop as soon as a new one replaces them.
+        spent: what the results so far have cost.
     """
 
     params: Mapping[str, Any]
@@ -77,43 +79,68 @@ class BasinRun:
     provenance: Mapping[str, str]
     stored: Mapping[str, Any]
     outdated: list[str]
+    spent: Cost = NOTHING
 
     @property
     def basin_options(self) -> dict[str, Any]:
-        """The options that say which basin it is, the seed, and the tolerance if one was typed."""
+        """The options that say which basin it is, the seed, and the tolerance and resolution if typed."""
         names = ("criterion", "metric", "max_radius", "seed")
-        rtol = {} if self.params["rtol"] is None else {"rtol": self.params["rtol"]}
-        return {**{name: self.params[name] for name in names}, **rtol}
+        typed = {name: self.params[name] for name in ("rtol", "step_ratio") if self.params[name] is not None}
+        return {**{name: self.params[name] for name in names}, **typed}
+
+    @property
+    def measure_options(self) -> dict[str, Any]:
+        """The options that say by which measure V is a volume or a probability."""
+        return {key: self.params[key] for key in ("measure", "sigma", "measure_centre")}
 
     def grow(
         self,
         growing: GrowingResult[Growing],
         measure: Callable[[Growing | None, OnProgress[Any]], Growing],
         total: int = 1,
+        budget: str | None = None,
     ) -> tuple[Growing, bool]:
         """Return a result and whether any of it was measured now, and commit it while it grows.
 
         Args:
             growing: which one.
             measure: takes what is stored, and the ``on_progress`` to call after every block.
-            total: rays or temperatures in all, if that is known.
+            total: rays or hits in all, if that is known.
+            budget: what was typed, if that limits the result. A result that was finished with as much is returned as it
+                is stored.
         """
         stored: Growing | None = self.stored.get(growing.name)
+        if stored is not None and budget is not None and covers(stored.config.get("budget"), budget):
+            self._check_settings(stored)
+            self.spent += stored.cost
+            return stored, False
 
         def put(result: Growing) -> None:
             if self.store is not None:
                 # only once something new replaces the old result: a run that never starts loses nothing
-                self._drop(growing.volume, *growing.more)
+                self._drop(growing.volume)
                 self.store[growing.name] = with_provenance(result, self.provenance)
 
         def stopped(why: str, latest: Growing | None) -> str:
             result = latest or stored
             done = None if result is None else f"{why} after {counted(result, growing.unit)}"
+            if done is None and self.spent.calls:
+                done = f"{why} after {self.spent.evaluations:,.0f} passes over the data"
             return stopped_line(done, self.params["out"], self.provenance["command"])
 
-        known = 0 if stored is None else int(stored.done.sum())
+        known = 0 if stored is None or growing.unit == PERCENT else int(stored.done.sum())
         display = Display(total, known, quiet=self.params["quiet"], unit=growing.unit)
-        result, fresh = keep_measuring(lambda on_progress: measure(stored, on_progress), put, display, stopped)
+
+        def run(on_progress: OnProgress[Growing]) -> Growing:
+            return measure(stored, on_progress if budget is None else self._with_share(budget, on_progress))
+
+        result, fresh = keep_measuring(run, put, display, stopped)
+        self.spent += result.cost
+        if budget is not None and not (isinstance(result, Radii) and result.directions == self.params["directions"]):
+            result = with_provenance(result, {**self.provenance, "budget": budget})
+            if self.store is not None:
+                self.store[growing.name] = result
+            return result, fresh
         if stored is not None and not fresh:
             return stored, False
         return with_provenance(result, self.provenance), True
@@ -136,6 +163,37 @@ class BasinRun:
             self._drop(name)
             self.store[name] = result
         return result
+
+    def _with_share(self, budget: str, on_progress: OnProgress[Growing]) -> OnProgress[Growing]:
+        """Return ``on_progress`` for results that do not say themselves which share of the budget is spent."""
+        limit = Budget.parse(budget)
+
+        def report(progress: Progress[Growing]) -> None:
+            if not progress.words:
+                used = limit.used(self.spent + progress.snapshot().cost)
+                progress = replace(progress, words=f"{100 * min(used, 1.0):.0f} {PERCENT}")
+            on_progress(progress)
+
+        return report
+
+    def _check_settings(self, stored: Radii | Hits | Islands) -> None:
+        """Refuse a stored result of other settings that nothing is to be added to."""
+        options, objective = {"rtol": 1e-3, "step_ratio": 2.0, **self.basin_options}, self.objective
+        metric = make_metric(options["metric"], objective.theta, objective.scope)
+        cap = March(options["max_radius"], options["rtol"], options["step_ratio"], None).cap(metric)
+        asked = {
+            **objective.describe(),
+            **{name: options[name] for name in ("criterion", "metric", "seed", "step_ratio")},
+            "max_radius": None if math.isinf(cap) else cap,
+            "cutoffs": sorted(set(self.params["cutoffs"])),
+        }
+        if self.params["rtol"] is not None:
+            asked["rtol"] = options["rtol"]
+        if isinstance(stored, Islands):
+            asked |= make_measure(objective, metric, **self.measure_options).describe()
+            if self.params["estimator"] == "auto" and set(stored.cutoffs) <= set(asked["cutoffs"]):
+                del asked["cutoffs"]  # islands are for those that other estimators leave
+        require_same_config({**stored.config, "cutoffs": list(stored.cutoffs)}, asked)
 
     def say(self, line: str) -> None:
         """Print one line on stderr, unless told to be quiet."""
@@ -204,28 +262,53 @@ def centre_lines(objective: Objective, params: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def counted(result: Radii | Hits | Chains, unit: str) -> str:
+def counted(result: Radii | Hits | Islands, unit: str) -> str:
     """Return how much of a result there is, in words."""
-    if isinstance(result, Chains) and result.config["temperatures"] is None:
-        return f"{len(result.trace):,} temperatures of the pilots"
-    along = f" along {result.rays:,} rays" if isinstance(result, Hits) else ""
-    return f"{int(result.done.sum()):,} of {len(result.done):,} {unit}{along}"
+    if isinstance(result, Islands):
+        whole = sum(len(result.whole(cutoff)) for cutoff in range(len(result.cutoffs)))
+        along = f" and {whole} whole round{'s' * (whole != 1)}"
+    else:
+        along = f" along {result.rays:,} rays" if isinstance(result, Hits) else ""
+    return f"{amount(int(result.done.sum()), len(result.done), unit)}{along}"
 
 
-def measure_rays(run: BasinRun) -> tuple[Radii, bool]:
-    """Return the radii along uniform rays, and whether any was measured now."""
+def covers(finished: str | None, asked: str) -> bool:
+    """Return whether what one budget gave is all that another one would.
+
+    >>> covers("2min", "90s"), covers("2min", "5min"), covers("2min", "20000"), covers(None, "2min")
+    (True, False, False, False)
+    """
+    if finished is None:
+        return False
+    one, other = Budget.parse(finished), Budget.parse(asked)
+    same_unit = math.isfinite(one.passes) == math.isfinite(other.passes)
+    return same_unit and one.passes >= other.passes and one.seconds >= other.seconds
+
+
+def measure_rays(run: BasinRun, limit: Limit | None = None) -> tuple[Radii, bool]:
+    """Return the radii along uniform rays, and whether any was measured now.
+
+    Args:
+        run: the command.
+        limit: the budget as it was typed and the share of it that the rays may cost; None for no limit.
+    """
     params, stored = run.params, run.stored.get(RAYS.name)
     known = "" if stored is None else f" ({int(stored.done.sum()):,} of them from the file)"
     run.say(f"measuring {params['directions']:,} rays{known}")
 
     def measure(stored: Radii | None, on_progress: OnProgress[Any]) -> Radii:
-        return basin_radii(
-            run.objective,
-            params["cutoffs"],
-            directions=params["directions"],
-            resume=stored,
-            on_progress=on_progress,
-            **run.basin_options,
-        )
+        def rays(on_block: OnProgress[Any]) -> Radii:
+            return basin_radii(
+                run.objective,
+                params["cutoffs"],
+                directions=params["directions"],
+                resume=stored,
+                on_progress=on_block,
+                **run.basin_options,
+            )
 
-    return run.grow(RAYS, measure, params["directions"])
+        if limit is None:
+            return rays(on_progress)
+        return radii_within(Budget.parse(limit[0]), limit[1], rays, on_progress)
+
+    return run.grow(RAYS, measure, params["directions"], None if limit is None else limit[0])

@@ -18,7 +18,7 @@ from landscape.objective import Layout, Objective, Scope
 from landscape.rays import Metric, basin_radii, make_metric
 from landscape.results import Radii
 from landscape.results.table import percent
-from landscape.volume.auto import BUDGET
+from landscape.volume.annealing.run import BUDGET
 from landscape_cli import text
 from landscape_cli.flags import in_flags
 from landscape_cli.task import find_task, make_objective
@@ -223,7 +223,7 @@ def look_at_time(report: Report, objective: Objective, params: Mapping[str, Any]
     total = seconds_per_ray * params["directions"]
     words = (
         f"{text.duration(seconds)} per evaluation; {params['directions']:,} rays of about {evaluations:.0f} "
-        f"evaluations take about {text.duration(total)}; chains, if these are not enough, {BUDGET}"
+        f"evaluations take about {text.duration(total)}; what follows, if these are not enough, {BUDGET} in all"
     )
     report.add(
         "time", words, seconds_per_evaluation=seconds, evaluations_per_ray=evaluations,

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
+from landscape.distributed import from_first
 from landscape.errors import StoreError
 from landscape.results import (
     AnnealedVolume,
-    Caps,
-    Chains,
     CountedVolume,
     Hits,
+    Islands,
     LaplaceVolume,
     OnProgress,
     Progress,
@@ -22,41 +23,44 @@ from landscape.results import (
     require_same_config,
 )
 from landscape.volume import (
-    anneal,
     count_hits,
     importance_volume,
     laplace_volume,
-    volume_from_chains,
+    run_islands,
+    volume_from_islands,
+    volume_from_radii,
     volume_of_hits,
-    volumes_at_caps,
 )
-from landscape.volume.annealed import RELIABLE_CHAINS
-from landscape.volume.annealing.anneal import Stopped
 from landscape.volume.annealing.budget import Budget
-from landscape.volume.auto import BUDGET, along_slopes, measure_in_steps
+from landscape.volume.annealing.run import BUDGET
+from landscape.volume.auto import RAYS as RAYS_SHARE
+from landscape.volume.auto import measure_in_steps
 from landscape.volume.count_hits import WANTED
 from landscape.volume.laplace import laplace_config
 from landscape.volume.quadratic import basin_curvature, cap_of
+from landscape.volume.ray_weights.mean import measure_of_radii
 from landscape.volume.uniform import volume_of_rays
 from landscape_cli.basin_run import (
-    CAPS,
-    CHAINS,
     HITS,
+    ISLANDS,
     LAPLACE,
     PROPOSED,
     RAYS,
-    SLOPES,
     BasinRun,
     GrowingResult,
+    Limit,
     measure_rays,
 )
+from landscape_cli.clock import elapsed
+from landscape_cli.progress import Interrupted
 from landscape_cli.run_file import stored_result, with_provenance
+from landscape_cli.text import duration
 
 GROWING: dict[str, list[GrowingResult[Any]]] = {
-    "auto": [RAYS, CHAINS, SLOPES],
+    "auto": [RAYS, HITS, ISLANDS],
     "uniform": [RAYS],
     "counted": [HITS],
-    "annealed": [CHAINS],
+    "annealed": [ISLANDS],
     "importance": [PROPOSED],
     "laplace": [],
 }
@@ -70,13 +74,13 @@ class VolumeReport:
         volumes: by estimator, in the order in which they were measured.
         radii: uniform rays, if there are some.
         notes: why these volumes were measured, and nothing else.
-        caps: the volume under smaller caps, if there are chains and a cap.
+        interrupted: whether Ctrl-C ended the run; then these are the volumes that were whole.
     """
 
     volumes: dict[str, Volume]
     radii: Radii | None = None
     notes: tuple[str, ...] = ()
-    caps: Caps | None = None
+    interrupted: bool = False
 
 
 def measure_volumes(run: BasinRun) -> VolumeReport:
@@ -93,48 +97,92 @@ def measure_volumes(run: BasinRun) -> VolumeReport:
 
 
 def uniform(run: BasinRun) -> VolumeReport:
-    """Measure uniform rays and take the mean."""
-    radii, volume = uniform_rays(run)
-    return VolumeReport({"uniform": volume}, radii)
+    """Measure uniform rays and take the mean; if Ctrl-C stops them, the mean of those that are done."""
+    radii: list[Radii] = []
+    volumes: dict[str, Volume] = {}
+    with reporting(run, volumes) as stopped:
+        measured, volumes["uniform"] = uniform_rays(run)
+        radii.append(measured)
+    return VolumeReport(volumes, radii[0] if radii else None, interrupted=bool(stopped))
 
 
 def counted(run: BasinRun) -> VolumeReport:
     """Count points in the ball of the cap."""
-    return VolumeReport({"counted": counted_points(run, budget_of(run))})
-
-
-def auto(run: BasinRun) -> VolumeReport:
-    """Measure what the library's ``auto`` decides to measure, and store each step."""
-    radii: list[Radii] = []
-    caps: list[Caps] = []
-    stopped: list[Chains] = []
-
-    def rays() -> Volume:
-        measured, volume = uniform_rays(run)
-        radii.append(measured)
-        return volume
-
-    def chains(on_stop: Callable[[Stopped], None]) -> AnnealedVolume | Chains:
-        measured, fresh = annealed_chains(run, on_stop)
-        if not measured.done.all():
-            stopped.append(measured)
-            return measured
-        caps.extend(smaller_caps(run, measured, fresh))
-        return annealed_volume(run, measured, fresh)
-
-    measured = measure_in_steps(budget_of(run), uniform=rays, chains=chains, slopes=lambda left: slopes(run, left))
-    notes = measured.notes
-    if run.store is not None and stopped:
-        notes = (*notes, "With --resume the chains continue from what is stored.")
-    return VolumeReport(measured.volumes, radii[0], notes, caps[0] if caps else None)
+    volumes: dict[str, Volume] = {}
+    budget = budget_of(run)
+    with reporting(run, volumes) as stopped:
+        volumes["counted"] = counted_points(run, remaining(budget), budget)
+    return VolumeReport(volumes, interrupted=bool(stopped))
 
 
 def annealed(run: BasinRun) -> VolumeReport:
-    """Measure chains alone."""
-    chains, fresh = annealed_chains(run)
-    volume = annealed_volume(run, chains, fresh)
-    caps = smaller_caps(run, chains, fresh)
-    return VolumeReport({"annealed": volume}, caps=caps[0] if caps else None)
+    """Measure islands alone; if Ctrl-C stops them, take the rounds that are whole."""
+    volumes: dict[str, Volume] = {}
+    budget = budget_of(run)
+    with reporting(run, volumes) as stopped:
+        volumes["annealed"] = annealed_islands(run, run.params["cutoffs"], remaining(budget))
+    return VolumeReport(volumes, interrupted=bool(stopped))
+
+
+def auto(run: BasinRun) -> VolumeReport:
+    """Measure what the library's ``auto`` decides to measure, and store each step; Ctrl-C leaves what is whole."""
+    radii: list[Radii] = []
+    notes: tuple[str, ...] = ()
+    volumes: dict[str, Volume] = {}
+    budget = budget_of(run)
+
+    def rays(_: Budget) -> Volume:
+        measured, volumes["uniform"] = uniform_rays(run, (budget, RAYS_SHARE))
+        radii.append(measured)
+        return volumes["uniform"]
+
+    def hits(left: str | float) -> Volume | None:
+        if run.params["measure"] != "lebesgue":
+            return None
+        volumes["counted"] = counted_points(run, left, budget)
+        return volumes["counted"]
+
+    def islands(missing: list[float], left: str | float) -> Volume:
+        volumes["annealed"] = annealed_islands(run, missing, left)
+        return volumes["annealed"]
+
+    with reporting(run, volumes) as stopped:
+        notes = measure_in_steps(budget, uniform=rays, counted=hits, annealed=islands, late=elapsed()).notes
+    return VolumeReport(volumes, radii[0] if radii else None, notes, bool(stopped))
+
+
+@contextmanager
+def reporting(run: BasinRun, volumes: dict[str, Volume]) -> Iterator[list[BaseException]]:
+    """Let Ctrl-C end a block, and add the volume of what had grown by then; without any it ends the command.
+
+    Yields:
+        a list that holds the interruption afterwards, if there was one.
+    """
+    stopped: list[BaseException] = []
+    try:
+        yield stopped
+    except (Interrupted, KeyboardInterrupt) as stop:
+        latest = stop.latest if isinstance(stop, Interrupted) else None
+        volumes |= unfinished(run, latest)
+        if not volumes:
+            raise
+        stopped.append(stop)
+
+
+def unfinished(run: BasinRun, latest: object) -> dict[str, Volume]:
+    """Return the volume of a partial result, by its estimator; none if it says nothing yet.
+
+    Only that of islands is stored: rays and hits will give another one when they go on.
+    """
+    if isinstance(latest, Radii) and latest.done.any():
+        rays = latest.first(int(latest.done.sum()))
+        on_rays = measure_of_radii(run.objective, rays, **run.measure_options)
+        return {"uniform": volume_from_radii(rays, measure=on_rays)}
+    if isinstance(latest, Hits):
+        return {"counted": volume_of_hits(run.objective, latest)}
+    if isinstance(latest, Islands) and any(len(latest.whole(cutoff)) for cutoff in range(len(latest.cutoffs))):
+        return {"annealed": run.keep(ISLANDS.volume, True, lambda: volume_from_islands(latest), AnnealedVolume)}
+    return {}
 
 
 def importance(run: BasinRun) -> VolumeReport:
@@ -153,7 +201,7 @@ def importance(run: BasinRun) -> VolumeReport:
             **progress,
             **curvature_options(run),
             **run.basin_options,
-            **measure_options(run),
+            **run.measure_options,
         )
 
     return VolumeReport({"importance": proposed_rays(run, PROPOSED, params["directions"], measure)})
@@ -180,117 +228,101 @@ def laplace(run: BasinRun) -> VolumeReport:
     return VolumeReport({LAPLACE: run.keep(LAPLACE, True, make, LaplaceVolume)})
 
 
-def uniform_rays(run: BasinRun) -> tuple[Radii, Volume]:
+def uniform_rays(run: BasinRun, limit: Limit | None = None) -> tuple[Radii, Volume]:
     """Return uniform rays and the volume from their mean, both stored."""
-    radii, fresh = measure_rays(run)
+    radii, fresh = measure_rays(run, limit)
 
     def make() -> Volume:
-        return volume_of_rays(run.objective, radii, **measure_options(run))
+        return volume_of_rays(run.objective, radii, **run.measure_options)
 
     return radii, run.keep(RAYS.volume, fresh or is_by_another_measure(run, RAYS.volume), make, Volume)
 
 
-def counted_points(run: BasinRun, budget: str) -> CountedVolume:
-    """Return the volume from points counted in the ball of the cap, within a budget; both are stored."""
+def counted_points(run: BasinRun, left: str | float, budget: str) -> CountedVolume:
+    """Return the volume from points counted in the ball of the cap; both are stored.
+
+    Args:
+        run: the command.
+        left: what the count may cost.
+        budget: what was typed for the whole run.
+    """
     params = run.params
-    run.say(f"counting points in the ball of the cap, until {WANTED} are in the basin or {budget} is spent")
+    run.say(f"counting points in the ball of the cap, until {WANTED} hit or {spelt(left)} spent")
 
     def measure(stored: Hits | None, on_progress: OnProgress[Any]) -> Hits:
         return count_hits(
             run.objective,
             params["cutoffs"],
-            budget=budget,
+            budget=left,
             resume=stored,
             on_progress=on_progress,
             **run.basin_options,
         )
 
-    hits, fresh = run.grow(HITS, measure, WANTED)
+    hits, fresh = run.grow(HITS, measure, WANTED, budget)
     return run.keep(HITS.volume, fresh, lambda: volume_of_hits(run.objective, hits), CountedVolume)
 
 
-def annealed_chains(run: BasinRun, on_stop: Callable[[Stopped], None] | None = None) -> tuple[Chains, bool]:
-    """Return chains and whether any was measured now; they are unfinished if the pilots used up the budget.
+def annealed_islands(run: BasinRun, cutoffs: Sequence[float], left: str | float) -> AnnealedVolume:
+    """Return the volume from annealed islands; both are stored.
 
     Args:
         run: the command.
-        on_stop: as for :func:`landscape.volume.annealing.anneal.anneal`.
+        cutoffs: which are wanted. Those that are stored are measured too.
+        left: what all islands may cost, those of the file included.
     """
-    params = run.params
-    counts = {key: params[key] for key in ("chains", "temperatures")}
-    budget = None if params["temperatures"] is not None else budget_of(run)
-    if params["chains"] is not None and params["chains"] < RELIABLE_CHAINS:
-        run.say(f"{params['chains']} chains give a lower bound: reliable takes {RELIABLE_CHAINS} or more")
-    say_plan = PlanMessages(run, budget)
+    run.say(f"annealing islands of particles until {spelt(left)} spent")
+    budget = budget_of(run)
+    # what the islands may cost is the last part of the budget
+    part = min(share_of(left, budget), 1.0)
 
-    def measure(stored: Chains | None, on_progress: OnProgress[Any]) -> Chains:
+    def measure(stored: Islands | None, on_progress: OnProgress[Any]) -> Islands:
         def report(progress: Progress[Any]) -> None:
-            on_progress(progress)
-            say_plan(progress)
+            done = math.floor(100 * (1 - part) + part * progress.done)
+            on_progress(replace(progress, done=done))
 
-        return anneal(
+        return run_islands(
             run.objective,
-            params["cutoffs"],
-            budget=budget,
+            cutoffs if stored is None or not set(cutoffs) <= set(stored.cutoffs) else stored.cutoffs,
+            budget=left,
             resume=stored,
             on_progress=report,
-            on_stop=on_stop,
-            **counts,
             **run.basin_options,
-            **measure_options(run),
+            **run.measure_options,
         )
 
-    return run.grow(CHAINS, measure)
+    islands, fresh = run.grow(ISLANDS, measure, 100, budget)
+    return run.keep(ISLANDS.volume, fresh, lambda: volume_from_islands(islands), AnnealedVolume)
 
 
-def annealed_volume(run: BasinRun, chains: Chains, fresh: bool) -> AnnealedVolume:
-    """Return the volume from chains, stored."""
-    return run.keep(CHAINS.volume, fresh, lambda: volume_from_chains(chains), AnnealedVolume)
+def remaining(budget: str) -> str:
+    """Return what is left of a budget now: the command itself has taken some of a time."""
+    seconds = Budget.parse(budget).seconds
+    if math.isinf(seconds):
+        return budget
+    return f"{max(seconds - from_first(elapsed), 0.001):.3f}s"
 
 
-def smaller_caps(run: BasinRun, chains: Chains, fresh: bool) -> list[Caps]:
-    """Return the volumes under smaller caps, stored; none without a cap, since lengths are then of any size."""
-    if math.isinf(chains.max_radius):
-        return []
-    return [run.keep(CAPS, fresh, lambda: volumes_at_caps(chains), Caps)]
+def share_of(left: str | float, budget: str) -> float:
+    """Return a part of a budget as a share of it.
+
+    >>> share_of("30s", "1min"), share_of(250.0, "1000")
+    (0.5, 0.25)
+    """
+    one, whole = Budget.parse(left), Budget.parse(budget)
+    return one.passes / whole.passes if math.isfinite(whole.passes) else one.seconds / whole.seconds
 
 
-class PlanMessages:
-    """Says once what the pilots are for, and once how many chains and temperatures the budget became."""
+def spelt(left: str | float) -> str:
+    """Return a budget in words, as the subject of a sentence.
 
-    def __init__(self, run: BasinRun, budget: str | None) -> None:
-        self._run = run
-        self._said = budget is None
-        stored = run.stored.get(CHAINS.name)
-        if stored is not None and stored.config["temperatures"] is not None:
-            self._said = True
-            if run.params["budget"] is not None:
-                run.say(f"{plan_of(stored)} are kept, as an earlier budget decided")
-        elif budget is not None:
-            passes = "" if math.isfinite(Budget.parse(budget).seconds) else " passes over the data"
-            run.say(f"annealing within {budget}{passes}: pilot chains first")
-
-    def __call__(self, progress: Progress[Any]) -> None:
-        """Say the plan as soon as the pilots have made it."""
-        if not self._said and (chains := progress.snapshot()).config["temperatures"] is not None:
-            self._said = True
-            self._run.say(f"annealing {plan_of(chains)}, and a run of half as many temperatures")
-
-
-def plan_of(chains: Chains) -> str:
-    """Return how many chains and temperatures there are, in words."""
-    return f"{chains.config['chains']} chains of {chains.config['temperatures']:,} temperatures"
-
-
-def slopes(run: BasinRun, left: Stopped) -> Volume:
-    """Measure rays along the coordinates that the pilots learned, in place of chains."""
-    run.say(f"{left.rays:,} rays along the learned coordinates, in place of chains")
-
-    def measure(**progress: Any) -> Volume:
-        options = {**progress, **run.basin_options, **measure_options(run)}
-        return along_slopes(run.objective, run.params["cutoffs"], left, **options)
-
-    return proposed_rays(run, SLOPES, left.rays, measure)
+    >>> spelt("87.345s"), spelt(1234.5)
+    ('1 min 27 s is', '1,234 passes over the data are')
+    """
+    limit = Budget.parse(left)
+    if math.isfinite(limit.passes):
+        return f"{limit.passes:,.0f} passes over the data are"
+    return f"{duration(limit.seconds)} is"
 
 
 def proposed_rays(
@@ -343,15 +375,10 @@ def is_by_another_measure(run: BasinRun, name: str) -> bool:
     """Return whether the file holds a volume by another measure than the options ask for, from the same rays."""
     if run.store is None or name not in run.store:
         return False
-    stored, asked = run.store[name].config, measure_options(run)  # type: ignore[attr-defined]
+    stored, asked = run.store[name].config, run.measure_options  # type: ignore[attr-defined]
     if asked["measure"] == "lebesgue":
         return "measure" in stored
     return any(stored.get(key) != value for key, value in asked.items())
-
-
-def measure_options(run: BasinRun) -> dict[str, Any]:
-    """Return the options that say by which measure V is a volume or a probability."""
-    return {key: run.params[key] for key in ("measure", "sigma", "measure_centre")}
 
 
 def curvature_options(run: BasinRun) -> dict[str, Any]:
@@ -365,5 +392,5 @@ def probes_of(run: BasinRun) -> dict[str, Any]:
 
 
 def budget_of(run: BasinRun) -> str:
-    """Return the budget of the chains."""
-    return run.params["budget"] or BUDGET
+    """Return what the whole run may cost."""
+    return str(run.params["budget"] or BUDGET)

@@ -10,7 +10,6 @@ from dataclasses import fields
 from typing import Any
 
 from landscape.results import (
-    Caps,
     Eigenpairs,
     LayerTraces,
     Line,
@@ -55,17 +54,16 @@ def result_object(result: Result | None) -> dict[str, Any]:
     return result.summary() if isinstance(result, Volume) else {}
 
 
-def volumes_object(volumes: Mapping[str, Volume], centre: float, caps: Caps | None) -> dict[str, Any]:
+def volumes_object(volumes: Mapping[str, Volume], centre: float) -> dict[str, Any]:
     """Return the object of ``landscape volume``: the best estimate, the loss at the centre, and every estimate by name.
 
     Args:
         volumes: by estimator.
         centre: the loss at the trained point.
-        caps: volumes under smaller caps, if there are some.
     """
     summaries = {name: volume.summary() for name, volume in volumes.items()}
     best = best_volume(volumes, "this run").summary()
-    return {**best, "centre": centre, "volumes": summaries, **({} if caps is None else {"caps": caps.summary()})}
+    return {**best, "centre": centre, "volumes": summaries}
 
 
 def radii_object(radii: Radii) -> dict[str, Any]:

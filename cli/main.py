@@ -16,6 +16,7 @@ import click
 
 from landscape._version import __version__
 from landscape.errors import LandscapeError
+from landscape_cli.clock import begin
 from landscape_cli.flags import in_flags
 from landscape_cli.interrupts import INTERRUPTED, kept_apart_from_errors, noticing
 from landscape_cli.quiet import quiet_libraries
@@ -149,6 +150,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; the entry point of ``landscape``."""
+    begin()
     quiet_libraries()
     try:
         with noticing():

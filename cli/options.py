@@ -208,6 +208,10 @@ rays = together(
         help="Relative accuracy of each radius.  [default: 0.001; finer for importance and annealed]",
     ),
     click.option(
+        "--step-ratio", type=Number(1), metavar="Q",
+        help="Resolution of the basin: ratio of neighbouring radii at which rays are tested.  [default: 2]",
+    ),
+    click.option(
         "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of the rays."
     ),
 )  # fmt: skip
@@ -227,21 +231,14 @@ estimating = together(
     click.option(
         "--estimator", type=click.Choice(ESTIMATORS), default="auto", show_default=True,
         help="How to estimate V. uniform: the mean of r^n over uniform rays; counted: how many points of the cap's "
-        "ball are in the basin; annealed: chains that walk to the long rays; importance: rays drawn where the "
-        "curvature is small; laplace: the curvature alone; auto: uniform, then annealed if uniform is not reliable.",
+        "ball are in the basin; annealed: particles that walk to the long rays; importance: rays drawn where the "
+        "curvature is small; laplace: the curvature alone; auto: uniform, then counted, then annealed, until one is "
+        "reliable.",
     ),
     click.option(
         "--budget", type=BudgetText(), metavar="TIME|PASSES",
-        help="auto, counted, annealed: time for the chains or the points, such as 300s or 5min, or full passes over "
-        "the data.  [default: 2min]",
-    ),
-    click.option(
-        "--chains", type=click.IntRange(min=4), metavar="N",
-        help="annealed, with --temperatures: number of independent chains.  [default: 32]",
-    ),
-    click.option(
-        "--temperatures", type=click.IntRange(min=2), metavar="K",
-        help="annealed: number of steps from uniform directions to r^n, instead of --budget.",
+        help="auto, counted, annealed: what the run may cost, such as 300s, 5min or 200000 (full passes over the "
+        "data). A time is a deadline.  [default: 2min]",
     ),
     click.option(
         "--proposal", type=click.Choice(PROPOSALS), default=PROPOSALS[0], show_default=True,

@@ -13,19 +13,32 @@ from tqdm import tqdm
 from landscape.results import OnProgress, Progress, Result
 from landscape.store.interrupts import uninterrupted
 from landscape_cli.interrupts import INTERRUPTED, check_pressed, kept_apart_from_errors
-from landscape_cli.text import duration
+from landscape_cli.text import PERCENT, amount, duration
 
 Kind = TypeVar("Kind", bound=Result)
 
 COMMIT_EVERY = 2.0  #: seconds between commits, at least
 COMMIT_SHARE = 0.05  #: of the time, at most, goes into commits
 LOG_EVERY = 30.0  #: seconds between lines where stderr is a file
+_SHARE_BAR = "{percentage:3.0f} %|{bar:8}| {desc}"
 
 
 def say(params: Mapping[str, Any], line: str) -> None:
     """Print one line on stderr, unless the options say to be quiet."""
     if not params["quiet"]:
         click.echo(line, err=True)
+
+
+class Interrupted(SystemExit):
+    """Ctrl-C has stopped a measurement, and what was finished is kept.
+
+    Attributes:
+        latest: the partial result; None if there is none.
+    """
+
+    def __init__(self, latest: Any) -> None:
+        super().__init__(INTERRUPTED)
+        self.latest = latest
 
 
 class Committer(Generic[Kind]):
@@ -48,6 +61,8 @@ class Committer(Generic[Kind]):
 
     def on_progress(self, progress: Progress[Kind]) -> None:
         """Take the partial result after one block, and commit it if it is time."""
+        if not progress.news:
+            return
         # The copy costs next to nothing. Taken later, on Ctrl-C, it could catch the arrays half written.
         self.latest, self._kept = progress.snapshot(), False
         if self._clock() >= self._due:
@@ -71,24 +86,29 @@ class Display:
     def __init__(self, total: int, done: int, *, quiet: bool, unit: str = "rays") -> None:
         terminal, self._unit = sys.stderr.isatty(), unit
         silent = quiet or not terminal
-        self._bar = tqdm(total=total, initial=done, unit=f" {unit}", disable=silent, dynamic_ncols=True, leave=False)
+        shown = {"bar_format": _SHARE_BAR} if unit == PERCENT else {"unit": f" {unit}"}
+        self._bar = tqdm(total=total, initial=done, disable=silent, dynamic_ncols=True, leave=False, **shown)
         self._log = not quiet and not terminal
         self._first, self._started = done, time.monotonic()
         self._next = self._started + LOG_EVERY
 
     def on_progress(self, progress: Progress[Any]) -> None:
         """Show how much is done after one block."""
-        self.show(progress.done, progress.total)
+        self.show(progress.done, progress.total, progress.words)
 
-    def show(self, done: int, total: int) -> None:
-        """Show how many are done, and stop here if Ctrl-C was pressed."""
+    def show(self, done: int, total: int, words: str = "") -> None:
+        """Show how many are done and what is going on, and stop here if Ctrl-C was pressed."""
         check_pressed()
         self._bar.total = total
+        put = self._bar.set_description_str if self._unit == PERCENT else self._bar.set_postfix_str
+        put(words, refresh=False)
+        if done == self._bar.n:  # then the bar would not be drawn again
+            self._bar.refresh()
         self._bar.update(done - self._bar.n)
         now = time.monotonic()
         if self._log and now >= self._next:
             line = progress_line(done, total, done - self._first, now - self._started, self._unit)
-            click.echo(line, err=True)
+            click.echo(f"{line}: {words}" if words else line, err=True)
             self._next = now + LOG_EVERY
 
     def close(self) -> None:
@@ -126,7 +146,7 @@ def keep_measuring(
         display.close()
         committer.commit()
         click.echo(stopped("interrupted", committer.latest), err=True)
-        raise SystemExit(INTERRUPTED) from None
+        raise Interrupted(committer.latest) from None
     except Exception:
         display.close()
         if committer.latest is not None:
@@ -143,8 +163,12 @@ def progress_line(done: int, total: int, measured: int, seconds: float, unit: st
 
     >>> progress_line(400, 1000, 300, 60.0)
     '400 of 1,000 rays, 5 a second, 2 min 00 s left'
+    >>> progress_line(40, 100, 30, 60.0, PERCENT)
+    '40 % of the budget after 1 min 00 s'
     """
+    if unit == PERCENT:
+        return f"{amount(done, total, unit)} after {duration(seconds)}"
     if not measured:
         return f"no {unit} yet after {duration(seconds)}"
     rate = measured / seconds
-    return f"{done:,} of {total:,} {unit}, {rate:.3g} a second, {duration((total - done) / rate)} left"
+    return f"{amount(done, total, unit)}, {rate:.3g} a second, {duration((total - done) / rate)} left"

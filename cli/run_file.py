@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 from landscape import distributed
 from landscape.errors import LandscapeError, StoreError
-from landscape.results import Chains, Hits, Line, Plane, Radii, Result, result_class
+from landscape.results import Hits, Islands, Line, Plane, Radii, Result, result_class
 from landscape.store import Store
+from landscape_cli.text import amount
 
-Growing = TypeVar("Growing", Radii, Hits, Line, Plane, Chains)
+Growing = TypeVar("Growing", Radii, Hits, Line, Plane, Islands)
 Stored = TypeVar("Stored", bound=Result)
 
 
@@ -47,7 +48,7 @@ def growing_result(
         return stored
     state = "a finished" if stored.done.all() else "an unfinished"
     raise StoreError(
-        f"{params['out']} already holds {state} {noun} ({int(stored.done.sum()):,} of {len(stored.done):,} {unit}).\n"
+        f"{params['out']} already holds {state} {noun} ({amount(int(stored.done.sum()), len(stored.done), unit)}).\n"
         "Type --resume to keep it and measure what is missing, --overwrite to start over, or another --out."
     )
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from landscape.results import Chains, Radii, Result, Volume
-from landscape_cli.text import byte_size, paragraph, radii_text
+from landscape.results import Islands, Radii, Result, Volume
+from landscape_cli.text import PERCENT, amount, byte_size, paragraph, radii_text
 from landscape_cli.volume_text import report_text, volume_text
 
 _HASH_DIGITS = 12
 _UNITS = {
     "radii": "rays",
     "line": "points",
-    "chains": "temperatures",
+    "islands": PERCENT,
 }  #: what a row of each kind is
 _PRINTED_ELSEWHERE = ("command", "rays")
 
@@ -42,7 +42,7 @@ def part_text(name: str, about: Mapping[str, Any], result: Result | None, settin
     versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items() if version)
     title = name if name == about["kind"] else f"{name} ({about['kind']})"
     lines = [f"== {title} ==", paragraph(f"written {about['created']} with {versions}")]
-    if rows := about["rows"] or chain_rows(result):
+    if rows := about["rows"] or island_rows(result):
         lines.append(rows_text(rows, about["config"], _UNITS.get(about["kind"], "rows")))
     else:
         shapes = ", ".join(f"{key} {tuple(data['shape'])}" for key, data in about["datasets"].items())
@@ -50,9 +50,9 @@ def part_text(name: str, about: Mapping[str, Any], result: Result | None, settin
     return "\n".join([*lines, paragraph(settings), "", result_text(result)])
 
 
-def chain_rows(result: Result | None) -> dict[str, int] | None:
-    """Return how many temperatures of annealed chains are done: the file has no row for each."""
-    if not isinstance(result, Chains):
+def island_rows(result: Result | None) -> dict[str, int] | None:
+    """Return how much of the budget of annealed islands is spent: the file has no row for each."""
+    if not isinstance(result, Islands):
         return None
     return {"done": int(result.done.sum()), "total": len(result.done)}
 
@@ -72,7 +72,7 @@ def rows_text(rows: Mapping[str, int], config: Mapping[str, Any], unit: str = "r
     >>> print(rows_text({"done": 412, "total": 1000}, {"command": "landscape volume net.pt --out run.h5 --resume"}))
     412 of 1,000 rays; continue with: landscape volume net.pt --out run.h5 --resume
     """
-    counted = f"{rows['done']:,} of {rows['total']:,} {unit}"
+    counted = amount(rows["done"], rows["total"], unit)
     if rows["done"] == rows["total"]:
         return counted
     return f"{counted}; continue with: {config.get('command', 'the command that began it, and --resume')}"

@@ -15,6 +15,8 @@ _UNITS = {
     "identity": "r is Euclidean length in parameter space",
 }
 
+PERCENT = "% of the budget"  #: the unit of what a budget limits
+
 
 def paragraph(text: str) -> str:
     """Return ``text`` in lines of at most 80 characters; names and quantities such as ``r = 1`` stay whole."""
@@ -47,6 +49,15 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def amount(done: int, total: int, unit: str) -> str:
+    """Return how much is done; a share is given in per cent.
+
+    >>> amount(400, 1000, "rays"), amount(40, 100, PERCENT)
+    ('400 of 1,000 rays', '40 % of the budget')
+    """
+    return f"{done} {unit}" if unit == PERCENT else f"{done:,} of {total:,} {unit}"
 
 
 def byte_size(size: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from landscape.results import Caps, LaplaceVolume, Radii, Volume, VolumeEstimate
+from landscape.results import LaplaceVolume, Radii, Volume, VolumeEstimate
 from landscape.results.best import best_volume, estimates_by_cutoff
 from landscape.results.table import columns
 from landscape.results.volume_words import bounds_cell, value_cell, value_heading
@@ -15,21 +15,18 @@ from landscape_cli.text import cost_text, duration, labelled, paragraph, ray_not
 _MET = len("not met  ")
 
 
-def volume_text(volume: Volume, radii: Radii | None = None, more: Sequence[str] = (), caps: Caps | None = None) -> str:
+def volume_text(volume: Volume, radii: Radii | None = None, more: Sequence[str] = ()) -> str:
     """Return the text of one volume; arguments as for :func:`volumes_text`."""
-    return volumes_text({volume.estimator: volume}, radii, more, caps)
+    return volumes_text({volume.estimator: volume}, radii, more)
 
 
-def volumes_text(
-    volumes: Mapping[str, Volume], radii: Radii | None = None, more: Sequence[str] = (), caps: Caps | None = None
-) -> str:
+def volumes_text(volumes: Mapping[str, Volume], radii: Radii | None = None, more: Sequence[str] = ()) -> str:
     """Return what to report of the estimates of one basin: the best at each cutoff, with all that speaks for it.
 
     Args:
         volumes: by name, in the order in which they were measured.
         radii: uniform rays, if there are some.
         more: notes beside those of the volumes.
-        caps: the volume under smaller caps, if it is known.
     """
     best = best_volume(volumes, "this run")
     parts = [
@@ -38,7 +35,6 @@ def volumes_text(
         _paragraphs([*best.notes, *more, *(ray_notes(radii) if radii is not None else [])]),
         _checks(best.results),
         *(volume.evidence() for volume in volumes.values()),
-        "" if caps is None else f"under smaller caps, and the share of rays that reach each:\n{caps}",
     ]
     return "\n\n".join(part for part in parts if part)
 

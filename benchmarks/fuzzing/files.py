@@ -40,7 +40,7 @@ def loss(output, target):
 def task():
     return landscape.Task(model=make(), data=batches(), loss="cross_entropy")
 """
-_FEW = ["--temperatures", "2", "--chains", "4"]  #: the smallest run with annealed chains
+_FEW = ["--max-radius", "0.05", "--rtol", "0.05", "--budget", "80000"]  #: a small run of annealed islands
 SETTINGS = 'model = "net.py:make"\ndata = "data.npz"\nloss = "cross_entropy"\n\n[model_args]\nhidden = 8\n'
 
 
@@ -129,7 +129,7 @@ def _write_results(folder: Path) -> None:
     start = ["net.pt", "--task", "net.py", "-q", "--out"]
     for words in (
         ["volume", *start, "results/run.h5", "--estimator", "uniform", "--directions", "40", "--criterion", "rise"],
-        ["volume", *start, "results/chains.h5", "--criterion", "rise", "--estimator", "annealed", *_FEW],
+        ["volume", *start, "results/islands.h5", "--criterion", "rise", "--estimator", "annealed", *_FEW],
         ["slice", *start, "results/run.h5", "--steps", "5"],
         ["slice", *start, "results/plane.h5", "--dim", "2", "--steps", "5"],
         ["curvature", *start, "results/curvature.h5", "--top", "2", "--trace", "--density", "--layers"],

@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from landscape_cli import options
+from landscape_cli.interrupts import INTERRUPTED
 
 _SAMPLED = ("auto", "uniform", "importance", "annealed")
 #: the estimators that an option applies to; all other options apply to all estimators
@@ -15,8 +16,7 @@ _APPLIES_TO = {
     "directions": ("auto", "uniform", "importance"),
     "rtol": _SAMPLED,
     "budget": ("auto", "counted", "annealed"),
-    "chains": ("annealed",),
-    "temperatures": ("annealed",),
+    "step_ratio": (*_SAMPLED, "counted"),
     "proposal": ("importance",),
     "rank": ("importance",),
     "curvature": ("importance", "laplace"),
@@ -44,7 +44,7 @@ def command(context: click.Context, **params: Any) -> None:
 
     The basin of a cutoff is the set of points that a ray reaches before the criterion first reaches the cutoff. The
     verdict says whether an estimate of V is a measurement or only a lower bound. Uniform rays come first. If they do
-    not measure V, chains walk to the rays that do, within --budget.
+    not measure V, points are counted and particles walk to the long rays, within --budget. Ctrl-C prints what is whole.
     """
     check(context)
     from landscape_cli.basin_run import open_basin_run
@@ -55,9 +55,11 @@ def command(context: click.Context, **params: Any) -> None:
     with open_basin_run(context, GROWING[params["estimator"]]) as run:
         report = measure_volumes(run)
         if params["as_json"]:
-            click.echo(strict_json(volumes_object(report.volumes, run.objective.centre, report.caps)))
+            click.echo(strict_json(volumes_object(report.volumes, run.objective.centre)))
         else:
-            click.echo(volumes_text(report.volumes, report.radii, report.notes, report.caps))
+            click.echo(volumes_text(report.volumes, report.radii, report.notes))
+    if report.interrupted:
+        raise SystemExit(INTERRUPTED)
 
 
 def check(context: click.Context) -> None:
@@ -73,7 +75,3 @@ def check(context: click.Context) -> None:
             )
     if (params["measure"] == "gaussian") != (params["sigma"] is not None):
         raise click.UsageError("--measure gaussian and --sigma go together: type both, or neither.")
-    if params["budget"] is not None and params["temperatures"] is not None:
-        raise click.UsageError("--budget and --temperatures contradict each other. Type one of the two.")
-    if params["chains"] is not None and params["temperatures"] is None:
-        raise click.UsageError("--chains goes with --temperatures. --budget chooses the number of chains.")

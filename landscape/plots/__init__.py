@@ -6,7 +6,7 @@ from landscape.plots.export import check_export, export
 from landscape.plots.radii import loss_along_rays, overview, radius_histogram
 from landscape.plots.slices import accuracy_figure, contour_figure, filled_figure, line_figure, surface_figure
 from landscape.plots.style import save
-from landscape.plots.volumes import log_density_curve, volumes_by_estimator
+from landscape.plots.volumes import rounds_of_islands, volumes_by_estimator
 from landscape.plots.weights import sorted_weights
 
 __all__ = [
@@ -21,11 +21,11 @@ __all__ = [
     "filled_figure",
     "layer_figure",
     "line_figure",
-    "log_density_curve",
     "loss_along_rays",
     "one_figure",
     "overview",
     "radius_histogram",
+    "rounds_of_islands",
     "save",
     "sorted_weights",
     "surface_figure",

@@ -11,7 +11,7 @@ from landscape.errors import LandscapeError
 from landscape.plots.curvature import density_figure, eigenvalue_figure, layer_figure
 from landscape.plots.radii import loss_along_rays, overview, radius_histogram
 from landscape.plots.slices import accuracy_figure, contour_figure, filled_figure, line_figure, surface_figure
-from landscape.plots.volumes import log_density_curve, volumes_by_estimator
+from landscape.plots.volumes import rounds_of_islands, volumes_by_estimator
 from landscape.plots.weights import sorted_weights
 from landscape.results import (
     AnnealedVolume,
@@ -39,7 +39,7 @@ def figures_of(result: Result, pairs: Eigenpairs | None = None) -> dict[str, Fig
     """
     match result:
         case AnnealedVolume():
-            return {"log_density": log_density_curve(result)}
+            return {"rounds": rounds_of_islands(result)}
         case LaplaceVolume():
             return {"volume": volumes_by_estimator({"laplace": result})}
         case Volume() if len(result.log_weights):

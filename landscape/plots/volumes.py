@@ -1,4 +1,4 @@
-"""Figures of log-volumes: the path of annealed chains, and several estimates of one basin side by side."""
+"""Figures of log-volumes: the rounds of annealed islands, and several estimates of one basin side by side."""
 
 from __future__ import annotations
 
@@ -17,40 +17,31 @@ from landscape.results.volume_words import Body, value_cell
 _BELOW = FuncFormatter(lambda x, _: f"{-x + 0.0:,.6g}")  # x is log V minus that of the ball
 
 
-def log_density_curve(volume: AnnealedVolume) -> Figure:
-    """Return E[n log r] along the path of the chains with its spread, and below it how well the moves mixed.
+def rounds_of_islands(volume: AnnealedVolume) -> Figure:
+    """Return what annealed islands found on the way out and on the way back, against the effort of the round.
 
-    The x axis of a path by radius is the inverse temperature t of r^(t n). On the smooth paths t stays 0 until near the
-    end, so their x axis is the number of the target. If chains walk in learnt coordinates, so does the radius.
+    The two come from below and from above. What they enclose at the last round is the estimate's interval, if the
+    verdict is ``settled``. The band is the standard deviation over islands.
     """
-    smooth = bool((np.diff(volume.inverse_temperature, axis=0) <= 0).any())
-    figure = Figure(figsize=(WIDTH, 5.4), layout="constrained")
-    top, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.3, 1])
+    ball = volume.log_cap_ball if volume.body.capped else 0.0
+    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
+    axes = figure.subplots()
     for column, (cutoff, colour, line) in enumerate(cutoff_styles([row.cutoff for row in volume.results])):
-        log_density, spread = volume.log_density[:, column], volume.log_density_spread[:, column]
-        x = np.arange(len(log_density)) if smooth else volume.inverse_temperature[:, column]
-        top.plot(x, log_density, color=colour, linestyle=line, marker=".", label=f"cutoff {cutoff:g}")
-        top.fill_between(x, log_density - spread, log_density + spread, color=colour, alpha=0.18, linewidth=0)
-        mixed = {"accepted": volume.accepted[:, column], "autocorrelation": volume.correlation[:, column]}
-        for (name, values), style in zip(mixed.items(), ("-", ":"), strict=True):
-            below.plot(x, values, color=colour, linestyle=style, linewidth=1.2, label=f"{name}, cutoff {cutoff:g}")
-    figure.suptitle(
-        f"{volume.directions} annealed chains, {len(volume.log_density):,} temperatures, n = {volume.dimension:,}",
-        fontsize="medium",
-    )
-    # m is the mass of a ray by another measure than volume
-    log_density_is, density = ("n log r", "r^(t n)") if volume.config.get("measure") is None else ("log m", "m^t")
-    where = " in learnt coordinates" if any(volume.config.get("preconditioners") or ()) else ""
-    top.set_ylabel(f"E[{log_density_is}]{where}, nats\n(band: spread over the chains)")
-    below.set_ylabel("of the move that follows")
-    below.set_ylim(-0.05, 1.05)
-    below.set_xlabel("target along the smooth path" if smooth else f"inverse temperature t of the density {density}")
-    top.legend(fontsize="small", frameon=False, loc="best")
-    below.legend(fontsize="small", frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=2)
-    top.yaxis.set_major_formatter(ALL_DIGITS)
-    below.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=smooth))
-    for axes in (top, below):
-        bare(axes)
+        _, _, levels, out, scatter, back, _, _ = volume.trail[volume.trail[:, 0] == column].T
+        verdict = volume.results[column].verdict
+        axes.plot(levels, out - ball, color=colour, linestyle=line, marker="^", label=f"{cutoff:g}, out ({verdict})")
+        axes.fill_between(levels, out - ball - scatter, out - ball + scatter, color=colour, alpha=0.18, linewidth=0)
+        known = np.isfinite(back)
+        axes.plot(levels[known], back[known] - ball, color=colour, linestyle=":", marker="v", label=f"{cutoff:g}, back")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.6g}"))
+    axes.set_xlabel("levels of the round")
+    axes.set_ylabel(f"nats below the ball of radius {volume.body.max_radius:g}" if ball else "log V, nats")
+    if ball:
+        axes.yaxis.set_major_formatter(_BELOW)
+    axes.set_title(f"{volume.directions} annealed islands, n = {volume.dimension:,}", fontsize="medium")
+    axes.legend(title="cutoff", fontsize="small", frameon=False)
+    bare(axes)
     return figure
 
 

@@ -39,18 +39,12 @@ class Purpose(Enum):
     DIRECTION = (_ANY, _ZERO, _ZERO, _ZERO)
     #: rays of the counted kind; index: the group of rays, part: 0 for directions, 1 for radii
     GROUP_OF_RAYS = (_ANY, range(2), _ZERO, range(2**63 + 2, 2**63 + 3))
-    #: start and moves of annealed chains and of their pilots; index: the chain
+    #: start and moves of annealed particles and of their pilots; index: the group of islands
     CHAIN = (_CHAINS, _ZERO, _STEPS, _STAGES)
-    #: start of a soft path's pilot chains, after those by radius; index: the chain
-    SOFT_START = (_CHAINS, _ZERO, range(2**32, 2**32 + 1), _STAGES)
     #: rays from which a preconditioner is learnt; index: the ray, step: the round of learning
     PRECONDITIONER = (_CHAINS, _ZERO, range(2**33, 2**34), _STAGES)
     #: rays that are seen through a preconditioner; index: the ray
     PRECONDITIONED_RAY = (_CHAINS, _ZERO, range(2**34, 2**34 + 1), range(1, 2))
-    #: the place at which chains are resampled, one number for all
-    RESAMPLING = (range(2**64 - 2, 2**64 - 1), _ZERO, _STEPS, _STAGES)
-    #: the length of a move, one number for all chains
-    MOVE_LENGTH = (range(2**64 - 1, 2**64), _ZERO, _STEPS, _STAGES)
     #: random signs that probe a matrix; index: the probe, part: the summand of the matrix
     SIGN_PROBE = (_ANY, _ANY, _ZERO, range(2**63, 2**63 + 1))
     #: normal vectors at which Lanczos begins; index: which

@@ -30,7 +30,7 @@ class Study:
         rays: random rays, the same ones for every net.
         cutoffs: losses that bound the basin, ascending.
         annealed: factors whose net of seed 0 also gets an annealed volume at the first cutoff, minutes per net.
-        chains, temperatures: effort of the annealing.
+        annealing_passes: what it may cost, full passes over the data.
         probes: probes of the trace.
         samples: losses are measured on the first ``samples`` training samples; None takes all.
     """
@@ -50,8 +50,7 @@ class Study:
     rays: int = 1000
     cutoffs: tuple[float, ...] = (0.1, 0.5, 1.0)
     annealed: tuple[float, ...] = (0.0, 0.5)
-    chains: int = 16
-    temperatures: int = 60
+    annealing_passes: int = 2_000_000
     probes: int = 100
     samples: int | None = None
 

@@ -47,8 +47,7 @@ def volumes_of(net: Net, study: Study, cache: MeasurementCache) -> list[Volume]:
             "cutoffs": [study.cutoffs[0]],
             "estimator": "annealed",
             "metric": "filter",
-            "chains": study.chains,
-            "temperatures": study.temperatures,
+            "budget": study.annealing_passes,
             "seed": 0,
         }
         volumes.append(cache.get("annealed", net, settings, log_volume))

@@ -2,13 +2,12 @@
 
 from landscape.results.base import NOTHING, Cost, Result, result_class
 from landscape.results.boundary import Boundary
-from landscape.results.caps import CapRow, Caps
-from landscape.results.chains import AnnealedVolume, Chains
 from landscape.results.comparison import CANNOT_TELL, Comparison, ComparisonRow
 from landscape.results.curvature import Diagonal, Eigenpairs, LayerTraces, Trace
 from landscape.results.embedding import Embedding
 from landscape.results.estimate import VolumeEstimate
 from landscape.results.hits import Count, CountedVolume, Hits
+from landscape.results.islands import AnnealedVolume, Islands
 from landscape.results.progress import OnProgress, Progress
 from landscape.results.radii import Radii, RayStatus
 from landscape.results.resume import require_same_config
@@ -23,9 +22,6 @@ __all__ = [
     "VERDICTS",
     "AnnealedVolume",
     "Boundary",
-    "CapRow",
-    "Caps",
-    "Chains",
     "Check",
     "Comparison",
     "ComparisonRow",
@@ -36,6 +32,7 @@ __all__ = [
     "Eigenpairs",
     "Embedding",
     "Hits",
+    "Islands",
     "LaplaceVolume",
     "LayerTraces",
     "Line",

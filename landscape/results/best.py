@@ -37,7 +37,7 @@ def best_volume(results: Mapping[str, object], path: str) -> Volume:
         LandscapeError: if there is none.
     """
     best, alike = _best(results, path)
-    chosen = [_best_at(row.cutoff, alike) for row in best.results]
+    chosen = [_best_at(cutoff, alike) for cutoff in _cutoffs(alike)]
     rows = tuple(row for row, _ in chosen)
     sources = [volume for volume in alike if any(volume is source for _, source in chosen)]
     if sources == [best]:
@@ -59,8 +59,8 @@ def best_estimates(results: Mapping[str, object], path: str) -> list[tuple[Volum
     Args:
         results, path: as for :func:`best_volume`.
     """
-    best, alike = _best(results, path)
-    return [_best_at(row.cutoff, alike) for row in best.results]
+    _, alike = _best(results, path)
+    return [_best_at(cutoff, alike) for cutoff in _cutoffs(alike)]
 
 
 def estimates_by_cutoff(results: Mapping[str, object], path: str) -> list[list[tuple[VolumeEstimate, Volume]]]:
@@ -69,11 +69,11 @@ def estimates_by_cutoff(results: Mapping[str, object], path: str) -> list[list[t
     Args:
         results, path: as for :func:`best_volume`.
     """
-    best, alike = _best(results, path)
+    _, alike = _best(results, path)
     by_cutoff = []
-    for row in best.results:
-        _, source = _best_at(row.cutoff, alike)
-        pairs = _at(row.cutoff, alike)
+    for cutoff in _cutoffs(alike):
+        _, source = _best_at(cutoff, alike)
+        pairs = _at(cutoff, alike)
         by_cutoff.append([pair for best_first in (True, False) for pair in pairs if (pair[1] is source) == best_first])
     return by_cutoff
 
@@ -93,6 +93,15 @@ def _best(results: Mapping[str, object], path: str) -> tuple[Volume, list[Volume
 def _settings(volume: Volume) -> tuple[Any, ...]:
     """Return what determines which body a volume is of, but for the cutoff."""
     return volume.dimension, *(volume.config.get(key) for key in SAME_BODY)
+
+
+def _cutoffs(volumes: Sequence[Volume]) -> list[float]:
+    """Return every cutoff at which there is an estimate, ascending, each once."""
+    cutoffs: list[float] = []
+    for cutoff in sorted(row.cutoff for volume in volumes for row in volume.results):
+        if not cutoffs or not math.isclose(cutoff, cutoffs[-1], rel_tol=1e-9):
+            cutoffs.append(cutoff)
+    return cutoffs
 
 
 def _at(cutoff: float, volumes: Sequence[Volume]) -> list[tuple[VolumeEstimate, Volume]]:

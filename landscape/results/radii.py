@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, ClassVar
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from landscape.results.base import NOTHING, Cost, Result
 from landscape.results.table import columns, percent
+
+_PER_RAY = ("radii", "status", "lower", "upper", "calls", "evaluations", "nonfinite")
 
 
 class RayStatus(IntEnum):
@@ -80,6 +82,14 @@ class Radii(Result):
     def done(self) -> np.ndarray:
         """Which rays are measured, shape (directions,), bool."""
         return ~(self.status == RayStatus.PENDING).any(axis=1)
+
+    def first(self, count: int) -> Radii:
+        """Return the first rays alone, all of which are measured; a run continues from them as from any others."""
+        rows = {name: getattr(self, name)[:count] for name in _PER_RAY}
+        kept = self.profile_ray < count
+        profiles = {name: getattr(self, name)[kept] for name in ("profile_ray", "profile_radius", "profile_loss")}
+        spent = Cost(float(rows["evaluations"].sum()), int(rows["calls"].sum()), self.cost.seconds - self.pilot.seconds)
+        return replace(self, **rows, **profiles, cost=self.pilot + spent)
 
     @property
     def max_radius(self) -> float:

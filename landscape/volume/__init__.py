@@ -1,10 +1,9 @@
 """Log-volume of a basin: one file for each estimator, one common result."""
 
 from landscape.results.best import best_volume
-from landscape.volume.annealed import annealed_volume, volume_from_chains
-from landscape.volume.annealing.anneal import anneal
+from landscape.volume.annealed import annealed_volume, volume_from_islands
+from landscape.volume.annealing.run import run_islands
 from landscape.volume.auto import auto_volume
-from landscape.volume.caps import volumes_at_caps
 from landscape.volume.compare import compare_volumes
 from landscape.volume.count_hits import count_hits
 from landscape.volume.counted import counted_volume, volume_of_hits
@@ -16,7 +15,6 @@ from landscape.volume.ray_weights.statistics import log_unit_ball
 from landscape.volume.rollouts import radii_from_rollouts
 
 __all__ = [
-    "anneal",
     "annealed_volume",
     "auto_volume",
     "best_volume",
@@ -28,8 +26,8 @@ __all__ = [
     "log_unit_ball",
     "log_volume",
     "radii_from_rollouts",
-    "volume_from_chains",
+    "run_islands",
+    "volume_from_islands",
     "volume_from_radii",
     "volume_of_hits",
-    "volumes_at_caps",
 ]

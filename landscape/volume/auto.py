@@ -1,23 +1,33 @@
-"""The ``auto`` estimator: uniform rays first; if these are not enough, annealed chains within a budget.
+"""The ``auto`` estimator: the cheapest estimator that measures V, within a budget.
 
-If the pilots exhaust the budget, the rest goes into rays along coordinates that they learned (:func:`along_slopes`).
+Uniform rays come first, for at most a quarter of the budget. Under a cap, hits near the cap are counted next. Annealed
+islands take the rest of the budget, at the cutoffs where neither was reliable.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from landscape import distributed
+from landscape.errors import ObjectiveError
 from landscape.objective import Objective
-from landscape.results import AnnealedVolume, Chains, Volume
+from landscape.rays import basin_radii
+from landscape.results import NOTHING, Cost, Volume
 from landscape.results.best import best_volume
-from landscape.volume.annealed import volume_from_chains
-from landscape.volume.annealing.anneal import Stopped, anneal
-from landscape.volume.importance import importance_volume
-from landscape.volume.uniform import uniform_volume
+from landscape.volume.annealed import NoWholeRound, annealed_volume
+from landscape.volume.annealing.budget import Budget, radii_within
+from landscape.volume.annealing.run import BUDGET
+from landscape.volume.counted import counted_volume
+from landscape.volume.ray_weights.measure import check_measure
+from landscape.volume.uniform import volume_of_rays
 
-BUDGET = "2min"
+RAYS = 1 / 4  # share of a budget that uniform rays may cost
+COUNTED = 1 / 4  # share of what is left that counting may cost
+_FEWEST_SECONDS = 0.1  # of a budget of time for what comes next
 
 
 def auto_volume(
@@ -26,41 +36,47 @@ def auto_volume(
     *,
     budget: str | float = BUDGET,
     directions: int = 1000,
-    path: str = "auto",
     rtol: float | None = None,
     **options: Any,
 ) -> Volume:
-    """Return the log-volume from uniform rays if it is reliable at all cutoffs, and otherwise from annealed chains.
-
-    If the pilots of the chains use up two thirds of the budget, the rest goes into rays of the ``importance``
-    estimator with the proposal ``slopes``, drawn along the coordinates that the pilots learned. The result holds the
-    best estimate at each cutoff (:func:`landscape.volume.best_volume`), from these rays mostly a lower bound.
+    """Return the best log-volume at each cutoff that uniform rays, counted hits or annealed islands give in a budget.
 
     Args:
         objective, cutoffs: as for :func:`landscape.basin_radii`.
-        budget: what the chains may cost, as for :func:`landscape.volume.annealing.anneal.anneal`.
-        directions: number of uniform rays.
-        path, rtol: of the chains, as for :func:`landscape.volume.annealing.anneal.anneal`. The uniform rays take an
-            ``rtol`` of 0.001.
-        options: criterion, metric, seed, max_radius, step_ratio and first_step of both.
+        budget: what everything may cost, as for :func:`landscape.volume.annealing.run.run_islands`.
+        directions: number of uniform rays; fewer if they cost more than a quarter of the budget.
+        rtol: of the islands, as there. The uniform rays take an ``rtol`` of 0.001.
+        options: criterion, metric, seed, max_radius, step_ratio, first_step and on_progress of all, and the
+            measure.
 
-    >>> import math
     >>> import torch
     >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(2, dtype=torch.float64))
     >>> disc = auto_volume(bowl, [4.0], metric="identity")
     >>> round(math.exp(disc.results[0].log_volume) / math.pi, 6), disc.estimator
     (4.0, 'uniform')
     """
+    measure = {key: options.pop(key) for key in ("measure", "sigma", "measure_centre") if key in options}
+    by_volume = measure.get("measure", "lebesgue") == "lebesgue"
 
-    def chains(on_stop: Callable[[Stopped], None]) -> AnnealedVolume | Chains:
-        annealed = anneal(objective, cutoffs, budget=budget, path=path, rtol=rtol, on_stop=on_stop, **options)
-        return volume_from_chains(annealed) if annealed.done.all() else annealed
+    def uniform(limit: Budget) -> Volume:
+        check_measure(**{"measure": "lebesgue", "sigma": None, "measure_centre": "zero", **measure})
+        own = {key: value for key, value in options.items() if key != "on_progress"}
+        radii = radii_within(
+            limit,
+            RAYS,
+            lambda call: basin_radii(objective, cutoffs, directions=directions, on_progress=call, **own),
+            options.get("on_progress"),
+        )
+        return volume_of_rays(objective, radii, **measure)
+
+    def counted(left: str | float) -> Volume | None:
+        return counted_volume(objective, cutoffs, budget=left, **options) if by_volume else None
 
     return measure_in_steps(
         budget,
-        uniform=lambda: uniform_volume(objective, cutoffs, directions=directions, **options),
-        chains=chains,
-        slopes=lambda stopped: along_slopes(objective, cutoffs, stopped, rtol=rtol, **options),
+        uniform=uniform,
+        counted=counted,
+        annealed=lambda some, left: annealed_volume(objective, some, budget=left, rtol=rtol, **options, **measure),
     ).best
 
 
@@ -78,53 +94,80 @@ class AutoVolumes:
 
     @property
     def best(self) -> Volume:
-        """The volume to report: the best estimate at each cutoff."""
-        return best_volume(self.volumes, "this run")
+        """The volume to report: the best estimate at each cutoff, with the cost of all."""
+        cost = sum((volume.cost for volume in self.volumes.values()), NOTHING)
+        return replace(best_volume(self.volumes, "this run"), cost=cost)
+
+
+@dataclass
+class _Purse:
+    """A budget, and what is left of it."""
+
+    budget: Budget
+    started: float = field(default_factory=time.perf_counter)
+    spent: Cost = NOTHING
+
+    def left(self, share: float = 1.0) -> str | float | None:
+        """Return a share of what is left, as a budget; None if nothing is."""
+        if math.isfinite(self.budget.passes):
+            passes = share * (self.budget.passes - self.spent.evaluations)
+            return passes if passes >= 1 else None
+        elapsed = distributed.from_first(lambda: time.perf_counter() - self.started)
+        elapsed = max(elapsed, self.spent.seconds)  # what was measured in an earlier run counts too
+        seconds = share * (self.budget.seconds - elapsed)
+        return f"{seconds:.3f}s" if seconds > _FEWEST_SECONDS else None
 
 
 def measure_in_steps(
     budget: str | float,
     *,
-    uniform: Callable[[], Volume],
-    chains: Callable[[Callable[[Stopped], None]], AnnealedVolume | Chains],
-    slopes: Callable[[Stopped], Volume],
+    uniform: Callable[[Budget], Volume],
+    counted: Callable[[str | float], Volume | None],
+    annealed: Callable[[list[float], str | float], Volume],
+    late: float = 0.0,
 ) -> AutoVolumes:
     """Decide what ``auto`` measures; the callables measure it, and may show and keep what they measure.
 
     Args:
-        budget: what the chains may cost, for the notes.
-        uniform: measures uniform rays.
-        chains: measures annealed chains, called with ``on_stop``. Returns their volume, or the unfinished chains if the
-            pilots used up the budget.
-        slopes: measures rays along the coordinates that the pilots learned.
+        budget: what all of it may cost.
+        uniform: measures uniform rays, for at most :data:`RAYS` of the budget.
+        counted: counts hits near the cap within a budget; None if there is no cap.
+        annealed: measures annealed islands at some cutoffs within a budget.
+        late: seconds of a budget of time that were gone before the call.
     """
-    plain = uniform()
-    if all(row.verdict == "reliable" for row in plain.results):
-        return AutoVolumes({"uniform": plain}, ("The uniform rays measure V: annealed chains would add nothing.",))
-    leftovers: list[Stopped] = []
-    annealed = chains(leftovers.append)
-    if isinstance(annealed, AnnealedVolume):
-        return AutoVolumes({"uniform": plain, "annealed": annealed}, ())
-    (stopped,) = leftovers
-    pilots = f"{len(annealed.trace):,} temperatures of their pilots, {annealed.cost.evaluations:,.0f} passes"
-    if stopped.preconditioner is None or stopped.rays == 0:
-        note = f"The budget of {budget} was used up before the chains began ({pilots}): pass a longer `budget=...`."
-        return AutoVolumes({"uniform": plain}, (note,))
-    volumes = {"uniform": plain, "importance": slopes(stopped)}
-    note = (
-        f"Two thirds of the budget of {budget} were used up before the chains began ({pilots}). The rest went into "
-        f"{stopped.rays:,} rays along the coordinates that the pilots learned. For chains pass a longer `budget=...`."
-    )
-    return AutoVolumes(volumes, (note,))
+    purse = _Purse(Budget.parse(budget), time.perf_counter() - late)
+    volumes = {"uniform": uniform(purse.budget)}
+    purse.spent += volumes["uniform"].cost
+    missing = _unreliable(volumes)
+    if not missing:
+        return AutoVolumes(volumes, ("The uniform rays measure V: more effort would add nothing.",))
+    if volumes["uniform"].body.capped and (share := purse.left(COUNTED)) is not None:
+        hits = counted(share)
+        if hits is not None:
+            volumes["counted"] = hits
+            purse.spent += hits.cost
+            missing = _unreliable(volumes)
+    if not missing:
+        return AutoVolumes(volumes, ())
+    left = purse.left()
+    if left is None:
+        note = f"The budget of {budget} was used up before annealing could begin: pass a longer `budget=...`."
+        return AutoVolumes(volumes, (note,))
+    try:
+        volumes["annealed"] = annealed(missing, left)
+    except (NoWholeRound, ObjectiveError) as error:
+        words = str(error)
+        return AutoVolumes(volumes, (words[0].upper() + words[1:],))
+    unreached = set(missing) - {row.cutoff for row in volumes["annealed"].results}
+    notes = [f"No round of islands was whole at cutoff {cutoff:g}: pass a longer `budget=...`." for cutoff in unreached]
+    return AutoVolumes(volumes, tuple(sorted(notes)))
 
 
-def along_slopes(objective: Objective, cutoffs: Sequence[float], stopped: Stopped, **options: Any) -> Volume:
-    """Return the log-volume from rays along the coordinates that a stopped run had learned.
-
-    Args:
-        objective, cutoffs: as for :func:`landscape.basin_radii`.
-        stopped: what the run has left, with coordinates and rays.
-        options: of :func:`landscape.volume.importance.importance_volume`.
-    """
-    assert stopped.preconditioner is not None
-    return importance_volume(objective, cutoffs, proposal=stopped.preconditioner, directions=stopped.rays, **options)
+def _unreliable(volumes: dict[str, Volume]) -> list[float]:
+    """Return the cutoffs at which no volume is reliable."""
+    first = next(iter(volumes.values()))
+    return [
+        row.cutoff
+        for index, row in enumerate(first.results)
+        if not any(volume.results[index].verdict == "reliable" for volume in volumes.values())
+    ]

@@ -37,11 +37,11 @@ def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str
     - ``uniform`` takes the mean over uniform rays. It then gives the verdict ``lower bound`` and no more
       (:func:`landscape.volume_from_radii`).
     - ``counted`` draws points in the ball of the cap and counts those that the basin contains.
-    - ``annealed`` lets chains walk to the long rays.
+    - ``annealed`` lets islands of particles walk to the long rays, within a budget.
     - ``importance`` draws more of the long rays, along the curvature.
     - ``laplace`` measures no rays and takes the basin of a quadratic.
-    - ``auto`` is ``uniform`` if that is reliable, otherwise ``annealed`` within a budget, or ``importance`` if chains
-      cost more than that.
+    - ``auto`` is ``uniform`` if that is reliable; otherwise it counts hits under the cap, and then takes ``annealed``,
+      all within a budget.
 
     Args:
         objective: the loss around the trained point.
@@ -49,11 +49,11 @@ def log_volume(objective: Objective, cutoffs: Sequence[float], *, estimator: str
         estimator: ``uniform``, ``counted``, ``annealed``, ``importance``, ``laplace`` or ``auto``.
         options: ``uniform`` takes those of :func:`landscape.basin_radii` (criterion, metric, directions, seed,
             max_radius, rtol, step_ratio, first_step, resume, on_progress); ``counted`` takes hits, a budget and a limit
-            on directions (:func:`landscape.volume.count_hits.count_hits`); ``annealed`` takes chains and temperatures,
-            or a budget, in place of directions (:func:`landscape.volume.annealing.anneal.anneal`); ``importance`` adds
-            proposal, curvature, rank and probes (:func:`landscape.volume.importance.importance_volume`); ``laplace``
-            takes curvature, probes and steps (:func:`landscape.volume.laplace.laplace_volume`); ``auto`` takes
-            directions and a budget (:func:`landscape.volume.auto.auto_volume`).
+            on directions (:func:`landscape.volume.count_hits.count_hits`); ``annealed`` takes a budget in place of
+            directions (:func:`landscape.volume.annealing.run.run_islands`); ``importance`` adds proposal, curvature,
+            rank and probes (:func:`landscape.volume.importance.importance_volume`); ``laplace`` takes curvature, probes
+            and steps (:func:`landscape.volume.laplace.laplace_volume`); ``auto`` takes directions and a budget
+            (:func:`landscape.volume.auto.auto_volume`).
 
     All but ``counted`` and ``laplace`` also take ``measure="gaussian"`` with ``sigma`` and ``measure_centre``
     (``zero`` or ``theta``): then the result is log of the probability that parameters drawn from N(0, sigma^2) or

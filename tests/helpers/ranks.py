@@ -16,12 +16,9 @@ import torch
 
 import landscape as ls
 from landscape import distributed
-from landscape.rays import make_metric
-from landscape.volume import anneal, count_hits, importance_volume
-from landscape.volume.annealing.points import sphere
-from landscape.volume.annealing.star_body import StarBody
-from landscape.volume.annealing.targets import Ray, SoftTarget
-from landscape.volume.ray_weights.measure import make_measure
+from landscape.volume import count_hits, importance_volume
+from landscape.volume.annealing import run as islands
+from landscape.volume.annealing.effort import Party
 
 
 def bent(lanes: int, n: int = 12) -> ls.Objective:
@@ -44,26 +41,7 @@ def measure() -> dict[str, np.ndarray]:
         found |= {f"radii {lanes}": radii.radii, f"profile {lanes}": radii.profile_loss, f"calls {lanes}": radii.calls}
         hits = count_hits(bent(lanes, n=4), [0.5], metric="identity", max_radius=0.5, directions=120, budget="1h")
         found |= {f"hits {lanes}": np.array([hits.ray, hits.radius, hits.loss, hits.peak])}
-    objective = bent(3, n=4)
-    found |= preconditioned() | walked()
-    metric = make_metric("identity", objective.theta, objective.scope)
-    body = StarBody(
-        objective,
-        metric,
-        make_measure(objective, metric),
-        criterion="loss",
-        cutoff=0.5,
-        centre=objective.centre,
-        max_radius=1.0,
-        rtol=1e-4,
-        step_ratio=2.0,
-        first_step=0.1,
-    )
-    phi = sphere(torch.from_numpy(np.random.default_rng(0).normal(size=(25, 4))))
-    target = SoftTarget(body, Ray.between(0.3, 1.0, 4), 3.0, 0.4)
-    with objective.running():
-        points, force = target.points_at(phi), target.force(phi)
-    return found | {"rises": points.rises, "log radius": points.log_radius, "force": force.numpy()}
+    return found | slopes() | walked()
 
 
 def narrow() -> ls.Objective:
@@ -74,31 +52,20 @@ def narrow() -> ls.Objective:
     )
 
 
-def preconditioned() -> dict[str, Any]:
-    """Chains and rays in coordinates learnt from slopes, and a hash of these."""
-    walks: dict[str, Any] = {"chains": 5, "temperatures": 2, "path": "radius", "precondition": "slopes"}
-    chains = anneal(narrow(), [0.5], metric="identity", **walks)
+def slopes() -> dict[str, Any]:
+    """Rays in coordinates learnt from slopes."""
     rays = importance_volume(narrow(), [0.5], proposal="slopes", metric="identity", directions=24)
-    return {
-        "shape": np.frombuffer(bytes.fromhex(chains.config["preconditioners"][0]), dtype=np.uint8),
-        "chains": chains.log_weights,
-        "trace": chains.trace,
-        "rays": rays.log_weights,
-    }
+    return {"slopes": rays.log_weights}
 
 
 def walked() -> dict[str, Any]:
-    """Chains by growth, some of which give way to others, and chains by the Gaussian measure."""
-    given: dict[str, Any] = {"metric": "identity", "chains": 5, "temperatures": 4, "precondition": "none"}
-    grown = anneal(narrow(), [0.5], path="growth", **given)
-    drawn = anneal(bent(3, n=4), [0.5], path="radius", measure="gaussian", sigma=0.3, **given)
-    assert min(grown.resamplings(0)) > 0
-    return {
-        "grown": grown.log_weights,
-        "trace of growth": grown.trace,
-        "drawn": drawn.log_weights,
-        "trace of the Gaussian": drawn.trace,
-    }
+    """A few islands, since every exchange between ranks takes its time; and rays that a budget cuts."""
+    islands.PARTIES["radius"] = Party(2, 1, 4)
+    found = islands.run_islands(bent(7, n=3), [0.5], metric="identity", rtol=0.05, budget=12_000)
+    assert len(found.groups)
+    few = islands.run_islands(bent(1, n=3), [0.5], metric="identity", rtol=0.05, budget=1_000)
+    assert len(few.reference_radii) < islands.REFERENCE_RAYS
+    return found.arrays() | {"few": few.reference_radii}
 
 
 def fail() -> None:

@@ -13,52 +13,53 @@ from matplotlib.figure import Figure
 import landscape as ls
 from helpers.bodies import ellipsoid
 from helpers.commands import run
-from landscape.plots import log_density_curve, volumes_by_estimator
+from landscape.plots import rounds_of_islands, volumes_by_estimator
 from landscape.results import AnnealedVolume
-from landscape.volume import annealed_volume
 
 BODY = ellipsoid(np.array([0.02, 0.1, 1.0, 4.0]))
 
 
-def annealed(path: str = "radius") -> AnnealedVolume:
-    return annealed_volume(BODY, [0.1, 0.4], metric="identity", chains=16, temperatures=8, path=path)
+def annealed(cap: float | None = None) -> AnnealedVolume:
+    """Three rounds at one cutoff and one at another, made up, under a cap or without."""
+    uniform = ls.log_volume(BODY, [0.1, 0.4], metric="identity", directions=20, max_radius=cap)
+    settled = replace(uniform.results[0], verdict="settled", interval=(-1.0, 1.0), log_volume=0.2)
+    trail = np.array(
+        [
+            [0, 1.0, 20, -1.0, 0.9, 1.5, 0.3, 1.0],
+            [0, 2.0, 40, -0.2, 0.6, np.inf, 0.2, 1.0],
+            [0, 4.0, 80, 0.2, 0.4, 0.6, 0.1, 1.0],
+            [1, 1.0, 30, 2.0, 0.7, 2.5, 0.1, 1.0],
+        ]
+    )
+    rows = (settled, replace(uniform.results[1], cutoff=0.4))
+    return AnnealedVolume(rows, np.zeros((8, 2)), "annealed", 4, 8, uniform.config, uniform.cost, trail)
 
 
 def labels(figure: Figure) -> list[str]:
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-def test_the_log_density_curve_by_radius_is_drawn_against_temperature() -> None:
-    volume = annealed()
-    top, below = log_density_curve(volume).axes
-    assert len(top.lines) == 2
-    for column, line in enumerate(top.lines):
-        assert line.get_xdata() == pytest.approx(volume.inverse_temperature[:, column])
-        assert line.get_ydata() == pytest.approx(volume.log_density[:, column])
-    assert len(below.lines) == 4
-    assert below.lines[1].get_ydata() == pytest.approx(volume.correlation[:, 0], nan_ok=True)
-    assert "inverse temperature" in below.get_xlabel()
-
-
-@pytest.mark.parametrize("path", ["soft", "growth"])
-def test_smooth_paths_are_drawn_against_the_target(path: str) -> None:
-    volume = annealed(path)
-    top, below = log_density_curve(volume).axes
-    assert np.isfinite(top.lines[0].get_ydata()).all()
-    assert "smooth path" in below.get_xlabel()
-    assert top.lines[0].get_xdata()[-1] == len(volume.log_density) - 1
-    assert "learnt" not in top.get_ylabel()
-    shaped = replace(volume, config={**volume.config, "preconditioners": ["0a", None]})
-    assert "learnt coordinates" in log_density_curve(shaped).axes[0].get_ylabel()
+@pytest.mark.parametrize("cap", [None, 3.0])
+def test_rounds_are_drawn_out_and_back_against_their_levels(cap: float | None) -> None:
+    volume = annealed(cap)
+    (axes,) = rounds_of_islands(volume).axes
+    ball = volume.log_cap_ball if cap else 0.0
+    out, back, other, _ = axes.lines
+    assert out.get_xdata().tolist() == [20, 40, 80]
+    assert out.get_ydata() == pytest.approx(np.array([-1.0, -0.2, 0.2]) - ball)
+    assert back.get_xdata().tolist() == [20, 80]  # a way back that failed is not drawn
+    assert other.get_xdata().tolist() == [30]
+    assert out.get_label() == "0.1, out (settled)"
+    assert axes.get_ylabel() == ("nats below the ball of radius 3" if cap else "log V, nats")
 
 
 def test_estimators_stand_side_by_side_and_a_bound_is_no_point() -> None:
     volumes = {
         "volume": ls.log_volume(BODY, [0.1], metric="identity", directions=20),
-        "annealed": annealed_volume(BODY, [0.1], metric="identity", chains=64, temperatures=100),
+        "annealed": replace(annealed(), results=annealed().results[:1]),
         "laplace": ls.log_volume(BODY, [0.1], metric="identity", estimator="laplace"),
     }
-    assert [volume.results[0].verdict for volume in volumes.values()] == ["lower bound", "reliable", "approximation"]
+    assert [volume.results[0].verdict for volume in volumes.values()] == ["lower bound", "settled", "approximation"]
     figure = volumes_by_estimator(volumes)
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["uniform", "annealed", "laplace"]
@@ -92,7 +93,7 @@ def test_with_a_cap_the_figure_counts_nats_below_its_ball() -> None:
     ]
 
 
-def test_the_command_draws_chains_and_estimators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_draws_islands_and_estimators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with ls.Store("run.h5", write=True) as store:
         store["annealed"] = annealed()

@@ -59,11 +59,8 @@ def test_a_place_outside_the_range_is_refused() -> None:
     [
         (Purpose.DIRECTION, {"index": 7}, [5, 7], [0, 0, 0, 0]),
         (Purpose.CHAIN, {"index": 7, "step": 9, "stage": 2}, [5, 7], [0, 0, 9, 3]),
-        (Purpose.SOFT_START, {"index": 7, "stage": 3}, [5, 7], [0, 0, 2**32, 4]),
         (Purpose.PRECONDITIONER, {"index": 7, "step": 4, "stage": 3}, [5, 7], [0, 0, 2**33 + 4, 4]),
         (Purpose.PRECONDITIONED_RAY, {"index": 7}, [5, 7], [0, 0, 2**34, 1]),
-        (Purpose.RESAMPLING, {"step": 9, "stage": 2}, [5, WORD - 2], [0, 0, 9, 3]),
-        (Purpose.MOVE_LENGTH, {"step": 9, "stage": 2}, [5, WORD - 1], [0, 0, 9, 3]),
         (Purpose.SIGN_PROBE, {"index": 7, "part": 2}, [5, 7], [0, 2, 0, 2**63]),
         (Purpose.NORMAL_PROBE, {"index": 7}, [5, 7], [0, 0, 1, 2**63]),
         (Purpose.TRAIN_DATA, {}, [5, 0], [0, 0, 0, 0]),

@@ -1,28 +1,27 @@
-"""The budget of a run of annealed chains, turned once into a number of chains and temperatures."""
+"""What a run may cost: a time, or a number of full passes over the data; and uniform rays for a share of it."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
+from landscape import distributed
 from landscape.errors import LandscapeError
-from landscape.results import Chains, Cost
-from landscape.volume.annealing.pilot import wanted
+from landscape.results import Cost, OnProgress, Progress, Radii
 
-FEW_CHAINS, MANY_CHAINS = 16, 32
-FEWEST, MOST = 4, 100_000  # temperatures
-PILOTS = 2 / 3  # share of a budget that the pilots may use up if rays can take the place of chains
-FEWEST_RAYS, MOST_RAYS = 100, 10_000  # rays in the place of chains
-_LEFT_FOR_RAYS = 0.1  # share of a budget that rays in the place of chains may use in any case
-_MOVE = 0.6  # share of the pilot's cost at a target that moves take; the rest goes into finding out how to move
-_MIXING = 4.0  # a rule of thumb: with chains it takes so much longer to settle than with independent draws
-_WORK = 1.5  # half and full effort over full effort
+FEWEST_RAYS = 16  # that are measured whatever they cost
+
 _TEXT = re.compile(r"(\d+(?:\.\d*)?(?:e\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?)?", re.IGNORECASE)
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class OutOfBudget(Exception):
+    """The budget is spent in the middle of something that is now not whole."""
 
 
 @dataclass(frozen=True)
@@ -58,62 +57,60 @@ class Budget:
         """Return the share of the budget that is spent."""
         return max(cost.seconds / self.seconds, cost.evaluations / self.passes)
 
-    def left(self, cost: Cost, least: float = 0.0) -> float:
-        """Return how many full passes over the data are left, at the speed so far.
 
-        Args:
-            cost: spent so far.
-            least: share of the budget that counts as left in any case.
-        """
-        whole = self.passes if math.isfinite(self.passes) else self.seconds * cost.evaluations / max(cost.seconds, 1e-9)
-        return max(1 - self.used(cost), least) * whole
-
-    def rays(self, cost: Cost, each: float) -> int:
-        """Return how many rays the rest of the budget pays for, but at least a tenth of it; 0 if these are too few.
-
-        It depends on the cost alone and not on a clock, so a continued run comes to the same number.
-
-        Args:
-            cost: spent so far.
-            each: full passes over the data per ray.
-
-        >>> Budget(passes=10_000).rays(Cost(7_000, 0, 1.0), 5.0), Budget(passes=10_000).rays(Cost(10_500, 0, 1.0), 5.0)
-        (600, 200)
-        """
-        count = int(self.left(cost, _LEFT_FOR_RAYS) / max(each, 1.0))
-        return min(count, MOST_RAYS) if count >= FEWEST_RAYS else 0
-
-    def plan(self, pilot: Chains) -> tuple[int, int]:
-        """Return the number of chains, and of temperatures K at full effort, that the rest of the budget pays for.
-
-        A temperature of a chain costs as much as in the pilot, and half and full effort take 1.5 K of them per cutoff.
-        The gains have the standard deviation L / K, with L the length of the pilot's path. So the log-weights at half
-        effort have the variance 2 L² / K if every draw is new. There are 32 chains if that leaves enough temperatures
-        to settle. Otherwise there are 16, the fewest for a verdict ``reliable``, and twice the temperatures.
-
-        Args:
-            pilot: the chains after the pilots of all cutoffs.
-        """
-        paths = [_length_and_cost(pilot, cutoff) for cutoff in range(len(pilot.cutoffs))]
-        cost = sum(cost for _, cost in paths)
-        left = self.left(pilot.cost)
-        needed = 2 * _MIXING * max(length for length, _ in paths) ** 2
-        for chains in (MANY_CHAINS, FEW_CHAINS):
-            temperatures = left / (_WORK * chains * max(cost, 1.0))
-            if temperatures >= needed:
-                break
-        return chains, int(np.clip(temperatures, FEWEST, MOST))
+class _Enough(Exception):
+    """The rays have cost what they may."""
 
 
-def _length_and_cost(pilot: Chains, cutoff: int) -> tuple[float, float]:
-    """Return the length of the path of one cutoff, and evaluations per chain and temperature, averaged along it."""
-    names = ("log_weight_increment_sd", "evaluations", "hmc_gain", "outer_radius")
-    increment_sd, evaluations, hmc_gain, outer_radius = (pilot.column(name, cutoff, "pilot") for name in names)
-    evaluations, by_growth = np.nan_to_num(evaluations), np.isfinite(outer_radius)
-    if by_growth.any():  # steps on an earlier path do not count; the pilot tries little at a target
-        limits = [wanted(step, "growth") for step in range(int(by_growth.sum()))]
-        increment_sd, evaluations = np.minimum(increment_sd[by_growth], limits), evaluations[by_growth]
-    else:
-        evaluations = np.where(hmc_gain > 0, _MOVE, 1.0) * evaluations
-    length = float(increment_sd.sum())
-    return length, float((increment_sd * evaluations).sum() / length) if length > 0 else float(evaluations.mean())
+def radii_within(
+    budget: Budget,
+    share: float,
+    measure: Callable[[OnProgress[Radii]], Radii],
+    on_progress: OnProgress[Radii] | None = None,
+) -> Radii:
+    """Return the rays that a measurement finishes before a share of a budget is spent; at least 16, if it has so many.
+
+    A budget in passes cuts the rays at one ray, whatever the size of the blocks in which they are measured.
+
+    Args:
+        budget, share: what the rays may cost.
+        measure: calls :func:`landscape.basin_radii` with the ``on_progress`` that it gets.
+        on_progress: called after every block of rays too.
+
+    >>> import torch
+    >>> from landscape.objective import Objective
+    >>> from landscape.rays import basin_radii
+    >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(3, dtype=torch.float64))
+    >>> rays = radii_within(
+    ...     Budget(passes=2_000),
+    ...     1 / 4,
+    ...     lambda call: basin_radii(bowl, [1.0], metric="identity", directions=9_000, on_progress=call),
+    ... )
+    >>> rays.cost.evaluations < 520
+    True
+    """
+    latest: list[Radii] = []
+
+    def report(progress: Progress[Radii]) -> None:
+        latest[:] = [progress.snapshot()]
+        if on_progress is not None:
+            on_progress(progress)
+        dear = distributed.from_first(lambda: budget.used(latest[0].cost) >= share)
+        if dear and progress.done >= FEWEST_RAYS:
+            raise _Enough
+
+    try:
+        radii = measure(report)
+    except _Enough:
+        (radii,) = latest
+    return _affordable(radii, budget, share)
+
+
+def _affordable(radii: Radii, budget: Budget, share: float) -> Radii:
+    """Return the first rays, up to the one at which a budget in passes is spent."""
+    measured = int(np.argmin(np.append(radii.done, False)))  # the first that is not
+    if math.isfinite(budget.passes):
+        spent = radii.pilot.evaluations + np.cumsum(radii.evaluations[:measured])
+        enough = 1 + int(np.searchsorted(spent, share * budget.passes))
+        measured = min(measured, max(enough, FEWEST_RAYS))
+    return radii if measured == radii.directions else radii.first(measured)

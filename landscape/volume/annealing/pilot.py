@@ -1,374 +1,262 @@
-"""Pilot run: chooses inverse temperatures and step sizes. Its samples are discarded, so the weights stay unbiased.
-
-From target to target the pilot chains go so far that their gains in log-weight have a fixed standard deviation, whose
-square is twice the divergence between the two targets. At every target they try the moves and note a
-:class:`PilotStep`.
-
-There are three paths (:mod:`landscape.volume.annealing.targets`):
-
-- *radius*: r^(t n) with t from 0 to 1;
-- *soft*: F_b with b from 0 until the chains are inside, then F_b^(1-t) r^(t n);
-- *growth*: the same with b = n, and an outer radius R that grows from where all rays are inside until the walls, or the
-  cap, stop the chains.
-
-By default the pilot begins by radius. On nets Hamiltonian trajectories along the radius get nowhere; then it turns to
-the soft path, or in learnt coordinates to growth. The soft path reads few points per ray, which suits wide basins, and
-those keep the coordinates of the metric.
-"""
+"""Pilot particles, whose only purpose is a schedule: they find the places of a path and how to move there."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
-from landscape.errors import ObjectiveError
-from landscape.volume.annealing.coordinates import tangent
-from landscape.volume.annealing.moves import Moved, Trajectory, hmc_move, slice_move
-from landscape.volume.annealing.points import Points, typical
+from landscape.rays.streams import Purpose, stream
+from landscape.volume.annealing.budget import OutOfBudget
+from landscape.volume.annealing.growth_path import GrowthPath
+from landscape.volume.annealing.hmc import hmc_move
+from landscape.volume.annealing.particles import Particles
+from landscape.volume.annealing.path import Path, Place
+from landscape.volume.annealing.points import sphere
+from landscape.volume.annealing.radius_path import RadiusPath
+from landscape.volume.annealing.schedule import Level, Schedule
+from landscape.volume.annealing.shell_path import ShellPath
 from landscape.volume.annealing.star_body import StarBody
-from landscape.volume.annealing.streams import Streams, normals, stream
-from landscape.volume.annealing.targets import RadiusTarget, Ray, SoftTarget, Target, growing_ray, with_radii
-from landscape.volume.annealing.wall import has_gradient
-from landscape.volume.ray_weights import statistics as weights
+from landscape.volume.annealing.stretch import Scores, Stretch
+from landscape.volume.ray_weights import statistics as w
 
-PATHS = ("auto", "radius", "soft", "growth")
-PILOT_CHAINS = 16
-_FIRST_LEAPFROG = 0.3  # first leapfrog step over the time of a quarter turn
-_INCREMENT_SD = 1 / 25  # standard deviation of a gain by radius, over sqrt(n)
-_SOFT_STEPS = 25  # on the soft paths it is 1, or the number of the pilot step over this, so that long paths end
-_GIVE_UP = 3  # so many targets in a row at which HMC was worse than slices by _WORSE end its trials
-_WORSE = 10.0
-_ARC = 5.0  # width of a slice's arc over the mean angle moved
-_INSIDE, _MOST_INSIDE = 0.8, 0.9  # b is enough if so large a share of chains has rises below the first value
-_MOST_PENALTY = 1e7
-_FIRST_PENALTY, _LEAST_PENALTY_STEP = 1e-4, 1e-12  # first and smallest increase of b
-_SHORTER = 0.8  # factor of an increase of b that would make the gains spread too far
-_FIRST_OUTER_RADIUS = 0.3  # over the shortest radius of the pilot's uniform rays
-_FIRST_SPREAD = 1.0  # of their log F there, at most
-_MOST_GROWTH, _LEAST_GROWTH = 1.25, 1.04  # factor of the outer radius from target to target
-_SHORTER_POWER = 0.6  # of a factor that would make the gains spread too far
-_HALVINGS = 40  # of the first outer radius
-_CLEAR = 4.0  # a pilot step by growth counts for at most so many wanted standard deviations
-_MOST_STOPPED = 0.5  # growth ends if walls have stopped this share of chains
-_EVEN = 0.5  # chains are resampled if the effective sample size over their number is below
-_LEAST_T_STEP = 0.1  # of t from target to target once growth has ended
+PARTICLES, GAIN = 32, 0.5  # of a pilot, and wanted standard deviation of the gains in log-weight from level to level
+CAREFUL_PARTICLES, CAREFUL_GAIN = 64, 0.35  # in a middling number of dimensions
+_CAREFUL = range(100, 2000)  # dimensions in which a stretch has much to learn and moves are cheap
+_ACCEPTED = 0.8  # wanted acceptance
+_FAIR = (0.6, 0.95)  # acceptance at which a step need not be tried again
+_MOVES, _MOVES_OF_GROWTH = (2, 5), (1, 2)  # fewest and most moves at a level
+_FEWEST_LEAPS, _MOST_LEAPS, _MOST_LEAPS_OF_GROWTH = 2, 16, 8  # growth reads many radii at each
+_MOST_LEVELS, _MOST_SHELL_LEVELS = 2000, 200
+_HIGHEST = 1e7  # penalty of the shell's path at which no particle will get inside
+_MOST_SCORES, _MOST_RANK = 600, 128
+_MOST_BYTES = 2**28  # of the scores that are kept
+_FEWEST_GROWN = 4  # levels of growth below which nothing has been learnt
+_LOST = 30.0  # nats by which walls may cut what is inside at the cap, or growth fall below its best, before it ends
+_SHORT = 0.02  # a grid that begins at this share of the cap or below may be that of a narrow body
+_NARROW = 0.02  # a body whose rays all end this much below the cap, in log r, is not one for the shell
 
 
 @dataclass(frozen=True)
-class TrajectorySettings:
-    """How HMC trajectories run on a path.
+class Piloted:
+    """What a pilot found.
 
     Attributes:
-        most_steps: limit on leapfrog steps; on some paths each costs several gradients.
-        varied, kept: as for :func:`landscape.volume.annealing.moves.hmc_move`.
-        accepted: acceptance that step sizes aim at; higher if velocities are kept, since a refused proposal turns back.
+        schedule: the frozen schedule.
+        passes_per_level: cost of a level, full passes over the data for each particle.
+        particles: at the end of the path; None if the pilot did not get there.
+        tried: number of levels that the pilot has been at.
     """
 
-    most_steps: int
-    varied: float = 1.0
-    kept: float = 0.0
-    accepted: float = 0.8
+    schedule: Schedule
+    passes_per_level: float
+    particles: Particles | None
+    tried: int
+
+    def reaches(self, log_radius: float) -> bool:
+        """Return whether half of the particles end beyond this radius."""
+        return self.particles is not None and float(np.median(self.particles.log_radius)) > log_radius
 
 
-TRAJECTORIES = {
-    "radius": TrajectorySettings(1000),
-    "soft": TrajectorySettings(20),
-    "growth": TrajectorySettings(6, varied=0.25, kept=0.9, accepted=0.9),
-}
+class TooFewLevels(Exception):
+    """The path has more levels than a run could afford."""
 
 
-@dataclass(frozen=True)
-class PilotStep:
-    """What the pilot learnt at one target. The fields are columns of the trace (:class:`landscape.results.Chains`)."""
+def find_schedule(
+    body: StarBody,
+    seed: int,
+    stage: int,
+    check: Callable[[], None],
+    *,
+    check_shell: Callable[[], None] | None = None,
+    most_grown: int | None = None,
+) -> Piloted:
+    """Return the schedule for a body, on the path that suits it.
 
-    inverse_temperature: float
-    penalty: float  # NaN by radius
-    log_weight_increment_sd: float  # of the gain that led here, over the chains
-    log_density: float
-    log_density_spread: float
-    step: float
-    time: float
-    width: float
-    hmc_gain: float
-    slice_gain: float
-    log_radius: float
-    log_radius_spread: float
-    accepted: float = math.nan
-    evaluations: float = math.nan
-    outer_radius: float = math.nan  # NaN except by growth
+    Without a cap it is that of the radius. Under a cap it is the shell's. If no particle gets near the cap on it, or
+    none is inside at the cap after many levels, the body is narrow and the path is growth.
 
-    @property
-    def path(self) -> str:
-        """The path that it is on."""
-        if not math.isnan(self.outer_radius):
-            return "growth"
-        return "radius" if math.isnan(self.penalty) else "soft"
-
-
-def first_pilot_step(body: StarBody, points: Points, path: str) -> PilotStep:
-    """Return what uniform rays show, and the sizes to start from.
+    Args:
+        body: whose rays; called inside ``objective.running()``.
+        seed, stage: key the random numbers.
+        check: called before every leapfrog step; it may raise :class:`OutOfBudget` to stop.
+        check_shell: the same on the path of the shell, if the grid begins far below the cap: such a body may be narrow.
+        most_grown: if an earlier pilot chose growth, the number of levels at which it ended.
 
     Raises:
-        ObjectiveError: if the path needs gradients and there are none.
+        TooFewLevels: if no end of the path is in sight.
+        OutOfBudget: if ``check`` raises it before there is a schedule.
     """
-    quarter = math.pi / 2 / math.sqrt(body.dimension)
-    step = _FIRST_LEAPFROG * quarter if has_gradient(body, points.phi[:1]) else 0.0
-    if path != "radius" and step == 0:
-        raise ObjectiveError(
-            f"the path {path} needs gradients, and this function has none that torch can follow.\n"
-            "Take another path or estimator."
-        )
-    penalty = {"radius": math.nan, "soft": 0.0, "growth": float(body.dimension)}[path]
-    outer_radius = _first_outer_radius(body, points) if path == "growth" else math.nan
-    log_density, log_density_spread = mean_log_density(body, points)
-    log_radius, log_radius_spread = typical(points.log_radius)
-    return PilotStep(
-        inverse_temperature=0.0,
-        penalty=penalty,
-        log_weight_increment_sd=0.0,
-        log_density=log_density,
-        log_density_spread=log_density_spread,
-        step=step,
-        time=quarter,
-        width=2 * math.pi,
-        hmc_gain=0.0,
-        slice_gain=0.0,
-        log_radius=log_radius,
-        log_radius_spread=log_radius_spread,
-        outer_radius=outer_radius,
-    )
+    key = (seed, stage)
+    if math.isinf(body.max_radius):
+        return _Pilot(RadiusPath.of(body), body, key, check).run()
+    if most_grown is None:
+        short = body.first_step < _SHORT * body.max_radius and check_shell is not None
+        try:
+            found = _Pilot(
+                ShellPath(body, _grid(body)[:-1]), body, key, check_shell if short and check_shell else check
+            ).shrink()
+            if found.reaches(math.log(body.max_radius) - _NARROW):
+                return found
+        except TooFewLevels:
+            pass
+        except OutOfBudget:
+            if not short:
+                raise
+    return _Pilot(GrowthPath(body, _grid(body)), body, key, check, most_grown).grow()
 
 
-def _first_outer_radius(body: StarBody, points: Points) -> float:
-    """Return an outer radius within which these rays are all inside, and at which their log F hardly differ yet."""
-    known = points.log_radius[np.isfinite(points.log_radius)]
-    n, outer_radius = body.dimension, _FIRST_OUTER_RADIUS * float(np.exp(known.min()))
-    for _ in range(_HALVINGS):
-        target = SoftTarget(body, growing_ray(n), n, 0.0, outer_radius)
-        if _spread(target.log_density(target.complete(points))) <= _FIRST_SPREAD:
-            break
-        outer_radius /= 2
-    return outer_radius
+def _grid(body: StarBody) -> np.ndarray:
+    """Return the radii of the body's grid, ascending; the last one is the cap."""
+    count = math.floor(math.log(body.max_radius / body.first_step) / math.log(body.step_ratio)) + 1
+    grid = body.first_step * body.step_ratio ** np.arange(max(count, 0))
+    return np.append(grid[grid < body.max_radius * (1 - 1e-9)], body.max_radius)
 
 
-def mean_log_density(body: StarBody, points: Points) -> tuple[float, float]:
-    """Return the mean and standard deviation of n log r over the chains, without rays that end at once."""
-    log_radius = points.effective_log_radius
-    log_density = body.dimension * log_radius[~np.isneginf(log_radius)]
-    spread = float(log_density.std(ddof=1)) if len(log_density) > 1 else 0.0
-    return float(log_density.mean()) if len(log_density) else -math.inf, spread
+class _Pilot:
+    """Particles that go from level to level and note how."""
 
+    def __init__(
+        self,
+        path: Path,
+        body: StarBody,
+        key: tuple[int, int],
+        check: Callable[[], None],
+        most: int | None = None,
+    ) -> None:
+        self._path, self._body, self._check, self._key = path, body, check, key
+        self._most = _MOST_LEVELS if most is None else most - 1
+        n = body.dimension
+        careful = n in _CAREFUL
+        self._count = CAREFUL_PARTICLES if careful else PARTICLES
+        self._gain = CAREFUL_GAIN if careful else GAIN
+        self._quarter = math.pi / 2 / math.sqrt(n)  # time of a quarter of a great circle
+        self._scores = Scores(max(4 * self._count, min(_MOST_SCORES, _MOST_BYTES // (8 * n))), _MOST_RANK)
+        self._stretch: Stretch | None = None
+        self._steps = {False: self._quarter / 3, True: self._quarter / 3}  # without and with the stretch
+        self._log_mean = 0.0
+        self._moves = 0
+        self._grows = isinstance(path, GrowthPath)
 
-def radius_step(
-    body: StarBody, points: Points, pilot_steps: list[PilotStep], seed: int, stage: int
-) -> tuple[Points, PilotStep]:
-    """Go to the next temperature by radius and try both moves. Return where the chains are and what was learnt."""
-    last, n, before = pilot_steps[-1], body.dimension, body.spent.evaluations
-    gain = _INCREMENT_SD * math.sqrt(n) / last.log_density_spread if last.log_density_spread > 0 else 1.0
-    t = min(last.inverse_temperature + gain, 1.0)
-    target = RadiusTarget(body, t * n, typical(points.log_radius))
-    streams = _streams(points, seed, stage, 2 * len(pilot_steps))
-    moved = slice_move(body, points, target.power, last.width, streams, target.guess)
-    slice_gain = _gain(moved, body.spent.evaluations - before)
-    points, mean_angle = moved.points, float(np.arcsin(np.sin(moved.angle)).mean())
-    width = float(np.clip(_ARC * mean_angle, last.width / 2, min(2 * last.width, 2 * math.pi)))
-    step, time, hmc_gain, accepted = 0.0, 0.0, 0.0, math.nan
-    if last.step > 0 and not hopeless(pilot_steps):
-        streams = _streams(points, seed, stage, 2 * len(pilot_steps) + 1)
-        points, step, time, hmc_gain, accepted = _hmc(body, target, points, last, streams)
-    log_density, log_density_spread = mean_log_density(body, points)
-    log_radius, log_radius_spread = typical(points.log_radius)
-    return points, PilotStep(
-        inverse_temperature=t,
-        penalty=math.nan,
-        log_weight_increment_sd=(t - last.inverse_temperature) * last.log_density_spread,
-        log_density=log_density,
-        log_density_spread=log_density_spread,
-        step=step,
-        time=time,
-        width=width,
-        hmc_gain=hmc_gain,
-        slice_gain=slice_gain,
-        log_radius=log_radius,
-        log_radius_spread=log_radius_spread,
-        accepted=accepted,
-        evaluations=(body.spent.evaluations - before) / len(points),
-    )
+    def run(self) -> Piloted:
+        """Go to the end of the path."""
+        return self._go(lambda: False)
 
+    def shrink(self) -> Piloted:
+        """Go to the end of the shell's path, unless few particles inside at the cap have a free way to it."""
+        before_walls = [math.inf]
 
-def soft_step(
-    body: StarBody, ray: Ray, points: Points, pilot_steps: list[PilotStep], seed: int, stage: int
-) -> tuple[Points, PilotStep]:
-    """Go to the next target of the soft path or of growth. Return where the chains are and what was learnt."""
-    last, before = pilot_steps[-1], body.spent.evaluations
-    now = target_of(body, ray, last)
-    log_density_before = now.log_density(points)
-    target = _next_target(now, points, pilot_steps)
-    if target is None:
-        points = with_radii(body, points)
-        target = _next_soft_target(now, points, pilot_steps)
-    points = target.complete(points)
-    gains = target.log_density(points) - log_density_before
-    if last.path == "growth" and uneven(gains):
-        points = points.take(weights.resample(gains, 0.5))
-    streams = _streams(points, seed, stage, 2 * len(pilot_steps))
-    points, step, time, hmc_gain, accepted = _hmc(body, target, points, last, streams)
-    log_density, log_density_spread = mean_log_density(body, points)
-    return points, PilotStep(
-        inverse_temperature=target.inverse_temperature,
-        penalty=target.penalty,
-        log_weight_increment_sd=_spread(gains),
-        log_density=log_density,
-        log_density_spread=log_density_spread,
-        step=step,
-        time=time,
-        width=math.nan,
-        hmc_gain=hmc_gain,
-        slice_gain=0.0,
-        log_radius=math.nan,
-        log_radius_spread=math.nan,
-        accepted=accepted,
-        evaluations=(body.spent.evaluations - before) / len(points),
-        outer_radius=math.nan if target.outer_radius is None else target.outer_radius,
-    )
+        def lost() -> bool:
+            b, c, _ = self._levels[-1].place
+            if c == 0:
+                before_walls[0] = self._log_mean
+            walled = self._log_mean < before_walls[0] - _LOST
+            return walled or b > _HIGHEST or len(self._levels) > _MOST_SHELL_LEVELS
 
+        return self._go(lost)
 
-def _next_target(now: SoftTarget, points: Points, pilot_steps: list[PilotStep]) -> SoftTarget | None:
-    """Return the next target at t = 0; None once t begins to rise."""
-    if now.inverse_temperature > 0:
-        return None
-    wanted_sd = _soft_increment_sd(len(pilot_steps))
-    if pilot_steps[-1].path == "growth":
-        return _wider(now, points, wanted_sd, pilot_steps)
-    return _more_penalty(now, points, wanted_sd)
+    def grow(self) -> Piloted:
+        """Grow until the estimate has fallen far below its best, or the budget is spent; go no further than that best.
 
+        The bridge from there is not tried: its steps are those of the best place.
+        """
+        path = self._path
+        assert isinstance(path, GrowthPath)
+        best = [-math.inf, path.start[0]]
 
-def _next_soft_target(now: SoftTarget, points: Points, pilot_steps: list[PilotStep]) -> SoftTarget:
-    """Return the target with the next t, on the way from F_b to r^n; the points have radii."""
-    start, end = replace(now, inverse_temperature=0.0), replace(now, inverse_temperature=1.0)
-    spread = _spread(end.log_density(points) - start.log_density(points))
-    further = _soft_increment_sd(len(pilot_steps)) / spread if spread > 0 else 1.0
-    if pilot_steps[-1].path == "growth":
-        further = max(further, _LEAST_T_STEP)
-    return replace(now, inverse_temperature=min(now.inverse_temperature + further, 1.0))
+        def lost() -> bool:
+            rho, s = self._levels[-1].place
+            if s == 0 and self._log_mean > best[0]:
+                best[:] = [self._log_mean, rho]
+            return s == 0 and self._log_mean < best[0] - _LOST
 
+        try:
+            return self._go(lost)
+        except (TooFewLevels, OutOfBudget):
+            grown = [level for level in self._levels if level.place[0] <= best[1]]
+            if len(grown) < _FEWEST_GROWN:
+                raise
+        bridge = [replace(grown[-1], place=place) for place in path.bridge_at(best[1])]
+        schedule = Schedule(replace(path, last=best[1]), (*grown, *bridge))
+        return Piloted(schedule, self._cost_of_a_move(), None, len(self._levels))
 
-def _soft_increment_sd(index: int) -> float:
-    """Return the wanted standard deviation of the gains at the pilot step of this index on the soft paths."""
-    return max(1.0, index / _SOFT_STEPS)
+    def _go(self, stop: Callable[[], bool]) -> Piloted:
+        self._spent_before, self._moves = self._body.spent.evaluations, 0
+        random = self._random(0)
+        like = self._body.objective.theta.new_empty(self._count, self._body.dimension, dtype=torch.float64)
+        drawn = random.standard_normal(like.shape, dtype=np.float32)
+        place = self._path.start
+        particles = self._path.look(sphere(torch.from_numpy(drawn).to(like)), place)
+        self._levels = [self._level(place, False)]
+        self._log_mean = w.log_mean(self._path.log_density(particles, place))
+        while not self._path.is_end(place):
+            if len(self._levels) > self._most or stop():
+                raise TooFewLevels
+            there, complete = self._path.following(particles, place, self._gain)
+            with np.errstate(invalid="ignore"):  # both may be -inf
+                gain = self._path.log_density(complete, there) - self._path.log_density(particles, place)
+            gain = np.where(np.isnan(gain), -np.inf, gain)
+            if not np.isfinite(gain).any():
+                raise TooFewLevels
+            random = self._random(len(self._levels))
+            self._log_mean += w.log_mean(gain)
+            particles, place = complete.take(w.resample(gain, float(random.random()))), there
+            particles = self._settle(particles, place, random)
+            self._levels.append(self._better_level(place))
+            self._relearn()
+        return Piloted(Schedule(self._path, tuple(self._levels)), self._cost_of_a_move(), particles, len(self._levels))
 
+    def _cost_of_a_move(self) -> float:
+        """Return the passes over the data that a move of one particle has cost."""
+        return (self._body.spent.evaluations - self._spent_before) / max(self._moves, 1) / self._count
 
-def wanted(index: int, path: str) -> float:
-    """Return the most that a pilot step may count for in the length of the path, however far its gains spread.
+    def _settle(self, particles: Particles, place: Place, random: np.random.Generator) -> Particles:
+        """Move the particles at a place, with and without the stretch, until the lengths of steps suit it."""
+        fewest, most = _MOVES_OF_GROWTH if self._grows else _MOVES
+        fair = {False: False, True: self._stretch is None}
+        for move in range(most):
+            stretched = self._stretch is not None and (move % 2 == 1 or (fair[False] and not fair[True]))
+            level = self._level(place, stretched)
+            moved = hmc_move(self._path, level, particles, random, self._check)
+            particles = moved.particles
+            self._moves += 1
+            for scores in moved.scores:
+                self._scores.add(scores)
+            fair[stretched] = self._adapt(stretched, place, float(moved.accepted.mean()))
+            if move + 1 >= fewest and all(fair.values()):
+                break
+        return particles
 
-    By growth some pilot chains are left behind walls, and the spread of their gains says nothing of the others.
-    """
-    return _CLEAR * _soft_increment_sd(index) if path == "growth" else math.inf
+    def _adapt(self, stretched: bool, place: Place, accepted: float) -> bool:
+        """Change the length of a step after a move, and return whether it was fair already."""
+        if self._path.is_bridge(place):  # there, walls along the rays refuse moves, and shorter steps change little
+            return True
+        step = min(self._steps[stretched] * math.exp(accepted - _ACCEPTED), self._quarter / 1.5)
+        self._steps[stretched] = step
+        low, high = _FAIR
+        return accepted >= low and (accepted <= high or step >= self._quarter / 1.6)
 
+    def _relearn(self) -> None:
+        """Learn the stretch again; the first one begins with the step that suits without it."""
+        before = self._stretch
+        self._stretch = self._scores.learn(before)
+        if before is None and self._stretch is not None:
+            self._steps[True] = self._steps[False]
 
-def target_of(body: StarBody, ray: Ray, pilot_step: PilotStep) -> SoftTarget:
-    """Return the target of a pilot step of the soft path or of growth."""
-    outer_radius = pilot_step.outer_radius if pilot_step.path == "growth" else None
-    return SoftTarget(body, ray, pilot_step.penalty, pilot_step.inverse_temperature, outer_radius)
+    def _level(self, place: Place, stretched: bool) -> Level:
+        """Return a level with or without the stretch."""
+        step = self._steps[stretched]
+        most = _MOST_LEAPS_OF_GROWTH if self._grows else _MOST_LEAPS
+        leaps = int(np.clip(math.ceil(self._quarter / step), _FEWEST_LEAPS, most))
+        return Level(place, step, leaps, self._stretch if stretched else None)
 
+    def _better_level(self, place: Place) -> Level:
+        """Return a level with the stretch if it lets steps be longer."""
+        return self._level(place, self._stretch is not None and self._steps[True] > self._steps[False])
 
-def uneven(log_weights: np.ndarray) -> bool:
-    """Return whether so few chains carry the weights that the others should give way."""
-    return 0 < weights.effective_sample_size(log_weights) < _EVEN * len(log_weights)
-
-
-def hopeless(pilot_steps: list[PilotStep]) -> bool:
-    """Return whether HMC has been far worse than slices at the last few targets."""
-    recent = pilot_steps[-_GIVE_UP:]
-    return len(recent) == _GIVE_UP and all(
-        step.slice_gain > 0 and step.hmc_gain * _WORSE < step.slice_gain for step in recent
-    )
-
-
-def _streams(points: Points, seed: int, stage: int, step: int) -> Streams:
-    return [stream(seed, chain, stage, step) for chain in range(len(points))]
-
-
-def _spread(values: np.ndarray) -> float:
-    """Return half the width of the middle 68 %, so that a few lost chains do not hold up the others."""
-    low, high = np.quantile(values, [0.16, 0.84])
-    return float(high - low) / 2
-
-
-def _more_penalty(now: SoftTarget, points: Points, wanted_sd: float) -> SoftTarget | None:
-    """Return the target with the next b, or None if the chains are inside.
-
-    b grows by at most half, and by less if the gains would spread by more than wanted.
-    """
-    ray, rises, penalty = now.ray, points.rises, now.penalty
-    if ray.inside(rises, penalty, _INSIDE).mean() >= _MOST_INSIDE or penalty >= _MOST_PENALTY:
-        return None
-    here, more = ray.log_soft(rises, penalty), max(0.5 * penalty, _FIRST_PENALTY)
-    while _spread(ray.log_soft(rises, penalty + more) - here) > wanted_sd and more > _LEAST_PENALTY_STEP:
-        more *= _SHORTER
-    return replace(now, penalty=penalty + more)
-
-
-def _wider(now: SoftTarget, points: Points, wanted_sd: float, pilot_steps: list[PilotStep]) -> SoftTarget | None:
-    """Return the target with the next outer radius, or None if growth ends.
-
-    It grows by less if the gains would spread by more than wanted. Growth ends if the cap stops nearly all chains, or
-    walls stop half of them, so that their heaviest shell is no longer the outermost one. Not all: points far apart make
-    walls look nearer than they are.
-    """
-    assert now.outer_radius is not None
-    stopped = now.ray.log_terms(points.rises, now.penalty).argmax(axis=1) < len(now.ray.shells) - 1
-    capped = now.body.cap_along(points.phi) <= now.outer_radius
-    if (stopped & ~capped).mean() >= _MOST_STOPPED or (stopped | capped).mean() >= _MOST_INSIDE:
-        return None
-    here, least = now.log_density(points), _LEAST_GROWTH
-    last = (
-        now.outer_radius / pilot_steps[-2].outer_radius
-        if len(pilot_steps) > 1 and pilot_steps[-2].path == "growth"
-        else _MOST_GROWTH
-    )
-    factor = max(min(last**2, _MOST_GROWTH), least)
-    while True:
-        wider = replace(now, outer_radius=now.outer_radius * factor)
-        if factor <= least or _spread(wider.log_density(wider.complete(points)) - here) <= wanted_sd:
-            return wider
-        factor = max(factor**_SHORTER_POWER, least)
-
-
-def _hmc(
-    body: StarBody, target: Target, points: Points, last: PilotStep, streams: Streams
-) -> tuple[Points, float, float, float, float]:
-    """Choose a length for trajectories and move. Return the points, the next step and time, gain and acceptance."""
-    how = TRAJECTORIES[last.path]
-    if last.path == "growth":  # steps are short, so waiting for the turn would take too long
-        time = min(math.pi / 2 / math.sqrt(body.dimension), how.most_steps * last.step)
-    else:
-        time = _quarter_turn(target, points, last, streams, how.most_steps)
-    count = min(max(round(time / last.step), 1), how.most_steps)
-    before = body.spent.evaluations
-    moved = hmc_move(target, points, last.step, count, streams, how.varied, how.kept)
-    accepted = float(moved.accepted.mean())
-    step = min(last.step * math.exp(accepted - how.accepted), math.pi / 2 / math.sqrt(body.dimension))
-    return moved.points, step, time, _gain(moved, body.spent.evaluations - before), accepted
-
-
-def _gain(moved: Moved, evaluations: float) -> float:
-    """Return the squared sine of the angle moved per evaluation: on a symmetric body the antipode is no new place."""
-    return float(np.square(np.sin(moved.angle)).sum()) / max(evaluations, 1.0)
-
-
-def _quarter_turn(target: Target, points: Points, last: PilotStep, streams: Streams, most: int) -> float:
-    """Return half the time after which the median trajectory turns back towards its start."""
-    velocity = tangent(normals(streams, points.phi), points.phi)
-    trajectory = Trajectory(target, points.phi, velocity, last.step)
-    limit = min(max(50, 4 * round(last.time / last.step)), 2 * most)
-    turned = np.full(len(points), limit)
-    for count in range(1, limit):
-        trajectory.advance()
-        back = ((trajectory.phi - points.phi) * trajectory.velocity).sum(1).cpu().numpy() < 0
-        turned[back & (turned == limit)] = count
-        if np.median(turned) <= count:
-            break
-    return float(np.median(turned)) * last.step / 2
+    def _random(self, level: int) -> np.random.Generator:
+        seed, stage = self._key
+        return stream(Purpose.CHAIN, seed, 0, step=level, stage=stage)

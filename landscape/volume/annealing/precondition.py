@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.rays.streams import Purpose
 from landscape.volume.annealing.linear_map import LinearMap
 from landscape.volume.annealing.points import Points, sphere
 from landscape.volume.annealing.star_body import StarBody
@@ -143,7 +142,7 @@ def learn(body: StarBody, seed: int, stage: int, name: str = "slopes", most_eval
 
 def _directions(count: int, n: int, like: Tensor, seed: int, stage: int, refinement: int) -> Tensor:
     """Return uniform directions for one refinement, shape (count, n)."""
-    streams = [stream(seed, ray, stage, refinement, Purpose.PRECONDITIONER) for ray in range(count)]
+    streams = [stream(seed, ray, stage, refinement) for ray in range(count)]
     return sphere(normals(streams, like.new_empty(count, n).double()))
 
 

@@ -1,399 +1,385 @@
-"""The state of a run of annealed chains, which goes from target to target.
+"""A run of islands within a budget: rounds of growing effort for each cutoff, each of them whole or not counted.
 
-Each cutoff has three *stages*, each with random numbers of its own: the pilot, whose steps fix the schedule; then
-chains at half the targets, and chains at all of them. Within a stage all chains take each target together, in one
-batch. The state after a target is all that the next one needs, so a run can stop and continue at any of them.
+For each cutoff a pilot fixes the schedule. Then rounds follow, each with twice the effort of the one before; the last
+one takes what is left of the budget. A round consists of groups of islands that go out and back, and of a look at its
+end: chains from a second start, and a finer grid. What is done is kept by group, so a run that is stopped continues to
+the same numbers. The pilot is made again then: its random numbers are its own.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from landscape import distributed
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
-from landscape.rays import Metric
-from landscape.rays.streams import Purpose
-from landscape.results import Cost, Radii, require_same_config
-from landscape.results.chains import COLUMNS, STAGES, Chains
-from landscape.volume.annealing.linear_map import LinearMap
-from landscape.volume.annealing.moves import Moved, hmc_move, slice_move
-from landscape.volume.annealing.pilot import (
-    PILOT_CHAINS,
-    PilotStep,
-    first_pilot_step,
-    hopeless,
-    mean_log_density,
-    radius_step,
-    soft_step,
-    target_of,
-    uneven,
-)
-from landscape.volume.annealing.points import Points, sphere
-from landscape.volume.annealing.precondition import Learnt, learn
-from landscape.volume.annealing.schedule import Move, Schedule
+from landscape.rays import Metric, RandomDirections, basin_radii, make_metric
+from landscape.rays.basin import check_basin
+from landscape.results import NOTHING, Cost, Islands, OnProgress, Radii, require_same_config
+from landscape.results.islands import PATHS
+from landscape.volume.annealing.budget import Budget, OutOfBudget, radii_within
+from landscape.volume.annealing.effort import PARTIES, least_effort, next_effort
+from landscape.volume.annealing.islands import Arrived, Key, backwards, difference, forwards, second_start
+from landscape.volume.annealing.particles import Particles
+from landscape.volume.annealing.pilot import Piloted, TooFewLevels, find_schedule
+from landscape.volume.annealing.points import sphere
+from landscape.volume.annealing.readings import check_room, surviving_share, with_radii
+from landscape.volume.annealing.schedule import Level
 from landscape.volume.annealing.star_body import StarBody
-from landscape.volume.annealing.streams import normals, stream, uniforms
-from landscape.volume.annealing.targets import RadiusTarget, Ray, growing_ray, ray_for, with_radii
-from landscape.volume.ray_weights import statistics as w
-from landscape.volume.ray_weights.measure import Measure, lengthened, measure_on_uniform_rays
+from landscape.volume.annealing.telling import Teller
+from landscape.volume.ray_weights.measure import Measure, fine_rtol, make_measure, measure_on_uniform_rays
 
-_DERIVED = ("first_step_taken", "steepness")  # follow from the function, which is checked by itself
-_FINISHED = (
-    "log_weights",
-    "censored_last",
-    "log_radius_last",
-    "path_log_weights",
-    "path_log_radii",
-    "path_measure",
-    "unfinished",
-)  # fields of the result that a run fills in once
-_MEASURE = ("measure", "sigma", "measure_centre")  # settings that are not stored for volumes
+REFERENCE_RAYS = 512  # uniform rays measured first
+BUDGET = "2min"  # by default
+_RAYS = 0.25  # share of the budget that uniform rays may use up
+_PILOT, _SHELL = 0.5, 0.3  # share of a cutoff's budget that its pilot may use up; of that, for the path of the shell
+_SAFE = 0.9  # share of what is left that the last round is planned for
+_STAGES_OF_CUTOFF, _STAGES_OF_ROUND = 4096, 4  # random numbers: stages of a cutoff, and of a round
+_TOGETHER = max(party.together for party in PARTIES.values())
+_ISLANDS = max(party.islands for party in PARTIES.values())
+_LONGEST = 64  # uniform rays from which the second start is drawn
+
+
+def _padded(values: np.ndarray) -> np.ndarray:
+    """Return a value per island of a group, and NaN up to the most that a group has."""
+    return np.pad(values, (0, _ISLANDS - len(values)), constant_values=np.nan)
+
+
+def run_islands(
+    objective: Objective,
+    cutoffs: Sequence[float],
+    *,
+    criterion: str = "loss",
+    metric: str = "filter",
+    budget: str | float = BUDGET,
+    seed: int = 0,
+    max_radius: float | None = None,
+    rtol: float | None = None,
+    step_ratio: float = 2.0,
+    first_step: float | None = None,
+    measure: str = "lebesgue",
+    sigma: float | None = None,
+    measure_centre: str = "zero",
+    resume: Islands | None = None,
+    on_progress: OnProgress[Islands] | None = None,
+) -> Islands:
+    """Return islands of particles that have walked from uniform rays to the basin of each cutoff, within a budget.
+
+    Args:
+        objective, cutoffs, criterion, metric, max_radius, step_ratio, first_step: as for :func:`landscape.basin_radii`.
+        budget: what the run may cost: a time (``300s``, ``5min``), which is a deadline, or a number of full passes over
+            the data, which gives the same numbers on any machine.
+        seed: keys all random numbers.
+        rtol: relative tolerance of a radius; by default it moves log V by at most 0.1, from 1e-6 to 1e-3.
+        measure, sigma, measure_centre: as for :func:`landscape.log_volume`.
+        resume: the partial result of an earlier run with the same settings; the budget may be larger now.
+        on_progress: called after every group of islands; and every second, with no news but words, in between.
+
+    Raises:
+        ObjectiveError: whatever :func:`landscape.basin_radii` raises.
+        LandscapeError: if ``resume`` was measured with other settings, or is of another function.
+
+    >>> import torch
+    >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(3, dtype=torch.float64))
+    >>> ball = run_islands(bowl, [4.0], metric="identity", budget=50_000)
+    >>> bool(np.allclose(ball.forwards, 3 * math.log(2.0), atol=1e-3))
+    True
+    """
+    limit, teller = Budget.parse(budget), Teller(on_progress)
+    started = time.perf_counter()
+    check_basin(objective, cutoffs, criterion)
+    metric_at_theta = make_metric(metric, objective.theta, objective.scope)
+    basin_measure = make_measure(objective, metric_at_theta, measure, sigma, measure_centre)
+
+    def measure_rays(on_block: OnProgress[Radii]) -> Radii:
+        return basin_radii(
+            objective,
+            cutoffs,
+            criterion=criterion,
+            metric=metric_at_theta,
+            directions=REFERENCE_RAYS if resume is None else len(resume.reference_radii),
+            seed=seed,
+            max_radius=max_radius,
+            rtol=fine_rtol(basin_measure.steepness) if rtol is None else rtol,
+            step_ratio=step_ratio,
+            first_step=first_step,
+            on_progress=on_block,
+        )
+
+    known = 0 if resume is None else math.floor(100 * min(limit.used(resume.cost), 1.0))
+    share = _RAYS if resume is None else math.inf
+    rays = radii_within(limit, share, measure_rays, lambda _: teller.tell(known))
+    check_room(rays)
+    run = _Run.start(objective, metric_at_theta, rays, basin_measure, limit, started, teller)
+    if resume is not None:
+        run.resume(resume)
+
+    def report() -> None:
+        now = run.result()
+        teller.tell(int(now.done.sum()), run.result)
+
+    with objective.running():
+        for cutoff in range(len(rays.cutoffs)):
+            run.measure(cutoff, report)
+    run.finished = True
+    report()
+    return run.result()
 
 
 @dataclass
-class Run:
-    """The growing result, and where it stands."""
+class _Run:
+    """The growing tables of :class:`landscape.results.Islands`, and what is needed to fill them."""
 
+    objective: Objective
+    metric: Metric
+    rays: Radii
     bodies: list[StarBody]
-    best_preconditioner: LinearMap | None  # of the smallest cutoff's body
-    rays: list[Ray]
-    reference_rays: Radii
+    masses: np.ndarray
+    limit: Budget
     config: dict[str, Any]
-    seed: int
-    chains: int | None
-    temperatures: int | None
-    log_weights: np.ndarray
-    censored_last: np.ndarray
-    log_radius_last: np.ndarray
-    path_log_weights: np.ndarray
-    path_log_radii: np.ndarray
-    path_measure: np.ndarray
-    unfinished: np.ndarray
-    reference_measure: np.ndarray
-    stage: int = 0
-    step: int = 0
-    points: Points | None = None
-    log_weight: np.ndarray | None = None
-    trace: list[list[float]] | None = None
-    seconds: float = 0.0
-    evaluations: float = 0.0
-    calls: int = 0
-    _frozen: tuple[int, Schedule] | None = None
+    started: float
+    teller: Teller
+    seconds_before: float = 0.0
+    pilots: list[list[float]] = field(default_factory=list)
+    groups: list[list[float]] = field(default_factory=list)
+    forwards: list[np.ndarray] = field(default_factory=list)
+    backwards: list[np.ndarray] = field(default_factory=list)
+    log_radii: list[np.ndarray] = field(default_factory=list)
+    rounds: list[list[float]] = field(default_factory=list)
+    finished: bool = False
+    wasted: Cost = NOTHING
+    _until: float = 1.0
 
     @classmethod
     def start(
         cls,
         objective: Objective,
         metric: Metric,
-        reference_rays: Radii,
+        rays: Radii,
         measure: Measure,
-        chains: int | None,
-        temperatures: int | None,
-        path: str,
-        precondition: str = "none",
-        most_precondition_evaluations: int | None = None,
-    ) -> Run:
-        """Return a run with nothing done. Without ``temperatures`` it needs :meth:`set_effort` after its pilots.
-
-        Args:
-            objective, chains, temperatures, path, precondition: as for
-                :func:`landscape.volume.annealing.anneal.anneal`.
-            metric: the scale of a step.
-            reference_rays: uniform rays, whose settings are those of the run.
-            measure: what the basin is measured by.
-            most_precondition_evaluations: limit on the cost of learning coordinates; None for no limit.
-        """
-        started = time.perf_counter()
-        learnt = [
-            Learnt(StarBody.of(objective, metric, reference_rays, cutoff, measure)) for cutoff in reference_rays.cutoffs
-        ]
-        if precondition != "none":
-            seed, most = reference_rays.config["seed"], math.inf
-            if most_precondition_evaluations is not None:
-                most = most_precondition_evaluations / len(learnt)
-            with objective.running():
-                learnt = [
-                    learn(plain.body, seed, len(STAGES) * index, precondition, most)
-                    for index, plain in enumerate(learnt)
-                ]
-        bodies = [coordinates.body for coordinates in learnt]
-        rays = [
-            ray_for(coordinates.body, radii, coordinates.points)
-            for coordinates, radii in zip(learnt, reference_rays.radii.T, strict=True)
-        ]
-        shape = (len(bodies), 2, 0)
-        run = cls(
-            bodies=bodies,
-            best_preconditioner=learnt[0].best_preconditioner,
-            rays=rays,
-            reference_rays=reference_rays,
-            config={
-                **reference_rays.config,
-                **measure.describe(),
-                "chains": chains,
-                "temperatures": temperatures,
-                "path": path,
-                "precondition": precondition,
-                "precondition_evaluations": most_precondition_evaluations,
-                "preconditioners": [body.preconditioner.digest() if body.preconditioner else None for body in bodies],
-            },
-            seed=reference_rays.config["seed"],
-            chains=chains,
-            temperatures=temperatures,
-            log_weights=np.full(shape, np.nan),
-            censored_last=np.zeros(shape, dtype=bool),
-            log_radius_last=np.full(shape, np.nan),
-            path_log_weights=np.zeros((*shape, 0)),
-            path_log_radii=np.zeros((*shape, 0)),
-            path_measure=np.zeros((*shape, 0, bodies[0].measure_columns)),
-            unfinished=np.zeros(shape[:2], dtype=np.int64),
-            reference_measure=measure_on_uniform_rays(measure, objective, metric, reference_rays).table(
-                reference_rays.radii
-            ),
-            trace=[],
-            seconds=distributed.from_first(lambda: reference_rays.cost.seconds + time.perf_counter() - started),
-            evaluations=reference_rays.cost.evaluations + sum(body.spent.evaluations for body in bodies),
-            calls=reference_rays.cost.calls + sum(body.spent.calls for body in bodies),
-        )
-        if chains is not None and temperatures is not None:
-            run.set_effort(chains, temperatures)
-        return run
-
-    def set_effort(self, chains: int, temperatures: int) -> None:
-        """Fix how many chains and temperatures there are."""
-        shape = (len(self.bodies), 2, chains)
-        self.chains, self.temperatures = chains, temperatures
-        self.config = {**self.config, "chains": chains, "temperatures": temperatures}
-        self.log_weights, self.log_radius_last = np.full(shape, np.nan), np.full(shape, np.nan)
-        self.censored_last = np.zeros(shape, dtype=bool)
-        paths = (*shape[:2], temperatures, chains)
-        self.path_log_weights, self.path_log_radii = np.full(paths, np.nan), np.full(paths, np.nan)
-        self.path_measure = np.full((*paths, self.bodies[0].measure_columns), np.nan)
-
-    @property
-    def finished(self) -> bool:
-        """Whether all stages are done."""
-        return self.stage == len(STAGES) * len(self.bodies)
+        limit: Budget,
+        started: float,
+        teller: Teller,
+    ) -> _Run:
+        """Return a run with nothing done but its reference rays."""
+        on_rays = measure_on_uniform_rays(measure, objective, metric, rays)
+        bodies = [StarBody.of(objective, metric, rays, cutoff, measure) for cutoff in rays.cutoffs]
+        config = {**rays.config, **measure.describe()}
+        masses = on_rays.log_mass(rays.radii)
+        return cls(objective, metric, rays, bodies, masses, limit, config, started, teller)
 
     @property
     def cost(self) -> Cost:
-        """What the run has cost so far."""
-        return Cost(self.evaluations, self.calls, self.seconds)
+        """What is in the tables, the reference rays, and what is being done now."""
+        rows = [row[-2:] for row in (*self.pilots, *self.groups, *self.rounds) if not math.isnan(row[-1])]
+        before = self.rays.cost + self.wasted
+        evaluations, calls = before.evaluations, float(before.calls)
+        for passes, count in rows:
+            evaluations, calls = evaluations + passes, calls + count
+        seconds = distributed.from_first(lambda: time.perf_counter() - self.started)
+        return Cost(evaluations, int(calls), self.seconds_before + seconds)
 
-    @property
-    def piloting(self) -> bool:
-        """Whether the pilots are still running: those of all cutoffs come first."""
-        return not self.finished and self.stage % len(STAGES) == 0
-
-    @property
-    def body(self) -> StarBody:
-        """The body of the current stage."""
-        return self.bodies[self.stage // len(STAGES)]
-
-    def advance(self) -> None:
-        """Do one temperature of the current stage."""
-        started, body = time.perf_counter(), self.body
-        body.spent.clear()
-        if self.piloting:
-            self._pilot()
-        else:
-            self._anneal(self.stage % len(STAGES) - 1)
-        self.evaluations += body.spent.evaluations
-        self.calls += body.spent.calls
-        # all ranks go by the first one's clock, so that a budget of time ends for all at once
-        self.seconds += distributed.from_first(lambda: time.perf_counter() - started)
-
-    def _begin(self, count: int, purpose: Purpose = Purpose.CHAIN) -> Points:
-        """Return the first points of this stage: uniform directions with their radii."""
-        streams = [stream(self.seed, chain, self.stage, 0, purpose) for chain in range(count)]
-        body = self.body
-        like = torch.empty(count, body.dimension, dtype=torch.float64, device=body.objective.theta.device)
-        return body.points_at(sphere(normals(streams, like)))
-
-    def _pilot(self) -> None:
-        """Do one step of the pilot: the first one of a path, or the next one."""
-        pilot_steps, body = self._pilot_steps(), self.body
-        may_turn = self.config["path"] == "auto" and bool(pilot_steps) and pilot_steps[-1].path == "radius"
-        if not pilot_steps or (may_turn and pilot_steps[0].step > 0 and hopeless(pilot_steps)):
-            path = "radius" if self.config["path"] == "auto" else self.config["path"]
-            if pilot_steps:
-                path = "growth" if body.preconditioner else "soft"
-            self.points = self._begin(PILOT_CHAINS, Purpose.SOFT_START if pilot_steps else Purpose.CHAIN)
-            self.log_weight = np.zeros(PILOT_CHAINS)
-            pilot_step = first_pilot_step(body, self.points, path)
-            if path != "radius":
-                self.points = target_of(body, self._ray(path), pilot_step).complete(self.points)
-        else:
-            assert self.points is not None
-            path, state = pilot_steps[-1].path, (self.points, pilot_steps, self.seed, self.stage)
-            if path == "radius":
-                self.points, pilot_step = radius_step(body, *state)
-            else:
-                self.points, pilot_step = soft_step(body, self._ray(path), *state)
-        self._note(**asdict(pilot_step))
-        self.step += 1
-        if pilot_step.inverse_temperature == 1.0:
-            self._next_stage()
-
-    def _ray(self, path: str) -> Ray:
-        """Return where a path reads a ray, at the cutoff of the current stage."""
-        return growing_ray(self.body.dimension) if path == "growth" else self.rays[self.stage // len(STAGES)]
-
-    def _anneal(self, effort: int) -> None:
-        """Go to the next target of half (0) or full (1) effort: take the gain in weight, then move."""
-        assert self.chains is not None
-        cutoff, schedule = self.stage // len(STAGES), self._schedule()
-        here, following = schedule.move(self.step), schedule.move(self.step + 1)
-        if self.points is None:
-            self.points = here.target.complete(self._begin(self.chains))
-            self.log_weight = here.target.log_density(self.points) + self.body.coordinates.log_determinant
-            self.unfinished[cutoff, effort] = self.points.unfinished.sum()
-        assert self.log_weight is not None
-        density = here.target.log_density(self.points)
-        before = self.points = following.target.complete(self.points)
-        shown, lengths = with_radii(self.body, before), self.body.coordinates.log_lengths(before.phi)
-        self.path_log_weights[cutoff, effort, self.step] = (
-            w.ratio(self.log_weight, density) - self.body.dimension * lengths
-        )
-        self.path_log_radii[cutoff, effort, self.step] = shown.log_radius + lengths
-        self.path_measure[cutoff, effort, self.step] = lengthened(shown.ray_measure, lengths)
-        gain = w.ratio(following.target.log_density(before), density)
-        self.log_weight = self.log_weight + gain
-        log_density, log_density_spread = mean_log_density(self.body, shown)
-        last = self.step + 1 == len(schedule)
-        resampled = following.resampling and not last and uneven(self.log_weight)
-        row = {
-            "resampled": resampled,
-            "inverse_temperature": here.target.inverse_temperature,
-            "penalty": getattr(here.target, "penalty", math.nan),
-            "outer_radius": getattr(here.target, "outer_radius", None) or math.nan,
-            "log_weight_increment_sd": w.spread(gain),
-            "log_density": log_density,
-            "log_density_spread": log_density_spread,
-            "weight_spread": w.spread(self.log_weight),
-        }
-        self.step += 1
-        if last:
-            self._note(**row)
-            self.log_weights[cutoff, effort] = self.log_weight
-            self.censored_last[cutoff, effort] = before.censored
-            self.log_radius_last[cutoff, effort] = before.log_radius + lengths
-            self._next_stage()
+    def measure(self, cutoff: int, report: Callable[[], None]) -> None:
+        """Measure one cutoff with its share of what is left of the budget."""
+        used = self.limit.used(self.cost)
+        self._until = used + (1.0 - used) / (len(self.bodies) - cutoff)
+        begun = [row for row in self.rounds if row[0] == cutoff]
+        if begun and self._next_round(cutoff) is None:
             return
-        if resampled:
-            place = float(uniforms([stream(self.seed, 0, self.stage, self.step, Purpose.RESAMPLING)])[0])
-            before = self.points = before.take(w.resample(self.log_weight, place))
-            self.log_weight = np.full(self.chains, w.log_mean(self.log_weight))
-        started = self.body.spent.evaluations
-        moved = self._move(following)
-        self.points = moved.points
-        self.unfinished[cutoff, effort] += moved.points.unfinished.sum()
-        densities = [following.target.log_density(points) for points in (before, moved.points)]
-        self._note(
-            **row,
-            hmc=following.hmc,
-            accepted=moved.accepted.mean(),
-            angle=moved.angle.mean(),
-            correlation=w.correlation(*densities),
-            evaluations=(self.body.spent.evaluations - started) / self.chains,
+        self.teller.learn(self.result(), cutoff)
+        whole = self._until
+        self._until = used + _PILOT * (whole - used)
+        try:
+            piloted = self._pilot(cutoff, report)
+        except (OutOfBudget, TooFewLevels):
+            self._waste(cutoff)
+            return
+        finally:
+            self._until = whole
+        if cutoff not in [row[0] for row in self.pilots]:
+            return
+        while (following := self._next_round(cutoff)) is not None:
+            try:
+                self._round(cutoff, *following, piloted, report)
+            except OutOfBudget:
+                self._waste(cutoff)
+                return
+
+    def _waste(self, cutoff: int) -> None:
+        """Count what was spent on something that is not whole."""
+        spent = self.bodies[cutoff].spent
+        self.wasted += Cost(spent.evaluations, spent.calls, 0.0)
+
+    def _pilot(self, cutoff: int, report: Callable[[], None]) -> Piloted:
+        """Return the schedule of a cutoff; its cost counts once."""
+        body, known = self.bodies[cutoff], [row for row in self.pilots if row[0] == cutoff]
+        body.spent.clear()
+        self.teller.stage = "pilot"
+        check = (lambda: None) if known else self._check_of(body)
+        piloted = find_schedule(
+            body,
+            self.rays.config["seed"],
+            1 + _STAGES_OF_CUTOFF * cutoff,
+            check,
+            check_shell=None if known else self._check_of(body, _SHELL),
+            most_grown=int(known[0][4]) if known and PATHS[int(known[0][1])] == "growth" else None,
         )
+        schedule = piloted.schedule
+        if not known:
+            path = PATHS.index(schedule.path.name)
+            spent = [body.spent.evaluations, float(body.spent.calls)]
+            self.pilots.append([cutoff, path, len(schedule), piloted.passes_per_level, piloted.tried, *spent])
+            report()
+        return piloted
 
-    def _move(self, how: Move) -> Moved:
-        """Move all chains under the next target."""
-        assert self.points is not None
-        streams = [stream(self.seed, chain, self.stage, self.step) for chain in range(len(self.points))]
-        if not how.hmc:
-            assert isinstance(how.target, RadiusTarget)
-            return slice_move(self.body, self.points, how.target.power, how.width, streams, how.target.guess)
-        # trajectories of one length could be in step with a period of the body
-        share = 0.75 + 0.5 * float(uniforms([stream(self.seed, 0, self.stage, self.step, Purpose.MOVE_LENGTH)])[0])
-        count = min(max(round(how.time * share / how.step), 1), how.trajectories.most_steps)
-        return hmc_move(
-            how.target, self.points, how.step, count, streams, how.trajectories.varied, how.trajectories.kept
-        )
+    def _next_round(self, cutoff: int) -> tuple[float, int] | None:
+        """Return effort and groups of the round that is not whole, or of the next one; None if there is no room.
 
-    def _pilot_steps(self) -> list[PilotStep]:
-        """Return what the pilot of this cutoff has learnt, on the path to which it has turned if it has."""
-        pilot = self.stage - self.stage % len(STAGES)
-        rows = (dict(zip(COLUMNS, row, strict=True)) for row in self.trace or [] if row[0] == pilot)
-        pilot_steps = [PilotStep(**{name: row[name] for name in PilotStep.__dataclass_fields__}) for row in rows]
-        return [step for step in pilot_steps if step.path != "radius"] or pilot_steps
+        If the budget has no room for a round of all groups, one group goes out for a bound, and does not come back.
+        """
+        begun = [row for row in self.rounds if row[0] == cutoff]
+        used = self.limit.used(self.cost)
+        if begun and math.isnan(begun[-1][7]):
+            return (float(begun[-1][2]), int(begun[-1][4])) if used < self._until else None
+        pilot = next(row for row in self.pilots if row[0] == cutoff)
+        full = [row for row in begun if row[4] > 1]
+        levels, party, dearer = pilot[2], PARTIES[PATHS[int(pilot[1])]], 1.0
+        if full:  # what the last round cost, against the rule
+            last = full[-1]
+            members = [row for row in self.groups if row[0] == cutoff and row[1] == last[1]]
+            dearer = (sum(row[4] for row in members) + last[9]) / (pilot[3] * party.work(last[3]))
+        left = _SAFE * max(self._until - used, 0.0) * self._whole_passes() / pilot[3]
+        effort = next_effort(party.levels(left / dearer) / levels, levels, float(full[-1][2]) if full else None)
+        if effort is not None:
+            return float(f"{effort:.3g}"), party.groups
+        only_out = min(party.levels_out(left), levels) / levels
+        return (float(f"{only_out:.3g}"), 1) if not begun and only_out >= least_effort(levels) else None
 
-    def _schedule(self) -> Schedule:
-        """Return the frozen schedule of the current stage, made once."""
-        if self._frozen is None or self._frozen[0] != self.stage:
-            assert self.temperatures is not None
-            count = self.temperatures // 2 if self.stage % len(STAGES) == 1 else self.temperatures
-            pilot_steps = self._pilot_steps()
-            self._frozen = self.stage, Schedule(self.body, self._ray(pilot_steps[0].path), pilot_steps, count)
-        return self._frozen[1]
+    def _whole_passes(self) -> float:
+        """Return the budget in passes, at the speed so far if it is a time."""
+        if math.isfinite(self.limit.passes):
+            return self.limit.passes
+        cost = self.cost
+        return self.limit.seconds * cost.evaluations / max(cost.seconds, 1e-9)
 
-    def _note(self, **values: Any) -> None:
-        """Add a row to the trace."""
-        assert self.trace is not None
-        values["stage"] = self.stage
-        self.trace.append([float(values.get(name, math.nan)) for name in COLUMNS])
+    def _round(self, cutoff: int, effort: float, groups: int, piloted: Piloted, report: Callable[[], None]) -> None:
+        """Do what a round lacks."""
+        levels = piloted.schedule.at(effort)
+        begun = [row for row in self.rounds if row[0] == cutoff]
+        if not begun or not math.isnan(begun[-1][7]):
+            self.rounds.append([cutoff, len(begun), effort, len(levels) - 1, groups, *[math.nan] * 6])
+        row = next(row for row in reversed(self.rounds) if row[0] == cutoff)
+        number, body, path = int(row[1]), self.bodies[cutoff], piloted.schedule.path
+        party = PARTIES[path.name]
+        stage = 1 + _STAGES_OF_CUTOFF * cutoff + _STAGES_OF_ROUND * (number + 1)
+        seed = self.rays.config["seed"]
+        ends: list[Particles] = []
+        done = [int(group[2]) for group in self.groups if group[0] == cutoff and group[1] == number]
+        for group in range(groups):
+            if group in done and group > 0:
+                continue
+            self.teller.stage = f"round {number + 1}, group {group + 1} of {groups}"
+            body.spent.clear()
+            check = self._check_of(body)
+            out = forwards(body, path, levels, party.islands, party.each, Key(seed, stage, group), check)
+            ends.append(out.particles)
+            if group in done:  # only its end is needed again
+                continue
+            back = None
+            if groups > 1:
+                back = backwards(path, levels, out.particles, party.islands, Key(seed, stage + 1, group), check)
+            self._keep(cutoff, number, group, out, back)
+            report()
+        self.teller.stage = f"round {number + 1}, second start"
+        self._look(row, body, piloted, levels, ends[0], Key(seed, stage + 2, 0))
+        self.teller.learn(self.result(), cutoff)
+        report()
 
-    def _next_stage(self) -> None:
-        """Begin the next stage: first the pilots of all cutoffs, then half and full effort of each."""
-        stages = np.arange(len(STAGES) * len(self.bodies)).reshape(-1, len(STAGES))
-        order = [*stages[:, 0].tolist(), *stages[:, 1:].ravel().tolist(), stages.size]
-        self.stage = order[order.index(self.stage) + 1]
-        self.step, self.points, self.log_weight = 0, None, None
+    def _keep(self, cutoff: int, number: int, group: int, out: Arrived, back: Arrived | None) -> None:
+        body = self.bodies[cutoff]
+        spent = [body.spent.evaluations, float(body.spent.calls)]
+        self.groups.append([cutoff, number, group, out.accepted, *spent])
+        self.forwards.append(_padded(out.log_means))
+        self.backwards.append(_padded(-back.log_means if back else np.full(len(out.log_means), np.inf)))
+        self.log_radii.append(out.particles.log_radius)
 
-    def resume(self, past: Chains) -> None:
-        """Check that an earlier run measured the same thing, and take its state."""
-        if self.temperatures is None and past.config.get("temperatures") is not None:
-            self.set_effort(int(past.config["chains"]), int(past.config["temperatures"]))
-        asked = {**dict.fromkeys(_MEASURE), **self.config, "cutoffs": list(self.reference_rays.cutoffs)}
-        settings = {key: value for key, value in asked.items() if key not in _DERIVED}
-        require_same_config({**past.config, "cutoffs": list(past.cutoffs)}, settings)
-        if not np.allclose(past.reference_radii, self.reference_rays.radii, rtol=1e-3):
+    def _look(
+        self, row: list[float], body: StarBody, piloted: Piloted, levels: list[Level], ends: Particles, key: Key
+    ) -> None:
+        """Fill in the end of a round: the second start, the finer grid and the share at the cap."""
+        body.spent.clear()
+        path, check = piloted.schedule.path, self._check_of(body)
+        own, shift, error = with_radii(body, ends), math.nan, math.nan
+        if row[4] > 1:
+            starts = path.look(self._longest(int(row[0]), len(ends)), levels[len(levels) // 2].place)
+            late = second_start(path, levels, starts, PARTIES[path.name].islands, key, check)
+            shift, error = difference(late, own.log_mass)
+        survives = surviving_share(body, own)
+        spent = [body.spent.evaluations, float(body.spent.calls)]
+        row[5:] = [shift, error, survives, float(own.censored.mean()), *spent]
+
+    def _longest(self, cutoff: int, count: int) -> Tensor:
+        """Return the directions of the longest uniform rays, each as often as it takes, shape (count, n)."""
+        longest = np.argsort(-self.masses[:, cutoff], kind="stable")[: min(_LONGEST, count)]
+        directions = RandomDirections(self.metric, self.rays.config["seed"], self.objective.theta)
+        steps = directions.steps([int(longest[index % len(longest)]) for index in range(count)])
+        phi = self.metric.scope.gather(steps).double()
+        return sphere(phi if self.metric.scale is None else phi / self.metric.scale.double())
+
+    def _check_of(self, body: StarBody, share: float = 1.0) -> Callable[[], None]:
+        """Return what raises once a share of what is left now is spent, counting what the body has spent just now."""
+        used_before = self.limit.used(self.cost)
+        until = used_before + share * (self._until - used_before)
+
+        def check() -> None:
+            now = self.cost
+            used = self.limit.used(Cost(now.evaluations + body.spent.evaluations, now.calls, now.seconds))
+            self.teller.tell(math.floor(100 * min(used, 1.0)))
+            if used >= until:
+                raise OutOfBudget
+
+        return check
+
+    def resume(self, past: Islands) -> None:
+        """Take over what an earlier run has measured.
+
+        Raises:
+            LandscapeError: if it measured something else.
+        """
+        stored = {**past.config, "cutoffs": list(past.cutoffs)}
+        require_same_config(stored, {**self.config, "cutoffs": list(self.rays.cutoffs)})
+        if not np.allclose(past.reference_radii, self.rays.radii, rtol=1e-3):
             raise LandscapeError(
-                "the stored run measured another function: radii along the same rays are no longer the same.\n"
-                "Measure with the same model, data, loss and forward, or --overwrite to start again."
+                "the stored run measured another function: its reference rays have other radii than they have now.\n"
+                "Measure with the same model, data, loss and forward, or --overwrite to start over."
             )
-        for name in _FINISHED:
-            setattr(self, name, getattr(past, name).copy())
-        self.trace = past.trace.tolist()
-        self.stage, self.step = past.position
-        self.evaluations, self.calls, self.seconds = past.cost.evaluations, past.cost.calls, past.cost.seconds
-        if len(past.phi):
-            phi = torch.from_numpy(past.phi).to(self.body.objective.theta.device)
-            arrays = (past.phi_log_radius, past.phi_censored, past.phi_unfinished, past.phi_rises, past.phi_measure)
-            velocity = torch.from_numpy(past.phi_velocity).to(phi) if len(past.phi_velocity) else None
-            self.points = Points(phi, *(array.copy() for array in arrays), velocity=velocity)
-            self.log_weight = past.phi_log_weight.copy()
+        for name in ("pilots", "groups", "rounds"):
+            setattr(self, name, [list(row) for row in getattr(past, name)])
+        for name in ("forwards", "backwards", "log_radii"):
+            setattr(self, name, list(getattr(past, name)))
+        self.seconds_before = past.cost.seconds
 
-    def result(self) -> Chains:
-        """Return what is known so far as a frozen result."""
-        n = self.bodies[0].dimension
-        points = Points.bare(torch.zeros(0, n, dtype=torch.float64)) if self.points is None else self.points
-        return Chains(
-            **{name: getattr(self, name).copy() for name in _FINISHED},
-            trace=np.array(self.trace, dtype=np.float64).reshape(-1, len(COLUMNS)),
-            phi=points.phi.cpu().numpy().copy(),
-            phi_log_radius=points.log_radius,
-            phi_log_weight=np.zeros(0) if self.log_weight is None else self.log_weight,
-            phi_censored=points.censored,
-            phi_unfinished=points.unfinished,
-            phi_rises=points.rises,
-            phi_measure=points.ray_measure,
-            phi_velocity=np.zeros((0, n)) if points.velocity is None else points.velocity.cpu().numpy().copy(),
-            reference_radii=self.reference_rays.radii,
-            reference_measure=self.reference_measure,
-            position=(self.stage, self.step),
-            cutoffs=self.reference_rays.cutoffs,
-            columns=COLUMNS,
-            dimension=n,
-            log_scale_sum=self.reference_rays.log_scale_sum,
+    def result(self) -> Islands:
+        """Return the tables as a frozen result."""
+        cost = self.cost
+        empty = {"pilots": 7, "groups": 6, "rounds": 11, "forwards": 2, "backwards": 2}
+        tables = {name: np.array(getattr(self, name)).reshape(-1, width) for name, width in empty.items()}
+        return Islands(
+            **tables,
+            log_radii=np.array(self.log_radii) if self.log_radii else np.zeros((0, _TOGETHER)),
+            reference_radii=self.rays.radii,
+            reference_masses=self.masses,
+            cutoffs=self.rays.cutoffs,
+            dimension=self.rays.dimension,
+            log_scale_sum=self.metric.log_scale_sum,
+            share=1.0 if self.finished else min(self.limit.used(cost), 1.0),
             config=self.config,
-            cost=self.cost,
+            cost=cost,
         )

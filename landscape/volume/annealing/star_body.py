@@ -1,7 +1,7 @@
 """The basin of one cutoff as a star-shaped body: its radius along unit directions, and what lies inside.
 
-Three modules work on a body: this one finds radii, :mod:`landscape.volume.annealing.wall` takes gradients where the
-body ends, and :mod:`landscape.volume.annealing.rises` reads the criterion at fixed places along its rays.
+Other modules read what lies inside it: :mod:`landscape.volume.annealing.readings` for particles, and
+:mod:`landscape.volume.annealing.wall` where it ends.
 """
 
 from __future__ import annotations
@@ -109,27 +109,12 @@ class StarBody:
         return Coordinates(self.metric, self.objective.theta, self.preconditioner)
 
     @property
-    def measure_columns(self) -> int:
-        """Number of columns of :attr:`Points.ray_measure`."""
-        return 1 + self.measure.terms if self.measure.terms else 0
-
-    @property
     def program(self) -> Program:
         """How the criterion is computed."""
         return self.objective.program_of(self.criterion)
 
-    def cap_along(self, phi: Tensor) -> np.ndarray:
-        """Return the cap on each radius, shape (k,)."""
-        return self.max_radius * np.exp(-self.coordinates.log_lengths(phi))
-
-    def points_at(self, phi: Tensor, guess: tuple[float, float] | None = None) -> Points:
-        """Return these directions with their radii.
-
-        Args:
-            phi: unit directions, shape (k, n).
-            guess: typical log radius and its spread. It makes the search shorter and changes its result by no more than
-                the error of an interpolation.
-        """
+    def points_at(self, phi: Tensor) -> Points:
+        """Return these directions, unit vectors of shape (k, n), with their radii."""
         count, log_lengths = len(phi), self.coordinates.log_lengths(phi)
         search = FirstCrossing(
             count,
@@ -155,31 +140,8 @@ class StarBody:
             phi,
             log_radius,
             censored=status == RayStatus.CENSORED,
-            unfinished=status == RayStatus.UNFINISHED,
-            rises=np.zeros((count, 0)),
             ray_measure=on_rays.table(search.radii)[:, 0],
         )
-
-    def is_inside(self, phi: Tensor, effective_log_radius: np.ndarray) -> np.ndarray:
-        """Return whether the criterion is below the cutoff where each ray has this effective log radius, shape (k,).
-
-        It does not look for walls nearer in. A ray whose cap is too short is outside, and costs nothing.
-        """
-        steps, rows, log_radius = self.coordinates.steps(phi), None, effective_log_radius
-        inside = np.ones(len(phi), dtype=bool)
-        if self.measure.terms:
-            log_radius = self.measure.log_radius(
-                self.measure.coefficients(steps), effective_log_radius, self.cap_along(phi)
-            )
-            inside = log_radius < np.inf
-            rows = np.flatnonzero(inside)
-            log_radius = log_radius[rows]
-        if len(log_radius):
-            ceiling = np.full(len(log_radius), self.cutoff)
-            seen = self.objective.along(steps, np.exp(log_radius), rows=rows, ceiling=ceiling, criterion=self.criterion)
-            self.spent.add(seen.read)
-            inside[inside] = seen.complete & (seen.values < self.cutoff)
-        return inside
 
     def over_ranks(self, compute: Callable[[Tensor], Tensor], phi: Tensor, chunk: int) -> Tensor:
         """Return what ``compute`` makes of ``chunk`` directions at a time, by all ranks together, shape (k, n)."""

@@ -158,14 +158,14 @@ class Gaussian:
         a, b = coefficients.T
         return log_radius_holding(self.dimension, a, b, effective_log_radius * self.dimension - self.log_factor, most)
 
-    def log_mass_gradient(self, steps: Tensor, radius: float) -> tuple[np.ndarray, Tensor]:
-        """Return how log m changes for rays that end at one radius.
+    def log_mass_gradient(self, steps: Tensor, radii: float | np.ndarray) -> tuple[np.ndarray, Tensor]:
+        """Return how log m changes for rays that end at one radius, or at one of their own each, shape (k,).
 
         Returns:
             its derivative by log r, shape (k,), and by the entries in scope of the step for r = 1, shape (k, n).
         """
         a, b = self.coefficients(steps).T
-        first, second, slope = radial_moments(self.dimension, a, b, np.full(len(steps), radius))
+        first, second, slope = radial_moments(self.dimension, a, b, np.broadcast_to(radii, (len(steps),)))
         moves = self.metric.scope.gather(steps).double()
         first_s, second_s = (moves.new_tensor(moment / self.sigma**2)[:, None] for moment in (first, second))
         return slope, -second_s * moves - first_s * self.offset

@@ -1,24 +1,13 @@
-"""A budget for annealed chains: read once, turned once into chains and temperatures, and kept."""
+"""A budget is a time or a number of passes, and uniform rays for a share of it."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import pytest
+import torch
 
 import landscape as ls
-from helpers.bodies import ellipsoid
-from helpers.moments import some
-from landscape.results import Chains
-from landscape.volume import anneal, volume_from_chains
-from landscape.volume.annealing.budget import FEW_CHAINS, FEWEST, MANY_CHAINS, Budget
-
-CURVATURES = np.array([0.3, 1.0, 2.0, 9.0])
-
-
-def annealed(budget: str | float | None, cutoffs: tuple[float, ...] = (0.1,), **options: Any) -> Chains:
-    return anneal(ellipsoid(CURVATURES), cutoffs, **{"metric": "identity", "seed": 8, "budget": budget, **options})
+from landscape.results import OnProgress, Radii
+from landscape.volume.annealing.budget import FEWEST_RAYS, Budget, radii_within
 
 
 @pytest.mark.parametrize(
@@ -42,58 +31,30 @@ def test_what_is_no_budget_is_refused(text: str) -> None:
         Budget.parse(text)
 
 
-def test_the_cost_stays_near_the_budget() -> None:
-    """What moves will cost is guessed from what trying them cost, and rather too much than too little."""
-    temperatures = []
-    for passes in (40_000, 80_000):
-        chains = annealed(passes)
-        temperatures.append(chains.config["temperatures"])
-        assert chains.done.all()
-        assert 0.25 * passes < chains.cost.evaluations < 1.1 * passes
-    assert temperatures[1] > 1.5 * temperatures[0]
+def rays_within(budget: Budget, lanes: int, share: float = 1 / 4, resume: Radii | None = None) -> Radii:
+    ball = ls.Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(4, dtype=torch.float64), lanes=lanes)
+
+    def measure(on_progress: OnProgress[Radii]) -> Radii:
+        options = {"metric": "identity", "directions": 100, "resume": resume}
+        return ls.basin_radii(ball, [1.0], on_progress=on_progress, **options)
+
+    return radii_within(budget, share, measure)
 
 
-def test_the_chains_are_those_of_the_temperatures_that_it_chose() -> None:
-    given = annealed(30_000, (0.1, 0.4))
-    asked = annealed(None, (0.1, 0.4), chains=given.config["chains"], temperatures=given.config["temperatures"])
-    assert given.done.all()
-    assert asked.log_weights.tobytes() == given.log_weights.tobytes()
-    assert asked.config == {**given.config, "precondition_evaluations": None}
+def test_rays_end_at_a_share_of_the_budget_whatever_the_blocks() -> None:
+    whole = rays_within(Budget(passes=1e6), 1)
+    few, same = (rays_within(Budget(passes=800), lanes) for lanes in (1, 7))
+    assert FEWEST_RAYS < few.directions < 100
+    assert few.radii.tobytes() == same.radii.tobytes() == whole.radii[: few.directions].tobytes()
+    assert few.done.all()
+    assert 200 <= few.cost.evaluations < 220
+    assert whole.directions == 100
+    assert few.profile_ray.max() < few.directions
+    assert rays_within(Budget(passes=1), 1).directions == FEWEST_RAYS
 
 
-def test_a_run_stopped_anywhere_keeps_what_the_budget_chose() -> None:
-    blocks: list[Chains] = []
-    whole = annealed(20_000, on_progress=lambda progress: blocks.append(progress.snapshot()))
-    assert whole.done.all()
-    assert blocks[0].config["temperatures"] is None
-    for at in some(len(blocks) - 1):
-        again = annealed(20_000, resume=blocks[at])
-        assert again.log_weights.tobytes() == whole.log_weights.tobytes()
-        assert again.config == whole.config
-    # once they are chosen a clock has nothing to say
-    assert annealed("0.001s", resume=blocks[-2]).log_weights.tobytes() == whole.log_weights.tobytes()
-
-
-def test_a_budget_that_the_pilots_use_up_leaves_a_run_to_continue() -> None:
-    short = annealed(3_600)
-    assert not short.done.any()
-    assert short.config["temperatures"] is None
-    assert "pilots" in str(short)
-    with pytest.raises(ls.LandscapeError, match="the budget was used up before the chains began"):
-        volume_from_chains(short)
-    more, whole = annealed(30_000, resume=short), annealed(30_000)
-    assert whole.done.all()
-    assert more.log_weights.tobytes() == whole.log_weights.tobytes()
-
-
-def test_a_budget_that_ends_with_the_pilots_makes_the_fewest_temperatures() -> None:
-    blocks: list[Chains] = []
-    annealed(20_000, on_progress=lambda progress: blocks.append(progress.snapshot()))
-    pilot = [block for block in blocks if block.config["temperatures"] is None][-1]
-    assert Budget(passes=pilot.cost.evaluations).plan(pilot) == (FEW_CHAINS, FEWEST)
-    assert Budget(passes=1e7).plan(pilot)[0] == MANY_CHAINS
-
-
-def test_a_budget_and_temperatures_are_either_or() -> None:
-    with pytest.raises(ls.LandscapeError, match="either"):
-        annealed("5min", temperatures=20)
+def test_rays_within_a_time_go_on_to_the_whole_run() -> None:
+    few = rays_within(Budget(seconds=1e-6), 1)
+    assert FEWEST_RAYS <= few.directions < 100
+    again, whole = rays_within(Budget(seconds=3600), 1, resume=few), rays_within(Budget(seconds=3600), 1)
+    assert again.radii.tobytes() == whole.radii.tobytes()

@@ -1,10 +1,9 @@
-"""Coordinates learnt for narrow basins: exact volumes through them, unbiased weights, caps, and runs that go on."""
+"""Coordinates learnt for narrow basins: exact volumes through them, and caps."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,19 +12,14 @@ from torch import Tensor
 
 import landscape as ls
 from helpers.bodies import ellipsoid, ellipsoid_log_volume
-from helpers.chains import STIFF, body_of, skew
-from helpers.moments import some
+from helpers.maps import STIFF, body_of, skew
 from helpers.z_scores import z_of_weights
 from landscape.rays import make_metric
-from landscape.results import Chains
-from landscape.volume import anneal, annealed_volume, log_unit_ball
+from landscape.volume import log_unit_ball
 from landscape.volume.annealing.linear_map import LinearMap
-from landscape.volume.annealing.moves import hmc_move, slice_move
 from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.precondition import learn, refined
 from landscape.volume.annealing.star_body import StarBody
-from landscape.volume.annealing.streams import stream
-from landscape.volume.annealing.targets import RadiusTarget
 from landscape.volume.ray_weights.measure import Lebesgue
 
 
@@ -67,30 +61,6 @@ def test_the_cap_is_a_sphere_around_theta_in_any_coordinates() -> None:
     assert abs(z_of_weights(5 * points.log_radius + body.coordinates.log_determinant, 5 * math.log(2.0))) < 4
 
 
-@pytest.mark.parametrize("hmc", [False, True])
-def test_moves_leave_the_target_in_the_new_coordinates(hmc: bool) -> None:
-    """At temperature 1 the points rho(y) A y, made round by sqrt(H / 2c), are uniform on the sphere."""
-    curvatures = np.array([0.5, 1.0, 2.0, 4.0, 8.0])
-    body = body_of(ellipsoid(curvatures), 0.3, first_step=0.01, preconditioner=skew(5))
-    matrix = body.coordinates.apply(torch.eye(5, dtype=torch.float64)).T
-    round_ones = np.random.default_rng(4).normal(size=(200, 5)) / np.sqrt(curvatures)
-    start = sphere(torch.linalg.solve(matrix, torch.from_numpy(round_ones).T).T)
-    kept = []
-    with body.objective.running():
-        points = body.points_at(start)
-        for step in range(25):
-            streams = [stream(12, chain, 0, step) for chain in range(200)]
-            if hmc:
-                points = hmc_move(RadiusTarget(body, 5.0, (math.log(0.6), math.inf)), points, 0.15, 5, streams).points
-            else:
-                points = slice_move(body, points, 5.0, 2 * math.pi, streams).points
-            x = body.coordinates.apply(points.phi).numpy() * np.exp(points.log_radius)[:, None]
-            kept.append((x * np.sqrt(curvatures / 0.6)) ** 2)
-    means = np.stack(kept).mean(axis=0)
-    z = (means.mean(axis=0) - 0.2) / (means.std(axis=0, ddof=1) / math.sqrt(200))
-    assert np.abs(z).max() < 4
-
-
 def test_what_is_learnt_makes_an_ellipsoid_round() -> None:
     body = body_of(ellipsoid(STIFF), 0.3, first_step=0.01)
     with body.objective.running():
@@ -125,55 +95,6 @@ def test_noise_is_not_taken_for_a_direction() -> None:
     assert len(change.stretch) == 1
     assert abs(float(change.vectors[0, 0])) > 0.95
     assert float(change.stretch[0]) == pytest.approx(100**-0.25, rel=0.1)
-
-
-@pytest.mark.parametrize("temperatures", [4, 40])
-def test_weights_are_unbiased_at_any_effort(temperatures: int) -> None:
-    volume = annealed_volume(ellipsoid(STIFF), [0.3], metric="identity", chains=400, temperatures=temperatures, seed=7)
-    assert volume.config["preconditioners"][0] is not None
-    truth = ellipsoid_log_volume(STIFF, 0.3) - log_unit_ball(12)
-    assert abs(z_of_weights(volume.log_weights[:, 0], truth)) < 4
-    assert abs(z_of_weights(volume.log_weights_half[:, 0], truth)) < 4
-
-
-def test_a_stiff_slab_under_a_cap() -> None:
-    """x_i^2 < 0.0025 on two of five axes, inside the ball: the product of a square and a ball, cut; by quadrature."""
-
-    def f(x: Tensor) -> Tensor:
-        return x[..., :2].square().sum(-1)
-
-    disc = ls.Objective.from_function(f, torch.zeros(5, dtype=torch.float64))
-    options: dict[str, Any] = {"metric": "identity", "seed": 8, "max_radius": 1.0}
-    # by radius, since chains by growth may give way to others, and are then one draw
-    walks: dict[str, Any] = {"chains": 150, "temperatures": 40, "precondition": "slopes", "path": "radius"}
-    volume = annealed_volume(disc, [0.0025], **walks, **options)
-    s = np.linspace(0, 0.05, 20_001)
-    truth = math.log(float(np.trapezoid(2 * math.pi * s * 4 / 3 * math.pi * (1 - s**2) ** 1.5, s)))
-    assert volume.config["preconditioners"][0] is not None
-    assert abs(z_of_weights(volume.log_weights[:, 0], truth - log_unit_ball(5))) < 4
-    # nearly all rays of the new coordinates end at the cap
-    assert anneal(disc, [0.0025], chains=4, temperatures=2, **options).config["preconditioners"] == [None]
-
-
-@pytest.mark.parametrize("path", ["radius", "soft", "growth"])
-def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(path: str) -> None:
-    options: dict[str, Any] = {"metric": "identity", "chains": 4, "temperatures": 4, "seed": 9, "path": path}
-    whole = anneal(ellipsoid(STIFF), [0.3], **options)
-    assert whole.config["preconditioners"][0] is not None
-    blocks: list[Chains] = []
-    anneal(ellipsoid(STIFF), [0.3], on_progress=lambda progress: blocks.append(progress.snapshot()), **options)
-    for at in some(len(blocks) - 1):
-        again = anneal(ellipsoid(STIFF), [0.3], resume=blocks[at], **options)
-        for name, array in whole.arrays().items():
-            assert array.tobytes() == getattr(again, name).tobytes(), name
-
-
-def test_misuse_is_refused() -> None:
-    with pytest.raises(ls.LandscapeError, match="auto, slopes, none"):
-        anneal(ellipsoid(STIFF), [0.3], metric="identity", precondition="magic")
-    done = anneal(ellipsoid(STIFF), [0.3], metric="identity", chains=4, temperatures=2)
-    with pytest.raises(ls.LandscapeError, match="precondition: stored 'auto', asked 'none'"):
-        anneal(ellipsoid(STIFF), [0.3], metric="identity", chains=4, temperatures=2, precondition="none", resume=done)
 
 
 def test_a_first_step_that_was_given_is_one_of_the_metric_in_any_coordinates() -> None:

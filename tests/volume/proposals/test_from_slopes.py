@@ -1,9 +1,8 @@
-"""Rays along what slopes at the wall have taught: their density, unbiased weights, and chains that cost too much."""
+"""Rays along what slopes at the wall have taught: their density and unbiased weights."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,13 @@ from scipy.stats import chi2
 
 import landscape as ls
 from helpers.bodies import ellipsoid, ellipsoid_log_volume, rotated_ellipsoid
-from helpers.chains import STIFF, skew
-from helpers.moments import some
+from helpers.maps import STIFF, skew
 from landscape.objective import Layout
 from landscape.rays import make_metric
-from landscape.results import Chains
-from landscape.volume import anneal, importance_volume, log_unit_ball
-from landscape.volume.annealing.anneal import Stopped
+from landscape.volume import importance_volume, log_unit_ball
 from landscape.volume.annealing.linear_map import LinearMap
-from landscape.volume.auto import along_slopes, auto_volume
 from landscape.volume.proposals.from_slopes import SlopeDirections
 from landscape.volume.ray_weights import statistics as w
-
-NARROW = 1 / np.arange(1, 201)
 
 
 def directions(metric: str = "identity", seed: int = 5) -> SlopeDirections:
@@ -136,45 +129,3 @@ def test_a_function_without_gradients_is_refused() -> None:
     closed = ls.Objective.from_function(lambda x: x.detach().square().sum(-1), torch.zeros(3, dtype=torch.float64))
     with pytest.raises(ls.LandscapeError, match="needs gradients"):
         importance_volume(closed, [0.1], proposal="slopes", metric="identity")
-
-
-# in the place of chains
-
-
-@pytest.mark.parametrize(("budget", "seed"), [(6_000, 0), (6_000, 1), (12_000, 0)])
-def test_a_budget_that_pilots_use_up_gives_a_bound_far_above_uniform_rays(budget: int, seed: int) -> None:
-    options: dict[str, Any] = {"metric": "identity", "seed": seed}
-    body, truth, stopped = ellipsoid(NARROW), ellipsoid_log_volume(NARROW, 0.1), list[Stopped]()
-    chains = anneal(body, [0.1], budget=budget, on_stop=stopped.append, **options)
-    assert not chains.done.any()
-    drawn = along_slopes(body, [0.1], stopped[0], **options)
-    assert 0.8 * budget < chains.cost.evaluations + drawn.cost.evaluations < 1.2 * budget
-    plain = ls.log_volume(body, [0.1], **options).results[0]
-    assert plain.interval[0] + 10 < drawn.results[0].interval[0] < truth
-    best = auto_volume(body, [0.1], budget=budget, **options).results[0]
-    low, high = drawn.results[0].interval
-    assert best.interval == (low - math.log(2), high)  # the higher one of two bounds
-    assert best == replace(drawn.results[0], interval=best.interval, reasons=best.reasons)
-    assert best.reasons[:-1] == drawn.results[0].reasons
-
-
-def test_a_stopped_run_leaves_the_same_wherever_it_was_interrupted() -> None:
-    body, blocks, stopped = ellipsoid(NARROW), list[Chains](), list[Stopped]()
-    options: dict[str, Any] = {"metric": "identity", "budget": 12_000, "on_stop": stopped.append}
-    whole = anneal(body, [0.1], on_progress=lambda progress: blocks.append(progress.snapshot()), **options)
-    for past in (*(blocks[at] for at in some(len(blocks))), whole):
-        again = anneal(body, [0.1], resume=past, **options)
-        assert again.trace.tobytes() == whole.trace.tobytes()
-    first = stopped[0]
-    assert first.preconditioner is not None
-    for other in stopped[1:]:
-        assert other.preconditioner is not None
-        assert (other.preconditioner.digest(), other.rays) == (first.preconditioner.digest(), first.rays)
-
-
-def test_where_nothing_was_learnt_pilots_may_use_up_the_whole_budget() -> None:
-    stopped: list[Stopped] = []
-    options: dict[str, Any] = {"metric": "identity", "precondition": "none"}
-    chains = anneal(ellipsoid(NARROW), [0.1], budget=6_000, on_stop=stopped.append, **options)
-    assert 6_000 <= chains.cost.evaluations < 1.2 * 6_000
-    assert stopped[0].preconditioner is None

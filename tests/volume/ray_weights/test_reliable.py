@@ -12,7 +12,7 @@ import torch
 
 import landscape as ls
 from helpers.bodies import ellipsoid_log_volume, lp_log_volume
-from landscape.volume import anneal, log_unit_ball, volume_from_chains, volume_from_radii, volumes_at_caps
+from landscape.volume import annealed_volume, log_unit_ball, volume_from_radii
 from landscape.volume.ray_weights.statistics import (
     correlation,
     interval_of,
@@ -97,53 +97,22 @@ def test_weights_of_zero_in_ratios_spreads_and_correlations() -> None:
         assert correlation(np.array([-np.inf, 1.0, 2.0]), np.array([5.0, 1.0, 2.0])) == pytest.approx(1)
 
 
-def test_a_cap_that_all_chains_reach_is_no_certainty() -> None:
-    """P(r >= 1.7) is 0.951: of 16 chains often all are there."""
-    curvatures = 2 / np.arange(1, 13) ** 2
-    body = ls.Objective.from_function(
-        lambda x: 0.5 * (torch.from_numpy(curvatures) * x.square()).sum(-1), torch.zeros(12, dtype=torch.float64)
-    )
-    r = (uniform(np.random.default_rng(0), 1_000_000, 12) ** 2 @ (curvatures / 2)) ** -0.5
-    chance, volume = (
-        math.log((r >= 1.7).mean()),
-        math.log((np.minimum(r, 1.7) ** 12).mean()) + log_unit_ball(12),
-    )
-    reliable = 0
-    for seed in range(8):
-        chains = anneal(
-            body, [1.0], metric="identity", max_radius=4.0, chains=16, temperatures=12, path="radius",
-            precondition="none", seed=seed,
-        )  # fmt: skip
-        row = volumes_at_caps(chains, [1.7]).rows[0]
-        assert row.log_probability <= 0
-        assert row.probability_interval[0] <= chance <= row.probability_interval[1]
-        assert row.interval[0] <= volume <= row.interval[1]
-        reliable += row.probability_verdict == "reliable"
-    assert reliable > 0
-
-
-@pytest.mark.parametrize(("walls", "share"), [(2, 3 / 4), (1, 1 / 2)])
-@pytest.mark.parametrize("path", ["auto", "radius", "soft", "growth"])
-def test_rays_that_end_at_once_count_as_nothing(walls: int, share: float, path: str) -> None:
+@pytest.mark.parametrize("walls", [1, 2])
+def test_rays_that_end_at_once_count_as_nothing(walls: int) -> None:
     """A ball of radius 2 without the part where the first coordinates are positive, where walls begin at theta."""
 
     def f(x: torch.Tensor) -> torch.Tensor:
         return x.square().sum(-1) + 100 * (x[..., :walls] > 0).all(-1)
 
-    body = ls.Objective.from_function(f, torch.zeros(6, dtype=torch.float64))
-    truth = log_unit_ball(6) + 6 * math.log(2) + math.log(share)
+    body = ls.Objective.from_function(f, torch.zeros(3, dtype=torch.float64))
+    truth = log_unit_ball(3) + 3 * math.log(2) + math.log(1 - 0.5**walls)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        chains = anneal(body, [4.0], metric="identity", chains=16, temperatures=12, path=path)
-        volume, caps = volume_from_chains(chains), volumes_at_caps(chains, [1.0])
-        text = volume_text(volume)
+        volume = annealed_volume(body, [4.0], metric="identity", budget=80_000, rtol=0.01)
+        assert volume_text(volume)
     row = volume.results[0]
-    assert caps.rows[0].interval[0] < log_unit_ball(6) + math.log(share)
-    zeros = math.isinf(volume.weight_spread[0, 0]) and not volume.resampled.any()
-    assert ("began on rays that end at the trained point" in " ".join(text.split())) == zeros
-    assert row.verdict == "lower bound"
-    assert row.interval[0] < truth
-    assert abs(row.log_volume - truth) < 4 * math.sqrt((1 - share) / share / 16) + 0.1
+    assert row.bound < truth
+    assert abs(row.log_volume - truth) < 1
 
 
 def test_auto_and_slopes_on_rays_that_end_at_once() -> None:
@@ -151,7 +120,7 @@ def test_auto_and_slopes_on_rays_that_end_at_once() -> None:
         lambda x: x.square().sum(-1) + 100 * (x[..., 0] > 0), torch.zeros(4, dtype=torch.float64)
     )
     truth = log_unit_ball(4) + 4 * math.log(2) + math.log(1 / 2)
-    for options in ({"estimator": "auto", "budget": 20_000}, {"estimator": "importance", "proposal": "slopes"}):
+    for options in ({"estimator": "auto", "budget": 60_000}, {"estimator": "importance", "proposal": "slopes"}):
         row = ls.log_volume(body, [4.0], metric="identity", **options).results[0]
         assert row.interval[0] < truth
         assert abs(row.log_volume - truth) < 1

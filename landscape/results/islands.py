@@ -1,0 +1,161 @@
+"""Islands of annealed particles: what each has found, round by round, and the volume that they give."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from landscape.results.base import Cost, Result
+from landscape.results.table import columns, percent
+from landscape.results.volume import Volume
+
+GROUP_COLUMNS = ("cutoff", "round", "group", "accepted", "evaluations", "calls")
+ROUND_COLUMNS = (
+    "cutoff",
+    "round",
+    "effort",
+    "levels",
+    "groups",
+    "start_shift",
+    "start_error",
+    "survives",
+    "censored",
+    "evaluations",
+    "calls",
+)
+PILOT_COLUMNS = ("cutoff", "path", "levels", "passes_per_level", "tried", "evaluations", "calls")
+PATHS = ("radius", "shell", "growth")  #: by the number in the column ``path``
+
+
+@dataclass(frozen=True)
+class Islands(Result):
+    """Islands of particles for the basin of each cutoff, in rounds of growing effort.
+
+    A group of islands goes along the schedule together, forwards and then back. A round is whole once all its groups
+    are done and its end has been looked at. All that follows from it is in these tables; the columns have names.
+
+    Attributes:
+        pilots: one row per cutoff whose schedule is known, shape (pilots, 7): index of the cutoff, path, levels at
+            effort 1, passes that a level costs a particle, levels that the pilot has tried, and what it cost.
+        groups: one row per group that is done, shape (groups, 6): index of the cutoff, round, group, mean acceptance on
+            the way out, and what it cost.
+        forwards, backwards: log of the mean weight of each island of these groups, shape (groups, islands): estimates
+            of log E[r^n] from below and from above. NaN beyond the islands of a group; infinite backwards for a round
+            that only goes out.
+        log_radii: log r at the ends of their particles, shape (groups, particles).
+        rounds: one row per round that has begun, shape (rounds, 11): index of the cutoff, round, effort, levels,
+            groups. Once it is whole also how far log m of chains that began at the longest uniform rays ends from that
+            of the particles and the error of that, the share of V on a finer grid, the share of ends at the cap, and
+            what this cost. NaN before.
+        reference_radii: radii along the uniform reference rays, shape (rays, cutoffs). They show if the function has
+            changed.
+        reference_masses: log m along them, n log r for volume, same shape.
+        cutoffs: the cutoffs, ascending.
+        dimension: n, the number of entries in scope.
+        log_scale_sum: sum of log s_i over the scope.
+        share: of the budget that is spent; 1 if the run has come to its end.
+        config: everything that determines the numbers.
+        cost: total cost.
+    """
+
+    kind: ClassVar[str] = "islands"
+
+    pilots: np.ndarray
+    groups: np.ndarray
+    forwards: np.ndarray
+    backwards: np.ndarray
+    log_radii: np.ndarray
+    rounds: np.ndarray
+    reference_radii: np.ndarray
+    reference_masses: np.ndarray
+    cutoffs: tuple[float, ...]
+    dimension: int
+    log_scale_sum: float
+    share: float
+    config: dict[str, Any]
+    cost: Cost
+
+    @classmethod
+    def _revive(cls, name: str, value: Any) -> Any:
+        return tuple(value) if name == "cutoffs" else super()._revive(name, value)
+
+    @property
+    def done(self) -> np.ndarray:
+        """Hundredths of the budget, and whether each is spent, shape (100,), bool."""
+        return np.arange(100) < math.floor(100 * self.share)
+
+    @property
+    def max_radius(self) -> float:
+        """The cap on every radius; infinite if there is none."""
+        cap = self.config.get("max_radius")
+        return math.inf if cap is None else float(cap)
+
+    @property
+    def of_probability(self) -> bool:
+        """Whether the measure is Gaussian, so that V is a probability."""
+        return self.config.get("measure") == "gaussian"
+
+    @property
+    def steepness(self) -> float:
+        """A bound on d log m / d log r, with m the mass of a ray: n for r^n."""
+        return float(self.config.get("steepness", self.dimension))
+
+    def whole(self, cutoff: int) -> np.ndarray:
+        """Return the rows of ``rounds`` that are whole, for the cutoff of this index."""
+        return np.flatnonzero((self.rounds[:, 0] == cutoff) & ~np.isnan(self.rounds[:, 7]))
+
+    def of_round(self, cutoff: int, number: int) -> np.ndarray:
+        """Return the rows of ``groups`` that belong to a round."""
+        return np.flatnonzero((self.groups[:, 0] == cutoff) & (self.groups[:, 1] == number))
+
+    def __str__(self) -> str:
+        whole = [len(self.whole(cutoff)) for cutoff in range(len(self.cutoffs))]
+        rounds = ", ".join(f"{count} at cutoff {cutoff:g}" for cutoff, count in zip(self.cutoffs, whole, strict=True))
+        return f"islands of annealed particles: n = {self.dimension:,}, whole rounds: {rounds}"
+
+
+@dataclass(frozen=True)
+class AnnealedVolume(Volume):
+    """A :class:`Volume` from annealed islands, with the evidence for or against it.
+
+    ``directions`` is the number of islands; ``log_weights`` holds one weight per island of the last whole round.
+
+    Attributes:
+        trail: one row per whole round, shape (rounds, 8): index of its estimate in ``results``, effort, levels, log V
+            forwards, standard deviation over islands, log V backwards, shift of the second start, share that survives
+            a finer grid.
+    """
+
+    kind: ClassVar[str] = "annealed"
+    unit: ClassVar[str] = "islands"
+
+    trail: np.ndarray
+
+    def evidence(self) -> str:
+        """Return a table with one row per round: what speaks for or against the estimate."""
+        capped = math.isfinite(self.log_cap_ball)
+
+        def below(value: float) -> str:
+            if not math.isfinite(value):
+                return "-"
+            return f"{self.log_cap_ball - value if capped else value:,.2f}"
+
+        rows = [
+            [
+                f"{self.results[int(cutoff)].cutoff:g}",
+                f"{int(levels):,}",
+                below(forwards),
+                f"{scatter:.2f}",
+                below(backwards),
+                f"{shift:+,.1f}" if math.isfinite(shift) else "-",
+                percent(survives) if math.isfinite(survives) else "-",
+            ]
+            for cutoff, _, levels, forwards, scatter, backwards, shift, survives in self.trail
+        ]
+        quantity = "nats below the ball" if capped else "log V, nats"
+        heads = ["cutoff", "levels", "out", "sd", "back", "2nd start", "finer"]
+        table = columns(heads, rows)
+        return f"rounds ({quantity}; sd over islands; shift of the second start, nats):\n{table}"

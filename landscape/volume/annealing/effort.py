@@ -1,0 +1,80 @@
+"""How many particles a round has, what it costs, and how many levels the next one gets."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+_EXTRA = 8.0  # moves of each particle that a round makes whatever its levels
+_ROUNDS = 7.0  # efforts 1, 2 and 4: three rounds fill a budget
+_FEWEST_LEVELS = 4
+_LEAST_GROWTH, _GROWTH, _MOST_GROWTH = 1.3, 2.0, 4.0  # of the effort, from round to round
+
+
+@dataclass(frozen=True)
+class Party:
+    """The particles of a round.
+
+    Attributes:
+        groups: how many groups go out and back, one after the other.
+        islands: of a group.
+        each: particles of an island.
+    """
+
+    groups: int
+    islands: int
+    each: int
+
+    @property
+    def together(self) -> int:
+        """Particles of a group."""
+        return self.islands * self.each
+
+    def work(self, levels: float) -> float:
+        """Return how often a round moves a particle: out, back, and one group half way from the second start."""
+        return self.groups * self.together * (self._ways * levels + _EXTRA)
+
+    def levels(self, work: float) -> float:
+        """Return the levels of the round that moves particles so often."""
+        return max(work / (self.groups * self.together) - _EXTRA, 0.0) / self._ways
+
+    def levels_out(self, work: float) -> float:
+        """Return the levels at which one group moves so often on the way out alone."""
+        return work / self.together - _EXTRA
+
+    @property
+    def _ways(self) -> float:
+        return 2 + 1 / 2 / self.groups
+
+
+#: by the name of the path: where walls decide which particles go on, an island needs more of them
+PARTIES = {"radius": Party(4, 2, 16), "shell": Party(8, 1, 32), "growth": Party(8, 1, 32)}
+
+
+def next_effort(most: float, levels: float, before: float | None) -> float | None:
+    """Return the effort of the next whole round; None if the budget has no room for it.
+
+    Args:
+        most: that the budget pays for.
+        levels: at effort 1.
+        before: of the round before; None for the first one.
+
+    >>> next_effort(7.0, 50, None), next_effort(6.0, 50, 1.0), next_effort(3.9, 50, 2.0), next_effort(2.5, 50, 2.0)
+    (1.0, 2.0, 3.9, None)
+    """
+    if before is None:
+        wanted = min(max(most / _ROUNDS, least_effort(levels)), 1.0)
+    else:
+        wanted = _GROWTH * before
+        if most < wanted:  # not enough for twice the effort
+            wanted = most if most >= _LEAST_GROWTH * before else math.inf
+    if most < wanted:
+        return None
+    if most - wanted < _GROWTH * wanted:  # too little would be left for another one
+        wanted = most if before is None else min(most, _MOST_GROWTH * before)
+    return wanted
+
+
+def least_effort(levels: float) -> float:
+    """Return the least effort of a round."""
+    return min(_FEWEST_LEVELS / levels, 1.0)

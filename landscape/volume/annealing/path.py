@@ -1,0 +1,57 @@
+"""A path: densities on the sphere from the uniform one to r^n, and the places along rays that they read."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from landscape.volume.annealing.particles import Particles
+
+Place = tuple[float, ...]  #: a place on a path: the numbers that its density depends on
+
+
+class Path(Protocol):
+    """Unnormalised log densities, by place. The last one is log m(phi) = n log r(phi) for volume."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in results."""
+
+    @property
+    def start(self) -> Place:
+        """The first place, whose density is nearly constant on the sphere."""
+
+    def look(self, phi: Tensor, place: Place) -> Particles:
+        """Return these directions with all that the density at a place needs."""
+
+    def complete(self, particles: Particles, place: Place) -> Particles:
+        """Return the particles with what the density at another place needs too."""
+
+    def log_density(self, particles: Particles, place: Place) -> np.ndarray:
+        """Return the log density at a place of particles that are complete for it, shape (k,)."""
+
+    def force(self, phi: Tensor, place: Place) -> Tensor:
+        """Return about the gradient of the log density, tangent at phi, shape (k, n); a function of phi alone."""
+
+    def following(self, particles: Particles, place: Place, wanted: float) -> tuple[Place, Particles]:
+        """Return the next place, at which log-weights gain with about this standard deviation.
+
+        The particles come back complete for it.
+        """
+
+    def is_end(self, place: Place) -> bool:
+        """Return whether the density there is the last one."""
+
+    def is_bridge(self, place: Place) -> bool:
+        """Return whether the density there mixes one without radii with the last one."""
+
+    def between(self, here: Place, there: Place, share: float) -> Place:
+        """Return the place at this share of the way from one place to the next."""
+
+
+def spread(values: np.ndarray) -> float:
+    """Return half the distance between the 16 % and 84 % quantiles: a standard deviation that outliers do not move."""
+    low, high = np.quantile(values, [0.16, 0.84])
+    return float(high - low) / 2

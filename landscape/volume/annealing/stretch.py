@@ -1,0 +1,96 @@
+"""A symmetric map that makes a density on the sphere rounder, learnt from its scores.
+
+Let phi have a density exp(-U) on the unit sphere of R^n. Its *score* is n phi + ∇U, with ∇U tangent at phi. Over the
+density the second moment of the score is close to that of the curvature, n + Hess U (the score identity). So directions
+in which scores are large are narrow, and the map shrinks them by the square root of the ratio.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+_WIDE = 3.0  # a direction counts if its scores are so many times as large, squared, as those of all others
+_ONE_SCORE = 0.25  # and if no single score holds more than this share of its moment
+_FEWEST = 100  # scores, below which nothing is learnt
+_TINY = 1e-300
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A = 1 + V (diag(a) - 1) V', as a change of coordinates phi = A y / |A y|.
+
+    Attributes:
+        vectors: V, orthonormal columns, shape (n, k).
+        lengths: a, positive, shape (k,).
+
+    >>> axis = torch.tensor([[1.0], [0.0]], dtype=torch.float64)
+    >>> half = Stretch(axis, torch.tensor([0.5], dtype=torch.float64))
+    >>> half.apply(torch.ones(1, 2, dtype=torch.float64)).tolist()
+    [[0.5, 1.0]]
+    >>> half.invert(half.apply(torch.ones(1, 2, dtype=torch.float64))).tolist()
+    [[1.0, 1.0]]
+    """
+
+    vectors: Tensor
+    lengths: Tensor
+
+    def apply(self, y: Tensor) -> Tensor:
+        """Return A y for each row y, shape (k, n)."""
+        return torch.addmm(y, (y @ self.vectors) * (self.lengths - 1), self.vectors.T)
+
+    def invert(self, x: Tensor) -> Tensor:
+        """Return A^-1 x for each row x, shape (k, n)."""
+        return torch.addmm(x, (x @ self.vectors) * (1 / self.lengths - 1), self.vectors.T)
+
+
+@dataclass
+class Scores:
+    """The latest scores of some particles, and the map that they teach.
+
+    Attributes:
+        most: how many scores are kept.
+        rank: largest number of directions of a map.
+    """
+
+    most: int
+    rank: int
+    _kept: list[Tensor] = field(default_factory=list)
+    _fresh: int = 0
+
+    def add(self, scores: Tensor) -> None:
+        """Keep scores, shape (k, n), and forget the oldest."""
+        self._kept.append(scores)
+        self._fresh += len(scores)
+        while sum(map(len, self._kept)) - len(self._kept[0]) >= self.most:
+            self._kept.pop(0)
+
+    def learn(self, old: Stretch | None) -> Stretch | None:
+        """Return the map that the kept scores teach, or the old one if there is little news.
+
+        Directions come from one half of the scores and their moments from the other, so that chance alone makes no
+        direction look narrow.
+        """
+        if self._fresh < self.most / 3 or sum(map(len, self._kept)) < _FEWEST:
+            return old
+        self._fresh = 0
+        first = torch.cat([scores[0::2] for scores in self._kept])
+        second = torch.cat([scores[1::2] for scores in self._kept])
+        n = first.shape[1]
+        k = min(self.rank, len(first) // 2, n - 1)
+        if k < 1:
+            return None
+        moments, combined = torch.linalg.eigh(first @ first.T)
+        vectors = first.T @ combined[:, -k:] / moments[-k:].clamp(min=_TINY).sqrt()
+        vectors, _ = torch.linalg.qr(vectors)
+        squared = (second @ vectors).square()
+        along = squared.mean(0)
+        others = (second.square().sum(1).mean() - along.sum()) / (n - k)
+        ratio = along / torch.clamp(others, min=float(n))
+        shared = squared.amax(0) < _ONE_SCORE * squared.sum(0)
+        narrow = (ratio > _WIDE) & shared & torch.isfinite(ratio)
+        if not narrow.any():
+            return None
+        return Stretch(vectors[:, narrow].contiguous(), ratio[narrow] ** -0.5)

@@ -1,0 +1,147 @@
+"""The verdict ``settled``: what islands must show before their interval may be called one for V."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from landscape.results import Check, Islands
+from landscape.volume.ray_weights import statistics as w
+
+SETTLED_ISLANDS = 8  # at least so many
+SETTLED_SPREAD = 1.0  # at most this standard deviation of log Z over them
+SETTLED_GAP = 3.0  # at most so many nats from the way out to the way back
+SETTLED_SURVIVES = 0.9  # at least this share of V on a finer grid
+SETTLED_RAYS = 0.5  # nats that uniform rays alone may exceed the estimate
+FAR = 3.5  # efforts differ by this factor at least when their shift is judged
+_SAME = 1.0  # nats by which two values may differ in any case
+_ERRORS = 2.0  # standard errors by which chance may make a condition fail
+_ERRORS_OF_START = 3.0  # the same for the second start, whose error is that of a median
+
+
+@dataclass(frozen=True)
+class Round:
+    """A whole round of one cutoff.
+
+    Attributes:
+        effort: levels over those of the pilot.
+        levels: number of levels.
+        out, back: log of the mean weight of each island on the way out, and of each on the way back with the sign that
+            makes both estimates of log E[r^n], shape (islands,).
+        start_shift, start_error: how far log m of chains from the longest uniform rays ends from that of the particles.
+        survives, censored: share of V on a finer grid, and of ends at the cap.
+    """
+
+    effort: float
+    levels: int
+    out: np.ndarray
+    back: np.ndarray
+    start_shift: float
+    start_error: float
+    survives: float
+    censored: float
+
+    @property
+    def value(self) -> float:
+        """log E[r^n] on the way out."""
+        return w.log_mean(self.out)
+
+    @property
+    def value_back(self) -> float:
+        """log E[r^n] on the way back: minus the log of the mean of the inverse."""
+        return -w.log_mean(-self.back) if np.isfinite(self.back).all() else math.inf
+
+    @property
+    def error(self) -> float:
+        """Standard error of ``value``."""
+        return w.relative_error(self.out)
+
+
+def rounds_of(islands: Islands, cutoff: int) -> list[Round]:
+    """Return the whole rounds of the cutoff of this index, in order."""
+    found = []
+    for row in islands.rounds[islands.whole(cutoff)]:
+        members = islands.of_round(cutoff, int(row[1]))
+        out, back = (each[members][~np.isnan(each[members])] for each in (islands.forwards, islands.backwards))
+        found.append(Round(float(row[2]), int(row[3]), out, back, *(float(value) for value in row[5:9])))
+    return found
+
+
+def checks_of(rounds: list[Round], log_mean_of_rays: float) -> tuple[Check, ...]:
+    """Return the conditions of ``settled`` for the last of these rounds.
+
+    Args:
+        rounds: of one cutoff, at least one.
+        log_mean_of_rays: log of the mean of r^n over uniform rays.
+    """
+    last = rounds[-1]
+    scatter = w.spread(last.out)
+    joint = math.hypot(last.error, w.relative_error(-last.back))
+    gap = last.value_back - last.value
+    most_start = max(_ERRORS_OF_START * last.start_error, _SAME)
+    excess = log_mean_of_rays - last.value
+    return (
+        Check(
+            "islands",
+            float(len(last.out)),
+            float(SETTLED_ISLANDS),
+            len(last.out) >= SETTLED_ISLANDS,
+            f"{len(last.out)} independent islands; at least {SETTLED_ISLANDS} are needed",
+        ),
+        Check(
+            "spread of the islands",
+            scatter,
+            SETTLED_SPREAD,
+            scatter <= SETTLED_SPREAD,
+            f"the islands' log V scatter by {scatter:,.2f} nats; at most {SETTLED_SPREAD:g} may",
+        ),
+        Check(
+            "gap to the way back",
+            gap,
+            f"between 0 and {SETTLED_GAP:g}",
+            -max(_ERRORS * joint, _SAME / 2) <= gap <= SETTLED_GAP,
+            f"the way back gives {gap:+,.2f} nats against the way out; 0 to {SETTLED_GAP:g} is asked"
+            if math.isfinite(gap)
+            else "the islands have not come back, so nothing is known from above",
+        ),
+        _shift_with_effort(rounds, gap),
+        Check(
+            "second start",
+            last.start_shift,
+            most_start,
+            bool(abs(last.start_shift) <= most_start),
+            f"chains from the longest uniform rays end {last.start_shift:+,.2f} nats away; "
+            f"{most_start:,.2f} may be chance"
+            if not math.isnan(last.start_shift)
+            else "there was no second start",
+        ),
+        Check(
+            "finer grid",
+            last.survives,
+            SETTLED_SURVIVES,
+            last.survives >= SETTLED_SURVIVES,
+            f"{last.survives:.0%} of V is left on a finer grid; at least {SETTLED_SURVIVES:.0%} must be",
+        ),
+        Check(
+            "uniform rays",
+            excess,
+            SETTLED_RAYS,
+            excess <= SETTLED_RAYS,
+            f"uniform rays alone show {excess:+,.2f} nats against the estimate; at most {SETTLED_RAYS:g} may",
+        ),
+    )
+
+
+def _shift_with_effort(rounds: list[Round], gap: float) -> Check:
+    """Return the condition on how far the last round moved log V from one of a fourth of its effort."""
+    last = rounds[-1]
+    earlier = [entry for entry in rounds if entry.effort * FAR <= last.effort]
+    if not earlier:
+        words = "no round of a fourth of the effort is whole, so nobody knows how far log V moves with effort"
+        return Check("shift with effort", math.nan, math.nan, False, words)
+    shift = last.value - earlier[-1].value
+    most = max(gap, _ERRORS * math.hypot(last.error, earlier[-1].error), _SAME)
+    words = f"log V moved by {shift:+,.2f} nats as the effort grew four times; {most:,.2f} may be chance"
+    return Check("shift with effort", shift, most, bool(abs(shift) <= most), words)

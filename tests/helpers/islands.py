@@ -1,0 +1,33 @@
+"""Small runs of islands, and what they must share to be the same run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+import landscape as ls
+from landscape.results import Islands
+from landscape.volume import run_islands
+
+BUDGET = 60_000  #: passes over the data, for a round or more in three dimensions
+
+
+def bowl(lanes: int | None = None) -> ls.Objective:
+    """A ball in three dimensions, off its centre."""
+    theta = torch.zeros(3, dtype=torch.float64)
+    return ls.Objective.from_function(lambda x: (x - 0.2).square().sum(-1), theta, lanes=lanes)
+
+
+def islands(cutoffs: tuple[float, ...] = (1.0,), **options: Any) -> Islands:
+    """Run islands in that ball; radii need not be exact."""
+    settings = {"metric": "identity", "budget": BUDGET, "rtol": 0.05, **options}
+    return run_islands(bowl(), cutoffs, **settings)
+
+
+def assert_same_islands(one: Islands, other: Islands) -> None:
+    """Assert that two runs measured the same to the last bit, at the same cost."""
+    for name, array in one.arrays().items():
+        assert array.tobytes() == getattr(other, name).tobytes(), name
+    assert {**one.attributes(), "cost": 0} == {**other.attributes(), "cost": 0}
+    assert (one.cost.calls, one.cost.evaluations) == (other.cost.calls, other.cost.evaluations)

@@ -1,0 +1,111 @@
+"""The densities along a path: their forces are their gradients, and the last one is r^n."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from landscape.objective import Objective
+from landscape.rays import basin_radii, make_metric
+from landscape.volume.annealing.growth_path import GrowthPath
+from landscape.volume.annealing.path import Path, Place
+from landscape.volume.annealing.points import sphere
+from landscape.volume.annealing.radius_path import RadiusPath
+from landscape.volume.annealing.shell_path import ShellPath
+from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.ray_weights.measure import make_measure
+
+N = 5
+STEP = 1e-5
+
+
+def bowl(x: torch.Tensor) -> torch.Tensor:
+    """Return a quadratic bowl of unequal curvatures whose minimum is not at theta."""
+    curvatures = torch.tensor([1.0, 2.0, 4.0, 0.5, 1.0], dtype=torch.float64)
+    return ((x - 0.2).square() * curvatures).sum(-1)
+
+
+def body_of(cap: float, **measure: object) -> StarBody:
+    objective = Objective.from_function(bowl, torch.zeros(N, dtype=torch.float64))
+    rays = basin_radii(objective, [2.0], metric="identity", directions=32, max_radius=cap, rtol=1e-9)
+    metric = make_metric("identity", objective.theta, objective.scope)
+    return StarBody.of(objective, metric, rays, 2.0, make_measure(objective, metric, **measure))  # type: ignore[arg-type]
+
+
+def directions(count: int) -> torch.Tensor:
+    return sphere(torch.randn(count, N, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+
+
+def differences(path: Path, phi: torch.Tensor, place: Place) -> torch.Tensor:
+    """Return central differences of the log density along an orthonormal basis of the tangent space, shape (k, n)."""
+    total = torch.zeros_like(phi)
+    for axis in torch.eye(N, dtype=torch.float64):
+        across = axis - (phi @ axis)[:, None] * phi
+        values = [path.log_density(path.look(sphere(phi + sign * STEP * across), place), place) for sign in (1.0, -1.0)]
+        total += torch.from_numpy((values[0] - values[1]) / (2 * STEP))[:, None] * axis
+    return total - (total * phi).sum(1, keepdim=True) * phi
+
+
+@cache
+def paths() -> dict[str, tuple[Path, Place]]:
+    """Return a path of each kind with a place before any bridge."""
+    open_body, capped = body_of(math.inf), body_of(0.6)
+    grid = np.array([0.2, 0.4])
+    with open_body.objective.running():
+        radius = RadiusPath.of(open_body)
+    gaussian = body_of(math.inf, measure="gaussian", sigma=0.7)
+    with gaussian.objective.running():
+        mass = RadiusPath.of(gaussian)
+    return {
+        "radius": (radius, (0.7, math.log(0.8))),
+        "radius, another place to read": (radius, (0.7, math.log(0.3))),
+        "shell": (ShellPath(capped, grid), (3.0, 0.0, 0.0)),
+        "shell with walls": (ShellPath(capped, grid), (3.0, 5.0, 0.0)),
+        "growth": (GrowthPath(capped, np.append(grid, 0.6)), (math.log(0.5), 0.0)),
+        "mass": (mass, (0.7, math.log(0.8))),
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in paths() if name != "shell with walls"])
+def test_the_force_is_the_gradient_of_the_log_density(name: str) -> None:
+    """It is exact for a quadratic loss, wherever its minimum lies. The shell leaves walls on the way to acceptance."""
+    path, place = paths()[name]
+    phi = directions(6)
+    with path.body.objective.running():  # type: ignore[attr-defined]
+        force, expected = path.force(phi, place), differences(path, phi, place)
+    error = float((force - expected).abs().max() / expected.abs().max())
+    assert error < (0.05 if name == "mass" else 1e-4)
+
+
+@pytest.mark.parametrize("name", paths())
+def test_the_last_density_is_the_mass_of_the_ray(name: str) -> None:
+    path, place = paths()[name]
+    last = (1.0, place[1]) if name.startswith(("radius", "mass")) else (*place[:-1], 1.0)
+    phi = directions(6)
+    with path.body.objective.running():  # type: ignore[attr-defined]
+        particles = path.look(phi, last)
+        points = path.body.points_at(phi)  # type: ignore[attr-defined]
+    assert path.is_end(last)
+    assert np.allclose(path.log_density(particles, last), N * points.effective_log_radius)
+
+
+@pytest.mark.parametrize("name", paths())
+def test_what_is_complete_for_one_place_is_completed_for_the_next(name: str) -> None:
+    path, place = paths()[name]
+    with path.body.objective.running():  # type: ignore[attr-defined]
+        particles = path.look(directions(16), place)
+        there, complete = path.following(particles, place, 0.2)
+        afresh = path.look(particles.phi, there)
+    assert not path.is_end(there) or there[-1] == 1.0 or there[0] == 1.0
+    assert np.allclose(path.log_density(complete, there), path.log_density(afresh, there))
+
+
+def test_places_between_two_levels_lie_between_them() -> None:
+    shell = ShellPath(body_of(0.6), np.array([0.2, 0.4]))
+    assert shell.between((1.0, 0.0, 0.0), (4.0, 0.0, 0.0), 0.5) == (2.0, 0.0, 0.0)
+    assert shell.between((0.0, 0.0, 0.0), (4.0, 0.0, 0.0), 0.25) == (1.0, 0.0, 0.0)
+    assert shell.between((4.0, 1.0, 0.0), (4.0, 1.0, 1.0), 0.25) == (4.0, 1.0, 0.25)

@@ -1,0 +1,146 @@
+"""Runs of islands within a budget: what is whole, runs that stop and go on, and what is said meanwhile."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import landscape as ls
+from helpers.islands import BUDGET, assert_same_islands, bowl, islands
+from helpers.moments import some
+from landscape.results import Islands, Progress
+from landscape.volume import run_islands
+from landscape.volume.annealing import telling
+from landscape.volume.annealing.effort import PARTIES
+from landscape.volume.annealing.run import REFERENCE_RAYS
+
+
+@pytest.fixture(scope="module")
+def told() -> list[Progress[Islands]]:
+    """All that a run says."""
+    said: list[Progress[Islands]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(telling, "_EVERY", 0.0)
+        islands((1.0, 2.0), on_progress=said.append)
+    return said
+
+
+@pytest.fixture(scope="module")
+def blocks() -> list[Islands]:
+    """What was known whenever there was news; the last one is the whole run."""
+    known: list[Islands] = []
+    islands(on_progress=lambda progress: known.append(progress.snapshot()) if progress.news else None)
+    return known
+
+
+def test_rounds_grow_and_the_budget_is_kept(blocks: list[Islands]) -> None:
+    whole = blocks[-1]
+    assert whole.done.all()
+    assert 0.5 * BUDGET < whole.cost.evaluations < 1.05 * BUDGET
+    rounds = whole.rounds[whole.whole(0)]
+    assert len(rounds) >= 1
+    assert (np.diff(rounds[:, 2]) > 0).all()
+    for row in rounds:
+        assert len(whole.of_round(0, int(row[1]))) == PARTIES["radius"].groups
+
+
+def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(blocks: list[Islands], tmp_path: Path) -> None:
+    for at in some(len(blocks) - 1, most=3):
+        ls.Store(tmp_path / "run.h5")["islands"] = blocks[at]
+        kept = ls.Store(tmp_path / "run.h5")["islands"]
+        assert isinstance(kept, Islands)
+        assert_same_islands(islands(resume=kept), blocks[-1])
+
+
+def test_a_larger_budget_goes_on_from_the_rounds_that_are_whole(blocks: list[Islands]) -> None:
+    whole = blocks[-1]
+    more = islands(budget=2 * BUDGET, resume=whole)
+    for name in ("forwards", "backwards", "groups"):
+        assert getattr(more, name)[: len(getattr(whole, name))].tobytes() == getattr(whole, name).tobytes(), name
+    assert len(more.groups) > len(whole.groups)
+    assert len(more.whole(0)) > len(whole.whole(0))
+
+
+def test_the_same_passes_give_the_same_bytes_whatever_the_clock_says(
+    blocks: list[Islands], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(10**9))
+    monkeypatch.setattr("landscape.volume.annealing.run.time.perf_counter", lambda: 3600.0 * next(clock))
+    again = islands()
+    assert again.cost.seconds > 3600
+    assert_same_islands(again, blocks[-1])
+
+
+def test_a_time_is_a_deadline() -> None:
+    started = time.monotonic()
+    short = islands(budget="0.3s")
+    assert time.monotonic() - started < 1.5
+    assert short.done.all()
+
+
+def test_what_is_said_meanwhile(told: list[Progress[Islands]]) -> None:
+    """The stage, the share of the budget, and from the first whole round on the estimate."""
+    words = [progress.words for progress in told]
+    assert words[0] == "uniform rays"
+    assert "pilot; cutoff 1" in words
+    assert "round 1, group 1 of 4; cutoff 2" in words
+    later = [text for text in words if "; cutoff 2 log V" in text]
+    truth = math.log(4 / 3 * math.pi * 2**1.5)
+    assert abs(float(later[0].split("log V ")[1].split()[0]) - truth) < 1
+    shares = [progress.done for progress in told]
+    assert shares == sorted(shares)
+    assert (told[-1].done, told[-1].total) == (100, 100)
+    assert sum(progress.news for progress in told) < len(told) / 4
+    with pytest.raises(ls.LandscapeError, match="nothing has changed"):
+        next(progress for progress in told if not progress.news).snapshot()
+
+
+def test_the_trend_and_nats_below_the_ball_of_a_cap(blocks: list[Islands]) -> None:
+    whole = blocks[-1]
+    two = replace(whole, rounds=np.repeat(whole.rounds[whole.whole(0)[:1]], 2, axis=0))
+    teller = telling.Teller(None)
+    teller.learn(two, 0)
+    assert re.fullmatch(r"log V 1\.\d \(\+0\.0\)", teller.known)
+    teller.learn(replace(two, config={**whole.config, "max_radius": math.e}), 0)
+    assert re.fullmatch(r"[23]\.\d nats below the ball \(\+0\.0\)", teller.known)  # three: the ball of radius e
+
+
+def test_uniform_rays_take_at_most_a_quarter_of_a_small_budget() -> None:
+    few = islands(budget=4_000)
+    assert 16 <= len(few.reference_radii) < REFERENCE_RAYS
+    again = islands(resume=few)
+    assert again.reference_radii.tobytes() == few.reference_radii.tobytes()
+    assert len(again.whole(0))
+
+
+def test_what_cannot_be_continued(blocks: list[Islands]) -> None:
+    whole = blocks[-1]
+    with pytest.raises(ls.LandscapeError, match="seed: stored 0, asked 1"):
+        islands(resume=whole, seed=1)
+    with pytest.raises(ls.LandscapeError, match="cutoffs"):
+        islands((2.0,), resume=whole)
+    other = replace(whole, reference_radii=1.1 * whole.reference_radii)
+    with pytest.raises(ls.LandscapeError, match="another function"):
+        islands(resume=other)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"budget": "plenty"}, "Invalid budget 'plenty'"),
+        ({"cutoffs": [-1.0]}, "no basin"),
+        ({"seed": -1}, "seed"),
+        ({"rtol": 1.0}, "rtol"),
+        ({"metric": "round"}, "round"),
+    ],
+)
+def test_misuse_is_refused_with_what_to_type(options: dict[str, object], words: str) -> None:
+    cutoffs = options.pop("cutoffs", [1.0])
+    with pytest.raises(ls.LandscapeError, match=words):
+        run_islands(bowl(), cutoffs, **{"metric": "identity", "budget": 2_000, **options})  # type: ignore[arg-type]

@@ -1,0 +1,64 @@
+"""A stretch shrinks the directions in which scores are large, and chance makes none of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from landscape.volume.annealing.stretch import Scores, Stretch
+
+N = 40
+
+
+def scores_of(moments: np.ndarray, count: int, seed: int) -> torch.Tensor:
+    """Return normal scores with these second moments over n, in rotated axes."""
+    rng = np.random.default_rng(seed)
+    axes, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(N, N)))
+    return torch.from_numpy(rng.normal(size=(count, N)) * np.sqrt(N * moments) @ axes.T)
+
+
+def test_invert_undoes_apply() -> None:
+    vectors, _ = torch.linalg.qr(torch.randn(N, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    stretch = Stretch(vectors, torch.tensor([0.1, 2.0, 0.5], dtype=torch.float64))
+    x = torch.randn(5, N, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(stretch.invert(stretch.apply(x)), x)
+    assert torch.allclose(stretch.apply(vectors.T), stretch.lengths[:, None] * vectors.T)
+
+
+def test_narrow_directions_are_found_with_their_lengths() -> None:
+    moments = np.ones(N)
+    moments[:2] = 100.0, 400.0
+    scores = Scores(most=4000, rank=10)
+    scores.add(scores_of(moments, 4000, 0))
+    stretch = scores.learn(None)
+    assert stretch is not None
+    assert len(stretch.lengths) == 2
+    # 2,000 scores give each moment with a relative error of sqrt(2 / 2000), so lengths within 5 sigma
+    error = 5 * 0.5 * np.sqrt(2 / 2000)
+    assert np.allclose(np.sort(stretch.lengths.numpy()), [1 / 20, 1 / 10], rtol=error)
+
+
+def test_chance_alone_makes_no_direction_narrow() -> None:
+    for seed in range(20):
+        scores = Scores(most=200, rank=60)
+        scores.add(scores_of(np.ones(N), 200, seed))
+        assert scores.learn(None) is None
+
+
+def test_one_wild_score_makes_no_direction_narrow() -> None:
+    wild = scores_of(np.ones(N), 200, 3)
+    wild[0] *= 1000.0
+    wild[1] = wild[0]
+    scores = Scores(most=200, rank=10)
+    scores.add(wild)
+    assert scores.learn(None) is None
+
+
+def test_few_new_scores_change_nothing() -> None:
+    moments = np.ones(N)
+    moments[0] = 100.0
+    scores = Scores(most=300, rank=10)
+    scores.add(scores_of(moments, 300, 0))
+    old = scores.learn(None)
+    scores.add(scores_of(np.ones(N), 10, 1))
+    assert scores.learn(old) is old

@@ -1,0 +1,51 @@
+"""What rounds of islands must show for the verdict ``settled``: each condition fails alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from landscape.volume.annealing.verdict import Round, checks_of
+
+OUT = np.array([-10.4, -10.2, -10.1, -9.9, -10.0, -9.8, -10.3, -9.9])
+SOUND = Round(4.0, 80, OUT, OUT + 0.3, 0.1, 0.2, 1.0, 0.5)
+EARLIER = Round(1.0, 20, OUT - 0.2, OUT + 0.5, 0.1, 0.2, 1.0, 0.5)
+
+FAULTS = {
+    "islands": ([EARLIER, replace(SOUND, out=OUT[:4], back=OUT[:4] + 0.3)], -12.0),
+    "spread of the islands": ([EARLIER, replace(SOUND, out=6 * (OUT + 10) - 10, back=6 * (OUT + 10) - 9.5)], -12.0),
+    "gap to the way back": ([EARLIER, replace(SOUND, back=OUT + 4.0)], -12.0),
+    "shift with effort": ([replace(EARLIER, out=OUT - 2.0), SOUND], -12.0),
+    "second start": ([EARLIER, replace(SOUND, start_shift=2.0)], -12.0),
+    "finer grid": ([EARLIER, replace(SOUND, survives=0.8)], -12.0),
+    "uniform rays": ([EARLIER, SOUND], -9.0),
+}
+
+
+def failed(rounds: list[Round], rays: float) -> list[str]:
+    return [check.name for check in checks_of(rounds, rays) if not check.met]
+
+
+def test_sound_rounds_meet_every_condition() -> None:
+    assert failed([EARLIER, SOUND], -12.0) == []
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_fails_its_own_condition(name: str) -> None:
+    assert failed(*FAULTS[name]) == [name]
+
+
+def test_a_way_back_below_the_way_out_has_not_mixed() -> None:
+    assert "gap to the way back" in failed([EARLIER, replace(SOUND, back=OUT - 2.0)], -12.0)
+
+
+def test_without_a_round_of_a_fourth_of_the_effort_nothing_is_settled() -> None:
+    assert failed([replace(EARLIER, effort=2.0), SOUND], -12.0) == ["shift with effort"]
+    assert failed([SOUND], -12.0) == ["shift with effort"]
+
+
+def test_the_way_back_is_the_log_of_the_mean_inverse() -> None:
+    assert SOUND.value_back == pytest.approx(-np.log(np.mean(np.exp(-SOUND.back))))
+    assert SOUND.value == pytest.approx(np.log(np.mean(np.exp(OUT))))
