@@ -43,8 +43,7 @@ class Islands(Result):
         groups: one row per group that is done, shape (groups, 6): index of the cutoff, round, group, mean acceptance on
             the way out, and what it cost.
         forwards, backwards: log of the mean weight of each island of these groups, shape (groups, islands): estimates
-            of log E[r^n] from below and from above. NaN beyond the islands of a group; infinite backwards for a round
-            that only goes out.
+            of log E[r^n] from below and from above. Infinite backwards for a round that only goes out.
         log_radii: log r at the ends of their particles, shape (groups, particles).
         rounds: one row per round that has begun, shape (rounds, 11): index of the cutoff, round, effort, levels,
             groups. Once it is whole also how far log m of chains that began at the longest uniform rays ends from that

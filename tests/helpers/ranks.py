@@ -60,7 +60,7 @@ def slopes() -> dict[str, Any]:
 
 def walked() -> dict[str, Any]:
     """A few islands, since every exchange between ranks takes its time; and rays that a budget cuts."""
-    islands.PARTIES["radius"] = Party(2, 1, 4)
+    islands.PARTY = Party(2, 1, 4)
     found = islands.run_islands(bent(7, n=3), [0.5], metric="identity", rtol=0.05, budget=12_000)
     assert len(found.groups)
     few = islands.run_islands(bent(1, n=3), [0.5], metric="identity", rtol=0.05, budget=1_000)

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 _EXTRA = 8.0  # moves of each particle that a round makes whatever its levels
-_ROUNDS = 7.0  # efforts 1, 2 and 4: three rounds fill a budget
+_ROUNDS = 5.0  # efforts 1 and 4: two rounds fill a small budget
 _FEWEST_LEVELS = 4
-_LEAST_GROWTH, _GROWTH, _MOST_GROWTH = 1.3, 2.0, 4.0  # of the effort, from round to round
+_LEAST_GROWTH, _GROWTH, _MOST_GROWTH = 1.3, 4.0, 8.0  # of the effort, from round to round
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,7 @@ class Party:
         return 2 + 1 / 2 / self.groups
 
 
-#: by the name of the path: where walls decide which particles go on, an island needs more of them
-PARTIES = {"radius": Party(4, 2, 16), "shell": Party(8, 1, 32), "growth": Party(8, 1, 32)}
+PARTY = Party(4, 2, 16)
 
 
 def next_effort(most: float, levels: float, before: float | None) -> float | None:
@@ -59,8 +58,8 @@ def next_effort(most: float, levels: float, before: float | None) -> float | Non
         levels: at effort 1.
         before: of the round before; None for the first one.
 
-    >>> next_effort(7.0, 50, None), next_effort(6.0, 50, 1.0), next_effort(3.9, 50, 2.0), next_effort(2.5, 50, 2.0)
-    (1.0, 2.0, 3.9, None)
+    >>> next_effort(5.0, 50, None), next_effort(40.0, 50, 1.0), next_effort(3.9, 50, 1.0), next_effort(2.5, 50, 2.0)
+    (1.0, 4.0, 3.9, None)
     """
     if before is None:
         wanted = min(max(most / _ROUNDS, least_effort(levels)), 1.0)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from landscape.rays.streams import Purpose, stream
-from landscape.volume.annealing.hmc import hmc_move
+from landscape.volume.annealing.moves import move
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.path import Path, spread
 from landscape.volume.annealing.points import sphere
@@ -85,7 +85,7 @@ def backwards(
     """
     random = key.random(0)
     for _ in range(_SETTLING):
-        particles = hmc_move(path, levels[-1], particles, random, check).particles
+        particles = move(path, levels[-1], particles, random, check).particles
     log_weights = np.zeros((islands, len(particles) // islands))
     return _along(path, levels, particles, log_weights, key, check, forwards=False)
 
@@ -101,11 +101,11 @@ def second_start(
     rest = levels[len(levels) // 2 :]
     random = key.random(0)
     for _ in range(_SETTLING):
-        particles = hmc_move(path, rest[0], particles, random, check).particles
+        particles = move(path, rest[0], particles, random, check).particles
     ends = _along(path, rest, particles, np.zeros((islands, len(particles) // islands)), key, check, forwards=True)
     particles = path.complete(ends.particles, levels[-1].place)
     for _ in range(_SETTLING):
-        particles = hmc_move(path, levels[-1], particles, random, check).particles
+        particles = move(path, levels[-1], particles, random, check).particles
     return particles.log_mass
 
 
@@ -140,7 +140,7 @@ def _along(
     for step, (here, there) in enumerate(pairwise(order), start=1):
         random = key.random(step)
         if not forwards:
-            moved = hmc_move(path, here, particles, random, check)
+            moved = move(path, here, particles, random, check)
             particles = moved.particles
             accepted.append(float(moved.accepted.mean()))
         complete = path.complete(particles, there.place)
@@ -149,7 +149,7 @@ def _along(
         log_weights += np.where(np.isnan(gain), -np.inf, gain).reshape(log_weights.shape)
         particles = _resampled(complete, log_weights, log_means, random)
         if forwards:
-            moved = hmc_move(path, there, particles, random, check)
+            moved = move(path, there, particles, random, check)
             particles = moved.particles
             accepted.append(float(moved.accepted.mean()))
     if not forwards:

@@ -60,6 +60,17 @@ class Particles:
             np.where(chosen, other.censored, self.censored),
         )
 
+    def put(self, rows: np.ndarray, other: Particles) -> Particles:
+        """Return a copy in which ``other`` takes the place of some rows."""
+        phi = self.phi.clone()
+        phi[torch.as_tensor(rows, device=phi.device)] = other.phi
+        arrays = []
+        for name in ("values", "log_radius", "log_mass", "censored"):
+            array = getattr(self, name).copy()
+            array[rows] = getattr(other, name)
+            arrays.append(array)
+        return Particles(phi, *arrays)
+
     @classmethod
     def together(cls, parts: list[Particles]) -> Particles:
         """Return several sets as one."""

@@ -12,13 +12,14 @@ import torch
 from landscape.rays.streams import Purpose, stream
 from landscape.volume.annealing.budget import OutOfBudget
 from landscape.volume.annealing.growth_path import GrowthPath
-from landscape.volume.annealing.hmc import hmc_move
+from landscape.volume.annealing.moves import move
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.path import Path, Place
 from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.radius_path import RadiusPath
 from landscape.volume.annealing.schedule import Level, Schedule
 from landscape.volume.annealing.shell_path import ShellPath
+from landscape.volume.annealing.slices import moved_per_pass, slice_move
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.stretch import Scores, Stretch
 from landscape.volume.ray_weights import statistics as w
@@ -30,6 +31,8 @@ _ACCEPTED = 0.8  # wanted acceptance
 _FAIR = (0.6, 0.95)  # acceptance at which a step need not be tried again
 _MOVES, _MOVES_OF_GROWTH = (2, 5), (1, 2)  # fewest and most moves at a level
 _FEWEST_LEAPS, _MOST_LEAPS, _MOST_LEAPS_OF_GROWTH = 2, 16, 8  # growth reads many radii at each
+_MOST_SLICES = 32  # moves by slices in the place of one by leapfrog steps
+_ARCS, _SHORTEST_ARC = 4.0, 1e-6  # width of an arc over the mean angle moved, and its least
 _MOST_LEVELS, _MOST_SHELL_LEVELS = 2000, 200
 _HIGHEST = 1e7  # penalty of the shell's path at which no particle will get inside
 _MOST_SCORES, _MOST_RANK = 600, 128
@@ -140,6 +143,8 @@ class _Pilot:
         self._log_mean = 0.0
         self._moves = 0
         self._grows = isinstance(path, GrowthPath)
+        self._hmc_gain = self._hmc_passes = 0.0
+        self._slices_win, self._slices, self._width = False, 1, 2 * math.pi
 
     def run(self) -> Piloted:
         """Go to the end of the path."""
@@ -205,6 +210,7 @@ class _Pilot:
             self._log_mean += w.log_mean(gain)
             particles, place = complete.take(w.resample(gain, float(random.random()))), there
             particles = self._settle(particles, place, random)
+            particles = self._try_slices(particles, place, random)
             self._levels.append(self._better_level(place))
             self._relearn()
         return Piloted(Schedule(self._path, tuple(self._levels)), self._cost_of_a_move(), particles, len(self._levels))
@@ -217,16 +223,18 @@ class _Pilot:
         """Move the particles at a place, with and without the stretch, until the lengths of steps suit it."""
         fewest, most = _MOVES_OF_GROWTH if self._grows else _MOVES
         fair = {False: False, True: self._stretch is None}
-        for move in range(most):
-            stretched = self._stretch is not None and (move % 2 == 1 or (fair[False] and not fair[True]))
-            level = self._level(place, stretched)
-            moved = hmc_move(self._path, level, particles, random, self._check)
+        for turn in range(most):
+            stretched = self._stretch is not None and (turn % 2 == 1 or (fair[False] and not fair[True]))
+            level, spent = self._level(place, stretched), self._body.spent.evaluations
+            moved = move(self._path, level, particles, random, self._check)
+            self._hmc_passes = self._body.spent.evaluations - spent
+            self._hmc_gain = moved_per_pass(particles, moved.particles, self._hmc_passes)
             particles = moved.particles
             self._moves += 1
             for scores in moved.scores:
                 self._scores.add(scores)
             fair[stretched] = self._adapt(stretched, place, float(moved.accepted.mean()))
-            if move + 1 >= fewest and all(fair.values()):
+            if turn + 1 >= fewest and all(fair.values()):
                 break
         return particles
 
@@ -254,8 +262,26 @@ class _Pilot:
         return Level(place, step, leaps, self._stretch if stretched else None)
 
     def _better_level(self, place: Place) -> Level:
-        """Return a level with the stretch if it lets steps be longer."""
-        return self._level(place, self._stretch is not None and self._steps[True] > self._steps[False])
+        """Return a level with the stretch if it lets steps be longer; with slices if they have moved particles more."""
+        level = self._level(place, self._stretch is not None and self._steps[True] > self._steps[False])
+        if not self._slices_win:
+            return level
+        return replace(level, slices=self._slices, width=self._width)
+
+    def _try_slices(self, particles: Particles, place: Place, random: np.random.Generator) -> Particles:
+        """Move by slices once, where a body may have edges, and compare with the last move by leapfrog steps."""
+        body = self._body
+        if not isinstance(self._path, RadiusPath) or body.measure.terms:
+            return particles
+        spent = body.spent.evaluations
+        after = slice_move(body, place[0] * body.dimension, particles, self._width, random)
+        passes = body.spent.evaluations - spent
+        gain = moved_per_pass(particles, after, passes)
+        self._slices_win = gain > self._hmc_gain
+        self._slices = int(np.clip(round(self._hmc_passes / max(passes, 1.0)), 1, _MOST_SLICES))
+        cosine = (particles.phi * after.phi).sum(1).clamp(-1, 1).cpu().numpy()
+        self._width = float(np.clip(_ARCS * np.mean(np.arccos(cosine)), _SHORTEST_ARC, 2 * math.pi))
+        return after
 
     def _random(self, level: int) -> np.random.Generator:
         seed, stage = self._key

@@ -25,7 +25,7 @@ from landscape.rays.basin import check_basin
 from landscape.results import NOTHING, Cost, Islands, OnProgress, Radii, require_same_config
 from landscape.results.islands import PATHS
 from landscape.volume.annealing.budget import Budget, OutOfBudget, radii_within
-from landscape.volume.annealing.effort import PARTIES, least_effort, next_effort
+from landscape.volume.annealing.effort import PARTY, least_effort, next_effort
 from landscape.volume.annealing.islands import Arrived, Key, backwards, difference, forwards, second_start
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.pilot import Piloted, TooFewLevels, find_schedule
@@ -42,14 +42,7 @@ _RAYS = 0.25  # share of the budget that uniform rays may use up
 _PILOT, _SHELL = 0.5, 0.3  # share of a cutoff's budget that its pilot may use up; of that, for the path of the shell
 _SAFE = 0.9  # share of what is left that the last round is planned for
 _STAGES_OF_CUTOFF, _STAGES_OF_ROUND = 4096, 4  # random numbers: stages of a cutoff, and of a round
-_TOGETHER = max(party.together for party in PARTIES.values())
-_ISLANDS = max(party.islands for party in PARTIES.values())
 _LONGEST = 64  # uniform rays from which the second start is drawn
-
-
-def _padded(values: np.ndarray) -> np.ndarray:
-    """Return a value per island of a group, and NaN up to the most that a group has."""
-    return np.pad(values, (0, _ISLANDS - len(values)), constant_values=np.nan)
 
 
 def run_islands(
@@ -250,16 +243,16 @@ class _Run:
             return (float(begun[-1][2]), int(begun[-1][4])) if used < self._until else None
         pilot = next(row for row in self.pilots if row[0] == cutoff)
         full = [row for row in begun if row[4] > 1]
-        levels, party, dearer = pilot[2], PARTIES[PATHS[int(pilot[1])]], 1.0
+        levels, dearer = pilot[2], 1.0
         if full:  # what the last round cost, against the rule
             last = full[-1]
             members = [row for row in self.groups if row[0] == cutoff and row[1] == last[1]]
-            dearer = (sum(row[4] for row in members) + last[9]) / (pilot[3] * party.work(last[3]))
+            dearer = (sum(row[4] for row in members) + last[9]) / (pilot[3] * PARTY.work(last[3]))
         left = _SAFE * max(self._until - used, 0.0) * self._whole_passes() / pilot[3]
-        effort = next_effort(party.levels(left / dearer) / levels, levels, float(full[-1][2]) if full else None)
+        effort = next_effort(PARTY.levels(left / dearer) / levels, levels, float(full[-1][2]) if full else None)
         if effort is not None:
-            return float(f"{effort:.3g}"), party.groups
-        only_out = min(party.levels_out(left), levels) / levels
+            return float(f"{effort:.3g}"), PARTY.groups
+        only_out = min(PARTY.levels_out(left), levels) / levels
         return (float(f"{only_out:.3g}"), 1) if not begun and only_out >= least_effort(levels) else None
 
     def _whole_passes(self) -> float:
@@ -277,7 +270,6 @@ class _Run:
             self.rounds.append([cutoff, len(begun), effort, len(levels) - 1, groups, *[math.nan] * 6])
         row = next(row for row in reversed(self.rounds) if row[0] == cutoff)
         number, body, path = int(row[1]), self.bodies[cutoff], piloted.schedule.path
-        party = PARTIES[path.name]
         stage = 1 + _STAGES_OF_CUTOFF * cutoff + _STAGES_OF_ROUND * (number + 1)
         seed = self.rays.config["seed"]
         ends: list[Particles] = []
@@ -288,13 +280,13 @@ class _Run:
             self.teller.stage = f"round {number + 1}, group {group + 1} of {groups}"
             body.spent.clear()
             check = self._check_of(body)
-            out = forwards(body, path, levels, party.islands, party.each, Key(seed, stage, group), check)
+            out = forwards(body, path, levels, PARTY.islands, PARTY.each, Key(seed, stage, group), check)
             ends.append(out.particles)
             if group in done:  # only its end is needed again
                 continue
             back = None
             if groups > 1:
-                back = backwards(path, levels, out.particles, party.islands, Key(seed, stage + 1, group), check)
+                back = backwards(path, levels, out.particles, PARTY.islands, Key(seed, stage + 1, group), check)
             self._keep(cutoff, number, group, out, back)
             report()
         self.teller.stage = f"round {number + 1}, second start"
@@ -306,8 +298,8 @@ class _Run:
         body = self.bodies[cutoff]
         spent = [body.spent.evaluations, float(body.spent.calls)]
         self.groups.append([cutoff, number, group, out.accepted, *spent])
-        self.forwards.append(_padded(out.log_means))
-        self.backwards.append(_padded(-back.log_means if back else np.full(len(out.log_means), np.inf)))
+        self.forwards.append(out.log_means)
+        self.backwards.append(-back.log_means if back else np.full(len(out.log_means), np.inf))
         self.log_radii.append(out.particles.log_radius)
 
     def _look(
@@ -319,7 +311,7 @@ class _Run:
         own, shift, error = with_radii(body, ends), math.nan, math.nan
         if row[4] > 1:
             starts = path.look(self._longest(int(row[0]), len(ends)), levels[len(levels) // 2].place)
-            late = second_start(path, levels, starts, PARTIES[path.name].islands, key, check)
+            late = second_start(path, levels, starts, PARTY.islands, key, check)
             shift, error = difference(late, own.log_mass)
         survives = surviving_share(body, own)
         spent = [body.spent.evaluations, float(body.spent.calls)]
@@ -369,11 +361,11 @@ class _Run:
     def result(self) -> Islands:
         """Return the tables as a frozen result."""
         cost = self.cost
-        empty = {"pilots": 7, "groups": 6, "rounds": 11, "forwards": 2, "backwards": 2}
+        empty = {"pilots": 7, "groups": 6, "rounds": 11, "forwards": PARTY.islands, "backwards": PARTY.islands}
         tables = {name: np.array(getattr(self, name)).reshape(-1, width) for name, width in empty.items()}
         return Islands(
             **tables,
-            log_radii=np.array(self.log_radii) if self.log_radii else np.zeros((0, _TOGETHER)),
+            log_radii=np.array(self.log_radii).reshape(-1, PARTY.together),
             reference_radii=self.rays.radii,
             reference_masses=self.masses,
             cutoffs=self.rays.cutoffs,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from landscape.volume.annealing.path import Path, Place
 from landscape.volume.annealing.stretch import Stretch
@@ -19,12 +19,16 @@ class Level:
         step: time of a leapfrog step.
         leaps: number of leapfrog steps.
         stretch: coordinates of the move; None for those of the metric.
+        slices: number of moves by slices that take the place of leapfrog steps; 0 for none.
+        width: length of the arc of a slice, radians.
     """
 
     place: Place
     step: float
     leaps: int
     stretch: Stretch | None
+    slices: int = 0
+    width: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,4 +59,4 @@ class Schedule:
         share = position - before
         place = here.place if share == 0 else self.path.between(here.place, there.place, share)
         mover = here if share == 0 and before > 0 else there
-        return Level(there.place if share == 1 else place, mover.step, mover.leaps, mover.stretch)
+        return replace(mover, place=there.place if share == 1 else place)

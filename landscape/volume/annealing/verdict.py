@@ -64,7 +64,7 @@ def rounds_of(islands: Islands, cutoff: int) -> list[Round]:
     found = []
     for row in islands.rounds[islands.whole(cutoff)]:
         members = islands.of_round(cutoff, int(row[1]))
-        out, back = (each[members][~np.isnan(each[members])] for each in (islands.forwards, islands.backwards))
+        out, back = islands.forwards[members].ravel(), islands.backwards[members].ravel()
         found.append(Round(float(row[2]), int(row[3]), out, back, *(float(value) for value in row[5:9])))
     return found
 

@@ -17,7 +17,7 @@ from helpers.moments import some
 from landscape.results import Islands, Progress
 from landscape.volume import run_islands
 from landscape.volume.annealing import telling
-from landscape.volume.annealing.effort import PARTIES
+from landscape.volume.annealing.effort import PARTY
 from landscape.volume.annealing.run import REFERENCE_RAYS
 
 
@@ -47,7 +47,7 @@ def test_rounds_grow_and_the_budget_is_kept(blocks: list[Islands]) -> None:
     assert len(rounds) >= 1
     assert (np.diff(rounds[:, 2]) > 0).all()
     for row in rounds:
-        assert len(whole.of_round(0, int(row[1]))) == PARTIES["radius"].groups
+        assert len(whole.of_round(0, int(row[1]))) == PARTY.groups
 
 
 def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(blocks: list[Islands], tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.path import Path
 from landscape.volume.annealing.points import sphere
+from landscape.volume.annealing.radius_path import RadiusPath
 from landscape.volume.annealing.schedule import Level
+from landscape.volume.annealing.slices import slice_move
 
 _FASTEST = 4.0  # limit on the change of velocity in half a step, over the typical speed sqrt(n)
 _VARIED = (0.75, 0.5)  # steps are drawn from 0.75 to 1.25 of their length: orbits of one length may be in step
@@ -35,10 +37,10 @@ class Moved:
     scores: tuple[Tensor, ...]
 
 
-def hmc_move(
+def move(
     path: Path, level: Level, particles: Particles, random: np.random.Generator, check: Callable[[], None]
 ) -> Moved:
-    """Move by leapfrog steps along great circles (Byrne & Girolami 2013), in the coordinates of the level.
+    """Move as the level says: by slices, or by leapfrog steps along great circles (Byrne & Girolami 2013).
 
     With phi = A y / |A y| the density of y is that of phi times |A y|^-n. The velocity of y is standard normal in the
     tangent space. The end is accepted with probability min(1, exp(H - H')), H = -log density + |velocity|² / 2.
@@ -52,6 +54,11 @@ def hmc_move(
         random: all random numbers of the move.
         check: called before every leapfrog step; it may raise to stop.
     """
+    if level.slices and isinstance(path, RadiusPath):
+        for _ in range(level.slices):
+            check()
+            particles = slice_move(path.body, level.place[0] * path.body.dimension, particles, level.width, random)
+        return Moved(particles, np.ones(len(particles)), ())
     flight = _Flight(path, level, particles.phi, random)
     before = flight.energy()
     for _ in range(level.leaps):
