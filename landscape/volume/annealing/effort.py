@@ -65,7 +65,7 @@ def next_effort(most: float, levels: float, before: float | None) -> float | Non
         wanted = min(max(most / _ROUNDS, least_effort(levels)), 1.0)
     else:
         wanted = _GROWTH * before
-        if most < wanted:  # not enough for twice the effort
+        if most < wanted:  # not enough for so much more
             wanted = most if most >= _LEAST_GROWTH * before else math.inf
     if most < wanted:
         return None

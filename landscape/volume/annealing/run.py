@@ -1,6 +1,6 @@
 """A run of islands within a budget: rounds of growing effort for each cutoff, each of them whole or not counted.
 
-For each cutoff a pilot fixes the schedule. Then rounds follow, each with twice the effort of the one before; the last
+For each cutoff a pilot fixes the schedule. Then rounds follow, each with four times the effort of the one before; the last
 one takes what is left of the budget. A round consists of groups of islands that go out and back, and of a look at its
 end: chains from a second start, and a finer grid. What is done is kept by group, so a run that is stopped continues to
 the same numbers. The pilot is made again then: its random numbers are its own.
