@@ -1,9 +1,9 @@
 """A run of islands within a budget: rounds of growing effort for each cutoff, each of them whole or not counted.
 
-For each cutoff a pilot fixes the schedule. Then rounds follow, each with four times the effort of the one before; the last
-one takes what is left of the budget. A round consists of groups of islands that go out and back, and of a look at its
-end: chains from a second start, and a finer grid. What is done is kept by group, so a run that is stopped continues to
-the same numbers. The pilot is made again then: its random numbers are its own.
+For each cutoff a pilot fixes the schedule. Then rounds follow, each with four times the effort of the one before; the
+last one takes what is left of the budget. A round consists of groups of islands that go out and back, and of a look at
+its end: chains from a second start, and a finer grid. What is done is kept by group, so a run that is stopped continues
+to the same numbers. The pilot is made again then: its random numbers are its own.
 """
 
 from __future__ import annotations
@@ -215,7 +215,9 @@ class _Run:
         body, known = self.bodies[cutoff], [row for row in self.pilots if row[0] == cutoff]
         body.spent.clear()
         self.teller.stage = "pilot"
-        check = (lambda: None) if known else self._check_of(body)
+        # what it costs to make a pilot again is no passes, but it is time
+        again = bool(known) and math.isinf(self.limit.seconds)
+        check = (lambda: None) if again else self._check_of(body)
         piloted = find_schedule(
             body,
             self.rays.config["seed"],
@@ -225,6 +227,8 @@ class _Run:
             most_grown=int(known[0][4]) if known and PATHS[int(known[0][1])] == "growth" else None,
         )
         schedule = piloted.schedule
+        if known and piloted.tried != known[0][4]:
+            raise OutOfBudget
         if not known:
             path = PATHS.index(schedule.path.name)
             spent = [body.spent.evaluations, float(body.spent.calls)]
