@@ -39,7 +39,7 @@ from landscape.volume.ray_weights.measure import Measure, fine_rtol, make_measur
 REFERENCE_RAYS = 512  # uniform rays measured first
 BUDGET = "2min"  # by default
 _RAYS = 0.25  # share of the budget that uniform rays may use up
-_PILOT, _SHELL = 0.5, 0.3  # share of a cutoff's budget that its pilot may use up; of that, for the path of the shell
+_PILOT, _SHELL = 0.5, 0.7  # share of a cutoff's budget that its pilot may use up; of that, for the path of the shell
 _SAFE = 0.9  # share of what is left that the last round is planned for
 _STAGES_OF_CUTOFF, _STAGES_OF_ROUND = 4096, 4  # random numbers: stages of a cutoff, and of a round
 _LONGEST = 64  # uniform rays from which the second start is drawn
