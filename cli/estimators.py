@@ -31,9 +31,8 @@ from landscape.volume import (
     volume_from_radii,
     volume_of_hits,
 )
-from landscape.volume.annealing.budget import Budget
-from landscape.volume.annealing.run import BUDGET
-from landscape.volume.auto import RAYS as RAYS_SHARE
+from landscape.volume.annealing.budget import BUDGET, Budget
+from landscape.volume.annealing.budget import RAYS as RAYS_SHARE
 from landscape.volume.auto import measure_in_steps
 from landscape.volume.count_hits import WANTED
 from landscape.volume.laplace import laplace_config
@@ -269,7 +268,7 @@ def annealed_islands(run: BasinRun, cutoffs: Sequence[float], left: str | float)
     Args:
         run: the command.
         cutoffs: which are wanted. Those that are stored are measured too.
-        left: what all islands may cost, those of the file included.
+        left: what all islands may cost. Those in the file count too.
     """
     run.say(f"annealing islands of particles until {spelt(left)} spent")
     budget = budget_of(run)
@@ -283,7 +282,7 @@ def annealed_islands(run: BasinRun, cutoffs: Sequence[float], left: str | float)
 
         return run_islands(
             run.objective,
-            cutoffs if stored is None or not set(cutoffs) <= set(stored.cutoffs) else stored.cutoffs,
+            stored.cutoffs if stored is not None and set(cutoffs) <= set(stored.cutoffs) else cutoffs,
             budget=left,
             resume=stored,
             on_progress=report,

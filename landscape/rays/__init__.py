@@ -1,6 +1,6 @@
 """Rays: a metric and a seed give directions; the search along each gives the radius of the basin."""
 
-from landscape.rays.audit import FINER, FinerRadii, finer_radii
+from landscape.rays.audit import FINER, FinerRadii, finer_in_blocks, finer_radii
 from landscape.rays.directions import Directions, RandomDirections
 from landscape.rays.metric import METRICS, Metric, make_metric
 from landscape.rays.radii import basin_radii
@@ -13,6 +13,7 @@ __all__ = [
     "Metric",
     "RandomDirections",
     "basin_radii",
+    "finer_in_blocks",
     "finer_radii",
     "make_metric",
 ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from landscape.objective import Objective
 from landscape.rays.crossing import FirstCrossing
 from landscape.rays.march import walk
-from landscape.results import Cost
+from landscape.results import NOTHING, Cost
 
 FINER = (1.2, 1.1, 1.05)  #: step ratios at which a claim of a resolution is looked at again
 _CLOSER = 8.0  # the finer grid begins at this share of the first step: walls further in than half the radius are common
@@ -90,3 +91,24 @@ def finer_radii(
         walls = np.isfinite(search.upper[:, 0])
         row[rays[walls]] = search.radii[walls, 0]
     return FinerRadii(tuple(step_ratios), finer, Cost(evaluations, calls, time.perf_counter() - started))
+
+
+def finer_in_blocks(
+    objective: Objective, steps_of: Callable[[list[int]], Tensor], rays: np.ndarray, radii: np.ndarray, **options: Any
+) -> tuple[np.ndarray, Cost]:
+    """Return the radii of these rays on one finer grid, shape (rays,), and what they cost; a block at a time.
+
+    Args:
+        objective: the loss around the trained point.
+        steps_of: returns the steps of rays by their indices.
+        rays, radii: the indices, and the radius of each, shape (rays,).
+        options: of :func:`finer_radii`, with one step ratio.
+    """
+    again, spent, block = [np.zeros(0)], NOTHING, objective.plan.block
+    with objective.running():
+        for part in np.split(np.arange(len(rays)), range(block, len(rays), block)):
+            steps = steps_of([int(ray) for ray in rays[part]])
+            finer = finer_radii(objective, steps, radii[part], **options)
+            again.append(finer.radii[0])
+            spent += finer.cost
+    return np.concatenate(again), spent

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from landscape import distributed
-from landscape.errors import ObjectiveError
+from landscape.errors import LandscapeError, ObjectiveError
 from landscape.objective import Objective
 from landscape.rays.crossing import FirstCrossing
-from landscape.rays.directions import RandomDirections
+from landscape.rays.directions import RandomDirections, check_seed
 from landscape.rays.metric import Metric
 from landscape.results import Cost
 
@@ -48,6 +49,50 @@ class March:
         if self.max_radius is None:
             return 1.0 if metric.relative else math.inf
         return float(self.max_radius)
+
+
+def describe_search(objective: Objective, criterion: str, metric: Metric, seed: int, march: March) -> dict[str, Any]:
+    """Return the settings that determine what a search along rays finds, for the configuration of its result."""
+    cap = march.cap(metric)
+    return {
+        "criterion": criterion,
+        "metric": metric.name,
+        "seed": check_seed(seed),
+        "max_radius": None if math.isinf(cap) else cap,
+        "rtol": march.rtol,
+        "step_ratio": march.step_ratio,
+        "first_step": march.first_step,
+        "march": "fixed grid",  # runs of earlier versions took other steps and cannot be continued
+        "dimension": metric.scope.size,
+        "parameters": objective.layout.size,
+        "dead_filters": len(metric.dead),
+        **objective.describe(),
+    }
+
+
+@dataclass(frozen=True)
+class StoredPoint:
+    """One evaluation of a stored run: the ray, its step for r = 1, shape (1, D), the radius and the criterion there."""
+
+    ray: int
+    step: Tensor
+    radius: float
+    value: float
+
+
+def check_same_function(objective: Objective, criterion: str, point: StoredPoint, what: str) -> None:
+    """Evaluate a stored point again: it shows changes that no hash covers (of a function, a forward, a loss).
+
+    Raises:
+        LandscapeError: if the criterion is another there; ``what`` begins the message.
+    """
+    now = objective.along(point.step, np.array([point.radius]), criterion=criterion).values[0]
+    if not np.isclose(now, point.value, rtol=1e-3, atol=1e-6):
+        raise LandscapeError(
+            f"{what} another function: at r = {point.radius:.4g} on ray {point.ray} it found {point.value:.6g}, and "
+            f"now the criterion is {now:.6g} there.\n"
+            "Measure with the same model, data, loss and forward, or --overwrite to start over."
+        )
 
 
 @dataclass(frozen=True)

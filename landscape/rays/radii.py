@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,12 +11,20 @@ from typing import Any
 import numpy as np
 
 from landscape import distributed
-from landscape.errors import LandscapeError, ObjectiveError
+from landscape.errors import ObjectiveError
 from landscape.objective import Objective
 from landscape.rays.basin import check_basin
 from landscape.rays.crossing import FirstCrossing
-from landscape.rays.directions import Directions, RandomDirections, check_seed
-from landscape.rays.march import March, Pilot, settle_first_step, walk
+from landscape.rays.directions import Directions, RandomDirections
+from landscape.rays.march import (
+    March,
+    Pilot,
+    StoredPoint,
+    check_same_function,
+    describe_search,
+    settle_first_step,
+    walk,
+)
 from landscape.rays.metric import Metric, make_metric
 from landscape.results import NOTHING, Cost, OnProgress, Progress, Radii, RayStatus, require_same_config
 
@@ -142,21 +149,7 @@ class _Search:
         values, centre = check_basin(objective, cutoffs, criterion)
         if isinstance(metric, str):
             metric = make_metric(metric, objective.theta, objective.scope)
-        cap = march.cap(metric)
-        config = {
-            "criterion": criterion,
-            "metric": metric.name,
-            "seed": check_seed(seed),
-            "max_radius": None if math.isinf(cap) else cap,
-            "rtol": march.rtol,
-            "step_ratio": march.step_ratio,
-            "first_step": march.first_step,
-            "march": "fixed grid",  # runs of earlier versions took other steps and cannot be continued
-            "dimension": metric.scope.size,
-            "parameters": objective.layout.size,
-            "dead_filters": len(metric.dead),
-            **objective.describe(),
-        }
+        config = describe_search(objective, criterion, metric, seed, march)
         rays = rays or RandomDirections(metric, seed, objective.theta)
         config |= rays.describe()
         return cls(objective, criterion, metric, rays, values, centre, march, config, march.first_step)
@@ -232,19 +225,10 @@ class _Rows:
         self.search.first_step = past.config["first_step_taken"]
 
     def _check_function(self, past: Radii) -> None:
-        """Evaluate one stored point again: it shows changes that no hash covers (of a function, a forward, a loss)."""
-        if not len(past.profile_ray):
-            return
-        search, last = self.search, len(past.profile_ray) - 1
-        steps = search.rays.steps([int(past.profile_ray[last])])
-        radius, stored = past.profile_radius[last:], past.profile_loss[last]
-        now = search.objective.along(steps, radius, criterion=search.criterion).values[0]
-        if not np.isclose(now, stored, rtol=1e-3, atol=1e-6):
-            raise LandscapeError(
-                f"the stored run measured another function: at r = {radius[0]:.4g} on ray {past.profile_ray[last]} it "
-                f"found {stored:.6g}, and now the criterion is {now:.6g} there.\n"
-                "Measure with the same model, data, loss and forward, or --overwrite to start over."
-            )
+        if len(past.profile_ray):
+            ray, search = int(past.profile_ray[-1]), self.search
+            point = StoredPoint(ray, search.rays.steps([ray]), past.profile_radius[-1], past.profile_loss[-1])
+            check_same_function(search.objective, search.criterion, point, "the stored run measured")
 
     def blocks(self, size: int) -> list[np.ndarray]:
         """Return the pending rays in blocks whose bounds do not depend on the rays already done."""

@@ -23,8 +23,8 @@ import numpy as np
 
 _ZERO = range(1)
 _ANY = range(2**64)
-_CHAINS = range(2**64 - 2)  #: as index; the last two numbers are for what all chains share
-_STEPS = range(2**32)  #: more than any run makes; larger ones are for draws that come before the chains
+_CHAINS = range(2**64 - 2)  #: as index; the last two numbers are in use no more
+_STEPS = range(2**32)  #: more than any run makes; larger ones are for rays from which a preconditioner is learnt
 _STAGES = range(1, 2**63)
 
 

@@ -70,9 +70,15 @@ class Result:
     @classmethod
     def _revive(cls, name: str, value: Any) -> Any:
         """Turn one attribute back into the type of its field."""
-        if name == "notes":
+        if name in ("notes", "cutoffs"):
             return tuple(value)
-        return Cost(**value) if name == "cost" else value
+        return Cost(**value) if name in ("cost", "pilot") else value
+
+
+def max_radius_of(config: Mapping[str, Any]) -> float:
+    """Return the cap on every radius that a configuration names; infinite without one."""
+    cap = config.get("max_radius")
+    return math.inf if cap is None else float(cap)
 
 
 def result_class(kind: str) -> type[Result]:

@@ -65,12 +65,6 @@ class Hits(Result):
     cost: Cost
     pilot: Cost = NOTHING
 
-    @classmethod
-    def _revive(cls, name: str, value: Any) -> Any:
-        if name == "pilot":
-            return Cost(**value)
-        return tuple(value) if name == "cutoffs" else super()._revive(name, value)
-
     @property
     def wanted(self) -> int:
         """How many hits without a wall are wanted at each cutoff."""

@@ -4,29 +4,86 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from landscape.results.base import Cost, Result
+from landscape.results.base import Cost, Result, max_radius_of
 from landscape.results.table import columns, percent
 from landscape.results.volume import Volume
 
-GROUP_COLUMNS = ("cutoff", "round", "group", "accepted", "evaluations", "calls")
-ROUND_COLUMNS = (
-    "cutoff",
-    "round",
-    "effort",
-    "levels",
-    "groups",
-    "start_shift",
-    "start_error",
-    "survives",
-    "censored",
-    "evaluations",
-    "calls",
-)
-PILOT_COLUMNS = ("cutoff", "path", "levels", "passes_per_level", "tried", "evaluations", "calls")
+
+class PilotRow(NamedTuple):
+    """What a pilot found for a cutoff.
+
+    Attributes:
+        cutoff: its index.
+        path: index in ``PATHS``.
+        levels: of the schedule, at effort 1.
+        passes_per_level: what a level costs a particle, full passes over the data.
+        tried: levels that the pilot has been at.
+        evaluations, calls: what it cost.
+    """
+
+    cutoff: float
+    path: float
+    levels: float
+    passes_per_level: float
+    tried: float
+    evaluations: float
+    calls: float
+
+
+class GroupRow(NamedTuple):
+    """A group of islands that is done.
+
+    Attributes:
+        cutoff, round, group: which one.
+        accepted: mean acceptance on the way out.
+        evaluations, calls: what it cost.
+    """
+
+    cutoff: float
+    round: float
+    group: float
+    accepted: float
+    evaluations: float
+    calls: float
+
+
+class RoundRow(NamedTuple):
+    """A round; what is known only once it is whole is NaN before.
+
+    Attributes:
+        cutoff, round: which one.
+        effort: levels over those of the pilot.
+        levels: number of levels.
+        groups: that it has; a round of one group only goes out.
+        start_shift, start_error: how far log m of chains that began at the longest uniform rays ends from that of the
+            particles, and the error of that. NaN for a round that only goes out.
+        survives: share of V on a finer grid.
+        censored: share of ends at the cap.
+        evaluations, calls: what the look at its end cost.
+    """
+
+    cutoff: float
+    round: float
+    effort: float
+    levels: float
+    groups: float
+    start_shift: float = math.nan
+    start_error: float = math.nan
+    survives: float = math.nan
+    censored: float = math.nan
+    evaluations: float = math.nan
+    calls: float = math.nan
+
+    @property
+    def whole(self) -> bool:
+        """Whether the round is done."""
+        return not math.isnan(self.evaluations)
+
+
 PATHS = ("radius", "shell", "growth")  #: by the number in the column ``path``
 
 
@@ -35,20 +92,15 @@ class Islands(Result):
     """Islands of particles for the basin of each cutoff, in rounds of growing effort.
 
     A group of islands goes along the schedule together, forwards and then back. A round is whole once all its groups
-    are done and its end has been looked at. All that follows from it is in these tables; the columns have names.
+    are done and its end has been looked at. All that follows from it is in these tables.
 
     Attributes:
-        pilots: one row per cutoff whose schedule is known, shape (pilots, 7): index of the cutoff, path, levels at
-            effort 1, passes that a level costs a particle, levels that the pilot has tried, and what it cost.
-        groups: one row per group that is done, shape (groups, 6): index of the cutoff, round, group, mean acceptance on
-            the way out, and what it cost.
+        pilots: a :class:`PilotRow` per cutoff whose schedule is known, shape (pilots, 7).
+        groups: a :class:`GroupRow` per group that is done, shape (groups, 6).
         forwards, backwards: log of the mean weight of each island of these groups, shape (groups, islands): estimates
             of log E[r^n] from below and from above. Infinite backwards for a round that only goes out.
         log_radii: log r at the ends of their particles, shape (groups, particles).
-        rounds: one row per round that has begun, shape (rounds, 11): index of the cutoff, round, effort, levels,
-            groups. Once it is whole also how far log m of chains that began at the longest uniform rays ends from that
-            of the particles and the error of that, the share of V on a finer grid, the share of ends at the cap, and
-            what this cost. NaN before.
+        rounds: a :class:`RoundRow` per round that has begun, shape (rounds, 11).
         reference_radii: radii along the uniform reference rays, shape (rays, cutoffs). They show if the function has
             changed.
         reference_masses: log m along them, n log r for volume, same shape.
@@ -77,10 +129,6 @@ class Islands(Result):
     config: dict[str, Any]
     cost: Cost
 
-    @classmethod
-    def _revive(cls, name: str, value: Any) -> Any:
-        return tuple(value) if name == "cutoffs" else super()._revive(name, value)
-
     @property
     def done(self) -> np.ndarray:
         """Hundredths of the budget, and whether each is spent, shape (100,), bool."""
@@ -89,8 +137,7 @@ class Islands(Result):
     @property
     def max_radius(self) -> float:
         """The cap on every radius; infinite if there is none."""
-        cap = self.config.get("max_radius")
-        return math.inf if cap is None else float(cap)
+        return max_radius_of(self.config)
 
     @property
     def of_probability(self) -> bool:
@@ -102,13 +149,15 @@ class Islands(Result):
         """A bound on d log m / d log r, with m the mass of a ray: n for r^n."""
         return float(self.config.get("steepness", self.dimension))
 
-    def whole(self, cutoff: int) -> np.ndarray:
-        """Return the rows of ``rounds`` that are whole, for the cutoff of this index."""
-        return np.flatnonzero((self.rounds[:, 0] == cutoff) & ~np.isnan(self.rounds[:, 7]))
+    def whole(self, cutoff: int) -> list[RoundRow]:
+        """Return the rounds that are whole, for the cutoff of this index."""
+        rows = (RoundRow(*row) for row in self.rounds.tolist())
+        return [row for row in rows if row.cutoff == cutoff and row.whole]
 
-    def of_round(self, cutoff: int, number: int) -> np.ndarray:
-        """Return the rows of ``groups`` that belong to a round."""
-        return np.flatnonzero((self.groups[:, 0] == cutoff) & (self.groups[:, 1] == number))
+    def of_round(self, row: RoundRow) -> np.ndarray:
+        """Return the places in ``groups`` of those that belong to a round."""
+        groups = (GroupRow(*group) for group in self.groups.tolist())
+        return np.array([i for i, group in enumerate(groups) if group[:2] == row[:2]], dtype=np.int64)
 
     def __str__(self) -> str:
         whole = [len(self.whole(cutoff)) for cutoff in range(len(self.cutoffs))]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.results.base import NOTHING, Cost, Result
+from landscape.results.base import NOTHING, Cost, Result, max_radius_of
 from landscape.results.table import columns, percent
 
 _PER_RAY = ("radii", "status", "lower", "upper", "calls", "evaluations", "nonfinite")
@@ -67,12 +66,6 @@ class Radii(Result):
     cost: Cost
     pilot: Cost = NOTHING
 
-    @classmethod
-    def _revive(cls, name: str, value: Any) -> Any:
-        if name == "pilot":
-            return Cost(**value)
-        return tuple(value) if name == "cutoffs" else super()._revive(name, value)
-
     @property
     def directions(self) -> int:
         """Number of rays."""
@@ -94,8 +87,7 @@ class Radii(Result):
     @property
     def max_radius(self) -> float:
         """The cap on every radius; infinite where there is none."""
-        cap = self.config.get("max_radius")
-        return math.inf if cap is None else float(cap)
+        return max_radius_of(self.config)
 
     def table(self) -> str:
         """Return a row a cutoff over the rays measured so far."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.results.ball import log_ball
-from landscape.results.base import Cost, Result, finite, plain
+from landscape.results.base import Cost, Result, finite, max_radius_of, plain
 from landscape.results.estimate import VolumeEstimate
 from landscape.results.table import columns, decimal, percent, wrapped
 from landscape.results.verdicts import VERDICTS, Check
@@ -57,9 +57,8 @@ class Volume(Result):
     @property
     def body(self) -> Body:
         """What V is of."""
-        cap = self.config.get("max_radius")
         criterion, metric, scope = (self.config.get(key) for key in ("criterion", "metric", "scope"))
-        return Body(self.dimension, criterion, metric, scope, math.inf if cap is None else float(cap), self.density)
+        return Body(self.dimension, criterion, metric, scope, max_radius_of(self.config), self.density)
 
     @property
     def log_cap_ball(self) -> float:

@@ -10,9 +10,10 @@ import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
-from landscape.results import AnnealedVolume, Islands, VolumeEstimate
+from landscape.results import AnnealedVolume, Check, Islands, VolumeEstimate
+from landscape.results.ball import log_ball
 from landscape.volume.annealing.run import run_islands
-from landscape.volume.annealing.verdict import Round, checks_of, rounds_of
+from landscape.volume.annealing.verdict import FINER_GRID, Round, checks_of, rounds_of
 from landscape.volume.ray_weights import statistics as w
 
 
@@ -138,15 +139,16 @@ def _estimate(islands: Islands, cutoff: int, rounds: list[Round]) -> VolumeEstim
     )
 
 
-def _why(checks: Sequence[Any]) -> str:
+def _why(checks: Sequence[Check]) -> str:
     """Return in words why an estimate is not settled: the conditions that fail, and what to do."""
-    failed = [check.words for check in checks if not check.met]
-    remedy = "pass a smaller `step_ratio=...`" if failed == [checks[5].words] else "pass a longer `budget=...`"
-    return f"{'. '.join(words[0].upper() + words[1:] for words in failed)}. If that may be lack of effort, {remedy}"
+    failed = [check for check in checks if not check.met]
+    remedy = "a longer `budget=...`"
+    if [check.name for check in failed] == [FINER_GRID]:
+        remedy = "a smaller `step_ratio=...`"
+    words = ". ".join(check.words[0].upper() + check.words[1:] for check in failed)
+    return f"{words}. If that may be lack of effort, pass {remedy}"
 
 
 def _ceiling(islands: Islands) -> float:
     """Return log of the largest V that the cap allows. A probability is at most 1."""
-    if islands.of_probability:
-        return 0.0
-    return w.log_unit_ball(islands.dimension) + islands.dimension * math.log(islands.max_radius)
+    return 0.0 if islands.of_probability else log_ball(islands.dimension, islands.max_radius)

@@ -19,13 +19,11 @@ from landscape.rays import basin_radii
 from landscape.results import NOTHING, Cost, Volume
 from landscape.results.best import best_volume
 from landscape.volume.annealed import NoWholeRound, annealed_volume
-from landscape.volume.annealing.budget import Budget, radii_within
-from landscape.volume.annealing.run import BUDGET
+from landscape.volume.annealing.budget import BUDGET, RAYS, Budget, radii_within
 from landscape.volume.counted import counted_volume
 from landscape.volume.ray_weights.measure import check_measure
 from landscape.volume.uniform import volume_of_rays
 
-RAYS = 1 / 4  # share of a budget that uniform rays may cost
 COUNTED = 1 / 4  # share of what is left that counting may cost
 _FEWEST_SECONDS = 0.1  # of a budget of time for what comes next
 

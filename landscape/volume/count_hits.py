@@ -16,14 +16,20 @@ from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.rays import Metric, make_metric
 from landscape.rays.basin import check_basin
-from landscape.rays.march import March, Pilot, settle_first_step
+from landscape.rays.march import (
+    March,
+    Pilot,
+    StoredPoint,
+    check_same_function,
+    describe_search,
+    settle_first_step,
+)
 from landscape.rays.uniform_points import UniformPoints
 from landscape.results import NOTHING, Cost, Hits, OnProgress, Progress, require_same_config
-from landscape.volume.annealing.budget import Budget
+from landscape.volume.annealing.budget import BUDGET, Budget
 
 WANTED = 100  #: hits in the basin at which a count stops: an error of a tenth of V
 MOST_RAYS = 1_000_000
-BUDGET = "2min"
 _RTOL = 1e-3  # of the pilot rays, the only radii that are searched
 
 
@@ -127,20 +133,9 @@ class _Counting:
                 "`max_radius=...`, or another `estimator=...`."
             )
         points = UniformPoints(metric, seed, objective.theta, cap)
-        config = {
-            "criterion": criterion,
-            "metric": metric.name,
-            "seed": points.seed,
-            "max_radius": cap,
-            "step_ratio": march.step_ratio,
-            "first_step": march.first_step,
-            "march": "fixed grid",
-            "hits": wanted,  # later rays are looked at only for the cutoffs that lack hits
-            "dimension": metric.scope.size,
-            "parameters": objective.layout.size,
-            "dead_filters": len(metric.dead),
-            **objective.describe(),
-        }
+        config = describe_search(objective, criterion, metric, seed, march)
+        del config["rtol"]  # of the pilot rays alone
+        config["hits"] = wanted  # later rays are looked at only for the cutoffs that lack hits
         first_step, nothing = march.first_step or math.nan, np.zeros(len(values), dtype=np.int64)
         return cls(objective, criterion, points, values, centre, march, config, first_step, 0, nothing, [_no_hits()])
 
@@ -175,17 +170,10 @@ class _Counting:
         self.inside = np.array([past.inside(column).sum() for column in range(len(self.cutoffs))])
 
     def _check_function(self, past: Hits) -> None:
-        """Evaluate the last hit again: it shows changes that no hash covers (of a function, a forward, a loss)."""
-        if not len(past.ray):
-            return
-        steps, radius = self.points.steps([int(past.ray[-1])]), past.radius[-1:]
-        now = self.objective.along(steps, radius, criterion=self.criterion).values[0]
-        if not np.isclose(now, past.loss[-1], rtol=1e-3, atol=1e-6):
-            raise LandscapeError(
-                f"the stored count is of another function: at r = {radius[0]:.4g} on ray {past.ray[-1]} it found "
-                f"{past.loss[-1]:.6g}, and now the criterion is {now:.6g} there.\n"
-                "Measure with the same model, data, loss and forward, or --overwrite to start over."
-            )
+        if len(past.ray):
+            ray = int(past.ray[-1])
+            point = StoredPoint(ray, self.points.steps([ray]), past.radius[-1], past.loss[-1])
+            check_same_function(self.objective, self.criterion, point, "the stored count is of")
 
     def draw(self, count: int) -> None:
         """Draw this many more rays, and look for walls before those of their points that are hits."""

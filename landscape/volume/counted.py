@@ -21,7 +21,7 @@ from scipy.special import betaincinv
 
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
-from landscape.rays import finer_radii, make_metric
+from landscape.rays import finer_in_blocks, make_metric
 from landscape.rays.uniform_points import UniformPoints
 from landscape.results import NOTHING, Check, Cost, Count, CountedVolume, Hits, VolumeEstimate
 from landscape.results.ball import log_ball
@@ -161,17 +161,15 @@ def _survives(objective: Objective, hits: Hits, column: int, count: Count, step_
         return math.nan, NOTHING
     metric = make_metric(hits.config["metric"], objective.theta, objective.scope)
     points = UniformPoints(metric, hits.config["seed"], objective.theta, hits.config["max_radius"])
-    left, spent, block = 0, NOTHING, objective.plan.block
-    with objective.running():
-        for part in np.split(chosen, range(block, len(chosen), block)):
-            finer = finer_radii(
-                objective,
-                points.steps([int(ray) for ray in hits.ray[part]]),
-                hits.radius[part],
-                cutoff=hits.cutoffs[column],
-                first_step=hits.config["first_step_taken"],
-                criterion=hits.config["criterion"],
-                step_ratios=[step_ratio],
-            )
-            left, spent = left + int((finer.radii[0] == hits.radius[part]).sum()), spent + finer.cost
-    return left / len(chosen), spent
+    radii = hits.radius[chosen]
+    finer, spent = finer_in_blocks(
+        objective,
+        points.steps,
+        hits.ray[chosen],
+        radii,
+        cutoff=hits.cutoffs[column],
+        first_step=hits.config["first_step_taken"],
+        criterion=hits.config["criterion"],
+        step_ratios=[step_ratio],
+    )
+    return int((finer == radii).sum()) / len(chosen), spent

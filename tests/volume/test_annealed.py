@@ -18,7 +18,7 @@ from helpers.islands import islands
 from landscape.objective import Layout
 from landscape.rays import metric
 from landscape.results import AnnealedVolume, Islands
-from landscape.results.islands import ROUND_COLUMNS
+from landscape.results.islands import RoundRow
 from landscape.volume import annealed_volume, log_unit_ball, volume_from_islands
 
 
@@ -46,8 +46,8 @@ def measured_weights(measured: Islands) -> np.ndarray:
 
 def test_a_cutoff_without_a_whole_round_has_no_estimate(measured: Islands) -> None:
     rounds = measured.rounds.copy()
-    survives = ROUND_COLUMNS.index("survives")
-    rounds[rounds[:, 0] == 0, survives] = np.nan
+    done = RoundRow._fields.index("evaluations")  # what tells that a round is whole
+    rounds[rounds[:, 0] == 0, done] = np.nan
     half = volume_from_islands(replace(measured, rounds=rounds))
     (row,) = half.results
     assert row == volume_from_islands(measured).results[1]
@@ -55,7 +55,7 @@ def test_a_cutoff_without_a_whole_round_has_no_estimate(measured: Islands) -> No
     assert half.evidence().splitlines()[-1].split()[0] == "2"
     only_out = replace(measured, backwards=np.full_like(measured.backwards, np.inf))
     assert volume_from_islands(only_out).evidence().splitlines()[-1].split()[4] == "-"  # no way back, no number
-    rounds[:, survives] = np.nan
+    rounds[:, done] = np.nan
     with pytest.raises(ls.LandscapeError, match=r"before a first round was whole .*\n.*`budget=...`"):
         volume_from_islands(replace(measured, rounds=rounds))
 

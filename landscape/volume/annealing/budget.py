@@ -14,6 +14,8 @@ from landscape import distributed
 from landscape.errors import LandscapeError
 from landscape.results import Cost, OnProgress, Progress, Radii
 
+BUDGET = "2min"  #: by default
+RAYS = 1 / 4  #: share of a budget that uniform rays may cost
 FEWEST_RAYS = 16  # that are measured whatever they cost
 
 _TEXT = re.compile(r"(\d+(?:\.\d*)?(?:e\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?)?", re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""The coordinates in which chains walk: those of the metric, or rounder ones, y with x = A y."""
+"""The coordinates in which rays are drawn: those of the metric, or rounder ones, y with x = A y."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.particles import Particles
-from landscape.volume.annealing.path import Place, spread
-from landscape.volume.annealing.readings import gradients_at, rises_at, with_radii
+from landscape.volume.annealing.path import BRIDGE, LEAST_FORCE, Place, next_on_bridge, spread, straight
+from landscape.volume.annealing.readings import gradients_at, rises_at, with_radii, with_rises
 from landscape.volume.annealing.star_body import StarBody
 
 _SOFT = 0.25  # width of the hinge, in rises of the cutoff
@@ -21,7 +21,6 @@ _STIFF = 200.0  # b: penalty of a rise of one above the cutoff
 _FIRST = 0.5  # first outer radius, over the first radius of the grid
 _FASTEST = 0.06  # log of the largest factor by which the outer radius grows
 _SLOWEST = 0.002
-_BRIDGE = 8  # places of the bridge
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,11 @@ class GrowthPath:
         return self.complete(Particles.bare(phi, unread), place)
 
     def complete(self, particles: Particles, place: Place) -> Particles:
-        values, phi = particles.values.copy(), particles.phi
-        inner = self._inner(place)
-        for column in range(inner):
-            unread = np.flatnonzero(np.isnan(values[:, column]))
-            if len(unread):
-                rows = phi[torch.as_tensor(unread, device=phi.device)]
-                values[unread, column] = rises_at(self.body, rows, np.full(len(unread), self.grid[column]))
-        values[:, -1] = rises_at(self.body, phi, np.full(len(phi), math.exp(place[0])))
-        done = Particles(phi, values, particles.log_radius, particles.log_mass, particles.censored)
-        return with_radii(self.body, done) if place[1] > 0 else done
+        now = with_rises(self.body, particles, self.grid[: self._inner(place)], first=0)
+        values = now.values.copy()
+        values[:, -1] = rises_at(self.body, now.phi, np.full(len(now), math.exp(place[0])))
+        now = replace(now, values=values)
+        return with_radii(self.body, now) if place[1] > 0 else now
 
     def log_density(self, particles: Particles, place: Place) -> np.ndarray:
         rho, s = place
@@ -70,7 +64,7 @@ class GrowthPath:
         rho, s = place
         top = min(math.log(self.body.max_radius), self.last)
         if s > 0 or rho >= top:
-            there = (rho, min(1.0, (round(s * _BRIDGE) + 1) / _BRIDGE))
+            there = (rho, next_on_bridge(s))
             return there, self.complete(particles, there)
         now, step = self.log_density(particles, place), _FASTEST
         while True:
@@ -82,7 +76,7 @@ class GrowthPath:
 
     def bridge_at(self, rho: float) -> list[Place]:
         """Return the places of the bridge that begins at this log of the outer radius."""
-        return [(rho, (index + 1) / _BRIDGE) for index in range(_BRIDGE)]
+        return [(rho, next_on_bridge(index / BRIDGE)) for index in range(BRIDGE)]
 
     def is_end(self, place: Place) -> bool:
         return place[1] >= 1.0
@@ -91,7 +85,7 @@ class GrowthPath:
         return place[1] > 0
 
     def between(self, here: Place, there: Place, share: float) -> Place:
-        return tuple((1 - share) * a + share * b for a, b in zip(here, there, strict=True))
+        return straight(here, there, share)
 
     def force(self, phi: Tensor, place: Place) -> Tensor:
         rho, s = place
@@ -101,7 +95,7 @@ class GrowthPath:
             rises, gradient = gradients_at(self.body, phi, np.full(len(phi), radius))
             by_rise = _STIFF * expit((rises - 1) / _SOFT) * radius
             total -= torch.as_tensor(by_rise, device=phi.device)[:, None] * gradient
-        return tangent(max(1 - s, 0.15) * total, phi)
+        return tangent(max(1 - s, LEAST_FORCE) * total, phi)
 
     def _inner(self, place: Place) -> int:
         """Return how many radii of the grid lie below the outer one."""

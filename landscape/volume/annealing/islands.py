@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import torch
 
 from landscape.rays.streams import Purpose, stream
 from landscape.volume.annealing.moves import move
 from landscape.volume.annealing.particles import Particles
-from landscape.volume.annealing.path import Path, spread
-from landscape.volume.annealing.points import sphere
+from landscape.volume.annealing.path import Path, gains, spread, start_of
 from landscape.volume.annealing.schedule import Level
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.ray_weights import statistics as w
@@ -68,9 +66,7 @@ def forwards(
         key: of their random numbers.
         check: called before every leapfrog step; it may raise to stop.
     """
-    like = body.objective.theta.new_empty(islands * each, body.dimension, dtype=torch.float64)
-    drawn = key.random(0).standard_normal(like.shape, dtype=np.float32)
-    particles = path.look(sphere(torch.from_numpy(drawn).to(like)), levels[0].place)
+    particles = start_of(path, body, islands * each, key.random(0))
     log_weights = path.log_density(particles, levels[0].place).reshape(islands, each)
     return _along(path, levels, particles, log_weights, key, check, forwards=True)
 
@@ -144,9 +140,7 @@ def _along(
             particles = moved.particles
             accepted.append(float(moved.accepted.mean()))
         complete = path.complete(particles, there.place)
-        with np.errstate(invalid="ignore"):  # both may be -inf
-            gain = path.log_density(complete, there.place) - path.log_density(particles, here.place)
-        log_weights += np.where(np.isnan(gain), -np.inf, gain).reshape(log_weights.shape)
+        log_weights += gains(path, here.place, particles, there.place, complete).reshape(log_weights.shape)
         particles = _resampled(complete, log_weights, log_means, random)
         if forwards:
             moved = move(path, there, particles, random, check)

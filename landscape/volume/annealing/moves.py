@@ -13,7 +13,7 @@ from torch import Tensor
 from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.path import Path
-from landscape.volume.annealing.points import sphere
+from landscape.volume.annealing.points import normals, sphere
 from landscape.volume.annealing.radius_path import RadiusPath
 from landscape.volume.annealing.schedule import Level
 from landscape.volume.annealing.slices import slice_move
@@ -79,8 +79,7 @@ class _Flight:
     def __init__(self, path: Path, level: Level, phi: Tensor, random: np.random.Generator) -> None:
         self._path, self._place, self._stretch = path, level.place, level.stretch
         self._y = phi if level.stretch is None else sphere(level.stretch.invert(phi))
-        drawn = random.standard_normal(phi.shape, dtype=np.float32)
-        self._velocity = tangent(torch.from_numpy(drawn).to(phi), self._y)
+        self._velocity = tangent(normals(random, phi), self._y)
         low, width = _VARIED
         self._step = level.step * (low + width * random.random())
         self._most = _FASTEST * math.sqrt(phi.shape[1])

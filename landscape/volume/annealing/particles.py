@@ -70,12 +70,3 @@ class Particles:
             array[rows] = getattr(other, name)
             arrays.append(array)
         return Particles(phi, *arrays)
-
-    @classmethod
-    def together(cls, parts: list[Particles]) -> Particles:
-        """Return several sets as one."""
-        arrays = (
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("values", "log_radius", "log_mass", "censored")
-        )
-        return cls(torch.cat([part.phi for part in parts]), *arrays)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from landscape.volume.annealing.particles import Particles
+from landscape.volume.annealing.points import normals, sphere
+from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.ray_weights import statistics as w
 
 Place = tuple[float, ...]  #: a place on a path: the numbers that its density depends on
 
@@ -49,6 +53,37 @@ class Path(Protocol):
 
     def between(self, here: Place, there: Place, share: float) -> Place:
         """Return the place at this share of the way from one place to the next."""
+
+
+BRIDGE = 8  #: places of a bridge
+LEAST_FORCE = 0.15  #: of the last penalties, so that particles still feel walls at the end of a bridge
+
+
+def next_on_bridge(s: float) -> float:
+    """Return the next share of the last density on a bridge."""
+    return min(1.0, (round(s * BRIDGE) + 1) / BRIDGE)
+
+
+def straight(here: Place, there: Place, share: float) -> Place:
+    """Return the place at this share of the straight way from one place to another."""
+    return tuple((1 - share) * a + share * b for a, b in zip(here, there, strict=True))
+
+
+def start_of(path: Path, body: StarBody, count: int, random: np.random.Generator) -> Particles:
+    """Return particles on uniform directions, complete for the first place of a path."""
+    like = body.objective.theta.new_empty(count, body.dimension, dtype=torch.float64)
+    return path.look(sphere(normals(random, like)), path.start)
+
+
+def gains(path: Path, here: Place, before: Particles, there: Place, after: Particles) -> np.ndarray:
+    """Return by how much log densities grow from one place to the next, shape (k,); -inf if they are -inf there.
+
+    Args:
+        path: whose densities.
+        here, there: the places.
+        before, after: the same particles, complete for each of them.
+    """
+    return w.ratio(path.log_density(after, there), path.log_density(before, here))
 
 
 def spread(values: np.ndarray) -> float:

@@ -7,19 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from landscape.rays.streams import Purpose, stream
 from landscape.volume.annealing.budget import OutOfBudget
 from landscape.volume.annealing.growth_path import GrowthPath
 from landscape.volume.annealing.moves import move
 from landscape.volume.annealing.particles import Particles
-from landscape.volume.annealing.path import Path, Place
-from landscape.volume.annealing.points import sphere
+from landscape.volume.annealing.path import Path, Place, gains, start_of
 from landscape.volume.annealing.radius_path import RadiusPath
 from landscape.volume.annealing.schedule import Level, Schedule
 from landscape.volume.annealing.shell_path import ShellPath
-from landscape.volume.annealing.slices import moved_per_pass, slice_move
+from landscape.volume.annealing.slices import cosines, moved_per_pass, slice_move
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.stretch import Scores, Stretch
 from landscape.volume.ray_weights import statistics as w
@@ -97,11 +95,10 @@ def find_schedule(
     if math.isinf(body.max_radius):
         return _Pilot(RadiusPath.of(body), body, key, check).run()
     if most_grown is None:
-        short = body.first_step < _SHORT * body.max_radius and check_shell is not None
+        short = check_shell is not None and body.first_step < _SHORT * body.max_radius
+        look = check_shell if short and check_shell else check
         try:
-            found = _Pilot(
-                ShellPath(body, _grid(body)[:-1]), body, key, check_shell if short and check_shell else check
-            ).shrink()
+            found = _Pilot(ShellPath(body, _grid(body)[:-1]), body, key, look).shrink()
             if found.reaches(math.log(body.max_radius) - _NARROW):
                 return found
         except TooFewLevels:
@@ -190,20 +187,15 @@ class _Pilot:
 
     def _go(self, stop: Callable[[], bool]) -> Piloted:
         self._spent_before, self._moves = self._body.spent.evaluations, 0
-        random = self._random(0)
-        like = self._body.objective.theta.new_empty(self._count, self._body.dimension, dtype=torch.float64)
-        drawn = random.standard_normal(like.shape, dtype=np.float32)
         place = self._path.start
-        particles = self._path.look(sphere(torch.from_numpy(drawn).to(like)), place)
+        particles = start_of(self._path, self._body, self._count, self._random(0))
         self._levels = [self._level(place, False)]
         self._log_mean = w.log_mean(self._path.log_density(particles, place))
         while not self._path.is_end(place):
             if len(self._levels) > self._most or stop():
                 raise TooFewLevels
             there, complete = self._path.following(particles, place, self._gain)
-            with np.errstate(invalid="ignore"):  # both may be -inf
-                gain = self._path.log_density(complete, there) - self._path.log_density(particles, place)
-            gain = np.where(np.isnan(gain), -np.inf, gain)
+            gain = gains(self._path, place, particles, there, complete)
             if not np.isfinite(gain).any():
                 raise TooFewLevels
             random = self._random(len(self._levels))
@@ -279,8 +271,8 @@ class _Pilot:
         gain = moved_per_pass(particles, after, passes)
         self._slices_win = gain > self._hmc_gain
         self._slices = int(np.clip(round(self._hmc_passes / max(passes, 1.0)), 1, _MOST_SLICES))
-        cosine = (particles.phi * after.phi).sum(1).clamp(-1, 1).cpu().numpy()
-        self._width = float(np.clip(_ARCS * np.mean(np.arccos(cosine)), _SHORTEST_ARC, 2 * math.pi))
+        angle = float(np.mean(np.arccos(cosines(particles, after))))
+        self._width = float(np.clip(_ARCS * angle, _SHORTEST_ARC, 2 * math.pi))
         return after
 
     def _random(self, level: int) -> np.random.Generator:

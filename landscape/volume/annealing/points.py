@@ -35,6 +35,11 @@ class Points:
         return len(self.log_radius)
 
 
+def normals(random: np.random.Generator, like: Tensor) -> Tensor:
+    """Return standard normals with shape, dtype and device of ``like``."""
+    return torch.from_numpy(random.standard_normal(like.shape, dtype=np.float32)).to(like)
+
+
 def sphere(normals: Tensor) -> Tensor:
     """Return vectors scaled to length 1, shape (k, n)."""
     return normals / torch.linalg.vector_norm(normals, dim=1, keepdim=True)

@@ -4,9 +4,9 @@ With x = A y the body B becomes A^-1 B. Its radius along a unit direction y is r
 
     V(B) = |det A| · V(A^-1 B),    log V = log ω_n + log |det A| + log E_y[rho(y)^n],    y uniform on the sphere.
 
-So chains may walk over the directions y instead. There radii differ less, and one step length suits all axes. Their
-weights times |det A| are unbiased for V/ω_n whatever A is, if A is fixed before the first weight. (The direction
-A y / |A y| has the angular central Gaussian density of :mod:`landscape.volume.proposals.from_curvature`.)
+So rays may be drawn over the directions y instead. There radii differ less. Their weights times |det A| are unbiased
+for V/ω_n whatever A is, if A is fixed before the first weight. (The direction A y / |A y| has the angular central
+Gaussian density of :mod:`landscape.volume.proposals.from_curvature`.)
 
 For a quadratic f with matrix H the slope at the wall is H x. For uniform y the second moment of the slopes is
 proportional to H², so M = (second moment)^(1/2) is the curvature, and A = M^(-1/2) makes the body round. On a net the
@@ -30,17 +30,14 @@ from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.streams import normals, stream
 from landscape.volume.annealing.wall import has_gradient, wall_slopes
 
-PRECONDITIONS = ("auto", "slopes", "none")
 RAYS = 384  # of a refinement, in many dimensions
 MOST_REFINEMENTS = 50
 BASIS_BYTES = 2**28  # limit on A, and on the slopes of a refinement
 _MOST_RAYS_IN_FEW, _RAYS_PER_DIMENSION = 32, 4  # in few dimensions the larger of these two counts of rays
 _FEWEST_RAYS = 8  # fewer teach nothing
-_LEAST_COST = 40  # evaluations per ray of a refinement below which none is begun: they pay for a few refinements
 _HALVINGS = 3  # of a change of coordinates that has made things worse
 _ROUND = 1.0  # spread of log rho^n, in nats, at which nothing is left to gain
 _WORTH = 3.0  # E[log rho^n] must gain so many joint standard errors, and so many nats
-_CAPPED = 0.8  # if more rays end at the cap, slopes say little of what bounds the basin
 _NEAR = 0.9  # slopes are taken at this share of the radius
 _STEP = 0.75  # first step of a march over the median radius, as for radii
 _LEAST_MOMENT = 1e-24  # over the largest: a stretch of a million at most
@@ -54,12 +51,10 @@ class Learnt:
     Attributes:
         body: the body in the coordinates that were taken; as it was if none were.
         points: rays measured in these coordinates; None if none were taken.
-        best_preconditioner: the A in which the body was roundest, taken or not; None if no A is worth it.
     """
 
     body: StarBody
     points: Points | None = None
-    best_preconditioner: LinearMap | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +88,7 @@ class _Attempt:
         return self.value > other.value + math.hypot(self.error, other.error)
 
 
-def learn(body: StarBody, seed: int, stage: int, name: str = "slopes", most_evaluations: float = math.inf) -> Learnt:
+def learn(body: StarBody, seed: int, stage: int) -> Learnt:
     """Fit a linear preconditioner. Return the body in its coordinates, or as it was if none improves the bound.
 
     A refinement draws uniform directions y of its own and takes the slope near the wall over its outward part. On a ray
@@ -103,23 +98,17 @@ def learn(body: StarBody, seed: int, stage: int, name: str = "slopes", most_eval
 
     Args:
         body: without a preconditioner; called inside ``objective.running()``.
-        seed, stage: key the directions, which no chain uses.
-        name: ``slopes``; or ``auto``, which also takes none if nearly all rays then end at the cap: on wide basins of
-            well-trained nets chains get further by the soft path in the coordinates of the metric.
-        most_evaluations: about what it may cost; too little for a few refinements changes nothing.
+        seed, stage: key the directions, which nothing else uses.
     """
     n, like = body.dimension, body.objective.theta
     rays = max(_FEWEST_RAYS, min(RAYS, max(_MOST_RAYS_IN_FEW, _RAYS_PER_DIMENSION * n), BASIS_BYTES // (8 * n)))
-    rays = int(min(rays, most_evaluations // _LEAST_COST))
     most_columns = max(1, BASIS_BYTES // (16 * n))
-    if rays < _FEWEST_RAYS or not has_gradient(body, _directions(1, n, like, seed, stage, 0)):
+    if not has_gradient(body, _directions(1, n, like, seed, stage, 0)):
         return Learnt(body)
     first: _Attempt | None = None
     best: _Attempt | None = None
     trial, strength, failures = body, 1.0, 0
     for refinement in range(MOST_REFINEMENTS):
-        if refinement and trial.spent.evaluations * (refinement + 1) > most_evaluations * refinement:
-            break  # one more at this cost would exceed the limit
         attempt = _measure(trial, _directions(rays, n, like, seed, stage, refinement))
         if attempt is None:
             break
@@ -137,7 +126,7 @@ def learn(body: StarBody, seed: int, stage: int, name: str = "slopes", most_eval
             if failures > _HALVINGS:
                 break
         trial = replace(trial, preconditioner=best.preconditioner.compose(change.vectors, change.stretch**strength))
-    return _taken(body, trial.first_step, first, best, name)
+    return _taken(body, trial.first_step, first, best)
 
 
 def _directions(count: int, n: int, like: Tensor, seed: int, stage: int, refinement: int) -> Tensor:
@@ -164,16 +153,14 @@ def _with_first_step(body: StarBody, points: Points) -> StarBody:
     return replace(body, first_step=_STEP * float(np.exp(np.median(points.log_radius))))
 
 
-def _taken(body: StarBody, first_step: float, first: _Attempt | None, best: _Attempt | None, name: str) -> Learnt:
+def _taken(body: StarBody, first_step: float, first: _Attempt | None, best: _Attempt | None) -> Learnt:
     """Return the body in the best coordinates if these are worth it, and otherwise as it was."""
     if first is None or best is None:
         return Learnt(body)
     if best.value - first.value <= max(_WORTH * math.hypot(best.error, first.error), _WORTH):
         return Learnt(body)
-    if name != "slopes" and best.points.censored.mean() > _CAPPED:
-        return Learnt(body, best_preconditioner=best.preconditioner)
     taken = replace(body, preconditioner=best.preconditioner, first_step=first_step)
-    return Learnt(taken, best.points, best.preconditioner)
+    return Learnt(taken, best.points)
 
 
 def refined(slopes: Tensor, most: int) -> Change:

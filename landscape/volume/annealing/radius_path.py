@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.particles import Particles
-from landscape.volume.annealing.path import Place, spread
+from landscape.volume.annealing.path import Place, spread, straight
 from landscape.volume.annealing.readings import gradients_at, rises_at, with_radii
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.ray_weights.measure import Gaussian
@@ -74,7 +74,7 @@ class RadiusPath:
         return False
 
     def between(self, here: Place, there: Place, share: float) -> Place:
-        return tuple((1 - share) * a + share * b for a, b in zip(here, there, strict=True))
+        return straight(here, there, share)
 
     def force(self, phi: Tensor, place: Place) -> Tensor:
         if place[0] == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -58,18 +59,32 @@ def gradients_at(body: StarBody, phi: Tensor, radii: np.ndarray) -> tuple[np.nda
     return rises, torch.where(usable, gradient, 0.0)
 
 
+def with_rises(body: StarBody, particles: Particles, radii: np.ndarray, first: int) -> Particles:
+    """Return the particles with their rises at some radii; what is known of them stays.
+
+    Args:
+        body, particles: whose rays.
+        radii: shape (m,).
+        first: column of ``values`` that holds the first of them.
+    """
+    if not np.isnan(particles.values[:, first : first + len(radii)]).any():
+        return particles
+    values, phi = particles.values.copy(), particles.phi
+    for column, radius in enumerate(radii, start=first):
+        rows = np.flatnonzero(np.isnan(values[:, column]))
+        if len(rows):
+            chosen = phi[torch.as_tensor(rows, device=phi.device)]
+            values[rows, column] = rises_at(body, chosen, np.full(len(rows), radius))
+    return replace(particles, values=values)
+
+
 def with_radii(body: StarBody, particles: Particles) -> Particles:
     """Return the particles with the radius of each; those that have one keep it."""
     if particles.searched:
         return particles
     points = body.points_at(particles.phi)
-    return Particles(
-        particles.phi,
-        particles.values,
-        points.log_radius,
-        body.dimension * points.effective_log_radius,
-        points.censored,
-    )
+    log_mass = body.dimension * points.effective_log_radius
+    return replace(particles, log_radius=points.log_radius, log_mass=log_mass, censored=points.censored)
 
 
 def surviving_share(body: StarBody, ends: Particles) -> float:
@@ -89,8 +104,7 @@ def surviving_share(body: StarBody, ends: Particles) -> float:
         step_ratios=[finer_than(body.step_ratio)],
         rtol=body.rtol,
     )
-    body.spent.evaluations += finer.cost.evaluations
-    body.spent.calls += finer.cost.calls
+    body.spent.count(finer.cost.evaluations, finer.cost.calls)
     measured = body.measure
     coefficients = measured.coefficients(steps)
     with np.errstate(divide="ignore"):

@@ -23,8 +23,8 @@ from landscape.objective import Objective
 from landscape.rays import Metric, RandomDirections, basin_radii, make_metric
 from landscape.rays.basin import check_basin
 from landscape.results import NOTHING, Cost, Islands, OnProgress, Radii, require_same_config
-from landscape.results.islands import PATHS
-from landscape.volume.annealing.budget import Budget, OutOfBudget, radii_within
+from landscape.results.islands import PATHS, GroupRow, PilotRow, RoundRow
+from landscape.volume.annealing.budget import BUDGET, RAYS, Budget, OutOfBudget, radii_within
 from landscape.volume.annealing.effort import PARTY, least_effort, next_effort
 from landscape.volume.annealing.islands import Arrived, Key, backwards, difference, forwards, second_start
 from landscape.volume.annealing.particles import Particles
@@ -37,8 +37,6 @@ from landscape.volume.annealing.telling import Teller
 from landscape.volume.ray_weights.measure import Measure, fine_rtol, make_measure, measure_on_uniform_rays
 
 REFERENCE_RAYS = 512  # uniform rays measured first
-BUDGET = "2min"  # by default
-_RAYS = 0.25  # share of the budget that uniform rays may use up
 _PILOT, _SHELL = 0.5, 0.7  # share of a cutoff's budget that its pilot may use up; of that, for the path of the shell
 _SAFE = 0.9  # share of what is left that the last round is planned for
 _STAGES_OF_CUTOFF, _STAGES_OF_ROUND = 4096, 4  # random numbers: stages of a cutoff, and of a round
@@ -107,7 +105,7 @@ def run_islands(
         )
 
     known = 0 if resume is None else math.floor(100 * min(limit.used(resume.cost), 1.0))
-    share = _RAYS if resume is None else math.inf
+    share = RAYS if resume is None else math.inf
     rays = radii_within(limit, share, measure_rays, lambda _: teller.tell(known))
     check_room(rays)
     run = _Run.start(objective, metric_at_theta, rays, basin_measure, limit, started, teller)
@@ -140,12 +138,12 @@ class _Run:
     started: float
     teller: Teller
     seconds_before: float = 0.0
-    pilots: list[list[float]] = field(default_factory=list)
-    groups: list[list[float]] = field(default_factory=list)
+    pilots: list[PilotRow] = field(default_factory=list)
+    groups: list[GroupRow] = field(default_factory=list)
     forwards: list[np.ndarray] = field(default_factory=list)
     backwards: list[np.ndarray] = field(default_factory=list)
     log_radii: list[np.ndarray] = field(default_factory=list)
-    rounds: list[list[float]] = field(default_factory=list)
+    rounds: list[RoundRow] = field(default_factory=list)
     finished: bool = False
     wasted: Cost = NOTHING
     _until: float = 1.0
@@ -171,20 +169,39 @@ class _Run:
     @property
     def cost(self) -> Cost:
         """What is in the tables, the reference rays, and what is being done now."""
-        rows = [row[-2:] for row in (*self.pilots, *self.groups, *self.rounds) if not math.isnan(row[-1])]
-        before = self.rays.cost + self.wasted
-        evaluations, calls = before.evaluations, float(before.calls)
-        for passes, count in rows:
-            evaluations, calls = evaluations + passes, calls + count
         seconds = distributed.from_first(lambda: time.perf_counter() - self.started)
-        return Cost(evaluations, int(calls), self.seconds_before + seconds)
+        calls = self.rays.cost.calls + self.wasted.calls + int(sum(row.calls for row in self._rows))
+        return Cost(self._passes, calls, self.seconds_before + seconds)
+
+    @property
+    def _rows(self) -> list[PilotRow | GroupRow | RoundRow]:
+        """All that is done, with what it cost."""
+        return [*self.pilots, *self.groups, *(row for row in self.rounds if row.whole)]
+
+    @property
+    def _passes(self) -> float:
+        return sum((row.evaluations for row in self._rows), self.rays.cost.evaluations + self.wasted.evaluations)
+
+    def _used(self, now: float = 0.0) -> float:
+        """Return the share of the budget that is spent, with so many passes that are in no table yet.
+
+        Ranks agree on a time only if the budget is one: that is an exchange between them.
+        """
+        if math.isinf(self.limit.seconds):
+            return (self._passes + now) / self.limit.passes
+        return self.limit.used(self.cost)
+
+    def _rounds_of(self, cutoff: int) -> list[RoundRow]:
+        return [row for row in self.rounds if row.cutoff == cutoff]
+
+    def _pilot_of(self, cutoff: int) -> PilotRow | None:
+        return next((row for row in self.pilots if row.cutoff == cutoff), None)
 
     def measure(self, cutoff: int, report: Callable[[], None]) -> None:
         """Measure one cutoff with its share of what is left of the budget."""
-        used = self.limit.used(self.cost)
+        used = self._used()
         self._until = used + (1.0 - used) / (len(self.bodies) - cutoff)
-        begun = [row for row in self.rounds if row[0] == cutoff]
-        if begun and self._next_round(cutoff) is None:
+        if self._rounds_of(cutoff) and self._next_round(cutoff) is None:
             return
         self.teller.learn(self.result(), cutoff)
         whole = self._until
@@ -196,8 +213,6 @@ class _Run:
             return
         finally:
             self._until = whole
-        if cutoff not in [row[0] for row in self.pilots]:
-            return
         while (following := self._next_round(cutoff)) is not None:
             try:
                 self._round(cutoff, *following, piloted, report)
@@ -212,11 +227,11 @@ class _Run:
 
     def _pilot(self, cutoff: int, report: Callable[[], None]) -> Piloted:
         """Return the schedule of a cutoff; its cost counts once."""
-        body, known = self.bodies[cutoff], [row for row in self.pilots if row[0] == cutoff]
+        body, known = self.bodies[cutoff], self._pilot_of(cutoff)
         body.spent.clear()
         self.teller.stage = "pilot"
         # what it costs to make a pilot again is no passes, but it is time
-        again = bool(known) and math.isinf(self.limit.seconds)
+        again = known is not None and math.isinf(self.limit.seconds)
         check = (lambda: None) if again else self._check_of(body)
         piloted = find_schedule(
             body,
@@ -224,15 +239,15 @@ class _Run:
             1 + _STAGES_OF_CUTOFF * cutoff,
             check,
             check_shell=None if known else self._check_of(body, _SHELL),
-            most_grown=int(known[0][4]) if known and PATHS[int(known[0][1])] == "growth" else None,
+            most_grown=int(known.tried) if known and PATHS[int(known.path)] == "growth" else None,
         )
         schedule = piloted.schedule
-        if known and piloted.tried != known[0][4]:
+        if known and piloted.tried != known.tried:
             raise OutOfBudget
         if not known:
             path = PATHS.index(schedule.path.name)
-            spent = [body.spent.evaluations, float(body.spent.calls)]
-            self.pilots.append([cutoff, path, len(schedule), piloted.passes_per_level, piloted.tried, *spent])
+            found = (cutoff, path, len(schedule), piloted.passes_per_level, piloted.tried)
+            self.pilots.append(PilotRow(*found, *body.spent.row))
             report()
         return piloted
 
@@ -241,23 +256,25 @@ class _Run:
 
         If the budget has no room for a round of all groups, one group goes out for a bound, and does not come back.
         """
-        begun = [row for row in self.rounds if row[0] == cutoff]
-        used = self.limit.used(self.cost)
-        if begun and math.isnan(begun[-1][7]):
-            return (float(begun[-1][2]), int(begun[-1][4])) if used < self._until else None
-        pilot = next(row for row in self.pilots if row[0] == cutoff)
-        full = [row for row in begun if row[4] > 1]
-        levels, dearer = pilot[2], 1.0
+        begun, used, pilot = self._rounds_of(cutoff), self._used(), self._pilot_of(cutoff)
+        if begun and not begun[-1].whole:
+            return (begun[-1].effort, int(begun[-1].groups)) if used < self._until else None
+        assert pilot is not None
+        full = [row for row in begun if row.groups > 1]
+        levels, dearer = pilot.levels, 1.0
         if full:  # what the last round cost, against the rule
             last = full[-1]
-            members = [row for row in self.groups if row[0] == cutoff and row[1] == last[1]]
-            dearer = (sum(row[4] for row in members) + last[9]) / (pilot[3] * PARTY.work(last[3]))
-        left = _SAFE * max(self._until - used, 0.0) * self._whole_passes() / pilot[3]
-        effort = next_effort(PARTY.levels(left / dearer) / levels, levels, float(full[-1][2]) if full else None)
+            spent = sum(group.evaluations for group in self._groups_of(last)) + last.evaluations
+            dearer = spent / (pilot.passes_per_level * PARTY.work(last.levels))
+        left = _SAFE * max(self._until - used, 0.0) * self._whole_passes() / pilot.passes_per_level
+        effort = next_effort(PARTY.levels(left / dearer) / levels, levels, full[-1].effort if full else None)
         if effort is not None:
             return float(f"{effort:.3g}"), PARTY.groups
         only_out = min(PARTY.levels_out(left), levels) / levels
         return (float(f"{only_out:.3g}"), 1) if not begun and only_out >= least_effort(levels) else None
+
+    def _groups_of(self, row: RoundRow) -> list[GroupRow]:
+        return [group for group in self.groups if group[:2] == row[:2]]
 
     def _whole_passes(self) -> float:
         """Return the budget in passes, at the speed so far if it is a time."""
@@ -269,15 +286,15 @@ class _Run:
     def _round(self, cutoff: int, effort: float, groups: int, piloted: Piloted, report: Callable[[], None]) -> None:
         """Do what a round lacks."""
         levels = piloted.schedule.at(effort)
-        begun = [row for row in self.rounds if row[0] == cutoff]
-        if not begun or not math.isnan(begun[-1][7]):
-            self.rounds.append([cutoff, len(begun), effort, len(levels) - 1, groups, *[math.nan] * 6])
-        row = next(row for row in reversed(self.rounds) if row[0] == cutoff)
-        number, body, path = int(row[1]), self.bodies[cutoff], piloted.schedule.path
+        begun = self._rounds_of(cutoff)
+        if not begun or begun[-1].whole:
+            self.rounds.append(RoundRow(cutoff, len(begun), effort, len(levels) - 1, groups))
+        row = self._rounds_of(cutoff)[-1]
+        number, body, path = int(row.round), self.bodies[cutoff], piloted.schedule.path
         stage = 1 + _STAGES_OF_CUTOFF * cutoff + _STAGES_OF_ROUND * (number + 1)
         seed = self.rays.config["seed"]
         ends: list[Particles] = []
-        done = [int(group[2]) for group in self.groups if group[0] == cutoff and group[1] == number]
+        done = [group.group for group in self._groups_of(row)]
         for group in range(groups):
             if group in done and group > 0:
                 continue
@@ -291,35 +308,33 @@ class _Run:
             back = None
             if groups > 1:
                 back = backwards(path, levels, out.particles, PARTY.islands, Key(seed, stage + 1, group), check)
-            self._keep(cutoff, number, group, out, back)
+            self._keep(GroupRow(cutoff, number, group, out.accepted, *body.spent.row), out, back)
             report()
         self.teller.stage = f"round {number + 1}, second start"
-        self._look(row, body, piloted, levels, ends[0], Key(seed, stage + 2, 0))
+        looked = self._look(row, body, piloted, levels, ends[0], Key(seed, stage + 2, 0))
+        self.rounds[self.rounds.index(row)] = looked
         self.teller.learn(self.result(), cutoff)
         report()
 
-    def _keep(self, cutoff: int, number: int, group: int, out: Arrived, back: Arrived | None) -> None:
-        body = self.bodies[cutoff]
-        spent = [body.spent.evaluations, float(body.spent.calls)]
-        self.groups.append([cutoff, number, group, out.accepted, *spent])
+    def _keep(self, group: GroupRow, out: Arrived, back: Arrived | None) -> None:
+        self.groups.append(group)
         self.forwards.append(out.log_means)
         self.backwards.append(-back.log_means if back else np.full(len(out.log_means), np.inf))
         self.log_radii.append(out.particles.log_radius)
 
     def _look(
-        self, row: list[float], body: StarBody, piloted: Piloted, levels: list[Level], ends: Particles, key: Key
-    ) -> None:
-        """Fill in the end of a round: the second start, the finer grid and the share at the cap."""
+        self, row: RoundRow, body: StarBody, piloted: Piloted, levels: list[Level], ends: Particles, key: Key
+    ) -> RoundRow:
+        """Return the round with its end filled in: the second start, the finer grid and the share at the cap."""
         body.spent.clear()
         path, check = piloted.schedule.path, self._check_of(body)
         own, shift, error = with_radii(body, ends), math.nan, math.nan
-        if row[4] > 1:
-            starts = path.look(self._longest(int(row[0]), len(ends)), levels[len(levels) // 2].place)
+        if row.groups > 1:
+            starts = path.look(self._longest(int(row.cutoff), len(ends)), levels[len(levels) // 2].place)
             late = second_start(path, levels, starts, PARTY.islands, key, check)
             shift, error = difference(late, own.log_mass)
         survives = surviving_share(body, own)
-        spent = [body.spent.evaluations, float(body.spent.calls)]
-        row[5:] = [shift, error, survives, float(own.censored.mean()), *spent]
+        return RoundRow(*row[:5], shift, error, survives, float(own.censored.mean()), *body.spent.row)
 
     def _longest(self, cutoff: int, count: int) -> Tensor:
         """Return the directions of the longest uniform rays, each as often as it takes, shape (count, n)."""
@@ -331,12 +346,11 @@ class _Run:
 
     def _check_of(self, body: StarBody, share: float = 1.0) -> Callable[[], None]:
         """Return what raises once a share of what is left now is spent, counting what the body has spent just now."""
-        used_before = self.limit.used(self.cost)
+        used_before = self._used()
         until = used_before + share * (self._until - used_before)
 
         def check() -> None:
-            now = self.cost
-            used = self.limit.used(Cost(now.evaluations + body.spent.evaluations, now.calls, now.seconds))
+            used = self._used(body.spent.evaluations)
             self.teller.tell(math.floor(100 * min(used, 1.0)))
             if used >= until:
                 raise OutOfBudget
@@ -356,8 +370,9 @@ class _Run:
                 "the stored run measured another function: its reference rays have other radii than they have now.\n"
                 "Measure with the same model, data, loss and forward, or --overwrite to start over."
             )
-        for name in ("pilots", "groups", "rounds"):
-            setattr(self, name, [list(row) for row in getattr(past, name)])
+        self.pilots = [PilotRow(*row) for row in past.pilots.tolist()]
+        self.groups = [GroupRow(*row) for row in past.groups.tolist()]
+        self.rounds = [RoundRow(*row) for row in past.rounds.tolist()]
         for name in ("forwards", "backwards", "log_radii"):
             setattr(self, name, list(getattr(past, name)))
         self.seconds_before = past.cost.seconds
@@ -365,17 +380,17 @@ class _Run:
     def result(self) -> Islands:
         """Return the tables as a frozen result."""
         cost = self.cost
-        empty = {"pilots": 7, "groups": 6, "rounds": 11, "forwards": PARTY.islands, "backwards": PARTY.islands}
-        tables = {name: np.array(getattr(self, name)).reshape(-1, width) for name, width in empty.items()}
+        rows = {"pilots": len(PilotRow._fields), "groups": len(GroupRow._fields), "rounds": len(RoundRow._fields)}
+        widths = {**rows, "forwards": PARTY.islands, "backwards": PARTY.islands, "log_radii": PARTY.together}
+        tables = {name: np.array(getattr(self, name)).reshape(-1, width) for name, width in widths.items()}
         return Islands(
             **tables,
-            log_radii=np.array(self.log_radii).reshape(-1, PARTY.together),
             reference_radii=self.rays.radii,
             reference_masses=self.masses,
             cutoffs=self.rays.cutoffs,
             dimension=self.rays.dimension,
             log_scale_sum=self.metric.log_scale_sum,
-            share=1.0 if self.finished else min(self.limit.used(cost), 1.0),
+            share=1.0 if self.finished else min(self._used(), 1.0),
             config=self.config,
             cost=cost,
         )

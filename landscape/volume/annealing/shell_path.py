@@ -5,19 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.particles import Particles
-from landscape.volume.annealing.path import Place, spread
-from landscape.volume.annealing.readings import gradients_at, rises_at, with_radii
+from landscape.volume.annealing.path import LEAST_FORCE, Place, next_on_bridge, spread
+from landscape.volume.annealing.readings import gradients_at, rises_at, with_radii, with_rises
 from landscape.volume.annealing.star_body import StarBody
 
 _INSIDE = 0.7  # share of particles inside at which a stage ends
 _FASTEST, _FASTEST_WALLS = 1.5, 3.0  # penalties grow by at most these factors
-_BRIDGE = 8  # places of the bridge
-_LEAST_FORCE = 0.15  # of the last penalties, so that particles still feel the walls at the end of the bridge
 _FREE = 0.5  # rises up to this cost nothing on the way to the cap
 
 
@@ -50,7 +47,7 @@ class ShellPath:
     def complete(self, particles: Particles, place: Place) -> Particles:
         _, c, s = place
         if c > 0:
-            particles = self._along(particles)
+            particles = with_rises(self.body, particles, self.grid, first=1)
         return with_radii(self.body, particles) if s > 0 else particles
 
     def log_density(self, particles: Particles, place: Place) -> np.ndarray:
@@ -66,10 +63,10 @@ class ShellPath:
         if s == 0 and c == 0 and (rises < 1).mean() < _INSIDE:
             return (_grown(b, wanted, rises, _FASTEST), 0.0, 0.0), particles
         if s == 0:
-            particles = self._along(particles)
+            particles = with_rises(self.body, particles, self.grid, first=1)
             if (particles.values < 1).all(axis=1).mean() < _INSIDE:
                 return (b, _grown(c, wanted, _walls(particles.values), _FASTEST_WALLS), 0.0), particles
-        there = (b, c, min(1.0, (round(s * _BRIDGE) + 1) / _BRIDGE))
+        there = (b, c, next_on_bridge(s))
         return there, self.complete(particles, there)
 
     def is_end(self, place: Place) -> bool:
@@ -87,20 +84,7 @@ class ShellPath:
         b, _, s = place
         radius = self.body.max_radius
         _, gradient = gradients_at(self.body, phi, np.full(len(phi), radius))
-        return tangent(-b * max(1 - s, _LEAST_FORCE) * radius * gradient, phi)
-
-    def _along(self, particles: Particles) -> Particles:
-        """Return the particles with the rises at all radii of the grid."""
-        unread = np.isnan(particles.values[:, 1:])
-        if not unread.any():
-            return particles
-        values, phi = particles.values.copy(), particles.phi
-        for column, inner in enumerate(self.grid, start=1):
-            rows = np.flatnonzero(np.isnan(values[:, column]))
-            if len(rows):
-                chosen = phi[torch.as_tensor(rows, device=phi.device)]
-                values[rows, column] = rises_at(self.body, chosen, np.full(len(rows), inner))
-        return Particles(phi, values, particles.log_radius, particles.log_mass, particles.censored)
+        return tangent(-b * max(1 - s, LEAST_FORCE) * radius * gradient, phi)
 
 
 def _walls(values: np.ndarray) -> np.ndarray:

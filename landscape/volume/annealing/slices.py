@@ -7,7 +7,7 @@ import torch
 
 from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.particles import Particles
-from landscape.volume.annealing.points import sphere
+from landscape.volume.annealing.points import normals, sphere
 from landscape.volume.annealing.readings import rises_at, with_radii
 from landscape.volume.annealing.star_body import StarBody
 
@@ -34,8 +34,7 @@ def slice_move(
         random: all random numbers of the move.
     """
     count = len(particles)
-    drawn = torch.from_numpy(random.standard_normal(particles.phi.shape, dtype=np.float32)).to(particles.phi)
-    across = sphere(tangent(drawn, particles.phi))
+    across = sphere(tangent(normals(random, particles.phi), particles.phi))
     level = particles.log_radius + np.log1p(-random.random(count)) / power
     low = -width * random.random(count)
     high = low + width
@@ -64,7 +63,11 @@ def slice_move(
     return now
 
 
+def cosines(before: Particles, after: Particles) -> np.ndarray:
+    """Return the cosine of the angle that each particle moved, shape (k,)."""
+    return (before.phi * after.phi).sum(1).clamp(-1, 1).cpu().numpy()
+
+
 def moved_per_pass(before: Particles, after: Particles, passes: float) -> float:
     """Return the mean squared sine of the angle that particles moved, for each pass over the data of a particle."""
-    cosine = (before.phi * after.phi).sum(1).clamp(-1, 1).cpu().numpy()
-    return float((1 - cosine**2).mean()) / max(passes / len(before), 1e-9)
+    return float((1 - cosines(before, after) ** 2).mean()) / max(passes / len(before), 1e-9)

@@ -18,6 +18,7 @@ from landscape.objective import Objective
 from landscape.objective.batch_loss import Program
 from landscape.rays import Metric
 from landscape.rays.crossing import FirstCrossing
+from landscape.rays.march import walk
 from landscape.results import Radii, RayStatus
 from landscape.volume.annealing.coordinates import Coordinates
 from landscape.volume.annealing.linear_map import LinearMap
@@ -39,7 +40,16 @@ class Spent:
 
     def add(self, read: np.ndarray) -> None:
         """Count evaluations that each read such a share of the data, shape (k,)."""
-        self.evaluations, self.calls = self.evaluations + float(read.sum()), self.calls + len(read)
+        self.count(float(read.sum()), len(read))
+
+    def count(self, evaluations: float, calls: int) -> None:
+        """Count what something else has added up."""
+        self.evaluations, self.calls = self.evaluations + evaluations, self.calls + calls
+
+    @property
+    def row(self) -> tuple[float, float]:
+        """Both, as a row of a table ends."""
+        return self.evaluations, float(self.calls)
 
     def clear(self) -> None:
         """Begin again at nothing."""
@@ -115,9 +125,9 @@ class StarBody:
 
     def points_at(self, phi: Tensor) -> Points:
         """Return these directions, unit vectors of shape (k, n), with their radii."""
-        count, log_lengths = len(phi), self.coordinates.log_lengths(phi)
+        log_lengths = self.coordinates.log_lengths(phi)
         search = FirstCrossing(
-            count,
+            len(phi),
             np.array([self.cutoff - self.centre]),
             first_step=self.first_step * np.exp(-log_lengths) if self.fixed_step else self.first_step,
             max_radius=self.max_radius * np.exp(-log_lengths),
@@ -125,13 +135,8 @@ class StarBody:
             rtol=self.rtol,
         )
         steps = self.coordinates.steps(phi)
-        # values just outside are interpolated, so only far ones may stop early
-        ceiling = np.full(count, 2 * self.cutoff - self.centre)
-        while len(active := search.active()):
-            radii = search.propose(active)
-            seen = self.objective.along(steps, radii, rows=active, ceiling=ceiling[active], criterion=self.criterion)
-            search.tell(active, radii, seen.values - self.centre, seen.complete)
-            self.spent.add(seen.read)
+        walked = walk(search, self.objective, steps, self.criterion, self.centre)
+        self.spent.count(float(walked.evaluations.sum()), int(search.calls.sum()))
         status = search.status[:, 0]
         with np.errstate(divide="ignore"):
             log_radius = np.log(search.radii[:, 0])

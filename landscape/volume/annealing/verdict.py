@@ -15,6 +15,7 @@ SETTLED_SPREAD = 1.0  # at most this standard deviation of log Z over them
 SETTLED_GAP = 3.0  # at most so many nats from the way out to the way back
 SETTLED_SURVIVES = 0.9  # at least this share of V on a finer grid
 SETTLED_RAYS = 0.5  # nats that uniform rays alone may exceed the estimate
+FINER_GRID = "finer grid"  #: name of the condition that a smaller step ratio can meet
 FAR = 3.5  # efforts differ by this factor at least when their shift is judged
 _SAME = 1.0  # nats by which two values may differ in any case
 _ERRORS = 2.0  # standard errors by which chance may make a condition fail
@@ -62,10 +63,11 @@ class Round:
 def rounds_of(islands: Islands, cutoff: int) -> list[Round]:
     """Return the whole rounds of the cutoff of this index, in order."""
     found = []
-    for row in islands.rounds[islands.whole(cutoff)]:
-        members = islands.of_round(cutoff, int(row[1]))
+    for row in islands.whole(cutoff):
+        members = islands.of_round(row)
         out, back = islands.forwards[members].ravel(), islands.backwards[members].ravel()
-        found.append(Round(float(row[2]), int(row[3]), out, back, *(float(value) for value in row[5:9])))
+        look = (row.start_shift, row.start_error, row.survives, row.censored)
+        found.append(Round(row.effort, int(row.levels), out, back, *look))
     return found
 
 
@@ -118,7 +120,7 @@ def checks_of(rounds: list[Round], log_mean_of_rays: float) -> tuple[Check, ...]
             else "there was no second start",
         ),
         Check(
-            "finer grid",
+            FINER_GRID,
             last.survives,
             SETTLED_SURVIVES,
             last.survives >= SETTLED_SURVIVES,

@@ -233,11 +233,3 @@ def spread(log_weights: np.ndarray) -> float:
 def ratio(log_a: np.ndarray, log_b: np.ndarray) -> np.ndarray:
     """Return log(a / b), shape (k,): minus infinity if a is zero, whatever b is."""
     return log_a - np.where(np.isneginf(log_a), 0.0, log_b)
-
-
-def correlation(before: np.ndarray, after: np.ndarray) -> float:
-    """Return the correlation over chains where both are finite; NaN if either does not vary."""
-    known = np.isfinite(before) & np.isfinite(after)
-    before, after = before[known], after[known]
-    flat = not len(before) or before.std() == 0 or after.std() == 0
-    return math.nan if flat else float(np.corrcoef(before, after)[0, 1])

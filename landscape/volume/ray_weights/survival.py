@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from landscape.objective import Objective
-from landscape.rays import Directions, finer_radii
-from landscape.results import NOTHING, Cost, Radii, Volume
+from landscape.rays import Directions, finer_in_blocks
+from landscape.results import NOTHING, Radii, Volume
 from landscape.volume.ray_weights import statistics as w
 from landscape.volume.ray_weights.measure import MeasureOnRays
 
@@ -39,7 +39,17 @@ def with_survival(
     rows, spent = [], NOTHING
     for column, row in enumerate(volume.results):
         chosen = heaviest(volume.log_weights[:, column])
-        again, cost = _search_again(objective, radii, rays, chosen, column, step_ratio)
+        again, cost = finer_in_blocks(
+            objective,
+            rays.steps,
+            chosen,
+            radii.radii[chosen, column],
+            cutoff=radii.cutoffs[column],
+            first_step=radii.config["first_step_taken"],
+            criterion=radii.config["criterion"],
+            step_ratios=[step_ratio],
+            rtol=radii.config["rtol"],
+        )
         of_chosen = MeasureOnRays(on_rays.measure, on_rays.coefficients[chosen])
         lost = of_chosen.log_mass(again[:, None]) - of_chosen.log_mass(radii.radii[chosen, column, None])
         weights = volume.log_weights[chosen, column]
@@ -72,26 +82,3 @@ def heaviest(log_weights: np.ndarray) -> np.ndarray:
     shares = np.exp(log_weights[order] - log_weights.max())
     total = np.exp(log_weights - log_weights.max()).sum()
     return order[: 1 + int(np.searchsorted(np.cumsum(shares), _MOST_WEIGHT * total))]
-
-
-def _search_again(
-    objective: Objective, radii: Radii, rays: Directions, chosen: np.ndarray, column: int, step_ratio: float
-) -> tuple[np.ndarray, Cost]:
-    """Return the radii of the chosen rays on a finer grid, and what they cost."""
-    again, spent = [np.zeros(0)], NOTHING
-    block = objective.plan.block
-    with objective.running():
-        for part in np.split(chosen, range(block, len(chosen), block)):
-            finer = finer_radii(
-                objective,
-                rays.steps([int(index) for index in part]),
-                radii.radii[part, column],
-                cutoff=radii.cutoffs[column],
-                first_step=radii.config["first_step_taken"],
-                criterion=radii.config["criterion"],
-                step_ratios=[step_ratio],
-                rtol=radii.config["rtol"],
-            )
-            again.append(finer.radii[0])
-            spent += finer.cost
-    return np.concatenate(again), spent

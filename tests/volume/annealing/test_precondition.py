@@ -84,7 +84,7 @@ def test_nothing_is_learnt_of_a_ball_or_without_a_gradient() -> None:
         with body.objective.running():
             learnt = learn(body, 0, 0)
         assert learnt.body is body
-        assert (learnt.points, learnt.best_preconditioner, body.preconditioner) == (None, None, None)
+        assert (learnt.points, learnt.body.preconditioner, body.preconditioner) == (None, None, None)
 
 
 def test_noise_is_not_taken_for_a_direction() -> None:
