@@ -81,7 +81,7 @@ def _kept(path: Path, rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def measure(run: Run) -> Row:
-    """Make one run and return its row; log-volumes are those of the estimate minus the truth, in nats.
+    """Make one run and return its row. Its log-volumes are errors: estimate minus truth, in nats.
 
     A run that fails has the message in ``failed`` and no estimate.
     """

@@ -33,7 +33,7 @@ class Interrupted(SystemExit):
     """Ctrl-C has stopped a measurement, and what was finished is kept.
 
     Attributes:
-        latest: the partial result; None if there is none.
+        latest: the partial result, if there is one.
     """
 
     def __init__(self, latest: Any) -> None:

@@ -26,7 +26,7 @@ def volumes_text(volumes: Mapping[str, Volume], radii: Radii | None = None, more
     Args:
         volumes: by name, in the order in which they were measured.
         radii: uniform rays, if there are some.
-        more: notes beside those of the volumes.
+        more: further notes.
     """
     best = best_volume(volumes, "this run")
     parts = [

@@ -25,7 +25,7 @@ class Body:
         objective: the loss around theta, in double precision. torch can differentiate it almost everywhere.
         truth: log-volume of the points that rays from theta reach below the cutoff, within ``max_radius``.
         cutoff: of the loss.
-        max_radius: the cap; infinite if there is none.
+        max_radius: the cap; infinite without one.
         name: its name in the catalogue.
         kind: the class of bodies that it belongs to.
     """
