@@ -16,6 +16,7 @@ import torch
 
 import landscape as ls
 from helpers.commands import KEYS, flat, run, strict
+from helpers.stores import assert_same_arrays
 from landscape.results import AnnealedVolume, Islands, LaplaceVolume, OnProgress, Progress
 from landscape_cli import estimators
 from landscape_cli.options import CURVATURES, ESTIMATORS, PROPOSALS
@@ -182,9 +183,7 @@ def test_ctrl_c_prints_and_keeps_the_last_whole_round(bowl: Path, monkeypatch: p
     run(f"{NET} {BUDGET} --out run.h5 --resume -q")
     run(f"{NET} {BUDGET} --out whole.h5 -q")
     for name in ("islands", "annealed"):
-        resumed, whole = ls.Store("run.h5")[name], ls.Store("whole.h5")[name]
-        for key, array in whole.arrays().items():
-            assert getattr(resumed, key).tobytes() == array.tobytes(), key
+        assert_same_arrays(ls.Store("run.h5")[name], ls.Store("whole.h5")[name])
 
 
 def test_ctrl_c_before_a_round_is_whole_prints_what_there_is(bowl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,9 +219,7 @@ def test_a_stopped_annealed_run_resumes_to_the_same_bytes(bowl: Path, stop: sign
     run(f"{line} run.h5 --resume")
     run(f"{line} whole.h5")
     for name in ("islands", "annealed"):
-        resumed, whole = ls.Store("run.h5")[name], ls.Store("whole.h5")[name]
-        for key, array in whole.arrays().items():
-            assert getattr(resumed, key).tobytes() == array.tobytes(), key
+        assert_same_arrays(ls.Store("run.h5")[name], ls.Store("whole.h5")[name])
 
 
 def test_importance_is_kept_and_continued(bowl: Path) -> None:

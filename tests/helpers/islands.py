@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 import landscape as ls
+from helpers.stores import assert_same_arrays
 from landscape.results import Islands
 from landscape.volume import run_islands
 
@@ -27,7 +28,6 @@ def islands(cutoffs: tuple[float, ...] = (1.0,), **options: Any) -> Islands:
 
 def assert_same_islands(one: Islands, other: Islands) -> None:
     """Assert that two runs measured the same to the last bit, at the same cost."""
-    for name, array in one.arrays().items():
-        assert array.tobytes() == getattr(other, name).tobytes(), name
+    assert_same_arrays(one, other)
     assert {**one.attributes(), "cost": 0} == {**other.attributes(), "cost": 0}
     assert (one.cost.calls, one.cost.evaluations) == (other.cost.calls, other.cost.evaluations)

@@ -19,6 +19,7 @@ import landscape as ls
 from helpers.bodies import ellipsoid
 from helpers.moments import some
 from helpers.nets import ConvNet, mlp
+from helpers.stores import assert_same_arrays
 from landscape.errors import ObjectiveError
 from landscape.objective import Layout
 from landscape.results import Progress
@@ -202,8 +203,7 @@ def test_an_interrupted_slice_continues_to_the_same_bits(name: str, lanes: int) 
         assert np.isnan(part.loss[~part.done]).all()
     for part in (partial[at] for at in some(len(partial))):
         again = measure(objective, resume=part)
-        for key, array in whole.arrays().items():
-            assert again.arrays()[key].tobytes() == array.tobytes(), key
+        assert_same_arrays(again, whole)
         assert again.cost.evaluations == whole.cost.evaluations
     finished = measure(objective, resume=whole, on_progress=lambda _: pytest.fail("there was nothing to measure"))
     assert finished.loss.tobytes() == whole.loss.tobytes()

@@ -11,6 +11,7 @@ import torch
 
 import landscape as ls
 from helpers.commands import make_task, run, strict, trained_weights
+from helpers.stores import assert_same_arrays
 from landscape.slices.point_values import PointEvaluator
 
 SMALL = "ckpt.pt --task my_task.py --steps 7"
@@ -127,9 +128,7 @@ def test_interrupted_and_resumed_to_the_same_bits(here: Path, monkeypatch: pytes
     assert f"{partial.done.sum()} of 7 rows" in run("show run.h5").stdout
     assert "already holds an unfinished slice called plane-random" in run(f"{whole} --out run.h5", code=2).output
     run(f"{whole} --out run.h5 --resume")
-    expected = ls.Store("whole.h5")["plane-random"]
-    for key, array in expected.arrays().items():
-        assert held("plane-random").arrays()[key].tobytes() == array.tobytes(), key
+    assert_same_arrays(held("plane-random"), ls.Store("whole.h5")["plane-random"])
     assert "other settings" in run(f"{whole} --seed 1 --out run.h5 --resume", code=2).output
     run(f"{whole} --seed 1 --out run.h5 --overwrite")
     assert held("plane-random").config["seed"] == 1

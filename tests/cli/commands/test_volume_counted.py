@@ -11,6 +11,7 @@ import torch
 
 import landscape as ls
 from helpers.commands import flat, make_task, run, strict
+from helpers.stores import assert_same_arrays
 from landscape.results import CountedVolume, Hits
 from landscape.volume import counted_volume
 
@@ -64,9 +65,7 @@ def test_every_state_of_the_file_goes_on_to_the_same_bytes(here: Path, monkeypat
         Path("run.h5").write_bytes(state)
         run(f"{NET} --budget 3000 -q --out run.h5 --resume")
         for name, result in whole.items():
-            again = ls.Store("run.h5")[name]
-            for key, array in result.arrays().items():
-                assert getattr(again, key).tobytes() == array.tobytes(), key
+            assert_same_arrays(ls.Store("run.h5")[name], result)
 
 
 @pytest.mark.parametrize(
