@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 
 FIGURE = FIGURES / "known_bodies.png"
 _MARKERS = {"reliable": ("o", "C0"), "settled": ("s", "C2"), "lower bound": ("v", "C7"), "approximation": ("x", "C3")}
+_TICKS = (3, 10, 30, 100, 300, 1000)
 
 
 def section(rows: Sequence[Row]) -> Iterator[str]:
@@ -60,7 +61,9 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     """Draw the errors against n, one panel per budget, by verdict."""
     rows = [row for row in rows if "failed" not in row]
     budgets = sorted({row["budget"] for row in rows})
-    figure, axes = plt.subplots(1, len(budgets), figsize=(11, 3.6), layout="constrained", sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(budgets), figsize=(11, 3.6), layout="constrained", sharex=True, sharey=True, squeeze=False
+    )
     for axis, budget in zip(axes[0], budgets, strict=True):
         for verdict, (marker, color) in _MARKERS.items():
             chosen = [row for row in rows if row["budget"] == budget and row["verdict"] == verdict]
@@ -69,6 +72,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         axis.axhline(0, color="black", lw=0.5)
         axis.set_yscale("symlog", linthresh=0.1)
         axis.set(xscale="log", xlabel="n", title=f"{budget:,} passes")
+        axis.set_xticks(_TICKS, [f"{n:,}" for n in _TICKS])
+        axis.minorticks_off()
     axes[0][0].set_ylabel("log V - truth, nats")
     labels = {
         label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
