@@ -11,6 +11,8 @@ from .curvature import top_eigenpairs as top_eigenpairs
 from .curvature import trace as trace
 from .errors import LandscapeError as LandscapeError
 from .inputs import Task as Task
+from .measures import measure as measure
+from .measures import sharpness as sharpness
 from .objective import Objective as Objective
 from .rays import basin_radii as basin_radii
 from .results import Comparison as Comparison
@@ -20,9 +22,11 @@ from .results import Eigenpairs as Eigenpairs
 from .results import LayerTraces as LayerTraces
 from .results import Line as Line
 from .results import LogDeterminant as LogDeterminant
+from .results import Measure as Measure
 from .results import Plane as Plane
 from .results import Radii as Radii
 from .results import RayStatus as RayStatus
+from .results import SharpnessTable as SharpnessTable
 from .results import SpectralDensity as SpectralDensity
 from .results import Trace as Trace
 from .results import Volume as Volume

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -32,7 +33,7 @@ from landscape.objective.losses.make import check_targets, make_loss
 from landscape.objective.model import check_device, check_values, mixes_samples, moved
 from landscape.objective.notes import batch_notes, kept_whole, left_out, named, scope_notes
 from landscape.objective.parameters import Layout, Scope
-from landscape.objective.point_batches import plan_lanes, sample_limit
+from landscape.objective.point_batches import chosen_steps, plan_lanes, sample_limit
 from landscape.objective.reading import read_data
 from landscape.objective.recognition.recognise import recognised
 
@@ -281,7 +282,7 @@ class Objective:
 
         def evaluate(part: slice) -> Evaluation:
             scale = torch.as_tensor(radii[part], dtype=self.theta.dtype, device=self.theta.device)
-            points = torch.addcmul(self.theta, _chosen(steps, part, rows), scale[:, None])
+            points = torch.addcmul(self.theta, chosen_steps(steps, part, rows), scale[:, None])
             return run_pass(program, points, None if ceiling is None else ceiling[part] + shift)
 
         starts = range(0, len(radii), self.plan.lanes)
@@ -342,6 +343,13 @@ class Objective:
             "data_hash": self.data_hash,
         }
 
+    def with_program(self, program: Program) -> Objective:
+        """Return the same objective with another program on the same data, such as one with other losses."""
+        other = copy(self)
+        other._program, other._kl, other.notes = program, None, list(self.notes)
+        other.centre = other._check_centre()
+        return other
+
     def _centre_output(self, batch: int) -> Any:
         """Return the model's output on one batch at theta."""
         assert isinstance(self._program, ModelProgram)
@@ -383,13 +391,3 @@ class Objective:
 def _check_count(name: str, value: int | None) -> None:
     if value is not None and value < 1:
         raise ObjectiveError(f"{name} must be at least 1, not {value}.")
-
-
-def _chosen(steps: Tensor, part: slice, rows: np.ndarray | None) -> Tensor:
-    """Return the steps of some points; a copy only if they are not consecutive."""
-    if rows is None:
-        return steps[part]
-    rows = rows[part]
-    if np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
-        return steps[rows[0] : rows[0] + len(rows)]
-    return steps[torch.as_tensor(rows, device=steps.device)]

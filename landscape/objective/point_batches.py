@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -129,3 +130,13 @@ def _why_apart(program: ModelProgram, theta: Tensor) -> tuple[str, ...]:
     if not torch.allclose(apart, joint, rtol=1e-3, atol=1e-5, equal_nan=True):
         return ("points run one at a time: under torch.vmap the model gives other numbers",)
     return ()
+
+
+def chosen_steps(steps: Tensor, part: slice, rows: np.ndarray | None) -> Tensor:
+    """Return the steps of some points; a copy only if they are not consecutive."""
+    if rows is None:
+        return steps[part]
+    rows = rows[part]
+    if np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
+        return steps[rows[0] : rows[0] + len(rows)]
+    return steps[torch.as_tensor(rows, device=steps.device)]

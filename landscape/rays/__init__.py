@@ -2,12 +2,13 @@
 
 from landscape.rays.audit import FINER, FinerRadii, finer_in_blocks, finer_radii
 from landscape.rays.directions import Directions, RandomDirections
-from landscape.rays.metric import METRICS, Metric, make_metric
+from landscape.rays.metric import METRICS, SCALES, Metric, make_metric
 from landscape.rays.radii import basin_radii
 
 __all__ = [
     "FINER",
     "METRICS",
+    "SCALES",
     "Directions",
     "FinerRadii",
     "Metric",

@@ -12,7 +12,8 @@ from landscape.errors import ObjectiveError
 from landscape.objective import Scope
 from landscape.objective.parameters import Entry
 
-METRICS = ("filter", "layer", "identity")
+METRICS = ("filter", "layer", "identity")  #: of rays
+SCALES = (*METRICS, "adaptive")  #: of perturbations and curvature too
 _PIECE = 2**20  # entries in float64 at a time, so that a large net is never copied whole
 
 
@@ -21,11 +22,11 @@ class Metric:
     """S = diag(s): step = r · s · phi with phi on the unit sphere of R^n.
 
     Attributes:
-        name: ``filter``, ``layer`` or ``identity``.
+        name: ``filter``, ``layer``, ``identity`` or ``adaptive``.
         scope: the entries that move; filters of zero norm have left it.
         scale: s, shape (n,), or None if every s_i is 1.
         log_scale_sum: sum of log s_i, natural log, float64.
-        dead: names of the filters that left the scope, ``tensor[index]``.
+        dead: names of the filters that left the scope, ``tensor[index]``; of ``adaptive`` how many weights of a tensor.
     """
 
     name: str
@@ -59,31 +60,47 @@ def make_metric(name: str, theta: Tensor, scope: Scope) -> Metric:
       moves every filter by about its own norm.
     - ``layer``: the same with the whole tensor as one filter.
     - ``identity``: s = 1, and r is the Euclidean length.
+    - ``adaptive``: s_i = |w_i|, for perturbations and curvature.
 
-    A filter of zero norm cannot move under a relative metric. It leaves the scope, n shrinks, and ``dead`` names it.
+    A weight that is zero cannot move under ``adaptive``, nor a filter of zero norm under another relative metric. It
+    leaves the scope, n shrinks, and ``dead`` names it.
 
     Raises:
         ObjectiveError: for an unknown name, or if every filter has zero norm.
     """
     if name == "identity":
         return Metric(name, scope, None, 0.0, ())
-    if name not in METRICS:
-        raise ObjectiveError(f"the metric {name!r} is not known. Pass one of {', '.join(METRICS)}.")
-    scale = torch.ones_like(theta)
-    dead: list[str] = []
-    for entry in scope.entries:
-        rms = _filter_rms(entry, theta, whole=name == "layer")
-        scale[entry.start : entry.stop].view(entry.filter_shape).copy_(rms)
-        dead += _dead_names(entry, rms)
+    if name not in SCALES:
+        raise ObjectiveError(f"the metric {name!r} is not known. Pass one of {', '.join(SCALES)}.")
+    scale, dead = _of_weights(theta, scope) if name == "adaptive" else _of_filters(theta, scope, whole=name == "layer")
     alive = scope.without(scale == 0)
     if alive.size == 0:
         raise ObjectiveError(
-            f"every filter in scope {scope.name!r} is zero, so the metric {name!r} moves nothing.\n"
+            f"every weight in scope {scope.name!r} is zero, so the metric {name!r} moves nothing.\n"
             "Pass `metric='identity'`."
         )
-    scale = alive.gather(scale).mul_(math.sqrt(alive.size))
+    scale = alive.gather(scale)
+    if name != "adaptive":
+        scale = scale.mul_(math.sqrt(alive.size))
     log_sum = math.fsum(piece.double().log().sum().item() for piece in scale.split(_PIECE))
     return Metric(name, alive, scale, log_sum, tuple(dead))
+
+
+def _of_filters(theta: Tensor, scope: Scope, *, whole: bool) -> tuple[Tensor, list[str]]:
+    """Return |w_f| / sqrt(d_f) of the filter of each entry, shape (D,), and the names of filters of zero norm."""
+    scale = torch.ones_like(theta)
+    dead: list[str] = []
+    for entry in scope.entries:
+        rms = _filter_rms(entry, theta, whole=whole)
+        scale[entry.start : entry.stop].view(entry.filter_shape).copy_(rms)
+        dead += _dead_names(entry, rms)
+    return scale, dead
+
+
+def _of_weights(theta: Tensor, scope: Scope) -> tuple[Tensor, list[str]]:
+    """Return |w| of each entry, shape (D,), and how many entries of each tensor are zero."""
+    zeros = {entry.name: int((theta[entry.start : entry.stop] == 0).sum()) for entry in scope.entries}
+    return theta.abs(), [f"{count:,} weights of {name}" for name, count in zeros.items() if count]
 
 
 def _filter_rms(entry: Entry, theta: Tensor, *, whole: bool) -> Tensor:

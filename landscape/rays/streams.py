@@ -49,6 +49,8 @@ class Purpose(Enum):
     SIGN_PROBE = (_ANY, _ANY, _ZERO, range(2**63, 2**63 + 1))
     #: normal vectors at which Lanczos begins; index: which
     NORMAL_PROBE = (_ANY, _ZERO, range(1, 2), range(2**63, 2**63 + 1))
+    #: perturbations of sharpness measures; index: the pair, part: 0 normal, 1 uniform
+    PERTURBATION = (_ANY, range(2), range(2, 3), range(2**63, 2**63 + 1))
 
     #: of a training: points of a data set, or the order in which they are taken
     TRAIN_DATA = (range(1), _ZERO, _ZERO, _STEPS)

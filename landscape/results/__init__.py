@@ -11,6 +11,7 @@ from landscape.results.islands import AnnealedVolume, Islands
 from landscape.results.progress import OnProgress, Progress
 from landscape.results.radii import Radii, RayStatus
 from landscape.results.resume import require_same_config
+from landscape.results.sharpness import Measure, SharpnessTable
 from landscape.results.slices import Line, Plane
 from landscape.results.spectrum import LogDeterminant, SpectralDensity
 from landscape.results.verdicts import VERDICTS, Check, grade
@@ -37,12 +38,14 @@ __all__ = [
     "LayerTraces",
     "Line",
     "LogDeterminant",
+    "Measure",
     "OnProgress",
     "Plane",
     "Progress",
     "Radii",
     "RayStatus",
     "Result",
+    "SharpnessTable",
     "SpectralDensity",
     "Trace",
     "Volume",

@@ -126,6 +126,15 @@ def test_dead_whole_tensor_under_the_layer_metric():
     assert (metric.dead, metric.scope.size) == (("0.weight",), 8)
 
 
+def test_adaptive_scales_each_weight_by_itself_and_zeros_stay():
+    theta, layout = net(nn.Linear(2, 2, bias=False))
+    theta[:] = torch.tensor([1.0, -2.0, 0.0, 3.0])
+    metric = make_metric("adaptive", theta, Scope.select("all", layout))
+    assert metric.scale.tolist() == [1.0, 2.0, 3.0]
+    assert metric.dead == ("1 weights of 0.weight",)
+    assert metric.log_scale_sum == pytest.approx(math.log(6))
+
+
 def test_filter_so_small_that_its_square_underflows_is_alive():
     theta, layout = net(nn.Linear(2, 2, bias=False))
     theta[:] = torch.tensor([1e-30, 1e-30, 1.0, 1.0])
@@ -136,8 +145,8 @@ def test_filter_so_small_that_its_square_underflows_is_alive():
 
 def test_nothing_left_to_move_is_refused():
     theta, layout = net(nn.Linear(2, 2))
-    for name in ("filter", "layer"):
-        with pytest.raises(ObjectiveError, match=r"every filter in scope 'weights' is zero.*\n.*identity"):
+    for name in ("filter", "layer", "adaptive"):
+        with pytest.raises(ObjectiveError, match=r"every weight in scope 'weights' is zero.*\n.*identity"):
             make_metric(name, torch.zeros_like(theta), Scope.select("weights", layout))
 
 

@@ -1,0 +1,90 @@
+"""Curvature as sharpness: the largest eigenvalue, the trace and the Frobenius norm of the Hessian in the metric."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from landscape.curvature import top_eigenpairs
+from landscape.curvature.probes import Probes, finite
+from landscape.measures.draws import PRODUCT_COST, Draws
+from landscape.measures.reading import Reading
+from landscape.measures.registry import measure
+from landscape.objective import Objective
+from landscape.results import Eigenpairs
+from landscape.results.sharpness import EXACT, UNKNOWN
+
+
+@dataclass(frozen=True)
+class Products:
+    """Products of the Hessian with random signs z: z · Hz and |Hz|² of each, shape (m,)."""
+
+    forms: np.ndarray
+    squares: np.ndarray
+    weight: float
+    exact: bool
+
+
+@measure("lambda-max", larger="sharper", core=True, invariant=("permutation",), adaptive=("relu-rescaling",))
+def lambda_max(objective: Objective, draws: Draws) -> Reading:
+    """Return the largest eigenvalue of C H C, by Lanczos, with its residual as the error.
+
+    An interval of value ± residual holds an eigenvalue for certain.
+    """
+    pairs = top_pair(draws)
+    complete = pairs.complete and bool(pairs.converged[0])
+    reasons = () if complete else ("the search for a larger eigenvalue ran out of products",)
+    return Reading(float(pairs.values[0]), float(pairs.residuals[0]), EXACT if complete else UNKNOWN, reasons)
+
+
+@measure("trace", larger="sharper", core=True, invariant=("permutation",), adaptive=("relu-rescaling",))
+def trace(objective: Objective, draws: Draws) -> Reading:
+    """Return the trace of C H C, by products with random signs (Hutchinson 1990)."""
+    products = shared_products(draws)
+    samples = products.weight * products.forms
+    return Reading(float(samples.mean()), _error(samples, products.exact), samples=samples)
+
+
+@measure("frobenius", larger="sharper", core=True, invariant=("permutation",), adaptive=("relu-rescaling",))
+def frobenius(objective: Objective, draws: Draws) -> Reading:
+    """Return the Frobenius norm of C H C, the root of E |CHC z|² over random signs, from the products of the trace."""
+    products = shared_products(draws)
+    samples = products.weight * products.squares
+    value = math.sqrt(float(samples.mean()))
+    error = _error(samples, products.exact)
+    return Reading(value, error / (2 * value) if value else 0.0, samples=samples)
+
+
+def top_pair(draws: Draws) -> Eigenpairs:
+    """Return the largest eigenvalue of C H C with its eigenvector, measured once for all measures."""
+
+    def search() -> Eigenpairs:
+        pairs = top_eigenpairs(draws.hessian, k=1, seed=draws.settings.seed)
+        draws.charge(PRODUCT_COST * pairs.cost.evaluations, pairs.cost.calls)
+        return pairs
+
+    return draws.once("top eigenpair", search)
+
+
+def shared_products(draws: Draws) -> Products:
+    """Return products of C H C with random signs, made once; unit vectors, and exact, if n is at most ``probes``."""
+
+    def multiply() -> Products:
+        op = draws.hessian
+        probes = Probes.of(op, draws.settings.probes, draws.settings.seed)
+        forms, squares = [], []
+        for start, stop in probes.spans(op):
+            z = probes.block(start, stop, op)
+            image = finite(op @ z, op).double()
+            forms.append((z.double() * image).sum(0).cpu().numpy())
+            squares.append((image * image).sum(0).cpu().numpy())
+        draws.charge(PRODUCT_COST * probes.count, probes.count)
+        return Products(np.concatenate(forms), np.concatenate(squares), probes.weight, probes.exact)
+
+    return draws.once("products", multiply)
+
+
+def _error(samples: np.ndarray, exact: bool) -> float:
+    return 0.0 if exact else float(samples.std(ddof=1) / math.sqrt(len(samples)))

@@ -1,0 +1,207 @@
+"""Random perturbations of one net, drawn once and shared by all measures, and the curvature that they share.
+
+Perturbation k is std · z_k with z_k fixed by (seed, k): the same for every size and every measure (common random
+numbers). They come in antithetic pairs, z_(2j+1) = -z_(2j), which cancels odd terms of the loss.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape import distributed
+from landscape.curvature import Hessian
+from landscape.errors import LandscapeError
+from landscape.measures.settings import Settings
+from landscape.objective import Objective
+from landscape.objective.evaluate import GRADIENT_COST
+from landscape.rays import Metric, make_metric
+from landscape.rays.directions import check_seed
+from landscape.rays.streams import Purpose, stream
+from landscape.results import NOTHING, Cost
+from landscape.slices.point_values import PointEvaluator
+
+PRODUCT_COST = 2 * GRADIENT_COST  #: cost of a product with the Hessian, in evaluations
+Kept = TypeVar("Kept")
+SHAPES = ("normal", "uniform")
+_ROUNDING_DRAWS = 4
+_FAR = 2**40  # index of the first draw that only probes rounding
+
+
+class Draws:
+    """What the measures of one net share: perturbed losses, the metric, the Hessian, and the count of passes.
+
+    Args:
+        objective: the loss around the trained point.
+        settings: metric, sizes, seed.
+        seconds_left: returns the seconds until the deadline; infinite without one.
+
+    Attributes:
+        objective, settings: as given.
+        metric: the scale c of perturbations and the entries that move.
+        rho: size of the perturbation for the measure that runs now.
+        spent: what everything so far has cost.
+    """
+
+    def __init__(
+        self, objective: Objective, settings: Settings, seconds_left: Callable[[], float] = lambda: math.inf
+    ) -> None:
+        check_seed(settings.seed)
+        self.objective = objective
+        self.settings = settings
+        self.metric: Metric = make_metric(settings.metric, objective.theta, objective.scope)
+        self.rho = settings.rho
+        self.spent = NOTHING
+        self.seconds_left = seconds_left
+        self._kept: dict[Any, Any] = {}
+
+    @property
+    def count(self) -> int:
+        """Number of perturbations."""
+        return self.settings.draws
+
+    def needed_rho(self) -> float:
+        """Return rho; a measure that calls this was registered with a default."""
+        if self.rho is None:
+            raise LandscapeError("this measure needs the size of the perturbation. Pass `rho=0.1`, for instance.")
+        return self.rho
+
+    def charge(self, evaluations: float, calls: int = 1) -> None:
+        """Count passes that a measure has made by itself: 1 for each loss, 3 for a gradient, 6 for a product."""
+        self.spent += Cost(evaluations, calls, 0.0)
+
+    def once(self, key: Any, compute: Callable[[], Kept]) -> Kept:
+        """Return what ``compute`` returns, computed only once for all measures that ask with this key."""
+        if key not in self._kept:
+            self._kept[key] = compute()
+        kept: Kept = self._kept[key]
+        return kept
+
+    def noise(self, index: int, shape: str = "normal") -> Tensor:
+        """Return z of one perturbation, for the entries in scope of the objective, shape (n,), float32."""
+        half, sign = index // 2, -1.0 if index % 2 else 1.0
+        source = stream(Purpose.PERTURBATION, self.settings.seed, half, part=SHAPES.index(shape))
+        size = self.objective.dimension
+        if shape == "normal":
+            values = source.standard_normal(size, dtype=np.float32)
+        else:
+            values = 2 * source.random(size, dtype=np.float32) - 1
+        return torch.from_numpy(values).mul_(sign)
+
+    @cached_property
+    def scale(self) -> Tensor:
+        """The scale c of the metric for the entries in scope of the objective, shape (n,); 0 for those left out."""
+        theta, scope = self.objective.theta, self.objective.scope
+        own = self.metric.scope
+        values = self.metric.scale if self.metric.scale is not None else theta.new_ones(own.size)
+        return scope.gather(own.scatter(values, torch.zeros_like(theta)))
+
+    def losses(self, std: float | Tensor, shape: str = "normal", count: int | None = None) -> np.ndarray:
+        """Return the loss at theta + std · z_k for each draw, shape (count,), float64; NaN becomes infinity.
+
+        Args:
+            std: of each entry in scope, one number or shape (n,). Losses for a single number times the metric are kept
+                and shared: pass ``draws.rises(sigma)`` for these.
+            shape: of z: ``normal``, or ``uniform`` on [-1, 1].
+            count: how many draws; by default all.
+        """
+        return self.points(std, shape, count)[0]
+
+    def points(
+        self, std: float | Tensor, shape: str = "normal", count: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the losses as :meth:`losses` does, and the accuracy at the same points, NaN if there is none."""
+        count = self.count if count is None else count
+        objective = self.objective
+        scale = torch.as_tensor(std, dtype=objective.theta.dtype, device=objective.theta.device)
+
+        def at(indices: range) -> tuple[np.ndarray, np.ndarray]:
+            z = torch.stack([self.noise(k, shape) for k in indices]).to(objective.theta)
+            steps = objective.scope.scatter(z.mul_(scale), objective.theta.new_zeros(len(z), objective.layout.size))
+            return self._evaluator.measure(steps.add_(objective.theta))
+
+        lanes = self._evaluator.lanes
+        parts = [range(start, min(start + lanes, count)) for start in range(0, count, lanes)]
+        with objective.running():
+            pieces = distributed.each(parts, at, lambda: distributed.sample(objective.theta))
+        self.charge(count, count)
+        loss, accuracy = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        return np.where(np.isnan(loss), np.inf, loss), accuracy
+
+    def rises(self, sigma: float, scale: str = "metric", shape: str = "normal") -> np.ndarray:
+        """Return L(theta + sigma · c · z_k) - L(theta) for every draw, shape (draws,).
+
+        Args:
+            sigma: size of the perturbation.
+            scale: ``metric`` for the scale c of the metric, ``identity`` for 1.
+            shape: of z: ``normal``, or ``uniform`` on [-1, 1].
+        """
+        return self.at(sigma, scale, shape)[0] - self.objective.centre
+
+    def accuracies(self, sigma: float, scale: str = "metric") -> np.ndarray:
+        """Return the accuracy at theta + sigma · c · z_k for every draw, shape (draws,); NaN if there is none."""
+        return self.at(sigma, scale)[1]
+
+    def at(self, sigma: float, scale: str = "metric", shape: str = "normal") -> tuple[np.ndarray, np.ndarray]:
+        """Return losses and accuracies at theta + sigma · c · z_k, evaluated once for all measures."""
+        plain = scale == "identity" or self.metric.name == "identity"
+        key = (float(sigma), plain, shape)
+        return self.once(key, lambda: self.points(sigma if plain else sigma * self.scale, shape))
+
+    @cached_property
+    def accuracy(self) -> float:
+        """The accuracy at theta; NaN if there is none."""
+        return self._evaluator.accuracy
+
+    @cached_property
+    def hessian(self) -> Hessian:
+        """The Hessian in the metric: one operator, so that measures share its graphs."""
+        return Hessian(self.objective, metric=self.settings.metric)
+
+    @cached_property
+    def rounding(self) -> float:
+        """How much the loss moves if each weight moves by its own rounding: smaller differences mean nothing.
+
+        The largest change over four draws of w (1 + eps · sign), with eps of the dtype.
+        """
+        theta = self.objective.scope.gather(self.objective.theta)
+        eps = torch.finfo(theta.dtype).eps
+        moved = self._rounded(eps * theta.abs())
+        return max(float(np.max(np.abs(moved - self.objective.centre))), eps * abs(self.objective.centre))
+
+    def _rounded(self, std: Tensor) -> np.ndarray:
+        objective = self.objective
+        z = torch.stack([self.noise(_FAR + 2 * k).sign() for k in range(_ROUNDING_DRAWS)]).to(objective.theta)
+        steps = objective.scope.scatter(z.mul_(std), objective.theta.new_zeros(len(z), objective.layout.size))
+        self.charge(_ROUNDING_DRAWS, _ROUNDING_DRAWS)
+        return objective.loss_at(steps.add_(objective.theta))
+
+    @cached_property
+    def _evaluator(self) -> PointEvaluator:
+        with self.objective.running():
+            return PointEvaluator(self.objective)
+
+
+def mean_and_error(samples: np.ndarray) -> tuple[float, float]:
+    """Return the mean of antithetic draws and its standard error, from the means of the pairs.
+
+    >>> mean_and_error(np.array([1.0, 3.0, 2.0, 4.0]))
+    (2.5, 0.5)
+    """
+    pairs = samples[: len(samples) // 2 * 2].reshape(-1, 2).mean(1)
+    if not np.isfinite(samples).all():
+        return math.inf, math.nan
+    return float(samples.mean()), float(pairs.std(ddof=1) / math.sqrt(len(pairs)))
+
+
+def stopwatch() -> Callable[[], float]:
+    """Return a function that returns the seconds since now."""
+    started = time.perf_counter()
+    return lambda: time.perf_counter() - started

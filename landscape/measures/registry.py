@@ -1,0 +1,143 @@
+"""The sharpness measures by name. Ours and those of users enter by the same decorator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, TypeVar
+
+from landscape.errors import LandscapeError
+from landscape.measures.draws import Draws
+from landscape.results.sharpness import DIRECTIONS
+
+#: changes of a net that leave its function as it is; tests try each that a measure claims
+INVARIANCES = ("relu-rescaling", "permutation", "logit-scale", "batch-size")
+ENTRY_POINTS = "landscape.measures"  #: group of the entry points by which packages bring measures
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+
+
+Function = Callable[[Any, Draws], Any]  #: (objective, draws) -> a number, (number, error) or a Reading
+Decorated = TypeVar("Decorated", bound=Function)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A measure: its function and what is claimed of it.
+
+    Attributes:
+        name: such as ``average-case``.
+        function: (objective, draws) -> a number, a pair (number, standard error), or a
+            :class:`landscape.measures.reading.Reading`.
+        larger: what a larger value means: ``sharper`` or ``flatter``.
+        invariant: which of :data:`INVARIANCES` hold for every setting.
+        core: whether ``core`` contains it.
+        rho: size of the perturbation by default; None if the measure takes none.
+        adaptive: further invariances that hold in the metric ``adaptive``.
+    """
+
+    name: str
+    function: Function
+    larger: str
+    invariant: tuple[str, ...] = ()
+    core: bool = False
+    rho: float | None = None
+    adaptive: tuple[str, ...] = ()
+
+    def invariances(self, metric: str) -> tuple[str, ...]:
+        """Return what leaves this measure unchanged in a metric."""
+        return (*self.invariant, *(self.adaptive if metric == "adaptive" else ()))
+
+
+REGISTRY: dict[str, Definition] = {}  #: every measure that is known, in the order of docs/sharpness.md
+
+
+def measure(
+    name: str,
+    *,
+    larger: str,
+    invariant: Sequence[str] = (),
+    core: bool = False,
+    rho: float | None = None,
+    adaptive: Sequence[str] = (),
+) -> Callable[[Decorated], Decorated]:
+    """Return a decorator that makes a function of (objective, draws) a sharpness measure.
+
+    Args:
+        name: how it is called in tables: small letters, digits and hyphens.
+        larger: what a larger value means: ``sharper`` or ``flatter``.
+        invariant: which changes of a net leave it unchanged: some of ``relu-rescaling``, ``permutation``,
+            ``logit-scale`` and ``batch-size``.
+        core: whether ``measures="core"`` contains it.
+        rho: size of its perturbation by default; None if it takes none.
+        adaptive: further invariances in the metric ``adaptive``.
+
+    Raises:
+        LandscapeError: for another word, or a name that is taken by another function.
+
+    >>> @measure("doc-norm", larger="sharper", invariant=("permutation",))
+    ... def norm(objective, draws):
+    ...     return float(objective.theta.norm())
+    >>> REGISTRY.pop("doc-norm").invariances("identity")
+    ('permutation',)
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise LandscapeError(f"{name!r} cannot be the name of a measure: use small letters, digits and hyphens.")
+    if larger not in DIRECTIONS:
+        raise LandscapeError(
+            f"`larger` says what a larger value means: one of {', '.join(DIRECTIONS)}, not {larger!r}."
+        )
+    unknown = [word for word in (*invariant, *adaptive) if word not in INVARIANCES]
+    if unknown:
+        raise LandscapeError(f"the invariance {unknown[0]!r} is not known. Pass some of {', '.join(INVARIANCES)}.")
+
+    def enter(function: Decorated) -> Decorated:
+        known = REGISTRY.get(name)
+        if known is not None and _origin(known.function) != _origin(function):
+            raise LandscapeError(
+                f"there is a measure {name!r} already, by {_origin(known.function)}. Use another name."
+            )
+        REGISTRY[name] = Definition(name, function, larger, tuple(invariant), core, rho, tuple(adaptive))
+        return function
+
+    return enter
+
+
+def find_measures(names: str | Sequence[str]) -> list[Definition]:
+    """Return the measures of a list of names, of ``core`` or of ``all``; those of installed packages are loaded first.
+
+    Raises:
+        LandscapeError: for an unknown name, or none at all.
+    """
+    asked = [part.strip() for part in names.split(",")] if isinstance(names, str) else list(names)
+    _load_entry_points()
+    chosen: dict[str, Definition] = {}
+    for name in asked:
+        if name in ("core", "all"):
+            chosen |= {d.name: d for d in REGISTRY.values() if d.core or name == "all"}
+        elif name in REGISTRY:
+            chosen[name] = REGISTRY[name]
+        else:
+            raise LandscapeError(
+                f"the measure {name!r} is not known. Pass core, all, or some of {', '.join(REGISTRY)}. A measure of "
+                "your own comes from a file: file.py:function."
+            )
+    if not chosen:
+        raise LandscapeError("there is no measure to take. Pass `measures='core'`, `'all'`, or names.")
+    return list(chosen.values())
+
+
+def _load_entry_points() -> None:
+    for point in metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            point.load()  # its decorators enter the measures
+        except Exception as error:
+            raise LandscapeError(
+                f"the entry point {point.name} of {point.value} brings measures, and cannot be loaded ({error}).\n"
+                "Repair or uninstall that package."
+            ) from error
+
+
+def _origin(function: Function) -> str:
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}"

@@ -1,0 +1,183 @@
+"""Take sharpness measures of one net, one after the other, within a budget."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from landscape.errors import LandscapeError
+from landscape.measures.draws import Draws, stopwatch
+from landscape.measures.normalised import with_normalised_logits
+from landscape.measures.reading import Reading
+from landscape.measures.registry import Definition, find_measures
+from landscape.measures.settings import DRAWS, PROBES, Settings
+from landscape.objective import Objective
+from landscape.results import Cost, require_same_config
+from landscape.results.sharpness import ESTIMATE, EXACT, FAILED, UNKNOWN, Measure, SharpnessTable
+from landscape.volume.annealing.budget import Budget
+
+OnMeasure = Callable[[str, Measure], None]  #: called with the name and the measure, after each of them
+
+
+def sharpness(
+    objective: Objective,
+    measures: str | Sequence[str] = "core",
+    *,
+    metric: str = "identity",
+    rho: float | Sequence[float] | None = None,
+    draws: int = DRAWS,
+    probes: int = PROBES,
+    seed: int = 0,
+    normalise_logits: bool = False,
+    nbeta: float | None = None,
+    gamma: float | None = None,
+    layer: str | None = None,
+    start: torch.Tensor | None = None,
+    cutoff: float = 0.1,
+    budget: str | float | None = None,
+    resume: Mapping[str, Measure] | None = None,
+    on_measure: OnMeasure | None = None,
+) -> SharpnessTable:
+    """Return sharpness measures of a trained net, each with its error, verdict, invariances and cost.
+
+    Measures share what they can: one set of random perturbations, one Hessian. A measure that cannot be taken of this
+    net is in the table with the verdict ``failed`` and the reason.
+
+    Args:
+        objective: the loss around the trained point.
+        measures: ``core``, ``all``, or names (docs/sharpness.md lists them).
+        metric: scale c of a perturbation: ``identity`` (1), ``adaptive`` (|w|), or that of ``filter`` or ``layer``.
+        rho: size of the perturbation; several values give one row each. By default what each measure's source uses.
+        draws: number of random perturbations, in antithetic pairs.
+        probes: number of products with random vectors, for traces.
+        seed: of everything random.
+        normalise_logits: measure the loss of logits that are centred and have norm 1, which makes every measure
+            indifferent to their scale (Andriushchenko et al. 2023).
+        nbeta, gamma: temperature and pull of ``llc``.
+        layer: weight of the layer for ``relative-flatness``.
+        start: parameters at the start of training, shape (D,), for ``distance``.
+        cutoff: loss that bounds the basin, for ``log-volume``.
+        budget: a time such as ``5min``, or a number of passes. A measure that would begin after it is left out as
+            ``failed``, and long ones stop in time.
+        resume: measures that are known already, by name; they must have the same settings.
+        on_measure: called with each measure that was taken, after it.
+
+    Raises:
+        LandscapeError: for an unknown measure, metric or layer, a rho or budget that is not positive, or measures in
+            ``resume`` with other settings.
+
+    >>> bowl = Objective.from_function(lambda x: x.square().sum(-1) / 2, torch.zeros(4, dtype=torch.float64))
+    >>> table = sharpness(bowl, ["trace", "average-case"], rho=0.1, draws=400)
+    >>> table["trace"].value, table["trace"].verdict
+    (4.0, 'exact')
+    >>> mean = table["average-case"]
+    >>> abs(mean.value - 0.1**2 / 2 * 4) < 4 * mean.standard_error
+    True
+    """
+    sizes: list[float | None] = [None] if rho is None else [rho] if isinstance(rho, int | float) else list(rho)
+    settings = Settings(metric, None, draws, probes, seed, nbeta, gamma, layer, start, cutoff)
+    for size in sizes:
+        replace(settings, rho=size)  # its check
+    wanted = list(_rows(find_measures(measures), sizes))
+    known = dict(resume or {})
+    limit, clock = None if budget is None else Budget.parse(budget), stopwatch()
+    if normalise_logits:
+        objective = with_normalised_logits(objective)
+    left = math.inf if limit is None else limit.seconds
+    shared = Draws(objective, settings, lambda: left - clock())
+    found: dict[str, Measure] = {}
+    for name, definition, size in wanted:
+        shared.rho = size
+        config = _config(shared, definition, normalise_logits)
+        if name in known:
+            require_same_config(known[name].config, config, f"measure {name}")
+            found[name] = known[name]
+            continue
+        if limit is not None and limit.used(replace(shared.spent, seconds=clock())) >= 1:
+            found[name] = _failed(
+                definition, config, f"not begun: the budget of {budget} is spent. Pass a larger `budget=...`"
+            )
+            continue
+        found[name] = take(definition, shared, config)
+        if on_measure is not None:
+            on_measure(name, found[name])
+    return SharpnessTable(found, tuple(dict.fromkeys(objective.notes)))
+
+
+def take(definition: Definition, draws: Draws, config: dict[str, Any]) -> Measure:
+    """Return one measure; a LandscapeError that it raises becomes the reason of a failed one."""
+    before, started = draws.spent, time.perf_counter()
+    try:
+        reading = _reading(definition, definition.function(draws.objective, draws))
+    except LandscapeError as refusal:
+        return _failed(definition, config, str(refusal).replace("\n", " "))
+    value, error = float(reading.value), float(reading.standard_error)
+    verdict = reading.verdict or (UNKNOWN if math.isnan(error) else ESTIMATE if error else EXACT)
+    after = draws.spent
+    cost = Cost(after.evaluations - before.evaluations, after.calls - before.calls, time.perf_counter() - started)
+    return Measure(
+        definition.name, value, error, verdict, reading.reasons, definition.larger,
+        definition.invariances(draws.settings.metric), np.asarray(reading.samples, dtype=np.float64),
+        {**config, **reading.config}, cost,
+    )  # fmt: skip
+
+
+def _rows(
+    definitions: Sequence[Definition], sizes: Sequence[float | None]
+) -> Iterator[tuple[str, Definition, float | None]]:
+    """Yield the rows of the table: name, measure, and rho if it takes one."""
+    for definition in definitions:
+        if definition.rho is None:
+            yield definition.name, definition, None
+            continue
+        for size in sizes:
+            suffix = f"@{size:g}" if len(sizes) > 1 else ""
+            yield f"{definition.name}{suffix}", definition, definition.rho if size is None else float(size)
+
+
+def _config(draws: Draws, definition: Definition, normalise_logits: bool) -> dict[str, Any]:
+    """Return what determines a measure."""
+    settings = {**draws.settings.describe(), "rho": draws.rho, "normalise_logits": normalise_logits}
+    return {
+        **draws.objective.describe(),
+        "measure": definition.name,
+        "dimension": draws.objective.dimension,
+        "batches": draws.objective.batches,
+        **settings,
+    }
+
+
+def _reading(definition: Definition, result: Any) -> Reading:
+    """Return what a measure's function gave as a Reading."""
+    if isinstance(result, Reading):
+        return result
+    try:
+        value, error = result if isinstance(result, tuple) else (result, 0.0)
+        return Reading(float(value), float(error))
+    except (TypeError, ValueError) as cause:
+        raise LandscapeError(
+            f"the measure {definition.name} returned {type(result).__name__}; expected a number, or a pair (number, "
+            "standard error)."
+        ) from cause
+
+
+def _failed(definition: Definition, config: dict[str, Any], reason: str) -> Measure:
+    nothing = np.zeros(0)
+    return Measure(
+        definition.name,
+        math.nan,
+        math.nan,
+        FAILED,
+        (reason,),
+        definition.larger,
+        (),
+        nothing,
+        config,
+        Cost(0.0, 0, 0.0),
+    )

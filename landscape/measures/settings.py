@@ -1,0 +1,58 @@
+"""The options that all sharpness measures share."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from landscape.errors import LandscapeError
+
+DRAWS = 20  #: random perturbations, as in Andriushchenko et al. 2023
+PROBES = 50  #: products with random vectors
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What determines the numbers, beside the objective.
+
+    Attributes:
+        metric: scale c of a perturbation: ``identity`` (1), ``adaptive`` (|w|), or that of ``filter`` or ``layer``.
+        rho: size of a perturbation; None for the default of each measure.
+        draws: number of random perturbations.
+        probes: number of products with random vectors.
+        seed: of everything random.
+        nbeta: inverse temperature times number of samples, for ``llc``; None for n / log n.
+        gamma: strength of the pull towards the trained point, for ``llc``; None for a pilot's choice.
+        layer: name of the weight of the layer for measures of one layer; None for the last but one.
+        start: the parameters at the start of training, shape (D,), for ``distance``; None if they are not known.
+        cutoff: the loss that bounds the basin, for ``log-volume``.
+    """
+
+    metric: str = "identity"
+    rho: float | None = None
+    draws: int = DRAWS
+    probes: int = PROBES
+    seed: int = 0
+    nbeta: float | None = None
+    gamma: float | None = None
+    layer: str | None = None
+    start: torch.Tensor | None = field(default=None, compare=False, repr=False)
+    cutoff: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("rho", "nbeta"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise LandscapeError(f"`{name}` must be a positive number, not {value!r}.")
+        if self.gamma is not None and not 0 <= self.gamma < float("inf"):
+            raise LandscapeError(f"`gamma` must be a number of at least 0, not {self.gamma!r}.")
+        for name, least in (("draws", 4), ("probes", 2)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise LandscapeError(f"`{name}` must be a whole number of at least {least}, not {value!r}.")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the settings as plain values; the start only as whether there is one."""
+        return {**asdict(self), "start": self.start is not None}

@@ -1,0 +1,136 @@
+"""Sharpness measures of one trained net: values, how far to trust each, and what each cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from landscape.results.base import NOTHING, Cost, Result
+from landscape.results.table import columns
+
+EXACT = "exact"  #: no random part; the value is right to rounding
+ESTIMATE = "estimate"  #: a mean over random draws, with its standard error
+LOWER_BOUND = "lower bound"  #: of a maximum: the largest value that a search has found
+BELOW_ROUNDING = "below rounding"  #: smaller than what rounding of the loss alone can make
+NOT_MIXED = "not mixed"  #: chains that have not forgotten their start
+UNKNOWN = "unknown"  #: a number whose error is not known; ``reasons`` say why
+FAILED = "failed"  #: no number; ``reasons`` say why
+SHARPNESS_VERDICTS = (EXACT, ESTIMATE, LOWER_BOUND, BELOW_ROUNDING, NOT_MIXED, UNKNOWN, FAILED)
+DIRECTIONS = ("sharper", "flatter")  #: what a larger value means
+
+
+@dataclass(frozen=True)
+class Measure(Result):
+    """One sharpness measure of one net.
+
+    Attributes:
+        name: of the measure, such as ``average-case``.
+        value: the number; NaN if the measure failed.
+        standard_error: of the value; 0 if nothing is random, NaN if it is not known.
+        verdict: one of :data:`SHARPNESS_VERDICTS`.
+        reasons: why the verdict is not better.
+        larger: what a larger value means: ``sharper`` or ``flatter``.
+        invariances: changes of a net that leave its function and this measure unchanged.
+        samples: the values behind the mean, one per draw, shape (m,); empty if there is no mean.
+        config: everything that determines the number.
+        cost: full passes over the data; a gradient counts as three, a product with the Hessian as six.
+    """
+
+    kind: ClassVar[str] = "measure"
+
+    name: str
+    value: float
+    standard_error: float
+    verdict: str
+    reasons: tuple[str, ...]
+    larger: str
+    invariances: tuple[str, ...]
+    samples: np.ndarray
+    config: dict[str, Any]
+    cost: Cost
+
+    @classmethod
+    def _revive(cls, name: str, value: Any) -> Any:
+        if name in ("value", "standard_error") and value is None:
+            return math.nan
+        return tuple(value) if name in ("reasons", "invariances") else super()._revive(name, value)
+
+    def __str__(self) -> str:
+        return str(SharpnessTable({self.name: self}))
+
+
+@dataclass(frozen=True)
+class SharpnessTable(Mapping[str, Measure]):
+    """The sharpness measures of one net by name; prints as a table.
+
+    Attributes:
+        measures: each measure by its name. With several values of rho the name ends in it: ``average-case@0.1``.
+        notes: what a reader should know about all of them.
+    """
+
+    measures: Mapping[str, Measure]
+    notes: tuple[str, ...] = field(default=())
+
+    def __getitem__(self, name: str) -> Measure:
+        return self.measures[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.measures)
+
+    def __len__(self) -> int:
+        return len(self.measures)
+
+    @property
+    def cost(self) -> Cost:
+        """What all measures cost together."""
+        return sum((measure.cost for measure in self.values()), NOTHING)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return each measure as strict JSON types, without its samples."""
+        return {name: {k: v for k, v in each.to_dict().items() if k != "samples"} for name, each in self.items()}
+
+    def table(self) -> str:
+        """Return one row per measure."""
+        rows = [
+            [
+                name,
+                number(each.value, each.standard_error),
+                error_text(each.standard_error),
+                each.verdict,
+                "up" if each.larger == "sharper" else "down",
+                f"{each.cost.evaluations:,.0f}",
+            ]
+            for name, each in self.items()
+        ]
+        return columns(
+            ["measure", "value", "std. error", "verdict", "sharper", "passes"], rows, left=["measure", "verdict"]
+        )
+
+    def __str__(self) -> str:
+        reasons = dict.fromkeys(f"{name}: {reason}" for name, each in self.items() for reason in each.reasons)
+        return "\n".join([self.table(), *(f"note: {note}" for note in (*self.notes, *reasons))])
+
+
+def number(value: float, error: float) -> str:
+    """Return a value with the digits that its standard error leaves, at most seven.
+
+    >>> number(0.123456789, 0.01), number(1234.5678, 0.0), number(float("nan"), 0.0)
+    ('0.123', '1234.568', '-')
+    """
+    if math.isnan(value):
+        return "-"
+    if not math.isfinite(value):
+        return "inf" if value > 0 else "-inf"
+    digits = 7
+    if value and error > 0 and math.isfinite(error):
+        digits = min(7, max(2, math.floor(math.log10(abs(value))) - math.floor(math.log10(error)) + 2))
+    return f"{value:.{digits}g}"
+
+
+def error_text(error: float) -> str:
+    """Return a standard error with two digits; a dash if it is not known."""
+    return "-" if math.isnan(error) else f"{error:.2g}"

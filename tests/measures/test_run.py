@@ -1,0 +1,109 @@
+"""The table of measures: names, several sizes, errors, budgets, resuming, measures of a user's own."""
+
+import math
+
+import pytest
+import torch
+
+import landscape as ls
+from landscape.measures import REGISTRY
+
+
+@pytest.fixture(scope="module")
+def bowl():
+    return ls.Objective.from_function(lambda x: x.square().sum(-1) / 2, torch.ones(4, dtype=torch.float64))
+
+
+@pytest.fixture
+def own_measure():
+    @ls.measure("own-norm", larger="flatter", invariant=("permutation",))
+    def own_norm(objective, draws):
+        return float(objective.theta.norm()), 0.5
+
+    yield "own-norm"
+    del REGISTRY["own-norm"]
+
+
+def test_a_measure_of_ones_own(bowl, own_measure):
+    measure = ls.sharpness(bowl, own_measure)[own_measure]
+    assert (measure.value, measure.standard_error, measure.verdict) == (2.0, 0.5, "estimate")
+    assert (measure.larger, measure.invariances) == ("flatter", ("permutation",))
+
+
+def test_several_sizes_give_one_row_each(bowl):
+    table = ls.sharpness(bowl, ["average-case", "trace"], rho=[0.1, 0.2])
+    assert list(table) == ["average-case@0.1", "average-case@0.2", "trace"]
+    assert table["average-case@0.2"].config["rho"] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"measures": "sharp"}, "'sharp' is not known"),
+        ({"measures": []}, "there is no measure"),
+        ({"rho": 0.0}, "`rho` must be a positive number"),
+        ({"rho": -1.0}, "`rho` must be a positive number"),
+        ({"draws": 2}, "`draws` must be a whole number of at least 4"),
+        ({"metric": "round"}, "'round' is not known"),
+        ({"budget": "soon"}, "Invalid budget 'soon'"),
+        ({"seed": -1}, "the seed must be"),
+    ],
+)
+def test_misuse_is_one_clear_error(bowl, options, words):
+    with pytest.raises(ls.LandscapeError, match="(?s).*".join(words.split("...")).replace("(", r"\(")):
+        ls.sharpness(bowl, **{"measures": "trace", **options})
+
+
+def test_a_measure_that_cannot_be_taken_is_a_stated_gap(bowl):
+    @ls.measure("broken", larger="sharper")
+    def broken(objective, draws):
+        return "no number"
+
+    try:
+        measure = ls.sharpness(bowl, "broken,trace")["broken"]
+    finally:
+        del REGISTRY["broken"]
+    assert math.isnan(measure.value)
+    assert measure.verdict == "failed"
+    assert "returned str" in measure.reasons[0]
+
+
+def test_a_spent_budget_is_a_stated_gap(bowl):
+    table = ls.sharpness(bowl, ["average-case", "low-pass", "lambda-max"], rho=0.1, budget=20)
+    assert table["average-case"].verdict == "estimate"
+    assert table["lambda-max"].verdict == "failed"
+    assert "budget of 20" in table["lambda-max"].reasons[0]
+
+
+def test_known_measures_are_kept_and_others_are_refused(bowl):
+    first = ls.sharpness(bowl, "trace")
+    taken = []
+    table = ls.sharpness(bowl, "trace,lambda-max", resume=first, on_measure=lambda name, _: taken.append(name))
+    assert table["trace"] is first["trace"]
+    assert taken == ["lambda-max"]
+    with pytest.raises(ls.LandscapeError, match="seed: stored 0, asked 1"):
+        ls.sharpness(bowl, "trace", seed=1, resume=first)
+
+
+def test_a_measure_is_stored_and_read_back(bowl, tmp_path):
+    measure = ls.sharpness(bowl, "average-case")["average-case"]
+    store = ls.Store(tmp_path / "run.h5")
+    store["sharpness-average-case"] = measure
+    again = store["sharpness-average-case"]
+    assert again.to_dict() == measure.to_dict()
+
+
+def test_the_table_prints_values_errors_and_reasons(bowl):
+    text = str(ls.sharpness(bowl, "trace,average-case", budget=1))
+    assert "trace" in text
+    assert "exact" in text
+    assert "note: average-case: not begun" in text
+
+
+def test_a_name_that_is_taken_is_refused():
+    with pytest.raises(ls.LandscapeError, match="already"):
+        ls.measure("trace", larger="sharper")(lambda objective, draws: 0.0)
+    with pytest.raises(ls.LandscapeError, match="'bigger'"):
+        ls.measure("new", larger="bigger")
+    with pytest.raises(ls.LandscapeError, match="'rotation' is not known"):
+        ls.measure("new", larger="sharper", invariant=("rotation",))
