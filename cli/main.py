@@ -29,6 +29,7 @@ COMMANDS = {
     "radius": "Measure the basin radius along random rays.",
     "slice": "Measure the loss on a line or a plane through a checkpoint.",
     "curvature": "Measure the curvature of the loss at a checkpoint.",
+    "sharpness": "Measure how sharp the loss is at checkpoints, by the measures of the literature.",
     "doctor": "Examine a checkpoint and its task, and estimate what a run costs.",
     "show": "Show what is in a results file.",
     "plot": "Draw what is in a results file.",

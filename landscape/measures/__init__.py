@@ -1,6 +1,12 @@
 """Sharpness measures: one file a family, one registry, one set of draws that all of them share."""
 
-from landscape.measures import average, curvature, low_pass, pac_bayes  # each enters its measures into the registry
+from landscape.measures import (  # each enters its measures into the registry
+    average,
+    curvature,
+    low_pass,
+    pac_bayes,
+    volume,
+)
 from landscape.measures.reading import Reading
 from landscape.measures.registry import INVARIANCES, REGISTRY, find_measures, measure
 from landscape.measures.run import sharpness
@@ -16,4 +22,5 @@ __all__ = [
     "measure",
     "pac_bayes",
     "sharpness",
+    "volume",
 ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 from torch import Tensor
 
 from landscape.errors import LandscapeError
@@ -20,6 +20,8 @@ RISE = 0.1  #: of the mean loss, where there is no accuracy
 EPSILON = 1e-3  #: standard deviation of the noise on a weight of zero, in the magnitude version
 _XTOL = 0.01  # relative accuracy of sigma, as in the sources
 _FIRST, _LEAST, _MOST = 0.1, 1e-8, 1e8  # where the search for sigma begins and ends
+_INFINITE = 1e6  # a loss that counts as infinite, so that the search can go on
+_Point = tuple[float, float, float]  # log sigma, the mean there, and its error
 
 
 @measure("pac-bayes", larger="sharper", core=True, invariant=("permutation",))
@@ -53,44 +55,61 @@ def _flatness(draws: Draws, at: Callable[[float], tuple[np.ndarray, np.ndarray]]
     by_loss = math.isnan(accuracy)
     threshold = RISE if by_loss else FALL
 
-    def damage(sigma: float) -> np.ndarray:
-        loss, right = at(sigma)
-        return loss - centre if by_loss else accuracy - right
+    def excess(log_sigma: float) -> np.ndarray:
+        loss, right = at(math.exp(log_sigma))
+        return np.minimum(loss - centre if by_loss else accuracy - right, _INFINITE) - threshold
 
-    sigma = _crossing(lambda log_sigma: _mean(damage(math.exp(log_sigma))) - threshold)
-    samples = damage(sigma)
-    # The error of the mean becomes one of sigma by the slope d mean / d log sigma, taken between two sizes.
-    near, far = _mean(damage(sigma / _STEP)), _mean(damage(sigma * _STEP))
-    slope = (far - near) / (2 * math.log(_STEP))
-    _, error = mean_and_error(samples)
-    value = sigma**-2.0
-    relative = 2 * math.hypot(error / slope, _XTOL) if slope > 0 else math.nan
+    crossing = _cross(excess)
+    # the error of the mean is one of log sigma by the slope of the mean there
+    error = math.hypot(crossing.error / crossing.slope, _XTOL) if crossing.slope > 0 else math.nan
+    sigma = math.exp(crossing.log_sigma)
     kind = {"rise": RISE} if by_loss else {"fall": FALL}
-    return Reading(value, value * relative, samples=samples, config={"sigma": sigma, **kind, **config})
+    return Reading(sigma**-2.0, 2 * error * sigma**-2.0, config={"sigma": sigma, **kind, **config})
 
 
-_STEP = 1.25  # ratio of the two sizes between which the slope is taken
+@dataclass(frozen=True)
+class _Crossing:
+    """Where a mean crosses zero: log sigma, the slope of the mean by log sigma, and the error of the mean."""
+
+    log_sigma: float
+    slope: float
+    error: float
 
 
-def _mean(values: np.ndarray) -> float:
-    """Return the mean, and a large number for infinite losses, so that a search can go on."""
-    return float(np.minimum(values, 1e6).mean())
+def _cross(excess: Callable[[float], np.ndarray]) -> _Crossing:
+    """Return where the mean of a rising function of log sigma is zero: a bracket by factors of four, then secants.
+
+    The secants are those of the Illinois method. They end when the mean is zero within a tenth of its own error.
+    """
+    low, high = _bracket(excess)
+    kept = low[1], high[1]  # the means that the secant takes; Illinois halves the one that stays
+    while high[0] - low[0] > _XTOL:
+        middle = low[0] + (high[0] - low[0]) * kept[0] / (kept[0] - kept[1])
+        mean, error = mean_and_error(excess(middle))
+        if abs(mean) <= error / 10:
+            return _Crossing(middle, (high[1] - low[1]) / (high[0] - low[0]), error)
+        if mean < 0:
+            low, kept = (middle, mean, error), (mean, kept[1] / 2)
+        else:
+            high, kept = (middle, mean, error), (kept[0] / 2, mean)
+    slope = (high[1] - low[1]) / (high[0] - low[0])
+    return _Crossing((low[0] + high[0]) / 2, slope, max(low[2], high[2]))
 
 
-def _crossing(excess: Callable[[float], float]) -> float:
-    """Return the sigma at which a rising function of log sigma is 0: a bracket by factors of four, then Brent."""
-    low = high = math.log(_FIRST)
-    step = math.log(4.0)
-    while excess(low) >= 0:
-        low -= step
-        if low < math.log(_LEAST):
-            raise LandscapeError("the net is hurt by the least noise: accuracy or loss jump at the trained point.")
-    high = max(high, low + step)
-    while excess(high) < 0:
-        low, high = high, high + step
-        if high > math.log(_MOST):
+def _bracket(excess: Callable[[float], np.ndarray]) -> tuple[_Point, _Point]:
+    """Return two sizes, a factor of four apart, with the mean below zero at the first and above it at the second."""
+    log_sigma, low, high = math.log(_FIRST), None, None
+    while low is None or high is None:
+        mean, error = mean_and_error(excess(log_sigma))
+        if mean < 0:
+            low, log_sigma = (log_sigma, mean, error), log_sigma + math.log(4.0)
+        else:
+            high, log_sigma = (log_sigma, mean, error), log_sigma - math.log(4.0)
+        if log_sigma < math.log(_LEAST):
+            raise LandscapeError("the least noise hurts the net: accuracy or loss jump at the trained point.")
+        if log_sigma > math.log(_MOST):
             raise LandscapeError(
-                f"noise never lowers the accuracy by {FALL} or raises the loss by {RISE}: the net is no better than "
+                f"no noise lowers the accuracy by {FALL} or raises the loss by {RISE}: the net is no better than "
                 "chance, or the loss is bounded."
             )
-    return math.exp(brentq(excess, low, high, xtol=_XTOL / 2))
+    return low, high

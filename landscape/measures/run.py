@@ -16,7 +16,7 @@ from landscape.measures.draws import Draws, stopwatch
 from landscape.measures.normalised import with_normalised_logits
 from landscape.measures.reading import Reading
 from landscape.measures.registry import Definition, find_measures
-from landscape.measures.settings import DRAWS, PROBES, Settings
+from landscape.measures.settings import CUTOFF, DRAWS, PROBES, VOLUME_BUDGET, Settings
 from landscape.objective import Objective
 from landscape.results import Cost, require_same_config
 from landscape.results.sharpness import ESTIMATE, EXACT, FAILED, UNKNOWN, Measure, SharpnessTable
@@ -39,7 +39,8 @@ def sharpness(
     gamma: float | None = None,
     layer: str | None = None,
     start: torch.Tensor | None = None,
-    cutoff: float = 0.1,
+    cutoff: float = CUTOFF,
+    volume_budget: str | float = VOLUME_BUDGET,
     budget: str | float | None = None,
     resume: Mapping[str, Measure] | None = None,
     on_measure: OnMeasure | None = None,
@@ -63,6 +64,7 @@ def sharpness(
         layer: weight of the layer for ``relative-flatness``.
         start: parameters at the start of training, shape (D,), for ``distance``.
         cutoff: loss that bounds the basin, for ``log-volume``.
+        volume_budget: what ``log-volume`` may cost if there is no ``budget``.
         budget: a time such as ``5min``, or a number of passes. A measure that would begin after it is left out as
             ``failed``, and long ones stop in time.
         resume: measures that are known already, by name; they must have the same settings.
@@ -81,7 +83,7 @@ def sharpness(
     True
     """
     sizes: list[float | None] = [None] if rho is None else [rho] if isinstance(rho, int | float) else list(rho)
-    settings = Settings(metric, None, draws, probes, seed, nbeta, gamma, layer, start, cutoff)
+    settings = Settings(metric, None, draws, probes, seed, nbeta, gamma, layer, start, cutoff, volume_budget)
     for size in sizes:
         replace(settings, rho=size)  # its check
     wanted = list(_rows(find_measures(measures), sizes))

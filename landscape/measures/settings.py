@@ -11,6 +11,8 @@ from landscape.errors import LandscapeError
 
 DRAWS = 20  #: random perturbations, as in Andriushchenko et al. 2023
 PROBES = 50  #: products with random vectors
+CUTOFF = 0.1  #: loss that bounds the basin
+VOLUME_BUDGET = 2_000  #: passes for the volume: a quarter of them are uniform rays
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Settings:
         layer: name of the weight of the layer for measures of one layer; None for the last but one.
         start: the parameters at the start of training, shape (D,), for ``distance``; None if they are not known.
         cutoff: the loss that bounds the basin, for ``log-volume``.
+        volume_budget: what ``log-volume`` may cost, a time or a number of passes; with a budget for everything, a
+            third of the time that is left.
     """
 
     metric: str = "identity"
@@ -39,7 +43,8 @@ class Settings:
     gamma: float | None = None
     layer: str | None = None
     start: torch.Tensor | None = field(default=None, compare=False, repr=False)
-    cutoff: float = 0.1
+    cutoff: float = CUTOFF
+    volume_budget: str | float = VOLUME_BUDGET
 
     def __post_init__(self) -> None:
         for name in ("rho", "nbeta"):

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from landscape.errors import LandscapeError
 from landscape.plots.curvature import density_figure, eigenvalue_figure, layer_figure
 from landscape.plots.radii import loss_along_rays, overview, radius_histogram
+from landscape.plots.sharpness import measures_by_step
 from landscape.plots.slices import accuracy_figure, contour_figure, filled_figure, line_figure, surface_figure
 from landscape.plots.volumes import rounds_of_islands, volumes_by_estimator
 from landscape.plots.weights import sorted_weights
@@ -19,6 +20,7 @@ from landscape.results import (
     LaplaceVolume,
     LayerTraces,
     Line,
+    Measure,
     Plane,
     Radii,
     Result,
@@ -72,6 +74,9 @@ def figures_of_run(results: Mapping[str, Result]) -> dict[str, Figure]:
     volumes = {name: result for name, result in results.items() if isinstance(result, Volume) and result.results}
     if len(volumes) > 1:
         figures["volumes"] = volumes_by_estimator(volumes)
+    measures = {name: result for name, result in results.items() if isinstance(result, Measure)}
+    if (by_step := measures_by_step(measures)) is not None:
+        figures["sharpness"] = by_step
     for name, own in _by_result(results).items():
         figures |= {f"{name}-{short}" if len(own) > 1 else name: figure for short, figure in own.items()}
     return figures
@@ -86,7 +91,11 @@ def one_figure(results: Mapping[str, Result]) -> Figure:
     radii, volume = results.get("radii"), results.get("volume")
     if isinstance(radii, Radii):
         return overview(radii, volume if isinstance(volume, Volume) else None)
+    measures = {name: result for name, result in results.items() if isinstance(result, Measure)}
+    by_step = measures_by_step(measures)
     by_result = _by_result(results)
+    if by_step is not None and not by_result:
+        return by_step
     if not by_result:
         raise LandscapeError(f"there is nothing to draw in {', '.join(results) or 'a run without results'}.")
     if len(by_result) > 1:

@@ -1,0 +1,84 @@
+"""``landscape sharpness``: sharpness measures of one checkpoint, or of several of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from landscape_cli import options
+
+SCALES = (*options.METRICS, "adaptive")
+
+
+class Sizes(click.ParamType):
+    """Positive numbers with commas between them."""
+
+    name = "R,R,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        numbers = tuple(options.as_number(part) for part in str(value).split(","))
+        if not all(0 < number < float("inf") for number in numbers):
+            self.fail(
+                f"expected positive numbers with commas between them, such as 0.05,0.1, got {value!r}.", param, ctx
+            )
+        return numbers
+
+
+asking = options.together(
+    click.option(
+        "--measures", default="core", show_default=True, metavar="core|all|NAME,...|FILE.py:FUNCTION",
+        help="Which measures. core: those that most studies use; a function of your own from a file.",
+    ),
+    click.option(
+        "--metric", type=click.Choice(SCALES), default="identity", show_default=True,
+        help="Scale of a perturbation: 1, |w| (adaptive), or each filter's or layer's norm.",
+    ),
+    click.option("--rho", type=Sizes(), help="Size of perturbations.  [default: that of each measure's source]"),
+    click.option(
+        "--draws", type=click.IntRange(min=4), default=20, show_default=True, metavar="N", help="Random perturbations."
+    ),
+    click.option(
+        "--probes", type=click.IntRange(min=2), default=50, show_default=True, metavar="N",
+        help="Products with random vectors, for traces.",
+    ),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random."),
+    click.option(
+        "--normalise-logits", is_flag=True,
+        help="Centre the logits and give them norm 1, so that no measure sees their scale.",
+    ),
+    click.option("--nbeta", type=options.Number(0), metavar="X", help="llc: samples times inverse temperature."),
+    click.option("--gamma", type=options.Number(), metavar="X", help="llc: pull towards the trained point."),
+    click.option("--layer", metavar="NAME", help="relative-flatness: the layer's weight.  [default: the last but one]"),
+    click.option("--start", type=click.Path(), metavar="CKPT", help="distance: the weights at the start of training."),
+    click.option(
+        "--cutoff", type=options.Number(), default=0.1, show_default=True, help="log-volume: loss at the basin's edge."
+    ),
+    click.option(
+        "--budget", type=options.BudgetText(), metavar="TIME|PASSES",
+        help="What each checkpoint may cost, such as 5min or 20000 passes.",
+    ),
+)  # fmt: skip
+
+
+@click.command("sharpness")
+@click.argument("checkpoints", nargs=-1, required=True, type=click.Path())
+@options.task
+@asking
+@options.centre
+@options.keeping
+@options.json_flag
+@options.quiet
+@click.pass_context
+def command(context: click.Context, **params: Any) -> None:
+    """Measure how sharp the loss is at each of CHECKPOINTS, by the measures of the literature.
+
+    Each number has its error, its verdict and its cost in full passes over the data. Several checkpoints of a run make
+    one table, and "landscape plot" draws them against the training step.
+
+    \b
+    landscape sharpness ckpt.pt --measures trace,average-case --rho 0.05,0.1
+    """
+    from landscape_cli.sharpness_run import run_sharpness
+
+    run_sharpness(context)

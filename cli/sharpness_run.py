@@ -1,0 +1,215 @@
+"""The run of ``landscape sharpness``: every checkpoint measured, each measure stored as soon as it is finished."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from landscape.errors import LandscapeError, StoreError
+from landscape.inputs import Task
+from landscape.inputs.user_code import is_reference, load_object
+from landscape.measures import REGISTRY, find_measures, sharpness
+from landscape.objective import Objective
+from landscape.results import Measure, SharpnessTable
+from landscape.results.sharpness import number
+from landscape.results.table import WIDTH, columns
+from landscape.store import Store
+from landscape_cli.flags import in_flags
+from landscape_cli.interrupts import INTERRUPTED, check_pressed
+from landscape_cli.machine_output import strict_json
+from landscape_cli.next_command import resume_command, stopped_line
+from landscape_cli.progress import Display, say
+from landscape_cli.run_file import open_store, stored_result, with_provenance
+from landscape_cli.task import find_task, make_objective
+from landscape_cli.text import duration, paragraph
+
+_NAMED = ("metric", "draws", "probes", "seed", "normalise_logits", "nbeta", "gamma", "layer", "cutoff", "budget")
+_NUMBER_AT_END = re.compile(r"(\d+)\D*$")
+
+
+def run_sharpness(context: click.Context) -> None:
+    """Measure, store and print what the options of the command ask for."""
+    params = context.params
+    paths, measures = params["checkpoints"], wanted_measures(params["measures"])
+    names = labels(paths)
+    tables: dict[str, SharpnessTable] = {}
+    provenance = {"command": resume_command(context)}
+    with open_store(params) as store:
+        try:
+            for path, label in zip(paths, names, strict=True):
+                place = label if len(paths) > 1 else None
+                origin = {**provenance, "checkpoint": str(path), "step": step_of(path, paths)}
+                tables[label] = measure_checkpoint({**params, "checkpoint": path}, measures, store, place, origin)
+                if len(paths) == 1 and not params["as_json"]:
+                    click.echo(table_text(tables[label]))
+        except KeyboardInterrupt:
+            taken = f"interrupted after {len(tables)} of {len(paths)} checkpoints"
+            click.echo(stopped_line(taken, params["out"], provenance["command"]), err=True)
+            raise SystemExit(INTERRUPTED) from None
+    if params["as_json"]:
+        click.echo(strict_json({label: table.to_dict() for label, table in tables.items()}))
+    elif len(paths) > 1:
+        click.echo(several_text(tables))
+    if store is None:
+        say(params, "Nothing was kept; to keep it, for figures and to add to it: --out run.h5")
+
+
+def wanted_measures(text: str) -> list[str]:
+    """Return the names of the measures that ``--measures`` asks for; files of a user's own measures are loaded."""
+    names: list[str] = []
+    for part in (part.strip() for part in text.split(",")):
+        if not is_reference(part):
+            names.append(part)
+            continue
+        function = load_object(part, "--measures")
+        own = [name for name, definition in REGISTRY.items() if definition.function is function]
+        if not own:
+            raise LandscapeError(
+                f"{part} is no measure: decorate it with @landscape.measure('my-flatness', larger='sharper')."
+            )
+        names += own
+    find_measures(names)  # an unknown name is refused before anything is read
+    return names
+
+
+def labels(paths: tuple[str, ...]) -> list[str]:
+    """Return a short name for each checkpoint: its file without ending, with its folder if two are alike.
+
+    >>> labels(("run/step-1.pt", "run/step-2.pt")), labels(("a/last.pt", "b/last.pt"))
+    (['step-1', 'step-2'], ['a-last', 'b-last'])
+    """
+    stems = [Path(path).stem for path in paths]
+    if len(set(stems)) < len(stems):
+        stems = [re.sub(r"[^A-Za-z0-9_.-]+", "-", str(Path(path).with_suffix(""))).strip("-.") for path in paths]
+    stems = [re.sub(r"[^A-Za-z0-9_.-]+", "-", stem) for stem in stems]
+    if len(set(stems)) < len(stems):
+        raise LandscapeError("a checkpoint is named twice. Type each once.")
+    return stems
+
+
+def step_of(path: str, paths: tuple[str, ...]) -> int:
+    """Return the training step: the last number in the name of the file, or its place in the list if one has none.
+
+    >>> step_of("step-300.pt", ("step-1.pt", "step-300.pt")), step_of("last.pt", ("first.pt", "last.pt"))
+    (300, 1)
+    """
+    found = {each: _NUMBER_AT_END.search(Path(each).stem) for each in paths}
+    own = found[path]
+    if own is not None and all(found.values()):
+        return int(own[1])
+    return paths.index(path)
+
+
+def measure_checkpoint(
+    params: Mapping[str, Any], measures: list[str], store: Store | None, place: str | None, origin: Mapping[str, Any]
+) -> SharpnessTable:
+    """Return the measures of one checkpoint; those in the file are kept with ``--resume``."""
+    known = stored_measures(store, params, place)
+    task, checkpoint = find_task(params)
+    say(params, f"{params['checkpoint']}: {checkpoint.form}")
+    objective = make_objective(task, params)
+    say(params, paragraph(f"{objective!r}"[1:-1]))
+    for note in objective.notes:
+        say(params, paragraph(in_flags(f"note: {note}")))
+    start = start_of(params, task, objective)
+    total = sum(1 if REGISTRY[name].rho is None else len(params["rho"] or (1,)) for name in expand(measures))
+    display = Display(total, len(known), quiet=params["quiet"], unit="measures")
+    done = len(known)
+
+    def keep(name: str, measure: Measure) -> None:
+        nonlocal done
+        done += 1
+        if store is not None:
+            store[stored_name(place, name)] = with_provenance(measure, origin)
+        display.show(done, total, name)
+        check_pressed()
+
+    try:
+        return sharpness(
+            objective, measures, rho=params["rho"], start=start, resume=known, on_measure=keep,
+            **{name: params[name] for name in _NAMED},
+        )  # fmt: skip
+    finally:
+        display.close()
+
+
+def expand(measures: list[str]) -> list[str]:
+    """Return the names that a list of names, ``core`` and ``all`` stands for."""
+    return [definition.name for definition in find_measures(measures)]
+
+
+def start_of(params: Mapping[str, Any], task: Task, objective: Objective) -> torch.Tensor | None:
+    """Return the parameters of ``--start``, read like the checkpoint itself."""
+    if params["start"] is None:
+        return None
+    begin, _ = find_task({**params, "checkpoint": params["start"]})
+    return objective.layout.flatten(dict(begin.model.named_parameters()), objective.theta.device)
+
+
+def stored_name(place: str | None, name: str) -> str:
+    """Return the name of a measure in the file: it becomes an HDF5 group.
+
+    >>> stored_name(None, "average-case@0.1"), stored_name("step-300", "trace")
+    ('sharpness-average-case_0.1', 'step-300-sharpness-trace')
+    """
+    prefix = "" if place is None else f"{place}-"
+    return f"{prefix}sharpness-{name.replace('@', '_')}"
+
+
+def stored_measures(store: Store | None, params: Mapping[str, Any], place: str | None) -> dict[str, Measure]:
+    """Return the measures of a checkpoint in the file that this run keeps; refuse to touch some without being told."""
+    stored_result(store, params, "", Measure)  # its checks of the options
+    if store is None or params["overwrite"]:
+        return {}
+    head = stored_name(place, "")
+    names = [name for name in store if name.startswith(head)]
+    if names and not params["resume"]:
+        raise StoreError(
+            f"{params['out']} already holds {len(names)} measures of this kind ({names[0]}, ...).\n"
+            "Type --resume to keep what it holds and measure the rest, --overwrite to start over, or another --out."
+        )
+    found = {name.removeprefix(head).replace("_", "@"): store[name] for name in names}
+    return {name: result for name, result in found.items() if isinstance(result, Measure)}
+
+
+def table_text(table: SharpnessTable) -> str:
+    """Return the table of one checkpoint with its notes, for a terminal."""
+    lines = [*table.table().splitlines(), *(paragraph(in_flags(f"note: {note}")) for note in reasons_of(table))]
+    cost = table.cost
+    return "\n".join([*lines, f"{cost.evaluations:,.0f} passes in {duration(cost.seconds)}"])
+
+
+def reasons_of(table: SharpnessTable) -> Iterator[str]:
+    """Yield why a verdict is not better, each reason once for all measures that share it."""
+    shared: dict[str, list[str]] = {}
+    for name, measure in table.items():
+        for reason in measure.reasons:
+            shared.setdefault(reason, []).append(name)
+    return (f"{', '.join(names)}: {reason}" for reason, names in shared.items())
+
+
+def several_text(tables: Mapping[str, SharpnessTable]) -> str:
+    """Return one row per measure and one column per checkpoint, in blocks that fit a terminal."""
+    names = list(dict.fromkeys(name for table in tables.values() for name in table))
+    blocks, left = [], list(tables)
+    while left:
+        count = len(left)
+        while count > 1 and len(block_text(names, {k: tables[k] for k in left[:count]}).splitlines()[0]) > WIDTH:
+            count -= 1
+        blocks.append(block_text(names, {k: tables[k] for k in left[:count]}))
+        left = left[count:]
+    return "\n\n".join(blocks)
+
+
+def block_text(names: list[str], tables: Mapping[str, SharpnessTable]) -> str:
+    """Return the values of some checkpoints beside each other."""
+    rows = [
+        [name, *(number(t[name].value, t[name].standard_error) if name in t else "-" for t in tables.values())]
+        for name in names
+    ]
+    return columns(["measure", *tables], rows, left=["measure"])

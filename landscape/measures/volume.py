@@ -1,0 +1,92 @@
+"""The volume of the basin as a measure of flatness."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from landscape.errors import LandscapeError
+from landscape.measures.draws import Draws
+from landscape.measures.reading import Reading
+from landscape.measures.registry import measure
+from landscape.objective import Objective
+from landscape.rays import METRICS
+from landscape.results import Volume, VolumeEstimate
+from landscape.results.ball import log_unit_ball
+from landscape.results.sharpness import ESTIMATE, LOWER_BOUND
+from landscape.volume import log_volume
+
+KL_CUTOFF = 0.01  #: of Scherlis & Belrose 2025
+KL_RAYS = 200  #: twice theirs, since a verdict is judged on half of the rays
+_SHARE = 1 / 3  # of the time that is left
+_WIDTH = 2 * 1.96  # of a 95 % interval, in standard errors
+
+
+@measure("log-volume", larger="flatter", core=True, invariant=("permutation",))
+def basin_volume(objective: Objective, draws: Draws) -> Reading:
+    """Return log V of the basin below the cutoff, in nats, in coordinates of the metric, by ``auto``.
+
+    V grows like r^n, so nets of different n cannot be compared by it; ``effective-radius`` can.
+    Source: Huang et al. 2019.
+    """
+    row = _basin(objective, draws).results[0]
+    return _as_reading(row, row.reported, _error(row))
+
+
+@measure("effective-radius", larger="flatter", invariant=("permutation",))
+def effective_radius(objective: Objective, draws: Draws) -> Reading:
+    """Return the radius of the ball that has the volume of the basin, (V / ω_n)^(1/n), from the same run."""
+    volume = _basin(objective, draws)
+    row, n = volume.results[0], volume.dimension
+    radius = math.exp((row.reported - log_unit_ball(n)) / n)
+    return _as_reading(row, radius, _error(row) * radius / n)
+
+
+@measure("basin-probability", larger="flatter", invariant=("permutation",))
+def basin_probability(objective: Objective, draws: Draws) -> Reading:
+    """Return log P that weights from N(0, σ²), σ the RMS weight, lie in the basin of a mean KL divergence of 0.01.
+
+    By uniform rays, which give a lower bound in high dimension. Source: Scherlis & Belrose 2025.
+    """
+    sigma = float(objective.scope.gather(objective.theta).double().square().mean().sqrt())
+    if not sigma > 0:
+        raise LandscapeError("every weight in scope is zero, so the normal distribution of its weights has no width.")
+    volume = log_volume(
+        objective, [KL_CUTOFF], criterion="kl", metric="identity", directions=KL_RAYS, seed=draws.settings.seed,
+        measure="gaussian", sigma=sigma,
+    )  # fmt: skip
+    draws.charge(volume.cost.evaluations, volume.cost.calls)
+    row = volume.results[0]
+    return _as_reading(row, row.reported, _error(row), sigma=sigma)
+
+
+def _basin(objective: Objective, draws: Draws) -> Volume:
+    """Return the volume of the basin, measured once."""
+    settings = draws.settings
+    if settings.metric not in METRICS:
+        raise LandscapeError(
+            f"rays have no metric {settings.metric!r}. Pass `metric='filter'`, `'layer'` or `'identity'` for volumes."
+        )
+    left = draws.seconds_left()
+    budget = f"{max(_SHARE * left, 1.0):.3f}s" if math.isfinite(left) else settings.volume_budget
+
+    def run() -> Volume:
+        volume = log_volume(
+            objective, [settings.cutoff], estimator="auto", budget=budget, metric=settings.metric, seed=settings.seed
+        )
+        draws.charge(volume.cost.evaluations, volume.cost.calls)
+        return volume
+
+    return draws.once("volume", run)
+
+
+def _as_reading(row: VolumeEstimate, value: float, error: float, **config: Any) -> Reading:
+    """Return the reading of a volume: an estimate if its interval is one for V, else a lower bound."""
+    about = {"volume_verdict": row.verdict, "volume_interval": list(row.reported_interval), **config}
+    return Reading(value, error, ESTIMATE if row.measured else LOWER_BOUND, tuple(row.reasons), config=about)
+
+
+def _error(row: VolumeEstimate) -> float:
+    """Return a quarter of the 95 % interval; NaN for a bound."""
+    low, high = row.interval
+    return (high - low) / _WIDTH if row.measured else math.nan

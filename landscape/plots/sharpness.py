@@ -1,0 +1,53 @@
+"""Figures of sharpness measures: each against the training step, over the checkpoints of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from landscape.plots.style import WIDTH, bare, shades
+from landscape.results import Measure
+from landscape.results.sharpness import FAILED
+
+_COLUMNS = 3
+_HEIGHT = 1.7  # inches of a panel
+
+
+def measures_by_step(measures: Mapping[str, Measure]) -> Figure | None:
+    """Return one panel per measure, its value against the training step; None for fewer than two checkpoints.
+
+    Bars are standard errors; a hollow point is a lower bound or a value whose error is not known.
+
+    Args:
+        measures: by any name; their configuration says the checkpoint and its step.
+    """
+    rows: dict[str, list[Measure]] = {}
+    for measure in measures.values():
+        if measure.verdict != FAILED and np.isfinite(measure.value):
+            rho = measure.config.get("rho")
+            rows.setdefault(measure.name if rho is None else f"{measure.name}, rho = {rho:g}", []).append(measure)
+    rows = {name: own for name, own in rows.items() if len({m.config.get("checkpoint") for m in own}) > 1}
+    if not rows:
+        return None
+    lines = -(-len(rows) // _COLUMNS)
+    figure = Figure(figsize=(1.5 * WIDTH, _HEIGHT * lines + 0.5), layout="constrained")
+    panels = figure.subplots(lines, _COLUMNS, squeeze=False, sharex=True).flat
+    for axes, (name, own) in zip(panels, rows.items(), strict=False):
+        own = sorted(own, key=lambda measure: measure.config["step"])
+        steps = np.array([measure.config["step"] for measure in own])
+        values = np.array([measure.value for measure in own])
+        errors = np.array([measure.standard_error for measure in own])
+        known = np.isfinite(errors)
+        axes.plot(steps, values, color=shades(1)[0], linewidth=0.8)
+        axes.errorbar(steps[known], values[known], errors[known], color=shades(1)[0], fmt="o", markersize=3)
+        axes.plot(steps[~known], values[~known], "o", color=shades(1)[0], fillstyle="none", markersize=4)
+        axes.set_title(name, fontsize="small", loc="left")
+        bare(axes)
+    for axes in list(figure.axes)[len(rows) :]:
+        axes.set_visible(False)
+    for axes in list(figure.axes)[max(0, len(rows) - _COLUMNS) : len(rows)]:
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel("training step", fontsize="small")
+    return figure

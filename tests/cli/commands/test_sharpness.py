@@ -1,0 +1,99 @@
+"""``landscape sharpness`` as a user types it, and its results in ``landscape show`` and ``landscape plot``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import landscape as ls
+from helpers.commands import flat, make_task, run, trained_weights
+
+SMALL = "--task my_task.py"
+OWN = """
+import landscape as ls
+
+@ls.measure("weight-norm", larger="flatter", invariant=("permutation",))
+def weight_norm(objective, draws):
+    return float(objective.theta.norm())
+
+def plain(objective, draws):
+    return 0.0
+"""
+
+
+@pytest.fixture
+def objective() -> ls.Objective:
+    task = make_task()
+    task.model.load_state_dict(trained_weights())
+    return ls.Objective(task.model, task.data, task.loss)
+
+
+def test_the_command_prints_what_the_library_measures(here: Path, objective: ls.Objective) -> None:
+    done = run(f"sharpness ckpt.pt {SMALL} --measures trace,average-case --rho 0.05,0.1 --out run.h5")
+    table = ls.sharpness(objective, ["trace", "average-case"], rho=[0.05, 0.1])
+    for line in table.table().splitlines():
+        assert line in done.stdout
+    assert ls.Store("run.h5").names() == [
+        "sharpness-average-case_0.05", "sharpness-average-case_0.1", "sharpness-trace",
+    ]  # fmt: skip
+    stored = ls.Store("run.h5")["sharpness-average-case_0.1"]
+    assert isinstance(stored, ls.Measure)
+    assert stored.value == table["average-case@0.1"].value
+    assert "average-case" in run("show run.h5").stdout
+
+
+def test_json_is_strict_and_has_every_measure(here: Path) -> None:
+    done = run(f"sharpness ckpt.pt {SMALL} --measures trace,average-case --json -q")
+    table = json.loads(done.stdout)["ckpt"]
+    assert set(table) == {"trace", "average-case"}
+    assert table["trace"]["verdict"] == "exact"
+
+
+def test_a_run_is_continued_and_protected(here: Path) -> None:
+    run(f"sharpness ckpt.pt {SMALL} --measures trace --out run.h5 -q")
+    again = run(f"sharpness ckpt.pt {SMALL} --measures trace --out run.h5", code=2)
+    assert "--resume to keep" in flat(again.stderr)
+    run(f"sharpness ckpt.pt {SMALL} --measures trace,lambda-max --out run.h5 --resume -q")
+    assert ls.Store("run.h5").names() == ["sharpness-lambda-max", "sharpness-trace"]
+    other = run(f"sharpness ckpt.pt {SMALL} --measures trace --seed 1 --out run.h5 --resume", code=2)
+    assert "seed: stored 0, asked 1" in other.stderr
+
+
+def test_several_checkpoints_make_a_table_and_a_figure(here: Path) -> None:
+    for step, factor in ((100, 0.5), (20, 1.5)):
+        torch.save({name: factor * value for name, value in trained_weights().items()}, here / f"step-{step}.pt")
+    done = run(f"sharpness step-100.pt step-20.pt {SMALL} --measures trace,average-case --out run.h5 -q")
+    assert done.stdout.splitlines()[0].split() == ["measure", "step-100", "step-20"]
+    measure = ls.Store("run.h5")["step-20-sharpness-trace"]
+    assert isinstance(measure, ls.Measure)
+    assert measure.config["step"] == 20
+    assert "run-sharpness.png" in run("plot run.h5").stdout
+
+
+def test_measures_of_ones_own_file(here: Path) -> None:
+    (here / "own.py").write_text(OWN)
+    done = run(f"sharpness ckpt.pt {SMALL} --measures own.py:weight_norm,trace -q")
+    assert "weight-norm" in done.stdout
+    refused = run(f"sharpness ckpt.pt {SMALL} --measures own.py:plain", code=2)
+    assert "own.py:plain is no measure" in flat(refused.stderr)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--measures sharp", "the measure 'sharp' is not known"),
+        ("--rho 0", "expected positive numbers"),
+        ("--rho 0.1,x", "expected positive numbers"),
+        ("--budget soon", "Invalid budget 'soon'"),
+        ("--resume", "Add --out run.h5"),
+    ],
+)
+def test_misuse_is_one_line_and_exit_code_2(here: Path, options: str, words: str) -> None:
+    assert words in flat(run(f"sharpness ckpt.pt {SMALL} {options}", code=2).stderr)
+
+
+def test_the_same_checkpoint_twice_is_refused(here: Path) -> None:
+    assert "named twice" in run(f"sharpness ckpt.pt ckpt.pt {SMALL}", code=2).stderr
