@@ -1,12 +1,16 @@
 """Sharpness measures: one file a family, one registry, one set of draws that all of them share."""
 
-from landscape.measures import (  # each enters its measures into the registry
-    average,
-    curvature,
-    low_pass,
-    pac_bayes,
-    volume,
-)
+# Each enters its measures into the registry, in the order of docs/sharpness.md.
+# isort: off
+from landscape.measures import average
+from landscape.measures import worst_case
+from landscape.measures import pac_bayes
+from landscape.measures import curvature
+from landscape.measures import volume
+from landscape.measures import low_pass
+from landscape.measures import keskar
+
+# isort: on
 from landscape.measures.reading import Reading
 from landscape.measures.registry import INVARIANCES, REGISTRY, find_measures, measure
 from landscape.measures.run import sharpness
@@ -18,9 +22,11 @@ __all__ = [
     "average",
     "curvature",
     "find_measures",
+    "keskar",
     "low_pass",
     "measure",
     "pac_bayes",
     "sharpness",
     "volume",
+    "worst_case",
 ]

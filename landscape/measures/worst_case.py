@@ -1,0 +1,90 @@
+"""Worst-case sharpness: how much the loss rises at the worst point of a ball around the trained one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from torch import Tensor
+
+from landscape.measures.ascent import Ball, Function, Peak, climb
+from landscape.measures.draws import Draws
+from landscape.measures.reading import Reading, rise_reading
+from landscape.measures.registry import measure
+from landscape.objective import Objective
+from landscape.objective.batch_loss import ModelProgram, evaluating
+from landscape.objective.evaluate import GRADIENT_COST, run_backward
+from landscape.results.sharpness import LOWER_BOUND
+
+GRADIENTS = 20  #: of each search, at most, as in the source
+_AT = "at points of the ball"
+
+
+@measure(
+    "worst-case-l2", larger="sharper", core=True, rho=0.25, invariant=("permutation",), adaptive=("relu-rescaling",)
+)
+def worst_case_l2(objective: Objective, draws: Draws) -> Reading:
+    """Return the mean over batches of the largest L(w + d) - L(w) on that batch, with |d / c| <= rho, c of the metric.
+
+    On a quadratic with its minimum at w it is rho² / 2 · the largest eigenvalue of C H C. A search finds it
+    (:mod:`landscape.measures.ascent`), so the value is a lower bound. It depends on the batch size. Batches count by
+    their number of terms. A weight with c = 0 stays where it is.
+
+    Source: Andriushchenko, Croce, Müller, Hein & Flammarion 2023. They search by Auto-PGD (Croce & Hein 2020).
+    """
+    return _over_batches(draws, "l2")
+
+
+@measure(
+    "worst-case-linf", larger="sharper", core=True, rho=0.002, invariant=("permutation",), adaptive=("relu-rescaling",)
+)
+def worst_case_linf(objective: Objective, draws: Draws) -> Reading:
+    """Return the same as ``worst-case-l2`` with |d_i| <= rho c_i for each weight.
+
+    On a quadratic with its minimum at w and H >= 0 entrywise it is rho² / 2 · c' H c.
+    """
+    return _over_batches(draws, "linf")
+
+
+def _over_batches(draws: Draws, norm: str) -> Reading:
+    """Return the mean of the largest rise on each batch, weighted by the number of terms."""
+    objective = draws.objective
+    ball = Ball(draws.needed_rho(), norm)
+    program = objective.program
+    filled = [batch for batch, count in enumerate(program.counts) if count]
+    rises = np.array([highest_rise(draws, ball, draws.scale, [batch]).rise for batch in filled])
+    value = float(np.average(rises, weights=[program.counts[batch] for batch in filled]))
+    size = max(batch.samples for batch in program.batches) if isinstance(program, ModelProgram) else 1
+    reading = rise_reading(rises, value, 0.0, draws, norm=norm, gradients=GRADIENTS, batch_size=size)
+    return replace(reading, verdict=reading.verdict or LOWER_BOUND)
+
+
+def highest_rise(draws: Draws, ball: Ball, scale: Tensor, batches: Sequence[int]) -> Peak:
+    """Return the highest point found for the loss on these batches, at w + scale · u with u in the ball."""
+    objective = draws.objective
+    program, theta, scope = objective.program, objective.theta, objective.scope
+    terms = float(sum(program.counts[batch] for batch in batches))
+
+    def at(u: Tensor) -> Tensor:
+        return scope.scatter(scale * u, theta.new_zeros(1, len(theta))).add_(theta)
+
+    def slope(u: Tensor) -> tuple[float, Tensor]:
+        value, gradient = run_backward(program, at(u), batches)
+        return float(value[0]), scale * scope.gather(gradient[0])
+
+    def value(u: Tensor) -> float:
+        points, total = at(u), 0.0
+        for batch in batches:
+            with evaluating(program, batch, _AT):
+                total += float(program.totals(points, batch)[0])
+        return total / terms
+
+    def noise(index: int) -> Tensor:
+        return draws.noise(index).to(theta) * (scale != 0)
+
+    with objective.running():
+        peak = climb(Function(value, slope), ball, theta.new_zeros(scope.size), GRADIENTS, noise)
+    passes = GRADIENT_COST * peak.gradients + peak.values
+    draws.charge(passes * terms / sum(program.counts), peak.gradients + peak.values)
+    return peak

@@ -1,0 +1,86 @@
+"""Worst-case sharpness against closed forms, and what it does with zero weights, batches and rounding."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import landscape as ls
+
+
+@pytest.fixture(scope="module")
+def bowl():
+    """Return a quadratic with H >= 0 entrywise and its minimum at w, with H and w; one weight is zero."""
+    generator = np.random.default_rng(3)
+    factor = generator.random((12, 12))
+    hessian, centre = factor @ factor.T, generator.standard_normal(12)
+    centre[4] = 0.0
+    h, w = torch.from_numpy(hessian), torch.from_numpy(centre)
+    return ls.Objective.from_function(lambda x: (((x - w) @ h) * (x - w)).sum(-1) / 2, w), hessian, centre
+
+
+@pytest.fixture(scope="module")
+def net():
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    x = torch.randn(10, 4, generator=generator, dtype=torch.float64)
+    return model, (x, torch.arange(10) % 3)
+
+
+@pytest.mark.parametrize("metric", ["identity", "adaptive"])
+def test_closed_forms_on_a_quadratic(bowl, metric):
+    objective, hessian, centre = bowl
+    scale = np.abs(centre) if metric == "adaptive" else np.ones(12)
+    table = ls.sharpness(objective, ["worst-case-l2", "worst-case-linf"], metric=metric, rho=0.3)
+    scaled = scale[:, None] * hessian * scale
+    assert table["worst-case-l2"].value == pytest.approx(0.3**2 / 2 * np.linalg.eigvalsh(scaled)[-1], rel=1e-6)
+    assert table["worst-case-linf"].value == pytest.approx(0.3**2 / 2 * scale @ hessian @ scale, rel=1e-9)
+    assert {each.verdict for each in table.values()} == {"lower bound"}
+
+
+def test_keskar_on_a_quadratic(bowl):
+    objective, hessian, centre = bowl
+    scale = np.abs(centre) + 1
+    shifted = ls.Objective.from_function(lambda x: objective.program.totals(x, 0) + 1.5, objective.theta)
+    rise = 0.01**2 / 2 * scale @ hessian @ scale
+    assert ls.sharpness(shifted, "keskar", rho=0.01)["keskar"].value == pytest.approx(100 * rise / 2.5, rel=1e-6)
+
+
+def test_batches_count_by_their_samples_and_each_has_its_own_worst_point(net):
+    model, (x, y) = net
+    whole = ls.sharpness(ls.Objective(model, (x, y), batch_size=4), "worst-case-l2")["worst-case-l2"]
+    parts = [
+        ls.sharpness(ls.Objective(model, (x[a:b], y[a:b]), batch_size=4), "worst-case-l2")["worst-case-l2"]
+        for a, b in ((0, 4), (4, 8), (8, 10))
+    ]
+    assert whole.samples == pytest.approx([part.value for part in parts], rel=1e-9)
+    assert whole.value == pytest.approx(np.average(whole.samples, weights=[4, 4, 2]), rel=1e-12)
+    assert whole.config["batch_size"] == 4
+
+
+def test_the_model_and_its_point_stay_as_they_are(net):
+    model, data = net
+    before = [parameter.clone() for parameter in model.parameters()]
+    objective = ls.Objective(model, data)
+    first = ls.sharpness(objective, "worst-case-linf")["worst-case-linf"].value
+    assert ls.sharpness(objective, "worst-case-linf")["worst-case-linf"].value == first
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_a_search_costs_at_most_twenty_gradients_per_batch(net):
+    table = ls.sharpness(ls.Objective(net[0], net[1], batch_size=4), ["worst-case-l2", "worst-case-linf"])
+    rounding = 4  # passes that the first measure takes to see what rounding does
+    assert table["worst-case-l2"].cost.evaluations <= 20 * 3 + 1 + rounding
+    assert table["worst-case-linf"].cost.evaluations <= 20 * 3 + 1e-9
+
+
+def test_a_wall_in_the_ball_is_an_infinite_rise_that_says_so():
+    wall = ls.Objective.from_function(
+        lambda x: torch.where(x.square().sum(-1) > 1e-2, torch.inf, x.sum(-1)), torch.zeros(3)
+    )
+    measure = ls.sharpness(wall, "worst-case-l2", rho=0.5)["worst-case-l2"]
+    assert (measure.value, measure.verdict) == (np.inf, "unknown")
+    assert "smaller `rho" in measure.reasons[0]
