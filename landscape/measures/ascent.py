@@ -92,9 +92,7 @@ def climb(function: Function, ball: Ball, zero: Tensor, gradients: int, noise: C
 class _Search:
     """The state of a search: the best point, its value and gradient, and what is left to spend."""
 
-    def __init__(
-        self, function: Function, ball: Ball, zero: Tensor, most: int, noise: Callable[[int], Tensor]
-    ) -> None:
+    def __init__(self, function: Function, ball: Ball, zero: Tensor, most: int, noise: Callable[[int], Tensor]) -> None:
         self.function, self.ball, self.noise, self.most = function, ball, noise, most
         self.gradients = self.values = self.restarts = 0
         self.point, self.best = zero, -math.inf
