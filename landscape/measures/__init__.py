@@ -6,6 +6,7 @@ from landscape.measures import average
 from landscape.measures import worst_case
 from landscape.measures import pac_bayes
 from landscape.measures import curvature
+from landscape.measures import llc
 from landscape.measures import volume
 from landscape.measures import low_pass
 from landscape.measures import keskar
@@ -23,6 +24,7 @@ __all__ = [
     "curvature",
     "find_measures",
     "keskar",
+    "llc",
     "low_pass",
     "measure",
     "pac_bayes",

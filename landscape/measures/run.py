@@ -16,7 +16,7 @@ from landscape.measures.draws import Draws, stopwatch
 from landscape.measures.normalised import with_normalised_logits
 from landscape.measures.reading import Reading
 from landscape.measures.registry import Definition, find_measures
-from landscape.measures.settings import CUTOFF, DRAWS, PROBES, VOLUME_BUDGET, Settings
+from landscape.measures.settings import CHAINS, CUTOFF, DRAWS, PROBES, STEPS, VOLUME_BUDGET, Settings
 from landscape.objective import Objective
 from landscape.results import Cost, require_same_config
 from landscape.results.sharpness import ESTIMATE, EXACT, FAILED, UNKNOWN, Measure, SharpnessTable
@@ -41,6 +41,11 @@ def sharpness(
     start: torch.Tensor | None = None,
     cutoff: float = CUTOFF,
     volume_budget: str | float = VOLUME_BUDGET,
+    sampler: str = "hmc",
+    chains: int = CHAINS,
+    steps: int = STEPS,
+    step_size: float | None = None,
+    minibatch: int | None = None,
     budget: str | float | None = None,
     resume: Mapping[str, Measure] | None = None,
     on_measure: OnMeasure | None = None,
@@ -65,6 +70,10 @@ def sharpness(
         start: parameters at the start of training, shape (D,), for ``distance``.
         cutoff: loss that bounds the basin, for ``log-volume``.
         volume_budget: what ``log-volume`` may cost if there is no ``budget``.
+        sampler: of ``llc``: ``hmc`` or ``mala`` on all data, ``sgld`` or ``rmsprop-sgld`` on minibatches.
+        chains, steps: of ``llc``: number of chains, and gradients of each beside those of pilot and burn-in.
+        step_size: of ``llc``, ε of a Langevin step w - ε/2 ∇U + √ε ξ; by default a pilot chooses it.
+        minibatch: samples per gradient of SGLD; by default an eighth of the data, 32 or more.
         budget: a time such as ``5min``, or a number of passes. A measure that would begin after it is left out as
             ``failed``, and long ones stop in time.
         resume: measures that are known already, by name; they must have the same settings.
@@ -83,7 +92,10 @@ def sharpness(
     True
     """
     sizes: list[float | None] = [None] if rho is None else [rho] if isinstance(rho, int | float) else list(rho)
-    settings = Settings(metric, None, draws, probes, seed, nbeta, gamma, layer, start, cutoff, volume_budget)
+    settings = Settings(
+        metric, None, draws, probes, seed, nbeta, gamma, layer, start, cutoff, volume_budget,
+        sampler=sampler, chains=chains, steps=steps, step_size=step_size, minibatch=minibatch,
+    )  # fmt: skip
     for size in sizes:
         replace(settings, rho=size)  # its check
     wanted = list(_rows(find_measures(measures), sizes))

@@ -9,6 +9,9 @@ import torch
 
 from landscape.errors import LandscapeError
 
+SAMPLERS = ("hmc", "mala", "sgld", "rmsprop-sgld")  #: of ``llc``
+CHAINS = 4  #: of ``llc``
+STEPS = 1000  #: gradients of each chain of ``llc``
 DRAWS = 20  #: random perturbations, as in Andriushchenko et al. 2023
 PROBES = 50  #: products with random vectors
 CUTOFF = 0.1  #: loss that bounds the basin
@@ -32,6 +35,11 @@ class Settings:
         cutoff: the loss that bounds the basin, for ``log-volume``.
         volume_budget: what ``log-volume`` may cost, a time or a number of passes; with a budget for everything, a
             third of the time that is left.
+        sampler: of ``llc``: one of :data:`SAMPLERS`.
+        chains: number of chains of ``llc``.
+        steps: gradients of each chain of ``llc``, beside those of its pilot and burn-in.
+        step_size: ε of ``llc``; None for the pilot's choice.
+        minibatch: samples per gradient of SGLD; None for an eighth of the data, 32 or more.
     """
 
     metric: str = "identity"
@@ -45,16 +53,25 @@ class Settings:
     start: torch.Tensor | None = field(default=None, compare=False, repr=False)
     cutoff: float = CUTOFF
     volume_budget: str | float = VOLUME_BUDGET
+    sampler: str = "hmc"
+    chains: int = CHAINS
+    steps: int = STEPS
+    step_size: float | None = None
+    minibatch: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("rho", "nbeta"):
+        for name in ("rho", "nbeta", "step_size"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise LandscapeError(f"`{name}` must be a positive number, not {value!r}.")
         if self.gamma is not None and not 0 <= self.gamma < float("inf"):
             raise LandscapeError(f"`gamma` must be a number of at least 0, not {self.gamma!r}.")
-        for name, least in (("draws", 4), ("probes", 2)):
+        if self.sampler not in SAMPLERS:
+            raise LandscapeError(f"the sampler {self.sampler!r} is not known. Pass one of {', '.join(SAMPLERS)}.")
+        for name, least in (("draws", 4), ("probes", 2), ("chains", 2), ("steps", 8), ("minibatch", 1)):
             value = getattr(self, name)
+            if name == "minibatch" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise LandscapeError(f"`{name}` must be a whole number of at least {least}, not {value!r}.")
 

@@ -73,6 +73,11 @@ def spread(batch: Batch, most: int) -> Batch:
     return _like(batch, _changed(batch.raw, lambda tensor: tensor[chosen]), most)
 
 
+def shuffled(batch: Batch, order: Tensor) -> Batch:
+    """Return a copy of a batch that can be cut with its samples in another order, shape (samples,)."""
+    return _like(batch, _changed(batch.raw, lambda tensor: tensor[order.to(tensor.device)]), batch.samples)
+
+
 def join_batches(raws: list[Any], counts: list[int]) -> tuple[list[Any], list[int]]:
     """Return one batch if all have the same structure and sample shape, else the batches unchanged."""
     if len(raws) < 2 or not all(is_plain(raw) and _rows(raw) == n for raw, n in zip(raws, counts, strict=True)):

@@ -51,6 +51,8 @@ class Purpose(Enum):
     NORMAL_PROBE = (_ANY, _ZERO, range(1, 2), range(2**63, 2**63 + 1))
     #: perturbations of sharpness measures; index: the pair, part: 0 normal, 1 uniform
     PERTURBATION = (_ANY, range(2), range(2, 3), range(2**63, 2**63 + 1))
+    #: chains of the local learning coefficient; index: the step of the chains, part: of what stage
+    POSTERIOR = (_ANY, range(4), _ZERO, range(2**63 + 16, 2**63 + 17))
 
     #: of a training: points of a data set, or the order in which they are taken
     TRAIN_DATA = (range(1), _ZERO, _ZERO, _STEPS)

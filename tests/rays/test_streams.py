@@ -64,6 +64,7 @@ def test_a_place_outside_the_range_is_refused() -> None:
         (Purpose.SIGN_PROBE, {"index": 7, "part": 2}, [5, 7], [0, 2, 0, 2**63]),
         (Purpose.NORMAL_PROBE, {"index": 7}, [5, 7], [0, 0, 1, 2**63]),
         (Purpose.PERTURBATION, {"index": 7, "part": 1}, [5, 7], [0, 1, 2, 2**63]),
+        (Purpose.POSTERIOR, {"index": 7, "part": 3}, [5, 7], [0, 3, 0, 2**63 + 16]),
         (Purpose.TRAIN_DATA, {}, [5, 0], [0, 0, 0, 0]),
         (Purpose.TEST_DATA, {}, [5, 1], [0, 0, 0, 0]),
         (Purpose.NETWORK, {}, [5, 2], [0, 0, 0, 0]),

@@ -1,0 +1,154 @@
+"""The local learning coefficient: how many effective parameters the loss feels near the trained point."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from landscape import distributed
+from landscape.errors import LandscapeError
+from landscape.measures.draws import Draws
+from landscape.measures.llc.chains import Chains, run_chains
+from landscape.measures.llc.diagnostics import effective_sample_size, split_rhat, standard_error, starts_apart
+from landscape.measures.llc.pilot import Tuned, run_pilot
+from landscape.measures.llc.posterior import Posterior
+from landscape.measures.llc.samplers import EXACT_SAMPLERS
+from landscape.measures.reading import Reading
+from landscape.measures.registry import measure
+from landscape.objective import Objective
+from landscape.results.sharpness import NOT_MIXED
+
+MIXED_RHAT = 1.1  #: split R-hat above which chains have not mixed
+MIXED_ESS = 50.0  #: effective sample size below which they have not
+MIXED_STARTS = 3.0  #: difference between the means of the two starts, in standard errors, above which they have not
+_LEAST_ACCEPTED = 0.1
+_PILOT, _BURN_IN = 2, 4  # the pilot takes a half, the burn-in a quarter as many gradients as count
+_SHARE, _PILOT_SHARE = 1 / 3, 1 / 8  # of the time left that the whole, and the pilot, may take if there is a deadline
+_LOWER = 0.01  # of the value: how much lower than at the trained point a loss must be to be reported
+
+
+@measure("llc", larger="sharper", core=True, invariant=("permutation",))
+def llc(objective: Objective, draws: Draws) -> Reading:
+    """Return λ̂ = nβ (E L - L*), the mean over exp(-nβ L(w) - γ |w - w*|² / 2) by chains around the trained point w*.
+
+    nβ is n / log n for n samples, unless given. γ is 1 / mean of w*², unless given: the pull alone would let each
+    weight move by about the size of a typical weight. On a quadratic λ̂ = ½ Σ nβ h / (nβ h + γ). The verdict is
+    ``not mixed`` if the chains, half of which start far out, disagree. The value is never clipped.
+
+    Sources: Lau, Furman, Wang, Murfet & Wei 2023; Watanabe 2013 for nβ = n / log n. Departures: chains are exact by
+    default, start from two sides, and no burn-in is averaged in.
+    """
+    settings = draws.settings
+    posterior = Posterior(draws, chosen_nbeta(objective, settings.nbeta), chosen_gamma(objective, settings.gamma))
+    steps = settings.steps
+    begun = draws.seconds_left()
+    with objective.running():
+        tuned = run_pilot(posterior, settings, steps // _PILOT, _deadline(draws, (1 - _PILOT_SHARE) * begun))
+        leaps = tuned.kernel.leaps
+        chains = run_chains(
+            posterior,
+            tuned,
+            settings.seed,
+            -(-steps // _BURN_IN // leaps),
+            -(-steps // leaps),
+            _deadline(draws, (1 - _SHARE) * begun),
+        )
+    return _reading(posterior, tuned, chains)
+
+
+def chosen_nbeta(objective: Objective, nbeta: float | None) -> float:
+    """Return nβ: as given, or n / log n (Watanabe 2013).
+
+    Raises:
+        LandscapeError: if there are no samples to take it from.
+    """
+    if nbeta is not None:
+        return nbeta
+    if objective.samples < 2:
+        raise LandscapeError(
+            f"`llc` takes nβ = n / log n from the number of samples, and there is {objective.samples}. "
+            "Pass `nbeta=1000`, for instance."
+        )
+    return objective.samples / math.log(objective.samples)
+
+
+def chosen_gamma(objective: Objective, gamma: float | None) -> float:
+    """Return γ: as given, or 1 / mean of the squared weights in scope; 1 if they are all 0."""
+    if gamma is not None:
+        return gamma
+    mean_square = float(objective.scope.gather(objective.theta).double().square().mean())
+    return 1 / mean_square if mean_square > 0 else 1.0
+
+
+def _deadline(draws: Draws, reserve: float) -> Callable[[], bool]:
+    """Return a function that says whether fewer seconds than ``reserve`` are left, alike on all ranks."""
+    if math.isinf(draws.seconds_left()):
+        return lambda: False
+    return lambda: distributed.from_first(lambda: draws.seconds_left() <= reserve)
+
+
+def _reading(posterior: Posterior, tuned: Tuned, chains: Chains) -> Reading:
+    """Return the value of chains with its error, and what limits it."""
+    values = posterior.nbeta * chains.rises
+    value = float(values.mean()) if values.size else math.nan
+    rhat, ess, error = (
+        measure_of(values) if values.shape[1] >= 2 else math.nan
+        for measure_of in (split_rhat, effective_sample_size, standard_error)
+    )
+    kernel = tuned.kernel
+    apart = starts_apart(values, chains.inside) if values.shape[1] >= 2 else math.nan
+    unmixed = _why_not_mixed(chains, kernel.sampler, rhat, ess, apart)
+    config = {
+        "nbeta_taken": posterior.nbeta,
+        "gamma_taken": posterior.gamma,
+        "step_size_taken": kernel.step_size,
+        "leaps": kernel.leaps,
+        "draws_taken": chains.rises.shape[1],
+        "burn_in": chains.burn_in,
+        "acceptance": chains.acceptance,
+        "r_hat": rhat,
+        "ess": ess,
+        "starts_apart": apart,
+        "step_bias": tuned.step_bias,
+        "minibatch_taken": kernel.minibatches.samples if kernel.minibatches else posterior.objective.samples,
+    }
+    reasons = (*unmixed, *_what_limits(posterior, tuned, chains, value, error))
+    return Reading(value, error, NOT_MIXED if unmixed else "", reasons, values.ravel(), config)
+
+
+def _why_not_mixed(chains: Chains, sampler: str, rhat: float, ess: float, apart: float) -> tuple[str, ...]:
+    """Return why the chains cannot be trusted; nothing if they can."""
+    why = []
+    if chains.stopped:
+        why.append(f"the time was up after {chains.rises.shape[1]} draws per chain; pass a larger `budget=...`")
+    if sampler in EXACT_SAMPLERS and chains.acceptance < _LEAST_ACCEPTED:
+        why.append(f"only {chains.acceptance:.1%} of the moves were accepted; pass a smaller `step_size=...`")
+    if not rhat <= MIXED_RHAT:
+        why.append(f"the chains disagree (split R-hat {rhat:.3f}, mixed at {MIXED_RHAT}); pass more `steps=...`")
+    if not ess >= MIXED_ESS:
+        why.append(f"the draws are worth {ess:.0f} independent ones, of {MIXED_ESS:.0f} wanted; pass more `steps=...`")
+    if apart > MIXED_STARTS:
+        why.append(
+            f"chains from the trained point and from outside it differ by {apart:.1f} standard errors; pass more "
+            "`steps=...`"
+        )
+    return tuple(why)
+
+
+def _what_limits(posterior: Posterior, tuned: Tuned, chains: Chains, value: float, error: float) -> tuple[str, ...]:
+    """Return what a reader of a mixed value should know too."""
+    limits = []
+    found = chains.rises if tuned.kernel.minibatches is None else chains.ends
+    lowest = float(min(found.min(initial=0.0), chains.ends.min()))
+    if -posterior.nbeta * lowest > max(_LOWER * abs(value), posterior.nbeta * posterior.draws.rounding):
+        limits.append(
+            f"the trained point is no minimum: chains found a loss lower by {-lowest:.2g}. The value compares with the "
+            "trained point, and may be negative"
+        )
+    if tuned.step_bias > error:
+        limits.append(f"the step of SGLD adds about {tuned.step_bias:.2g}; pass a smaller `step_size=...`")
+    if not np.isfinite(value):
+        limits.append("the loss is infinite or NaN at some draws")
+    return tuple(limits)
