@@ -8,6 +8,9 @@ from landscape.measures import pac_bayes
 from landscape.measures import curvature
 from landscape.measures import llc
 from landscape.measures import volume
+from landscape.measures import relative_flatness
+from landscape.measures import fisher_rao
+from landscape.measures import norms
 from landscape.measures import low_pass
 from landscape.measures import keskar
 
@@ -23,11 +26,14 @@ __all__ = [
     "average",
     "curvature",
     "find_measures",
+    "fisher_rao",
     "keskar",
     "llc",
     "low_pass",
     "measure",
+    "norms",
     "pac_bayes",
+    "relative_flatness",
     "sharpness",
     "volume",
     "worst_case",
