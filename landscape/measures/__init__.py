@@ -6,6 +6,7 @@ from landscape.measures import average
 from landscape.measures import worst_case
 from landscape.measures import pac_bayes
 from landscape.measures import curvature
+from landscape.measures import llc
 from landscape.measures import volume
 from landscape.measures import relative_flatness
 from landscape.measures import fisher_rao
