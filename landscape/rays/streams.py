@@ -67,6 +67,13 @@ class Purpose(Enum):
     #: order of the training points in an epoch; stage: the epoch
     ORDER = (range(102, 103), _ZERO, _ZERO, _STEPS)
 
+    #: configurations of a ranking, drawn with replacement; index: the resample
+    RESAMPLE = (_ANY, _ZERO, _ZERO, range(2**63 + 40, 2**63 + 41))
+    #: configurations of a ranking in random order; index: the permutation
+    PERMUTATION = (_ANY, range(1, 2), _ZERO, range(2**63 + 40, 2**63 + 41))
+    #: values of the measure that is random; one for each net
+    RANDOM_MEASURE = (_ANY, range(2, 3), _ZERO, range(2**63 + 40, 2**63 + 41))
+
 
 def words(purpose: Purpose, seed: int, index: int, part: int, step: int, stage: int) -> tuple[np.ndarray, np.ndarray]:
     """Return key and counter of a stream, shapes (2,) and (4,).

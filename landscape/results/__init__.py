@@ -10,7 +10,9 @@ from landscape.results.hits import Count, CountedVolume, Hits
 from landscape.results.islands import AnnealedVolume, Islands
 from landscape.results.progress import OnProgress, Progress
 from landscape.results.radii import Radii, RayStatus
+from landscape.results.ranking import Ranking
 from landscape.results.resume import require_same_config
+from landscape.results.runs import Runs
 from landscape.results.sharpness import Measure, SharpnessTable
 from landscape.results.slices import Line, Plane
 from landscape.results.spectrum import LogDeterminant, SpectralDensity
@@ -43,8 +45,10 @@ __all__ = [
     "Plane",
     "Progress",
     "Radii",
+    "Ranking",
     "RayStatus",
     "Result",
+    "Runs",
     "SharpnessTable",
     "SpectralDensity",
     "Trace",

@@ -71,6 +71,9 @@ def test_a_place_outside_the_range_is_refused() -> None:
         (Purpose.JITTER, {"stage": 6}, [5, 100], [0, 0, 0, 6]),
         (Purpose.FRESH, {"stage": 6}, [5, 101], [0, 0, 0, 6]),
         (Purpose.ORDER, {"stage": 6}, [5, 102], [0, 0, 0, 6]),
+        (Purpose.RESAMPLE, {"index": 7}, [5, 7], [0, 0, 0, 2**63 + 40]),
+        (Purpose.PERMUTATION, {"index": 7}, [5, 7], [0, 1, 0, 2**63 + 40]),
+        (Purpose.RANDOM_MEASURE, {"index": 7}, [5, 7], [0, 2, 0, 2**63 + 40]),
     ],
 )
 def test_the_words_of_each_purpose_stay_what_they_are(
