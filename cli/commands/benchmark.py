@@ -9,7 +9,7 @@ import click
 
 from landscape_cli import options
 
-ENDINGS = (".h5", ".html", ".csv")
+ENDINGS = (".h5", ".csv")
 
 
 class Names(click.ParamType):
@@ -63,7 +63,7 @@ class Names(click.ParamType):
 )
 @click.option(
     "--out", "outs", type=click.Path(dir_okay=False, path_type=Path), multiple=True, metavar="FILE",
-    help="Write the page (.html), the statistics (.csv) or both with every number (.h5). May be repeated.",
+    help="Write the statistics (.csv), or table and statistics in full (.h5). May be repeated.",
 )  # fmt: skip
 @options.json_flag
 def command(
@@ -72,9 +72,9 @@ def command(
 ) -> None:  # fmt: skip
     """Rank measures by how well they predict generalisation, with intervals, over a table of nets.
 
-    The table has one row per net: what was varied (axes), the seed, how the net generalises (error, gap or loss; larger is
-    worse) and one column per measure (larger is sharper). NAME:error, NAME:passes and NAME:seconds may say how uncertain
-    a measure is and what it cost.
+    The table has one row per net: what was varied (axes), the seed, how the net generalises (error, gap or loss; larger
+    is worse) and one column per measure (larger is sharper). NAME:error, NAME:passes and NAME:seconds may say how
+    uncertain a measure is and what it cost.
     """
     from landscape.ranking import RankingSettings, rank_measures
     from landscape_cli.benchmark_run import read, write

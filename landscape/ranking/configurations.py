@@ -96,7 +96,7 @@ def check_table(runs: Runs, target: str) -> None:
     if target not in runs.target_names:
         raise LandscapeError(
             f"there is no target {target!r}; the table has {', '.join(runs.target_names) or 'none'}.\n"
-            f"Pass one of them as `target`."
+            f"Pass one of them as `target=...`."
         )
     values = runs.target(target)
     if not np.isfinite(values).all():
@@ -107,10 +107,10 @@ def check_table(runs: Runs, target: str) -> None:
     if len(values) and np.ptp(values) == 0:
         raise LandscapeError(
             f"the target {target!r} is {values[0]:g} for every net, so no measure can predict it.\n"
-            "Rank by another `target`, or train nets that generalise differently."
+            "Rank by another `target=...`, or train nets that generalise differently."
         )
     if not runs.axes:
-        raise LandscapeError("the table has no axis: no column says what was varied. Name some with `axes`.")
+        raise LandscapeError("the table has no axis: no column says what was varied. Name some with `axes=...`.")
     count = Configurations.of(runs.axes).count
     if count < FEWEST:
         raise LandscapeError(

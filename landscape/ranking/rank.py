@@ -91,7 +91,7 @@ def prepared(
         if missing:
             raise LandscapeError(
                 f"there is no column {missing[0]!r} among the {word}; the table has {', '.join(known) or 'none'}.\n"
-                f"Pass some of them as `{word}`."
+                f"Pass some of them as `{word}=...`."
             )
     table = with_baselines(runs, settings.seed)
     if settings.max_train_loss is not None:
@@ -110,7 +110,7 @@ def _converged(table: Runs, largest: float) -> Runs:
     """Return the nets whose train loss is small enough, and say how many are not."""
     rows = [name for name in table.measures if canonical(name) in ("train-loss", "training-loss")]
     if not rows:
-        raise LandscapeError("`max_train_loss` needs a column train-loss, and the table has none.")
+        raise LandscapeError("`max_train_loss=...` needs a column train-loss, and the table has none.")
     kept = table.value(rows[0]) <= largest
     dropped = int((~kept).sum())
     note = f"{dropped} of {len(kept)} nets were left out: their train loss is above {largest:g}."
@@ -249,7 +249,7 @@ class _Statistics:
         if not kept:
             notes.append(
                 f"No sign error: none of {self.errors.candidates} pairs of configurations that differ in one axis has "
-                f"an effective number of {size:g} pairs of nets. Train more seeds, or lower `effective_size`."
+                f"an effective number of {size:g} pairs of nets. Train more seeds, or lower `effective_size=...`."
             )
         elif kept < self.errors.candidates:
             notes.append(

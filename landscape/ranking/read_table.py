@@ -59,13 +59,14 @@ def read_table(
         for name in names or ():
             if name not in columns:
                 raise LandscapeError(
-                    f"{path} has no column {name!r}, which `{word}` names. It has: {', '.join(header)}."
+                    f"{path} has no column {name!r}, which `{word}=...` names. It has: {', '.join(header)}."
                 )
     roles = _Roles(columns, target, axes, measures, baselines, str(path))
     numbers = {name: _numbers(name, columns[name], str(path)) for name in roles.numeric}
+    targets = roles.target_values(numbers)
     return Runs(
         nets=roles.nets, axes={name: roles.axis(name) for name in roles.axes}, seeds=roles.seeds,
-        target_names=tuple(roles.targets), targets=roles.target_values(numbers),
+        target_names=tuple(roles.targets), targets=targets,
         measures=tuple(roles.measures), values=roles.part(numbers, None),
         standard_errors=roles.part(numbers, "error"), passes=roles.part(numbers, "passes"),
         seconds=roles.part(numbers, "seconds"),

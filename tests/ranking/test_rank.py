@@ -51,7 +51,7 @@ def test_a_measure_of_one_axis_predicts_along_that_axis_alone(ranking: Ranking) 
 
 def test_what_chance_gives_is_within_its_band(ranking: Ranking) -> None:
     """Psi is the mean over 81 pairs of a product of signs, of variance 1. Two pairs that share a net, of which there are
-    810, have the covariance 1/9. So the standard deviation is sqrt(81 + 810/9) / 81."""
+    810, have covariance 1/9. So the standard deviation is sqrt(81 + 810/9) / 81."""
     place = ranking.measures.index("chance")
     assert ranking.null_lower[0, place] < ranking.estimate("Psi", "chance") < ranking.null_upper[0, place]
     expected = 1.96 * np.sqrt(81 + 810 / 9) / 81

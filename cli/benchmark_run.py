@@ -1,0 +1,59 @@
+"""The files of ``landscape benchmark``: a table that is read, and what a ranking writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from landscape.errors import StoreError
+from landscape.ranking import read_table
+from landscape.ranking.export import ranking_csv
+from landscape.results import Ranking, Runs
+from landscape.store import Store
+from landscape.store.atomic import write_atomically
+
+TABLE, RANKING = "runs", "ranking"  #: their names in the file
+
+
+def read(
+    path: str, *, target: str, axes: Sequence[str] | None, measures: Sequence[str] | None, baselines: Sequence[str],
+    smaller_is_sharper: Sequence[str], test_size: int | None,
+) -> Runs:  # fmt: skip
+    """Return the table of a CSV file, or the one that a file of ``--out`` holds.
+
+    Raises:
+        LandscapeError: the file is neither, or lacks a column.
+    """
+    if Path(path).suffix.lower() != ".h5":
+        return read_table(
+            path, target=target, axes=axes, measures=measures, baselines=baselines,
+            smaller_is_sharper=smaller_is_sharper, test_size=test_size,
+        )  # fmt: skip
+    runs = Store(path)[TABLE]
+    if not isinstance(runs, Runs):
+        raise StoreError(f"{path} holds something else than a table of runs under the name {TABLE!r}.")
+    return replace(
+        runs,
+        baselines=(*runs.baselines, *baselines),
+        smaller_is_sharper=(*runs.smaller_is_sharper, *smaller_is_sharper),
+        test_size=test_size or runs.test_size,
+    )
+
+
+def write(runs: Runs, ranking: Ranking, paths: Sequence[Path]) -> list[Path]:
+    """Write a ranking in the form that each ending says, and return the files.
+
+    Raises:
+        StoreError: one cannot be written.
+    """
+    for path in paths:
+        if path.suffix.lower() == ".h5":
+            with Store(path, write=True) as store:
+                store[TABLE], store[RANKING] = runs, ranking
+            continue
+        try:
+            write_atomically(path, ranking_csv(ranking).encode())
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written ({error.strerror or error}). Pass another --out.") from error
+    return list(paths)
