@@ -67,6 +67,15 @@ def test_permutations_give_the_known_spread_of_chance(random: np.random.Generato
     assert abs(taus.mean()) < 4 * np.sqrt(variance / number)
 
 
+def test_resamples_draw_as_many_configurations_as_there_are() -> None:
+    """Counts are multinomial: each has variance 1 - 1/C."""
+    weights = resample_weights(24, 4000, 0)
+    assert weights[0].tolist() == [1.0] * 24
+    assert (weights.sum(axis=1) == 24).all()
+    variances = weights[1:].var(axis=1)
+    assert abs(variances.mean() - (1 - 1 / 24)) < 4 * variances.std() / np.sqrt(4000)
+
+
 def test_the_interval_covers_the_truth() -> None:
     """Normal pairs of correlation r have tau = 2 asin(r) / pi. The interval is to hold it in 95 % of tables."""
     tables, size = 80, 40

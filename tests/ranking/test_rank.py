@@ -50,8 +50,8 @@ def test_a_measure_of_one_axis_predicts_along_that_axis_alone(ranking: Ranking) 
 
 
 def test_what_chance_gives_is_within_its_band(ranking: Ranking) -> None:
-    """Psi is the mean over 81 pairs of a product of signs, of variance 1. Two pairs that share a net, of which there are
-    810, have covariance 1/9. So the standard deviation is sqrt(81 + 810/9) / 81."""
+    """Psi is the mean over 81 pairs of a product of signs, of variance 1. 810 pairs of them share a net and have
+    covariance 1/9. So the standard deviation is sqrt(81 + 810/9) / 81."""
     place = ranking.measures.index("chance")
     assert ranking.null_lower[0, place] < ranking.estimate("Psi", "chance") < ranking.null_upper[0, place]
     expected = 1.96 * np.sqrt(81 + 810 / 9) / 81
@@ -194,3 +194,9 @@ def test_the_text_shows_each_measure_on_a_line(ranking: Ranking) -> None:
     assert [line.split()[0] for line in lines[heads + 1 : heads + 5]] == ["good", "one-axis", "chance", "inverted"]
     assert "learning-rate *" in str(ranking)
     assert max(map(len, lines)) <= 100
+
+
+def test_a_baseline_that_points_the_wrong_way_is_turned_round() -> None:
+    """Its inverse is as cheap, so a measure must beat |Psi| = 0.8."""
+    psi = np.tile(np.array([[0.6, -0.8]]), (3, 1, 1))
+    assert against_baselines(psi, np.array([0]), np.array([1])).margin[0] == pytest.approx(-0.2)
