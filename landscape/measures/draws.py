@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -32,6 +32,7 @@ PRODUCT_COST = 2 * GRADIENT_COST  #: cost of a product with the Hessian, in eval
 Kept = TypeVar("Kept")
 SHAPES = ("normal", "uniform")
 _ROUNDING_DRAWS = 4
+_KEPT_ENTRIES = 2**24  # of all perturbations together, up to which they stay in memory: 64 MiB
 _FAR = 2**40  # index of the first draw that only probes rounding
 
 
@@ -95,6 +96,15 @@ class Draws:
             values = 2 * source.random(size, dtype=np.float32) - 1
         return torch.from_numpy(values).mul_(sign)
 
+    def _block(self, indices: range, shape: str) -> Tensor:
+        """Return z of some perturbations, shape (k, n), in the dtype of theta; kept if all of them are small."""
+        keep = self.count * self.objective.dimension <= _KEPT_ENTRIES
+        rows = [
+            self.once(("noise", k, shape), partial(self.noise, k, shape)) if keep else self.noise(k, shape)
+            for k in indices
+        ]
+        return torch.stack(rows).to(self.objective.theta)
+
     @cached_property
     def scale(self) -> Tensor:
         """The scale c of the metric for the entries in scope of the objective, shape (n,); 0 for those left out."""
@@ -123,8 +133,8 @@ class Draws:
         scale = torch.as_tensor(std, dtype=objective.theta.dtype, device=objective.theta.device)
 
         def at(indices: range) -> tuple[np.ndarray, np.ndarray]:
-            z = torch.stack([self.noise(k, shape) for k in indices]).to(objective.theta)
-            steps = objective.scope.scatter(z.mul_(scale), objective.theta.new_zeros(len(z), objective.layout.size))
+            z = self._block(indices, shape) * scale
+            steps = objective.scope.scatter(z, objective.theta.new_zeros(len(z), objective.layout.size))
             return self._evaluator.measure(steps.add_(objective.theta))
 
         lanes = self._evaluator.lanes
@@ -154,6 +164,14 @@ class Draws:
         plain = scale == "identity" or self.metric.name == "identity"
         key = (float(sigma), plain, shape)
         return self.once(key, lambda: self.points(sigma if plain else sigma * self.scale, shape))
+
+    def few(self, sigma: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return losses and accuracies of the first draws at theta + sigma · z_k; those of all draws are kept."""
+        kept = self._kept.get((float(sigma), True, "normal"))
+        if kept is None and count < self.count:
+            return self.points(sigma, count=count)
+        losses, accuracies = kept or self.at(sigma, "identity")
+        return losses[:count], accuracies[:count]
 
     @cached_property
     def accuracy(self) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -15,13 +14,15 @@ from landscape.measures.reading import Reading
 from landscape.measures.registry import measure
 from landscape.objective import Objective
 
+At = Callable[[float, int], tuple[np.ndarray, np.ndarray]]  #: sigma, draws -> losses and accuracies
+
 FALL = 0.1  #: of the mean accuracy, at which sigma is read
 RISE = 0.1  #: of the mean loss, where there is no accuracy
 EPSILON = 1e-3  #: standard deviation of the noise on a weight of zero, in the magnitude version
-_XTOL = 0.01  # relative accuracy of sigma, as in the sources
-_FIRST, _LEAST, _MOST = 0.1, 1e-8, 1e8  # where the search for sigma begins and ends
-_INFINITE = 1e6  # a loss that counts as infinite, so that the search can go on
-_Point = tuple[float, float, float]  # log sigma, the mean there, and its error
+_FIRST, _RATIO = 0.1, 2**0.5  # sizes of noise form the grid first · ratio^k: one of them is that of average-case
+_STEPS = 50  # of the grid, up or down, at most
+_FEW = 2  # draws of the search; all draws are taken at the two sizes where it ends
+_LEAST_SHARE = 1e-3  # of the threshold: damage below it counts as this, so that it has a log
 
 
 @measure("pac-bayes", larger="sharper", core=True, invariant=("permutation",))
@@ -31,7 +32,7 @@ def pac_bayes(objective: Objective, draws: Draws) -> Reading:
     Without an accuracy it is the sigma at which the mean loss rises by 0.1; on a quadratic sigma² = 2 · 0.1 / tr H.
     Source: Jiang, Neyshabur, Mobahi, Krishnan & Bengio 2020; sigma² is a variance.
     """
-    return _flatness(draws, lambda sigma: draws.at(sigma, "identity"))
+    return _flatness(draws, lambda sigma, count: draws.few(sigma, count))
 
 
 @measure("pac-bayes-magnitude", larger="sharper", core=True, invariant=("permutation",))
@@ -42,74 +43,64 @@ def pac_bayes_magnitude(objective: Objective, draws: Draws) -> Reading:
     """
     weights = objective.scope.gather(objective.theta)
 
-    def at(sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    def at(sigma: float, count: int) -> tuple[np.ndarray, np.ndarray]:
         std: Tensor = (sigma**2 * weights.square() + EPSILON**2).sqrt()
-        return draws.points(std)
+        return draws.points(std, count=count)
 
     return _flatness(draws, at, epsilon=EPSILON)
 
 
-def _flatness(draws: Draws, at: Callable[[float], tuple[np.ndarray, np.ndarray]], **config: float) -> Reading:
-    """Return the reading of 1 / sigma² for losses and accuracies at each sigma."""
+def _flatness(draws: Draws, at: At, **config: float) -> Reading:
+    """Return the reading of 1 / sigma² for losses and accuracies at each sigma.
+
+    The damage of the noise is read at sizes of a grid. A few draws find the neighbours between which it reaches the
+    threshold, all draws are taken at these, and sigma lies on the power law between them. The draws are the same at
+    every size, so their mean is as smooth as the loss.
+    """
     centre, accuracy = draws.objective.centre, draws.accuracy
     by_loss = math.isnan(accuracy)
     threshold = RISE if by_loss else FALL
+    taken: dict[int, np.ndarray] = {}
 
-    def excess(log_sigma: float) -> np.ndarray:
-        loss, right = at(math.exp(log_sigma))
-        return np.minimum(loss - centre if by_loss else accuracy - right, _INFINITE) - threshold
+    def damage(k: int, count: int) -> np.ndarray:
+        """Return the damage of each draw at a size of the grid, in units of the threshold."""
+        if k not in taken or len(taken[k]) < count:
+            loss, right = at(_FIRST * _RATIO**k, count)
+            taken[k] = np.minimum(loss - centre if by_loss else accuracy - right, _INFINITE) / threshold
+        return taken[k]
 
-    crossing = _cross(excess)
-    # the error of the mean is one of log sigma by the slope of the mean there
-    error = math.hypot(crossing.error / crossing.slope, _XTOL) if crossing.slope > 0 else math.nan
-    sigma = math.exp(crossing.log_sigma)
+    k = _search(lambda k: float(damage(k, _FEW).mean()))
+    k = _search(lambda k: float(damage(k, draws.count).mean()), k, step=1)
+    low, high = (mean_and_error(damage(each, draws.count)) for each in (k, k + 1))
+    near = math.log(max(low[0], _LEAST_SHARE)), math.log(high[0])
+    power = (near[1] - near[0]) / math.log(_RATIO)
+    sigma = _FIRST * _RATIO**k * math.exp(-near[0] / power)
+    share = -near[0] / (near[1] - near[0])  # of the way from one size to the other
+    samples = (1 - share) * damage(k, draws.count) + share * damage(k + 1, draws.count)
+    _, error = mean_and_error(samples)
     kind = {"rise": RISE} if by_loss else {"fall": FALL}
-    return Reading(sigma**-2.0, 2 * error * sigma**-2.0, config={"sigma": sigma, **kind, **config})
+    return Reading(
+        sigma**-2.0, 2 * error / power * sigma**-2.0, samples=samples, config={"sigma": sigma, **kind, **config}
+    )
 
 
-@dataclass(frozen=True)
-class _Crossing:
-    """Where a mean crosses zero: log sigma, the slope of the mean by log sigma, and the error of the mean."""
-
-    log_sigma: float
-    slope: float
-    error: float
-
-
-def _cross(excess: Callable[[float], np.ndarray]) -> _Crossing:
-    """Return where the mean of a rising function of log sigma is zero: a bracket by factors of four, then secants.
-
-    The secants are those of the Illinois method. They end when the mean is zero within a tenth of its own error.
-    """
-    low, high = _bracket(excess)
-    kept = low[1], high[1]  # the means that the secant takes; Illinois halves the one that stays
-    while high[0] - low[0] > _XTOL:
-        middle = low[0] + (high[0] - low[0]) * kept[0] / (kept[0] - kept[1])
-        mean, error = mean_and_error(excess(middle))
-        if abs(mean) <= error / 10:
-            return _Crossing(middle, (high[1] - low[1]) / (high[0] - low[0]), error)
-        if mean < 0:
-            low, kept = (middle, mean, error), (mean, kept[1] / 2)
-        else:
-            high, kept = (middle, mean, error), (kept[0] / 2, mean)
-    slope = (high[1] - low[1]) / (high[0] - low[0])
-    return _Crossing((low[0] + high[0]) / 2, slope, max(low[2], high[2]))
+def _search(damage: Callable[[int], float], k: int = 0, step: int = 4) -> int:
+    """Return the place k in the grid with damage below 1 there and of at least 1 at k + 1; steps halve on the way."""
+    below = damage(k) < 1
+    while True:
+        direction = 1 if below else -1
+        while (damage(k + direction * step) < 1) == below:
+            k += direction * step
+            if abs(k) > _STEPS:
+                raise LandscapeError(_HURT if k < 0 else _UNHURT)
+        if step == 1:
+            return k if below else k - 1
+        k, below, step = k + direction * step, not below, step // 2
 
 
-def _bracket(excess: Callable[[float], np.ndarray]) -> tuple[_Point, _Point]:
-    """Return two sizes, a factor of four apart, with the mean below zero at the first and above it at the second."""
-    log_sigma, low, high = math.log(_FIRST), None, None
-    while low is None or high is None:
-        mean, error = mean_and_error(excess(log_sigma))
-        if mean < 0:
-            low, log_sigma = (log_sigma, mean, error), log_sigma + math.log(4.0)
-        else:
-            high, log_sigma = (log_sigma, mean, error), log_sigma - math.log(4.0)
-        if log_sigma < math.log(_LEAST):
-            raise LandscapeError("the least noise hurts the net: accuracy or loss jump at the trained point.")
-        if log_sigma > math.log(_MOST):
-            raise LandscapeError(
-                f"no noise lowers the accuracy by {FALL} or raises the loss by {RISE}: the net is no better than "
-                "chance, or the loss is bounded."
-            )
-    return low, high
+_INFINITE = 1e6  # a loss that counts as infinite
+_HURT = "the least noise hurts the net: accuracy or loss jump at the trained point."
+_UNHURT = (
+    f"no noise lowers the accuracy by {FALL} or raises the loss by {RISE}: the net is no better than chance, or the "
+    "loss is bounded."
+)
