@@ -11,8 +11,11 @@ from landscape.measures import volume
 from landscape.measures import relative_flatness
 from landscape.measures import fisher_rao
 from landscape.measures import norms
+from landscape.measures import critical
 from landscape.measures import low_pass
+from landscape.measures import layer_scales
 from landscape.measures import keskar
+from landscape.measures import gradient
 
 # isort: on
 from landscape.measures.reading import Reading
@@ -24,10 +27,13 @@ __all__ = [
     "REGISTRY",
     "Reading",
     "average",
+    "critical",
     "curvature",
     "find_measures",
     "fisher_rao",
+    "gradient",
     "keskar",
+    "layer_scales",
     "llc",
     "low_pass",
     "measure",

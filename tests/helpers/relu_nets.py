@@ -44,11 +44,13 @@ def norm_net() -> nn.Sequential:
 
 
 def data_for(model: nn.Sequential) -> tuple[Tensor, Tensor]:
-    """Return inputs and classes."""
+    """Return inputs, and the classes that the model takes to be right but for the first two samples."""
     shape = (4,) if isinstance(model[0], nn.Linear) else (1, 4, 4)
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(SAMPLES, *shape, generator=generator, dtype=torch.float64)
-    return inputs, torch.arange(SAMPLES) % CLASSES
+    classes = deepcopy(model).eval()(inputs).argmax(1)
+    classes[:2] = (classes[:2] + 1) % CLASSES
+    return inputs, classes
 
 
 def rescaled(model: nn.Sequential) -> nn.Sequential:
