@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from landscape.errors import LandscapeError
 from landscape.measures.draws import Draws
-from landscape.measures.gradient import full_gradient
+from landscape.measures.full_gradient import full_gradient
 from landscape.measures.reading import Reading
 from landscape.measures.registry import measure
 from landscape.objective import Objective

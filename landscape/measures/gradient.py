@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from torch import Tensor
 
 from landscape.errors import LandscapeError
 from landscape.measures.draws import Draws
+from landscape.measures.full_gradient import full_gradient
 from landscape.measures.reading import Reading
 from landscape.measures.registry import measure
 from landscape.objective import Objective
@@ -45,19 +45,6 @@ def noise_scale(objective: Objective, draws: Draws) -> Reading:
     share_unseen = 1 - m / n
     error = n / (n - 1) * float(squares.std(ddof=1)) * math.sqrt(share_unseen / m)
     return Reading(trace / size, error / size, samples=squares)
-
-
-def full_gradient(draws: Draws) -> Tensor:
-    """Return the gradient of the loss by the weights in scope, shape (n,), taken once for all measures."""
-
-    def compute() -> Tensor:
-        objective = draws.objective
-        with objective.running():
-            gradient = run_backward(objective.program, objective.theta[None])[1][0]
-        draws.charge(GRADIENT_COST)
-        return objective.scope.gather(gradient)
-
-    return draws.once("gradient", compute)
 
 
 def _squared_norms(objective: Objective, draws: Draws) -> np.ndarray:
