@@ -18,7 +18,8 @@ class Chains:
 
     Attributes:
         rises: loss minus that at the trained point, shape (chains, draws).
-        ends: the same on all data where the chains end, shape (chains,).
+        distances: squared distance from the trained point, shape (chains, draws).
+        ends: the rise on all data where the chains end, shape (chains,).
         acceptance: mean probability; 1 for samplers without a test.
         burn_in: draws that were dropped.
         inside: how many of them, the first, started at the trained point; the others started further out.
@@ -26,6 +27,7 @@ class Chains:
     """
 
     rises: np.ndarray
+    distances: np.ndarray
     ends: np.ndarray
     acceptance: float
     burn_in: int
@@ -39,6 +41,7 @@ def run_chains(
     """Take ``count`` draws after ``burn_in`` that are dropped, or fewer of both if it gets late."""
     kernel, state = tuned.kernel, tuned.state
     rises: list[np.ndarray] = []
+    distances: list[np.ndarray] = []
     accepted: list[float] = []
     dropped = 0
     while dropped < burn_in and not late():
@@ -47,7 +50,8 @@ def run_chains(
     while len(rises) < count and not late():
         state, acceptance = draw(posterior, kernel, state, seed, SAMPLING, len(rises))
         rises.append(state.rise)
+        distances.append(state.x.double().square().sum(1).cpu().numpy())
         accepted.append(acceptance)
     ends = state.rise if kernel.minibatches is None else posterior.rises(state.x)
-    table = np.stack(rises, axis=1) if rises else np.zeros((len(state.rise), 0))
-    return Chains(table, ends, float(np.mean(accepted or [0.0])), dropped, inside(len(table)), len(rises) < count)
+    table, away = (np.reshape(column, (-1, len(state.rise))).T for column in (rises, distances))
+    return Chains(table, away, ends, float(np.mean(accepted or [0.0])), dropped, inside(len(table)), len(rises) < count)

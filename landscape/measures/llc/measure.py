@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -14,16 +15,18 @@ from landscape.measures.llc.chains import Chains, run_chains
 from landscape.measures.llc.diagnostics import effective_sample_size, split_rhat, standard_error, starts_apart
 from landscape.measures.llc.pilot import Tuned, run_pilot
 from landscape.measures.llc.posterior import Posterior
-from landscape.measures.llc.samplers import EXACT_SAMPLERS
+from landscape.measures.llc.samplers import EXACT_SAMPLERS, Kernel
 from landscape.measures.reading import Reading
 from landscape.measures.registry import measure
 from landscape.objective import Objective
 from landscape.results.sharpness import NOT_MIXED
 
-MIXED_RHAT = 1.1  #: split R-hat above which chains have not mixed
+MIXED_RHAT = 1.1  #: split R-hat of the loss above which chains have not mixed
+MIXED_DISTANCE = 1.3  #: that of the distance, which the loss feels only in part
 MIXED_ESS = 50.0  #: effective sample size below which they have not
-MIXED_STARTS = 3.0  #: difference between the means of the two starts, in standard errors, above which they have not
+MIXED_STARTS = 4.0  #: difference between the means of the two starts, in standard errors, above which they have not
 _LEAST_ACCEPTED = 0.1
+_PULL = 10.0  # γ, in units of 1 / mean squared weight
 _PILOT, _BURN_IN = 2, 4  # the pilot takes a half, the burn-in a quarter as many gradients as count
 _SHARE, _PILOT_SHARE = 1 / 3, 1 / 8  # of the time left that the whole, and the pilot, may take if there is a deadline
 _LOWER = 0.01  # of the value: how much lower than at the trained point a loss must be to be reported
@@ -33,9 +36,9 @@ _LOWER = 0.01  # of the value: how much lower than at the trained point a loss m
 def llc(objective: Objective, draws: Draws) -> Reading:
     """Return λ̂ = nβ (E L - L*), the mean over exp(-nβ L(w) - γ |w - w*|² / 2) by chains around the trained point w*.
 
-    nβ is n / log n for n samples, unless given. γ is 1 / mean of w*², unless given: the pull alone would let each
-    weight move by about the size of a typical weight. On a quadratic λ̂ = ½ Σ nβ h / (nβ h + γ). The verdict is
-    ``not mixed`` if the chains, half of which start far out, disagree. The value is never clipped.
+    nβ is n / log n for n samples, unless given. γ is 10 / mean of w*², unless given: the pull alone would let each
+    weight move by a third of a typical weight. On a quadratic λ̂ = ½ Σ nβ h / (nβ h + γ). The verdict is ``not mixed``
+    if the chains, half of which start far out, disagree. The value is never clipped.
 
     Sources: Lau, Furman, Wang, Murfet & Wei 2023; Watanabe 2013 for nβ = n / log n. Departures: chains are exact by
     default, start from two sides, and no burn-in is averaged in.
@@ -75,11 +78,11 @@ def chosen_nbeta(objective: Objective, nbeta: float | None) -> float:
 
 
 def chosen_gamma(objective: Objective, gamma: float | None) -> float:
-    """Return γ: as given, or 1 / mean of the squared weights in scope; 1 if they are all 0."""
+    """Return γ: as given, or 10 / mean of the squared weights in scope; 1 if they are all 0."""
     if gamma is not None:
         return gamma
     mean_square = float(objective.scope.gather(objective.theta).double().square().mean())
-    return 1 / mean_square if mean_square > 0 else 1.0
+    return _PULL / mean_square if mean_square > 0 else 1.0
 
 
 def _deadline(draws: Draws, reserve: float) -> Callable[[], bool]:
@@ -89,17 +92,55 @@ def _deadline(draws: Draws, reserve: float) -> Callable[[], bool]:
     return lambda: distributed.from_first(lambda: draws.seconds_left() <= reserve)
 
 
+@dataclass(frozen=True)
+class Mixing:
+    """What says whether chains have mixed; NaN if there are too few draws.
+
+    Attributes:
+        r_hat: split R-hat of the loss.
+        r_hat_distance: that of the squared distance from the trained point, which moves slowest.
+        ess: effective sample size of the loss.
+        starts_apart: distance between the means of the two kinds of start, in standard errors.
+    """
+
+    r_hat: float = math.nan
+    r_hat_distance: float = math.nan
+    ess: float = math.nan
+    starts_apart: float = math.nan
+
+    @classmethod
+    def of(cls, chains: Chains) -> Mixing:
+        """Return what chains show."""
+        if chains.rises.shape[1] < 2:
+            return cls()
+        return cls(
+            split_rhat(chains.rises),
+            split_rhat(chains.distances),
+            effective_sample_size(chains.rises),
+            starts_apart(chains.rises, chains.inside),
+        )
+
+    @property
+    def doubts(self) -> Iterator[str]:
+        """Why the chains have not mixed; nothing if they have."""
+        if not self.r_hat <= MIXED_RHAT:
+            yield f"the losses of the chains disagree (split R-hat {self.r_hat:.3f}, mixed at {MIXED_RHAT})"
+        if not self.r_hat_distance <= MIXED_DISTANCE:
+            drift = self.r_hat_distance
+            yield f"the chains still drift (split R-hat of the distance {drift:.3f}, mixed at {MIXED_DISTANCE})"
+        if not self.ess >= MIXED_ESS:
+            yield f"the draws are worth {self.ess:.0f} independent ones, of {MIXED_ESS:.0f} wanted"
+        if self.starts_apart > MIXED_STARTS:
+            yield f"chains from the trained point and from outside differ by {self.starts_apart:.1f} standard errors"
+
+
 def _reading(posterior: Posterior, tuned: Tuned, chains: Chains) -> Reading:
     """Return the value of chains with its error, and what limits it."""
     values = posterior.nbeta * chains.rises
     value = float(values.mean()) if values.size else math.nan
-    rhat, ess, error = (
-        measure_of(values) if values.shape[1] >= 2 else math.nan
-        for measure_of in (split_rhat, effective_sample_size, standard_error)
-    )
-    kernel = tuned.kernel
-    apart = starts_apart(values, chains.inside) if values.shape[1] >= 2 else math.nan
-    unmixed = _why_not_mixed(chains, kernel.sampler, rhat, ess, apart)
+    error = standard_error(values) if values.shape[1] >= 2 else math.nan
+    mixing, kernel = Mixing.of(chains), tuned.kernel
+    unmixed = _why_not_mixed(chains, kernel, mixing)
     config = {
         "nbeta_taken": posterior.nbeta,
         "gamma_taken": posterior.gamma,
@@ -108,9 +149,7 @@ def _reading(posterior: Posterior, tuned: Tuned, chains: Chains) -> Reading:
         "draws_taken": chains.rises.shape[1],
         "burn_in": chains.burn_in,
         "acceptance": chains.acceptance,
-        "r_hat": rhat,
-        "ess": ess,
-        "starts_apart": apart,
+        **asdict(mixing),
         "step_bias": tuned.step_bias,
         "minibatch_taken": kernel.minibatches.samples if kernel.minibatches else posterior.objective.samples,
     }
@@ -118,23 +157,17 @@ def _reading(posterior: Posterior, tuned: Tuned, chains: Chains) -> Reading:
     return Reading(value, error, NOT_MIXED if unmixed else "", reasons, values.ravel(), config)
 
 
-def _why_not_mixed(chains: Chains, sampler: str, rhat: float, ess: float, apart: float) -> tuple[str, ...]:
-    """Return why the chains cannot be trusted; nothing if they can."""
+def _why_not_mixed(chains: Chains, kernel: Kernel, mixing: Mixing) -> tuple[str, ...]:
+    """Return why the chains cannot be trusted, and what to do; nothing if they can."""
     why = []
     if chains.stopped:
         why.append(f"the time was up after {chains.rises.shape[1]} draws per chain; pass a larger `budget=...`")
-    if sampler in EXACT_SAMPLERS and chains.acceptance < _LEAST_ACCEPTED:
+    if kernel.sampler in EXACT_SAMPLERS and chains.acceptance < _LEAST_ACCEPTED:
         why.append(f"only {chains.acceptance:.1%} of the moves were accepted; pass a smaller `step_size=...`")
-    if not rhat <= MIXED_RHAT:
-        why.append(f"the chains disagree (split R-hat {rhat:.3f}, mixed at {MIXED_RHAT}); pass more `steps=...`")
-    if not ess >= MIXED_ESS:
-        why.append(f"the draws are worth {ess:.0f} independent ones, of {MIXED_ESS:.0f} wanted; pass more `steps=...`")
-    if apart > MIXED_STARTS:
-        why.append(
-            f"chains from the trained point and from outside it differ by {apart:.1f} standard errors; pass more "
-            "`steps=...`"
-        )
-    return tuple(why)
+    doubts = list(mixing.doubts)
+    if doubts:
+        doubts[-1] += "; pass more `steps=...`, or a larger `gamma=...`"
+    return (*why, *doubts)
 
 
 def _what_limits(posterior: Posterior, tuned: Tuned, chains: Chains, value: float, error: float) -> tuple[str, ...]:

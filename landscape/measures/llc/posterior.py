@@ -107,7 +107,9 @@ class Posterior:
 
     def _energies(self, rise: np.ndarray, x: Tensor) -> np.ndarray:
         pull = x.double().square().sum(1).cpu().numpy() if self.gamma else 0.0
-        return self.nbeta * rise + self.gamma / 2 * pull
+        with np.errstate(over="ignore"):  # a trajectory with too large a step; it is not accepted
+            energy: np.ndarray = self.nbeta * rise + self.gamma / 2 * pull
+        return energy
 
     def _points(self, x: Tensor) -> Tensor:
         objective = self.objective

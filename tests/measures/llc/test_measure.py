@@ -11,7 +11,7 @@ import landscape as ls
 
 Z = 4.0  # standard errors
 NBETA, GAMMA = 300.0, 2.0
-CURVATURES = torch.tensor([0.003, 0.01, 0.03, 0.1, 0.3, 1.0], dtype=torch.float64)
+CURVATURES = torch.tensor([0.02, 0.03, 0.05, 0.1, 0.3, 1.0], dtype=torch.float64)
 A = NBETA * CURVATURES + GAMMA
 
 
