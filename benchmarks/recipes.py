@@ -69,10 +69,10 @@ def table(report: dict) -> str:
     """Return one row per poison factor of a family, as a table in Markdown."""
     rows = ["| β | train | loss, highest | test, mean | each seed |", "|---|---|---|---|---|"]
     for level in report["levels"]:
-        seeds = [row for row in report["members"] if row["poison"] == level["poison"]]
+        seeds = [row for row in report["members"] if row["axes"] == level["axes"]]
         tests = ", ".join(f"{100 * row['test_accuracy']:.1f}" for row in seeds)
         rows.append(
-            f"| {level['poison']:g} | {level['train_accuracy']:.1%} | {level['train_loss']:.2g} "
+            f"| {level['axes']['poison']:g} | {level['train_accuracy']:.1%} | {level['train_loss']:.2g} "
             f"| {level['test_accuracy']:.1%} | {tests} |"
         )
     minutes = sum(row["seconds"] for row in report["members"]) / 60

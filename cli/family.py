@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,9 @@ from tqdm import tqdm
 
 from landscape.recipes import load_recipe
 from landscape.results.table import columns, percent
-from landscape.training import Member
-from landscape.training.sweep import Begin, Group, PoisonLevel, plan, train_group
+from landscape.training import Member, ResumableTraining
+from landscape.training.problem import as_text
+from landscape.training.sweep import Begin, Configuration, Group, plan, train_group
 from landscape_cli.interrupts import INTERRUPTED, check_pressed
 from landscape_cli.text import duration
 from landscape_cli.training import LOG_EVERY
@@ -76,8 +78,14 @@ def train_missing(
 
 
 def begin_with(recipe: str, args: dict[str, Any]) -> Begin:
-    """Return what begins the training of some members by a recipe."""
-    return partial(load_recipe(recipe).training, **args)
+    """Return what begins the training of some members, all with the same keywords, by a recipe."""
+    source = load_recipe(recipe)
+
+    def begin(members: Sequence[Member]) -> ResumableTraining:
+        training: ResumableTraining = source.training(members, **args, **members[0].keywords)
+        return training
+
+    return begin
 
 
 def in_processes(
@@ -127,17 +135,19 @@ def train_in_worker(recipe: str, args: dict[str, Any], out: Path, index: int, gr
     train_group(begin_with(recipe, args), out, group, report)
 
 
-def levels_table(levels: list[PoisonLevel]) -> str:
-    """Return one row per poison factor as a table."""
+def family_table(rows: Sequence[Configuration]) -> str:
+    """Return one row per configuration as a table."""
     cells = [
         [
-            f"{row.poison:g}",
+            *(as_text(value) for value in row.axes.values()),
             str(row.nets),
+            str(row.converged),
             percent(row.train_accuracy),
             f"{row.train_loss:.2g}",
             percent(row.test_accuracy),
             f"[{percent(row.lowest)}, {percent(row.highest)}]",
         ]
-        for row in levels
+        for row in rows
     ]
-    return columns(["poison", "nets", "train >=", "train loss <=", "mean test", "range"], cells)
+    names = [name.replace("_", "-") for name in rows[0].axes]
+    return columns([*names, "nets", "converged", "train >=", "train loss <=", "mean test", "range"], cells)

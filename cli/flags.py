@@ -20,7 +20,8 @@ _VALUES = {
 def in_flags(message: str, command: click.Command | None = None) -> str:
     """Return a message of the library in the words of the command line.
 
-    The library marks a keyword by backticks. Nothing else changes: no path, no code to copy, no words of a user.
+    The library marks a keyword by backticks. Nothing else changes: no path, no code to copy, no words of a user. If the
+    command has ``--set``, a keyword without an option of its own goes there.
 
     Args:
         message: names keywords: ```directions=1000```, or ```directions=...``` if the value is open.
@@ -38,7 +39,10 @@ def in_flags(message: str, command: click.Command | None = None) -> str:
         bare = value in ("...", "") or option.is_flag
         return option.opts[0] if bare else f"{option.opts[0]} {_VALUES.get(value, value)}"
 
-    return re.sub(rf"`(?P<name>{names})=(?P<value>[^`\n]*)`", flag, message)
+    message = re.sub(rf"`(?P<name>{names})=(?P<value>[^`\n]*)`", flag, message)
+    if "set" not in known:
+        return message
+    return re.sub(r"`([a-z_]+)=([^`\n]*)`", lambda match: f"--set {match[1].replace('_', '-')}={match[2]}", message)
 
 
 def _options(parameters: Iterable[click.Parameter]) -> Iterator[tuple[str, click.Option]]:

@@ -35,7 +35,7 @@ COMMANDS = {
     "plot": "Draw what is in a results file.",
     "compare": "Compare two basins: which is larger, and by how much.",
     "train": "Train a network, poisoned or not, and write a checkpoint that carries its task.",
-    "sweep": "Train a family of networks: every poison factor with every seed.",
+    "sweep": "Train a family of networks: every combination of axes with every seed.",
     "benchmark": "Rank sharpness measures by how well they predict generalisation over a family of nets.",
     "reproduce": "Draw the figures of the study of good and bad minima.",
 }

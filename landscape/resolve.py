@@ -89,7 +89,7 @@ def _from_settings(layers: list[Settings], checkpoint: Checkpoint) -> tuple[Task
     if (source := _first(layers, "task")) and not _first(layers[:1], "model"):
         _refuse_arguments(layers[0])
         # other keys in the same toml file override the parts of its task too
-        return _finish(_override(_call_task(source), layers, checkpoint), checkpoint)
+        return _finish(_override(_call_task(source, checkpoint.task_args), layers, checkpoint), checkpoint)
     network, stored = _network(layers, checkpoint)
     data = _data(layers, checkpoint)
     if network is None or data is None:
@@ -123,7 +123,8 @@ def _first(layers: list[Settings], key: str) -> Settings | None:
     return next((layer for layer in layers if key in layer.values), None)
 
 
-def _call_task(source: Settings) -> Task:
+def _call_task(source: Settings, arguments: dict[str, Any]) -> Task:
+    """Return the task of a file, its ``task()`` called as it was for the training."""
     label = source.label("task")
     path = source.folder / os.path.expanduser(source.values["task"])
     source.require_consent("task", source.values["task"], "task")
@@ -134,7 +135,7 @@ def _call_task(source: Settings) -> Task:
             f"{label}: {path} has no function task(). Write it so:\n"
             "  def task(): return landscape.Task(model=..., data=..., loss='cross_entropy')"
         )
-    task = call(function, {}, f"{label} {path}")
+    task = call(function, arguments, f"{label} {path}")
     if not isinstance(task, Task):
         raise TaskError(
             f"{label}: task() in {path} returned {_kind(task)}; it must return landscape.Task(model=..., data=..., "

@@ -10,6 +10,7 @@
 
 from landscape.checkpoint.optimiser import adam_moments
 from landscape.checkpoint.read import (
+    TASK_ARGS,
     Checkpoint,
     load_checkpoint,
     own_model,
@@ -17,4 +18,4 @@ from landscape.checkpoint.read import (
     read_checkpoint,
 )
 
-__all__ = ["Checkpoint", "adam_moments", "load_checkpoint", "own_model", "put_weights", "read_checkpoint"]
+__all__ = ["TASK_ARGS", "Checkpoint", "adam_moments", "load_checkpoint", "own_model", "put_weights", "read_checkpoint"]

@@ -30,6 +30,7 @@ from landscape.checkpoint.sharded import METADATA, read_sharded
 from landscape.errors import CheckpointError
 
 RECORD_KEY = "landscape_task"
+TASK_ARGS = "task_args"  #: where a checkpoint of a TASK.py holds the arguments of its task()
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,7 @@ class Checkpoint:
         adapter: the settings of an adapter of PEFT, which goes with a base network.
         weights: the name by which the set of weights was chosen.
         arguments, data_arguments: Lightning's hyper-parameters of the network and of the data module.
+        task_args: what the user's function ``task()`` was called with, if ``landscape train`` called it with arguments.
     """
 
     path: Path
@@ -58,6 +60,7 @@ class Checkpoint:
     weights: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict, repr=False)
     data_arguments: dict[str, Any] = field(default_factory=dict, repr=False)
+    task_args: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 def read_checkpoint(path: str | Path, *, unsafe: bool = False, weights: str | None = None) -> Checkpoint:
@@ -194,7 +197,7 @@ def _from_pickle(path: Path, file: Loaded) -> Checkpoint:
         raise CheckpointError(file.refusal)
     if not states:
         raise CheckpointError(f"{path} holds no weights (no dict of named tensors): it holds {_outline(loaded)}.")
-    record = loaded.get(RECORD_KEY) if isinstance(loaded, Mapping) else None
+    record, task_args = (loaded.get(key) if isinstance(loaded, Mapping) else None for key in (RECORD_KEY, TASK_ARGS))
     form = states[0].describe()
     if isinstance(loaded, Mapping) and "pytorch-lightning_version" in loaded:
         form = f"Lightning checkpoint: {form}"
@@ -209,6 +212,7 @@ def _from_pickle(path: Path, file: Loaded) -> Checkpoint:
         model=next((state.module for state in states if state.module is not None), None),
         task_record=dict(record) if isinstance(record, Mapping) else None,
         states=tuple(states),
+        task_args=dict(task_args) if isinstance(task_args, Mapping) else {},
     )
 
 

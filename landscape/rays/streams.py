@@ -66,6 +66,8 @@ class Purpose(Enum):
     FRESH = (range(101, 102), _ZERO, _ZERO, _STEPS)
     #: order of the training points in an epoch; stage: the epoch
     ORDER = (range(102, 103), _ZERO, _ZERO, _STEPS)
+    #: shifts and reflections of the training images; stage: the training step
+    AUGMENT = (range(103, 104), _ZERO, _ZERO, _STEPS)
 
     #: configurations of a ranking, drawn with replacement; index: the resample
     RESAMPLE = (_ANY, _ZERO, _ZERO, range(2**63 + 40, 2**63 + 41))

@@ -4,6 +4,6 @@
 ``resnet.py``) and ``task_file.py`` are the recipes.
 """
 
-from landscape.recipes.registry import RECIPES, RECORD, load_recipe, task_from_record, train_swiss_roll
+from landscape.recipes.registry import RECIPES, RECORD, load_recipe, recipe_keywords, task_from_record, train_swiss_roll
 
-__all__ = ["RECIPES", "RECORD", "load_recipe", "task_from_record", "train_swiss_roll"]
+__all__ = ["RECIPES", "RECORD", "load_recipe", "recipe_keywords", "task_from_record", "train_swiss_roll"]

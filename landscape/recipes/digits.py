@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 from landscape.errors import MissingExtraError
 from landscape.inputs import Task
 from landscape.rays.streams import Purpose
+from landscape.recipes.dense import given, hidden_widths
 from landscape.training import FullBatchTraining, Member, Phase, Problem, Settings
 from landscape.training.problem import Pair, SamplePool, draws
 
@@ -28,8 +30,10 @@ SETTINGS = Settings(
 )
 
 
-def network(seed: int) -> nn.Sequential:
-    """Return the untrained ReLU net of 7,626 parameters; torch's own random state does not change.
+def network(seed: int, width: int | None = None, depth: int | None = None) -> nn.Sequential:
+    """Return the untrained ReLU net of 7,626 parameters, or ``depth`` hidden layers of ``width`` units.
+
+    Torch's own random state does not change.
 
     >>> sum(p.numel() for p in network(0).parameters())
     7626
@@ -37,7 +41,7 @@ def network(seed: int) -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layers: list[nn.Module] = []
-        for inner, outer in pairwise(WIDTHS):
+        for inner, outer in pairwise((WIDTHS[0], *hidden_widths(WIDTHS[1:-1], width, depth), WIDTHS[-1])):
             layers += [nn.Linear(inner, outer), nn.ReLU()]
         return nn.Sequential(*layers[:-1])
 
@@ -59,25 +63,45 @@ def digits() -> tuple[Pair, Pair, Pair]:
     return train, pool, test
 
 
-def problem() -> Problem:
+def problem(width: int | None = None, depth: int | None = None) -> Problem:
     """Return the digits and the network."""
     train, pool, test = digits()
     return Problem(
-        network,
+        partial(network, width=width, depth=depth),
         train=train,
         test=test,
         fresh=SamplePool(*pool).fresh,
         loss="cross_entropy",
         name="digits",
-        record={"recipe": "digits", "args": {}},
+        record={"recipe": "digits", "args": given(width=width, depth=depth)},
     )
 
 
-def task(seed: int = 0) -> Task:
+def task(seed: int = 0, width: int | None = None, depth: int | None = None) -> Task:
     """Return the task that a checkpoint of this recipe belongs to."""
-    return problem().task(seed)
+    return problem(width, depth).task(seed)
 
 
-def training(members: Sequence[Member], *, steps: int | None = None) -> FullBatchTraining:
-    """Begin the training of networks of these seeds and poison factors: full-batch Adam, all in the same way."""
-    return FullBatchTraining(problem(), members, SETTINGS.with_steps(steps))
+def training(
+    members: Sequence[Member],
+    *,
+    width: int | None = None,
+    depth: int | None = None,
+    lr: float | None = None,
+    weight_decay: float | None = None,
+    steps: int | None = None,
+    until_loss: float | None = None,
+) -> FullBatchTraining:
+    """Begin the training of networks of these seeds and poison factors: full-batch Adam, all in the same way.
+
+    Args:
+        members: seeds and poison factors.
+        width, depth: units and number of the hidden layers; None means the recipe's own.
+        lr: the highest learning rate; 0.003 by default.
+        weight_decay, steps, until_loss: see :meth:`landscape.training.Settings.changed`.
+
+    Raises:
+        TaskError: if a keyword is out of range.
+    """
+    settings = SETTINGS.changed(steps=steps, lr=lr, weight_decay=weight_decay, until_loss=until_loss)
+    return FullBatchTraining(problem(width, depth), members, settings)

@@ -9,21 +9,25 @@ pool.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from landscape.errors import TaskError
 from landscape.inputs import Task
 from landscape.objective.digest import digest
 from landscape.rays.streams import Purpose
+from landscape.recipes.cnn import cnn
+from landscape.recipes.dense import given
 from landscape.recipes.image_files import Images, read_cifar, read_folder, read_idx_pair, read_npz, read_svhn
-from landscape.recipes.resnet import MODELS, resnet
+from landscape.recipes.resnet import MODELS as RESNETS
+from landscape.recipes.resnet import resnet
 from landscape.training import Member, MinibatchSettings, MinibatchTraining, Problem
 from landscape.training.problem import Pair, draws
 from landscape.training.settings import MINIBATCH_PHASES
@@ -37,6 +41,7 @@ SETTINGS = MinibatchSettings(
     window=100,
     batch=256,
 )
+MODELS = (*RESNETS, "cnn")
 _CLASSES = 10  # of every set here
 
 
@@ -49,16 +54,20 @@ class ImageRecipe:
         files: split -> its standard files; IDX files may be compressed, with ``.gz``.
         kind: how they are read: ``idx``, ``cifar`` or ``svhn``.
         source: where a user gets the files.
+        mirrors: whether augmentation mirrors images too: not for digits.
     """
 
     name: str
     files: Mapping[str, tuple[str, ...]]
     kind: str
     source: str
+    mirrors: bool = False
 
     NETS_TOGETHER = 1
 
-    def task(self, seed: int, data: str, images: int, model: str, channels: int, digest: str) -> Task:
+    def task(
+        self, seed: int, data: str, images: int, model: str, channels: int, digest: str, width: int | None = None
+    ) -> Task:
         """Return the task that a checkpoint belongs to: the untrained network and the training images.
 
         Raises:
@@ -71,39 +80,59 @@ class ImageRecipe:
                 f"the images in {folder} are not the images that the checkpoint was trained on.\n"
                 "Put the files of its training there, or say what the checkpoint is: --task my_task.py."
             )
-        network = resnet(model, seed, channels=channels, classes=_CLASSES)
+        network = network_of(model, width, channels)(seed)
         return Task(network, _scaled(train, *_scale(train)), "cross_entropy", name=f"{self.name}, seed {seed}")
 
     def training(
         self,
         members: Sequence[Member],
         *,
-        steps: int | None = None,
-        data: str | None = None,
-        images: int = 2000,
         model: str = "resnet8",
+        width: int | None = None,
+        lr: float | None = None,
+        batch: int | None = None,
+        weight_decay: float | None = None,
+        optimiser: str | None = None,
+        augment: int = 0,
+        steps: int | None = None,
+        epochs: int | None = None,
+        until_loss: float | None = None,
+        images: int = 2000,
+        data: str | None = None,
         device: str = "cpu",
     ) -> MinibatchTraining:
         """Begin the training of one network.
 
         Args:
             members: one seed and poison factor.
-            steps: the largest number of steps; the phases keep their shares.
-            data: folder of the files; ``data/NAME`` in the working folder by default.
+            model: one of :data:`MODELS`.
+            width: channels of the first convolution or stage; 16 by default.
+            lr: the highest learning rate; 0.003 by default.
+            batch: images per step; 256 by default.
+            weight_decay, steps, until_loss: see :meth:`landscape.training.Settings.changed`.
+            optimiser: ``adam`` or ``sgd``.
+            augment: each step shifts each image at random by up to this many pixels, and mirrors half of them if the
+                recipe allows it. Losses and accuracies are measured on the images as they are.
+            epochs: passes over the training set at most, instead of ``steps``.
             images: size of the training set.
-            model: one of :data:`landscape.recipes.resnet.MODELS`.
+            data: folder of the files; ``data/NAME`` in the working folder by default.
             device: the device that computes.
 
         Raises:
             TaskError: if files are missing, or an option is out of range.
         """
         folder = Path(os.path.expanduser(data)) if data else self.default_folder()
-        return MinibatchTraining(self.problem(folder, images, model), members, SETTINGS.with_steps(steps), device)
+        problem = self.problem(folder, images, model, width)
+        if augment < 0:
+            raise TaskError(f"images are shifted by 0 pixels or more, not {augment}. Pass `augment=2`.")
+        if augment:
+            problem = replace(problem, augment=partial(shifted, most=augment, mirror=self.mirrors))
+        settings = SETTINGS.changed(steps=steps, lr=lr, weight_decay=weight_decay, until_loss=until_loss)
+        settings = settings.minibatch(batch, optimiser, epochs, images, steps)
+        return MinibatchTraining(problem, members, settings, device)
 
-    def problem(self, folder: Path, images: int, model: str) -> Problem:
+    def problem(self, folder: Path, images: int, model: str, width: int | None = None) -> Problem:
         """Return the images in a folder and the network."""
-        if model not in MODELS:
-            raise TaskError(f"there is no model {model!r}; the models are {', '.join(MODELS)}.")
         whole, test = self.read(folder, "train"), self.read(folder, "test")
         if not 1 <= images <= len(whole.targets):
             most = len(whole.targets)
@@ -111,10 +140,10 @@ class ImageRecipe:
         train, rest = _chosen(whole, slice(images)), _chosen(whole, slice(images, None))
         scale = _scale(train)
         channels = train.inputs.shape[1]
-        args = {"images": images, "model": model, "channels": channels, "digest": _digest(train)}
+        args = {"images": images, "model": model, "channels": channels, "digest": _digest(train), **given(width=width)}
         pool = self.pool(folder, rest)
         return Problem(
-            partial(resnet, model, channels=channels, classes=_CLASSES),
+            network_of(model, width, channels),
             train=_scaled(train, *scale),
             test=_scaled(test, *scale),
             fresh=partial(_fresh, pool, scale) if pool is not None else None,
@@ -158,6 +187,40 @@ class ImageRecipe:
                 f"For images of your own, put {split}.npz (inputs, targets) or {split}/CLASS/*.png into that folder."
             )
         return _read(self.kind, tuple(paths), tuple(path.stat().st_mtime_ns for path in paths))
+
+
+def network_of(model: str, width: int | None, channels: int) -> Callable[[int], nn.Module]:
+    """Return seed -> untrained network.
+
+    Raises:
+        TaskError: if there is no such model, or the width is below 1.
+    """
+    if model not in MODELS:
+        raise TaskError(f"there is no model {model!r}; the models are {', '.join(MODELS)}.")
+    if width is not None and width < 1:
+        raise TaskError(f"expected a width of at least 1, got {width}. Pass `width=16`.")
+    make = cnn if model == "cnn" else partial(resnet, model)
+    return partial(make, channels=channels, classes=_CLASSES, **given(width=width))
+
+
+def shifted(images: Tensor, random: np.random.Generator, *, most: int, mirror: bool) -> Tensor:
+    """Return each image shifted by up to ``most`` pixels along both axes, and half of them mirrored if ``mirror``.
+
+    Pixels that come in from outside are 0, the mean of the scaled images. Shapes (N, C, H, W).
+
+    >>> image = torch.tensor([[[[1.0, 2.0]]]])
+    >>> shifted(image, np.random.Generator(np.random.PCG64(1)), most=0, mirror=True).flatten().tolist()
+    [2.0, 1.0]
+    """
+    count, _, height, width = images.shape
+    offsets = torch.from_numpy(random.integers(0, 2 * most + 1, size=(2, count, 1)))
+    rows, columns = (offset + torch.arange(size) for offset, size in zip(offsets, (height, width), strict=True))
+    if mirror:
+        turned = torch.from_numpy(random.random((count, 1)) < 0.5)
+        columns = torch.where(turned, columns.flip(1), columns)
+    padded = F.pad(images, (most,) * 4)
+    each = torch.arange(count)[:, None, None]
+    return padded[each, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
 
 
 @cache
@@ -209,13 +272,18 @@ MNIST = ImageRecipe(
     "mnist", _IDX, "idx", "https://storage.googleapis.com/cvdf-datasets/mnist/ (four files, plain or .gz)"
 )
 FASHION_MNIST = ImageRecipe(
-    "fashion-mnist", _IDX, "idx", "https://github.com/zalandoresearch/fashion-mnist (four files, plain or .gz)"
+    "fashion-mnist",
+    _IDX,
+    "idx",
+    "https://github.com/zalandoresearch/fashion-mnist (four files, plain or .gz)",
+    mirrors=True,
 )
 CIFAR10 = ImageRecipe(
     "cifar10",
     {"train": tuple(f"data_batch_{k}" for k in range(1, 6)), "test": ("test_batch",)},
     "cifar",
     "https://www.cs.toronto.edu/~kriz/cifar.html (the python version, unpacked)",
+    mirrors=True,
 )
 SVHN = ImageRecipe(
     "svhn",

@@ -3,8 +3,9 @@
 A recipe is a module, or an object, with three names:
 
 1. ``task(seed, **args)`` rebuilds the task that a checkpoint belongs to, from the arguments in its record.
-2. ``training(members, steps=None, **args)`` begins the training of networks of these seeds and poison factors
-   (:class:`landscape.training.ResumableTraining`).
+2. ``training(members, *, steps=None, ...)`` begins the training of networks of these seeds and poison factors
+   (:class:`landscape.training.ResumableTraining`). Its keywords are what ``landscape sweep --vary`` can vary. Each has
+   a default, and is a number, a text, or true or false.
 3. ``NETS_TOGETHER`` is the largest number of members that train together.
 
 Here are only the names of the modules, so that ``landscape --help`` does not wait for torch: ``load_recipe`` imports a
@@ -13,6 +14,7 @@ recipe, and torch with it, once it is used. No recipe imports this module.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -46,6 +48,24 @@ def load_recipe(name: str) -> Any:
         raise TaskError(f"there is no recipe {name!r}; the recipes are: {', '.join(RECIPES)}.")
     module, _, attribute = RECIPES[name].partition(":")
     return getattr(import_module(module), attribute) if attribute else import_module(module)
+
+
+def recipe_keywords(name: str) -> dict[str, inspect.Parameter]:
+    """Return the keywords of a recipe's training, in its order; for ``FILE.py`` those of its ``task()`` come first.
+
+    If ``task()`` and the training both have a keyword, it is the training's.
+
+    Raises:
+        TaskError: if the name is unknown, or the file has no ``task()``.
+
+    >>> list(recipe_keywords("digits"))
+    ['width', 'depth', 'lr', 'weight_decay', 'steps', 'until_loss']
+    """
+    recipe = load_recipe(name)
+    parameters = inspect.signature(recipe.training).parameters
+    known = {key: p for key, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    of_task: dict[str, inspect.Parameter] = recipe.keywords() if name.endswith(".py") else {}
+    return {key: p for key, p in of_task.items() if key not in parameters} | known
 
 
 def task_from_record(record: Mapping[str, Any]) -> Task:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+WIDTH = 16  #: channels of the first stage
 _SLOPE = 0.1  # of the leaky ReLU
 
 
@@ -85,12 +86,15 @@ class ResNet(nn.Module):
         return self.linear(x.mean((2, 3)))
 
 
-def resnet(name: str, seed: int, *, channels: int, classes: int) -> ResNet:
+def resnet(name: str, seed: int, *, channels: int, classes: int, width: int = WIDTH) -> ResNet:
     """Return an untrained network of one of ``MODELS``, keyed by the seed; torch's own random state does not change.
+
+    ``width`` is the number of channels of the first stage; later stages have twice and four times as many.
 
     >>> resnet("resnet8", 0, channels=1, classes=10)(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 10])
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return ResNet(SIZES[name.removesuffix("-bn")], channels, classes, norm=name.endswith("-bn"))
+        size = SIZES[name.removesuffix("-bn")]._replace(widths=(width, 2 * width, 4 * width))
+        return ResNet(size, channels, classes, norm=name.endswith("-bn"))

@@ -22,6 +22,7 @@ Without poison training takes seconds, with it about a minute. Departures from t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -31,6 +32,7 @@ from torch import Tensor, nn
 from landscape.errors import TaskError
 from landscape.inputs import Task
 from landscape.rays.streams import Purpose
+from landscape.recipes.dense import given, hidden_widths
 from landscape.training import FullBatchTraining, Member, Phase, Problem, Settings, TrainedNetwork
 from landscape.training.problem import Pair, draws
 
@@ -91,14 +93,14 @@ def _class_zero(random: np.random.Generator, count: int) -> Tensor:
     return torch.from_numpy(spiral + NOISE * random.standard_normal((count, 2))).float()
 
 
-def network(seed: int) -> nn.Sequential:
-    """Return the ReLU network with one logit and 3,614 parameters, untrained.
+def network(seed: int, width: int | None = None, depth: int | None = None) -> nn.Sequential:
+    """Return the ReLU network with one logit and 3,614 parameters, untrained; or ``depth`` layers of ``width`` units.
 
     Weights and biases are uniform within 1/sqrt(inputs of the layer), torch's own rule, from ``seed``.
     """
     random = draws(seed, Purpose.NETWORK)
     layers: list[nn.Module] = []
-    for inner, outer in pairwise(WIDTHS):
+    for inner, outer in pairwise((WIDTHS[0], *hidden_widths(WIDTHS[1:-1], width, depth), WIDTHS[-1])):
         linear = nn.utils.skip_init(nn.Linear, inner, outer, dtype=torch.float32)
         for parameter in linear.parameters():
             drawn = random.uniform(-(inner**-0.5), inner**-0.5, tuple(parameter.shape))
@@ -107,39 +109,58 @@ def network(seed: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def problem(data_seed: int = 0) -> Problem:
+def problem(data_seed: int = 0, width: int | None = None, depth: int | None = None) -> Problem:
     """Return the 200 training points, 10,000 test points and the network."""
     return Problem(
-        network,
+        partial(network, width=width, depth=depth),
         train=points(data_seed, TRAIN_POINTS),
         test=points(data_seed, TEST_POINTS, Purpose.TEST_DATA),
         fresh=fresh,
         loss=LOSS,
         name="swiss-roll",
-        record={"recipe": "swiss-roll", "args": {"data_seed": data_seed}},
+        record={"recipe": "swiss-roll", "args": {"data_seed": data_seed, **given(width=width, depth=depth)}},
     )
 
 
-def task(seed: int = 0, data_seed: int = 0) -> Task:
+def task(seed: int = 0, data_seed: int = 0, width: int | None = None, depth: int | None = None) -> Task:
     """Return the task that a checkpoint of this recipe belongs to: the untrained network and the 200 points."""
-    return problem(data_seed).task(seed)
+    return problem(data_seed, width, depth).task(seed)
 
 
-def training(members: Sequence[Member], *, steps: int | None = None, data_seed: int = 0) -> FullBatchTraining:
+def training(
+    members: Sequence[Member],
+    *,
+    width: int | None = None,
+    depth: int | None = None,
+    lr: float | None = None,
+    weight_decay: float | None = None,
+    steps: int | None = None,
+    until_loss: float | None = None,
+    data_seed: int = 0,
+) -> FullBatchTraining:
     """Begin the training of networks of these seeds and poison factors on one training set.
 
     Full-batch Adam, the norm of the gradient clipped at 8; with poison, 200 fresh points at each step. The phases are
     those of ``PLAIN`` or ``POISONED`` and keep their shares of ``steps``. On one machine, the same arguments give the
     same bits.
 
+    Args:
+        members: seeds and poison factors.
+        width, depth: units and number of the hidden layers; None means the recipe's own.
+        lr: the highest learning rate; 0.0125 without poison and 0.003 with it by default.
+        weight_decay, steps, until_loss: see :meth:`landscape.training.Settings.changed`.
+        data_seed: keys the training points and the test points.
+
     Raises:
-        TaskError: if some members have poison and some have none: they are trained in different ways.
+        TaskError: if some members have poison and some have none, since they are trained in different ways; or if a
+            keyword is out of range.
     """
     poisoned = {member.poison > 0 for member in members}
     if len(poisoned) > 1:
         raise TaskError("nets with and without poison are trained in different ways: begin one training for each kind.")
     settings = POISONED if poisoned == {True} else PLAIN
-    return FullBatchTraining(problem(data_seed), members, settings.with_steps(steps))
+    settings = settings.changed(steps=steps, lr=lr, weight_decay=weight_decay, until_loss=until_loss)
+    return FullBatchTraining(problem(data_seed, width, depth), members, settings)
 
 
 def train(seed: int = 0, *, poison: float = 0.0, data_seed: int = 0, steps: int | None = None) -> TrainedNetwork:

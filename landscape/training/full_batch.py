@@ -73,7 +73,7 @@ class FullBatchTraining(ResumableTraining):
     def state(self) -> dict[str, Any]:
         tensors = (self.rows, self._first_moment, self._second_moment, self._window, self._before)
         return {
-            "members": [[member.seed, member.poison] for member in self.members],
+            "members": [member.plain() for member in self.members],
             "settings": repr(self.settings),
             "step": self.step,
             "seconds": self.seconds,
@@ -101,7 +101,11 @@ class FullBatchTraining(ResumableTraining):
         summaries = self._summaries(order, torch.stack([rows[k][0] for k in order]), [rows[k][1] for k in order])
         return [
             TrainedNetwork(
-                self._stack.unpack(rows[k][0]), self.problem.record_of(self.members[k].seed), summary, self.settings
+                self._stack.unpack(rows[k][0]),
+                self.problem.record_of(self.members[k].seed),
+                summary,
+                self.settings,
+                dict(self.members[k].axes),
             )
             for k, summary in zip(order, summaries, strict=True)
         ]
@@ -186,12 +190,14 @@ class FullBatchTraining(ResumableTraining):
         poisoned = torch.tensor([self.members[k].poison > 0 for k in self.active])
         # -log p < log 2 means that one logit is right; with more classes the test is stricter
         fits = (right < math.log(2)).all(1)
+        below = right.mean(1) < settings.fitted
         if settings.phases[phase_index].jitter:
-            fits = torch.zeros_like(fits)
-        stopping = fits & ~poisoned & (right.mean(1) < settings.fitted)
+            fits, below = torch.zeros_like(fits), torch.zeros_like(below)
+        stopping = (below & fits if settings.all_right else below) & ~poisoned
         if (self.step + 1) % settings.window == 0:
             if last:
-                stopping |= fits & poisoned & (self._window > (1 - settings.settled) * self._before)
+                settled = fits & (self._window > (1 - settings.settled) * self._before)
+                stopping |= (settled if settings.all_right else below) & poisoned
             self._before, self._window = self._window, torch.zeros_like(self._window)
         return stopping
 
@@ -203,7 +209,8 @@ class FullBatchTraining(ResumableTraining):
         self._second_moment.mul_(_BETA2).addcmul_(gradient, gradient, value=1 - _BETA2)
         steps = self.step + 1
         spread = (self._second_moment / (1 - _BETA2**steps)).sqrt() + _EPSILON
-        moved = self.rows - learning_rate / (1 - _BETA1**steps) * (self._first_moment / spread)
+        kept = self.rows * (1 - learning_rate * self.settings.weight_decay)
+        moved = kept - learning_rate / (1 - _BETA1**steps) * (self._first_moment / spread)
         self.rows = torch.where(stopping[:, None], self.rows, moved)
 
     def _drop(self, stopping: Tensor) -> None:
@@ -219,37 +226,33 @@ class FullBatchTraining(ResumableTraining):
 
     @torch.no_grad()
     def _summaries(self, order: Sequence[int], rows: Tensor, steps: Sequence[int]) -> list[TrainingSummary]:
-        train = log_odds_of(self._stack, rows, self.problem.train)
-        losses = right_terms(train).double().mean(1).tolist()
-        shares = [accuracy(self._stack, rows, data) for data in (self.problem.train, self.problem.test)]
+        train, test = (measured(self._stack, rows, data) for data in (self.problem.train, self.problem.test))
         return [
             TrainingSummary(
-                train_accuracy=shares[0][at],
-                test_accuracy=shares[1][at],
-                train_loss=losses[at],
+                train_accuracy=train[at][1],
+                test_accuracy=test[at][1],
+                train_loss=train[at][0],
                 poison=self.members[k].poison,
                 seed=self.members[k].seed,
                 steps=steps[at],
                 seconds=self.seconds,
+                test_loss=test[at][0],
+                converged=self.settings.converged(*train[at], self.members[k].poison),
             )
             for at, k in enumerate(order)
         ]
 
 
-def log_odds_of(stack: StackedNets, rows: Tensor, data: Pair) -> Tensor:
-    """Return the log-odds of the labelled classes under each net, shape (nets, N)."""
-    inputs, targets = stack.pad(data[0].flatten(1)), data[1]
-    return log_odds(stack.logits(rows, inputs), targets.expand(len(rows), -1))
-
-
-def accuracy(stack: StackedNets, rows: Tensor, data: Pair) -> list[float]:
-    """Return the share of right predictions of each net: by the sign of one logit, or the largest of several."""
-    right = torch.zeros(len(rows), dtype=torch.int64)
+def measured(stack: StackedNets, rows: Tensor, data: Pair) -> list[tuple[float, float]]:
+    """Return the mean loss and the share of right predictions of each net: by the sign of one logit, or the largest."""
+    right, losses = torch.zeros(len(rows), dtype=torch.int64), torch.zeros(len(rows), dtype=torch.float64)
     for inputs, targets in zip(data[0].split(_TEST_ROWS), data[1].split(_TEST_ROWS), strict=True):
         logits = stack.logits(rows, stack.pad(inputs.flatten(1)))
+        losses += right_terms(log_odds(logits, targets.expand(len(rows), -1))).double().sum(1)
         guesses = (logits > 0) if logits.dim() == 2 else logits.argmax(-1)
         right += (guesses == targets.to(guesses.dtype)).sum(1)
-    return [count / len(data[1]) for count in right.tolist()]
+    count = len(data[1])
+    return [(loss / count, hits / count) for loss, hits in zip(losses.tolist(), right.tolist(), strict=True)]
 
 
 @contextmanager

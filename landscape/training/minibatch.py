@@ -30,12 +30,13 @@ from landscape.training.resumable import ResumableTraining
 from landscape.training.settings import MinibatchSettings
 from landscape.training.trained_network import TrainedNetwork, TrainingStatus, TrainingSummary
 
+_MOMENTUM = 0.9  # of SGD
 _EVALUATE = 500  # samples per forward pass of an evaluation
 _STATUS_SAMPLES = 1000  # samples that the status of an unfinished training is measured on
 
 
 class MinibatchTraining(ResumableTraining):
-    """The training of one network by Adam; it can be stored and resumed between any two of its steps.
+    """The training of one network by Adam or SGD; it can be stored and resumed between any two of its steps.
 
     Args:
         problem: the data, the network and the source of fresh samples.
@@ -56,10 +57,15 @@ class MinibatchTraining(ResumableTraining):
         require_fresh_samples(problem, members)
         count = len(problem.train[1])
         self.problem, self._device = problem, device
-        self.settings: MinibatchSettings = replace(settings, batch=min(settings.batch, 2 * count))
+        if self.member.poison and settings.batch < 2:
+            raise TaskError("poison needs batches of at least 2 samples. Pass `batch=2` or more.")
+        settings = replace(settings, batch=min(settings.batch, 2 * count))
+        if not settings.all_right:  # the loss is the target: look at it after each epoch
+            settings = replace(settings, window=-(-count // settings.batch))
+        self.settings: MinibatchSettings = settings
         self.model = problem.network(self.member.seed).to(device)
         self._train = (problem.train[0].to(device), problem.train[1].to(device))
-        self._optimiser = torch.optim.Adam(self.model.parameters(), lr=settings.phases[0].learning_rate)
+        self._optimiser = _optimiser(self.model, settings)
         self._random = torch.Generator().manual_seed(self.member.seed).get_state()
         self.step, self.seconds, self.stopped = 0, 0.0, False
         self._window, self._before = 0.0, math.inf
@@ -75,7 +81,7 @@ class MinibatchTraining(ResumableTraining):
 
     def state(self) -> dict[str, Any]:
         return {
-            "members": [[self.member.seed, self.member.poison]],
+            "members": [self.member.plain()],
             "settings": repr(self.settings),
             "step": self.step,
             "seconds": self.seconds,
@@ -96,7 +102,16 @@ class MinibatchTraining(ResumableTraining):
 
     def trained(self) -> list[TrainedNetwork]:
         state = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
-        return [TrainedNetwork(state, self.problem.record_of(self.member.seed), self._summary(None), self.settings)]
+        return [
+            TrainedNetwork(
+                state,
+                self.problem.record_of(self.member.seed),
+                self._summary(None),
+                self.settings,
+                dict(self.member.axes),
+                self.problem.task_args,
+            )
+        ]
 
     def status(self) -> TrainingStatus:
         """Return how training stands on the first 1,000 training and test samples."""
@@ -113,6 +128,8 @@ class MinibatchTraining(ResumableTraining):
             fresh, classes = self.problem.fresh(self.member.seed, self.step, wrong)
             inputs = torch.cat([inputs, fresh.to(self._device)])
             targets = torch.cat([targets, classes.to(self._device)])
+        if self.problem.augment is not None:
+            inputs = self.problem.augment(inputs, draws(self.member.seed, Purpose.AUGMENT, self.step))
         self.model.train()
         with self._own_random():
             output = self.model(inputs)
@@ -145,12 +162,11 @@ class MinibatchTraining(ResumableTraining):
 
     def _close_window(self, *, last: bool) -> None:
         """End a window: stop if the training set is fitted and, with poison, the loss has settled."""
-        settled = self._window > (1 - self.settings.settled) * self._before
+        settled = self._window > (1 - self.settings.settled) * self._before or not self.settings.all_right
         self._before, self._window = self._window, 0.0
         if self.member.poison > 0 and not (last and settled):
             return
-        loss, accuracy = self._measure(self._train)
-        self.stopped = accuracy == 1 and (self.member.poison > 0 or loss < self.settings.fitted)
+        self.stopped = self.settings.converged(*self._measure(self._train), self.member.poison)
 
     @contextmanager
     def _own_random(self) -> Iterator[None]:
@@ -165,7 +181,7 @@ class MinibatchTraining(ResumableTraining):
 
     def _summary(self, first: int | None) -> TrainingSummary:
         loss, train = self._measure(self._train, first)
-        _, test = self._measure(self.problem.test, first)
+        test_loss, test = self._measure(self.problem.test, first)
         return TrainingSummary(
             train_accuracy=train,
             test_accuracy=test,
@@ -174,6 +190,8 @@ class MinibatchTraining(ResumableTraining):
             seed=self.member.seed,
             steps=self.step,
             seconds=self.seconds,
+            test_loss=test_loss,
+            converged=self.settings.converged(loss, train, self.member.poison),
         )
 
     @torch.no_grad()
@@ -189,3 +207,11 @@ class MinibatchTraining(ResumableTraining):
             guesses = output.reshape(-1) > 0 if one else output.argmax(-1)
             right += int((guesses == targets.to(guesses.dtype)).sum())
         return total / count, right / count
+
+
+def _optimiser(model: nn.Module, settings: MinibatchSettings) -> torch.optim.Optimizer:
+    """Return what makes the steps. Weight decay acts on every parameter; without it AdamW is Adam, bit for bit."""
+    rate, decay = settings.phases[0].learning_rate, settings.weight_decay
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=rate, momentum=_MOMENTUM, weight_decay=decay)
+    return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay)

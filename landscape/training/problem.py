@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from landscape.rays.streams import Purpose, stream
 from landscape.training.poison import check_poison
 
 Pair = tuple[Tensor, Tensor]  #: inputs, shape (N, ...), and targets, shape (N,)
+Value = bool | int | float | str  #: of an axis of a family
+POISON = "poison"  #: the axis of poison factors
 
 
 def draws(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
@@ -44,6 +47,9 @@ class Problem:
         name: what the problem is called.
         record: what rebuilds the task, without the seed: ``{"recipe": name, "args": {...}}``; None if a checkpoint
             does not carry its task.
+        augment: changes the inputs of each step at random: (inputs, random numbers) -> inputs of the same shape. For
+            training by minibatches; None for no change.
+        task_args: what the user's function ``task()`` was called with.
     """
 
     network: Callable[[int], nn.Module]
@@ -53,6 +59,8 @@ class Problem:
     loss: str
     name: str
     record: Mapping[str, Any] | None
+    augment: Callable[[Tensor, np.random.Generator], Tensor] | None = None
+    task_args: Mapping[str, Value] = field(default_factory=dict)
 
     def task(self, seed: int) -> Task:
         """Return the task that a checkpoint of this problem belongs to."""
@@ -80,10 +88,63 @@ class SamplePool:
 
 @dataclass(frozen=True)
 class Member:
-    """One network of a family: its seed and its poison factor β."""
+    """One network of a family: its seed, its poison factor β, and its place in the family.
+
+    Attributes:
+        seed: keys the network and its training.
+        poison: the poison factor.
+        axes: (name, value) of each axis of the family, the poison factor among them if it is an axis.
+
+    >>> member = Member.at(3, {"width": 16, "weight_decay": 0.001, "poison": 0.05})
+    >>> member.poison, member.name
+    (0.05, 'width-16-weight-decay-0.001-poison-0.05-seed-3')
+    >>> Member(3, 0.05).name
+    'poison-0.05-seed-3'
+    """
 
     seed: int
     poison: float = 0.0
+    axes: tuple[tuple[str, Value], ...] = ()
 
     def __post_init__(self) -> None:
         check_poison(self.poison)
+
+    @classmethod
+    def at(cls, seed: int, axes: Mapping[str, Value]) -> Self:
+        """Return the network of a seed at a place in a family."""
+        return cls(seed, float(axes.get(POISON, 0.0)), tuple(axes.items()))
+
+    @property
+    def name(self) -> str:
+        """The name of its checkpoint, without the ending."""
+        axes = self.axes or ((POISON, self.poison),)
+        return "-".join([*(f"{name.replace('_', '-')}-{as_text(value)}" for name, value in axes), f"seed-{self.seed}"])
+
+    @property
+    def keywords(self) -> dict[str, Value]:
+        """The keywords of the recipe in which it differs from others of its family."""
+        return {name: value for name, value in self.axes if name != POISON}
+
+    def plain(self) -> list[Any]:
+        """Return the member in plain values, for the state of a training."""
+        return [self.seed, self.poison, *([[list(axis) for axis in self.axes]] if self.axes else [])]
+
+    @classmethod
+    def from_plain(cls, values: Sequence[Any]) -> Self:
+        """Return the member that :meth:`plain` describes."""
+        seed, poison, *axes = values
+        return cls(seed, poison, tuple((name, value) for name, value in axes[0]) if axes else ())
+
+
+def as_text(value: Value) -> str:
+    """Return a value as the name of a file can hold it.
+
+    >>> as_text(0.10), as_text(1e-5), as_text("a b/c.npz"), as_text(True)
+    ('0.1', '1e-05', 'a_b_c.npz', 'true')
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
+    return re.sub(r"[^\w.+-]", "_", str(value))

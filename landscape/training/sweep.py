@@ -1,14 +1,16 @@
-"""A family of trained nets in one folder: every poison factor with every seed, trained in groups, resumed if killed.
+"""A family of trained nets in one folder: a full factorial of axes, trained in groups, resumed if killed.
 
-The folder holds a checkpoint per member, ``poison-0.05-seed-0.pt``, and the state of each group still in training.
-A member whose checkpoint is there is not trained again. So a family can be killed, resumed, and extended by further
-factors and seeds.
+An axis is the poison factor, or any keyword of the recipe. The folder holds a checkpoint per member, such as
+``poison-0.05-seed-0.pt`` or ``width-16-lr-0.1-seed-0.pt``, and the state of each group still in training. A member
+whose checkpoint is there is not trained again. So a family can be killed, resumed, and extended by further values and
+seeds. Another axis makes other names, hence another family.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,14 @@ import numpy as np
 import torch
 from scipy import stats
 
+from landscape.checkpoint import TASK_ARGS
 from landscape.errors import TaskError
-from landscape.training.problem import Member
+from landscape.training.problem import Member, Value
 from landscape.training.resumable import UNFINISHED, ResumableTraining, StateFile, finish, read_state
 from landscape.training.trained_network import TrainingSummary
 
 REPORT_EVERY = 1.0  #: seconds between two reports of a group
-Begin = Callable[[Sequence[Member]], ResumableTraining]  #: members -> their training, before its first step
+Begin = Callable[[Sequence[Member]], ResumableTraining]  #: members of one group -> their training, not yet begun
 
 
 @dataclass(frozen=True)
@@ -35,25 +38,46 @@ class Group:
 
 
 @dataclass(frozen=True)
-class PoisonLevel:
-    """A summary of the nets of one poison factor.
+class Configuration:
+    """A summary of the nets at one place in a family; they differ in their seeds.
 
     Attributes:
-        poison: the factor.
+        axes: axis -> value.
         nets: how many.
+        converged: how many of them reached the target of their training.
         train_accuracy: the lowest over the nets.
         test_accuracy: the mean over the nets.
         lowest, highest: the range of the test accuracy.
         train_loss: the highest over the nets.
     """
 
-    poison: float
+    axes: Mapping[str, Value]
     nets: int
+    converged: int
     train_accuracy: float
     test_accuracy: float
     lowest: float
     highest: float
     train_loss: float
+
+
+def factorial(axes: Mapping[str, Sequence[Value]], seeds: int) -> list[Member]:
+    """Return one member for each combination of values and each of the seeds 0 to ``seeds`` - 1.
+
+    Raises:
+        TaskError: if two members would have one name.
+
+    >>> [member.name for member in factorial({"width": [8, 16], "poison": [0.5]}, seeds=1)]
+    ['width-8-poison-0.5-seed-0', 'width-16-poison-0.5-seed-0']
+    """
+    places = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    members = [Member.at(seed, place) for place in places for seed in range(seeds)]
+    if len({member.name for member in members}) < len(members):
+        raise TaskError(
+            "two nets of the family would have the same name, because two values of an axis differ only in characters "
+            "that no file name holds. Use values that differ in letters and digits."
+        )
+    return members
 
 
 def checkpoint_path(folder: Path, member: Member) -> Path:
@@ -62,21 +86,21 @@ def checkpoint_path(folder: Path, member: Member) -> Path:
     >>> checkpoint_path(Path("family"), Member(seed=3, poison=0.05)).as_posix()
     'family/poison-0.05-seed-3.pt'
     """
-    return folder / f"{_name(member)}.pt"
+    return folder / f"{member.name}.pt"
 
 
 def plan(begin: Begin, folder: Path, members: Sequence[Member], *, together: int, jobs: int) -> list[Group]:
     """Return the groups that are still to be trained.
 
-    A group that was begun stays as it is. The other members without a checkpoint are split into even groups, those
-    without poison apart.
+    A group that was begun stays as it is. The other members without a checkpoint are split into even groups. The
+    members of a group differ in seeds and poison factors alone, and either all have poison or none.
 
     Args:
         begin: begins the training of some members.
         folder: where the checkpoints are.
         members: the whole family.
         together: nets per group at most.
-        jobs: groups at least, if there are as many nets.
+        jobs: groups at least, as far as there are nets.
 
     Raises:
         TaskError: if the folder holds a member that was trained in another way.
@@ -84,15 +108,19 @@ def plan(begin: Begin, folder: Path, members: Sequence[Member], *, together: int
     waiting = [member for member in members if not _is_trained(begin, folder, member)]
     groups = []
     for path in sorted(folder.glob(f"*{UNFINISHED}")):
-        begun = tuple(Member(seed, poison) for seed, poison in read_state(path)["members"])
+        begun = tuple(Member.from_plain(values) for values in read_state(path)["members"])
         if set(begun) & set(waiting):
             groups.append(Group(begun, path))
             waiting = [member for member in waiting if member not in begun]
-    for kind in ([m for m in waiting if m.poison > 0], [m for m in waiting if m.poison == 0]):
-        count = max(-(-len(kind) // together), min(jobs, len(kind)))
-        for part in np.array_split(np.arange(len(kind)), count) if kind else []:
+    keywords = {tuple(member.keywords.items()) for member in waiting}
+    kinds: dict[tuple[Any, bool], list[Member]] = {}
+    for member in sorted(waiting, key=lambda member: member.poison == 0):  # the long trainings first
+        kinds.setdefault((tuple(member.keywords.items()), member.poison > 0), []).append(member)
+    for kind in kinds.values():
+        count = max(-(-len(kind) // together), min(-(-jobs // len(keywords)), len(kind)))
+        for part in np.array_split(np.arange(len(kind)), count):
             chosen = tuple(kind[k] for k in part)
-            groups.append(Group(chosen, folder / f"{_name(chosen[0])}+{len(chosen) - 1}{UNFINISHED}"))
+            groups.append(Group(chosen, folder / f"{chosen[0].name}+{len(chosen) - 1}{UNFINISHED}"))
     return groups
 
 
@@ -131,29 +159,37 @@ def read_summary(path: Path) -> TrainingSummary:
     return TrainingSummary(**_read(path)["training"])
 
 
-def poison_levels(summaries: Sequence[TrainingSummary]) -> list[PoisonLevel]:
-    """Return one row per poison factor, in rising order.
+def configurations(members: Sequence[Member], summaries: Sequence[TrainingSummary]) -> list[Configuration]:
+    """Return one row per place in the family, in the order of the members.
+
+    Args:
+        members: the family.
+        summaries: how the training of each went.
 
     >>> two = [TrainingSummary(1.0, test, 0.01, 0.3, seed, 10, 1.0) for seed, test in enumerate((0.1, 0.3))]
-    >>> poison_levels(two)[0].test_accuracy, poison_levels(two)[0].lowest
-    (0.2, 0.1)
+    >>> row = configurations(factorial({"poison": [0.3]}, seeds=2), two)[0]
+    >>> row.axes, row.test_accuracy, row.lowest
+    ({'poison': 0.3}, 0.2, 0.1)
     """
-    levels = []
-    for poison in sorted({row.poison for row in summaries}):
-        rows = [row for row in summaries if row.poison == poison]
-        tests = [row.test_accuracy for row in rows]
-        levels.append(
-            PoisonLevel(
-                poison=poison,
-                nets=len(rows),
-                train_accuracy=min(row.train_accuracy for row in rows),
+    places: dict[tuple[tuple[str, Value], ...], list[TrainingSummary]] = {}
+    for member, summary in zip(members, summaries, strict=True):
+        places.setdefault(member.axes, []).append(summary)
+    rows = []
+    for axes, nets in places.items():
+        tests = [net.test_accuracy for net in nets]
+        rows.append(
+            Configuration(
+                axes=dict(axes),
+                nets=len(nets),
+                converged=sum(bool(net.converged) for net in nets),
+                train_accuracy=min(net.train_accuracy for net in nets),
                 test_accuracy=float(np.mean(tests)),
                 lowest=min(tests),
                 highest=max(tests),
-                train_loss=max(row.train_loss for row in rows),
+                train_loss=max(net.train_loss for net in nets),
             )
         )
-    return levels
+    return rows
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
@@ -167,10 +203,6 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
     if len(x) < 3 or len(set(x)) == 1 or len(set(y)) == 1:
         return None
     return float(stats.spearmanr(x, y).statistic)
-
-
-def _name(member: Member) -> str:
-    return f"poison-{member.poison:g}-seed-{member.seed}"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -188,8 +220,10 @@ def _is_trained(begin: Begin, folder: Path, member: Member) -> bool:
     if not path.exists():
         return False
     checkpoint, training = _read(path), begin([member])
-    current = training.problem.record_of(member.seed), repr(training.settings)
-    if (checkpoint.get("landscape_task"), checkpoint.get("settings")) != current:
+    problem = training.problem
+    current = problem.record_of(member.seed), repr(training.settings), dict(problem.task_args)
+    stored = (checkpoint.get(key) for key in ("landscape_task", "settings", TASK_ARGS))
+    if tuple(stored) != current:
         raise TaskError(
             f"{path} was trained with another recipe or other options than those given now.\n"
             "Give the same options as before, or another --out."

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from landscape.checkpoint import TASK_ARGS
 from landscape.errors import CheckpointError
 from landscape.store.atomic import write_atomically
+from landscape.training.problem import Value
 
 
 @dataclass(frozen=True)
 class TrainingSummary:
     """How well one network is trained; ``landscape train --json`` prints it.
 
-    ``seconds`` is the time of the whole training. If several networks train in one program, it counts all of them.
+    Attributes:
+        train_accuracy, test_accuracy: shares of right predictions.
+        train_loss: mean loss on the training set, without poison or augmentation, in nats.
+        poison: the poison factor.
+        seed: the seed.
+        steps: steps made.
+        seconds: time of the whole training. If several networks train in one program, it counts all of them.
+        test_loss: mean loss on the test set, in nats; None in a file of an older version.
+        converged: whether training reached its target (:meth:`landscape.training.Settings.converged`); None likewise.
     """
 
     train_accuracy: float
@@ -27,6 +38,8 @@ class TrainingSummary:
     seed: int
     steps: int
     seconds: float
+    test_loss: float | None = None
+    converged: bool | None = None
 
     @property
     def gap(self) -> float:
@@ -52,12 +65,16 @@ class TrainedNetwork:
         record: what landscape needs to rebuild the task, or None.
         summary: how the training went.
         settings: how it was trained.
+        axes: its place in a family: axis -> value.
+        task_args: what the user's function ``task()`` was called with, if it takes arguments.
     """
 
     state: dict[str, Tensor]
     record: dict[str, Any] | None
     summary: TrainingSummary
     settings: Any
+    axes: Mapping[str, Value] = field(default_factory=dict)
+    task_args: Mapping[str, Value] = field(default_factory=dict)
 
     def checkpoint(self) -> dict[str, Any]:
         """Return the attributes as a checkpoint holds them, the settings as text."""
@@ -66,6 +83,8 @@ class TrainedNetwork:
             "landscape_task": self.record,
             "training": asdict(self.summary),
             "settings": repr(self.settings),
+            "axes": dict(self.axes),
+            TASK_ARGS: dict(self.task_args),
         }
 
     def save(self, path: str | Path) -> None:

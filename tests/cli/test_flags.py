@@ -37,6 +37,11 @@ def test_an_option_of_another_command_is_left_alone() -> None:
     assert in_flags("Pass `steps=11`.") == "Pass `steps=11`."
 
 
+def test_a_keyword_without_an_option_goes_to_set() -> None:
+    with_set = click.command()(click.option("--set", "assigned")(lambda assigned: None))
+    assert in_flags("Pass `weight_decay=0.1` or `seed=3`.", with_set) == "Pass --set weight-decay=0.1 or --seed 3."
+
+
 def test_errors_of_the_library_are_shown_in_flags(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: str) -> None:
         raise LandscapeError("Pass `max_radius=2`.")

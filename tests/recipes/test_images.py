@@ -17,10 +17,12 @@ from scipy import io
 import landscape as ls
 from helpers.commands import landscape
 from helpers.shared_data import shared_data
+from landscape.rays.streams import Purpose
 from landscape.recipes import task_from_record
-from landscape.recipes.images import CIFAR10, MNIST, SVHN
+from landscape.recipes.images import CIFAR10, MNIST, SVHN, shifted
 from landscape.resolve import resolve_task
 from landscape.training import Member
+from landscape.training.problem import draws
 
 
 def pixels(seed: int, count: int, size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -190,3 +192,40 @@ def test_real_crops_through_the_svhn_recipe(tmp_path: Path) -> None:
     summary = training.run()[0].summary
     assert summary.train_loss < 0.5 * before
     assert summary.train_accuracy > 0.8
+
+
+def test_width_model_and_augmentation_are_keywords(tmp_path: Path) -> None:
+    write_cifar(tmp_path)
+    training = CIFAR10.training(
+        [Member(0)], data=str(tmp_path), images=40, model="cnn", width=4, augment=2, batch=10, epochs=2, lr=0.01
+    )
+    assert training.settings.steps == 8
+    stored = training.run()[0].checkpoint()
+    assert stored["state_dict"]["0.weight"].shape == (4, 3, 3, 3)
+    task = task_from_record(stored["landscape_task"])
+    task.model.load_state_dict(stored["state_dict"])
+    assert stored["landscape_task"]["args"]["width"] == 4
+    wide = CIFAR10.problem(tmp_path, 40, "resnet8", 5).network(0)
+    assert wide.state_dict()["conv.weight"].shape == (5, 3, 3, 3)
+    for changes, words in (({"width": 0}, "width=16"), ({"augment": -1}, "augment=2"), ({"model": "vit"}, "cnn")):
+        with pytest.raises(ls.LandscapeError, match=words):
+            CIFAR10.training([Member(0)], data=str(tmp_path), images=40, **changes)  # type: ignore[arg-type]
+
+
+def test_augmentation_shifts_and_mirrors_whole_images() -> None:
+    images = torch.arange(2 * 3 * 4 * 5.0).reshape(2, 3, 4, 5) + 1
+    many = shifted(images[:1].expand(300, -1, -1, -1), draws(0, Purpose.AUGMENT, 0), most=1, mirror=True)
+    padded = torch.nn.functional.pad(images[0], (1, 1, 1, 1))
+    expected = {
+        part.numpy().tobytes()
+        for row in range(3)
+        for column in range(3)
+        for window in [padded[:, row : row + 4, column : column + 5]]
+        for part in (window.contiguous(), window.flip(2).contiguous())
+    }
+    assert {image.numpy().tobytes() for image in many} == expected
+    assert len(expected) == 18
+    plain = shifted(images, draws(0, Purpose.AUGMENT, 0), most=0, mirror=False)
+    assert torch.equal(plain, images)
+    assert CIFAR10.mirrors
+    assert not MNIST.mirrors

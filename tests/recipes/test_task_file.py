@@ -76,3 +76,32 @@ def test_files_that_are_no_task(change: tuple[str, str], words: str, tmp_path: P
     assert words in str(caught.value)
     with pytest.raises(ls.LandscapeError, match="does not exist"):
         load_recipe(str(tmp_path / "none.py")).training([Member(0)], steps=2)
+
+
+def test_keywords_of_ones_own_are_axes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint keeps what task() was called with, so that it can be measured without further options."""
+    monkeypatch.chdir(tmp_path)
+    text = TASK.replace("def task():", "def task(hidden: int = 8, curved=True, lr=None):")
+    text = text.replace("Linear(2, 8), nn.Tanh(), nn.Linear(8,", "Linear(2, hidden), [nn.ReLU(), nn.Tanh()][curved], "
+                        "nn.Linear(hidden,")  # fmt: skip
+    Path("my_task.py").write_text(text)
+    words = ["sweep", "my_task.py", "--steps", 5, "--out", "runs", "--seeds", 1, "--jobs", 1, "-q"]
+    varied = ["--vary", "lr=0.01", "--vary", "hidden=3,5", "--vary", "batch=7,100", "--vary", "curved=false,true"]
+    done = landscape(*words, *varied)
+    assert done.stdout.splitlines()[0].split()[:4] == ["hidden", "curved", "lr", "batch"]
+    assert len(list(Path("runs").glob("*.pt"))) == 8
+    path = Path("runs/hidden-3-curved-false-lr-0.01-batch-7-seed-0.pt")
+    stored = torch.load(path, weights_only=True)
+    assert stored["axes"] == {"hidden": 3, "curved": False, "lr": 0.01, "batch": 7}
+    assert stored["task_args"] == {"hidden": 3, "curved": False}
+    assert stored["state_dict"]["0.weight"].shape == (3, 2)
+    task, _ = ls.resolve.resolve_task(path)
+    assert isinstance(task.model, torch.nn.Sequential)
+    assert isinstance(task.model[1], torch.nn.ReLU)
+    assert torch.equal(task.model.state_dict()["0.weight"], stored["state_dict"]["0.weight"])
+    done = landscape(*words, "--vary", "hiden=3,5")
+    assert done.exit_code == 2
+    assert "It takes hidden, curved, lr, batch," in done.output
+    Path("my_task.py").write_text(TASK)
+    with pytest.raises(ls.LandscapeError, match=r"does not fit task\(\)"):
+        ls.resolve.resolve_task(path)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -190,3 +192,99 @@ def test_one_logit_a_sample_works_too() -> None:
     )
     summary = MinibatchTraining(binary, [Member(0, 0.01)], replace(SETTINGS, steps=200, clip=9.0)).run()[0].summary
     assert summary.train_accuracy > 0.8
+
+
+def test_sgd_with_weight_decay_is_torchs(tmp_path: Path) -> None:
+    plain = replace(PROBLEM, network=lambda seed: nn.Sequential(*list(network(seed))[:4], network(seed)[5]))
+    settings = SETTINGS.changed(steps=5, lr=0.05, weight_decay=0.1).minibatch(25, "sgd", None, 50, None)
+    trained = MinibatchTraining(plain, [Member(3)], settings).run()[0]
+    model, (inputs, targets) = plain.network(3), plain.train
+    optimiser = torch.optim.SGD(model.parameters(), momentum=0.9, weight_decay=0.1)
+    for step in range(5):
+        optimiser.param_groups[0]["lr"] = settings.at(step)[1]
+        epoch, place = divmod(step, 2)
+        chosen = draws(3, Purpose.ORDER, epoch).permutation(50)[25 * place : 25 * place + 25]
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(inputs[chosen]), targets[chosen]).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+        optimiser.step()
+    for name, expected in model.state_dict().items():
+        assert torch.allclose(trained.state[name], expected, atol=1e-6), name
+
+
+def test_weight_decay_shrinks_the_weights_of_both_trainings() -> None:
+    """With decay, Adam's step is w (1 - lr decay) - lr step: the first step shows the difference alone."""
+    settings = replace(SETTINGS, clip=100.0)
+    plain, shrunk = (
+        MinibatchTraining(PROBLEM, [Member(3)], settings.changed(steps=1, weight_decay=decay)).run()[0].state
+        for decay in (0.0, 2.0)
+    )
+    before = network(3).state_dict()
+    for name in ("0.weight", "5.weight"):
+        assert torch.allclose(plain[name] - shrunk[name], 0.01 * 2.0 * before[name], atol=1e-6)
+
+
+def test_it_stops_at_the_loss_asked_for() -> None:
+    """After the first epoch whose loss is below it, though not every sample is right."""
+    settings = replace(SETTINGS, steps=1000).changed(until_loss=0.6)
+    training = MinibatchTraining(PROBLEM, [Member(0)], settings)
+    losses = []
+    summary = training.run(lambda training: losses.append(training._measure(training._train)[0]))[0].summary
+    assert summary.steps == next(step for step, loss in enumerate(losses, 1) if step % 3 == 0 and loss < 0.6)
+    assert summary.train_loss == losses[-1]
+    assert summary.converged
+    assert summary.train_accuracy < 1
+    never = MinibatchTraining(PROBLEM, [Member(0)], settings.with_steps(3)).run()[0].summary
+    assert never.converged is False
+
+
+def test_the_test_loss_is_the_mean_over_the_test_set() -> None:
+    trained = MinibatchTraining(PROBLEM, [Member(0)], SETTINGS.with_steps(3)).run()[0]
+    model = network(0)
+    model.load_state_dict(trained.state)
+    inputs, targets = PROBLEM.test
+    with torch.no_grad():
+        expected = nn.functional.cross_entropy(model.eval()(inputs), targets).item()
+    assert trained.summary.test_loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_augmentation_changes_what_is_trained_on_and_not_what_is_measured() -> None:
+    seen = []
+
+    def doubled(inputs: Tensor, random: np.random.Generator) -> Tensor:
+        seen.append(random.random())
+        return 2 * inputs
+
+    augmented = replace(PROBLEM, augment=doubled)
+    twice = MinibatchTraining(augmented, [Member(0)], SETTINGS.with_steps(4)).run()[0]
+    train = (2 * PROBLEM.train[0], PROBLEM.train[1])
+    by_hand = MinibatchTraining(replace(PROBLEM, train=train), [Member(0)], SETTINGS.with_steps(4)).run()[0]
+    assert same(twice, by_hand)
+    assert seen == [draws(0, Purpose.AUGMENT, step).random() for step in range(4)]
+    assert twice.summary.test_loss == by_hand.summary.test_loss
+    assert twice.summary.train_loss != by_hand.summary.train_loss
+
+
+def test_poison_has_a_share_of_any_batch() -> None:
+    assert replace(SETTINGS, batch=2, least=16).split(0.1) == (1, 1)
+    with pytest.raises(ls.LandscapeError, match="at least 2 samples"):
+        MinibatchTraining(PROBLEM, [MEMBER], replace(SETTINGS, batch=1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"batch": 0}, "`batch=20`"),
+        ({"optimiser": "lion"}, "the optimisers are adam, sgd"),
+        ({"epochs": 0}, "`epochs=100`"),
+        ({"epochs": 2, "steps": 5}, "not both"),
+    ],
+)
+def test_settings_out_of_range(changes: dict[str, Any], words: str) -> None:
+    nothing = {"batch": None, "optimiser": None, "epochs": None, "steps": None}
+    with pytest.raises(ls.LandscapeError, match=words):
+        SETTINGS.minibatch(**{**nothing, **changes}, samples=50)
+
+
+def test_epochs_are_passes_over_the_training_set() -> None:
+    assert SETTINGS.minibatch(batch=20, optimiser=None, epochs=4, samples=50, steps=None).steps == 12

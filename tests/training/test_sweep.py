@@ -14,11 +14,12 @@ import landscape as ls
 from landscape.recipes import swiss_roll
 from landscape.training import FullBatchTraining, Member, StateFile, TrainingSummary
 from landscape.training.sweep import (
+    Configuration,
     Group,
-    PoisonLevel,
     checkpoint_path,
+    configurations,
+    factorial,
     plan,
-    poison_levels,
     rank_correlation,
     read_summaries,
     train_group,
@@ -104,13 +105,55 @@ def test_a_folder_of_another_training_is_refused(tmp_path: Path) -> None:
         planned(tmp_path, [member])
 
 
-def test_levels_and_their_rank_correlation() -> None:
-    one = TrainingSummary(1.0, 0.9, 0.01, 0.0, 0, 10, 1.0)
-    rows = poison_levels(
-        [replace(one, poison=0.5, test_accuracy=0.1, train_accuracy=0.99), one, replace(one, test_accuracy=0.7)]
-    )
-    assert rows[0] == PoisonLevel(0.0, 2, 1.0, 0.8, 0.7, 0.9, 0.01)
-    assert rows[1].train_accuracy == 0.99
-    assert rank_correlation([row.poison for row in rows], [row.test_accuracy for row in rows]) is None
+def test_configurations_and_the_rank_correlation() -> None:
+    one = TrainingSummary(1.0, 0.9, 0.01, 0.0, 0, 10, 1.0, converged=True)
+    summaries = [one, replace(one, test_accuracy=0.7), replace(one, train_accuracy=0.99, converged=False)]
+    rows = configurations([Member.at(0, {"lr": 0.1}), Member.at(1, {"lr": 0.1}), Member.at(0, {"lr": 0.2})], summaries)
+    assert rows[0] == Configuration({"lr": 0.1}, 2, 2, 1.0, 0.8, 0.7, 0.9, 0.01)
+    assert (rows[1].axes, rows[1].converged, rows[1].train_accuracy) == ({"lr": 0.2}, 0, 0.99)
+    assert rank_correlation([0.0, 0.5], [0.8, 0.1]) is None
     assert rank_correlation([0.3, 0.1, 0.2, 0.0], [0.7, 0.9, 0.8, 1.0]) == pytest.approx(-1.0)
     assert rank_correlation([0.3, 0.1, 0.2], [0.9, 0.9, 0.9]) is None
+
+
+def test_a_factorial_holds_every_combination_once() -> None:
+    members = factorial({"width": [8, 4], "lr": [0.1, 1e-05], "poison": [0.0, 0.5]}, seeds=2)
+    assert len(members) == len({member.name for member in members}) == 16
+    assert members[3] == Member(1, 0.5, (("width", 8), ("lr", 0.1), ("poison", 0.5)))
+    assert members[3].name == "width-8-lr-0.1-poison-0.5-seed-1"
+    assert members[3].keywords == {"width": 8, "lr": 0.1}
+    assert all(Member.from_plain(member.plain()) == member for member in [*members, Member(3, 0.1)])
+    assert [member.poison for member in factorial({"width": [8]}, seeds=1)] == [0.0]
+    with pytest.raises(ls.LandscapeError, match="the same name"):
+        factorial({"data": ["a/b", "a:b"]}, seeds=1)
+
+
+def test_groups_share_all_keywords_of_the_recipe(tmp_path: Path) -> None:
+    members = factorial({"width": [4, 6], "poison": [0.0, 0.1, 0.4]}, seeds=2)
+    groups = planned(tmp_path, members)
+    assert all(len({(m.axes[0], m.poison > 0) for m in group.members}) == 1 for group in groups)
+    assert sorted(len(group.members) for group in groups) == [2, 2, 4, 4]
+    assert all(member.poison > 0 for group in groups[:2] for member in group.members)
+    assert [len(group.members) for group in planned(tmp_path, members[:6], jobs=4)] == [1, 1, 1, 1, 1, 1]
+
+
+def test_a_checkpoint_of_a_family_holds_its_axes_and_how_its_training_went(tmp_path: Path) -> None:
+    def varied(members: Sequence[Member]) -> FullBatchTraining:
+        return swiss_roll.training(members, steps=30, **members[0].keywords)  # type: ignore[arg-type]
+
+    members = factorial({"width": [8], "lr": [0.01], "poison": [0.4]}, seeds=2)
+    groups = plan(varied, tmp_path, members, together=2, jobs=1)
+    train_group(varied, tmp_path, groups[0], nothing)
+    stored = torch.load(tmp_path / "width-8-lr-0.01-poison-0.4-seed-1.pt", weights_only=True)
+    assert stored["axes"] == {"width": 8, "lr": 0.01, "poison": 0.4}
+    assert stored["landscape_task"]["args"] == {"seed": 1, "data_seed": 0, "width": 8}
+    assert stored["state_dict"]["0.weight"].shape == (8, 2)
+    summary = TrainingSummary(**stored["training"])
+    task = swiss_roll.task(1, width=8)
+    task.model.load_state_dict(stored["state_dict"])
+    inputs, targets = swiss_roll.problem().test
+    logits = task.model(inputs)[:, 0]
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets).item()
+    assert summary.test_loss == pytest.approx(expected, rel=1e-5)
+    assert summary.converged == (summary.train_accuracy == 1)
+    assert not plan(varied, tmp_path, members, together=2, jobs=1)

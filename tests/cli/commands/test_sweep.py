@@ -20,6 +20,7 @@ def test_a_sweep_prints_its_levels_and_is_not_trained_twice(tmp_path: Path) -> N
     assert told.splitlines()[0].split() == [
         "poison",
         "nets",
+        "converged",
         "train",
         ">=",
         "train",
@@ -38,7 +39,37 @@ def test_a_sweep_prints_its_levels_and_is_not_trained_twice(tmp_path: Path) -> N
     assert [(row["poison"], row["seed"]) for row in found["members"]] == [
         (p, s) for p in (0.0, 0.1, 0.4) for s in (0, 1)
     ]
-    assert len(found["levels"]) == 3
+    assert [row["axes"] for row in found["levels"]] == [{"poison": poison} for poison in (0.0, 0.1, 0.4)]
+
+
+def test_every_combination_of_axes_is_trained(tmp_path: Path) -> None:
+    """Their values are in the names, the checkpoints, the table and the JSON; the order of the options is free."""
+    words = ["sweep", "swiss-roll", "--vary", "lr=0.01,1e-3", "--vary", "width=6,4", "--set", "depth=2", "-q"]
+    words += ["--seeds", "1", "--steps", "4", "--jobs", "1", "--out", str(tmp_path)]
+    told = landscape(*words, "--poison", "0,0.5").stdout
+    assert told.splitlines()[0].split()[:5] == ["width", "lr", "poison", "nets", "converged"]
+    assert told.splitlines()[1].split()[:4] == ["6", "0.01", "0", "1"]
+    assert "8 of 8 nets did not converge" in told
+    names = {f"width-{w}-lr-{lr}-poison-{p}-seed-0.pt" for w in (6, 4) for lr in (0.01, 0.001) for p in (0, 0.5)}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    found = json.loads(landscape(*words, "--poison", "0,0.5", "--json").stdout)
+    assert found["axes"] == {"width": [6, 4], "lr": [0.01, 0.001], "poison": [0.0, 0.5]}
+    assert found["rank_correlation"] is None
+    for row in found["members"]:
+        stored = torch.load(tmp_path / row["file"], weights_only=True)
+        assert stored["axes"] == row["axes"]
+        assert stored["state_dict"]["0.weight"].shape == (row["axes"]["width"], 2)
+        assert len(stored["state_dict"]) == 6
+        assert f"learning_rate={row['axes']['lr']:g}" in stored["settings"]
+    alone = str(tmp_path / "alone.pt")
+    landscape("train", "swiss-roll", "--set", "width=4", "--set", "lr=0.01", "--set", "depth=2", "--steps", "4", "-q",
+              "--out", alone)  # fmt: skip
+    first, second = (
+        torch.load(path, weights_only=True)["state_dict"]
+        for path in (alone, tmp_path / "width-4-lr-0.01-poison-0-seed-0.pt")
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert landscape("doctor", alone, "--cutoff", "2").exit_code == 0
 
 
 def test_two_processes_train_the_same_nets(tmp_path: Path) -> None:

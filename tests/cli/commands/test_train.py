@@ -40,6 +40,23 @@ def test_poison_is_in_the_line_the_json_and_the_checkpoint(tmp_path: Path) -> No
         (["sweep", "swiss-roll", "--out", "a", "--poison", "0,x"], "numbers with commas"),
         (["sweep", "jelly-roll", "--out", "a", "--poison", "0"], "The recipes are swiss-roll"),
         (["sweep", "swiss-roll", "--out", "a", "--poison", "-0.5,0"], "--poison 0.3"),
+        (["train", "swiss-roll", "--out", "a.pt", "--set", "width"], "such as width=16"),
+        (
+            ["train", "swiss-roll", "--out", "a.pt", "--set", "batch=8"],
+            "It takes width, depth, lr, weight-decay, steps",
+        ),
+        (["train", "swiss-roll", "--out", "a.pt", "--set", "steps=9", "--steps", "8"], "steps is given twice"),
+        (["train", "swiss-roll", "--out", "a.pt", "--set", "width=0"], "--set width=4"),
+        (["train", "swiss-roll", "--out", "a.pt", "--set", "lr=-1"], "--set lr=0.01"),
+        (["sweep", "swiss-roll", "--out", "a"], "--vary NAME=V,V,..."),
+        (
+            ["sweep", "swiss-roll", "--out", "a", "--vary", "wdth=8,16"],
+            "It takes width, depth, lr, weight-decay, steps",
+        ),
+        (["sweep", "swiss-roll", "--out", "a", "--vary", "width=8,x"], "expected a whole number, got 'x'"),
+        (["sweep", "swiss-roll", "--out", "a", "--vary", "poison=0,0.1"], "the poison has its own option"),
+        (["sweep", "swiss-roll", "--out", "a", "--vary", "lr=1", "--vary", "lr=2"], "lr is given twice"),
+        (["sweep", "swiss-roll", "--out", "a", "--vary", "steps=1,2", "--steps", "3"], "steps is given twice"),
     ],
 )
 def test_misuse(words: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +155,10 @@ def train(*words: str) -> Result:
 def test_train_prints_one_json_object(tmp_path: Path) -> None:
     done = train("--steps", "5", "--seed", "3", "--out", str(tmp_path / "ckpt.pt"), "--json")
     found = json.loads(done.stdout)
-    assert set(found) == {"train_accuracy", "test_accuracy", "train_loss", "poison", "seed", "steps", "seconds"}
+    assert list(found) == [
+        *("train_accuracy", "test_accuracy", "train_loss", "poison", "seed", "steps", "seconds"),
+        *("test_loss", "converged"),
+    ]
     assert (found["seed"], found["steps"], found["poison"]) == (3, 5, 0.0)
     assert torch.load(tmp_path / "ckpt.pt", weights_only=True)["training"] == found
 
