@@ -22,7 +22,7 @@ def cnn(seed: int, *, channels: int, classes: int, width: int = WIDTH) -> nn.Seq
 
     >>> net = cnn(0, channels=3, classes=10, width=8)
     >>> sum(p.numel() for p in net.parameters()), net(torch.zeros(2, 3, 32, 32)).shape
-    (6354, torch.Size([2, 10]))
+    (6362, torch.Size([2, 10]))
     """
     layers: list[nn.Module] = []
     with torch.random.fork_rng(devices=[]):

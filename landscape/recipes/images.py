@@ -208,9 +208,9 @@ def shifted(images: Tensor, random: np.random.Generator, *, most: int, mirror: b
 
     Pixels that come in from outside are 0, the mean of the scaled images. Shapes (N, C, H, W).
 
-    >>> image = torch.tensor([[[[1.0, 2.0]]]])
-    >>> shifted(image, np.random.Generator(np.random.PCG64(1)), most=0, mirror=True).flatten().tolist()
-    [2.0, 1.0]
+    >>> many = torch.tensor([[[[1.0, 2.0]]]]).expand(99, -1, -1, -1)
+    >>> sorted(set(map(tuple, shifted(many, draws(0, Purpose.AUGMENT), most=0, mirror=True)[:, 0, 0].tolist())))
+    [(1.0, 2.0), (2.0, 1.0)]
     """
     count, _, height, width = images.shape
     offsets = torch.from_numpy(random.integers(0, 2 * most + 1, size=(2, count, 1)))

@@ -8,7 +8,7 @@
 ``minibatch.py``           one network of any kind
 ``resumable.py``           the file that keeps an unfinished training
 ``trained_network.py``     the result of a training, and its checkpoint
-``sweep.py``               every poison factor with every seed, in one folder
+``sweep.py``               a full factorial of axes with every seed, in one folder
 ``checks.py``              what every training refuses
 =========================  =============================================================================
 """
