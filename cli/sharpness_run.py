@@ -28,7 +28,10 @@ from landscape_cli.run_file import open_store, stored_result, with_provenance
 from landscape_cli.task import find_task, make_objective
 from landscape_cli.text import duration, paragraph
 
-_NAMED = ("metric", "draws", "probes", "seed", "normalise_logits", "nbeta", "gamma", "layer", "cutoff", "budget")
+_NAMED = (
+    "metric", "draws", "probes", "seed", "normalise_logits", "nbeta", "gamma", "sampler", "chains", "steps",
+    "step_size", "minibatch", "layer", "cutoff", "budget",
+)  # fmt: skip
 _NUMBER_AT_END = re.compile(r"(\d+)\D*$")
 
 

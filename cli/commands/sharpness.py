@@ -8,6 +8,7 @@ import click
 
 from landscape_cli import options
 
+SAMPLERS = ("hmc", "mala", "sgld", "rmsprop-sgld")
 SCALES = (*options.METRICS, "adaptive")
 
 
@@ -49,6 +50,22 @@ asking = options.together(
     ),
     click.option("--nbeta", type=options.Number(0), metavar="X", help="llc: samples times inverse temperature."),
     click.option("--gamma", type=options.Number(), metavar="X", help="llc: pull towards the trained point."),
+    click.option(
+        "--sampler", type=click.Choice(SAMPLERS), default="hmc", show_default=True,
+        help="llc: exact chains on all data (hmc, mala), or on minibatches.",
+    ),
+    click.option(
+        "--chains", type=click.IntRange(min=2), default=4, show_default=True, metavar="N", help="llc: number of chains."
+    ),
+    click.option(
+        "--steps", type=click.IntRange(min=8), default=1000, show_default=True, metavar="N",
+        help="llc: gradients of each chain, beside those of its pilot and burn-in.",
+    ),
+    click.option("--step-size", type=options.Number(0), metavar="X", help="llc: ε.  [default: a pilot chooses it]"),
+    click.option(
+        "--minibatch", type=click.IntRange(min=1), metavar="N",
+        help="llc: samples per gradient of sgld.  [default: an eighth of the data]",
+    ),
     click.option("--layer", metavar="NAME", help="relative-flatness: the layer's weight.  [default: the last but one]"),
     click.option("--start", type=click.Path(), metavar="CKPT", help="distance: the weights at the start of training."),
     click.option(

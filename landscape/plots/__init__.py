@@ -1,6 +1,7 @@
 """Results -> figures and files for viewers: one file for each kind of result; how all of them look is in style.py."""
 
 from landscape.plots.by_kind import figures_of, figures_of_run, one_figure
+from landscape.plots.chains import trace_figure
 from landscape.plots.curvature import density_figure, eigenvalue_figure, layer_figure
 from landscape.plots.export import check_export, export
 from landscape.plots.radii import loss_along_rays, overview, radius_histogram
@@ -29,5 +30,6 @@ __all__ = [
     "save",
     "sorted_weights",
     "surface_figure",
+    "trace_figure",
     "volumes_by_estimator",
 ]

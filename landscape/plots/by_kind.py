@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from landscape.errors import LandscapeError
+from landscape.plots.chains import chains_of, trace_figure
 from landscape.plots.curvature import density_figure, eigenvalue_figure, layer_figure
 from landscape.plots.radii import loss_along_rays, overview, radius_histogram
 from landscape.plots.sharpness import measures_by_step
@@ -58,6 +59,8 @@ def figures_of(result: Result, pairs: Eigenpairs | None = None) -> dict[str, Fig
             return {"layers": layer_figure(result)}
         case Eigenpairs():
             return {"eigenvalues": eigenvalue_figure(result)}
+        case Measure() if chains_of(result) is not None:
+            return {"trace": trace_figure(result)}
     return {}
 
 
@@ -94,7 +97,7 @@ def one_figure(results: Mapping[str, Result]) -> Figure:
     measures = {name: result for name, result in results.items() if isinstance(result, Measure)}
     by_step = measures_by_step(measures)
     by_result = _by_result(results)
-    if by_step is not None and not by_result:
+    if by_step is not None and by_result.keys() <= measures.keys():
         return by_step
     if not by_result:
         raise LandscapeError(f"there is nothing to draw in {', '.join(results) or 'a run without results'}.")

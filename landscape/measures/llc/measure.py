@@ -148,6 +148,7 @@ def _reading(posterior: Posterior, tuned: Tuned, chains: Chains) -> Reading:
         "leaps": kernel.leaps,
         "draws_taken": chains.rises.shape[1],
         "burn_in": chains.burn_in,
+        "inside": chains.inside,
         "acceptance": chains.acceptance,
         **asdict(mixing),
         "step_bias": tuned.step_bias,
