@@ -9,6 +9,7 @@ from pathlib import Path
 from landscape.errors import StoreError
 from landscape.ranking import read_table
 from landscape.ranking.export import ranking_csv
+from landscape.ranking.page import ranking_page
 from landscape.results import Ranking, Runs
 from landscape.store import Store
 from landscape.store.atomic import write_atomically
@@ -42,18 +43,25 @@ def read(
 
 
 def write(runs: Runs, ranking: Ranking, paths: Sequence[Path]) -> list[Path]:
-    """Write a ranking in the form that each ending says, and return the files.
+    """Write a ranking in the form that each ending says, and return the files. An .h5 gets page and CSV beside it.
 
     Raises:
         StoreError: one cannot be written.
     """
+    files: dict[Path, str] = {}
     for path in paths:
-        if path.suffix.lower() == ".h5":
+        ending = path.suffix.lower()
+        files |= {path: ending}
+        if ending == ".h5":
+            files |= {path.with_suffix(other): other for other in (".html", ".csv")}
+    for path, ending in files.items():
+        if ending == ".h5":
             with Store(path, write=True) as store:
                 store[TABLE], store[RANKING] = runs, ranking
             continue
+        text = ranking_page(runs, ranking) if ending == ".html" else ranking_csv(ranking)
         try:
-            write_atomically(path, ranking_csv(ranking).encode())
+            write_atomically(path, text.encode())
         except OSError as error:
             raise StoreError(f"{path} cannot be written ({error.strerror or error}). Pass another --out.") from error
-    return list(paths)
+    return list(files)

@@ -9,7 +9,7 @@ import click
 
 from landscape_cli import options
 
-ENDINGS = (".h5", ".csv")
+ENDINGS = (".h5", ".html", ".csv")
 
 
 class Names(click.ParamType):
@@ -63,7 +63,7 @@ class Names(click.ParamType):
 )
 @click.option(
     "--out", "outs", type=click.Path(dir_okay=False, path_type=Path), multiple=True, metavar="FILE",
-    help="Write the statistics (.csv), or table and statistics in full (.h5). May be repeated.",
+    help="Write the page (.html), the statistics (.csv), or everything (.h5, with page and CSV beside it).",
 )  # fmt: skip
 @options.json_flag
 def command(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
@@ -104,6 +104,13 @@ def prepared(
     if set(table.measures) <= set(table.baselines):
         raise LandscapeError("the table has no measure besides baselines. Add a column with the values of a measure.")
     return table
+
+
+def ranked_table(runs: Runs, ranking: Ranking) -> Runs:
+    """Return the table behind a ranking, with its baselines and without the nets that were left out."""
+    settings = RankingSettings(**{each.name: ranking.config[each.name] for each in fields(RankingSettings)})
+    own = [name for name in ranking.measures if name not in ranking.baselines]
+    return prepared(runs, ranking.target, ranking.axes, own, settings)
 
 
 def _converged(table: Runs, largest: float) -> Runs:

@@ -144,7 +144,8 @@ class Ranking(Result):
         winners = self.beats_baselines
         if not winners:
             return f"No measure can be told from the baselines as a predictor of the {self.target}, {family}: {facts}"
-        counted = f"{len(winners)} of {len(own)} measures predict the {self.target} better than every baseline"
+        verb = "predicts" if len(winners) == 1 else "predict"
+        counted = f"{len(winners)} of {len(own)} measures {verb} the {self.target} better than every baseline"
         return f"{counted}, {family}: {', '.join(winners)}. {facts[0].upper()}{facts[1:]}"
 
     def table(self) -> str:
@@ -172,10 +173,10 @@ class Ranking(Result):
 def signed(value: float) -> str:
     """Return a coefficient with two decimals.
 
-    >>> signed(0.456), signed(float("nan"))
-    ('0.46', '-')
+    >>> signed(0.456), signed(-0.001), signed(float("nan"))
+    ('0.46', '0.00', '-')
     """
-    return "-" if np.isnan(value) else f"{value:.2f}"
+    return "-" if np.isnan(value) else f"{value if abs(value) >= 0.005 else 0.0:.2f}"
 
 
 def ends(lower: float, upper: float) -> str:
@@ -184,7 +185,7 @@ def ends(lower: float, upper: float) -> str:
     >>> ends(0.1, 0.5)
     '[0.10, 0.50]'
     """
-    return "-" if np.isnan(lower) or np.isnan(upper) else f"[{lower:.2f}, {upper:.2f}]"
+    return "-" if np.isnan(lower) or np.isnan(upper) else f"[{signed(lower)}, {signed(upper)}]"
 
 
 def share(value: float) -> str:

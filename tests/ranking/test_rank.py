@@ -61,7 +61,7 @@ def test_what_chance_gives_is_within_its_band(ranking: Ranking) -> None:
 
 def test_the_headline_names_the_measure_that_beats_every_baseline(ranking: Ranking) -> None:
     assert ranking.beats_baselines == ("good",)
-    assert ranking.headline.startswith("1 of 4 measures predict the gap better than every baseline, 54 nets of 27 conf")
+    assert ranking.headline.startswith("1 of 4 measures predicts the gap better than every baseline, 54 nets of 27 con")
     assert "the best of 4 would reach" in ranking.headline
     assert np.isnan(ranking.margin[list(map(ranking.measures.index, ranking.baselines))]).all()
 

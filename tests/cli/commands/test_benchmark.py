@@ -26,13 +26,13 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_table_is_ranked(table: str) -> None:
     done = run(f"benchmark --table {table} {QUICK}")
-    assert flat(done.stdout).startswith("1 of 4 measures predict the gap better than every baseline")
+    assert flat(done.stdout).startswith("1 of 4 measures predicts the gap better than every baseline")
     for name in ("good", "inverted", "chance", "one-axis", "learning-rate *", "random *"):
         assert f"\n{name} " in done.stdout
 
 
 def test_the_files_hold_what_is_printed(table: str) -> None:
-    done = run(f"benchmark --table {table} {QUICK} --json --out bench.h5 --out bench.csv")
+    done = run(f"benchmark --table {table} {QUICK} --json --out bench.h5")
     printed = strict(done.stdout)
     rows = {row["measure"]: row for row in csv.DictReader(io.StringIO(Path("bench.csv").read_text()))}
     ranking, runs = Store("bench.h5")["ranking"], Store("bench.h5")["runs"]
@@ -46,6 +46,7 @@ def test_the_files_hold_what_is_printed(table: str) -> None:
     assert rows["learning-rate"]["psi:width"] == ""
     assert (rows["learning-rate"]["cells:width"], rows["learning-rate"]["defined:width"]) == ("9", "0")
     assert float(rows["good"]["noise"]) == pytest.approx(0.02**2 / runs.value("good").var(ddof=1), rel=1e-4)
+    assert ranking.headline in Path("bench.html").read_text()
     again = run(f"benchmark --table bench.h5 {QUICK} --json")
     assert strict(again.stdout)["estimates"] == printed["estimates"]
 
@@ -61,11 +62,19 @@ def test_the_options_reach_the_ranking(table: str) -> None:
     assert printed["config"]["seed"] == 3
 
 
+def test_the_ending_says_what_is_written(table: str) -> None:
+    done = run(f"benchmark --table {table} {QUICK} --out page.html --out numbers.csv")
+    assert "wrote page.html\nwrote numbers.csv\n" in done.stdout
+    assert sorted(path.name for path in Path().iterdir()) == ["numbers.csv", "page.html", "runs.csv"]
+    done = run(f"benchmark --table {table} --bootstrap 5 --out missing/page.html", code=2)
+    assert "missing/page.html cannot be written" in done.output
+
+
 def test_show_prints_a_stored_ranking(table: str) -> None:
     run(f"benchmark --table {table} {QUICK} --out bench.h5")
     shown = run("show bench.h5").stdout
     assert "ranking" in shown
-    assert "predict the gap better than every baseline" in flat(shown)
+    assert "predicts the gap better than every baseline" in flat(shown)
 
 
 @pytest.mark.parametrize(
