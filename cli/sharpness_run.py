@@ -47,9 +47,10 @@ def run_sharpness(context: click.Context) -> None:
             for path, label in zip(paths, names, strict=True):
                 place = label if len(paths) > 1 else None
                 origin = {**provenance, "checkpoint": str(path), "step": step_of(path, paths)}
-                tables[label] = measure_checkpoint({**params, "checkpoint": path}, measures, store, place, origin)
+                own = {**params, "checkpoint": path}
+                tables[label] = measure_checkpoint(own, measures, store, place, origin)
                 if len(paths) == 1 and not params["as_json"]:
-                    click.echo(table_text(tables[label]))
+                    click.echo(table_text(tables[label], context.command))
         except KeyboardInterrupt:
             taken = f"interrupted after {len(tables)} of {len(paths)} checkpoints"
             click.echo(stopped_line(taken, params["out"], provenance["command"]), err=True)
@@ -180,9 +181,10 @@ def stored_measures(store: Store | None, params: Mapping[str, Any], place: str |
     return {name: result for name, result in found.items() if isinstance(result, Measure)}
 
 
-def table_text(table: SharpnessTable) -> str:
-    """Return the table of one checkpoint with its notes, for a terminal."""
-    lines = [*table.table().splitlines(), *(paragraph(in_flags(f"note: {note}")) for note in reasons_of(table))]
+def table_text(table: SharpnessTable, command: click.Command) -> str:
+    """Return the table of one checkpoint with its notes, for a terminal, in the words of the command."""
+    notes = (paragraph(in_flags(f"note: {note}", command)) for note in reasons_of(table))
+    lines = [*table.table().splitlines(), *notes]
     cost = table.cost
     return "\n".join([*lines, f"{cost.evaluations:,.0f} passes in {duration(cost.seconds)}"])
 

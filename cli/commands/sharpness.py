@@ -72,8 +72,8 @@ asking = options.together(
         "--cutoff", type=options.Number(), default=0.1, show_default=True, help="log-volume: loss at the basin's edge."
     ),
     click.option(
-        "--budget", type=options.BudgetText(), metavar="TIME|PASSES",
-        help="What each checkpoint may cost, such as 5min or 20000 passes.",
+        "--budget", type=options.BudgetText(), default="10min", show_default=True, metavar="TIME|PASSES",
+        help="What each checkpoint may cost: a time, or a number of passes over the data.",
     ),
 )  # fmt: skip
 

@@ -16,6 +16,8 @@ from landscape.objective import Objective
 from landscape.results import Eigenpairs
 from landscape.results.sharpness import EXACT, UNKNOWN
 
+_AT_ONCE = 10  # products between two looks at the clock; they share one graph
+
 
 @dataclass(frozen=True)
 class Products:
@@ -69,18 +71,25 @@ def top_pair(draws: Draws) -> Eigenpairs:
 
 
 def shared_products(draws: Draws) -> Products:
-    """Return products of C H C with random signs, made once; unit vectors, and exact, if n is at most ``probes``."""
+    """Return products of C H C with random signs, made once; unit vectors, and exact, if n is at most ``probes``.
+
+    Fewer than ``probes``, but at least ten, if they would take more than half of the time that is left.
+    """
 
     def multiply() -> Products:
         op = draws.hessian
         probes = Probes.of(op, draws.settings.probes, draws.settings.seed)
-        forms, squares = [], []
-        for start, stop in probes.spans(op):
-            z = probes.block(start, stop, op)
+        forms, squares, made = [], [], 0
+        enough = draws.seconds_left() / 2
+        for block in range(0, probes.count, _AT_ONCE):
+            if made and not probes.exact and draws.seconds_left() < enough:
+                break
+            made = min(block + _AT_ONCE, probes.count)
+            z = probes.block(block, made, op)
             image = finite(op @ z, op).double()
             forms.append((z.double() * image).sum(0).cpu().numpy())
             squares.append((image * image).sum(0).cpu().numpy())
-        draws.charge(PRODUCT_COST * probes.count, probes.count)
+        draws.charge(PRODUCT_COST * made, made)
         return Products(np.concatenate(forms), np.concatenate(squares), probes.weight, probes.exact)
 
     return draws.once("products", multiply)

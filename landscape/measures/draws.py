@@ -194,6 +194,14 @@ class Draws:
         moved = self._rounded(eps * theta.abs())
         return max(float(np.max(np.abs(moved - self.objective.centre))), eps * abs(self.objective.centre))
 
+    @cached_property
+    def pass_seconds(self) -> float:
+        """Seconds of one pass over the data at a single point."""
+        clock = stopwatch()
+        self.objective.loss_at(self.objective.theta[None])
+        self.charge(1)
+        return clock()
+
     def _rounded(self, std: Tensor) -> np.ndarray:
         objective = self.objective
         z = torch.stack([self.noise(_FAR + 2 * k).sign() for k in range(_ROUNDING_DRAWS)]).to(objective.theta)

@@ -35,6 +35,7 @@ class Definition:
         core: whether ``core`` contains it.
         rho: size of the perturbation by default; None if the measure takes none.
         adaptive: further invariances that hold in the metric ``adaptive``.
+        anytime: whether it fills the time that it gets: such measures are taken last.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Definition:
     core: bool = False
     rho: float | None = None
     adaptive: tuple[str, ...] = ()
+    anytime: bool = False
 
     def invariances(self, metric: str) -> tuple[str, ...]:
         """Return what leaves this measure unchanged in a metric."""
@@ -61,6 +63,7 @@ def measure(
     core: bool = False,
     rho: float | None = None,
     adaptive: Sequence[str] = (),
+    anytime: bool = False,
 ) -> Callable[[Decorated], Decorated]:
     """Return a decorator that makes a function of (objective, draws) a sharpness measure.
 
@@ -72,6 +75,7 @@ def measure(
         core: whether ``measures="core"`` contains it.
         rho: size of its perturbation by default; None if it takes none.
         adaptive: further invariances in the metric ``adaptive``.
+        anytime: whether it fills the time that it gets, so that the others come first.
 
     Raises:
         LandscapeError: for another word, or a name that is taken by another function.
@@ -98,7 +102,7 @@ def measure(
             raise LandscapeError(
                 f"there is a measure {name!r} already, by {_origin(known.function)}. Use another name."
             )
-        REGISTRY[name] = Definition(name, function, larger, tuple(invariant), core, rho, tuple(adaptive))
+        REGISTRY[name] = Definition(name, function, larger, tuple(invariant), core, rho, tuple(adaptive), anytime)
         return function
 
     return enter

@@ -16,7 +16,7 @@ from landscape.measures.draws import Draws, stopwatch
 from landscape.measures.normalised import with_normalised_logits
 from landscape.measures.reading import Reading
 from landscape.measures.registry import Definition, find_measures
-from landscape.measures.settings import CHAINS, CUTOFF, DRAWS, PROBES, STEPS, VOLUME_BUDGET, Settings
+from landscape.measures.settings import BUDGET, CHAINS, CUTOFF, DRAWS, PROBES, STEPS, VOLUME_BUDGET, Settings
 from landscape.objective import Objective
 from landscape.results import Cost, require_same_config
 from landscape.results.sharpness import ESTIMATE, EXACT, FAILED, UNKNOWN, Measure, SharpnessTable
@@ -46,7 +46,7 @@ def sharpness(
     steps: int = STEPS,
     step_size: float | None = None,
     minibatch: int | None = None,
-    budget: str | float | None = None,
+    budget: str | float | None = BUDGET,
     resume: Mapping[str, Measure] | None = None,
     on_measure: OnMeasure | None = None,
 ) -> SharpnessTable:
@@ -69,13 +69,13 @@ def sharpness(
         layer: weight of the layer for ``relative-flatness``.
         start: parameters at the start of training, shape (D,), for ``distance``.
         cutoff: loss that bounds the basin, for ``log-volume``.
-        volume_budget: what ``log-volume`` may cost if there is no ``budget``.
+        volume_budget: what ``log-volume`` may cost of it: a time, or a number of passes.
         sampler: of ``llc``: ``hmc`` or ``mala`` on all data, ``sgld`` or ``rmsprop-sgld`` on minibatches.
         chains, steps: of ``llc``: number of chains, and gradients of each beside those of pilot and burn-in.
         step_size: of ``llc``, ε of a Langevin step w - ε/2 ∇U + √ε ξ; by default a pilot chooses it.
         minibatch: samples per gradient of SGLD; by default an eighth of the data, 32 or more.
-        budget: a time such as ``5min``, or a number of passes. A measure that would begin after it is left out as
-            ``failed``, and long ones stop in time.
+        budget: a time such as ``10min``, or a number of passes; None for no limit. A measure that would begin after it
+            is left out as ``failed``, and long ones stop in time.
         resume: measures that are known already, by name; they must have the same settings.
         on_measure: called with each measure that was taken, after it.
 
@@ -100,28 +100,26 @@ def sharpness(
         replace(settings, rho=size)  # its check
     wanted = list(_rows(find_measures(measures), sizes))
     known = dict(resume or {})
-    limit, clock = None if budget is None else Budget.parse(budget), stopwatch()
+    limit, clock = Budget() if budget is None else Budget.parse(budget), stopwatch()
     if normalise_logits:
         objective = with_normalised_logits(objective)
-    left = math.inf if limit is None else limit.seconds
-    shared = Draws(objective, settings, lambda: left - clock())
+    shared = Draws(objective, settings, lambda: limit.seconds - clock())
     found: dict[str, Measure] = {}
-    for name, definition, size in wanted:
+    for name, definition, size in sorted(wanted, key=lambda row: row[1].anytime):
         shared.rho = size
         config = _config(shared, definition, normalise_logits)
         if name in known:
             require_same_config(known[name].config, config, f"measure {name}")
             found[name] = known[name]
             continue
-        if limit is not None and limit.used(replace(shared.spent, seconds=clock())) >= 1:
-            found[name] = _failed(
-                definition, config, f"not begun: the budget of {budget} is spent. Pass a larger `budget=...`"
-            )
+        if limit.used(replace(shared.spent, seconds=clock())) >= 1:
+            reason = f"not begun: the budget of {budget} is spent. Pass a larger `budget=...`"
+            found[name] = _failed(definition, config, reason)
             continue
         found[name] = take(definition, shared, config)
         if on_measure is not None:
             on_measure(name, found[name])
-    return SharpnessTable(found, tuple(dict.fromkeys(objective.notes)))
+    return SharpnessTable({name: found[name] for name, *_ in wanted}, tuple(dict.fromkeys(objective.notes)))
 
 
 def take(definition: Definition, draws: Draws, config: dict[str, Any]) -> Measure:

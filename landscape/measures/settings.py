@@ -15,6 +15,7 @@ STEPS = 1000  #: gradients of each chain of ``llc``
 DRAWS = 20  #: random perturbations, as in Andriushchenko et al. 2023
 PROBES = 50  #: products with random vectors
 CUTOFF = 0.1  #: loss that bounds the basin
+BUDGET = "10min"  #: for all measures of one net
 VOLUME_BUDGET = 2_000  #: passes for the volume: a quarter of them are uniform rays
 
 
@@ -33,8 +34,8 @@ class Settings:
         layer: name of the weight of the layer for measures of one layer; None for the last but one.
         start: the parameters at the start of training, shape (D,), for ``distance``; None if they are not known.
         cutoff: the loss that bounds the basin, for ``log-volume``.
-        volume_budget: what ``log-volume`` may cost, a time or a number of passes; with a budget for everything, a
-            third of the time that is left.
+        volume_budget: what ``log-volume`` may cost, a time or a number of passes; less if passes would take longer
+            than the time that is left.
         sampler: of ``llc``: one of :data:`SAMPLERS`.
         chains: number of chains of ``llc``.
         steps: gradients of each chain of ``llc``, beside those of its pilot and burn-in.

@@ -43,3 +43,10 @@ def test_the_probability_of_a_kl_basin():
 
     low, high = brentq(kl, -1.0, 1.0), brentq(kl, 1.0, 3.0)
     assert measure.value == pytest.approx(math.log(stats.norm.cdf(high) - stats.norm.cdf(low)), abs=0.02)
+
+
+def test_the_volume_keeps_to_the_time_that_is_left():
+    bowl = ls.Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(50, dtype=torch.float64))
+    measure = ls.sharpness(bowl, "log-volume", volume_budget=10**9, budget="3s")["log-volume"]
+    assert measure.cost.seconds < 3
+    assert measure.cost.evaluations > 100

@@ -28,11 +28,11 @@ MIXED_STARTS = 4.0  #: difference between the means of the two starts, in standa
 _LEAST_ACCEPTED = 0.1
 _PULL = 10.0  # γ, in units of 1 / mean squared weight
 _PILOT, _BURN_IN = 2, 4  # the pilot takes a half, the burn-in a quarter as many gradients as count
-_SHARE, _PILOT_SHARE = 1 / 3, 1 / 8  # of the time left that the whole, and the pilot, may take if there is a deadline
+_SHARE, _PILOT_SHARE = 1 / 2, 1 / 6  # of the time left that the whole, and the pilot, may take if there is a deadline
 _LOWER = 0.01  # of the value: how much lower than at the trained point a loss must be to be reported
 
 
-@measure("llc", larger="sharper", core=True, invariant=("permutation",))
+@measure("llc", larger="sharper", core=True, invariant=("permutation",), anytime=True)
 def llc(objective: Objective, draws: Draws) -> Reading:
     """Return λ̂ = nβ (E L - L*), the mean over exp(-nβ L(w) - γ |w - w*|² / 2) by chains around the trained point w*.
 
