@@ -18,7 +18,7 @@ from landscape.volume.annealing.points import normals
 
 STEP_BIAS = 0.05  #: share of the value that the step of SGLD may add
 START, PILOT, BURN_IN, SAMPLING = range(4)  #: parts of the random numbers
-_MOST_LEAPS = 32
+_MOST_LEAPS = 128
 _FEWEST_DRAWS = 40  # in a chain; a trajectory has no more leaps than leave so many
 _QUARTER_TURN = 2.5  # length of a trajectory before its step is varied, over the deviation 1/√γ of the pull alone
 _TARGETS = {1: 0.574}  # acceptance at which Langevin moves mix fastest (Roberts & Rosenthal 1998)
