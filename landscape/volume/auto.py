@@ -1,7 +1,8 @@
 """The ``auto`` estimator: the cheapest estimator that measures V, within a budget.
 
-Uniform rays come first, for at most a quarter of the budget. Under a cap, hits near the cap are counted next. Annealed
-islands take the rest of the budget, at the cutoffs where neither was reliable.
+Uniform rays come first, for at most a quarter of the budget. Under a cap, hits near the cap are counted next, unless
+all rays end so far below it that there will be none. Annealed islands take the rest of the budget, at the cutoffs where
+neither was reliable.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from landscape import distributed
 from landscape.errors import ObjectiveError
 from landscape.objective import Objective
@@ -19,12 +22,13 @@ from landscape.rays import basin_radii
 from landscape.results import NOTHING, Cost, Volume
 from landscape.results.best import best_volume
 from landscape.volume.annealed import NoWholeRound, annealed_volume
-from landscape.volume.annealing.budget import BUDGET, RAYS, Budget, radii_within
+from landscape.volume.annealing.budget import BUDGET, FEWEST_RAYS, RAYS, Budget, radii_within
 from landscape.volume.counted import counted_volume
 from landscape.volume.ray_weights.measure import check_measure
 from landscape.volume.uniform import volume_of_rays
 
 COUNTED = 1 / 4  # share of what is left that counting may cost
+_FAR, _HOPELESS = 6.0, 30.0  # standard deviations and nats beyond which no ray will reach the cap
 _FEWEST_SECONDS = 0.1  # of a budget of time for what comes next
 
 
@@ -139,7 +143,7 @@ def measure_in_steps(
     missing = _unreliable(volumes)
     if not missing:
         return AutoVolumes(volumes, ("The uniform rays measure V: more effort would add nothing.",))
-    if volumes["uniform"].body.capped and (share := purse.left(COUNTED)) is not None:
+    if _may_hit(volumes["uniform"]) and (share := purse.left(COUNTED)) is not None:
         hits = counted(share)
         if hits is not None:
             volumes["counted"] = hits
@@ -159,6 +163,18 @@ def measure_in_steps(
     unreached = set(missing) - {row.cutoff for row in volumes["annealed"].results}
     notes = [f"No round of islands was whole at cutoff {cutoff:g}: pass a longer `budget=...`." for cutoff in unreached]
     return AutoVolumes(volumes, tuple(sorted(notes)))
+
+
+def _may_hit(rays: Volume) -> bool:
+    """Return whether uniform points near the cap may lie in the basin, by how far uniform rays end below it."""
+    if not rays.body.capped:
+        return False
+    masses = rays.log_weights[:, -1]  # at the largest cutoff
+    known = masses[np.isfinite(masses)]
+    if len(known) < FEWEST_RAYS:
+        return True
+    missing = rays.dimension * math.log(rays.body.max_radius) - known
+    return bool(missing.min() < _HOPELESS or missing.mean() < _FAR * missing.std())
 
 
 def _unreliable(volumes: dict[str, Volume]) -> list[float]:

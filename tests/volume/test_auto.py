@@ -109,3 +109,9 @@ def test_bad_budgets_and_measures_are_refused_before_anything_is_measured() -> N
         ls.log_volume(objective, [1.0], budget="soon", **options)
     with pytest.raises(ls.LandscapeError, match="sigma"):
         ls.log_volume(objective, [1.0], measure="gaussian", **options)
+
+
+def test_nothing_is_counted_near_a_cap_that_no_ray_comes_near() -> None:
+    far = costing(ball(200, 0.5, directions=20, cap=2.0), 200, "uniform")  # 69 nats below the ball of the cap
+    _, said = measured(1000, far, costing(GOOD, 600, "annealed"))
+    assert said == ["uniform 1000", f"annealed {[far.results[0].cutoff]} 800"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-_EXTRA = 8.0  # moves of each particle that a round makes whatever its levels
+_EXTRA, _EXTRA_OUT = 8.0, 2.0  # moves of each particle that a round makes whatever its levels; if it only goes out
 _ROUNDS = 5.0  # efforts 1 and 4: two rounds fill a small budget
 _FEWEST_LEVELS = 4
+_LEAST_OF_GROWTH = 0.5  # effort: the pilot's levels are as few as growth can do with
+_MOST_OUT = 8.0  # effort of a round of growth that only goes out
 _LEAST_GROWTH, _GROWTH, _MOST_GROWTH = 1.3, 4.0, 8.0  # of the effort, from round to round
 
 
@@ -40,7 +42,7 @@ class Party:
 
     def levels_out(self, work: float) -> float:
         """Return the levels at which one group moves so often on the way out alone."""
-        return work / self.together - _EXTRA
+        return work / self.together - _EXTRA_OUT
 
     @property
     def _ways(self) -> float:
@@ -50,19 +52,19 @@ class Party:
 PARTY = Party(4, 2, 16)
 
 
-def next_effort(most: float, levels: float, before: float | None) -> float | None:
+def next_effort(most: float, least: float, before: float | None) -> float | None:
     """Return the effort of the next whole round; None if the budget has no room for it.
 
     Args:
         most: that the budget pays for.
-        levels: at effort 1.
+        least: of a first round.
         before: of the round before; None for the first one.
 
-    >>> next_effort(5.0, 50, None), next_effort(40.0, 50, 1.0), next_effort(3.9, 50, 1.0), next_effort(2.5, 50, 2.0)
+    >>> next_effort(5.0, 0.1, None), next_effort(40.0, 0.1, 1.0), next_effort(3.9, 0.1, 1.0), next_effort(2.5, 0.1, 2.0)
     (1.0, 4.0, 3.9, None)
     """
     if before is None:
-        wanted = min(max(most / _ROUNDS, least_effort(levels)), 1.0)
+        wanted = min(max(most / _ROUNDS, least), 1.0)
     else:
         wanted = _GROWTH * before
         if most < wanted:  # not enough for so much more
@@ -74,6 +76,18 @@ def next_effort(most: float, levels: float, before: float | None) -> float | Non
     return wanted
 
 
-def least_effort(levels: float) -> float:
-    """Return the least effort of a round."""
-    return min(_FEWEST_LEVELS / levels, 1.0)
+def least_effort(levels: float, path: str) -> float:
+    """Return the least effort of a round on a path whose schedule has so many levels."""
+    return _LEAST_OF_GROWTH if path == "growth" else min(_FEWEST_LEVELS / levels, 1.0)
+
+
+def effort_out(most: float, levels: float, path: str) -> float | None:
+    """Return the effort of a round that only goes out; None if the budget has no room for it.
+
+    Args:
+        most: levels that the budget pays for.
+        levels: of the schedule.
+        path: its name. Growth gains by more levels than its hasty pilot had.
+    """
+    effort = min(most / levels, _MOST_OUT if path == "growth" else 1.0)
+    return effort if effort >= min(_FEWEST_LEVELS / levels, 1.0) else None

@@ -12,27 +12,35 @@ from torch import Tensor
 
 from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.particles import Particles
-from landscape.volume.annealing.path import BRIDGE, LEAST_FORCE, Place, next_on_bridge, spread, straight
+from landscape.volume.annealing.path import LEAST_FORCE, Place, next_on_bridge, spread, straight
 from landscape.volume.annealing.readings import gradients_at, rises_at, with_radii, with_rises
 from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.ray_weights import statistics as w
 
-_SOFT = 0.25  # width of the hinge, in rises of the cutoff
-_STIFF = 200.0  # b: penalty of a rise of one above the cutoff
+_SOFT = 0.25  # width of the hinge while rho grows, in rises of the cutoff
+_FIRM, _STIFF = 50.0, 2e4  # b: penalty of a rise of one above the cutoff; while rho grows, and at most
+_INSIDE = 0.7  # share of particles inside at which the bridge begins
 _FIRST = 0.5  # first outer radius, over the first radius of the grid
-_FASTEST = 0.06  # log of the largest factor by which the outer radius grows
+_FASTEST = 1.0  # log of the largest factor by which the outer radius grows
+_NOTABLE = 0.01  # the force follows hinges that pull at least so much as the strongest of the ray
+_NEAR = 20.0  # of radii nearer to theta than this share of the outer one it knows nothing
+_APART = 1.5  # it reads radii of the grid that are about this factor apart; each stands for those between
 _SLOWEST = 0.002
+_LEAST_STEP = 0.02  # by which b grows at least, relatively
+_LEAST_GAIN = 0.5  # of what a step outwards would gain if nothing were in the way
 
 
 @dataclass(frozen=True)
 class GrowthPath:
     """rho^n exp(-b sum of h(u(g phi)) over the grid's g < rho and rho itself), then a bridge to r^n.
 
-    h is a soft hinge at the cutoff. A place is (log rho, s). First rho grows with s = 0, then s goes from 0 to 1.
+    h is a soft hinge at the cutoff, and narrower the larger b is. A place is (log rho, b, s). First rho grows. Then b
+    does, until most particles are inside. Then s goes from 0 to 1.
 
     Attributes:
         body: whose grid it is.
         grid: its radii, ascending, up to the cap.
-        last: log of the outer radius at which the bridge begins; infinite while a pilot seeks it.
+        last: log of the outer radius at which growth ends; infinite while a pilot seeks it.
     """
 
     body: StarBody
@@ -42,7 +50,7 @@ class GrowthPath:
 
     @property
     def start(self) -> Place:
-        return (math.log(_FIRST * self.grid[0]), 0.0)
+        return (math.log(_FIRST * self.grid[0]), _FIRM, 0.0)
 
     def look(self, phi: Tensor, place: Place) -> Particles:
         unread = np.full((len(phi), len(self.grid) + 1), np.nan)
@@ -53,54 +61,107 @@ class GrowthPath:
         values = now.values.copy()
         values[:, -1] = rises_at(self.body, now.phi, np.full(len(now), math.exp(place[0])))
         now = replace(now, values=values)
-        return with_radii(self.body, now) if place[1] > 0 else now
+        return with_radii(self.body, now) if place[2] > 0 else now
 
     def log_density(self, particles: Particles, place: Place) -> np.ndarray:
-        rho, s = place
-        soft = self.body.dimension * rho - _STIFF * self._hinges(particles.values, place).sum(1)
+        rho, _, s = place
+        soft = self.body.dimension * rho - self._penalties(particles, place)
         return (1 - s) * soft + s * particles.log_mass if s > 0 else soft
 
     def following(self, particles: Particles, place: Place, wanted: float) -> tuple[Place, Particles]:
-        rho, s = place
-        top = min(math.log(self.body.max_radius), self.last)
-        if s > 0 or rho >= top:
-            there = (rho, next_on_bridge(s))
-            return there, self.complete(particles, there)
+        rho, b, s = place
+        if s == 0 and rho < self._top:
+            return self._grown(particles, place, wanted)
+        inside = (self._read(particles.values, place) < 1).all(axis=1).mean()
+        if s == 0 and b < _STIFF and inside < _INSIDE:
+            step = 1.0
+            now = self._penalties(particles, place)
+            while spread(self._penalties(particles, (rho, b * (1 + step), 0.0)) - now) > wanted and step > _LEAST_STEP:
+                step *= 0.6
+            there = (rho, min(b * (1 + step), _STIFF), 0.0)
+        else:
+            there = (rho, b, next_on_bridge(s))
+        return there, self.complete(particles, there)
+
+    def _grown(self, particles: Particles, place: Place, wanted: float) -> tuple[Place, Particles]:
+        """Return the place of the largest outer radius at which log-weights gain with the wanted scatter."""
+        rho, b, _ = place
         now, step = self.log_density(particles, place), _FASTEST
         while True:
-            there = (min(rho + step, top), 0.0)
+            there = (min(rho + step, self._top), b, 0.0)
             grown = self.complete(particles, there)
-            if spread(self.log_density(grown, there) - now) <= 2 * wanted or step < _SLOWEST:
+            gain = self.log_density(grown, there) - now
+            enough = w.log_mean(gain) > _LEAST_GAIN * self.body.dimension * (there[0] - rho)
+            if (enough and spread(gain) <= wanted) or step < _SLOWEST:
                 return there, grown
             step *= 0.6
 
-    def bridge_at(self, rho: float) -> list[Place]:
-        """Return the places of the bridge that begins at this log of the outer radius."""
-        return [(rho, next_on_bridge(index / BRIDGE)) for index in range(BRIDGE)]
-
     def is_end(self, place: Place) -> bool:
-        return place[1] >= 1.0
+        return place[2] >= 1.0
 
     def is_bridge(self, place: Place) -> bool:
-        return place[1] > 0
+        return place[2] > 0
 
     def between(self, here: Place, there: Place, share: float) -> Place:
         return straight(here, there, share)
 
     def force(self, phi: Tensor, place: Place) -> Tensor:
-        rho, s = place
-        radii = np.append(self.grid[: self._inner(place)], math.exp(rho))
+        """Return about the gradient of the hinges: of those that pull notably, at radii that are not too close."""
+        _, b, s = place
+        radii, counts = self._felt(place)
+        rises = self._rises(phi, radii)
+        weights = b * expit((rises - 1) / _width(b)) * radii * counts
+        rows, columns = np.nonzero(weights >= _NOTABLE * weights.max(axis=1, keepdims=True))
         total = torch.zeros_like(phi)
-        for radius in radii:
-            rises, gradient = gradients_at(self.body, phi, np.full(len(phi), radius))
-            by_rise = _STIFF * expit((rises - 1) / _SOFT) * radius
-            total -= torch.as_tensor(by_rise, device=phi.device)[:, None] * gradient
+        for some in self._pieces(phi, len(rows)):
+            chosen = torch.as_tensor(rows[some], device=phi.device)
+            _, gradient = gradients_at(self.body, phi[chosen], radii[columns[some]])
+            pull = torch.as_tensor(weights[rows[some], columns[some]], device=phi.device)[:, None]
+            total.index_add_(0, chosen, -pull * gradient)
         return tangent(max(1 - s, LEAST_FORCE) * total, phi)
+
+    def _felt(self, place: Place) -> tuple[np.ndarray, np.ndarray]:
+        """Return the radii that the force reads, and how many of the grid each stands for."""
+        inner = self.grid[: self._inner(place)]
+        inner = inner[inner > math.exp(place[0]) / _NEAR]
+        apart = max(1, math.floor(math.log(_APART) / math.log(self.body.step_ratio) + 1e-9))
+        felt = inner[::-1][apart // 2 :: apart][::-1]
+        counts = np.append(np.full(len(felt), len(inner) / max(len(felt), 1)), 1.0)
+        return np.append(felt, math.exp(place[0])), counts
+
+    def _rises(self, phi: Tensor, radii: np.ndarray) -> np.ndarray:
+        """Return the rises of each ray at each radius, shape (k, radii)."""
+        rows, columns = np.divmod(np.arange(len(phi) * len(radii)), len(radii))
+        found = [
+            rises_at(self.body, phi[torch.as_tensor(rows[some], device=phi.device)], radii[columns[some]])
+            for some in self._pieces(phi, len(rows))
+        ]
+        return np.concatenate(found).reshape(len(phi), len(radii))
+
+    def _pieces(self, phi: Tensor, count: int) -> list[slice]:
+        """Return how to take so many points, a few at a time: as many as there are rays, or as run together."""
+        size = max(len(phi), self.body.objective.plan.lanes)
+        return [slice(first, first + size) for first in range(0, count, size)]
 
     def _inner(self, place: Place) -> int:
         """Return how many radii of the grid lie below the outer one."""
         return int((self.grid < math.exp(place[0]) * (1 - 1e-9)).sum())
 
-    def _hinges(self, values: np.ndarray, place: Place) -> np.ndarray:
-        read = np.column_stack([values[:, : self._inner(place)], values[:, -1]])
-        return _SOFT * np.logaddexp(0.0, (read - 1) / _SOFT)
+    @property
+    def _top(self) -> float:
+        """Log of the outer radius at which growth ends."""
+        return min(math.log(self.body.max_radius), self.last)
+
+    def _read(self, values: np.ndarray, place: Place) -> np.ndarray:
+        """Return the rises that the density at a place reads, shape (k, radii)."""
+        return np.column_stack([values[:, : self._inner(place)], values[:, -1]])
+
+    def _penalties(self, particles: Particles, place: Place) -> np.ndarray:
+        """Return b times the sum of h over the radii that a place reads, shape (k,)."""
+        width = _width(place[1])
+        return place[1] * width * np.logaddexp(0.0, (self._read(particles.values, place) - 1) / width).sum(axis=1)
+
+
+def _width(b: float) -> float:
+    """Return the width of the hinge at a penalty."""
+    return _SOFT * math.sqrt(_FIRM / b)

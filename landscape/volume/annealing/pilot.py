@@ -20,6 +20,7 @@ from landscape.volume.annealing.shell_path import ShellPath
 from landscape.volume.annealing.slices import cosines, moved_per_pass, slice_move
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.stretch import Scores, Stretch
+from landscape.volume.annealing.walls_inside import walls_inside
 from landscape.volume.ray_weights import statistics as w
 
 PARTICLES, GAIN = 32, 0.5  # of a pilot, and wanted standard deviation of the gains in log-weight from level to level
@@ -35,6 +36,7 @@ _MOST_LEVELS, _MOST_SHELL_LEVELS = 2000, 200
 _HIGHEST = 1e7  # penalty of the shell's path at which no particle will get inside
 _MOST_SCORES, _MOST_RANK = 600, 128
 _MOST_BYTES = 2**28  # of the scores that are kept
+PARTICLES_OF_GROWTH, GAIN_OF_GROWTH = 12, 3.0  # a narrow body is thousands of nats from the first rays: haste pays
 _FEWEST_GROWN = 4  # levels of growth below which nothing has been learnt
 _LOST = 30.0  # nats by which walls may cut what is inside at the cap, or growth fall below its best, before it ends
 _SHORT = 0.02  # a grid that begins at this share of the cap or below may be that of a narrow body
@@ -62,6 +64,15 @@ class Piloted:
         return self.particles is not None and float(np.median(self.particles.log_radius)) > log_radius
 
 
+@dataclass(frozen=True)
+class _State:
+    """Where a pilot has been: its particles, its number of levels and its estimate then."""
+
+    particles: Particles
+    levels: int
+    log_mean: float
+
+
 class TooFewLevels(Exception):
     """The path has more levels than a run could afford."""
 
@@ -73,18 +84,22 @@ def find_schedule(
     check: Callable[[], None],
     *,
     check_shell: Callable[[], None] | None = None,
+    check_growth: Callable[[], None] | None = None,
+    check_end: Callable[[], None] | None = None,
     most_grown: int | None = None,
 ) -> Piloted:
     """Return the schedule for a body, on the path that suits it.
 
-    Without a cap it is that of the radius. Under a cap it is the shell's. If no particle gets near the cap on it, or
-    none is inside at the cap after many levels, the body is narrow and the path is growth.
+    Without a cap it is that of the radius. Under a cap it is the shell's. The body is narrow, and the path is growth,
+    if walls stand before the cap where it is inside, if no particle gets near the cap on the shell's path, or if none
+    is inside at the cap after many levels.
 
     Args:
         body: whose rays; called inside ``objective.running()``.
         seed, stage: key the random numbers.
         check: called before every leapfrog step; it may raise :class:`OutOfBudget` to stop.
         check_shell: the same on the path of the shell, if the grid begins far below the cap: such a body may be narrow.
+        check_growth, check_end: the same while particles grow, and from then to the end of the path.
         most_grown: if an earlier pilot chose growth, the number of levels at which it ended.
 
     Raises:
@@ -95,18 +110,21 @@ def find_schedule(
     if math.isinf(body.max_radius):
         return _Pilot(RadiusPath.of(body), body, key, check).run()
     if most_grown is None:
-        short = check_shell is not None and body.first_step < _SHORT * body.max_radius
-        look = check_shell if short and check_shell else check
-        try:
-            found = _Pilot(ShellPath(body, _grid(body)[:-1]), body, key, look).shrink()
-            if found.reaches(math.log(body.max_radius) - _NARROW):
-                return found
-        except TooFewLevels:
-            pass
-        except OutOfBudget:
-            if not short:
-                raise
-    return _Pilot(GrowthPath(body, _grid(body)), body, key, check, most_grown).grow()
+        short = body.first_step < _SHORT * body.max_radius
+        path = ShellPath(body, _grid(body)[:-1])
+        if not (short and walls_inside(path, *key)):
+            look = check_shell if short and check_shell else check
+            try:
+                found = _Pilot(path, body, key, look).shrink()
+                if found.reaches(math.log(body.max_radius) - _NARROW):
+                    return found
+            except TooFewLevels:
+                pass
+            except OutOfBudget:
+                if not short:
+                    raise
+    growing = _Pilot(GrowthPath(body, _grid(body)), body, key, check_growth or check, most_grown)
+    return growing.grow(check_end or check)
 
 
 def _grid(body: StarBody) -> np.ndarray:
@@ -130,21 +148,22 @@ class _Pilot:
         self._path, self._body, self._check, self._key = path, body, check, key
         self._most = _MOST_LEVELS if most is None else most - 1
         n = body.dimension
-        careful = n in _CAREFUL
-        self._count = CAREFUL_PARTICLES if careful else PARTICLES
-        self._gain = CAREFUL_GAIN if careful else GAIN
+        self._grows = isinstance(path, GrowthPath)
+        self._count, self._gain = (CAREFUL_PARTICLES, CAREFUL_GAIN) if n in _CAREFUL else (PARTICLES, GAIN)
+        if self._grows:
+            self._count, self._gain = PARTICLES_OF_GROWTH, GAIN_OF_GROWTH
         self._quarter = math.pi / 2 / math.sqrt(n)  # time of a quarter of a great circle
         self._scores = Scores(max(4 * self._count, min(_MOST_SCORES, _MOST_BYTES // (8 * n))), _MOST_RANK)
         self._stretch: Stretch | None = None
         self._steps = {False: self._quarter / 3, True: self._quarter / 3}  # without and with the stretch
         self._log_mean = 0.0
         self._moves = 0
-        self._grows = isinstance(path, GrowthPath)
         self._hmc_gain = self._hmc_passes = 0.0
         self._slices_win, self._slices, self._width = False, 1, 2 * math.pi
 
     def run(self) -> Piloted:
         """Go to the end of the path."""
+        self._begin()
         return self._go(lambda: False)
 
     def shrink(self) -> Piloted:
@@ -158,54 +177,78 @@ class _Pilot:
             walled = self._log_mean < before_walls[0] - _LOST
             return walled or b > _HIGHEST or len(self._levels) > _MOST_SHELL_LEVELS
 
+        self._begin()
         return self._go(lost)
 
-    def grow(self) -> Piloted:
-        """Grow until the estimate has fallen far below its best, or the budget is spent; go no further than that best.
+    def grow(self, check_end: Callable[[], None]) -> Piloted:
+        """Grow until the estimate has fallen far below its best, or the budget ends that; then go to the path's end.
 
-        The bridge from there is not tried: its steps are those of the best place.
+        The particles go no further out than where the estimate was best.
+
+        Args:
+            check_end: called before every leapfrog step after growth; it may raise to stop.
         """
         path = self._path
         assert isinstance(path, GrowthPath)
-        best = [-math.inf, path.start[0]]
-
-        def lost() -> bool:
-            rho, s = self._levels[-1].place
-            if s == 0 and self._log_mean > best[0]:
-                best[:] = [self._log_mean, rho]
-            return s == 0 and self._log_mean < best[0] - _LOST
-
+        self._begin()
+        best, grown = self._state, 1
         try:
-            return self._go(lost)
+            while self._levels[-1].place[0] < math.log(self._body.max_radius):
+                if self._log_mean < best.log_mean - _LOST or len(self._levels) > self._most:
+                    break
+                self._step()
+                grown = len(self._levels)
+                if self._log_mean >= best.log_mean:
+                    best = self._state
         except (TooFewLevels, OutOfBudget):
-            grown = [level for level in self._levels if level.place[0] <= best[1]]
-            if len(grown) < _FEWEST_GROWN:
-                raise
-        bridge = [replace(grown[-1], place=place) for place in path.bridge_at(best[1])]
-        schedule = Schedule(replace(path, last=best[1]), (*grown, *bridge))
-        return Piloted(schedule, self._cost_of_a_move(), None, len(self._levels))
+            pass
+        if best.levels < _FEWEST_GROWN:
+            raise TooFewLevels
+        self._check, self._most = check_end, _MOST_LEVELS
+        self._return_to(best)
+        self._path = replace(path, last=self._levels[-1].place[0])
+        return replace(self._go(lambda: False), tried=grown)
 
-    def _go(self, stop: Callable[[], bool]) -> Piloted:
+    def _begin(self) -> None:
+        """Put the particles at the start of the path."""
         self._spent_before, self._moves = self._body.spent.evaluations, 0
         place = self._path.start
-        particles = start_of(self._path, self._body, self._count, self._random(0))
+        self._particles = start_of(self._path, self._body, self._count, self._random(0))
         self._levels = [self._level(place, False)]
-        self._log_mean = w.log_mean(self._path.log_density(particles, place))
-        while not self._path.is_end(place):
+        self._log_mean = w.log_mean(self._path.log_density(self._particles, place))
+
+    @property
+    def _state(self) -> _State:
+        return _State(self._particles, len(self._levels), self._log_mean)
+
+    def _return_to(self, state: _State) -> None:
+        """Forget the levels after a state."""
+        self._particles, self._log_mean = state.particles, state.log_mean
+        del self._levels[state.levels :]
+
+    def _go(self, stop: Callable[[], bool]) -> Piloted:
+        """Go on to the end of the path."""
+        while not self._path.is_end(self._levels[-1].place):
             if len(self._levels) > self._most or stop():
                 raise TooFewLevels
-            there, complete = self._path.following(particles, place, self._gain)
-            gain = gains(self._path, place, particles, there, complete)
-            if not np.isfinite(gain).any():
-                raise TooFewLevels
-            random = self._random(len(self._levels))
-            self._log_mean += w.log_mean(gain)
-            particles, place = complete.take(w.resample(gain, float(random.random()))), there
-            particles = self._settle(particles, place, random)
-            particles = self._try_slices(particles, place, random)
-            self._levels.append(self._better_level(place))
-            self._relearn()
-        return Piloted(Schedule(self._path, tuple(self._levels)), self._cost_of_a_move(), particles, len(self._levels))
+            self._step()
+        schedule = Schedule(self._path, tuple(self._levels))
+        return Piloted(schedule, self._cost_of_a_move(), self._particles, len(self._levels))
+
+    def _step(self) -> None:
+        """Go to the next level."""
+        particles, place = self._particles, self._levels[-1].place
+        there, complete = self._path.following(particles, place, self._gain)
+        gain = gains(self._path, place, particles, there, complete)
+        if not np.isfinite(gain).any():
+            raise TooFewLevels
+        random = self._random(len(self._levels))
+        log_mean = self._log_mean + w.log_mean(gain)
+        particles = complete.take(w.resample(gain, float(random.random())))
+        particles = self._settle(particles, there, random)
+        self._particles, self._log_mean = self._try_slices(particles, there, random), log_mean
+        self._levels.append(self._better_level(there))
+        self._relearn()
 
     def _cost_of_a_move(self) -> float:
         """Return the passes over the data that a move of one particle has cost."""
@@ -223,8 +266,9 @@ class _Pilot:
             self._hmc_gain = moved_per_pass(particles, moved.particles, self._hmc_passes)
             particles = moved.particles
             self._moves += 1
-            for scores in moved.scores:
-                self._scores.add(scores)
+            if not self._grows:  # particles of a narrow body differ too much in where it is narrow
+                for scores in moved.scores:
+                    self._scores.add(scores)
             fair[stretched] = self._adapt(stretched, place, float(moved.accepted.mean()))
             if turn + 1 >= fewest and all(fair.values()):
                 break

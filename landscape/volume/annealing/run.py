@@ -25,7 +25,7 @@ from landscape.rays.basin import check_basin
 from landscape.results import NOTHING, Cost, Islands, OnProgress, Radii, require_same_config
 from landscape.results.islands import PATHS, GroupRow, PilotRow, RoundRow
 from landscape.volume.annealing.budget import BUDGET, RAYS, Budget, OutOfBudget, radii_within
-from landscape.volume.annealing.effort import PARTY, least_effort, next_effort
+from landscape.volume.annealing.effort import PARTY, effort_out, least_effort, next_effort
 from landscape.volume.annealing.islands import Arrived, Key, backwards, difference, forwards, second_start
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.pilot import Piloted, TooFewLevels, find_schedule
@@ -37,7 +37,9 @@ from landscape.volume.annealing.telling import Teller
 from landscape.volume.ray_weights.measure import Measure, fine_rtol, make_measure, measure_on_uniform_rays
 
 REFERENCE_RAYS = 512  # uniform rays measured first
-_PILOT, _SHELL = 0.5, 0.7  # share of a cutoff's budget that its pilot may use up; of that, for the path of the shell
+_PILOT = 0.5  # share of a cutoff's budget that its pilot may use up
+_SHELL, _GROWTH = 0.5, 0.6  # of that: when the path of the shell is given up, and when particles stop growing
+_END_OF_GROWTH = 1.6  # of that: when particles that have grown must be at the end of the path
 _SAFE = 0.9  # share of what is left that the last round is planned for
 _STAGES_OF_CUTOFF, _STAGES_OF_ROUND = 4096, 4  # random numbers: stages of a cutoff, and of a round
 _LONGEST = 64  # uniform rays from which the second start is drawn
@@ -239,14 +241,15 @@ class _Run:
             1 + _STAGES_OF_CUTOFF * cutoff,
             check,
             check_shell=None if known else self._check_of(body, _SHELL),
+            check_growth=None if known else self._check_of(body, _GROWTH),
+            check_end=check if again else self._check_of(body, _END_OF_GROWTH),
             most_grown=int(known.tried) if known and PATHS[int(known.path)] == "growth" else None,
         )
-        schedule = piloted.schedule
         if known and piloted.tried != known.tried:
             raise OutOfBudget
         if not known:
-            path = PATHS.index(schedule.path.name)
-            found = (cutoff, path, len(schedule), piloted.passes_per_level, piloted.tried)
+            path = PATHS.index(piloted.schedule.path.name)
+            found = (cutoff, path, len(piloted.schedule), piloted.passes_per_level, piloted.tried)
             self.pilots.append(PilotRow(*found, *body.spent.row))
             report()
         return piloted
@@ -261,17 +264,18 @@ class _Run:
             return (begun[-1].effort, int(begun[-1].groups)) if used < self._until else None
         assert pilot is not None
         full = [row for row in begun if row.groups > 1]
-        levels, dearer = pilot.levels, 1.0
+        levels, path, dearer = pilot.levels, PATHS[int(pilot.path)], 1.0
         if full:  # what the last round cost, against the rule
             last = full[-1]
             spent = sum(group.evaluations for group in self._groups_of(last)) + last.evaluations
             dearer = spent / (pilot.passes_per_level * PARTY.work(last.levels))
         left = _SAFE * max(self._until - used, 0.0) * self._whole_passes() / pilot.passes_per_level
-        effort = next_effort(PARTY.levels(left / dearer) / levels, levels, full[-1].effort if full else None)
+        before = full[-1].effort if full else None
+        effort = next_effort(PARTY.levels(left / dearer) / levels, least_effort(levels, path), before)
         if effort is not None:
             return float(f"{effort:.3g}"), PARTY.groups
-        only_out = min(PARTY.levels_out(left), levels) / levels
-        return (float(f"{only_out:.3g}"), 1) if not begun and only_out >= least_effort(levels) else None
+        only_out = None if begun else effort_out(PARTY.levels_out(left), levels, path)
+        return None if only_out is None else (float(f"{only_out:.3g}"), 1)
 
     def _groups_of(self, row: RoundRow) -> list[GroupRow]:
         return [group for group in self.groups if group[:2] == row[:2]]
