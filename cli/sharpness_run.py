@@ -15,7 +15,7 @@ from landscape.inputs import Task
 from landscape.inputs.user_code import is_reference, load_object
 from landscape.measures import REGISTRY, find_measures, sharpness
 from landscape.objective import Objective
-from landscape.results import Measure, SharpnessTable
+from landscape.results import Eigenpairs, Measure, Result, SharpnessTable
 from landscape.results.sharpness import number
 from landscape.results.table import WIDTH, columns
 from landscape.store import Store
@@ -24,7 +24,7 @@ from landscape_cli.interrupts import INTERRUPTED, check_pressed
 from landscape_cli.machine_output import strict_json
 from landscape_cli.next_command import resume_command, stopped_line
 from landscape_cli.progress import Display, say
-from landscape_cli.run_file import open_store, stored_result, with_provenance
+from landscape_cli.run_file import open_store, readable_results, stored_result, with_provenance
 from landscape_cli.task import find_task, make_objective
 from landscape_cli.text import duration, paragraph
 
@@ -122,6 +122,7 @@ def measure_checkpoint(
         say(params, paragraph(in_flags(f"note: {note}")))
     start = start_of(params, task, objective)
     total = sum(1 if REGISTRY[name].rho is None else len(params["rho"] or (1,)) for name in expand(measures))
+    pairs = stored_eigenpairs(store)
     display = Display(total, len(known), quiet=params["quiet"], unit="measures")
     done = len(known)
 
@@ -135,7 +136,7 @@ def measure_checkpoint(
 
     try:
         return sharpness(
-            objective, measures, rho=params["rho"], start=start, resume=known, on_measure=keep,
+            objective, measures, rho=params["rho"], start=start, resume=known, known=pairs, on_measure=keep,
             **{name: params[name] for name in _NAMED},
         )  # fmt: skip
     finally:
@@ -179,6 +180,12 @@ def stored_measures(store: Store | None, params: Mapping[str, Any], place: str |
         )
     found = {name.removeprefix(head).replace("_", "@"): store[name] for name in names}
     return {name: result for name, result in found.items() if isinstance(result, Measure)}
+
+
+def stored_eigenpairs(store: Store | None) -> list[Result]:
+    """Return the eigenpairs that ``landscape curvature`` has left in the file."""
+    results = readable_results(store)[0] if store is not None and store.names() else {}
+    return [result for result in results.values() if isinstance(result, Eigenpairs)]
 
 
 def table_text(table: SharpnessTable, command: click.Command) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ from landscape.objective.evaluate import GRADIENT_COST
 from landscape.rays import Metric, make_metric
 from landscape.rays.directions import check_seed
 from landscape.rays.streams import Purpose, stream
-from landscape.results import NOTHING, Cost
+from landscape.results import NOTHING, Cost, Result
 from landscape.slices.point_values import PointEvaluator
 
 PRODUCT_COST = 2 * GRADIENT_COST  #: cost of a product with the Hessian, in evaluations
@@ -43,6 +43,7 @@ class Draws:
         objective: the loss around the trained point.
         settings: metric, sizes, seed.
         seconds_left: returns the seconds until the deadline; infinite without one.
+        known: results of other measurements, which are used if they are of this net.
 
     Attributes:
         objective, settings: as given.
@@ -52,7 +53,11 @@ class Draws:
     """
 
     def __init__(
-        self, objective: Objective, settings: Settings, seconds_left: Callable[[], float] = lambda: math.inf
+        self,
+        objective: Objective,
+        settings: Settings,
+        seconds_left: Callable[[], float] = lambda: math.inf,
+        known: Iterable[Result] = (),
     ) -> None:
         check_seed(settings.seed)
         self.objective = objective
@@ -61,6 +66,7 @@ class Draws:
         self.rho = settings.rho
         self.spent = NOTHING
         self.seconds_left = seconds_left
+        self.known = tuple(known)
         self._kept: dict[Any, Any] = {}
 
     @property

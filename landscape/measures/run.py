@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from landscape.measures.reading import Reading
 from landscape.measures.registry import Definition, find_measures
 from landscape.measures.settings import BUDGET, CHAINS, CUTOFF, DRAWS, PROBES, STEPS, VOLUME_BUDGET, Settings
 from landscape.objective import Objective
-from landscape.results import Cost, require_same_config
+from landscape.results import Cost, Result, require_same_config
 from landscape.results.sharpness import ESTIMATE, EXACT, FAILED, UNKNOWN, Measure, SharpnessTable
 from landscape.volume.annealing.budget import Budget
 
@@ -48,6 +48,7 @@ def sharpness(
     minibatch: int | None = None,
     budget: str | float | None = BUDGET,
     resume: Mapping[str, Measure] | None = None,
+    known: Iterable[Result] = (),
     on_measure: OnMeasure | None = None,
 ) -> SharpnessTable:
     """Return sharpness measures of a trained net, each with its error, verdict, invariances and cost.
@@ -77,6 +78,7 @@ def sharpness(
         budget: a time such as ``10min``, or a number of passes; None for no limit. A measure that would begin after it
             is left out as ``failed``, and long ones stop in time.
         resume: measures that are known already, by name; they must have the same settings.
+        known: results of ``landscape curvature``, whose largest eigenvalue is used if it is of this net.
         on_measure: called with each measure that was taken, after it.
 
     Raises:
@@ -99,18 +101,18 @@ def sharpness(
     for size in sizes:
         replace(settings, rho=size)  # its check
     wanted = list(_rows(find_measures(measures), sizes))
-    known = dict(resume or {})
+    taken = dict(resume or {})
     limit, clock = Budget() if budget is None else Budget.parse(budget), stopwatch()
     if normalise_logits:
         objective = with_normalised_logits(objective)
-    shared = Draws(objective, settings, lambda: limit.seconds - clock())
+    shared = Draws(objective, settings, lambda: limit.seconds - clock(), known)
     found: dict[str, Measure] = {}
     for name, definition, size in sorted(wanted, key=lambda row: row[1].anytime):
         shared.rho = size
         config = _config(shared, definition, normalise_logits)
-        if name in known:
-            require_same_config(known[name].config, config, f"measure {name}")
-            found[name] = known[name]
+        if name in taken:
+            require_same_config(taken[name].config, config, f"measure {name}")
+            found[name] = taken[name]
             continue
         if limit.used(replace(shared.spent, seconds=clock())) >= 1:
             reason = f"not begun: the budget of {budget} is spent. Pass a larger `budget=...`"

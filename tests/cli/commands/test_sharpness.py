@@ -62,6 +62,19 @@ def test_a_run_is_continued_and_protected(here: Path) -> None:
     assert "seed: stored 0, asked 1" in other.stderr
 
 
+def test_a_stored_eigenvalue_is_used_again(here: Path) -> None:
+    run(f"curvature ckpt.pt {SMALL} --top 1 --out run.h5 -q")
+    run(f"sharpness ckpt.pt {SMALL} --measures lambda-max --out run.h5 -q")
+    measure, pairs = (ls.Store("run.h5")[name] for name in ("sharpness-lambda-max", "hessian-eigenpairs"))
+    assert isinstance(measure, ls.Measure)
+    assert isinstance(pairs, ls.Eigenpairs)
+    assert (measure.value, measure.cost.evaluations) == (pairs.values[0], 0)
+    run(f"sharpness ckpt.pt {SMALL} --measures lambda-max --metric adaptive --out other.h5 -q")
+    other = ls.Store("other.h5")["sharpness-lambda-max"]
+    assert isinstance(other, ls.Measure)
+    assert other.cost.evaluations > 0
+
+
 def test_several_checkpoints_make_a_table_and_a_figure(here: Path) -> None:
     for step, factor in ((100, 0.5), (20, 1.5)):
         torch.save({name: factor * value for name, value in trained_weights().items()}, here / f"step-{step}.pt")
