@@ -11,7 +11,7 @@ import time
 
 import torch
 
-from benchmarks import curvature, curvature_limits, engine, radii, slices
+from benchmarks import curvature, curvature_limits, engine, radii, relative_flatness, slices, worst_case
 from benchmarks.page import KNOWN_BODIES, PAGE, command_line, machine
 
 
@@ -44,6 +44,8 @@ def main() -> None:
         curvature_limits.limits,
         curvature.eigenpairs,
         curvature.scaling,
+        worst_case.section,
+        relative_flatness.section,
     )
     for part in parts:
         body += part()

@@ -33,7 +33,7 @@ def relative_flatness(objective: Objective, draws: Draws) -> Reading:
 
     Source: Petzka, Kamp, Adilova, Sminchisescu & Boley 2021, who need a backward pass for every entry of the layer.
     """
-    entry = _layer(objective, draws.settings.layer)
+    entry = chosen_layer(objective, draws.settings.layer)
     relative = RelativeHessian(objective, entry)
     probes = draws.settings.probes
     found = trace(relative, probes, method="xtrace" if probes >= _XTRACE else "hutchinson", seed=draws.settings.seed)
@@ -77,7 +77,7 @@ class RelativeHessian(Operator):
         return shaped.movedim(list(range(1, len(front) + 1)), [axis + 1 for axis in front]).flatten(1)
 
 
-def _layer(objective: Objective, name: str | None) -> Entry:
+def chosen_layer(objective: Objective, name: str | None = None) -> Entry:
     """Return the entry of the layer that is asked for; by default the last weight matrix but one."""
     layers = [entry for entry in objective.layout.entries if entry.kernel and entry.filter_axes]
     if name is None and layers:

@@ -63,6 +63,28 @@ def _over_batches(draws: Draws, norm: str) -> Reading:
 def highest_rise(draws: Draws, ball: Ball, scale: Tensor, batches: Sequence[int]) -> Peak:
     """Return the highest point found for the loss on these batches, at w + scale · u with u in the ball."""
     objective = draws.objective
+    theta, counts = objective.theta, objective.program.counts
+
+    def noise(index: int) -> Tensor:
+        return draws.noise(index).to(theta) * (scale != 0)
+
+    with objective.running():
+        peak = climb(
+            loss_around(objective, scale, batches), ball, theta.new_zeros(objective.dimension), GRADIENTS, noise
+        )
+    share = sum(counts[batch] for batch in batches) / sum(counts)
+    draws.charge((GRADIENT_COST * peak.gradients + peak.values) * share, peak.gradients + peak.values)
+    return peak
+
+
+def loss_around(objective: Objective, scale: Tensor, batches: Sequence[int]) -> Function:
+    """Return the loss on some batches at w + scale · u, as a function of u; call it while the objective is running.
+
+    Args:
+        objective: the loss.
+        scale: of each entry in scope, shape (n,).
+        batches: their numbers.
+    """
     program, theta, scope = objective.program, objective.theta, objective.scope
     terms = float(sum(program.counts[batch] for batch in batches))
 
@@ -80,11 +102,4 @@ def highest_rise(draws: Draws, ball: Ball, scale: Tensor, batches: Sequence[int]
                 total += float(program.totals(points, batch)[0])
         return total / terms
 
-    def noise(index: int) -> Tensor:
-        return draws.noise(index).to(theta) * (scale != 0)
-
-    with objective.running():
-        peak = climb(Function(value, slope), ball, theta.new_zeros(scope.size), GRADIENTS, noise)
-    passes = GRADIENT_COST * peak.gradients + peak.values
-    draws.charge(passes * terms / sum(program.counts), peak.gradients + peak.values)
-    return peak
+    return Function(value, slope)
