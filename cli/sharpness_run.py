@@ -28,7 +28,7 @@ from landscape_cli.run_file import open_store, readable_results, stored_result, 
 from landscape_cli.task import find_task, make_objective
 from landscape_cli.text import duration, paragraph
 
-_NAMED = (
+NAMED = (
     "metric", "draws", "probes", "seed", "normalise_logits", "nbeta", "gamma", "sampler", "chains", "steps",
     "step_size", "minibatch", "layer", "cutoff", "budget",
 )  # fmt: skip
@@ -137,7 +137,7 @@ def measure_checkpoint(
     try:
         return sharpness(
             objective, measures, rho=params["rho"], start=start, resume=known, known=pairs, on_measure=keep,
-            **{name: params[name] for name in _NAMED},
+            **{name: params[name] for name in NAMED},
         )  # fmt: skip
     finally:
         display.close()

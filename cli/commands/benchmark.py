@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from landscape_cli import options
+from landscape_cli import options, sharpness_options
 
 ENDINGS = (".h5", ".html", ".csv")
 
@@ -24,71 +24,97 @@ class Names(click.ParamType):
         return tuple(dict.fromkeys(names))
 
 
-@click.command()
-@click.option(
-    "--table",
-    type=click.Path(exists=True, dir_okay=False),
-    metavar="RUNS.csv",
-    required=True,
-    help="A table with one row per net; or a file of --out.",
-)
-@click.option("--target", default="gap", show_default=True, help="What to predict: error, gap, loss or any column.")
-@click.option(
-    "--axes",
-    type=Names(),
-    default="auto",
-    show_default=True,
-    help="The columns that say what was varied; auto finds columns of few levels.",
-)
-@click.option("--measures", type=Names(), help="The columns to rank.  [default: all that are left]")
-@click.option("--baselines", type=Names(), default=(), help="Columns that are baselines, besides those known by name.")
-@click.option(
-    "--smaller-is-sharper", type=Names(), default=(), help="Measures that are turned round: a smaller value is sharper."
-)
-@click.option(
-    "--bootstrap", type=click.IntRange(min=0), default=2000, show_default=True, metavar="N",
-    help="Resamples of configurations for the intervals.",
+ranking = options.together(
+    click.option("--target", default="gap", show_default=True, help="What to predict: error, gap, loss or any column."),
+    click.option(
+        "--axes", type=Names(), default="auto", show_default=True,
+        help="What was varied; auto: the axes of the checkpoints, or the columns of few levels.",
+    ),
+    click.option(
+        "--measures", type=Names(),
+        help="core, all, or names; of a table, its columns.  [default: core; every column of a table]",
+    ),
+    click.option(
+        "--bootstrap", type=click.IntRange(min=0), default=2000, show_default=True, metavar="N",
+        help="Resamples of configurations for the intervals.",
+    ),
+    click.option(
+        "--test-size", type=click.IntRange(min=1), metavar="N",
+        help="Test samples behind error and gap, for the weights of the sign error.",
+    ),
+    click.option(
+        "--effective-size", type=options.Number(), default=12.0, show_default=True,
+        help="Effective pairs of nets that a pair of configurations needs to count for the sign error.",
+    ),
+    click.option("--max-train-loss", type=options.Number(), help="Leave out nets above this train loss."),
+    click.option("--keep-all", is_flag=True, help="Rank nets that have not converged, too."),
+    click.option(
+        "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True,
+        help="Seed of everything random.",
+    ),
 )  # fmt: skip
-@click.option(
-    "--test-size", type=click.IntRange(min=1), metavar="N",
-    help="Test samples behind error and gap, for the weights of the sign error.  [default: the column test-size]",
+
+table_options = options.together(
+    click.option(
+        "--table", type=click.Path(exists=True, dir_okay=False), metavar="RUNS.csv",
+        help="Rank the numbers of a table with one row per net, or of a file of --out, and measure nothing.",
+    ),
+    click.option(
+        "--baselines", type=Names(), default=(), help="Columns that are baselines, besides those known by name."
+    ),
+    click.option(
+        "--smaller-is-sharper", type=Names(), default=(),
+        help="Columns that are turned round: a smaller value is sharper.",
+    ),
 )  # fmt: skip
-@click.option(
-    "--effective-size", type=options.Number(), default=12.0, show_default=True,
-    help="Effective pairs of nets that a pair of configurations needs to count for the sign error.",
+
+keeping = options.together(
+    click.option(
+        "--out", "outs", type=click.Path(dir_okay=False, path_type=Path), multiple=True, metavar="FILE",
+        help="Write the page (.html), the statistics (.csv), or everything (.h5, with page and CSV beside it).",
+    ),
+    click.option("--resume", is_flag=True, help="Continue the run in --out, or start one if there is none."),
+    click.option("--overwrite", is_flag=True, help="Measure every net again."),
+    click.option(
+        "--jobs", type=click.IntRange(min=1), metavar="N",
+        help="Nets measured at the same time.  [default: one per core]",
+    ),
 )  # fmt: skip
-@click.option("--max-train-loss", type=options.Number(), help="Leave out nets above this train loss.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of the resamples."
-)
-@click.option(
-    "--out", "outs", type=click.Path(dir_okay=False, path_type=Path), multiple=True, metavar="FILE",
-    help="Write the page (.html), the statistics (.csv), or everything (.h5, with page and CSV beside it).",
-)  # fmt: skip
+
+
+@click.command("benchmark")
+@click.argument("family", nargs=-1, type=click.Path())
+@ranking
+@table_options
+@keeping
+@sharpness_options.settings
+@options.task
+@options.centre
 @options.json_flag
-def command(
-    table: str, target: str, axes: tuple[str, ...], measures: tuple[str, ...] | None, bootstrap: int, seed: int,
-    outs: tuple[Path, ...], as_json: bool, max_train_loss: float | None, effective_size: float, **reading: Any,
-) -> None:  # fmt: skip
-    """Rank measures by how well they predict generalisation, with intervals, over a table of nets.
+@options.quiet
+@click.pass_context
+def command(context: click.Context, **params: Any) -> None:
+    """Rank sharpness measures by how well they predict generalisation, over a FAMILY of nets or a table.
 
-    The table has one row per net: what was varied (axes), the seed, how the net generalises (error, gap or loss; larger
-    is worse) and one column per measure (larger is sharper). NAME:error, NAME:passes and NAME:seconds may say how
-    uncertain a measure is and what it cost.
+    FAMILY is the folder of "landscape sweep", or several. Each checkpoint is measured and stored in --out as soon as it
+    is done; --resume continues.
+
+    A table (CSV) has one row per net: what was varied (axes), the seed, how the net generalises (error, gap or loss;
+    larger is worse) and one column per measure (larger is sharper). NAME:error, NAME:passes and NAME:seconds may say
+    how uncertain a measure is and what it cost.
+
+    \b
+    landscape benchmark family --measures core --out bench.h5
+    landscape benchmark --table runs.csv --out bench.html
     """
-    from landscape.ranking import RankingSettings, rank_measures
-    from landscape_cli.benchmark_run import read, write
-    from landscape_cli.machine_output import strict_json
-
-    for out in outs:
+    for out in params["outs"]:
         if out.suffix.lower() not in ENDINGS:
             raise click.UsageError(f"--out {out} has no ending that is known; expected one of {', '.join(ENDINGS)}.")
-    chosen_axes = None if axes == ("auto",) else axes
-    runs = read(table, target=target, axes=chosen_axes, measures=measures, **reading)
-    settings = RankingSettings(
-        bootstrap=bootstrap, seed=seed, effective_size=effective_size, max_train_loss=max_train_loss
-    )
-    ranking = rank_measures(runs, target, axes=chosen_axes, measures=measures, settings=settings)
-    click.echo(strict_json(ranking.to_dict()) if as_json else str(ranking))
-    for path in write(runs, ranking, outs):
-        click.echo(f"wrote {path}", err=as_json)
+    if bool(params["family"]) == bool(params["table"]):
+        raise click.UsageError("Type either a folder of checkpoints, or --table runs.csv.")
+    if params["family"] and not any(out.suffix.lower() == ".h5" for out in params["outs"]):
+        raise click.UsageError("A family is kept net by net while it is measured. Add --out bench.h5.")
+
+    from landscape_cli.benchmark_run import run_benchmark
+
+    run_benchmark(context)

@@ -242,12 +242,13 @@ class _Statistics:
             values = self.table.values[place]
             missing = int((~np.isfinite(values)).sum())
             known = int(np.isfinite(self.design.mean(values[None])[0]).sum())
+            why = f" Reason: {self.table.reasons[name]}" if name in self.table.reasons else ""
             if known < FEWEST:
-                gaps[name] = f"not ranked: it has values on {known} configurations, and {FEWEST} are needed."
+                gaps[name] = f"not ranked: it has values on {known} configurations, and {FEWEST} are needed.{why}"
             elif len(set(values[np.isfinite(values)].tolist())) == 1:
                 gaps[name] = "not ranked: it is the same for every net."
             elif missing:
-                gaps[name] = f"no value on {missing} of {len(values)} nets; its statistics use the others."
+                gaps[name] = f"no value on {missing} of {len(values)} nets; its statistics use the others.{why}"
         return gaps
 
     def _notes(self) -> list[str]:

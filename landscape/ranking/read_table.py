@@ -22,6 +22,8 @@ TARGETS = {
 _NETS = ("net", "name", "checkpoint", "run", "id")
 _SEEDS = ("seed",)
 _TEST_SIZE = ("test-size",)
+_CONVERGED = ("converged",)
+_NO = ("false", "no", "0")
 _BESIDE = ("train-error", "train-accuracy", "test-accuracy")  # of a net, neither axis nor measure
 _PARTS = ("error", "passes", "seconds")  # what may stand after the colon of NAME:error
 _MOST_LEVELS = 12  # of a column of numbers that is taken for an axis
@@ -31,6 +33,7 @@ _SHARE_OF_LEVELS = 1 / 3  # levels for each net, at most
 def read_table(
     path: str | Path, *, target: str = "gap", axes: Sequence[str] | None = None, measures: Sequence[str] | None = None,
     baselines: Sequence[str] = (), smaller_is_sharper: Sequence[str] = (), test_size: int | None = None,
+    keep_all: bool = False,
 ) -> Runs:  # fmt: skip
     """Read a CSV file with one row per net.
 
@@ -47,6 +50,7 @@ def read_table(
         baselines: the columns that are baselines, besides those that are known by name.
         smaller_is_sharper: the measures of which a smaller value means sharper.
         test_size: number of test samples; else the column ``test-size``.
+        keep_all: keep nets that the column ``converged`` calls false, no or 0.
 
     Raises:
         LandscapeError: the file is missing, is no table, has a cell that is not what its column is, or lacks a column.
@@ -64,7 +68,7 @@ def read_table(
     roles = _Roles(columns, target, axes, measures, baselines, str(path))
     numbers = {name: _numbers(name, columns[name], str(path)) for name in roles.numeric}
     targets = roles.target_values(numbers)
-    return Runs(
+    runs = Runs(
         nets=roles.nets, axes={name: roles.axis(name) for name in roles.axes}, seeds=roles.seeds,
         target_names=tuple(roles.targets), targets=targets,
         measures=tuple(roles.measures), values=roles.part(numbers, None),
@@ -73,6 +77,21 @@ def read_table(
         smaller_is_sharper=tuple(smaller_is_sharper), baselines=tuple(baselines),
         test_size=test_size or roles.test_size(numbers), notes=tuple(roles.notes), config={"table": str(path)},
     )  # fmt: skip
+    return runs if keep_all else converged_nets(runs, roles.converged)
+
+
+def converged_nets(runs: Runs, converged: np.ndarray) -> Runs:
+    """Return the nets that have converged, shape (N,) of booleans, and say how many have not.
+
+    Raises:
+        LandscapeError: none has.
+    """
+    if converged.all():
+        return runs
+    if not converged.any():
+        raise LandscapeError("no net of the family has converged. Train longer, or rank them all: `keep_all=True`.")
+    left_out = int((~converged).sum())
+    return runs.kept(converged, f"{left_out} of {len(converged)} nets were left out: their training did not converge.")
 
 
 class _Roles:
@@ -90,7 +109,7 @@ class _Roles:
         self.derived = self._derived_targets()
         fixed = {
             *self.targets.values(),
-            *(c for names in (_NETS, _SEEDS, _TEST_SIZE, _BESIDE) for c in self._all(names)),
+            *(c for names in (_NETS, _SEEDS, _TEST_SIZE, _BESIDE, _CONVERGED) for c in self._all(names)),
         }
         free = [c for c in columns if c not in fixed and not self._is_part(c)]
         self.axes = (
@@ -111,6 +130,12 @@ class _Roles:
         parts = [f"{name}:{part}" for name in self.measures for part in _PARTS if f"{name}:{part}" in self.columns]
         beside = self._all(_BESIDE) + self._all(_TEST_SIZE)
         return [*self.measures, *parts, *self.targets.values(), *beside]
+
+    @property
+    def converged(self) -> np.ndarray:
+        """Whether each net has converged, shape (N,); all have if the table does not say."""
+        texts = self._texts(_CONVERGED) or ("",) * self.count
+        return np.array([text.lower() not in _NO for text in texts])
 
     def axis(self, name: str) -> list[Any]:
         """Return the values along an axis: numbers if all are, else texts."""

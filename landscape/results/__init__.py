@@ -8,6 +8,7 @@ from landscape.results.embedding import Embedding
 from landscape.results.estimate import VolumeEstimate
 from landscape.results.hits import Count, CountedVolume, Hits
 from landscape.results.islands import AnnealedVolume, Islands
+from landscape.results.net_measures import NetMeasures
 from landscape.results.progress import OnProgress, Progress
 from landscape.results.radii import Radii, RayStatus
 from landscape.results.ranking import Ranking
@@ -41,6 +42,7 @@ __all__ = [
     "Line",
     "LogDeterminant",
     "Measure",
+    "NetMeasures",
     "OnProgress",
     "Plane",
     "Progress",

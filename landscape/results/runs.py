@@ -31,6 +31,7 @@ class Runs(Result):
         closed_forms: for each measure, whether it passes its closed form; absent if unknown.
         test_size: number of test samples behind each target; None if unknown.
         notes: what a reader must know: what was left out, and why.
+        reasons: why a measure has no value on some nets, if known.
         config: where the numbers come from.
     """
 
@@ -52,6 +53,7 @@ class Runs(Result):
     closed_forms: dict[str, bool] = field(default_factory=dict)
     test_size: int | None = None
     notes: tuple[str, ...] = ()
+    reasons: dict[str, str] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
 
     @classmethod

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
+import torch
 
+from landscape.recipes import task_from_record
 from landscape.results import Runs
 
 AXES = {"width": (16, 32, 64), "lr": (0.01, 0.03, 0.1), "batch": (8, 32, 128)}
@@ -80,3 +83,53 @@ def as_csv(runs: Runs) -> str:
         for net in range(len(runs.nets))
     ]  # fmt: skip
     return "\n".join(",".join(map(str, row)) for row in [header, *rows]) + "\n"
+
+
+WIDTHS, RATES = (2, 3, 4, 5, 6), (0.1, 0.2, 0.3, 0.4)
+MEASURES = """
+import os
+from pathlib import Path
+
+import landscape
+
+
+@landscape.measure("size", larger="sharper", invariant=("permutation",))
+def size(objective, draws):
+    if Path("kill").exists():
+        with open("kill", "a") as file:
+            if file.tell() >= 3:
+                os.kill(os.getpid(), 9)
+            file.write(".")
+    return float(objective.theta.abs().sum()), 0.25
+
+
+@landscape.measure("flatness", larger="flatter")
+def flatness(objective, draws):
+    if objective.dimension > 60:
+        raise landscape.LandscapeError("too large.")
+    return -float(objective.theta.abs().sum())
+"""  #: two measures of a user; the first kills its process at the fourth net, if a file says so
+
+
+def checkpoints(folder: Path, **changes: object) -> list[Path]:
+    """Write 20 untrained nets of the swiss roll as a sweep would: five widths, four learning rates, one seed.
+
+    Args:
+        folder: where.
+        changes: entries of each checkpoint that are to be others.
+    """
+    folder.mkdir()
+    paths = []
+    for number, (width, lr) in enumerate(product(WIDTHS, RATES)):
+        record = {"recipe": "swiss-roll", "args": {"seed": 0, "width": width, "depth": 1}}
+        training = {
+            "train_accuracy": 1.0, "test_accuracy": 1 - 0.01 * number, "train_loss": 0.001 * (number % 7),
+            "poison": 0.0, "seed": 0, "steps": 10, "seconds": 1.0, "test_loss": 0.1 * number, "converged": number != 3,
+        }  # fmt: skip
+        content = {
+            "state_dict": task_from_record(record).model.state_dict(), "landscape_task": record, "training": training,
+            "settings": "", "axes": {"width": width, "lr": lr}, **changes,
+        }  # fmt: skip
+        paths.append(folder / f"width-{width}-lr-{lr}-seed-0.pt")
+        torch.save(content, paths[-1])
+    return paths
