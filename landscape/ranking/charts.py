@@ -50,7 +50,7 @@ class Scale:
         """Return round numbers along the axis.
 
         >>> Scale(0.0, 1.0, 0, 100).ticks(), Scale(-3.2, 1.1, 0, 100, log=True).ticks()
-        ([0.0, 0.5, 1.0], [0.001, 0.1, 10.0])
+        ([0.0, 0.25, 0.5, 0.75, 1.0], [0.001, 0.1, 10.0])
         """
         span = self.high - self.low
         if self.log and span >= 1:
