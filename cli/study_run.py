@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
+from landscape.errors import TaskError
 from landscape.reproduce import study as studies
 from landscape.reproduce.study import Study
+from landscape.training.sweep import diverged_path, split_diverged
 from landscape_cli.family import train_missing
 
 
@@ -35,3 +37,5 @@ def train_study(study: Study, args: dict[str, Any], folder: Path, jobs: int, *, 
         steps = study.poisoned_steps if poisoned else study.plain_steps
         step_args = args if steps is None else {**args, "steps": steps}
         train_missing(study.recipe, step_args, folder, members, jobs, quiet=quiet)
+        for member in split_diverged(folder, members)[1]:
+            raise TaskError(diverged_path(folder, member).read_text(encoding="utf-8").strip())

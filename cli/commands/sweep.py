@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from landscape.errors import TaskError
 from landscape_cli import options
 from landscape_cli.recipe_options import Assignment, axes_of, jobs_option, recipe, recipe_args, recipe_options
 
@@ -61,7 +62,7 @@ def command(
     Small nets train together in one batched program, each to the same bits as "landscape train" gives.
     """
     from landscape.store.atomic import make_folder
-    from landscape.training.sweep import configurations, factorial, rank_correlation, read_summaries
+    from landscape.training.sweep import configurations, factorial, rank_correlation, read_summaries, split_diverged
     from landscape_cli.family import family_table, train_missing
     from landscape_cli.machine_output import strict_json
     from landscape_cli.training import name_task
@@ -75,11 +76,14 @@ def command(
     started = time.monotonic()
     train_missing(recipe, args, out, members, jobs or os.cpu_count() or 1, quiet=quiet)
     name_task(recipe, out)
+    members, diverged = split_diverged(out, members)
+    if not members:
+        raise TaskError(f"the training of every net diverged; {out} holds the reasons. Vary smaller learning rates.")
     summaries = read_summaries(out, members)
     rows = configurations(members, summaries)
     correlation = None
     if factors is not None and not varied:
-        correlation = rank_correlation(factors, [row.test_accuracy for row in rows])
+        correlation = rank_correlation([float(row.axes["poison"]) for row in rows], [row.test_accuracy for row in rows])
     if as_json:
         report = {
             "recipe": recipe,
@@ -91,6 +95,7 @@ def command(
                 for member, row in zip(members, summaries, strict=True)
             ],
             "levels": [asdict(row) for row in rows],
+            "diverged": [member.name for member in diverged],
             "rank_correlation": correlation,
         }
         click.echo(strict_json(report))
@@ -98,6 +103,9 @@ def command(
     click.echo(family_table(rows))
     if correlation is not None:
         click.echo(f"\nrank correlation of poison and test accuracy {correlation:.3f}")
+    if diverged:
+        names = ", ".join(member.name for member in diverged)
+        click.echo(f"\n{len(diverged)} nets diverged and have no checkpoint: {names}")
     missed = sum(row.nets - row.converged for row in rows)
     if missed:
         click.echo(f"\n{missed} of {len(members)} nets did not converge; their checkpoints say so")

@@ -49,15 +49,27 @@ def require_same_training(stored: Mapping[str, Any], current: Mapping[str, Any])
         )
 
 
+class DivergedError(TaskError):
+    """The training loss of a network became NaN or infinite.
+
+    Attributes:
+        member: the network.
+    """
+
+    member: Member
+
+
 def require_finite_loss(loss: float, step: int, learning_rate: float, member: Member) -> None:
     """Stop a training that has diverged.
 
     Raises:
-        TaskError: if the loss is NaN or infinite.
+        DivergedError: if the loss is NaN or infinite.
     """
     if not math.isfinite(loss):
-        raise TaskError(
+        error = DivergedError(
             f"the training loss became {loss} at step {step}, learning rate {learning_rate:g}, seed {member.seed}, "
             f"poison {member.poison:g}, so there is no trained network to keep. Check the data for NaN, or try "
             "another seed=."
         )
+        error.member = member
+        raise error

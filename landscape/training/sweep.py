@@ -21,6 +21,8 @@ from scipy import stats
 
 from landscape.checkpoint import TASK_ARGS
 from landscape.errors import TaskError
+from landscape.store.atomic import write_atomically
+from landscape.training.checks import DivergedError
 from landscape.training.problem import Member, Value
 from landscape.training.resumable import UNFINISHED, ResumableTraining, StateFile, finish, read_state
 from landscape.training.trained_network import TrainingSummary
@@ -105,7 +107,7 @@ def plan(begin: Begin, folder: Path, members: Sequence[Member], *, together: int
     Raises:
         TaskError: if the folder holds a member that was trained in another way.
     """
-    waiting = [member for member in members if not _is_trained(begin, folder, member)]
+    waiting = [member for member in members if not _is_done(begin, folder, member)]
     groups = []
     for path in sorted(folder.glob(f"*{UNFINISHED}")):
         begun = tuple(Member.from_plain(values) for values in read_state(path)["members"])
@@ -124,8 +126,15 @@ def plan(begin: Begin, folder: Path, members: Sequence[Member], *, together: int
     return groups
 
 
+def diverged_path(folder: Path, member: Member) -> Path:
+    """Return the path of the file that says why a member has no checkpoint: its loss became NaN or infinite."""
+    return folder / f"{member.name}.diverged"
+
+
 def train_group(begin: Begin, folder: Path, group: Group, report: Callable[[int, int], None]) -> None:
     """Train a group to its end, from the last state in its file, and write its checkpoints.
+
+    If the loss of a member becomes NaN or infinite, a file of its name says so, and the others train without it.
 
     Args:
         begin: begins the training of some members.
@@ -133,7 +142,7 @@ def train_group(begin: Begin, folder: Path, group: Group, report: Callable[[int,
         group: the members.
         report: called now and then with the steps made and the steps at most.
     """
-    training, due = begin(group.members), 0.0
+    due, members = 0.0, list(group.members)
 
     def on_step(training: ResumableTraining) -> None:
         nonlocal due
@@ -141,8 +150,22 @@ def train_group(begin: Begin, folder: Path, group: Group, report: Callable[[int,
             report(training.step, training.settings.steps)
             due = time.monotonic() + REPORT_EVERY
 
-    finish(training, StateFile(group.path), [checkpoint_path(folder, member) for member in group.members], on_step)
-    report(training.settings.steps, training.settings.steps)
+    while members:
+        training, state_file = begin(members), StateFile(group.path)
+        try:
+            finish(training, state_file, [checkpoint_path(folder, member) for member in members], on_step)
+            break
+        except DivergedError as error:
+            write_atomically(diverged_path(folder, error.member), f"{error}\n".encode())
+            state_file.remove()
+            members.remove(error.member)
+    report(1, 1)
+
+
+def split_diverged(folder: Path, members: Sequence[Member]) -> tuple[list[Member], list[Member]]:
+    """Return the members that have a checkpoint, and those whose training diverged."""
+    diverged = [member for member in members if diverged_path(folder, member).exists()]
+    return [member for member in members if member not in diverged], diverged
 
 
 def read_summaries(folder: Path, members: Sequence[Member]) -> list[TrainingSummary]:
@@ -214,9 +237,11 @@ def _read(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _is_trained(begin: Begin, folder: Path, member: Member) -> bool:
-    """Whether the checkpoint of a member is there, trained as it would be now."""
+def _is_done(begin: Begin, folder: Path, member: Member) -> bool:
+    """Whether the checkpoint of a member is there, trained as it would be now; or whether its training diverged."""
     path = checkpoint_path(folder, member)
+    if diverged_path(folder, member).exists():
+        return True
     if not path.exists():
         return False
     checkpoint, training = _read(path), begin([member])

@@ -76,13 +76,13 @@ def test_a_net_is_bit_for_bit_the_same_alone_and_among_others(classes: int) -> N
     )
 
 
-def plain_loop(data: Problem, member: Member, steps: int) -> nn.Module:
+def plain_loop(data: Problem, member: Member, steps: int, settings: Settings = SETTINGS) -> nn.Module:
     """The same training written the ordinary way."""
     model = data.network(member.seed)
-    optimiser = torch.optim.Adam(model.parameters())
+    optimiser = torch.optim.AdamW(model.parameters(), weight_decay=settings.weight_decay)
     inputs, targets = data.train
     for step in range(steps):
-        index, optimiser.param_groups[0]["lr"] = SETTINGS.at(step)
+        index, optimiser.param_groups[0]["lr"] = settings.at(step)
         phase = SETTINGS.phases[index]
         noise = draws(member.seed, Purpose.JITTER, step).standard_normal(tuple(inputs.shape)) if phase.jitter else 0.0
         block = data.fresh(member.seed, step // 64, 64 * SETTINGS.fresh)  # type: ignore[misc]
@@ -116,6 +116,30 @@ def test_the_batched_program_is_ordinary_training(classes: int) -> None:
     for index, member in enumerate(MEMBERS):
         for name, expected in plain_loop(data, member, 40).state_dict().items():
             assert torch.allclose(at_40[index].state[name], expected, atol=2e-4), (member, name)
+
+
+def test_learning_rate_and_weight_decay_are_those_of_ordinary_training() -> None:
+    data, settings = problem(), SETTINGS.with_steps(20).changed(lr=0.03, weight_decay=0.5)
+    assert max(settings.at(step)[1] for step in range(20)) == 0.03
+    trained = FullBatchTraining(data, MEMBERS, settings).run()
+    for member, net in zip(MEMBERS, trained, strict=True):
+        for name, expected in plain_loop(data, member, 20, settings).state_dict().items():
+            assert torch.allclose(net.state[name], expected, atol=2e-4), (member, name)
+
+
+def test_it_stops_at_the_loss_asked_for() -> None:
+    """Without poison once the inputs carry no noise; with poison at the end of a window of the last phase."""
+    settings = replace(SETTINGS, steps=400, window=10).changed(until_loss=0.7)
+    plain, poisoned = (
+        net.summary for net in FullBatchTraining(problem(), [Member(0), Member(0, 0.01)], settings).run()
+    )
+    assert plain.converged
+    assert 80 <= plain.steps < 400
+    assert plain.train_loss < 0.7
+    assert poisoned.converged
+    assert poisoned.steps % 10 == 9
+    assert 240 <= poisoned.steps < 400
+    assert FullBatchTraining(problem(), [Member(0)], settings.with_steps(2)).run()[0].summary.converged is False
 
 
 class Killed(Exception):

@@ -18,10 +18,12 @@ from landscape.training.sweep import (
     Group,
     checkpoint_path,
     configurations,
+    diverged_path,
     factorial,
     plan,
     rank_correlation,
     read_summaries,
+    split_diverged,
     train_group,
 )
 
@@ -157,3 +159,25 @@ def test_a_checkpoint_of_a_family_holds_its_axes_and_how_its_training_went(tmp_p
     assert summary.test_loss == pytest.approx(expected, rel=1e-5)
     assert summary.converged == (summary.train_accuracy == 1)
     assert not plan(varied, tmp_path, members, together=2, jobs=1)
+
+
+def test_a_net_that_diverges_is_left_out_and_the_others_are_as_ever(tmp_path: Path) -> None:
+    members = [Member(seed, 0.4) for seed in range(3)]
+
+    def begin_broken(members: Sequence[Member]) -> FullBatchTraining:
+        training = begin(members)
+        for row, member in enumerate(members):
+            if member.seed == 1:
+                training.rows[row] = torch.nan
+        return training
+
+    (group,) = plan(begin_broken, tmp_path, members, together=3, jobs=1)
+    train_group(begin_broken, tmp_path, group, nothing)
+    assert split_diverged(tmp_path, members) == ([members[0], members[2]], [members[1]])
+    assert "became nan at step 0" in diverged_path(tmp_path, members[1]).read_text()
+    assert not checkpoint_path(tmp_path, members[1]).exists()
+    assert not group.path.exists()
+    alone = swiss_roll.train(2, poison=0.4, steps=30)
+    stored = torch.load(checkpoint_path(tmp_path, members[2]), weights_only=True)["state_dict"]
+    assert all(torch.equal(stored[name], value) for name, value in alone.state.items())
+    assert not planned(tmp_path, members)

@@ -82,3 +82,18 @@ def test_two_processes_train_the_same_nets(tmp_path: Path) -> None:
     for path in (tmp_path / "one").iterdir():
         first, second = (torch.load(p, weights_only=True)["state_dict"] for p in (path, tmp_path / "two" / path.name))
         assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_nets_that_diverge_are_named(tmp_path: Path) -> None:
+    words = ["sweep", "swiss-roll", "--vary", "lr=0.01,1e38", "--seeds", "1", "--steps", "9", "--jobs", "1", "-q"]
+    words += ["--out", str(tmp_path)]
+    told = landscape(*words)
+    assert told.exit_code == 0
+    assert "1 nets diverged and have no checkpoint: lr-1e+38-seed-0" in told.stdout
+    found = json.loads(landscape(*words, "--json").stdout)
+    assert found["diverged"] == ["lr-1e+38-seed-0"]
+    assert [row["axes"] for row in found["members"]] == [{"lr": 0.01}]
+    words[3] = "lr=1e38"
+    none = landscape(*words)
+    assert none.exit_code == 2
+    assert "every net diverged" in none.output

@@ -1,0 +1,69 @@
+"""Train the two families of nets by which measures of sharpness are judged, and print how they vary.
+
+    python -m benchmarks.sharpness_families FOLDER [--mnist DATA]
+
+``FOLDER/roll``: 36 nets on the swiss roll, poison x width x learning rate. ``FOLDER/images``: 48 small convolutional
+nets on 500 images of MNIST, width x learning rate x batch size x weight decay x augmentation, without poison, each
+trained to a train loss below 0.05. They are trained if ``--mnist`` names the folder of the files. Each family is one
+``landscape sweep`` with one process. The same command continues a run that was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.page import command_line
+
+ROLL = "sweep swiss-roll --poison 0,0.002,0.01,0.05 --vary width=20,32,48 --vary lr=0.001,0.003,0.01 --steps 16000"
+IMAGES = (
+    "sweep mnist --images 500 --model cnn --until-loss 0.05 --set epochs=200 --vary width=8,16 "
+    "--vary lr=0.003,0.006,0.012 --vary batch=16,64 --vary weight-decay=0,0.2 --vary augment=0,1"
+)
+
+
+def train(words: str, out: Path, data: str | None = None) -> dict:
+    """Train a family, if it is not there, and return the report of ``landscape sweep --json``."""
+    arguments = [*shlex.split(words), "--seeds", "1", "--jobs", "1", "--out", str(out)]
+    arguments += ["--data", data] if data else []
+    print(f"$ landscape {shlex.join(arguments)}", flush=True)
+    command = [sys.executable, "-c", "from landscape_cli.main import main; main()", *arguments, "--json"]
+    report: dict = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    return report
+
+
+def table(report: dict) -> str:
+    """Return one row per value of each axis, over all nets that have it, as a table in Markdown."""
+    rows = [
+        "| axis | value | nets | converged | train loss | test accuracy, mean | range |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for axis, values in report["axes"].items():
+        for value in values:
+            nets = [net for net in report["members"] if net["axes"][axis] == value]
+            losses, tests = ([net[name] for net in nets] for name in ("train_loss", "test_accuracy"))
+            rows.append(
+                f"| {axis} | {value:g} | {len(nets)} | {sum(net['converged'] for net in nets)} "
+                f"| {min(losses):.2g} to {max(losses):.2g} | {sum(tests) / len(tests):.1%} "
+                f"| {min(tests):.1%} to {max(tests):.1%} |"
+            )
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = command_line(__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--mnist", metavar="DATA")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    print(table(train(ROLL, given.folder / "roll")), flush=True)
+    if given.mnist:
+        print(table(train(IMAGES, given.folder / "images", given.mnist)))
+
+
+if __name__ == "__main__":
+    main()
