@@ -8,7 +8,7 @@ import click
 
 from landscape_cli import options
 
-SAMPLERS = ("hmc", "mala", "sgld", "rmsprop-sgld")
+SAMPLERS = ("auto", "hmc", "mala", "sgld", "rmsprop-sgld")
 SCALES = (*options.METRICS, "adaptive")
 
 
@@ -46,15 +46,15 @@ settings = options.together(
     click.option("--nbeta", type=options.Number(0), metavar="X", help="llc: samples times inverse temperature."),
     click.option("--gamma", type=options.Number(), metavar="X", help="llc: pull towards the trained point."),
     click.option(
-        "--sampler", type=click.Choice(SAMPLERS), default="hmc", show_default=True,
-        help="llc: exact chains on all data (hmc, mala), or on minibatches.",
+        "--sampler", type=click.Choice(SAMPLERS), default="auto", show_default=True,
+        help="llc: exact chains on all data (hmc, mala), or on minibatches. auto: hmc for small nets.",
     ),
     click.option(
         "--chains", type=click.IntRange(min=2), default=4, show_default=True, metavar="N", help="llc: number of chains."
     ),
     click.option(
-        "--steps", type=click.IntRange(min=8), default=1000, show_default=True, metavar="N",
-        help="llc: gradients of each chain, beside those of its pilot and burn-in.",
+        "--steps", type=click.IntRange(min=8), metavar="N",
+        help="llc: gradients of each chain after its pilot and burn-in.  [default: 1000, or 200 for large nets]",
     ),
     click.option("--step-size", type=options.Number(0), metavar="X", help="llc: ε.  [default: a pilot chooses it]"),
     click.option(

@@ -16,7 +16,7 @@ from landscape.measures.draws import Draws, stopwatch
 from landscape.measures.normalised import with_normalised_logits
 from landscape.measures.reading import Reading
 from landscape.measures.registry import Definition, find_measures
-from landscape.measures.settings import BUDGET, CHAINS, CUTOFF, DRAWS, PROBES, STEPS, VOLUME_BUDGET, Settings
+from landscape.measures.settings import BUDGET, CHAINS, CUTOFF, DRAWS, PROBES, VOLUME_BUDGET, Settings
 from landscape.objective import Objective
 from landscape.results import Cost, Result, require_same_config
 from landscape.results.sharpness import ESTIMATE, EXACT, FAILED, UNKNOWN, Measure, SharpnessTable
@@ -41,9 +41,9 @@ def sharpness(
     start: torch.Tensor | None = None,
     cutoff: float = CUTOFF,
     volume_budget: str | float = VOLUME_BUDGET,
-    sampler: str = "hmc",
+    sampler: str = "auto",
     chains: int = CHAINS,
-    steps: int = STEPS,
+    steps: int | None = None,
     step_size: float | None = None,
     minibatch: int | None = None,
     budget: str | float | None = BUDGET,
@@ -71,8 +71,10 @@ def sharpness(
         start: parameters at the start of training, shape (D,), for ``distance``.
         cutoff: loss that bounds the basin, for ``log-volume``.
         volume_budget: what ``log-volume`` may cost of it: a time, or a number of passes.
-        sampler: of ``llc``: ``hmc`` or ``mala`` on all data, ``sgld`` or ``rmsprop-sgld`` on minibatches.
-        chains, steps: of ``llc``: number of chains, and gradients of each beside those of pilot and burn-in.
+        sampler: of ``llc``: ``hmc`` or ``mala`` on all data, ``sgld`` or ``rmsprop-sgld`` on minibatches. By default
+            ``hmc`` if points run together (small nets), else ``sgld``.
+        chains, steps: of ``llc``: number of chains, and gradients of each beside those of pilot and burn-in; by default
+            1,000 steps if points run together, else 200.
         step_size: of ``llc``, ε of a Langevin step w - ε/2 ∇U + √ε ξ; by default a pilot chooses it.
         minibatch: samples per gradient of SGLD; by default an eighth of the data, 32 or more.
         budget: a time such as ``10min``, or a number of passes; None for no limit. A measure that would begin after it

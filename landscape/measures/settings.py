@@ -9,9 +9,8 @@ import torch
 
 from landscape.errors import LandscapeError
 
-SAMPLERS = ("hmc", "mala", "sgld", "rmsprop-sgld")  #: of ``llc``
+SAMPLERS = ("auto", "hmc", "mala", "sgld", "rmsprop-sgld")  #: of ``llc``
 CHAINS = 4  #: of ``llc``
-STEPS = 1000  #: gradients of each chain of ``llc``
 DRAWS = 20  #: random perturbations, as in Andriushchenko et al. 2023
 PROBES = 50  #: products with random vectors
 CUTOFF = 0.1  #: loss that bounds the basin
@@ -36,9 +35,10 @@ class Settings:
         cutoff: the loss that bounds the basin, for ``log-volume``.
         volume_budget: what ``log-volume`` may cost, a time or a number of passes; less if passes would take longer
             than the time that is left.
-        sampler: of ``llc``: one of :data:`SAMPLERS`.
+        sampler: of ``llc``: one of :data:`SAMPLERS`; ``auto`` is ``hmc`` if points run together, else ``sgld``.
         chains: number of chains of ``llc``.
-        steps: gradients of each chain of ``llc``, beside those of its pilot and burn-in.
+        steps: gradients of each chain of ``llc``, beside those of its pilot and burn-in; None for 1,000 if points run
+            together, else 200.
         step_size: ε of ``llc``; None for the pilot's choice.
         minibatch: samples per gradient of SGLD; None for an eighth of the data, 32 or more.
     """
@@ -54,9 +54,9 @@ class Settings:
     start: torch.Tensor | None = field(default=None, compare=False, repr=False)
     cutoff: float = CUTOFF
     volume_budget: str | float = VOLUME_BUDGET
-    sampler: str = "hmc"
+    sampler: str = "auto"
     chains: int = CHAINS
-    steps: int = STEPS
+    steps: int | None = None
     step_size: float | None = None
     minibatch: int | None = None
 
@@ -71,7 +71,7 @@ class Settings:
             raise LandscapeError(f"the sampler {self.sampler!r} is not known. Pass one of {', '.join(SAMPLERS)}.")
         for name, least in (("draws", 4), ("probes", 2), ("chains", 2), ("steps", 8), ("minibatch", 1)):
             value = getattr(self, name)
-            if name == "minibatch" and value is None:
+            if name in ("steps", "minibatch") and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise LandscapeError(f"`{name}` must be a whole number of at least {least}, not {value!r}.")

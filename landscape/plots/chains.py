@@ -61,7 +61,7 @@ def trace_figure(measure: Measure) -> Figure:
     shown = f", {2 * each} drawn" if len(values) > 2 * each else ""
     figure.suptitle(
         f"Local learning coefficient {number(measure.value)}: {measure.verdict}\n"
-        f"{config['sampler']}, {len(values)} chains{shown}, split R-hat {config['r_hat']:.3f}, "
+        f"{config['sampler_taken']}, {len(values)} chains{shown}, split R-hat {config['r_hat']:.3f}, "
         f"effective sample size {number(config['ess'])}",
         fontsize="medium",
     )

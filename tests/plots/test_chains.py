@@ -15,7 +15,7 @@ def measure(name="llc", chains=20, draws=30, checkpoint="a.pt", step=0):
         "chains": chains,
         "draws_taken": draws,
         "inside": chains // 2,
-        "sampler": "hmc",
+        "sampler_taken": "hmc",
         "r_hat": 1.01,
         "ess": 99.0,
     }

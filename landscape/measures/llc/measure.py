@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from landscape.measures.llc.posterior import Posterior
 from landscape.measures.llc.samplers import EXACT_SAMPLERS, Kernel
 from landscape.measures.reading import Reading
 from landscape.measures.registry import measure
+from landscape.measures.settings import Settings
 from landscape.objective import Objective
 from landscape.results.sharpness import NOT_MIXED
 
@@ -27,7 +28,8 @@ MIXED_ESS = 50.0  #: effective sample size below which they have not
 MIXED_STARTS = 4.0  #: difference between the means of the two starts, in standard errors, above which they have not
 _LEAST_ACCEPTED = 0.1
 _PULL = 10.0  # γ, in units of 1 / mean squared weight
-_PILOT, _BURN_IN = 2, 4  # the pilot takes a half, the burn-in a quarter as many gradients as count
+_BURN_IN = 4  # the burn-in takes a quarter as many gradients as count
+_STEPS, _STEPS_APART = 1_000, 200  # gradients of each chain by default: if points run together, and one at a time
 _SHARE, _PILOT_SHARE = 1 / 2, 1 / 6  # of the time left that the whole, and the pilot, may take if there is a deadline
 _LOWER = 0.01  # of the value: how much lower than at the trained point a loss must be to be reported
 
@@ -43,22 +45,26 @@ def llc(objective: Objective, draws: Draws) -> Reading:
     Sources: Lau, Furman, Wang, Murfet & Wei 2023; Watanabe 2013 for nβ = n / log n. Departures: chains are exact by
     default, start from two sides, and no burn-in is averaged in.
     """
-    settings = draws.settings
+    settings = chosen_settings(objective, draws.settings)
     posterior = Posterior(draws, chosen_nbeta(objective, settings.nbeta), chosen_gamma(objective, settings.gamma))
-    steps = settings.steps
     begun = draws.seconds_left()
     with objective.running():
-        tuned = run_pilot(posterior, settings, steps // _PILOT, _deadline(draws, (1 - _PILOT_SHARE) * begun))
-        leaps = tuned.kernel.leaps
-        chains = run_chains(
-            posterior,
-            tuned,
-            settings.seed,
-            -(-steps // _BURN_IN // leaps),
-            -(-steps // leaps),
-            _deadline(draws, (1 - _SHARE) * begun),
-        )
+        tuned = run_pilot(posterior, settings, _deadline(draws, (1 - _PILOT_SHARE) * begun))
+        leaps, steps = tuned.kernel.leaps, settings.steps or _STEPS
+        burn_in, count = -(-steps // _BURN_IN // leaps), -(-steps // leaps)
+        chains = run_chains(posterior, tuned, settings.seed, burn_in, count, _deadline(draws, (1 - _SHARE) * begun))
     return _reading(posterior, tuned, chains)
+
+
+def chosen_settings(objective: Objective, settings: Settings) -> Settings:
+    """Return settings with a sampler and a number of steps.
+
+    Exact chains need all data for each gradient. If points cannot run together, a gradient costs as much for each
+    chain, so minibatches have to do.
+    """
+    together = objective.plan.lanes > 1
+    sampler = ("hmc" if together else "sgld") if settings.sampler == "auto" else settings.sampler
+    return replace(settings, sampler=sampler, steps=settings.steps or (_STEPS if together else _STEPS_APART))
 
 
 def chosen_nbeta(objective: Objective, nbeta: float | None) -> float:
@@ -144,6 +150,7 @@ def _reading(posterior: Posterior, tuned: Tuned, chains: Chains) -> Reading:
     config = {
         "nbeta_taken": posterior.nbeta,
         "gamma_taken": posterior.gamma,
+        "sampler_taken": kernel.sampler,
         "step_size_taken": kernel.step_size,
         "leaps": kernel.leaps,
         "draws_taken": chains.rises.shape[1],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ _TARGETS = {1: 0.574}  # acceptance at which Langevin moves mix fastest (Roberts
 _TARGET = 0.75  # of longer trajectories: between .65 and .8 (Beskos et al. 2013; Betancourt et al. 2014)
 _HIGH = 0.9  # energy at which chains start from outside, over n; it is n/2 where they end
 _TRIES = 40
+_SHORTEST = 15  # passes of a pilot, at least
 _LEAST_VALUE = 0.1  # of the LLC, where the bias of a step is weighed against it
 _FLOOR = 0.1  # of a root mean square gradient, over that of all entries
 
@@ -70,8 +71,8 @@ class StepSearch:
         return math.exp(2 * self._mean) if self._count else self.step_size
 
 
-def run_pilot(posterior: Posterior, settings: Settings, steps: int, late: Callable[[], bool]) -> Tuned:
-    """Return tuned chains after ``steps`` gradients each, or fewer if it gets late.
+def run_pilot(posterior: Posterior, settings: Settings, late: Callable[[], bool]) -> Tuned:
+    """Return tuned chains after half as many passes over the data as the draws will take, or fewer if it gets late.
 
     Whatever the sampler, the chains of the pilot are exact (MALA, or HMC for ``hmc``): they find the step size, and
     bring the chains to where they belong. For SGLD the step is then cut until its bias is ``STEP_BIAS`` of the value.
@@ -79,25 +80,28 @@ def run_pilot(posterior: Posterior, settings: Settings, steps: int, late: Callab
     x, step_size = starts(posterior, settings.chains, settings.seed)
     search = StepSearch(step_size)
     state = posterior.at(x)
-    leaping = settings.sampler == "hmc"
-    fixed = settings.step_size if settings.sampler in EXACT_SAMPLERS else None
-    kernel = Kernel("hmc" if leaping else "mala", fixed or search.step_size)
+    exact = settings.sampler in EXACT_SAMPLERS
+    minibatches = None if exact else Minibatches.of(posterior, settings.minibatch, settings.seed)
+    steps = settings.steps or 0
+    passes = max(_SHORTEST, steps / 2 / (1 if minibatches is None else len(minibatches)))
+
+    def kernel(size: float) -> Kernel:
+        size = (settings.step_size if exact else None) or size
+        if settings.sampler == "hmc":
+            return Kernel("hmc", size, leaps_of(size, posterior.gamma, steps))
+        return Kernel("mala", size)
+
     done, index, values = 0, 0, []
-    while done < steps and not late():
-        size = fixed or search.step_size
-        kernel = replace(
-            kernel, step_size=size, leaps=leaps_of(size, posterior.gamma, settings.steps) if leaping else 1
-        )
-        state, acceptance = draw(posterior, kernel, state, settings.seed, PILOT, index)
-        search.learn(acceptance, _TARGETS.get(kernel.leaps, _TARGET))
+    while done < passes and not late():
+        now = kernel(search.step_size)
+        state, acceptance = draw(posterior, now, state, settings.seed, PILOT, index)
+        search.learn(acceptance, _TARGETS.get(now.leaps, _TARGET))
         values.append(posterior.nbeta * float(state.rise.mean()))
-        done, index = done + kernel.leaps, index + 1
-    size = fixed or search.settled
-    kernel = replace(kernel, step_size=size, leaps=leaps_of(size, posterior.gamma, settings.steps) if leaping else 1)
-    if settings.sampler in EXACT_SAMPLERS:
-        return Tuned(kernel, state, 0.0)
-    late_half = values[len(values) // 2 :]
-    return _on_minibatches(posterior, settings, kernel, state, float(np.mean(late_half)) if late_half else 0.0)
+        done, index = done + now.leaps, index + 1
+    if minibatches is None:
+        return Tuned(kernel(search.settled), state, 0.0)
+    value = float(np.mean(values[len(values) // 2 :])) if values else 0.0
+    return _on_minibatches(posterior, minibatches, settings, search.settled, state, value)
 
 
 def starts(posterior: Posterior, chains: int, seed: int) -> tuple[Tensor, float]:
@@ -138,26 +142,29 @@ def leaps_of(step_size: float, gamma: float, steps: int) -> int:
     return int(min(max(1.0, round(_QUARTER_TURN / math.sqrt(gamma * step_size))), most))
 
 
-def _on_minibatches(posterior: Posterior, settings: Settings, kernel: Kernel, state: State, value: float) -> Tuned:
-    """Return chains tuned for SGLD.
+def _on_minibatches(
+    posterior: Posterior, minibatches: Minibatches, settings: Settings, most: float, state: State, value: float
+) -> Tuned:
+    """Return chains tuned for SGLD, with a step size of at most ``most``.
 
-    Each step of noise-driven SGLD adds ε/8 Σ G ĝ² to the mean energy, to first order, with ĝ the gradient of a
-    minibatch and G the preconditioner: the discretisation and the noise of the minibatch both count.
+    Its steps add ε/8 Σ G g (g + γ x) to the value, to first order, with g the gradient of nβ L on a minibatch, G the
+    preconditioner: the discretisation and the noise of the minibatch both count. On a quadratic with exact gradients
+    the mean of the sum is nβ Σ G h.
     """
-    minibatches = Minibatches.of(posterior, settings.minibatch, settings.seed)
     squares = torch.zeros_like(posterior.origin(1)[0], dtype=torch.float64)
+    products = squares.clone()
     for which, share in enumerate(minibatches.shares):
-        squares += share * posterior.on(minibatches, which, state.x).gradient.double().square().mean(0)
+        gradient = posterior.on(minibatches, which, state.x).gradient
+        squares += share * gradient.double().square().mean(0)
+        products += share * (gradient * (gradient - posterior.gamma * state.x)).double().mean(0)
     scale = None
-    most = kernel.step_size
-    weighted = squares
     if settings.sampler == "rmsprop-sgld":
         scale = rmsprop_scale(squares)
-        weighted = squares * scale
-        if float(weighted.max()) > 0:
-            most *= float(squares.max() / weighted.max())
+        if float(squares.max()) > 0:
+            most *= float(squares.max() / (squares * scale).max())
+        products *= scale
         scale = scale.to(state.x.dtype)
-    total = float(weighted.sum())
+    total = max(float(products.sum()), 0.0)
     allowed = 8 * STEP_BIAS * max(value, _LEAST_VALUE) / total if total > 0 else most
     step_size = settings.step_size or min(most, allowed)
     tuned = Kernel(settings.sampler, step_size, 1, scale, minibatches)

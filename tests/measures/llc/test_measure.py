@@ -118,7 +118,7 @@ def test_the_same_seed_gives_the_same_chains(bowl):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"sampler": "gibbs"}, "'gibbs' is not known. Pass one of hmc"),
+        ({"sampler": "gibbs"}, "'gibbs' is not known. Pass one of auto, hmc"),
         ({"chains": 1}, "`chains` must be a whole number of at least 2"),
         ({"steps": 2}, "`steps` must be a whole number of at least 8"),
         ({"step_size": 0.0}, "`step_size` must be a positive number"),
