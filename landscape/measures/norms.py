@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map
 
 from landscape.errors import LandscapeError
 from landscape.measures.draws import Draws
-from landscape.measures.folded import Folded, folded_of, output_of, program_of
+from landscape.measures.folded import Folded, folded_of, in_float64, output_of, program_of
 from landscape.measures.logits import logits_of_all
 from landscape.measures.reading import Reading
 from landscape.measures.registry import measure
 from landscape.objective import Objective
-from landscape.objective.batches import Batch, make_batch, spread
+from landscape.objective.batches import spread
 
 PERCENTILE = 10  #: of the margins, as in Jiang et al. 2020
 _TOLERANCE = 1e-9  # relative: rounding of a pass in float64
@@ -41,7 +39,8 @@ def spectral_product(objective: Objective, draws: Draws) -> Reading:
     """Return the product over layers of the largest singular value of the weights, with BatchNorm folded in.
 
     A convolution counts as the matrix of its filters, (output channels, all else), not as the map between images.
-    Rescaling whole layers leaves the product unchanged, rescaling single units does not. Biases do not count. Without
+    Rescaling whole layers leaves the product unchanged, rescaling single units does not. Biases do not count. A
+    BatchNorm layer that follows no layer, or one whose output is used elsewhere too, counts as a diagonal one. Without
     squares or the margin, unlike in Bartlett, Foster & Telgarsky 2017.
     """
     return Reading(math.prod(float(torch.linalg.matrix_norm(matrix, 2)) for matrix in folded_of(draws).matrices()))
@@ -65,7 +64,7 @@ def path_norm(objective: Objective, draws: Draws) -> Reading:
     pooling layers count as they are, without a square. Source: Neyshabur, Tomioka & Srebro 2015.
     """
     folded = folded_of(draws)
-    model = deepcopy(folded.program.model).double()
+    model = deepcopy(folded.program.model)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.square_()
@@ -104,15 +103,5 @@ def distance(objective: Objective, draws: Draws) -> Reading:
 
 def _sum_of_outputs(folded: Folded, model: nn.Module, size: float) -> float:
     """Return the sum of a model's outputs for one sample whose every entry is ``size``."""
-    batch = _filled(spread(folded.program.batches[0], 1), size)
+    batch = in_float64(spread(folded.program.batches[0], 1), size)
     return float(output_of(program_of(folded.program, model), batch).sum()) / batch.samples
-
-
-def _filled(batch: Batch, size: float) -> Batch:
-    """Return a batch in float64 with every entry of its floating-point tensors equal to ``size``."""
-
-    def fill(item: Any) -> Any:
-        real = isinstance(item, torch.Tensor) and item.is_floating_point()
-        return torch.full_like(item, size, dtype=torch.float64) if real else item
-
-    return make_batch(tree_map(fill, batch.raw), batch.samples)

@@ -148,13 +148,24 @@ class Shortcut(nn.Module):
         (nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5), nn.Linear(5, 3)), "LayerNorm"),
         (nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)), "piecewise linear"),
         (nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 3)), "statistics"),
-        (filled(Shortcut()), "gives other outputs"),
     ],
 )
 def test_nets_without_a_path_norm_are_a_stated_gap(model, words):
     measure = value("path-norm", model.double(), data_for(plain_net()))
     assert measure.verdict == "failed"
     assert words in measure.reasons[0]
+
+
+def test_batchnorm_is_not_folded_into_a_layer_whose_output_a_shortcut_uses():
+    model = filled(Shortcut())
+    slope = (model.norm.weight / model.norm.running_var.sqrt()).detach()
+    shift = (model.norm.bias - model.norm.running_mean * slope).detach()
+    first, last = (layer.weight.detach() for layer in (model.first, model.last))
+    measure = value("frobenius-product", model, data_for(plain_net()))
+    assert measure.value == pytest.approx(float(first.norm() * last.norm() * slope.norm()), rel=1e-10)
+    hidden = (first**2).sum(1) + model.first.bias.detach() ** 2
+    total = (last**2 @ (hidden * slope**2 + shift**2 + hidden) + model.last.bias.detach() ** 2).sum()
+    assert value("path-norm", model, data_for(plain_net())).value == pytest.approx(float(total) ** 0.5, rel=1e-10)
 
 
 def test_distance_to_the_start():
