@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from landscape.curvature import Hessian, layer_traces
+from landscape.curvature import Hessian
 from landscape.curvature.probes import Probes, finite
 from landscape.errors import LandscapeError
 from landscape.measures.draws import PRODUCT_COST, Draws
@@ -29,21 +31,19 @@ def minimum(objective: Objective, draws: Draws) -> Reading:
 
     Source: Ibayashi, Hamano, Imaizumi, Suzuki et al. 2021.
     """
-    settings, names = draws.settings, {entry.name for entry in _matrices(objective)}
-    found = layer_traces(_plain_hessian(draws), settings.probes, seed=settings.seed)
-    draws.charge(PRODUCT_COST * found.cost.evaluations, found.cost.calls)
-    chosen = [i for i, name in enumerate(found.names) if name in names]
-    traces, samples = found.values[chosen], found.samples[:, chosen]
+    found, names = diagonals(draws), [entry.name for entry in _matrices(objective)]
+    samples = np.stack([found.traces[name] for name in names], axis=1)
+    traces = samples.mean(0)
     if (traces <= 0).any():
-        worst = found.names[chosen[int(np.argmin(traces))]]
+        worst = names[int(np.argmin(traces))]
         raise LandscapeError(
             f"the trace of the Hessian of {worst} is {traces.min():.3g}, not positive, so there is no least trace over "
             "the scales of layers. Pass more `probes=...`, or train further."
         )
-    value = len(chosen) * math.exp(float(np.log(traces).mean()))
+    value = len(names) * math.exp(float(np.log(traces).mean()))
     shares = value * (samples / traces).mean(1)  # to first order
     error = 0.0 if found.exact else float(shares.std(ddof=1) / math.sqrt(len(shares)))
-    return Reading(value, error, config={"layers": len(chosen)})
+    return Reading(value, error, config={"layers": len(names)})
 
 
 @measure("normalised", larger="sharper", invariant=("relu-rescaling", "permutation", "batch-size"))
@@ -59,23 +59,23 @@ def normalised(objective: Objective, draws: Draws) -> Reading:
 
     Source: Tsuzuku, Sato & Sugiyama 2020, as in the ICML paper, for the weight matrices.
     """
-    halves, variances, exact = _diagonals(draws)
-    whole = (halves[0] + halves[1]) / 2
+    found = diagonals(draws)
+    whole = (found.halves[0] + found.halves[1]) / 2
     scope, layers = objective.scope, _matrices(objective)
     weights = objective.theta.double()
 
     def total(diagonal: torch.Tensor) -> tuple[float, float]:
         spread = scope.scatter(diagonal.clamp_min(0), torch.zeros_like(weights))
-        noise = scope.scatter(variances, torch.zeros_like(weights))
+        noise = scope.scatter(found.variance, torch.zeros_like(weights))
         parts = [_layer(entry, weights, spread, noise) for entry in layers]
         return sum(value for value, _ in parts), sum(variance for _, variance in parts)
 
     value, variance = total(whole)
     negative = float((whole < 0).double().mean())
     config = {"layers": len(layers), "negative_share": negative}
-    if exact:
+    if found.exact:
         return Reading(value, config=config)
-    shift = (total(halves[0])[0] + total(halves[1])[0]) / 2 - value
+    shift = (total(found.halves[0])[0] + total(found.halves[1])[0]) / 2 - value
     return Reading(value - shift, math.hypot(math.sqrt(2 * variance), shift), config=config)
 
 
@@ -135,29 +135,50 @@ def _matrices(objective: Objective) -> list[Entry]:
     return chosen
 
 
-def _plain_hessian(draws: Draws) -> Hessian:
-    """Return the Hessian in the identity metric."""
-    if draws.metric.name == "identity":
-        return draws.hessian
-    return draws.once("plain hessian", lambda: Hessian(draws.objective))
+@dataclass(frozen=True)
+class Diagonals:
+    """The diagonal of the Hessian from random signs.
+
+    Attributes:
+        halves: its mean over every other probe, and over the others, shape (n,) each.
+        variance: of the mean of both, shape (n,).
+        traces: the sum over each layer per probe, by its name, shape (probes,).
+        exact: whether unit vectors took the place of random signs.
+    """
+
+    halves: tuple[torch.Tensor, torch.Tensor]
+    variance: torch.Tensor
+    traces: Mapping[str, np.ndarray]
+    exact: bool
 
 
-def _diagonals(draws: Draws) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, bool]:
-    """Return the Hessian's diagonal by each half of the probes, (n,) each; its variance by all; whether it is exact."""
-    op = _plain_hessian(draws)
+def diagonals(draws: Draws) -> Diagonals:
+    """Return the diagonal of the Hessian in the identity metric, from ``probes`` products that all measures share."""
+    return draws.once("diagonals", lambda: _multiply(draws))
+
+
+def _multiply(draws: Draws) -> Diagonals:
+    plain = draws.metric.name == "identity"
+    op = draws.hessian if plain else Hessian(draws.objective)
     probes = Probes.of(op, draws.settings.probes, draws.settings.seed)
-    means = [torch.zeros(op.size, dtype=torch.float64, device=op.device) for _ in range(2)]
-    squares = torch.zeros_like(means[0])
-    sizes = [(probes.count + 1) // 2, probes.count // 2]
-    for index in range(probes.count):
-        z = probes.block(index, index + 1, op)
-        entries = (z * finite(op @ z, op)).double()[:, 0] * probes.weight
-        means[index % 2] += entries / sizes[index % 2]
-        squares += entries.square()
+    sums = torch.zeros(2, op.size, dtype=torch.float64, device=op.device)
+    squares, pieces = torch.zeros_like(sums[0]), []
+    for start, stop in probes.spans(op):
+        entries = torch.zeros(op.size, stop - start, dtype=torch.float64, device=op.device)
+        for index, summand in enumerate(probes.summands(op)):  # each with its own signs: less variance
+            z = probes.block(start, stop, op, index)
+            entries += (z * finite(summand @ z, op)).double()
+        entries *= probes.weight
+        squares += entries.square().sum(1)
+        for which in range(2):
+            sums[which] += entries[:, (which - start) % 2 :: 2].sum(1)
+        pieces.append([entries[part.start : part.stop].sum(0).cpu().numpy() for part in op.parts])
     draws.charge(PRODUCT_COST * probes.count, probes.count)
+    traces = {
+        part.name: np.concatenate(column) for part, column in zip(op.parts, zip(*pieces, strict=True), strict=True)
+    }
+    mean, first = sums.sum(0) / probes.count, (probes.count + 1) // 2
     if probes.exact:
-        whole = (means[0] * sizes[0] + means[1] * sizes[1]) / probes.count
-        return (whole, whole), torch.zeros_like(whole), True
-    whole = (means[0] + means[1]) / 2
-    variance = (squares / probes.count - whole.square()).clamp_min(0) / (probes.count - 1)
-    return (means[0], means[1]), variance, False
+        return Diagonals((mean, mean), torch.zeros_like(mean), traces, exact=True)
+    variance = (squares / probes.count - mean.square()).clamp_min(0) / (probes.count - 1)
+    return Diagonals((sums[0] / first, sums[1] / (probes.count - first)), variance, traces, exact=False)

@@ -15,7 +15,7 @@ from landscape.measures.registry import measure
 from landscape.objective import Objective
 from landscape.objective.batch_loss import ModelProgram, evaluating
 from landscape.objective.evaluate import GRADIENT_COST, run_backward
-from landscape.results.sharpness import LOWER_BOUND
+from landscape.results.sharpness import LOWER_BOUND, UNKNOWN
 
 GRADIENTS = 20  #: of each search, at most, as in the source
 _AT = "at points of the ball"
@@ -53,10 +53,17 @@ def _over_batches(draws: Draws, norm: str) -> Reading:
     ball = Ball(draws.needed_rho(), norm)
     program = objective.program
     filled = [batch for batch, count in enumerate(program.counts) if count]
-    rises = np.array([highest_rise(draws, ball, draws.scale, [batch]).rise for batch in filled])
-    value = float(np.average(rises, weights=[program.counts[batch] for batch in filled]))
+    rises: list[float] = []
+    for batch in filled:
+        if rises and draws.seconds_left() <= 0:
+            break
+        rises.append(highest_rise(draws, ball, draws.scale, [batch]).rise)
+    value = float(np.average(rises, weights=[program.counts[batch] for batch in filled[: len(rises)]]))
     size = max(batch.samples for batch in program.batches) if isinstance(program, ModelProgram) else 1
-    reading = rise_reading(rises, value, 0.0, draws, norm=norm, gradients=GRADIENTS, batch_size=size)
+    reading = rise_reading(np.array(rises), value, 0.0, draws, norm=norm, gradients=GRADIENTS, batch_size=size)
+    if len(rises) < len(filled):
+        reason = f"the budget ended after {len(rises)} of {len(filled)} batches. Pass a larger `budget=...`"
+        return replace(reading, verdict=UNKNOWN, reasons=(*reading.reasons, reason))
     return replace(reading, verdict=reading.verdict or LOWER_BOUND)
 
 

@@ -117,3 +117,8 @@ def test_normalised_does_not_change_if_single_units_are_rescaled():
         for net in (model, rescaled(model))
     )
     assert after == pytest.approx(before, rel=1e-9)
+
+
+def test_both_measures_share_their_products(layers):
+    table = ls.sharpness(layers[0], ["minimum", "normalised"], probes=10)
+    assert (table["minimum"].cost.evaluations, table["normalised"].cost.evaluations) == (6 * 10, 0)
