@@ -49,5 +49,11 @@ def measures_by_step(measures: Mapping[str, Measure]) -> Figure | None:
         axes.set_visible(False)
     for axes in list(figure.axes)[max(0, len(rows) - _COLUMNS) : len(rows)]:
         axes.tick_params(labelbottom=True)
-        axes.set_xlabel("training step", fontsize="small")
+        axes.set_xlabel(_unit_of_steps(rows), fontsize="small")
     return figure
+
+
+def _unit_of_steps(rows: Mapping[str, list[Measure]]) -> str:
+    """Return what the horizontal axis shows: the step, or only the order if no file names a step."""
+    steps = {int(measure.config["step"]) for own in rows.values() for measure in own}
+    return "checkpoint, in the order typed" if steps == set(range(len(steps))) else "training step"
