@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from landscape.errors import LandscapeError
+from landscape.errors import LandscapeError, shortened
 from landscape.measures import find_measures
 from landscape.objective import Objective
 from landscape.objective.digest import digest
@@ -24,8 +24,15 @@ from landscape.results.sharpness import BELOW_ROUNDING, NOT_MIXED
 from landscape.training.trained_network import TrainingSummary
 
 SUFFIX = ".pt"
+#: measures that a closed form confirms (docs/sharpness.md, tests/measures)
+CLOSED_FORMS = (
+    "average-case", "average-case-uniform", "worst-case-l2", "worst-case-linf", "pac-bayes", "pac-bayes-magnitude",
+    "lambda-max", "trace", "frobenius", "llc", "log-volume", "relative-flatness", "fisher-rao", "margin",
+    "spectral-product", "frobenius-product", "path-norm", "distance", "critical", "low-pass", "local-entropy", "keskar",
+    "gradient-norm", "noise-scale",
+)  # fmt: skip
 _DOUBTFUL = {NOT_MIXED: "its chains have not mixed", BELOW_ROUNDING: "it is below the rounding of the loss"}
-_LONGEST_REASON = 160  # characters
+_LONGEST_REASON = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -197,6 +204,7 @@ def table_of(nets: Sequence[NetMeasures], *, keep_all: bool = False, test_size: 
         smaller_is_sharper=tuple(dict.fromkeys(name for net in nets for name in net.flatter)),
         baselines=tuple(extra),
         invariances={name: claims for net in nets for name, claims in net.invariances.items() if name in measures},
+        closed_forms={name: True for name in measures if name.partition("@")[0] in CLOSED_FORMS},
         test_size=test_size,
         notes=tuple(_doubts(nets, measures)),
         reasons=_reasons(nets, measures),
@@ -248,6 +256,5 @@ def _reasons(nets: Sequence[NetMeasures], measures: Sequence[str]) -> dict[str, 
         failed = [net for net in nets if name in net.measures and not np.isfinite(net.values[net.measures.index(name)])]
         counts = Counter(reason for net in failed for reason in net.reasons.get(name, [])[:1])
         if counts:
-            reason = counts.most_common(1)[0][0]
-            reasons[name] = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
+            reasons[name] = shortened(counts.most_common(1)[0][0], _LONGEST_REASON)
     return reasons

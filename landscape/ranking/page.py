@@ -90,7 +90,7 @@ def heads(ranking: Ranking, invariances: Sequence[str]) -> list[tuple[str, str]]
         ("seconds", "seconds for each net"),
         ("noise", "share of the variance between nets that is the measure's standard error"),
         *((name, f"invariant: {name}") for name in invariances),
-        ("closed form", "agrees with its closed form"),
+        *([("closed form", "agrees with its closed form")] if ranking.closed_forms else []),
         ("cells", "cells in which Ψ is defined, of all cells"),
         ("τ nets", "Kendall's τ-b over all nets"),
         ("Spearman", "rank correlation over configurations"),
@@ -127,21 +127,26 @@ def _row(ranking: Ranking, place: int, invariances: Sequence[str]) -> Row:
         (_known(ranking.seconds[place]), ""),
         (share(ranking.noise[place]), ""),
         *ticks,
-        (closed_form, ""),
+        *([(closed_form, "")] if ranking.closed_forms else []),
         (f"{ranking.cells_defined[:, place].sum()}/{ranking.cells.sum()}", ""),
         *(statistic(label) for label in ("tau-nets", "spearman")),
     ]
     bar = interval_bar(ranking.estimate("Psi", name), ranking.interval("Psi", name), chance)
-    return Row(name, bar, ends(*chance), [(value, "" if small.strip() == "-" else small) for value, small in cells])
+    return Row(
+        name,
+        bar,
+        "" if np.isnan(chance[0]) else f"chance {ends(*chance)}",
+        [(value, "" if small.strip() == "-" else small) for value, small in cells],
+    )
 
 
 def facts(table: Runs, ranking: Ranking) -> list[tuple[str, str]]:
     """Return what the family is: names and texts."""
-    rows = [("nets", f"{ranking.nets}, of {ranking.configurations} configurations")]
+    rows = [("nets", f"{ranking.nets} of {ranking.configurations} configurations")]
     for axis in ranking.axes:
         levels = _levels(table.axes[axis])
         more = ", ..." if len(levels) > _MOST_LEVELS_NAMED else ""
-        rows.append((axis, ", ".join(map(str, levels[:_MOST_LEVELS_NAMED])) + more))
+        rows.append((axis, ", ".join(map(_text, levels[:_MOST_LEVELS_NAMED])) + more))
     values = table.target(ranking.target)
     rows.append((ranking.target, f"{number(float(values.min()))} to {number(float(values.max()))} (larger is worse)"))
     resamples = f"{ranking.config['bootstrap']:,} resamples of configurations"
@@ -156,10 +161,15 @@ def _levels(values: Sequence[Any]) -> list[Any]:
     return sorted(levels) if all(isinstance(level, int | float) for level in levels) else sorted(levels, key=str)
 
 
+def _text(level: Any) -> str:
+    """Return a level as text: 0.0 is 0."""
+    return f"{level:g}" if isinstance(level, float) else str(level)
+
+
 def _legend(values: Sequence[Any]) -> list[tuple[int, str]]:
     """Return number of the colour and text of each level."""
     levels = _levels(values)
-    return [(_colour(place, len(levels)), str(level)) for place, level in enumerate(levels[:_MOST_LEVELS_NAMED])]
+    return [(_colour(place, len(levels)), _text(level)) for place, level in enumerate(levels[:_MOST_LEVELS_NAMED])]
 
 
 def _colour(place: int, count: int) -> int:
@@ -179,7 +189,7 @@ def _scatter(table: Runs, ranking: Ranking, place: int) -> Markup:
         at = [levels[axis].index(table.axes[axis][net]) for axis in ranking.axes]
         counts = [len(levels[axis]) for axis in ranking.axes]
         classes.append(" ".join(f"a{k}c{_colour(*pair)}" for k, pair in enumerate(zip(at, counts, strict=True))))
-        where = ", ".join(f"{axis} {table.axes[axis][net]}" for axis in ranking.axes)
+        where = ", ".join(f"{axis} {_text(table.axes[axis][net])}" for axis in ranking.axes)
         titles.append(f"{table.nets[net]}: {values[net]:.4g}, {ranking.target} {target[net]:.4g} ({where})")
     return scatter(values, target, classes, titles, ranking.target)
 
@@ -188,8 +198,8 @@ def _distributions(ranking: Ranking, order: Sequence[int]) -> list[tuple[str, Ma
     """Return sign errors over all environments, and along each axis that has any."""
     if not len(ranking.sign_errors):
         return []
-    names = [ranking.measures[place] for place in order]
-    errors = ranking.sign_errors[:, list(order)]
+    shown = [place for place in order if np.isfinite(ranking.sign_errors[:, place]).any()]
+    names, errors = [ranking.measures[place] for place in shown], ranking.sign_errors[:, shown]
     charts = [(f"all environments ({len(errors)})", distributions(names, errors, "all"))]
     for number_of, axis in enumerate(ranking.axes):
         rows = ranking.sign_error_axis == number_of

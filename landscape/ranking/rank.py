@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.ranking.baselines import canonical, controls_of, with_baselines
+from landscape.ranking.baselines import RANDOM, canonical, controls_of, with_baselines
 from landscape.ranking.configurations import FEWEST, Configurations, check_table
 from landscape.ranking.differences import against_baselines, chance_of_best
 from landscape.ranking.granulated import granulated, mean_of_defined
@@ -210,14 +210,7 @@ class _Statistics:
         null_lower, null_upper = np.full(lower.shape, np.nan), np.full(upper.shape, np.nan)
         null_lower[0], null_upper[0] = interval(self.null.overall)
         null_lower[1], null_upper[1] = interval(kendall_tau(self.values, self.shuffled, self.once, self.design.pairs))
-        own = np.array([place for place, name in enumerate(table.measures) if name not in table.baselines])
-        others = np.array([place for place, name in enumerate(table.measures) if name in table.baselines])
-        against = against_baselines(self.granulated.psi, own, others)
-        margin, margin_lower = np.full(len(table.measures), np.nan), np.full(len(table.measures), np.nan)
-        margin[own], margin_lower[own] = against.margin, against.lower
-        hardest = ["" for _ in table.measures]
-        for place, baseline in zip(own, against.hardest, strict=True):
-            hardest[place] = table.measures[others[baseline]]
+        margin, margin_lower, hardest, best_by_chance = self._against_baselines()
         return Ranking(
             target=self.target, measures=table.measures, baselines=table.baselines, statistics=tuple(STATISTICS),
             estimates=samples[:, 0], lower=lower, upper=upper, null_lower=null_lower, null_upper=null_upper,
@@ -227,13 +220,32 @@ class _Statistics:
             sign_error_largest=self.errors.largest(), cmi_null=self.cmi_null,
             noise=noise_share(table.values, table.standard_errors),
             passes=mean_of_defined(table.passes, 1), seconds=mean_of_defined(table.seconds, 1),
-            margin=margin, margin_lower=margin_lower, hardest=tuple(hardest),
-            chance_of_best=chance_of_best(self.null.psi, own),
+            margin=margin, margin_lower=margin_lower, hardest=hardest, chance_of_best=best_by_chance,
             nets=len(table.nets), configurations=self.design.count,
             gaps=self._gaps(), invariances=table.invariances, closed_forms=table.closed_forms,
             notes=(*table.notes, *self._notes()), config=dict(config),
             cost=Cost(0.0, 0, time.monotonic() - started),
         )  # fmt: skip
+
+    def _against_baselines(self) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], float]:
+        """Return margin, its lower bound and the hardest baseline, shapes (M,), and the best Psi by chance.
+
+        Measures without Psi are left out. The random baseline stands for a coin, whose Psi is 0; a lucky draw of it
+        is no reason against a measure.
+        """
+        table, psi = self.table, self.granulated.psi.copy()
+        baseline = np.isin(table.measures, table.baselines)
+        psi[:, :, np.array(table.measures) == RANDOM] = 0.0
+        own = np.flatnonzero(~baseline & np.isfinite(psi[0]).any(axis=0))
+        others = np.flatnonzero(baseline)
+        margin, lower = np.full(len(baseline), np.nan), np.full(len(baseline), np.nan)
+        hardest = [""] * len(baseline)
+        if len(own):
+            against = against_baselines(psi, own, others)
+            margin[own], lower[own] = against.margin, against.lower
+            for place, number in zip(own, against.hardest, strict=True):
+                hardest[place] = table.measures[others[number]]
+        return margin, lower, tuple(hardest), chance_of_best(self.null.psi, own)
 
     def _gaps(self) -> dict[str, str]:
         """Return what is missing, by measure."""

@@ -62,8 +62,16 @@ def test_what_chance_gives_is_within_its_band(ranking: Ranking) -> None:
 def test_the_headline_names_the_measure_that_beats_every_baseline(ranking: Ranking) -> None:
     assert ranking.beats_baselines == ("good",)
     assert ranking.headline.startswith("1 of 4 measures predicts the gap better than every baseline, 54 nets of 27 con")
-    assert "the best of 4 would reach" in ranking.headline
+    assert "By chance alone the best of 4 would reach" in ranking.headline
+    assert f"Its difference to {ranking.hardest[0]}, the baseline that is hardest to beat" in ranking.headline
     assert np.isnan(ranking.margin[list(map(ranking.measures.index, ranking.baselines))]).all()
+
+
+def test_a_lucky_draw_of_the_random_baseline_counts_as_a_coin(runs: Runs) -> None:
+    lucky = runs.with_measure("random", runs.target("gap"), baseline=True)
+    ranking = rank_measures(lucky, "gap", measures=["good"], axes=["width", "lr", "batch"], settings=QUICK)
+    assert ranking.estimate("Psi", "random") == pytest.approx(1.0)
+    assert ranking.beats_baselines == ("good",)
 
 
 def test_the_headline_says_that_no_measure_can_be_told_from_the_baselines(runs: Runs) -> None:
@@ -104,6 +112,7 @@ def test_few_values_and_constant_measures_are_gaps(runs: Runs) -> None:
     assert ranking.gaps["inverted"] == "not ranked: it is the same for every net."
     assert ranking.gaps["chance"] == "no value on 1 of 54 nets; its statistics use the others."
     assert np.isnan(ranking.estimates[:, 0]).all()
+    assert np.isnan(ranking.margin[:2]).all()
     assert np.isnan(ranking.estimate("Psi", "inverted"))
     assert np.isfinite(ranking.estimate("tau", "chance"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from helpers.commands import MAIN, flat, run
 from helpers.families import MEASURES, RATES, WIDTHS, checkpoints
 from landscape.errors import LandscapeError
 from landscape.measures import REGISTRY
-from landscape.ranking.family import find_nets, table_of
+from landscape.ranking.family import CLOSED_FORMS, find_nets, table_of
 from landscape.results import NetMeasures, Runs
 from landscape.store import Store
 from landscape_cli.benchmark_family import measured, settings_of
@@ -51,6 +52,7 @@ def test_a_family_is_measured_and_ranked(family: Path) -> None:
     assert {"parameters", "norm", "train-loss", "learning-rate", "random"} < set(rows)
     assert {name for name, row in rows.items() if row["baseline"] == "0"} == {"size", "flatness", "gradient-norm"}
     assert rows["size"]["invariances"] == "permutation"
+    assert (rows["gradient-norm"]["closed-form"], rows["size"]["closed-form"]) == ("yes", "")
     assert "20 nets of 20 configurations" in flat(done.stdout)
     assert "Which measures predict the gap" in Path("bench.html").read_text()
     runs = Store("bench.h5")["runs"]
@@ -172,3 +174,9 @@ def test_a_missing_axis_is_named(family: Path) -> None:
     del nets[4].axes["lr"]
     with pytest.raises(LandscapeError, match=r"has no value on the axis 'lr'"):
         table_of(nets)
+
+
+def test_ticks_for_closed_forms_are_those_of_the_guide() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "sharpness.md").read_text()
+    rows = re.findall(r"^\| `([a-z0-9-]+)` .*\| yes \|$", guide.partition("## Closed forms")[2], re.MULTILINE)
+    assert set(rows) == set(CLOSED_FORMS)
