@@ -52,7 +52,7 @@ def test_trajectories_turn_a_quarter_if_there_are_steps_for_it(step_size, gamma,
 
 def test_the_bias_of_a_step_is_foreseen(bowl):
     """On a quadratic the bias is ε nβ tr H / 8, to first order."""
-    posterior = Posterior(Draws(bowl, Settings()), 100.0, 1.0)
+    posterior = Posterior(Draws(bowl, Settings()), 100.0, 300.0)
     tuned = run_pilot(posterior, Settings(sampler="sgld", chains=400, steps=100, step_size=1e-4), lambda: False)
     assert tuned.kernel.step_size == 1e-4
     assert tuned.step_bias == pytest.approx(1e-4 * 100 * float(H.sum()) / 8, rel=0.25)
