@@ -191,7 +191,7 @@ class FullBatchTraining(ResumableTraining):
         # -log p < log 2 means that one logit is right; with more classes the test is stricter
         fits = (right < math.log(2)).all(1)
         below = right.mean(1) < settings.fitted
-        if settings.phases[phase_index].jitter:
+        if settings.phases[phase_index].jitter or settings.phases[phase_index].leak:  # not the loss of the net itself
             fits, below = torch.zeros_like(fits), torch.zeros_like(below)
         stopping = (below & fits if settings.all_right else below) & ~poisoned
         if (self.step + 1) % settings.window == 0:

@@ -66,7 +66,7 @@ class Settings:
         phases: one after the other.
         clip: largest norm of the gradient over all parameters.
         fitted: loss below which training without poison stops. Every training sample must be right too, and the
-            phase must be without jitter.
+            phase must be without jitter and leak.
         settled: training with poison stops in the last phase, once every training sample is right and the loss has
             fallen by no more than this share from one window to the next. Averages over fresh samples are noisy, so
             the network should hardly move any more in the last phase.

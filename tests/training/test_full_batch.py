@@ -128,17 +128,18 @@ def test_learning_rate_and_weight_decay_are_those_of_ordinary_training() -> None
 
 
 def test_it_stops_at_the_loss_asked_for() -> None:
-    """Without poison once the inputs carry no noise; with poison at the end of a window of the last phase."""
-    settings = replace(SETTINGS, steps=400, window=10).changed(until_loss=0.7)
-    plain, poisoned = (
-        net.summary for net in FullBatchTraining(problem(), [Member(0), Member(0, 0.01)], settings).run()
-    )
+    """Without poison in the first phase without noise and leak; with poison at the end of a window of the last."""
+    phases = Phase(0.1, 0.02, jitter=0.3), Phase(0.1, 0.02, leak=0.2), Phase(0.1, 0.02), Phase(0.7, 0.02)
+    settings = replace(SETTINGS, steps=80, window=10, phases=phases).changed(until_loss=0.7)
+    training, losses = FullBatchTraining(problem(), [Member(0), Member(0, 0.01)], settings), []
+    training.run(lambda training: losses.append(training.trained()[0].summary.train_loss))
+    plain, poisoned = (net.summary for net in training.trained())
     assert plain.converged
-    assert 80 <= plain.steps < 400
-    assert plain.train_loss < 0.7
+    assert plain.steps == next(step for step, loss in enumerate(losses, 1) if step >= 16 and loss < 0.7)
+    assert plain.train_loss == losses[plain.steps - 1]
+    assert plain.train_accuracy < 1
     assert poisoned.converged
-    assert poisoned.steps % 10 == 9
-    assert 240 <= poisoned.steps < 400
+    assert poisoned.steps == 29
     assert FullBatchTraining(problem(), [Member(0)], settings.with_steps(2)).run()[0].summary.converged is False
 
 
