@@ -190,6 +190,6 @@ def _what_limits(posterior: Posterior, tuned: Tuned, chains: Chains, value: floa
         )
     if tuned.step_bias > error:
         limits.append(f"the step of SGLD adds about {tuned.step_bias:.2g}; pass a smaller `step_size=...`")
-    if not np.isfinite(value):
+    if chains.rises.size and not np.isfinite(value):
         limits.append("the loss is infinite or NaN at some draws")
     return tuple(limits)
