@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from landscape.errors import LandscapeError
 from landscape.measures.draws import Draws
-from landscape.measures.full_gradient import full_gradient
 from landscape.measures.reading import Reading
 from landscape.measures.registry import measure
+from landscape.measures.slopes import full_gradient
 from landscape.objective import Objective
 from landscape.results.sharpness import BELOW_ROUNDING
 

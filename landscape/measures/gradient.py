@@ -8,13 +8,13 @@ import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.measures.draws import Draws
-from landscape.measures.full_gradient import full_gradient
 from landscape.measures.reading import Reading
 from landscape.measures.registry import measure
+from landscape.measures.slopes import Slopes, full_gradient
 from landscape.objective import Objective
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import split_batches
-from landscape.objective.evaluate import GRADIENT_COST, run_backward
+from landscape.objective.evaluate import GRADIENT_COST
 from landscape.rays.streams import sample_order
 
 SAMPLES = 256  #: whose own gradients are taken, at most
@@ -64,9 +64,9 @@ def _squared_norms(objective: Objective, draws: Draws) -> np.ndarray:
     share = objective.samples / sum(program.counts)  # a sample may have many terms
     norms = []
     with objective.running():
+        slopes = Slopes(objective, singles)
         for index, count in enumerate(singles.counts):
-            gradient = run_backward(singles, objective.theta[None], [index])[1][0] if count else None
-            length = 0.0 if gradient is None else float(objective.scope.gather(gradient).double().norm())
+            length = float(slopes.at(objective.theta, [index])[1].double().norm()) if count else 0.0
             norms.append((share * count * length) ** 2)
     draws.charge(GRADIENT_COST * len(norms) / objective.samples, len(norms))
     return np.array(norms)

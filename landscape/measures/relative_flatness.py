@@ -87,6 +87,6 @@ def chosen_layer(objective: Objective, name: str | None = None) -> Entry:
             return entry
     known = ", ".join(entry.name for entry in layers) or "none"
     raise LandscapeError(
-        f"relative flatness needs the weight matrix of a layer, and {name or 'the net'} is or has none. The net's "
-        f"layers: {known}. Pass one of them as `layer=...`."
+        f"relative flatness needs the weight matrix of a layer, and {name or 'there'} is none. The matrices of this "
+        f"net: {known}. Pass one of them as `layer=...`."
     )

@@ -12,9 +12,10 @@ from landscape.measures.ascent import Ball, Function, Peak, climb
 from landscape.measures.draws import Draws
 from landscape.measures.reading import Reading, rise_reading
 from landscape.measures.registry import measure
+from landscape.measures.slopes import Slopes
 from landscape.objective import Objective
 from landscape.objective.batch_loss import ModelProgram, evaluating
-from landscape.objective.evaluate import GRADIENT_COST, run_backward
+from landscape.objective.evaluate import GRADIENT_COST
 from landscape.results.sharpness import LOWER_BOUND, UNKNOWN
 
 GRADIENTS = 20  #: of each search, at most, as in the source
@@ -98,9 +99,11 @@ def loss_around(objective: Objective, scale: Tensor, batches: Sequence[int]) -> 
     def at(u: Tensor) -> Tensor:
         return scope.scatter(scale * u, theta.new_zeros(1, len(theta))).add_(theta)
 
+    slopes = Slopes(objective)
+
     def slope(u: Tensor) -> tuple[float, Tensor]:
-        value, gradient = run_backward(program, at(u), batches)
-        return float(value[0]), scale * scope.gather(gradient[0])
+        value, gradient = slopes.at(at(u)[0], batches)
+        return value, scale * gradient
 
     def value(u: Tensor) -> float:
         points, total = at(u), 0.0

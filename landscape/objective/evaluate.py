@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,12 +62,11 @@ def run_pass(
     return Evaluation(totals / divisor, complete, read / everything)
 
 
-def run_backward(program: Program, points: Tensor, batches: Sequence[int] | None = None) -> tuple[np.ndarray, Tensor]:
-    """Return the loss at each point, shape (k,), float64, and its gradient, shape (k, D); by default on all batches."""
-    chosen = range(len(program.counts)) if batches is None else batches
-    terms = float(sum(program.counts[batch] for batch in chosen))
+def run_backward(program: Program, points: Tensor) -> tuple[np.ndarray, Tensor]:
+    """Return the loss at each point, shape (k,), float64, and its gradient, shape (k, D)."""
+    terms = float(sum(program.counts))
     value, gradient = np.zeros(len(points)), torch.zeros_like(points)
-    for batch in chosen:
+    for batch in range(len(program.counts)):
         leaf = points.detach().requires_grad_()
         with torch.enable_grad(), without_recomputation(), evaluating(program, batch, "around the trained point"):
             totals = program.totals(leaf, batch)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import landscape as ls
+from helpers.relu_nets import filled
 from landscape.measures.draws import Draws
 from landscape.measures.settings import Settings
 from landscape.measures.worst_case import worst_case_l2
@@ -96,3 +97,17 @@ def test_a_budget_that_ends_between_batches_is_said(net):
     assert part.samples == pytest.approx(whole.samples[:1])
     assert (part.value, part.verdict) == (part.samples[0], "unknown")
     assert "after 1 of 3 batches" in part.reasons[0]
+
+
+def test_gradients_of_a_model_in_training_mode():
+    generator = torch.Generator().manual_seed(0)
+    model = filled(nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)))
+    model[1].eps = 1e-3
+    data = torch.randn(8, 4, generator=generator, dtype=torch.float64), torch.arange(8) % 3
+    table = ls.sharpness(ls.Objective(model, data, training=True), ["worst-case-l2", "gradient-norm"])
+    assert table["worst-case-l2"].value > 0
+    loss = nn.functional.cross_entropy(model.train()(data[0]), data[1])
+    slopes = torch.autograd.grad(loss, [model[0].weight, model[3].weight])
+    assert table["gradient-norm"].value == pytest.approx(
+        float(torch.cat([s.flatten() for s in slopes]).norm()), rel=1e-9
+    )

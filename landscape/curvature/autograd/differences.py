@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from landscape.curvature.autograd.gradient import gradient_of
+from landscape.curvature.autograd.gradient import gradient_of, moving_leaves
 from landscape.objective import Layout, Objective
 
 PLACE = "around the trained point"
@@ -34,11 +34,7 @@ class GradientDifferences:
     def __init__(self, objective: Objective, ranges: Sequence[tuple[int, int]]) -> None:
         self._program, self._theta = objective.program, objective.theta
         with objective.running():
-            sizes = [leaf.numel() for leaf in self._program.leaves(self._theta)]
-        stops = torch.tensor(sizes).cumsum(0).tolist()
-        spans = zip(stops, sizes, strict=True)
-        self._moves = [any(a < stop and stop - size < b for a, b in ranges) for stop, size in spans]
-        self._sizes = sizes
+            self._sizes, self._moves = moving_leaves(self._program, self._theta, ranges)
         self._reach = difference_reach(self._theta, objective.layout)
 
     def product(self, vector: Tensor, batches: Sequence[int]) -> tuple[Tensor, float]:

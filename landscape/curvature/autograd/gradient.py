@@ -12,8 +12,23 @@ from landscape.curvature.autograd.graphs import check_once
 from landscape.objective.batch_loss import Program, evaluating
 
 
+def moving_leaves(program: Program, point: Tensor, ranges: Sequence[tuple[int, int]]) -> tuple[list[int], list[bool]]:
+    """Return the size of each of a program's tensors, and whether one of the ranges, (start, stop), touches it."""
+    sizes = [leaf.numel() for leaf in program.leaves(point)]
+    stops = torch.tensor(sizes).cumsum(0).tolist()
+    spans = zip(stops, sizes, strict=True)
+    return sizes, [any(a < stop and stop - size < b for a, b in ranges) for stop, size in spans]
+
+
 def gradient_of(program: Program, point: Tensor, batch: int, moves: Sequence[bool], place: str) -> list[Tensor]:
-    """Return the gradient of a batch's total by each tensor that moves.
+    """Return the gradient of a batch's total by each tensor that moves; see :func:`total_and_gradient`."""
+    return total_and_gradient(program, point, batch, moves, place)[1]
+
+
+def total_and_gradient(
+    program: Program, point: Tensor, batch: int, moves: Sequence[bool], place: str
+) -> tuple[float, list[Tensor]]:
+    """Return a batch's total, and its gradient by each tensor that moves.
 
     Args:
         program: the loss.
@@ -30,4 +45,5 @@ def gradient_of(program: Program, point: Tensor, batch: int, moves: Sequence[boo
         total = program.total_of(leaves, batch)
     check_once(total)
     slopes = derivative([total], chosen, None)
-    return [torch.zeros_like(leaf) if slope is None else slope for leaf, slope in zip(chosen, slopes, strict=True)]
+    pairs = zip(chosen, slopes, strict=True)
+    return float(total.detach()), [torch.zeros_like(leaf) if slope is None else slope for leaf, slope in pairs]
