@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from landscape.ranking.resamples import CONFIDENCE
+from landscape.ranking.resamples import CONFIDENCE, interval
 
 _SMALL = 1e-12
 
@@ -60,6 +60,25 @@ def against_baselines(psi: np.ndarray, measures: np.ndarray, baselines: np.ndarr
     hardest = np.argmin(bound, axis=1)
     rows = np.arange(len(measures))
     return AgainstBaselines(np.round(difference[0][rows, hardest], 12), np.round(bound[rows, hardest], 12), hardest)
+
+
+def paired_differences(psi: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return Psi of each measure minus that of each other one, and the ends of its interval of 95 %, shapes (M, M).
+
+    Both come from the same resamples, so that what all measures share in a resample cancels.
+
+    Args:
+        psi: per resample, the table itself first, shape (B + 1, A, M).
+
+    >>> difference, low, high = paired_differences(np.array([[[0.9, 0.5]], [[0.8, 0.4]], [[0.7, 0.3]]]))
+    >>> difference[0].round(6).tolist(), low[0].round(6).tolist(), high[0].round(6).tolist()
+    ([0.0, 0.4], [0.0, 0.4], [0.0, 0.4])
+    """
+    scores = np.where(np.isfinite(psi[0]).any(axis=0), no_prediction_is_zero(psi), np.nan)
+    low, high = np.full((2, scores.shape[1], scores.shape[1]), np.nan)
+    for row in range(scores.shape[1]):
+        low[row], high[row] = interval(scores[1:, row : row + 1] - scores[1:])
+    return scores[0][:, None] - scores[0][None], low, high
 
 
 def chance_of_best(null: np.ndarray, measures: np.ndarray) -> float:

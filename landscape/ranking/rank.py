@@ -11,7 +11,7 @@ import numpy as np
 from landscape.errors import LandscapeError
 from landscape.ranking.baselines import RANDOM, canonical, controls_of, with_baselines
 from landscape.ranking.configurations import FEWEST, Configurations, check_table
-from landscape.ranking.differences import against_baselines, chance_of_best
+from landscape.ranking.differences import against_baselines, chance_of_best, paired_differences
 from landscape.ranking.granulated import granulated, mean_of_defined
 from landscape.ranking.information import PairTable, conditional_information
 from landscape.ranking.kendall import kendall_tau, kendall_tau_of_nets
@@ -211,6 +211,7 @@ class _Statistics:
         null_lower[0], null_upper[0] = interval(self.null.overall)
         null_lower[1], null_upper[1] = interval(kendall_tau(self.values, self.shuffled, self.once, self.design.pairs))
         margin, margin_lower, hardest, best_by_chance = self._against_baselines()
+        differences, differences_lower, differences_upper = paired_differences(self.granulated.psi)
         return Ranking(
             target=self.target, measures=table.measures, baselines=table.baselines, statistics=tuple(STATISTICS),
             estimates=samples[:, 0], lower=lower, upper=upper, null_lower=null_lower, null_upper=null_upper,
@@ -221,6 +222,7 @@ class _Statistics:
             noise=noise_share(table.values, table.standard_errors),
             passes=mean_of_defined(table.passes, 1), seconds=mean_of_defined(table.seconds, 1),
             margin=margin, margin_lower=margin_lower, hardest=hardest, chance_of_best=best_by_chance,
+            differences=differences, differences_lower=differences_lower, differences_upper=differences_upper,
             nets=len(table.nets), configurations=self.design.count,
             gaps=self._gaps(), invariances=table.invariances, closed_forms=table.closed_forms,
             notes=(*table.notes, *self._notes()), config=dict(config),

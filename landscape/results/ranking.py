@@ -51,6 +51,9 @@ class Ranking(Result):
         margin: Psi minus that of the baseline that is hardest to beat, shape (M,); NaN for baselines.
         margin_lower: its lower bound, simultaneous over measures and baselines with 95 %, shape (M,).
         hardest: the baseline that is hardest to beat for each measure; empty for baselines.
+        differences: Psi of each measure minus that of each other one, shape (M, M). Along an axis on which a measure
+            does not vary it counts as 0.
+        differences_lower, differences_upper: ends of the paired bootstrap interval, shape (M, M).
         chance_of_best: 95 % quantile of the best Psi of all measures if none predicts anything.
         nets: number of nets.
         configurations: number of configurations.
@@ -89,6 +92,9 @@ class Ranking(Result):
     margin: np.ndarray
     margin_lower: np.ndarray
     hardest: tuple[str, ...]
+    differences: np.ndarray
+    differences_lower: np.ndarray
+    differences_upper: np.ndarray
     chance_of_best: float
     nets: int
     configurations: int
@@ -113,6 +119,13 @@ class Ranking(Result):
         """Return its cluster-bootstrap interval of 95 %."""
         place = self.statistics.index(statistic), self.measures.index(measure)
         return float(self.lower[place]), float(self.upper[place])
+
+    def difference(self, first: str, second: str) -> tuple[float, float, float]:
+        """Return Psi of the first measure minus that of the second, and the ends of its paired interval of 95 %."""
+        place = self.measures.index(first), self.measures.index(second)
+        tables = (self.differences, self.differences_lower, self.differences_upper)
+        value, lower, upper = (float(table[place]) for table in tables)
+        return value, lower, upper
 
     @property
     def order(self) -> list[int]:

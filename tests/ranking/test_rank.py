@@ -209,3 +209,21 @@ def test_a_baseline_that_points_the_wrong_way_is_turned_round() -> None:
     """Its inverse is as cheap, so a measure must beat |Psi| = 0.8."""
     psi = np.tile(np.array([[0.6, -0.8]]), (3, 1, 1))
     assert against_baselines(psi, np.array([0]), np.array([1])).margin[0] == pytest.approx(-0.2)
+
+
+def test_differences_are_paired(runs: Runs) -> None:
+    """A copy of a measure differs from it in no resample, though the interval of each is wide."""
+    ranking = rank_measures(runs.with_measure("copy", runs.value("good") ** 3), "gap", settings=QUICK)
+    assert ranking.difference("good", "copy") == (0.0, 0.0, 0.0)
+    low, high = ranking.interval("Psi", "good")
+    assert high - low > 0.2
+    value, low, high = ranking.difference("good", "chance")
+    assert value == pytest.approx(ranking.estimate("Psi", "good") - ranking.estimate("Psi", "chance"))
+    assert 0 < low < value < high
+    assert ranking.difference("chance", "good") == pytest.approx((-value, -high, -low))
+
+
+def test_an_unranked_measure_differs_from_none(runs: Runs) -> None:
+    ranking = rank_measures(runs.with_measure("same", np.ones(54)), "gap", settings=QUICK)
+    assert np.isnan(ranking.difference("same", "good")).all()
+    assert np.isfinite(ranking.difference("learning-rate", "good")).all()
