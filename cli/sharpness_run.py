@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ from landscape.results import Eigenpairs, Measure, Result, SharpnessTable
 from landscape.results.sharpness import number
 from landscape.results.table import WIDTH, columns
 from landscape.store import Store
+from landscape.volume.annealing.budget import Budget
+from landscape_cli.clock import elapsed
 from landscape_cli.flags import in_flags
 from landscape_cli.interrupts import INTERRUPTED, check_pressed
 from landscape_cli.machine_output import strict_json
@@ -47,7 +50,8 @@ def run_sharpness(context: click.Context) -> None:
             for path, label in zip(paths, names, strict=True):
                 place = label if len(paths) > 1 else None
                 origin = {**provenance, "checkpoint": str(path), "step": step_of(path, paths)}
-                own = {**params, "checkpoint": path}
+                late = 0.0 if tables else elapsed()  # what came before the first checkpoint counts for it
+                own = {**params, "checkpoint": path, "budget": budget_left(params["budget"], late)}
                 tables[label] = measure_checkpoint(own, measures, store, place, origin)
                 if len(paths) == 1 and not params["as_json"]:
                     click.echo(table_text(tables[label], context.command))
@@ -61,6 +65,16 @@ def run_sharpness(context: click.Context) -> None:
         click.echo(several_text(tables))
     if store is None:
         say(params, "Nothing was kept; to keep it, for figures and to add to it: --out run.h5")
+
+
+def budget_left(text: str, late: float) -> str:
+    """Return a budget without the seconds that are gone already; one in passes as it is.
+
+    >>> budget_left("1min", 12.5), budget_left("2000", 12.5)
+    ('47.500s', '2000')
+    """
+    budget = Budget.parse(text)
+    return f"{max(budget.seconds - late, 0.001):.3f}s" if math.isfinite(budget.seconds) else text
 
 
 def wanted_measures(text: str) -> list[str]:
