@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from landscape.errors import LandscapeError
 from landscape.measures.draws import Draws
 from landscape.objective.batch_loss import CENTRE, ModelProgram, evaluating
+from landscape.objective.losses.predictions import Reading
 
 
 @dataclass(frozen=True)
@@ -44,25 +46,42 @@ def logits_of_all(draws: Draws) -> Logits:
 def _read(draws: Draws) -> Logits:
     program = draws.objective.program
     reading = program.losses[0].reading if isinstance(program, ModelProgram) else None
-    if not isinstance(program, ModelProgram) or reading is None or (reading.output, reading.kind) != _CLASSES:
+    if not isinstance(program, ModelProgram) or reading is None or reading.output != "logits" or not reading.kind:
         raise LandscapeError(
             f"this measure needs logits of classes, and the loss {draws.objective.loss_name} does not say that the "
-            "model returns them. Pass `loss='cross_entropy'`."
+            "model returns them. Pass `loss='cross_entropy'`, or `loss='binary_cross_entropy'`."
         )
-    rows, targets = [], []
+    pairs = []
     with draws.objective.running():
         for index, batch in enumerate(program.batches):
             with evaluating(program, index, CENTRE):
                 predictions = reading.predictions(program.output(draws.objective.theta, index))
-            target = reading.aligned(batch.target)
-            row = reading.rows(predictions, target)
-            left_out = reading.left_out(row, target)
-            if left_out is None:
-                raise LandscapeError("this measure needs the right class of each sample, and the targets are none.")
-            rows.append(row[~left_out].double())
-            targets.append(target[~left_out].long())
+            pairs.append((_binary if reading.kind == "binary" else _classes)(predictions, batch.target, reading))
     draws.charge(1)
-    return Logits(torch.cat(rows), torch.cat(targets))
+    rows, targets = zip(*pairs, strict=True)
+    return Logits(torch.cat(rows).double(), torch.cat(targets).long())
 
 
-_CLASSES = ("logits", "classes")
+def _classes(predictions: Tensor, target: Any, reading: Reading) -> tuple[Tensor, Tensor]:
+    """Return the logits of the samples that count, shape (k, classes), and their classes."""
+    target = reading.aligned(target)
+    rows = reading.rows(predictions, target)
+    left_out = reading.left_out(rows, target)
+    if left_out is None:
+        raise LandscapeError(_NO_CLASS)
+    return rows[~left_out], target[~left_out]
+
+
+def _binary(predictions: Tensor, target: Any, reading: Reading) -> tuple[Tensor, Tensor]:
+    """Return a logit f of a yes or no as the logits (0, f) of two classes; every entry counts as a prediction."""
+    if not isinstance(target, Tensor) or target.numel() != predictions.numel() or not bool(_is_class(target).all()):
+        raise LandscapeError(_NO_CLASS)
+    yes = predictions.reshape(-1)
+    return torch.stack([torch.zeros_like(yes), yes], dim=1), target.reshape(-1)
+
+
+def _is_class(target: Tensor) -> Tensor:
+    return (target == 0) | (target == 1)
+
+
+_NO_CLASS = "this measure needs the right class of each sample, and the targets are none."

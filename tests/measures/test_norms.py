@@ -53,6 +53,25 @@ def test_margins_keep_their_sign_and_left_out_samples_do_not_count():
     assert measure.larger == "flatter"
 
 
+def test_one_logit_for_yes_or_no_counts_as_two_classes():
+    model = filled(nn.Sequential(nn.Linear(4, 5, False), nn.ReLU(), nn.Linear(5, 1, False)))
+    x = data_for(filled(nn.Sequential(nn.Linear(4, 3))))[0]
+    y = (torch.arange(len(x)) % 2).double()
+    logit, sign = model(x)[:, 0].detach(), 2 * y - 1
+    for target in (y, y[:, None]):
+        measure = value("margin", model, (x, target), "binary_cross_entropy")
+        assert measure.value == pytest.approx(np.percentile((sign * logit).numpy(), 10), rel=1e-12)
+    weights, forms = list(model.parameters()), []
+    for i in range(len(x)):
+        loss = F.binary_cross_entropy_with_logits(model(x[i : i + 1])[:, 0], y[i : i + 1])
+        gradients = torch.autograd.grad(loss, weights)
+        forms.append(sum(float((g * w).detach().sum()) for g, w in zip(gradients, weights, strict=True)) ** 2)
+    measure = value("fisher-rao", model, (x, y), "binary_cross_entropy")
+    assert measure.value == pytest.approx(np.mean(forms), rel=1e-10)
+    soft = value("margin", model, (x, 0.8 * y), "binary_cross_entropy")
+    assert soft.verdict == "failed"
+
+
 @pytest.mark.parametrize("name", ["margin", "fisher-rao"])
 def test_a_loss_without_logits_of_classes_is_a_stated_gap(name):
     model = nn.Linear(3, 1).double()
