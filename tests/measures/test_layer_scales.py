@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import minimize
 
 import landscape as ls
-from helpers.relu_nets import data_for, plain_net, rescaled
+from landscape.measures.claims.relu_nets import data_for, plain_net, rescaled
 from landscape.measures.layer_scales import least_over_scales
 from landscape.objective import Layout
 

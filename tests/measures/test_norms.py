@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import landscape as ls
-from helpers.relu_nets import data_for, filled, norm_net, plain_net
+from landscape.measures.claims.relu_nets import data_for, filled, norm_net, plain_net
 
 
 def value(name, model, data, loss="cross_entropy", **options):

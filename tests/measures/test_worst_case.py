@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import landscape as ls
-from helpers.relu_nets import filled
+from landscape.measures.claims.relu_nets import filled
 from landscape.measures.draws import Draws
 from landscape.measures.settings import Settings
 from landscape.measures.worst_case import worst_case_l2

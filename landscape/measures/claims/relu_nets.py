@@ -1,10 +1,11 @@
-"""Small ReLU nets with and without BatchNorm in float64, and changes of them that leave their function as it is."""
+"""Small ReLU nets with and without BatchNorm in float64, and changes that leave their function as it is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,26 +15,27 @@ CLASSES = 3
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
-def filled(model: nn.Module, seed: int = 0) -> nn.Module:
+def filled(model: Any, seed: int = 0) -> Any:
     """Return the model with random weights and BatchNorm statistics, in float64, and nothing added to variances."""
     generator = torch.Generator().manual_seed(seed)
     model = model.double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) / 2)
-        for norm in (module for module in model.modules() if isinstance(module, BATCH_NORM)):
+        norms: list[Any] = [module for module in model.modules() if isinstance(module, BATCH_NORM)]
+        for norm in norms:
             norm.eps = 0.0
             norm.running_mean.copy_(torch.randn(norm.num_features, generator=generator))
             norm.running_var.copy_(torch.rand(norm.num_features, generator=generator) + 0.5)
     return model
 
 
-def plain_net() -> nn.Sequential:
+def plain_net() -> Any:
     """Three linear layers; without BatchNorm."""
     return filled(nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, CLASSES)))
 
 
-def norm_net() -> nn.Sequential:
+def norm_net() -> Any:
     """Two convolutions with BatchNorm and a linear layer."""
     return filled(
         nn.Sequential(
@@ -43,7 +45,7 @@ def norm_net() -> nn.Sequential:
     )  # fmt: skip
 
 
-def data_for(model: nn.Sequential) -> tuple[Tensor, Tensor]:
+def data_for(model: Any) -> tuple[Tensor, Tensor]:
     """Return inputs, and the classes that the model takes to be right but for the first two samples."""
     shape = (4,) if isinstance(model[0], nn.Linear) else (1, 4, 4)
     generator = torch.Generator().manual_seed(1)
@@ -53,7 +55,7 @@ def data_for(model: nn.Sequential) -> tuple[Tensor, Tensor]:
     return inputs, classes
 
 
-def rescaled(model: nn.Sequential) -> nn.Sequential:
+def rescaled(model: Any) -> Any:
     """Multiply each hidden unit by a factor of its own, and divide the next layer's weights by it.
 
     With BatchNorm the factor goes into its scale and shift; another goes into the layer before it and its statistics.
@@ -76,7 +78,7 @@ def rescaled(model: nn.Sequential) -> nn.Sequential:
     return model
 
 
-def permuted(model: nn.Sequential) -> nn.Sequential:
+def permuted(model: Any) -> Any:
     """Exchange the units of each hidden layer."""
     model, generator = deepcopy(model), torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -92,7 +94,7 @@ def permuted(model: nn.Sequential) -> nn.Sequential:
     return model
 
 
-def louder(model: nn.Sequential) -> nn.Sequential:
+def louder(model: Any) -> Any:
     """Multiply the logits by 3."""
     model = deepcopy(model)
     with torch.no_grad():
@@ -101,7 +103,7 @@ def louder(model: nn.Sequential) -> nn.Sequential:
     return model
 
 
-def _hidden(model: nn.Sequential) -> Iterator[tuple[nn.Module, nn.Module | None, nn.Module]]:
+def _hidden(model: Any) -> Iterator[tuple[Any, Any, Any]]:
     """Yield each layer but the last with the BatchNorm after it, if there is one, and the next layer."""
     layers = [i for i, module in enumerate(model) if isinstance(module, nn.Linear | nn.Conv2d)]
     for here, after in pairwise(layers):
@@ -109,11 +111,11 @@ def _hidden(model: nn.Sequential) -> Iterator[tuple[nn.Module, nn.Module | None,
         yield model[here], norm if isinstance(norm, BATCH_NORM) else None, model[after]
 
 
-def _by_unit(layer: nn.Module) -> Tensor:
+def _by_unit(layer: Any) -> Tensor:
     """Return the weights with a row per output unit, as a view."""
     return layer.weight.data.view(layer.weight.shape[0], -1)
 
 
-def _by_input(layer: nn.Module, units: int) -> Tensor:
+def _by_input(layer: Any, units: int) -> Tensor:
     """Return the weights with a row per unit of the layer before, as a view; a linear layer may read images."""
     return layer.weight.data.view(layer.weight.shape[0], units, -1).transpose(0, 1)
