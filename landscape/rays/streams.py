@@ -75,6 +75,8 @@ class Purpose(Enum):
     PERMUTATION = (_ANY, range(1, 2), _ZERO, range(2**63 + 40, 2**63 + 41))
     #: values of the measure that is random; one for each net
     RANDOM_MEASURE = (_ANY, range(2, 3), _ZERO, range(2**63 + 40, 2**63 + 41))
+    #: chains that test learnt coordinates; index: the cutoff, step: the move
+    SECOND_START = (_ANY, _ZERO, _STEPS, range(2**63 + 60, 2**63 + 61))
 
 
 def words(purpose: Purpose, seed: int, index: int, part: int, step: int, stage: int) -> tuple[np.ndarray, np.ndarray]:

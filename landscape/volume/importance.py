@@ -31,6 +31,7 @@ from landscape.volume.proposals.from_curvature import (
     from_moments,
 )
 from landscape.volume.proposals.from_slopes import SlopeDirections, learn_from_slopes
+from landscape.volume.proposals.second_start import with_second_start
 from landscape.volume.quadratic import basin_curvature, cap_balance
 from landscape.volume.ray_weights.mean import mean_over_rays
 from landscape.volume.ray_weights.measure import MeasureOnRays, check_measure, fine_rtol, make_measure
@@ -85,7 +86,9 @@ def importance_volume(
     - an array, shape (n,): a diagonal of your own, positive, in metric coordinates.
     - ``slopes``: not from the curvature at theta. Σ = A A' with the A learnt from the slopes at the wall of the
       smallest cutoff (:func:`landscape.volume.annealing.precondition.learn`), along rays that do not count. It follows
-      basins that are no ellipsoid. Each of at most 50 refinements costs up to 384 rays and their gradients.
+      basins that are no ellipsoid. Each of at most 50 refinements costs up to 384 rays and their gradients. Such
+      coordinates can hide a part of the basin, so ``reliable`` also needs that chains from two starts agree
+      (:mod:`landscape.volume.proposals.second_start`).
     - a :class:`LinearMap`: such an A.
 
     1. A diagonal entry below its own standard error is raised to it, so that rays do not crowd a direction that only
@@ -155,6 +158,8 @@ def importance_volume(
     on_rays = MeasureOnRays.rays(basin_measure, objective, rays, directions)
     volume = mean_over_rays(radii, on_rays, log_tilts=rays.log_tilts(range(directions)), estimator="importance")
     volume = with_survival(volume, objective, radii, rays, on_rays)
+    if isinstance(rays, SlopeDirections):
+        volume = with_second_start(volume, objective, radii, rays, basin_measure)
     return replace(volume, cost=volume.cost + spent)
 
 

@@ -22,6 +22,8 @@ class LinearMap:
     >>> half = LinearMap.identity(axis[:, 0]).compose(axis, torch.tensor([0.5], dtype=torch.float64))
     >>> half.apply(torch.ones(1, 2, dtype=torch.float64)).tolist(), round(half.log_determinant, 6)
     ([[0.5, 1.0]], -0.693147)
+    >>> half.invert(half.apply(torch.ones(1, 2, dtype=torch.float64))).tolist()
+    [[1.0, 1.0]]
     """
 
     left: Tensor
@@ -50,6 +52,12 @@ class LinearMap:
         if self._dense is None:
             return gradients + (gradients @ self.left) @ self.right.T
         return gradients @ self._dense
+
+    def invert(self, x: Tensor) -> Tensor:
+        """Return A^-1 x for each row x, shape (k, n)."""
+        k = self.left.shape[1]
+        inner = torch.eye(k, dtype=self.left.dtype, device=self.left.device) + self.right.T @ self.left
+        return x - torch.linalg.solve(inner, self.right.T @ x.T).T @ self.left.T
 
     def compose(self, vectors: Tensor, stretch: Tensor) -> LinearMap:
         """Return A B with B = 1 + U (diag(stretch) - 1) U'.
