@@ -36,6 +36,7 @@ class Definition:
         rho: size of the perturbation by default; None if the measure takes none.
         adaptive: further invariances that hold in the metric ``adaptive``.
         anytime: whether it fills the time that it gets: such measures are taken last.
+        shares: name of the measure whose run it reads, so that it costs nothing after that one; "" if none.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Definition:
     rho: float | None = None
     adaptive: tuple[str, ...] = ()
     anytime: bool = False
+    shares: str = ""
 
     def invariances(self, metric: str) -> tuple[str, ...]:
         """Return what leaves this measure unchanged in a metric."""
@@ -64,6 +66,7 @@ def measure(
     rho: float | None = None,
     adaptive: Sequence[str] = (),
     anytime: bool = False,
+    shares: str = "",
 ) -> Callable[[Decorated], Decorated]:
     """Return a decorator that makes a function of (objective, draws) a sharpness measure.
 
@@ -76,6 +79,7 @@ def measure(
         rho: size of its perturbation by default; None if it takes none.
         adaptive: further invariances in the metric ``adaptive``.
         anytime: whether it fills the time that it gets, so that the others come first.
+        shares: name of the measure whose run it reads, so that it costs nothing after that one.
 
     Raises:
         LandscapeError: for another word, or a name that is taken by another function.
@@ -102,7 +106,9 @@ def measure(
             raise LandscapeError(
                 f"there is a measure {name!r} already, by {_origin(known.function)}. Use another name."
             )
-        REGISTRY[name] = Definition(name, function, larger, tuple(invariant), core, rho, tuple(adaptive), anytime)
+        REGISTRY[name] = Definition(
+            name, function, larger, tuple(invariant), core, rho, tuple(adaptive), anytime, shares
+        )
         return function
 
     return enter

@@ -109,15 +109,16 @@ def sharpness(
         objective = with_normalised_logits(objective)
     shared = Draws(objective, settings, lambda: limit.seconds - clock(), known)
     found: dict[str, Measure] = {}
-    for name, definition, size in sorted(wanted, key=lambda row: row[1].anytime):
+    for name, definition, size in sorted(wanted, key=lambda row: (row[1].anytime, bool(row[1].shares))):
         shared.rho = size
         config = _config(shared, definition, normalise_logits)
         if name in taken:
             require_same_config(taken[name].config, config, f"measure {name}")
             found[name] = taken[name]
             continue
-        if limit.used(replace(shared.spent, seconds=clock())) >= 1:
-            reason = f"not begun: the budget of {budget} is spent. Pass a larger `budget=...`"
+        free = definition.shares in found and found[definition.shares].verdict != FAILED
+        if not free and limit.used(replace(shared.spent, seconds=clock())) >= 1:
+            reason = "not begun: the budget is spent. Pass a larger `budget=...`"
             found[name] = _failed(definition, config, reason)
             continue
         found[name] = take(definition, shared, config)

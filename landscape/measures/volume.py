@@ -34,7 +34,7 @@ def basin_volume(objective: Objective, draws: Draws) -> Reading:
     return _as_reading(row, row.reported, _error(row))
 
 
-@measure("effective-radius", larger="flatter", invariant=("permutation",), anytime=True)
+@measure("effective-radius", larger="flatter", invariant=("permutation",), anytime=True, shares="log-volume")
 def effective_radius(objective: Objective, draws: Draws) -> Reading:
     """Return the radius of the ball that has the volume of the basin, (V / ω_n)^(1/n), from the same run."""
     volume = _basin(objective, draws)

@@ -72,7 +72,13 @@ def test_a_spent_budget_is_a_stated_gap(bowl):
     table = ls.sharpness(bowl, ["average-case", "low-pass", "lambda-max"], rho=0.1, budget=20)
     assert table["average-case"].verdict == "estimate"
     assert table["lambda-max"].verdict == "failed"
-    assert "budget of 20" in table["lambda-max"].reasons[0]
+    assert "the budget is spent" in table["lambda-max"].reasons[0]
+
+
+def test_a_measure_that_shares_a_run_is_taken_after_it_whatever_is_left(bowl):
+    table = ls.sharpness(bowl, ["effective-radius", "log-volume"], cutoff=4.0, budget=100)
+    assert table["log-volume"].cost.evaluations > 100
+    assert table["effective-radius"].verdict != "failed"
 
 
 def test_known_measures_are_kept_and_others_are_refused(bowl):

@@ -143,7 +143,9 @@ class Mixing:
 def _reading(posterior: Posterior, tuned: Tuned, chains: Chains) -> Reading:
     """Return the value of chains with its error, and what limits it."""
     values = posterior.nbeta * chains.rises
-    value = float(values.mean()) if values.size else math.nan
+    if not values.size:
+        raise LandscapeError("the time was up before the first draw. Pass a larger `budget=...`, or fewer `steps=...`.")
+    value = float(values.mean())
     error = standard_error(values) if values.shape[1] >= 2 else math.nan
     mixing, kernel = Mixing.of(chains), tuned.kernel
     unmixed = _why_not_mixed(chains, kernel, mixing)

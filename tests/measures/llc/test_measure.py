@@ -106,7 +106,7 @@ def test_a_moment_is_too_short_for_chains(bowl):
     measure = taken(bowl, nbeta=NBETA, gamma=GAMMA, steps=10**6, budget="0.5s")
     assert measure.cost.seconds < 2
     assert "the time was up" in measure.reasons[0]
-    assert measure.verdict == "not mixed"
+    assert measure.verdict in ("not mixed", "failed")  # the latter if not even one draw was made
 
 
 def test_the_same_seed_gives_the_same_chains(bowl):
