@@ -35,7 +35,7 @@ ranking = options.together(
         help="core, all, or names; of a table, its columns.  [default: core; every column of a table]",
     ),
     click.option(
-        "--bootstrap", type=click.IntRange(min=0), default=2000, show_default=True, metavar="N",
+        "--bootstrap", type=click.IntRange(min=20), default=2000, show_default=True, metavar="N",
         help="Resamples of configurations for the intervals.",
     ),
     click.option(

@@ -13,6 +13,7 @@ import numpy as np
 from landscape.errors import LandscapeError
 from landscape.results.runs import Runs
 
+_SAME = 1e-12  # relative: a difference that is rounding
 FEWEST = 20  #: configurations; the standard deviation of a chance Kendall tau is .16 for 20, and .25 for 10
 
 
@@ -111,13 +112,19 @@ def check_table(runs: Runs, target: str) -> None:
         )
     if not runs.axes:
         raise LandscapeError("the table has no axis: no column says what was varied. Name some with `axes=...`.")
-    count = Configurations.of(runs.axes).count
+    design = Configurations.of(runs.axes)
+    count, means = design.count, design.mean(values[None])[0]
     if count < FEWEST:
         raise LandscapeError(
             f"a ranking needs at least {FEWEST} configurations, and the table has {count} "
             f"({len(values)} nets; axes: {', '.join(runs.axes)}).\n"
             f"Among so few, chance alone gives a Kendall tau of ± {_chance_tau(count):.2f} (one standard deviation). "
             "Train more levels of an axis."
+        )
+    if np.ptp(means) <= _SAME * np.abs(means).max():
+        raise LandscapeError(
+            f"the target {target!r} is the same for every configuration once seeds are averaged, so no measure can "
+            "predict it.\nRank by another `target=...`, or train nets that generalise differently."
         )
 
 

@@ -24,6 +24,8 @@ from landscape.results.runs import Runs
 
 PROPORTIONS = ("error", "gap")  #: targets that are means over test samples, for which Hoeffding's inequality holds
 INFORMATION_PERMUTATIONS = 100  #: of the information, of which the null needs the mean only
+FEWEST_RESAMPLES = 20  #: of configurations
+STEADY_RESAMPLES = 500  #: from which the ends of an interval of 95 % hardly move
 CHANCE_RESAMPLES = 10  #: for each of these permutations
 
 
@@ -44,6 +46,10 @@ class RankingSettings:
     seed: int = 0
     effective_size: float = FEWEST_EFFECTIVE
     max_train_loss: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.bootstrap < FEWEST_RESAMPLES:
+            raise LandscapeError(f"an interval needs resamples: `bootstrap={FEWEST_RESAMPLES}` or more, better 2000.")
 
 
 def rank_measures(
@@ -267,6 +273,8 @@ class _Statistics:
 
     def _notes(self) -> list[str]:
         notes = []
+        if self.settings.bootstrap < STEADY_RESAMPLES:
+            notes.append(f"The intervals rest on {self.settings.bootstrap} resamples only. Pass `bootstrap=2000`.")
         kept, size = len(self.errors.errors), self.settings.effective_size
         if not kept:
             notes.append(

@@ -149,6 +149,9 @@ def test_what_cannot_be_ranked_is_refused(runs: Runs, change: dict[str, object],
 def test_targets_that_say_nothing_are_refused(runs: Runs) -> None:
     with pytest.raises(LandscapeError, match=r"the target 'gap' is 0.5 for every net"):
         rank_measures(replace(runs, targets=np.full((2, 54), 0.5)), "gap", settings=QUICK)
+    alternating = np.array([[float(seed) for seed in runs.seeds], runs.targets[1]])
+    with pytest.raises(LandscapeError, match="is the same for every configuration once seeds are averaged"):
+        rank_measures(replace(runs, targets=alternating), "gap", settings=QUICK)
     broken = runs.targets.copy()
     broken[0, 3] = np.nan
     with pytest.raises(LandscapeError, match="the target 'gap' of net 'net-3' is not finite"):
@@ -227,3 +230,9 @@ def test_an_unranked_measure_differs_from_none(runs: Runs) -> None:
     ranking = rank_measures(runs.with_measure("same", np.ones(54)), "gap", settings=QUICK)
     assert np.isnan(ranking.difference("same", "good")).all()
     assert np.isfinite(ranking.difference("learning-rate", "good")).all()
+
+
+def test_intervals_of_few_resamples_say_so(ranking: Ranking) -> None:
+    assert "The intervals rest on 200 resamples only. Pass `bootstrap=2000`." in ranking.notes
+    with pytest.raises(LandscapeError, match="`bootstrap=20` or more"):
+        RankingSettings(bootstrap=5)

@@ -66,7 +66,7 @@ def test_the_ending_says_what_is_written(table: str) -> None:
     done = run(f"benchmark --table {table} {QUICK} --out page.html --out numbers.csv")
     assert "wrote page.html\nwrote numbers.csv\n" in done.stdout
     assert sorted(path.name for path in Path().iterdir()) == ["numbers.csv", "page.html", "runs.csv"]
-    done = run(f"benchmark --table {table} --bootstrap 5 --out missing/page.html", code=2)
+    done = run(f"benchmark --table {table} --bootstrap 20 --out missing/page.html", code=2)
     assert "missing/page.html cannot be written" in done.output
 
 
@@ -88,7 +88,7 @@ def test_show_prints_a_stored_ranking(table: str) -> None:
     ],
 )
 def test_misuse_is_one_clear_error(table: str, words: str, message: str) -> None:
-    done = run(f"benchmark --table {table} --bootstrap 5 {words}", code=2)
+    done = run(f"benchmark --table {table} --bootstrap 20 {words}", code=2)
     assert message in flat(done.output)
 
 
@@ -99,7 +99,7 @@ def test_a_file_that_holds_no_table_is_refused(table: str) -> None:
 
 
 def _ranking(table: str) -> Ranking:
-    run(f"benchmark --table {table} --bootstrap 5 --out made.h5")
+    run(f"benchmark --table {table} --bootstrap 20 --out made.h5")
     ranking = Store("made.h5")["ranking"]
     assert isinstance(ranking, Ranking)
     assert np.isfinite(ranking.chance_of_best)
