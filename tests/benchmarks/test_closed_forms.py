@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks import closed_forms
 from landscape.measures import REGISTRY
+from landscape.ranking.family import CLOSED_FORMS
 
 MEASURED_ELSEWHERE = {"basin-probability", "effective-radius", "minimum", "normalised"}  # by tests of their own
 
@@ -19,6 +20,10 @@ def test_every_measure_agrees_with_its_closed_form(cases):
 
 def test_no_measure_is_left_out(cases):
     assert {case.measure.name for case in cases} == set(REGISTRY) - MEASURED_ELSEWHERE
+
+
+def test_the_ticks_of_a_ranking_name_these_measures(cases):
+    assert {case.measure.name for case in cases} == set(CLOSED_FORMS)
 
 
 def test_a_wrong_value_would_be_noticed(cases):
