@@ -16,6 +16,7 @@ TRAINING = {
     Purpose.JITTER,
     Purpose.FRESH,
     Purpose.ORDER,
+    Purpose.AUGMENT,
 }
 WORD = 2**64
 
@@ -70,7 +71,7 @@ def test_a_place_outside_the_range_is_refused() -> None:
         (Purpose.NETWORK, {}, [5, 2], [0, 0, 0, 0]),
         (Purpose.JITTER, {"stage": 6}, [5, 100], [0, 0, 0, 6]),
         (Purpose.FRESH, {"stage": 6}, [5, 101], [0, 0, 0, 6]),
-        (Purpose.ORDER, {"stage": 6}, [5, 102], [0, 0, 0, 6]),
+        (Purpose.ORDER, Purpose.AUGMENT, {"stage": 6}, [5, 102], [0, 0, 0, 6]),
         (Purpose.RESAMPLE, {"index": 7}, [5, 7], [0, 0, 0, 2**63 + 40]),
         (Purpose.PERMUTATION, {"index": 7}, [5, 7], [0, 1, 0, 2**63 + 40]),
         (Purpose.RANDOM_MEASURE, {"index": 7}, [5, 7], [0, 2, 0, 2**63 + 40]),
