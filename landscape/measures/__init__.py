@@ -19,8 +19,9 @@ from landscape.measures import gradient
 
 # isort: on
 from landscape.measures.reading import Reading
-from landscape.measures.registry import INVARIANCES, REGISTRY, find_measures, measure
+from landscape.measures.registry import REGISTRY, find_measures, measure
 from landscape.measures.run import sharpness
+from landscape.results.sharpness import INVARIANCES
 
 __all__ = [
     "INVARIANCES",

@@ -119,21 +119,19 @@ class Draws:
         values = self.metric.scale if self.metric.scale is not None else theta.new_ones(own.size)
         return scope.gather(own.scatter(values, torch.zeros_like(theta)))
 
-    def losses(self, std: float | Tensor, shape: str = "normal", count: int | None = None) -> np.ndarray:
-        """Return the loss at theta + std · z_k for each draw, shape (count,), float64; NaN becomes infinity.
-
-        Args:
-            std: of each entry in scope, one number or shape (n,). Losses for a single number times the metric are kept
-                and shared: pass ``draws.rises(sigma)`` for these.
-            shape: of z: ``normal``, or ``uniform`` on [-1, 1].
-            count: how many draws; by default all.
-        """
-        return self.points(std, shape, count)[0]
-
     def points(
         self, std: float | Tensor, shape: str = "normal", count: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the losses as :meth:`losses` does, and the accuracy at the same points, NaN if there is none."""
+        """Return loss and accuracy at theta + std · z_k for each draw, shape (count,) each, float64.
+
+        A loss of NaN counts as infinity. The accuracy is NaN if there is none.
+
+        Args:
+            std: of each entry in scope, one number or shape (n,). Losses for a single number times the metric are kept
+                and shared: call ``draws.at(sigma)`` for these.
+            shape: of z: ``normal``, or ``uniform`` on [-1, 1].
+            count: how many draws; by default all.
+        """
         count = self.count if count is None else count
         objective = self.objective
         scale = torch.as_tensor(std, dtype=objective.theta.dtype, device=objective.theta.device)
@@ -160,10 +158,6 @@ class Draws:
             shape: of z: ``normal``, or ``uniform`` on [-1, 1].
         """
         return self.at(sigma, scale, shape)[0] - self.objective.centre
-
-    def accuracies(self, sigma: float, scale: str = "metric") -> np.ndarray:
-        """Return the accuracy at theta + sigma · c · z_k for every draw, shape (draws,); NaN if there is none."""
-        return self.at(sigma, scale)[1]
 
     def at(self, sigma: float, scale: str = "metric", shape: str = "normal") -> tuple[np.ndarray, np.ndarray]:
         """Return losses and accuracies at theta + sigma · c · z_k, evaluated once for all measures."""

@@ -10,10 +10,8 @@ from typing import Any, TypeVar
 
 from landscape.errors import LandscapeError
 from landscape.measures.draws import Draws
-from landscape.results.sharpness import DIRECTIONS
+from landscape.results.sharpness import DIRECTIONS, INVARIANCES
 
-#: changes of a net that leave its function as it is; tests try each that a measure claims
-INVARIANCES = ("relu-rescaling", "permutation", "logit-scale", "batch-size")
 ENTRY_POINTS = "landscape.measures"  #: group of the entry points by which packages bring measures
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
@@ -31,7 +29,7 @@ class Definition:
         function: (objective, draws) -> a number, a pair (number, standard error), or a
             :class:`landscape.measures.reading.Reading`.
         larger: what a larger value means: ``sharper`` or ``flatter``.
-        invariant: which of :data:`INVARIANCES` hold for every setting.
+        invariant: which of :data:`landscape.results.sharpness.INVARIANCES` hold for every setting.
         core: whether ``core`` contains it.
         rho: size of the perturbation by default; None if the measure takes none.
         adaptive: further invariances that hold in the metric ``adaptive``.
@@ -118,7 +116,7 @@ def find_measures(names: str | Sequence[str]) -> list[Definition]:
     """Return the measures of a list of names, of ``core`` or of ``all``; those of installed packages are loaded first.
 
     Raises:
-        LandscapeError: for an unknown name, or none at all.
+        LandscapeError: for an unknown name, or an empty list.
     """
     asked = [part.strip() for part in names.split(",")] if isinstance(names, str) else list(names)
     _load_entry_points()

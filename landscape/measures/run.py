@@ -13,7 +13,7 @@ import torch
 
 from landscape.errors import LandscapeError
 from landscape.measures.draws import Draws, stopwatch
-from landscape.measures.normalised import with_normalised_logits
+from landscape.measures.normalised_logits import with_normalised_logits
 from landscape.measures.reading import Reading
 from landscape.measures.registry import Definition, find_measures
 from landscape.measures.settings import BUDGET, CHAINS, CUTOFF, DRAWS, PROBES, VOLUME_BUDGET, Settings

@@ -29,7 +29,7 @@ class Settings:
         probes: number of products with random vectors.
         seed: of everything random.
         nbeta: inverse temperature times number of samples, for ``llc``; None for n / log n.
-        gamma: strength of the pull towards the trained point, for ``llc``; None for a pilot's choice.
+        gamma: strength of the pull towards the trained point, for ``llc``; None for 10 / mean squared weight.
         layer: name of the weight of the layer for measures of one layer; None for the last but one.
         start: the parameters at the start of training, shape (D,), for ``distance``; None if they are not known.
         cutoff: the loss that bounds the basin, for ``log-volume``.

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from landscape.errors import LandscapeError, shortened
-from landscape.measures import find_measures
 from landscape.objective import Objective
 from landscape.objective.digest import digest
 from landscape.ranking.read_table import converged_nets
@@ -227,11 +226,6 @@ def check_same_data(nets: Sequence[NetMeasures]) -> None:
                 f"nets {first[1]!r} and {net.net!r} differ only in the seed, and were measured on different data.\n"
                 "Measure the family anew with one --data, or rank each part alone."
             )
-
-
-def expected_names(measures: Sequence[str]) -> list[str]:
-    """Return the names of the measures that a list of names, ``core`` and ``all`` stand for."""
-    return [definition.name for definition in find_measures(measures)]
 
 
 def _place(net: NetMeasures, name: str) -> int | None:

@@ -16,6 +16,7 @@ from landscape.ranking.charts import cost_chart, distributions, interval_bar, nu
 from landscape.ranking.rank import ranked_table
 from landscape.results.ranking import STATISTICS, Ranking, ends, share, signed
 from landscape.results.runs import Runs
+from landscape.results.sharpness import INVARIANCES
 
 _TEMPLATES = Environment(
     loader=PackageLoader("landscape.ranking"),
@@ -24,7 +25,6 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_INVARIANCES = ("relu-rescaling", "permutation", "logit-scale", "batch-size")
 _MOST_COLOURS = 8  #: levels of an axis that get a colour each; further ones share the last
 _MOST_LEVELS_NAMED = 12
 
@@ -57,7 +57,7 @@ def ranking_page(runs: Runs, ranking: Ranking) -> str:
     order = ranking.order
     own = [place for place in order if ranking.measures[place] not in ranking.baselines]
     others = [place for place in order if ranking.measures[place] in ranking.baselines]
-    invariances = [name for name in _INVARIANCES if any(name in known for known in ranking.invariances.values())]
+    invariances = [name for name in INVARIANCES if any(name in known for known in ranking.invariances.values())]
     return _TEMPLATES.get_template("benchmark.html.jinja").render(
         ranking=ranking,
         heads=heads(ranking, invariances),

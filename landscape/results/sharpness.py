@@ -21,6 +21,8 @@ UNKNOWN = "unknown"  #: a number whose error is not known; ``reasons`` say why
 FAILED = "failed"  #: no number; ``reasons`` say why
 SHARPNESS_VERDICTS = (EXACT, ESTIMATE, LOWER_BOUND, BELOW_ROUNDING, NOT_MIXED, UNKNOWN, FAILED)
 DIRECTIONS = ("sharper", "flatter")  #: what a larger value means
+#: changes of a net that leave its function as it is; tests try each that a measure claims
+INVARIANCES = ("relu-rescaling", "permutation", "logit-scale", "batch-size")
 
 
 @dataclass(frozen=True)

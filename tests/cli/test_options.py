@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 from importlib import import_module
 from pathlib import Path
@@ -9,12 +10,15 @@ from pathlib import Path
 import click
 import pytest
 
+import landscape as ls
 from helpers.commands import SMALL, landscape, run, stored
+from landscape.measures import settings
 from landscape.objective.losses.predictions import OUTPUTS
 from landscape.objective.objective import CRITERIA
 from landscape.rays import METRICS
 from landscape.volume.estimate import ESTIMATORS
-from landscape_cli import options
+from landscape_cli import options, sharpness_options
+from landscape_cli.commands.sharpness import command as sharpness
 
 
 @pytest.mark.parametrize(
@@ -35,6 +39,14 @@ def test_the_choices_are_those_of_the_library() -> None:
     assert options.METRICS == METRICS
     assert options.OUTPUTS == OUTPUTS
     assert set(options.ESTIMATORS) <= set(ESTIMATORS)  # the others are reached from Python
+
+
+def test_the_options_of_sharpness_are_those_of_the_library() -> None:
+    assert sharpness_options.SAMPLERS == settings.SAMPLERS
+    defaults = {option.name: option.default for option in sharpness.params}
+    library = inspect.signature(ls.sharpness).parameters
+    for name in ("measures", "metric", "draws", "probes", "seed", "sampler", "chains", "cutoff", "budget"):
+        assert defaults[name] == library[name].default, name
 
 
 def test_typed_options_come_back_as_they_must_be_typed(here: Path) -> None:

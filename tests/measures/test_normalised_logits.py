@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import landscape as ls
-from landscape.measures.normalised import with_normalised_logits
+from landscape.measures.normalised_logits import with_normalised_logits
 
 
 def net(seed: int = 0) -> nn.Module:
