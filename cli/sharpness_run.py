@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -204,19 +204,10 @@ def stored_eigenpairs(store: Store | None) -> list[Result]:
 
 def table_text(table: SharpnessTable, command: click.Command) -> str:
     """Return the table of one checkpoint with its notes, for a terminal, in the words of the command."""
-    notes = (paragraph(in_flags(f"note: {note}", command)) for note in reasons_of(table))
+    notes = (paragraph(in_flags(f"note: {note}", command)) for note in table.reasons)
     lines = [*table.table().splitlines(), *notes]
     cost = table.cost
     return "\n".join([*lines, f"{cost.evaluations:,.0f} passes in {duration(cost.seconds)}"])
-
-
-def reasons_of(table: SharpnessTable) -> Iterator[str]:
-    """Yield why a verdict is not better, each reason once for all measures that share it."""
-    shared: dict[str, list[str]] = {}
-    for name, measure in table.items():
-        for reason in measure.reasons:
-            shared.setdefault(reason, []).append(name)
-    return (f"{', '.join(names)}: {reason}" for reason, names in shared.items())
 
 
 def several_text(tables: Mapping[str, SharpnessTable]) -> str:

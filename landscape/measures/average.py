@@ -13,6 +13,7 @@ def average_case(objective: Objective, draws: Draws) -> Reading:
     """Return E L(w + rho c z) - L(w) with z standard normal and c the scale of the metric.
 
     On a quadratic it is rho² / 2 · sum of c_i² h_ii. Source: Andriushchenko, Croce, Müller, Hein & Flammarion 2023.
+    Departures: draws come in antithetic pairs, and each sees all data, not one batch.
     """
     samples = draws.rises(draws.needed_rho())
     return rise_reading(samples, *mean_and_error(samples), draws)

@@ -28,7 +28,8 @@ def critical(objective: Objective, draws: Draws) -> Reading:
     line on a quadratic, and ends with two steps 2 % apart, one on either side. Half of the interval of 2 / eta between
     them is the error. If the loss comes back several times, the search may find a later one.
 
-    Source: Kalra et al. 2026.
+    Source: Kalra et al. 2026. Departures: the step goes along the gradient of all data, not along the update of an
+    optimiser; and the root is interpolated between the last two steps.
     """
     gradient, theta = full_gradient(draws), objective.theta
     size = float(gradient.double().norm())

@@ -20,7 +20,7 @@ def keskar(objective: Objective, draws: Draws) -> Reading:
     """Return 100 (max L(w + d) - L(w)) / (1 + L(w)) over |d_i| <= epsilon (|w_i| + 1), with epsilon = rho.
 
     The loss is that of all data. The value is a lower bound, as for ``worst-case-linf``. Source: Keskar, Mudigere,
-    Nocedal, Smelyanskiy & Tang 2017.
+    Nocedal, Smelyanskiy & Tang 2017. Departure: they search by ten steps of L-BFGS-B.
     """
     scale = objective.scope.gather(objective.theta).abs() + 1
     peak = highest_rise(draws, Ball(draws.needed_rho(), "linf"), scale, range(objective.batches))

@@ -84,4 +84,4 @@ def _is_class(target: Tensor) -> Tensor:
     return (target == 0) | (target == 1)
 
 
-_NO_CLASS = "this measure needs the right class of each sample, and the targets are none."
+_NO_CLASS = "this measure needs the right class of each sample: a whole number, or 0 or 1 for a yes or no."

@@ -19,7 +19,8 @@ INVERSE_VARIANCE = 100.0  #: gamma of the smoothing kernel
 def low_pass(objective: Objective, draws: Draws) -> Reading:
     """Return E L(w + sigma z) with z standard normal and sigma = rho.
 
-    On a quadratic it is L + sigma² / 2 · tr H. Source: Bisla, Wang & Choromanska 2022.
+    On a quadratic it is L + sigma² / 2 · tr H. Source: Bisla, Wang & Choromanska 2022, who take 100 draws;
+    here ``draws`` says how many.
     """
     rises = draws.rises(draws.needed_rho(), "identity")
     value, error = mean_and_error(rises)

@@ -50,7 +50,7 @@ def spectral_product(objective: Objective, draws: Draws) -> Reading:
 def frobenius_product(objective: Objective, draws: Draws) -> Reading:
     """Return the product over layers of the root of the sum of squared weights, with BatchNorm folded in.
 
-    The same is said of it as of ``spectral-product``. Source: Neyshabur, Tomioka & Srebro 2015.
+    The remarks on ``spectral-product`` hold here too. Source: Neyshabur, Tomioka & Srebro 2015.
     """
     return Reading(math.prod(float(torch.linalg.matrix_norm(matrix)) for matrix in folded_of(draws).matrices()))
 

@@ -30,7 +30,10 @@ def pac_bayes(objective: Objective, draws: Draws) -> Reading:
     """Return 1 / sigma², with sigma the standard deviation of the noise at which the mean accuracy falls by 0.1.
 
     Without an accuracy it is the sigma at which the mean loss rises by 0.1; on a quadratic sigma² = 2 · 0.1 / tr H.
-    Source: Jiang, Neyshabur, Mobahi, Krishnan & Bengio 2020; sigma² is a variance.
+    Source: Jiang, Neyshabur, Mobahi, Krishnan & Bengio 2020; sigma² is a variance. Departures:
+
+    1. Every sigma gets the same draws, in antithetic pairs.
+    2. sigma is read from a power law between two sizes of noise. The source bisects until the fall is within 0.01.
     """
     return _flatness(draws, lambda sigma, count: draws.few(sigma, count))
 
@@ -39,7 +42,7 @@ def pac_bayes(objective: Objective, draws: Draws) -> Reading:
 def pac_bayes_magnitude(objective: Objective, draws: Draws) -> Reading:
     """Return 1 / sigma² as ``pac-bayes`` does, with noise of variance sigma² w_i² + epsilon² on weight i.
 
-    Source: Dziugaite et al. 2020; epsilon = 0.001.
+    Source: Dziugaite et al. 2020; epsilon = 0.001. Departures: as for ``pac-bayes``.
     """
     weights = objective.scope.gather(objective.theta)
 

@@ -85,8 +85,7 @@ def chosen_layer(objective: Objective, name: str | None = None) -> Entry:
     for entry in layers:
         if entry.name == name:
             return entry
-    known = ", ".join(entry.name for entry in layers) or "none"
-    raise LandscapeError(
-        f"relative flatness needs the weight matrix of a layer, and {name or 'there'} is none. The matrices of this "
-        f"net: {known}. Pass one of them as `layer=...`."
-    )
+    if not layers:
+        raise LandscapeError("relative flatness needs the weight matrix of a layer, and this net has no layer.")
+    known = ", ".join(entry.name for entry in layers)
+    raise LandscapeError(f"{name!r} is not the weight matrix of a layer. Pass one of {known} as `layer=...`.")

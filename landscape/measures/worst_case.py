@@ -32,7 +32,9 @@ def worst_case_l2(objective: Objective, draws: Draws) -> Reading:
     (:mod:`landscape.measures.ascent`), so the value is a lower bound. It depends on the batch size. Batches count by
     their number of terms. A weight with c = 0 stays where it is.
 
-    Source: Andriushchenko, Croce, Müller, Hein & Flammarion 2023. They search by Auto-PGD (Croce & Hein 2020).
+    Source: Andriushchenko, Croce, Müller, Hein & Flammarion 2023. Departure: they search by Auto-PGD (Croce & Hein
+    2020) with 20 steps. This search has as many gradients and follows Krylov spaces. It starts along the gradient of
+    each batch, not at the top eigenvector of the Hessian.
     """
     return _over_batches(draws, "l2")
 

@@ -106,7 +106,7 @@ def _read(path: Path, name: str) -> Net:
 
 
 def _check_one_task(nets: Sequence[Net]) -> None:
-    """Refuse nets of different tasks: their losses are no one's to compare."""
+    """Refuse nets of different tasks: their losses cannot be compared."""
     varied = {name for net in nets for name in net.axes}
     tasks: dict[str, Net] = {}
     for net in nets:

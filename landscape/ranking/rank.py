@@ -238,8 +238,8 @@ class _Statistics:
     def _against_baselines(self) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], float]:
         """Return margin, its lower bound and the hardest baseline, shapes (M,), and the best Psi by chance.
 
-        Measures without Psi are left out. The random baseline stands for a coin, whose Psi is 0; a lucky draw of it
-        is no reason against a measure.
+        Measures without Psi are left out. The random baseline stands for a coin, whose Psi is 0: a lucky draw of it
+        must not count against a measure.
         """
         table, psi = self.table, self.granulated.psi.copy()
         baseline = np.isin(table.measures, table.baselines)

@@ -64,9 +64,9 @@ def pair_weight(difference: np.ndarray, test_size: int | None) -> np.ndarray:
 
         w = (max(0, 1 - 2 exp(-m d² / 2))² - 1/2)_+
 
-    with d the difference of the targets and m the number of test samples. By Hoeffding's inequality the factor in
-    brackets bounds the chance that a difference that small is one of the test sample alone. Without m every pair that
-    differs counts 1.
+    with d the difference of the targets and m the number of test samples. By Hoeffding's inequality the inner bracket
+    is a lower bound: of the probability that the test error of one net is within d / 2 of its true error. Its square is
+    the bound for both nets, so their order is then the true one. Without m every pair that differs counts 1.
 
     >>> pair_weight(np.array([0.0, 0.01, 0.1]), 10_000).round(3).tolist()
     [0.0, 0.0, 0.5]
@@ -84,10 +84,11 @@ def sign_errors(
     """Return the sign error of each measure in each environment.
 
     An environment is a pair of configurations that differ in one axis. Its error is the weighted mean over pairs of
-    seeds of (1 - sign·sign) / 2: 0 if the measure orders every pair as the target does, 1 if it turns each round, and
-    1/2 for a measure that does not differ. Environments whose effective number of pairs, (sum w)² / sum w², is below
-    ``fewest`` are left out. Source: Dziugaite, Drouin, Neal, Rajkumar, Caballero, Wang, Mitliagkas & Roy (2020), "In
-    search of robust measures of generalization". Departure: each pair of configurations is one environment, not two.
+    seeds of (1 - sign·sign) / 2: 0 if the measure orders every pair as the target does, 1 if it orders each the other
+    way, and 1/2 for a measure that does not differ. Environments whose effective number of pairs, (sum w)² / sum w²,
+    is below ``fewest`` are left out. Source: Dziugaite, Drouin, Neal, Rajkumar, Caballero, Wang, Mitliagkas & Roy
+    (2020), "In search of robust measures of generalization". Departure: each pair of configurations is one
+    environment, not two.
 
     Args:
         values: the measures, shape (M, N).

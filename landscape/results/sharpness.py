@@ -112,9 +112,17 @@ class SharpnessTable(Mapping[str, Measure]):
             ["measure", "value", "std. error", "verdict", "sharper", "passes"], rows, left=["measure", "verdict"]
         )
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why verdicts are not better: each reason once, behind the names of all measures that share it."""
+        shared: dict[str, list[str]] = {}
+        for name, each in self.items():
+            for reason in each.reasons:
+                shared.setdefault(reason, []).append(name)
+        return tuple(f"{', '.join(names)}: {reason}" for reason, names in shared.items())
+
     def __str__(self) -> str:
-        reasons = dict.fromkeys(f"{name}: {reason}" for name, each in self.items() for reason in each.reasons)
-        return "\n".join([self.table(), *(f"note: {note}" for note in (*self.notes, *reasons))])
+        return "\n".join([self.table(), *(f"note: {note}" for note in (*self.notes, *self.reasons))])
 
 
 def number(value: float, error: float) -> str:

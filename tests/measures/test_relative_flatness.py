@@ -96,4 +96,4 @@ def test_rescaling_whole_layers_leaves_it_unchanged():
 def test_an_unknown_layer_is_a_stated_gap(softmax_regression):
     measure = ls.sharpness(softmax_regression[0], "relative-flatness", layer="bias")["relative-flatness"]
     assert measure.verdict == "failed"
-    assert "The matrices of this net: weight" in measure.reasons[0]
+    assert "'bias' is not the weight matrix of a layer. Pass one of weight as" in measure.reasons[0]
