@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from landscape.errors import LandscapeError, StoreError
 from landscape.measures import sharpness
@@ -24,6 +20,7 @@ from landscape.results import NetMeasures, Runs, require_same_config
 from landscape.store import Store
 from landscape_cli.interrupts import INTERRUPTED, check_pressed
 from landscape_cli.next_command import stopped_line
+from landscape_cli.processes import processes
 from landscape_cli.progress import Display
 from landscape_cli.sharpness_run import NAMED, expand, start_of, wanted_measures
 from landscape_cli.task import find_task, make_objective
@@ -117,9 +114,7 @@ def measured(
             yield measure_net(net, params, config)
             check_pressed()
         return
-    context = multiprocessing.get_context("spawn")
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(jobs, context, _start_worker, (threads,)) as pool:
+    with processes(jobs) as pool:
         unfinished = {pool.submit(measure_net, net, params, config) for net in nets}
         try:
             while unfinished:
@@ -131,11 +126,6 @@ def measured(
                 "a process that measured nets was killed, perhaps because the memory is full. Other nets are kept.\n"
                 "Continue with `resume=True` and fewer `jobs=...`."
             ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()  # at any moment: only this process writes files
-            raise
 
 
 def measure_net(net: Net, params: Mapping[str, Any], config: Mapping[str, Any]) -> NetMeasures:
@@ -159,17 +149,3 @@ def measure_net(net: Net, params: Mapping[str, Any], config: Mapping[str, Any]) 
     except LandscapeError as error:
         raise LandscapeError(f"{net.path}: {error}") from error
     return net_measures(net, objective, table, config)
-
-
-def _start_worker(threads: int) -> None:
-    """Prepare a process of the pool: Ctrl-C is the parent's, and the process ends with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(threads)
-    parent = multiprocessing.parent_process()
-
-    def end_with_parent() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()

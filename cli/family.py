@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
 from tqdm import tqdm
 
 from landscape.recipes import load_recipe
@@ -22,6 +18,7 @@ from landscape.training import Member, ResumableTraining
 from landscape.training.problem import as_text
 from landscape.training.sweep import Begin, Configuration, Group, plan, train_group
 from landscape_cli.interrupts import INTERRUPTED, check_pressed
+from landscape_cli.processes import SPAWN, processes
 from landscape_cli.text import duration
 from landscape_cli.training import LOG_EVERY
 
@@ -92,44 +89,31 @@ def in_processes(
     recipe: str, args: dict[str, Any], out: Path, groups: list[Group], jobs: int, display: FamilyDisplay
 ) -> None:
     """Train each group in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    reports = context.SimpleQueue()
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(jobs, context, start_worker, (reports, threads)) as pool:
+    reports = SPAWN.SimpleQueue()
+    with processes(jobs, report_to, reports) as pool:
         futures = [pool.submit(train_in_worker, recipe, args, out, *item) for item in enumerate(groups)]
-        try:
-            unfinished = set(futures)
-            while unfinished:
-                finished, unfinished = wait(futures, timeout=0.2, return_when=FIRST_EXCEPTION)
-                for future in finished:
-                    future.result()
-                while not reports.empty():
-                    display.report(*reports.get())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()  # at any moment: every file is written whole or not at all
-            raise
+        unfinished = set(futures)
+        while unfinished:
+            finished, unfinished = wait(futures, timeout=0.2, return_when=FIRST_EXCEPTION)
+            for future in finished:
+                future.result()
+            while not reports.empty():
+                display.report(*reports.get())
 
 
 _reports: Any = None  # of a worker
 
 
-def start_worker(reports: Any, threads: int) -> None:
-    """Prepare a process of the pool."""
+def report_to(reports: Any) -> None:
+    """Keep the queue to which this process reports."""
     global _reports
     _reports = reports
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
-    torch.set_num_threads(threads)
 
 
 def train_in_worker(recipe: str, args: dict[str, Any], out: Path, index: int, group: Group) -> None:
     """Train one group in a process of the pool."""
 
     def report(step: int, steps: int) -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None and not parent.is_alive():  # the parent was killed: leave the folder to the next command
-            os._exit(1)
         _reports.put((index, step, steps))
 
     train_group(begin_with(recipe, args), out, group, report)

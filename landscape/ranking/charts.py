@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup, escape
 
+from landscape.ranking.sign_error import TAIL
+
 WIDTH = 340  #: of a chart, in its own units; the page shows it up to about this many pixels wide
 _ROW = 17  # height of a row of text
 _LETTER = 6.1  # width of a letter of the labels, about
@@ -100,7 +102,7 @@ def distributions(names: Sequence[str], errors: np.ndarray, title: str) -> Marku
             spread = (order % 5 - 2) * 2.0  # neighbours do not hide each other
             parts.append(f'<circle cx="{scale.place(value):.1f}" cy="{middle + spread:.1f}" r="2" class="case"/>')
         if len(known):
-            mean, tail = scale.place(known.mean()), scale.place(float(np.quantile(known, 0.9)))
+            mean, tail = scale.place(known.mean()), scale.place(float(np.quantile(known, TAIL, method="inverted_cdf")))
             parts.append(f'<line x1="{mean:.1f}" x2="{mean:.1f}" y1="{middle - 7}" y2="{middle + 7}" class="mean"/>')
             parts.append(f'<path d="M{tail - 4:.1f} {middle - 8} h8 l-4 7 z" class="tail"/>')
     return _svg(parts, height, f"Sign errors, {title}")

@@ -42,7 +42,7 @@ class Configurations:
     @classmethod
     def of(cls, axes: dict[str, list[Any]]) -> Configurations:
         """Return the configurations of nets, given the value of each net along each axis."""
-        labels = {name: _sorted_levels(values) for name, values in axes.items()}
+        labels = {name: sorted_levels(values) for name, values in axes.items()}
         codes = np.array([[labels[name].index(value) for value in values] for name, values in axes.items()], dtype=int)
         levels, group = np.unique(codes, axis=1, return_inverse=True)
         return cls(tuple(axes), labels, levels, np.asarray(group).reshape(-1))
@@ -137,7 +137,8 @@ def _chance_tau(count: int) -> float:
     return float(np.sqrt(2 * (2 * count + 5) / (9 * count * (count - 1)))) if count > 1 else 1.0
 
 
-def _sorted_levels(values: Sequence[Any]) -> list[Any]:
+def sorted_levels(values: Sequence[Any]) -> list[Any]:
+    """Return the distinct values of an axis in rising order; as texts if one of them is a text."""
     distinct = list(dict.fromkeys(values))
     numbers = all(isinstance(value, int | float) for value in distinct)
     return sorted(distinct) if numbers else sorted(distinct, key=str)

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from landscape._version import __version__
 from landscape.plots.style import shades
 from landscape.ranking.charts import cost_chart, distributions, interval_bar, number, scatter
+from landscape.ranking.configurations import sorted_levels
 from landscape.ranking.rank import ranked_table
 from landscape.results.ranking import STATISTICS, Ranking, ends, share, signed
 from landscape.results.runs import Runs
@@ -144,7 +145,7 @@ def facts(table: Runs, ranking: Ranking) -> list[tuple[str, str]]:
     """Return what the family is: names and texts."""
     rows = [("nets", f"{ranking.nets} of {ranking.configurations} configurations")]
     for axis in ranking.axes:
-        levels = _levels(table.axes[axis])
+        levels = sorted_levels(table.axes[axis])
         more = ", ..." if len(levels) > _MOST_LEVELS_NAMED else ""
         rows.append((axis, ", ".join(map(_text, levels[:_MOST_LEVELS_NAMED])) + more))
     values = table.target(ranking.target)
@@ -156,11 +157,6 @@ def facts(table: Runs, ranking: Ranking) -> list[tuple[str, str]]:
     return rows
 
 
-def _levels(values: Sequence[Any]) -> list[Any]:
-    levels = set(values)
-    return sorted(levels) if all(isinstance(level, int | float) for level in levels) else sorted(levels, key=str)
-
-
 def _text(level: Any) -> str:
     """Return a level as text: 0.0 is 0."""
     return f"{level:g}" if isinstance(level, float) else str(level)
@@ -168,7 +164,7 @@ def _text(level: Any) -> str:
 
 def _legend(values: Sequence[Any]) -> list[tuple[int, str]]:
     """Return number of the colour and text of each level."""
-    levels = _levels(values)
+    levels = sorted_levels(values)
     return [(_colour(place, len(levels)), _text(level)) for place, level in enumerate(levels[:_MOST_LEVELS_NAMED])]
 
 
@@ -182,7 +178,7 @@ def _css(colour: tuple[float, float, float, float]) -> str:
 
 def _scatter(table: Runs, ranking: Ranking, place: int) -> Markup:
     name, classes = ranking.measures[place], []
-    levels = {axis: _levels(table.axes[axis]) for axis in ranking.axes}
+    levels = {axis: sorted_levels(table.axes[axis]) for axis in ranking.axes}
     titles = []
     values, target = table.value(name), table.target(ranking.target)
     for net in range(len(table.nets)):
