@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from landscape.errors import StoreError
+from landscape.errors import LandscapeError, StoreError
 from landscape.ranking import RankingSettings, rank_measures, read_table
 from landscape.ranking.export import ranking_csv
 from landscape.ranking.page import ranking_page
@@ -54,7 +54,7 @@ def read(
     """Return the table of a CSV file, or the one that a file of ``--out`` holds.
 
     Raises:
-        LandscapeError: the file is neither, or lacks a column.
+        LandscapeError: the file is neither, or lacks a column, or ``keep_all`` asks for nets that it lacks.
     """
     if Path(path).suffix.lower() != ".h5":
         return read_table(
@@ -64,6 +64,16 @@ def read(
     runs = Store(path)[TABLE]
     if not isinstance(runs, Runs):
         raise StoreError(f"{path} holds something else than a table of runs under the name {TABLE!r}.")
+    for option, names in (("baselines", baselines), ("smaller_is_sharper", smaller_is_sharper)):
+        for name in names:
+            if name not in runs.measures:
+                known = ", ".join(runs.measures)
+                raise LandscapeError(f"{path} has no measure {name!r}, which `{option}=...` names. It has: {known}.")
+    if keep_all:
+        raise LandscapeError(
+            f"{path} holds the table without the nets that were left out, so `keep_all=True` cannot bring them back. "
+            "Rank the family itself, or the CSV file."
+        )
     return replace(
         runs,
         baselines=(*runs.baselines, *baselines),

@@ -32,7 +32,7 @@ ranking = options.together(
     ),
     click.option(
         "--measures", type=Names(),
-        help="core, all, or names; of a table, its columns.  [default: core; every column of a table]",
+        help="core, all, names, FILE.py:FUNCTION; or columns of a table.  [default: core; every column of a table]",
     ),
     click.option(
         "--bootstrap", type=click.IntRange(min=20), default=2000, show_default=True, metavar="N",

@@ -24,9 +24,9 @@ _MOST = 60  # passes
 def critical(objective: Objective, draws: Draws) -> Reading:
     """Return 2 / eta, with eta the step at which L(w - eta g) comes back to L(w), g the gradient.
 
-    On a quadratic it is g' H g / |g|². The search takes the excess (L(w - eta g) - L(w)) / eta, which is a straight
-    line on a quadratic, and ends with two steps 2 % apart, one on either side. Half of the interval of 2 / eta between
-    them is the error. If the loss comes back several times, the search may find a later one.
+    On a quadratic it is g' H g / |g|². The search looks for the root of the excess (L(w - eta g) - L(w)) / eta, which
+    is a straight line on a quadratic. It ends with two steps 2 % apart, one on either side. Half of the interval of
+    2 / eta between them is the error. If the loss comes back several times, the search may find a later one.
 
     Source: Kalra et al. 2026. Departures: the step goes along the gradient of all data, not along the update of an
     optimiser; and the root is interpolated between the last two steps.

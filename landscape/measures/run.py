@@ -66,15 +66,16 @@ def sharpness(
         seed: of everything random.
         normalise_logits: measure the loss of logits that are centred and have norm 1, which makes every measure
             indifferent to their scale (Andriushchenko et al. 2023).
-        nbeta, gamma: temperature and pull of ``llc``.
+        nbeta: of ``llc``, samples times inverse temperature; by default n / log n for n samples.
+        gamma: of ``llc``, strength of the pull towards the trained point; by default 10 / mean squared weight.
         layer: weight of the layer for ``relative-flatness``.
         start: parameters at the start of training, shape (D,), for ``distance``.
         cutoff: loss that bounds the basin, for ``log-volume``.
-        volume_budget: what ``log-volume`` may cost of it: a time, or a number of passes.
+        volume_budget: what ``log-volume`` alone may cost: a time, or a number of passes.
         sampler: of ``llc``: ``hmc`` or ``mala`` on all data, ``sgld`` or ``rmsprop-sgld`` on minibatches. By default
             ``hmc`` if points run together (small nets), else ``sgld``.
-        chains, steps: of ``llc``: number of chains, and gradients of each beside those of pilot and burn-in; by default
-            1,000 steps if points run together, else 200.
+        chains, steps: of ``llc``: number of chains, and gradients of each without those of pilot and burn-in. By
+            default 1,000 steps if points run together, else 200.
         step_size: of ``llc``, ε of a Langevin step w - ε/2 ∇U + √ε ξ; by default a pilot chooses it.
         minibatch: samples per gradient of SGLD; by default an eighth of the data, 32 or more.
         budget: a time such as ``10min``, or a number of passes; None for no limit. A measure that would begin after it

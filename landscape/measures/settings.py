@@ -20,7 +20,7 @@ VOLUME_BUDGET = 2_000  #: passes for the volume: a quarter of them are uniform r
 
 @dataclass(frozen=True)
 class Settings:
-    """What determines the numbers, beside the objective.
+    """What determines the numbers, apart from the objective.
 
     Attributes:
         metric: scale c of a perturbation: ``identity`` (1), ``adaptive`` (|w|), or that of ``filter`` or ``layer``.
@@ -37,7 +37,7 @@ class Settings:
             than the time that is left.
         sampler: of ``llc``: one of :data:`SAMPLERS`; ``auto`` is ``hmc`` if points run together, else ``sgld``.
         chains: number of chains of ``llc``.
-        steps: gradients of each chain of ``llc``, beside those of its pilot and burn-in; None for 1,000 if points run
+        steps: gradients of each chain of ``llc``, without those of its pilot and burn-in; None for 1,000 if points run
             together, else 200.
         step_size: ε of ``llc``; None for the pilot's choice.
         minibatch: samples per gradient of SGLD; None for an eighth of the data, 32 or more.

@@ -147,8 +147,8 @@ def _on_minibatches(
 ) -> Tuned:
     """Return chains tuned for SGLD, with a step size of at most ``most``.
 
-    Its steps add ε/8 Σ G g (g + γ x) to the value, to first order, with g the gradient of nβ L on a minibatch, G the
-    preconditioner: the discretisation and the noise of the minibatch both count. On a quadratic with exact gradients
+    To first order its steps add ε/8 Σ G g (g + γ x) to the value, with g the gradient of nβ L on a minibatch and G the
+    preconditioner. The discretisation and the noise of the minibatch both count. On a quadratic with exact gradients
     the mean of the sum is nβ Σ G h.
     """
     squares = torch.zeros_like(posterior.origin(1)[0], dtype=torch.float64)

@@ -98,6 +98,23 @@ def test_a_file_that_holds_no_table_is_refused(table: str) -> None:
     assert "holds something else than a table of runs" in flat(done.output)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "--baselines size",
+            "bench.h5 has no measure 'size', which --baselines names. It has: good, inverted, chance,",
+        ),
+        ("--smaller-is-sharper size", "bench.h5 has no measure 'size', which --smaller-is-sharper names"),
+        ("--keep-all", "so --keep-all cannot bring them back"),
+    ],
+)
+def test_a_stored_table_refuses_what_it_does_not_hold(table: str, words: str, message: str) -> None:
+    with Store("bench.h5", write=True) as store:
+        store["runs"] = family()
+    assert message in flat(run(f"benchmark --table bench.h5 {words}", code=2).output)
+
+
 def _ranking(table: str) -> Ranking:
     run(f"benchmark --table {table} --bootstrap 20 --out made.h5")
     ranking = Store("made.h5")["ranking"]
