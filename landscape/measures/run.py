@@ -57,7 +57,8 @@ def sharpness(
     net is in the table with the verdict ``failed`` and the reason.
 
     Args:
-        objective: the loss around the trained point.
+        objective: the loss around the trained point. Its scope says which parameters move: by default weights without
+            biases. Most sources move all parameters (``scope="all"``).
         measures: ``core``, ``all``, or names (docs/sharpness.md lists them).
         metric: scale c of a perturbation: ``identity`` (1), ``adaptive`` (|w|), or that of ``filter`` or ``layer``.
         rho: size of the perturbation; several values give one row each. By default what each measure's source uses.

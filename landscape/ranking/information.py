@@ -118,6 +118,7 @@ def conditional_information(
     2. A tie has a sign of its own, 0.
     3. Information is blind to direction, so a measure that is always wrong scores like one that is always right. The
        sign of the covariance of V and G within cells tells the two apart.
+    4. Seeds are averaged before: pairs join configurations, not nets.
 
     Args:
         values: the measures, shape (M, C); NaN is a gap.
