@@ -105,7 +105,8 @@ def command(
         click.echo(f"\nrank correlation of poison and test accuracy {correlation:.3f}")
     if diverged:
         names = ", ".join(member.name for member in diverged)
-        click.echo(f"\n{len(diverged)} nets diverged and have no checkpoint: {names}")
+        trained = len(members) + len(diverged)
+        click.echo(f"\n{len(diverged)} of {trained} nets diverged and have no checkpoint: {names}")
     missed = sum(row.nets - row.converged for row in rows)
     if missed:
         click.echo(f"\n{missed} of {len(members)} nets did not converge; their checkpoints say so")

@@ -21,7 +21,7 @@ from landscape.objective.parameters import Layout
 _Norm = nn.modules.batchnorm._BatchNorm
 _LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 _TRANSPOSED = nn.modules.conv._ConvTransposeNd
-_TOLERANCE = 1e-9  # relative: rounding of a pass in float64
+TOLERANCE = 1e-9  #: relative difference that is rounding of a pass in float64
 _SAMPLES = 8  # that show whether the folded net is the same
 
 
@@ -66,7 +66,7 @@ def _fold(draws: Draws) -> Folded:
 
     def unchanged() -> bool:
         output = output_of(program_of(program, model), few)
-        return torch.allclose(output, original, _TOLERANCE, _TOLERANCE * float(original.abs().max()))
+        return torch.allclose(output, original, TOLERANCE, TOLERANCE * float(original.abs().max()))
 
     norms = [module for module in model.modules() if isinstance(module, _Norm)]
     with torch.no_grad():

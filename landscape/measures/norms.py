@@ -11,7 +11,7 @@ from torch import nn
 
 from landscape.errors import LandscapeError
 from landscape.measures.draws import Draws
-from landscape.measures.folded import Folded, folded_of, in_float64, output_of, program_of
+from landscape.measures.folded import TOLERANCE, Folded, folded_of, in_float64, output_of, program_of
 from landscape.measures.logits import logits_of_all
 from landscape.measures.reading import Reading
 from landscape.measures.registry import measure
@@ -19,7 +19,6 @@ from landscape.objective import Objective
 from landscape.objective.batches import spread
 
 PERCENTILE = 10  #: of the margins, as in Jiang et al. 2020
-_TOLERANCE = 1e-9  # relative: rounding of a pass in float64
 
 
 @measure("margin", larger="flatter", core=True, invariant=("relu-rescaling", "permutation", "batch-size"))
@@ -75,7 +74,7 @@ def path_norm(objective: Objective, draws: Draws) -> Reading:
             if name.rpartition(".")[2] == "bias":
                 parameter.zero_()
     once, twice = (_sum_of_outputs(folded, model, size) for size in (1.0, 2.0))
-    if not math.isclose(twice, 2 * once, rel_tol=_TOLERANCE):
+    if not math.isclose(twice, 2 * once, rel_tol=TOLERANCE):
         raise LandscapeError(
             "the path norm is defined for nets that are piecewise linear in their input, and without biases this one "
             f"gives {once:.6g} for ones and {twice:.6g} for twos."

@@ -89,7 +89,7 @@ def test_nets_that_diverge_are_named(tmp_path: Path) -> None:
     words += ["--out", str(tmp_path)]
     told = landscape(*words)
     assert told.exit_code == 0
-    assert "1 nets diverged and have no checkpoint: lr-1e+38-seed-0" in told.stdout
+    assert "1 of 2 nets diverged and have no checkpoint: lr-1e+38-seed-0" in told.stdout
     found = json.loads(landscape(*words, "--json").stdout)
     assert found["diverged"] == ["lr-1e+38-seed-0"]
     assert [row["axes"] for row in found["members"]] == [{"lr": 0.01}]
