@@ -9,6 +9,7 @@ import io
 import re
 import shlex
 from contextlib import redirect_stdout
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from helpers.documents import Block, blocks, commands, difference
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+OPTIONAL = ("pandas",)  # a block of this word runs if the package is installed
 MADE_BY_A_COMMAND = {
     "benchmarks.md",
     "compatibility.md",
@@ -31,6 +33,8 @@ def run_page(text: str, *, slow: bool = False) -> list[str]:
     printed, wrong = "", list[str]()
     for block in blocks(text):
         if block.word == "skip" or (block.word == "slow" and not slow):
+            continue
+        if block.word in OPTIONAL and find_spec(block.word) is None:
             continue
         if block.language == "python":
             with redirect_stdout(io.StringIO()) as out:

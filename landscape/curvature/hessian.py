@@ -67,6 +67,13 @@ class _Curvature(Operator):
     def _check_kind(self, objective: Objective) -> None:
         """Refuse an objective that has no such matrix."""
 
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__}: operator of {self.objective.loss_name} on {self.objective.samples:,} samples, "
+            f"n = {self.size:,} of {self.objective.layout.size:,} parameters in scope {self.scope.name!r}, "
+            f"{self.metric.name} metric>"
+        )
+
     def __matmul__(self, vectors: Tensor) -> Tensor:
         """Return A @ v: (n,) -> (n,) or (n, k) -> (n, k).
 

@@ -46,6 +46,9 @@ class Operator(ABC):
         self._calls = 0
         self._seconds = 0.0
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: symmetric operator, n = {self.size:,}>"
+
     @property
     def size(self) -> int:
         """n, the number of rows."""

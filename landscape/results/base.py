@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from landscape.errors import LandscapeError
+from landscape.results.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,13 @@ class Cost:
 NOTHING = Cost(0.0, 0, 0.0)  #: the cost of what has not begun
 
 
-@dataclass(frozen=True)
-class Result:
-    """Base of all results: taken apart into arrays and attributes, and put together again."""
+@dataclass(frozen=True, repr=False)
+class Result(Shown):
+    """Base of all results: taken apart into arrays and attributes, and put together again.
+
+    Two results are equal if they are of one class, their arrays agree bit for bit and their attributes agree. NaN
+    equals NaN. The cost is an attribute, so two runs differ in their seconds: compare the fields that matter.
+    """
 
     kind: ClassVar[str] = ""
     _kinds: ClassVar[dict[str, type[Result]]] = {}
@@ -48,6 +53,18 @@ class Result:
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         Result._kinds[cls.kind] = cls
+        for name in ("__repr__", "__eq__"):  # the decorator of the class would write its own in their place
+            setattr(cls, name, getattr(cls, name))
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other) or not isinstance(other, Result):
+            return NotImplemented
+        arrays, others = self.arrays(), other.arrays()
+        return (
+            arrays.keys() == others.keys()
+            and all(_same_bits(array, others[name]) for name, array in arrays.items())
+            and _same(self.attributes(), other.attributes())
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the array fields by name."""
@@ -89,6 +106,27 @@ def result_class(kind: str) -> type[Result]:
             "The file was probably written by a newer version: pip install --upgrade landscape-lab"
         )
     return Result._kinds[kind]
+
+
+def _same_bits(first: np.ndarray, second: np.ndarray) -> bool:
+    """Return whether two arrays agree in type, shape and every bit; any NaN equals any other."""
+    if first.dtype.kind != "f" or second.dtype.kind != "f":
+        return bool(np.array_equal(first, second)) and first.dtype.kind == second.dtype.kind
+    if first.dtype != second.dtype or first.shape != second.shape:
+        return False
+    bits, other_bits = (np.where(np.isnan(array), np.nan, array).astype(array.dtype) for array in (first, second))
+    return bits.tobytes() == other_bits.tobytes()
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Return whether two plain values agree, NaN with NaN."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(_same(value, second[key]) for key, value in first.items())
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(_same, first, second))
+    if isinstance(first, float) and isinstance(second, float) and math.isnan(first):
+        return math.isnan(second)
+    return bool(first == second)
 
 
 def plain(value: Any) -> Any:

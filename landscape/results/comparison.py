@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from landscape.results.base import finite, plain
+from landscape.results.shown import Shown
 from landscape.results.table import columns, decimal, wrapped
 from landscape.results.verdicts import grade
 from landscape.results.volume_words import Body, ends, nats, place
@@ -62,8 +63,8 @@ class ComparisonRow:
         return self.raw_interval == self.interval or any(map(math.isnan, self.raw_interval))
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """Two basins at every cutoff that both were measured at.
 
     Attributes:
@@ -106,6 +107,30 @@ class Comparison:
         cutoff = f"cutoff\n({self.criterion})" if self.criterion else "cutoff\n"
         heads = [cutoff, "coordinates\n", "difference\n(nats)", "95 % interval\n(nats)", "larger\n", "rests on\n"]
         return columns(heads, lines, left=["coordinates\n", "larger\n", "rests on\n"])
+
+    def _series(self) -> dict[str, Any]:
+        return {
+            "cutoff": [row.cutoff for row in self.rows],
+            "difference_nats": [row.difference for row in self.rows],
+            "interval_low_nats": [row.interval[0] for row in self.rows],
+            "interval_high_nats": [row.interval[1] for row in self.rows],
+            "raw_difference_nats": [row.raw_difference for row in self.rows],
+            "raw_interval_low_nats": [row.raw_interval[0] for row in self.rows],
+            "raw_interval_high_nats": [row.raw_interval[1] for row in self.rows],
+            "larger": [row.larger for row in self.rows],
+            "raw_larger": [row.raw_larger for row in self.rows],
+            "verdict": [row.verdict for row in self.rows],
+            "method": [row.method for row in self.rows],
+            "report": [row.report for row in self.rows],
+        }
+
+    def _brief(self) -> str:
+        answers = "; ".join(
+            f"cutoff {row.cutoff:g}: {CANNOT_TELL if row.larger == CANNOT_TELL else f'{row.larger} is larger'} "
+            f"({row.verdict})"
+            for row in self.rows
+        )
+        return f"n = {self.dimension:,}; {answers}"
 
     def __str__(self) -> str:
         return "\n".join([self.table(), *map(wrapped, (*(row.report for row in self.rows), *self.notes))])

@@ -61,12 +61,28 @@ class Eigenpairs(Result):
         ]
         return columns(["", "eigenvalue", "residual", "converged"], rows)
 
+    def _series(self) -> dict[str, Any]:
+        return {
+            "eigenvalue_loss_per_unit2": self.values,
+            "residual_loss_per_unit2": self.residuals,
+            "converged": self.converged,
+        }
+
+    def _brief(self) -> str:
+        more = ", ..." if len(self.values) > _FEW else ""
+        values = ", ".join(f"{value:.5g}" for value in self.values[:_FEW]) + more
+        return (
+            f"{len(self.values)} {self.wanted} of the {matrix_name(self.config)}, n = {self.dimension:,}: {values} "
+            f"({int(self.converged.sum())} converged)"
+        )
+
     def __str__(self) -> str:
         matrix = matrix_name(self.config)
         head = f"{len(self.values)} {self.wanted} of the {matrix}, n = {self.dimension:,}, {_products(self.cost)}"
         return "\n".join([head, self.table(), *(f"note: {note}" for note in self.notes)])
 
 
+_FEW = 3  # eigenvalues in a `repr`
 _WHICH = {
     "largest": "largest eigenvalues",
     "smallest": "smallest (most negative) eigenvalues",
@@ -104,6 +120,20 @@ class Trace(Result):
         """Return the value, its error and the mean eigenvalue in one row."""
         row = [f"{self.value:.7g}", f"{self.standard_error:.2g}", f"{self.value / self.dimension:.5g}"]
         return columns(["trace", "standard error", "mean eigenvalue"], [row])
+
+    def _series(self) -> dict[str, Any]:
+        return {
+            "trace_loss_per_unit2": [self.value],
+            "standard_error_loss_per_unit2": [self.standard_error],
+            "mean_eigenvalue_loss_per_unit2": [self.value / self.dimension],
+            "exact": [self.exact],
+            "method": [self.method],
+        }
+
+    def _brief(self) -> str:
+        how = "exact" if self.exact else self.method
+        value = f"{self.value:.7g} ± {self.standard_error:.2g}"
+        return f"{value} of the {matrix_name(self.config)} ({how}), n = {self.dimension:,}"
 
     def __str__(self) -> str:
         how = "exact, by unit vectors" if self.exact else self.method
@@ -160,6 +190,19 @@ class LayerTraces(Result):
         rows.append(["all", f"{self.dimension:,}", f"{value:.6g}", f"{error:.2g}", ""])
         return columns(["tensor", "entries", "trace", "standard error", "mean"], rows, left=["tensor"])
 
+    def _series(self) -> dict[str, Any]:
+        return {
+            "tensor": list(self.names),
+            "entries": self.sizes,
+            "trace_loss_per_unit2": self.values,
+            "standard_error_loss_per_unit2": self.standard_errors,
+            "mean_loss_per_unit2": self.values / self.sizes,
+        }
+
+    def _brief(self) -> str:
+        (value, error), matrix = self.total, matrix_name(self.config)
+        return f"{len(self.names)} tensors of the {matrix}, n = {self.dimension:,}, total {value:.6g} ± {error:.2g}"
+
     def __str__(self) -> str:
         how = "exact, by unit vectors" if self.exact else f"{len(self.samples)} probes"
         matrix = matrix_name(self.config)
@@ -195,6 +238,18 @@ class Diagonal(Result):
             for name, values in (("value", self.values), ("standard error", self.standard_errors))
         ]
         return columns(["", "smallest", "5 %", "median", "95 %", "largest"], rows, left=[""])
+
+    def _series(self) -> dict[str, Any]:
+        return {
+            "entry": np.arange(len(self.values)),
+            "value_loss_per_unit2": self.values,
+            "standard_error_loss_per_unit2": self.standard_errors,
+        }
+
+    def _brief(self) -> str:
+        how = "exact" if self.exact else f"{self.probes} probes"
+        n, mean = len(self.values), float(self.values.mean())
+        return f"{n:,} entries of the {matrix_name(self.config)} ({how}), mean {mean:.5g}"
 
     def __str__(self) -> str:
         how = "exact, by unit vectors" if self.exact else f"{self.probes} probes"

@@ -63,13 +63,27 @@ class NetMeasures(Result):
             return {key: math.nan if number is None else number for key, number in value.items()}
         return tuple(value) if name in ("measures", "verdicts", "flatter") else super()._revive(name, value)
 
-    def __str__(self) -> str:
-        place = ", ".join(f"{axis} {value}" for axis, value in {**self.axes, "seed": self.seed}.items())
+    def table(self) -> str:
+        """Return one row per measure."""
         rows = [
             [name, number(float(value), float(error)), verdict]
             for name, value, error, verdict in zip(
                 self.measures, self.values, self.standard_errors, self.verdicts, strict=True
             )
         ]
+        return columns(["measure", "value", "verdict"], rows, left=["measure", "verdict"])
+
+    def _series(self) -> dict[str, Any]:
+        return {
+            "measure": list(self.measures),
+            "value": self.values,
+            "standard_error": self.standard_errors,
+            "verdict": list(self.verdicts),
+            "passes": self.passes,
+            "time_seconds": self.seconds,
+        }
+
+    def __str__(self) -> str:
+        place = ", ".join(f"{axis} {value}" for axis, value in {**self.axes, "seed": self.seed}.items())
         head = f"{self.net}: {place}; {', '.join(f'{name} {value:.4g}' for name, value in self.targets.items())}"
-        return f"{head}\n{columns(['measure', 'value', 'verdict'], rows, left=['measure', 'verdict'])}"
+        return f"{head}\n{self.table()}"

@@ -103,6 +103,25 @@ class Radii(Result):
             rows.append([f"{cutoff:g}", *(f"{q:.4g}" for q in quantiles), percent(censored)])
         return columns(headers, rows)
 
+    def _series(self) -> dict[str, Any]:
+        rays, cutoffs = self.radii.shape
+        return {
+            "ray": np.repeat(np.arange(rays), cutoffs),
+            "cutoff": np.tile(np.array(self.cutoffs, dtype=float), rays),
+            "radius_metric_units": self.radii.ravel(),
+            "lower_metric_units": self.lower.ravel(),
+            "upper_metric_units": self.upper.ravel(),
+            "status": [RayStatus(status).name.lower() for status in self.status.ravel().tolist()],
+        }
+
+    def _brief(self) -> str:
+        known = self.radii[self.done]
+        medians = ", ".join(
+            f"{radius:.4g} at cutoff {cutoff:g}"
+            for radius, cutoff in zip(np.median(known, axis=0) if len(known) else (), self.cutoffs, strict=False)
+        )
+        return f"{len(known):,} of {self.directions:,} rays, n = {self.dimension:,}, median radius {medians or '-'}"
+
     def __str__(self) -> str:
         done = int(self.done.sum())
         rays = f"{done:,} rays" if done == self.directions else f"{done:,} of {self.directions:,} rays measured so far"

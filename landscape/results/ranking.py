@@ -179,6 +179,28 @@ class Ranking(Result):
         heads = ["measure", "Psi", "95 % interval", "tau", "CMI", "partial", "sign err", "cells", "noise"]
         return columns(heads, rows, left=["measure"])
 
+    def _series(self) -> dict[str, Any]:
+        order = self.order
+        series: dict[str, Any] = {
+            "measure": [self.measures[place] for place in order],
+            "baseline": [self.measures[place] in self.baselines for place in order],
+        }
+        for row, statistic in enumerate(self.statistics):
+            series[statistic] = self.estimates[row, order]
+            series[f"{statistic}_low"], series[f"{statistic}_high"] = self.lower[row, order], self.upper[row, order]
+        return {
+            **series,
+            "margin": self.margin[order],
+            "margin_low": self.margin_lower[order],
+            "hardest_baseline": [self.hardest[place] for place in order],
+            "noise_share": self.noise[order],
+            "passes": self.passes[order],
+            "time_seconds": self.seconds[order],
+        }
+
+    def _brief(self) -> str:
+        return f"{len(self.measures)} measures, {self.headline}"
+
     def __str__(self) -> str:
         gaps = [f"{name}: {reason}" for name, reason in self.gaps.items()]
         lines = [wrapped(self.headline), "", self.table(), "* baseline", *map(wrapped, (*gaps, *self.notes))]

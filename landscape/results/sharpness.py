@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import NOTHING, Cost, Result
+from landscape.results.shown import Shown
 from landscape.results.table import columns
 
 EXACT = "exact"  #: no random part; the value is right to rounding
@@ -61,12 +62,28 @@ class Measure(Result):
             return math.nan
         return tuple(value) if name in ("reasons", "invariances") else super()._revive(name, value)
 
+    def table(self) -> str:
+        """Return the measure as one row."""
+        return SharpnessTable({self.name: self}).table()
+
+    def _series(self) -> dict[str, Any]:
+        return SharpnessTable({self.name: self})._series()
+
+    def _brief(self) -> str:
+        return f"{self.name} {self.said}"
+
+    @property
+    def said(self) -> str:
+        """The value with its standard error and verdict, in a few words."""
+        error = f" ± {error_text(self.standard_error)}" if self.standard_error > 0 else ""
+        return f"{number(self.value, self.standard_error)}{error} ({self.verdict})"
+
     def __str__(self) -> str:
         return str(SharpnessTable({self.name: self}))
 
 
-@dataclass(frozen=True)
-class SharpnessTable(Mapping[str, Measure]):
+@dataclass(frozen=True, repr=False)
+class SharpnessTable(Shown, Mapping[str, Measure]):
     """The sharpness measures of one net by name; prints as a table.
 
     Attributes:
@@ -120,6 +137,22 @@ class SharpnessTable(Mapping[str, Measure]):
             for reason in each.reasons:
                 shared.setdefault(reason, []).append(name)
         return tuple(f"{', '.join(names)}: {reason}" for reason, names in shared.items())
+
+    def _series(self) -> dict[str, Any]:
+        return {
+            "measure": list(self),
+            "value": [each.value for each in self.values()],
+            "standard_error": [each.standard_error for each in self.values()],
+            "verdict": [each.verdict for each in self.values()],
+            "larger_means": [each.larger for each in self.values()],
+            "passes": [each.cost.evaluations for each in self.values()],
+            "time_seconds": [each.cost.seconds for each in self.values()],
+            "reasons": [". ".join(each.reasons) for each in self.values()],
+        }
+
+    def _brief(self) -> str:
+        told = ", ".join(f"{name} {each.said}" for name, each in self.items())
+        return f"{len(self)} {'measure' if len(self) == 1 else 'measures'}: {told}"
 
     def __str__(self) -> str:
         return "\n".join([self.table(), *(f"note: {note}" for note in (*self.notes, *self.reasons))])

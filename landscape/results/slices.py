@@ -51,17 +51,35 @@ class Line(Result):
     config: dict[str, Any]
     cost: Cost
 
-    def __str__(self) -> str:
+    def table(self) -> str:
+        """Return a few of the points, the trained one among them."""
         measured = {"x": self.x, "loss": self.loss, "accuracy": self.accuracy, "d2 loss / dx2": self.curvature}
         shown = {name: values for name, values in measured.items() if not np.isnan(values).all()}
         # the trained point belongs in the table, so count from it
         start, every = int(np.argmin(np.abs(self.x))), -(-len(self.x) // _TABLE_ROWS)
         rows = range(start % every, len(self.x), every)
-        lines = [
-            f"loss along a line ({self.direction}), {_measured(self.done, self.loss)}, n = {self.dimension:,}",
-            columns(list(shown), [[f"{values[i]:.6g}" for values in shown.values()] for i in rows]),
-        ]
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+        return columns(list(shown), [[f"{values[i]:.6g}" for values in shown.values()] for i in rows])
+
+    def _series(self) -> dict[str, Any]:
+        return {
+            "x": self.x,
+            "distance_euclidean": self.x * self.length,
+            "loss": self.loss,
+            "accuracy_share": self.accuracy,
+            "curvature_loss_per_x2": self.curvature,
+            "done": self.done,
+        }
+
+    def _brief(self) -> str:
+        reach = f"x {self.x[0]:g} to {self.x[-1]:g}" if len(self.x) else "no points"
+        return (
+            f"{self.direction}, {_measured(self.done, self.loss)}, n = {self.dimension:,}, {reach}, "
+            f"loss {self.centre:.6g} at the trained point"
+        )
+
+    def __str__(self) -> str:
+        head = f"loss along a line ({self.direction}), {_measured(self.done, self.loss)}, n = {self.dimension:,}"
+        return "\n".join([head, self.table(), *(f"note: {note}" for note in self.notes)])
 
 
 @dataclass(frozen=True)
@@ -108,6 +126,22 @@ class Plane(Result):
     notes: tuple[str, ...]
     config: dict[str, Any]
     cost: Cost
+
+    def _series(self) -> dict[str, Any]:
+        x, y = np.meshgrid(self.x, self.y)
+        return {
+            "x": x.ravel(),
+            "y": y.ravel(),
+            "loss": self.loss.ravel(),
+            "accuracy_share": self.accuracy.ravel(),
+            "done": np.repeat(self.done, len(self.x)),
+        }
+
+    def _brief(self) -> str:
+        return (
+            f"{self.directions}, {len(self.y)} x {len(self.x)}: {_measured(self.done, self.loss)}, "
+            f"n = {self.dimension:,}, loss {self.centre:.6g} at the trained point"
+        )
 
     def __str__(self) -> str:
         finite = np.where(np.isfinite(self.loss), self.loss, np.nan)

@@ -236,6 +236,19 @@ class SpectralDensity(Result):
         low, high = (f"{bound:.5g}" for bound in self.quantile_bounds(share))
         return low if low == high else f"{low} to {high}".replace("-inf to", "up to").replace("to inf", "or more")
 
+    def _series(self) -> dict[str, Any]:
+        probes, steps = self.nodes.shape
+        return {
+            "probe": np.repeat(np.arange(probes), steps),
+            "node_loss_per_unit2": self.nodes.ravel(),
+            "weight_share": self.weights.ravel(),
+        }
+
+    def _brief(self) -> str:
+        (low, high), (probes, steps) = self.extremes, self.nodes.shape
+        matrix = matrix_name(self.config)
+        return f"{matrix}, n = {self.dimension:,}, {probes} probes of {steps} steps, nodes {low:.5g} to {high:.5g}"
+
     def __str__(self) -> str:
         how = "unit vectors" if self.exact else "random probes"
         probes, steps = self.nodes.shape
@@ -292,6 +305,21 @@ class LogDeterminant(Result):
         """Return the value with its two errors in one row."""
         row = [f"{self.value:.8g}", f"{self.standard_error:.2g}", f"{self.quadrature_error:.2g}"]
         return columns(["log |det|", "standard error", "quadrature error"], [row])
+
+    def _series(self) -> dict[str, Any]:
+        return {
+            "log_determinant_nats": [self.value],
+            "standard_error_nats": [self.standard_error],
+            "quadrature_error_nats": [self.quadrature_error],
+            "negative_eigenvalues": [self.negative],
+            "zero_eigenvalues": [self.zero],
+            "shift_loss_per_unit2": [self.shift],
+        }
+
+    def _brief(self) -> str:
+        sure = "" if self.definite else ", not positive definite"
+        matrix = matrix_name(self.config) + (f" + {self.shift:g}" if self.shift else "")
+        return f"{self.value:.8g} ± {self.error:.2g} nats of the {matrix}, n = {self.dimension:,}{sure}"
 
     def __str__(self) -> str:
         matrix = matrix_name(self.config) + (f" + {self.shift:g}" if self.shift else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Collection, Sequence
+from html import escape
 
 from tabulate import tabulate
 
@@ -11,7 +12,40 @@ WIDTH = 80  #: columns of a terminal
 _NO_BREAK = "\u00a0"
 
 
-def columns(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: Collection[str] = ()) -> str:
+class Table(str):
+    """The text of an aligned table that still knows its cells.
+
+    Attributes:
+        headers: one per column.
+        rows: the cells.
+        left: the headers of the columns that are aligned to the left.
+    """
+
+    headers: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    left: Collection[str] = ()
+
+    def html(self) -> str:
+        """Return the same cells as an HTML table, escaped.
+
+        >>> columns(["x"], [["<1"]]).html()
+        '<table>\\n<thead><tr><th style="text-align:right">x</th></tr></thead>\\n<tbody>\\n<tr><td
+        style="text-align:right">&lt;1</td></tr>\\n</tbody>\\n</table>'
+        """
+        aligned = ["left" if header in self.left else "right" for header in self.headers]
+
+        def line(tag: str, cells: Sequence[str]) -> str:
+            told = (
+                f'<{tag} style="text-align:{side}">{escape(cell.strip()).replace(chr(10), "<br>")}</{tag}>'
+                for cell, side in zip(cells, aligned, strict=True)
+            )
+            return f"<tr>{''.join(told)}</tr>"
+
+        body = "\n".join(line("td", row) for row in self.rows)
+        return f"<table>\n<thead>{line('th', self.headers)}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def columns(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: Collection[str] = ()) -> Table:
     """Return an aligned table: cells to the right, but to the left under the headers named in ``left``.
 
     >>> print(columns(["cutoff", "ess", "verdict"], [["0.1", "812.0", "reliable"], ["10", "1", "-"]], left=["verdict"]))
@@ -21,7 +55,9 @@ def columns(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: Coll
     """
     align = ["left" if header in left else "right" for header in headers]
     # the header goes in as a row: tabulate would indent a header of its own by two
-    return tabulate([headers, *rows], tablefmt="plain", colalign=align, disable_numparse=True)
+    table = Table(tabulate([headers, *rows], tablefmt="plain", colalign=align, disable_numparse=True))
+    table.headers, table.rows, table.left = headers, rows, left
+    return table
 
 
 def decimal(value: float) -> str:

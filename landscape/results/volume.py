@@ -14,7 +14,7 @@ from landscape.results.base import Cost, Result, finite, max_radius_of, plain
 from landscape.results.estimate import VolumeEstimate
 from landscape.results.table import columns, decimal, percent, wrapped
 from landscape.results.verdicts import VERDICTS, Check
-from landscape.results.volume_words import RESOLUTION, Body, main_table, sentence
+from landscape.results.volume_words import RESOLUTION, Body, main_table, sentence, value_cell
 
 _DERIVED = ("reported", "nats_below_ball", "nats_below_ball_interval", "log10_volume", "log10_reported", "quotable")
 _SETTINGS = ("criterion", "metric", "scope", "seed", "max_radius", "measure", "sigma", "measure_centre")
@@ -101,6 +101,39 @@ class Volume(Result):
         """Return one line per cutoff. For a lower bound it holds the bound, not the collapsed estimate."""
         known = any(not math.isnan(row.resolution) for row in self.results)
         return "\n".join([main_table(self.results, self.body), *([RESOLUTION] if known else [])])
+
+    def _cells(self) -> str:
+        return main_table(self.results, self.body)
+
+    def _series(self) -> dict[str, Any]:
+        rows = self.results
+        return {
+            "cutoff": [row.cutoff for row in rows],
+            "verdict": [row.verdict for row in rows],
+            "nats_below_ball": [row.nats_below_ball for row in rows],
+            "reported_nats": [row.reported for row in rows],
+            "reported_log10": [row.log10_reported for row in rows],
+            "log_volume_nats": [row.log_volume for row in rows],
+            "log_volume_raw_nats": [row.log_volume_raw for row in rows],
+            "interval_low_nats": [row.interval[0] for row in rows],
+            "interval_high_nats": [row.interval[1] for row in rows],
+            "bound_nats": [row.bound for row in rows],
+            "upper_bound_nats": [row.upper_bound for row in rows],
+            "effective_sample_size": [row.ess for row in rows],
+            "largest_weight_share": [row.largest_weight for row in rows],
+            "pareto_k": [row.pareto_k for row in rows],
+            "censored_share": [row.censored for row in rows],
+            "censored_weight_share": [row.censored_weight for row in rows],
+            "resolution_ratio": [row.resolution for row in rows],
+            "survives_share": [row.survives for row in rows],
+            "reasons": [". ".join(row.reasons) for row in rows],
+            "report": [row.report for row in rows],
+        }
+
+    def _brief(self) -> str:
+        unit = "nats below the ball" if self.body.capped else "nats"
+        values = "; ".join(f"cutoff {row.cutoff:g}: {value_cell(row)} {unit} ({row.verdict})" for row in self.results)
+        return f"{self.estimator}, n = {self.dimension:,}; {values or 'no cutoff yet'}"
 
     @property
     def density(self) -> str | None:

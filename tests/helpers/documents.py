@@ -32,7 +32,7 @@ _BREAK, _ANYTHING = "\n", "..."
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. ``word`` follows the language: a file name, or ``skip`` or ``slow``."""
+    """A fenced block. ``word`` follows the language: a file name, an optional package, ``skip`` or ``slow``."""
 
     language: str
     word: str | None

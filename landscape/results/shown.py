@@ -1,0 +1,79 @@
+"""How a result shows itself in a session and in a notebook, and how it turns into a pandas table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from landscape.errors import LandscapeError, MissingExtraError, shortened
+from landscape.results.table import Table
+
+_STYLE = "white-space:pre-wrap;text-align:left"
+_LONGEST = 160  # characters of a `repr`, without the class and the cost: two lines of a terminal
+
+
+class Shown:
+    """Base of all that prints as a table: one line as ``repr``, an HTML table in a notebook, a pandas table.
+
+    ``print(result)`` gives the full text. ``repr(result)``, which a session or a debugger shows, is one line.
+    """
+
+    def table(self) -> str:
+        """Return the numbers in aligned columns; empty for a kind of result without any."""
+        return ""
+
+    def to_frame(self) -> Any:
+        """Return a pandas ``DataFrame``. Column names hold the units; a name without one is a pure number or a text.
+
+        ``nats``: natural logarithms. ``passes``: full passes over the data. ``metric_units``: steps of the metric.
+        ``loss_per_unit2``: a second derivative, loss per squared step of the metric. Losses and cutoffs are in the unit
+        of the criterion.
+
+        Raises:
+            MissingExtraError: if pandas is not installed.
+            LandscapeError: if this kind of result has no rows.
+        """
+        series = self._series()
+        if series is None:
+            raise LandscapeError(
+                f"{type(self).__name__} has no rows to make a table of. Use to_dict(), which returns all of it."
+            )
+        try:
+            import pandas  # inside, because pandas is optional and slow to import
+        except ImportError as error:
+            raise MissingExtraError("pandas", "notebook", "to_frame()") from error
+        return pandas.DataFrame(dict(series))
+
+    def _series(self) -> Mapping[str, Any] | None:
+        """Return the columns of :meth:`to_frame`, all of one length; None for a kind without rows."""
+        return None
+
+    def _brief(self) -> str:
+        """Return what ``repr`` says between the class and the cost: by default how the text begins."""
+        return str(self).partition("\n")[0]
+
+    def _cells(self) -> str:
+        """Return the part of the text that a notebook shows as an HTML table."""
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        """Return the text for a notebook: its table as an HTML table, the words around it as they are printed."""
+        text, table = str(self), self._cells()
+        if not isinstance(table, Table) or table not in text:
+            return _paragraph(text)
+        before, _, after = text.partition(table)
+        return "\n".join(part for part in (_paragraph(before), table.html(), _paragraph(after)) if part)
+
+    def __repr__(self) -> str:
+        words, cost = shortened(self._brief(), _LONGEST), getattr(self, "cost", None)
+        if cost is not None:
+            passes = f"{cost.evaluations:,.0f}"
+            words += f"; {passes} {'pass' if passes == '1' else 'passes'}, {cost.seconds:.1f} s"
+        return f"<{type(self).__name__}: {words}>"
+
+
+def _paragraph(text: str) -> str:
+    """Return lines of text as HTML with their line breaks; empty for nothing."""
+    stripped = text.strip("\n")
+    return f'<pre style="{_STYLE}">{escape(stripped)}</pre>' if stripped else ""
