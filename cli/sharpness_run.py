@@ -17,7 +17,7 @@ from landscape.inputs.user_code import is_reference, load_object
 from landscape.measures import REGISTRY, find_measures, sharpness
 from landscape.objective import Objective
 from landscape.results import Eigenpairs, Measure, Result, SharpnessTable
-from landscape.results.sharpness import number
+from landscape.results.sharpness import FAILED, number
 from landscape.results.table import WIDTH, columns
 from landscape.store import Store
 from landscape.volume.annealing.budget import Budget
@@ -137,8 +137,8 @@ def measure_checkpoint(
     start = start_of(params, task, objective)
     total = sum(1 if REGISTRY[name].rho is None else len(params["rho"] or (1,)) for name in expand(measures))
     pairs = stored_eigenpairs(store)
-    display = Display(total, len(known), quiet=params["quiet"], unit="measures")
-    done = len(known)
+    done = sum(measure.verdict != FAILED for measure in known.values())
+    display = Display(total, done, quiet=params["quiet"], unit="measures")
 
     def keep(name: str, measure: Measure) -> None:
         nonlocal done

@@ -81,7 +81,7 @@ def sharpness(
         minibatch: samples per gradient of SGLD; by default an eighth of the data, 32 or more.
         budget: a time such as ``10min``, or a number of passes; None for no limit. A measure that would begin after it
             is left out as ``failed``, and long ones stop in time.
-        resume: measures that are known already, by name; they must have the same settings.
+        resume: measures that are known already, by name; they must have the same settings. Failed ones are tried again.
         known: results of ``landscape curvature``, whose largest eigenvalue is used if it is of this net.
         on_measure: called with each measure that was taken, after it.
 
@@ -116,8 +116,9 @@ def sharpness(
         config = _config(shared, definition, normalise_logits)
         if name in taken:
             require_same_config(taken[name].config, config, f"measure {name}")
-            found[name] = taken[name]
-            continue
+            if taken[name].verdict != FAILED:
+                found[name] = taken[name]
+                continue
         free = definition.shares in found and found[definition.shares].verdict != FAILED
         if not free and limit.used(replace(shared.spent, seconds=clock())) >= 1:
             reason = "not begun: the budget is spent. Pass a larger `budget=...`"

@@ -91,6 +91,14 @@ def test_known_measures_are_kept_and_others_are_refused(bowl):
         ls.sharpness(bowl, "trace", seed=1, resume=first)
 
 
+def test_a_failed_measure_is_tried_again(bowl):
+    first = ls.sharpness(bowl, "trace,average-case", budget=1)
+    assert first["average-case"].verdict == "failed"
+    again = ls.sharpness(bowl, "trace,average-case", resume=first)
+    assert again["trace"] is first["trace"]
+    assert again["average-case"].verdict == "estimate"
+
+
 def test_a_measure_is_stored_and_read_back(bowl, tmp_path):
     measure = ls.sharpness(bowl, "average-case")["average-case"]
     store = ls.Store(tmp_path / "run.h5")

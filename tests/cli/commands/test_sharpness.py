@@ -58,6 +58,9 @@ def test_a_run_is_continued_and_protected(here: Path) -> None:
     assert "--resume to keep" in flat(again.stderr)
     run(f"sharpness ckpt.pt {SMALL} --measures trace,lambda-max --out run.h5 --resume -q")
     assert ls.Store("run.h5").names() == ["sharpness-lambda-max", "sharpness-trace"]
+    run(f"sharpness ckpt.pt {SMALL} --measures distance --out run.h5 --resume -q")  # fails for want of --start
+    failed = run(f"sharpness ckpt.pt {SMALL} --measures trace,distance --out run.h5 --resume -q")
+    assert "needs the parameters at the start" in flat(failed.stdout)
     other = run(f"sharpness ckpt.pt {SMALL} --measures trace --seed 1 --out run.h5 --resume", code=2)
     assert "seed: stored 0, asked 1" in other.stderr
 
