@@ -24,7 +24,7 @@ from landscape.errors import LandscapeError, TaskError
 _REFERENCE = re.compile(r"(?P<home>.+\.py|[A-Za-z_]\w*(?:\.\w+)*):(?P<name>[A-Za-z_][\w.]*)")
 _LIBRARIES = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
 _LIBRARIES += [str(Path(folder).resolve()) for folder in _LIBRARIES]
-_NOT_THE_USERS = (*_LIBRARIES, str(Path(__file__).resolve().parent), "<frozen", "<string>")
+_NOT_THE_USERS = (*_LIBRARIES, str(Path(__file__).resolve().parents[1]), "<frozen", "<string>")
 
 
 def is_reference(text: str) -> bool:

@@ -28,6 +28,8 @@ def margin(objective: Objective, draws: Draws) -> Reading:
     It is not divided by a norm of the weights. Source: Jiang et al. 2020.
     """
     logits = logits_of_all(draws)
+    if logits.values.shape[1] < 2:
+        raise LandscapeError("the margin compares the logits of classes, and the model returns only one.")
     others = logits.values.scatter(1, logits.target[:, None], -math.inf).amax(1)
     margins = (logits.right - others).cpu().numpy()
     return Reading(float(np.percentile(margins, PERCENTILE)), samples=margins, config={"percentile": PERCENTILE})

@@ -14,6 +14,7 @@ import torch
 from landscape.errors import LandscapeError
 from landscape.measures.draws import Draws, stopwatch
 from landscape.measures.normalised_logits import with_normalised_logits
+from landscape.measures.own import called
 from landscape.measures.reading import Reading
 from landscape.measures.registry import Definition, find_measures
 from landscape.measures.settings import BUDGET, CHAINS, CUTOFF, DRAWS, PROBES, VOLUME_BUDGET, Settings
@@ -118,6 +119,7 @@ def sharpness(
             require_same_config(taken[name].config, config, f"measure {name}")
             if taken[name].verdict != FAILED:
                 found[name] = taken[name]
+                shared.charge(found[name].cost.evaluations, found[name].cost.calls)  # of a budget in passes
                 continue
         free = definition.shares in found and found[definition.shares].verdict != FAILED
         if not free and limit.used(replace(shared.spent, seconds=clock())) >= 1:
@@ -134,15 +136,19 @@ def take(definition: Definition, draws: Draws, config: dict[str, Any]) -> Measur
     """Return one measure; a LandscapeError that it raises becomes the reason of a failed one."""
     before, started = draws.spent, time.perf_counter()
     try:
-        reading = _reading(definition, definition.function(draws.objective, draws))
+        reading = _reading(definition, called(definition, draws))
     except LandscapeError as refusal:
         return _failed(definition, config, str(refusal).replace("\n", " "))
     value, error = float(reading.value), float(reading.standard_error)
-    verdict = reading.verdict or (UNKNOWN if math.isnan(error) else ESTIMATE if error else EXACT)
+    if math.isnan(value) and reading.verdict != FAILED:
+        return _failed(definition, config, "; ".join(reading.reasons) or "its value is NaN")
+    known = math.isfinite(value) and math.isfinite(error)
+    verdict = reading.verdict or (UNKNOWN if not known else ESTIMATE if error else EXACT)
+    reasons = reading.reasons or (() if math.isfinite(value) else ("its value is infinite",))
     after = draws.spent
     cost = Cost(after.evaluations - before.evaluations, after.calls - before.calls, time.perf_counter() - started)
     return Measure(
-        definition.name, value, error, verdict, reading.reasons, definition.larger,
+        definition.name, value, error, verdict, reasons, definition.larger,
         definition.invariances(draws.settings.metric), np.asarray(reading.samples, dtype=np.float64),
         {**config, **reading.config}, cost,
     )  # fmt: skip
@@ -179,12 +185,15 @@ def _reading(definition: Definition, result: Any) -> Reading:
         return result
     try:
         value, error = result if isinstance(result, tuple) else (result, 0.0)
-        return Reading(float(value), float(error))
-    except (TypeError, ValueError) as cause:
+        reading = Reading(float(value), float(error))
+    except (TypeError, ValueError, OverflowError, RuntimeError) as cause:  # the last one from tensors
         raise LandscapeError(
             f"the measure {definition.name} returned {type(result).__name__}; expected a number, or a pair (number, "
             "standard error)."
         ) from cause
+    if reading.standard_error < 0:
+        raise LandscapeError(f"the measure {definition.name} returned the standard error {error:g}, below 0.")
+    return reading
 
 
 def _failed(definition: Definition, config: dict[str, Any], reason: str) -> Measure:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.objective.batch_loss import Program, evaluating
-from landscape.objective.recomputation import without_recomputation
+from landscape.objective.recomputation import differentiable
 
 GRADIENT_COST = 3.0  #: cost of a forward and a backward pass, in evaluations
 
@@ -68,7 +68,7 @@ def run_backward(program: Program, points: Tensor) -> tuple[np.ndarray, Tensor]:
     value, gradient = np.zeros(len(points)), torch.zeros_like(points)
     for batch in range(len(program.counts)):
         leaf = points.detach().requires_grad_()
-        with torch.enable_grad(), without_recomputation(), evaluating(program, batch, "around the trained point"):
+        with torch.enable_grad(), differentiable(), evaluating(program, batch, "around the trained point"):
             totals = program.totals(leaf, batch)
             gradient += torch.autograd.grad(totals.sum() / terms, leaf)[0]
         value += totals.detach().cpu().numpy() / terms

@@ -1,4 +1,4 @@
-"""Gradients of models with activation checkpoints (``torch.utils.checkpoint``).
+"""Gradients of models with activation checkpoints (``torch.utils.checkpoint``) or fused inference kernels.
 
 A checkpoint throws activations away and computes them again in the backward pass. By then the model holds its own
 parameters again, not those of the point that is measured; a reentrant checkpoint also hides them from
@@ -23,6 +23,22 @@ def without_recomputation() -> Iterator[None]:
             if hasattr(torch.utils.checkpoint, name):
                 stack.enter_context(mock.patch.object(torch.utils.checkpoint, name, part))
         yield
+
+
+@contextmanager
+def differentiable() -> Iterator[None]:
+    """Run models in evaluation mode as in training, as far as gradients need it.
+
+    Checkpointed blocks keep their activations. Transformer layers do not use torch's fused inference kernels, which
+    have no derivative: within ``vmap`` torch does not see that a gradient is wanted.
+    """
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with without_recomputation():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 class _Plain:

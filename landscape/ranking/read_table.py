@@ -39,8 +39,8 @@ def read_table(
 
     Columns: ``net`` and ``seed`` (optional); axes; targets (``error``, ``gap``, ``loss`` or any other); one column for
     each measure NAME, and if known ``NAME:error`` (standard error), ``NAME:passes`` and ``NAME:seconds``. An empty cell
-    of a measure is a gap. Without ``axes``, an axis is a column of texts, or of numbers with at most 12 levels and at
-    most one level for three nets. Other columns of numbers are measures.
+    of a measure is a gap. Without ``axes``, an axis is a column of texts that do not all differ, or of numbers with at
+    most 12 levels and at most one level for three nets. Other columns of numbers are measures.
 
     Args:
         path: the file.
@@ -190,7 +190,10 @@ class _Roles:
         texts = [text.strip() for text in self.columns[column]]
         levels = set(texts) - {""}
         if any(_number(text) is None for text in levels):
-            return len(levels) > 1
+            if len(levels) == self.count > 1 and not self._is_mostly_numbers(column):
+                self.notes.append(f"The column {column} is another text in every row, so it is left out.")
+                return False
+            return len(levels) > 1 and not self._is_mostly_numbers(column)
         return 1 < len(levels) <= min(_MOST_LEVELS, max(2, self.count * _SHARE_OF_LEVELS)) and "" not in texts
 
     def _is_measure(self, column: str, measures: Sequence[str] | None, baselines: Sequence[str]) -> bool:
@@ -198,11 +201,17 @@ class _Roles:
             return column in measures or column in baselines or baseline_of(column) is not None
         texts = {text.strip() for text in self.columns[column]}
         if any(_number(text) is None for text in texts - {""}):
-            return False
+            return self._is_mostly_numbers(column)  # its texts are refused when it is read
         if len(texts) == 1 and column not in baselines:
             self.notes.append(f"The column {column} is the same in every row, so it is left out.")
             return False
         return True
+
+    def _is_mostly_numbers(self, column: str) -> bool:
+        """Whether more than half of the cells are numbers, of too many levels for an axis: the texts are mistakes."""
+        numbers = [text for text in map(str.strip, self.columns[column]) if _number(text) is not None]
+        many = len(set(numbers)) > min(_MOST_LEVELS, max(2, self.count * _SHARE_OF_LEVELS))
+        return many and len(numbers) > self.count / 2
 
     def _is_part(self, column: str) -> bool:
         name, colon, part = column.rpartition(":")
@@ -230,6 +239,11 @@ def _cells(path: Path) -> tuple[list[str], list[list[str]]]:
     if len(rows) < 2:
         raise LandscapeError(f"{path} has no rows. Expected a header and one row per net.")
     header = [name.strip() for name in rows[0]]
+    for separator in ";\t":
+        if len(header) == 1 and separator in header[0]:
+            raise LandscapeError(
+                f"{path}: the cells are separated by {separator!r}. Expected commas, and decimal points."
+            )
     for name in header:
         if not name or header.count(name) > 1:
             raise LandscapeError(f"{path}: the column {name!r} is named twice or not at all. Give each its own name.")

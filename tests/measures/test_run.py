@@ -1,4 +1,4 @@
-"""The table of measures: names, several sizes, errors, budgets, resuming, measures of a user's own."""
+"""The table of measures: names, several sizes, errors, budgets, resuming."""
 
 import math
 
@@ -121,3 +121,11 @@ def test_a_name_that_is_taken_is_refused():
         ls.measure("new", larger="bigger")
     with pytest.raises(ls.LandscapeError, match="'rotation' is not known"):
         ls.measure("new", larger="sharper", invariant=("rotation",))
+
+
+def test_what_is_resumed_counts_for_a_budget_in_passes(bowl):
+    names = ["average-case", "trace", "gradient-norm"]
+    whole = ls.sharpness(bowl, names, rho=0.1, budget=40)
+    again = ls.sharpness(bowl, names, rho=0.1, budget=40, resume={name: whole[name] for name in names[:2]})
+    assert {n: m.verdict for n, m in again.items()} == {n: m.verdict for n, m in whole.items()}
+    assert whole["gradient-norm"].verdict == "failed"

@@ -113,3 +113,26 @@ def test_unknown_columns_and_files_are_refused(path: Path, tmp_path: Path) -> No
         read_table(tmp_path / "bytes.csv")
     with pytest.raises(LandscapeError, match="named as a measure, but it is something else"):
         read_table(path, measures=["lr"], axes=["lr"])
+
+
+def test_a_text_among_the_numbers_of_a_measure_is_refused_and_makes_no_axis(path: Path) -> None:
+    path.write_text(path.read_text().replace(",16,0.5", ",hello,0.5"))
+    with pytest.raises(LandscapeError, match="row 6: trace is 'hello'; expected a number"):
+        read_table(path, target="error")
+
+
+def test_a_text_that_differs_in_every_row_is_no_axis(tmp_path: Path) -> None:
+    rows = [f"{width},2026-01-{row:02d}T,{row}.5,{row}" for row, width in enumerate([8, 8, 8, 16, 16, 16], 1)]
+    (tmp_path / "runs.csv").write_text("\n".join(["width,date,trace,error", *rows]))
+    runs = read_table(tmp_path / "runs.csv", target="error")
+    assert (list(runs.axes), runs.measures) == (["width"], ("trace",))
+    assert runs.notes == ("The column date is another text in every row, so it is left out.",)
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_other_separators_are_named(path: Path, separator: str) -> None:
+    path.write_text(path.read_text().replace(",", separator))
+    with pytest.raises(
+        LandscapeError, match=f"the cells are separated by {separator!r}.*Expected commas".replace("\\", "\\\\")
+    ):
+        read_table(path, target="error")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from landscape.objective.recomputation import without_recomputation
+from landscape.objective.recomputation import differentiable
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def twice_differentiable() -> Iterator[None]:
     # importing torch._dynamo takes seconds; whoever has compiled something has imported it
     compiled = "torch._dynamo" in sys.modules
     stance = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
-    with sdpa_kernel(SDPBackend.MATH), without_recomputation(), stance:
+    with sdpa_kernel(SDPBackend.MATH), differentiable(), stance:
         yield
 
 

@@ -113,3 +113,15 @@ def test_misuse_is_one_line_and_exit_code_2(here: Path, options: str, words: str
 
 def test_the_same_checkpoint_twice_is_refused(here: Path) -> None:
     assert "named twice" in run(f"sharpness ckpt.pt ckpt.pt {SMALL}", code=2).stderr
+
+
+def test_a_failed_measure_is_taken_again_once_its_cause_is_mended(here: Path) -> None:
+    own = OWN.replace("weight-norm", "my-norm")
+    (here / "mine.py").write_text(own.replace("float", "missing"))
+    broken = run(f"sharpness ckpt.pt {SMALL} --measures mine.py:weight_norm,trace --out run.h5 -q")
+    assert "mine.py, line 6, in weight_norm: NameError" in flat(broken.stdout)
+    (here / "mine.py").write_text(own)
+    run(f"sharpness ckpt.pt {SMALL} --measures mine.py:weight_norm,trace --out run.h5 --resume -q")
+    measure = ls.Store("run.h5")["sharpness-my-norm"]
+    assert isinstance(measure, ls.Measure)
+    assert measure.value > 0

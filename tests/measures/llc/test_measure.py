@@ -128,3 +128,13 @@ def test_the_same_seed_gives_the_same_chains(bowl):
 def test_misuse_is_one_clear_error(bowl, options, words):
     with pytest.raises(ls.LandscapeError, match=words):
         taken(bowl, nbeta=NBETA, **options)
+
+
+def test_transformer_layers_have_gradients_at_many_points():
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True, dropout=0.1)
+    model = nn.Sequential(layer, nn.Flatten(), nn.Linear(8, 2))
+    objective = ls.Objective(model, (torch.randn(6, 2, 4), torch.tensor([0, 1] * 3)), loss="cross_entropy")
+    measure = ls.sharpness(objective, "llc", steps=8)["llc"]
+    assert math.isfinite(measure.value), measure.reasons
+    assert torch.backends.mha.get_fastpath_enabled()
