@@ -118,6 +118,8 @@ def find_measures(names: str | Sequence[str]) -> list[Definition]:
     Raises:
         LandscapeError: for an unknown name, or an empty list.
     """
+    if not isinstance(names, str | Sequence):
+        raise LandscapeError(f"`measures` must be 'core', 'all', or names, not {names!r}.")
     asked = [part.strip() for part in names.split(",")] if isinstance(names, str) else list(names)
     _load_entry_points()
     chosen: dict[str, Definition] = {}

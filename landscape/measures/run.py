@@ -98,7 +98,9 @@ def sharpness(
     >>> abs(mean.value - 0.1**2 / 2 * 4) < 4 * mean.standard_error
     True
     """
-    sizes: list[float | None] = [None] if rho is None else [rho] if isinstance(rho, int | float) else list(rho)
+    sizes: list[Any] = [None] if rho is None else list(rho) if isinstance(rho, list | tuple | np.ndarray) else [rho]
+    if not sizes:
+        raise LandscapeError("`rho` is an empty list. Pass one number or several, or None for the default.")
     settings = Settings(
         metric, None, draws, probes, seed, nbeta, gamma, layer, start, cutoff, volume_budget,
         sampler=sampler, chains=chains, steps=steps, step_size=step_size, minibatch=minibatch,
