@@ -14,6 +14,7 @@ import click
 
 from landscape.errors import LandscapeError, StoreError
 from landscape.measures import sharpness
+from landscape.ranking.configurations import check_enough
 from landscape.ranking.family import Net, check_same_data, find_nets, net_measures, table_of
 from landscape.recipes import task_from_record
 from landscape.results import NetMeasures, Runs, require_same_config
@@ -39,6 +40,7 @@ def family_table(params: Mapping[str, Any], out: Path, command: str) -> Runs:
         command: what continues this run.
     """
     nets = find_nets(params["family"])
+    check_family(nets, keep_all=params["keep_all"])
     config = settings_of(params)
     with Store(out, write=True) as store:
         known = stored_nets(store, out, nets, params, config)
@@ -59,6 +61,17 @@ def family_table(params: Mapping[str, Any], out: Path, command: str) -> Runs:
     ordered = [known[net.name] for net in nets]
     check_same_data(ordered)
     return table_of(ordered, keep_all=params["keep_all"], test_size=params["test_size"])
+
+
+def check_family(nets: Sequence[Net], *, keep_all: bool) -> None:
+    """Refuse a family that is too small to be ranked, before hours are spent on it.
+
+    Raises:
+        LandscapeError: fewer than 20 configurations have a net that counts.
+    """
+    counted = [net for net in nets if keep_all or net.summary.converged is not False]
+    axes = list(dict.fromkeys(name for net in nets for name in net.axes))
+    check_enough(len({tuple(net.axes.get(name) for name in axes) for net in counted}), len(counted), axes)
 
 
 def settings_of(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,17 +114,26 @@ def check_table(runs: Runs, target: str) -> None:
         raise LandscapeError("the table has no axis: no column says what was varied. Name some with `axes=...`.")
     design = Configurations.of(runs.axes)
     count, means = design.count, design.mean(values[None])[0]
-    if count < FEWEST:
-        raise LandscapeError(
-            f"a ranking needs at least {FEWEST} configurations, and the table has {count} "
-            f"({len(values)} nets; axes: {', '.join(runs.axes)}).\n"
-            f"Among so few, chance alone gives a Kendall tau of ± {_chance_tau(count):.2f} (one standard deviation). "
-            "Train more levels of an axis."
-        )
+    check_enough(count, len(values), list(runs.axes))
     if np.ptp(means) <= _SAME * np.abs(means).max():
         raise LandscapeError(
             f"the target {target!r} is the same for every configuration once seeds are averaged, so no measure can "
             "predict it.\nRank by another `target=...`, or train nets that generalise differently."
+        )
+
+
+def check_enough(configurations: int, nets: int, axes: Sequence[str]) -> None:
+    """Refuse so few configurations that chance alone would rank the measures.
+
+    Raises:
+        LandscapeError: fewer than 20.
+    """
+    if configurations < FEWEST:
+        raise LandscapeError(
+            f"a ranking needs at least {FEWEST} configurations, and there are {configurations} "
+            f"({nets} nets; axes: {', '.join(axes)}).\n"
+            f"Among so few, chance alone gives a Kendall tau of ± {_chance_tau(configurations):.2f} (one standard "
+            "deviation). Train more levels of an axis."
         )
 
 

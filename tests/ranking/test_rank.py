@@ -138,7 +138,7 @@ def test_the_share_of_noise_follows_its_formula() -> None:
         ({"target": "loss"}, "there is no target 'loss'; the table has gap, error"),
         ({"axes": ["depth"]}, "there is no column 'depth' among the axes"),
         ({"measures": ["flatness"]}, "there is no column 'flatness' among the measures"),
-        ({"axes": ["width", "lr"]}, "at least 20 configurations, and the table has 9"),
+        ({"axes": ["width", "lr"]}, "at least 20 configurations, and there are 9"),
     ],
 )
 def test_what_cannot_be_ranked_is_refused(runs: Runs, change: dict[str, object], words: str) -> None:

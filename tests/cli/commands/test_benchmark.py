@@ -81,7 +81,7 @@ def test_show_prints_a_stored_ranking(table: str) -> None:
     ("words", "message"),
     [
         ("--target nothing", "there is no target 'nothing'; the table has error, gap. Pass one of them as --target."),
-        ("--axes width,lr", "a ranking needs at least 20 configurations, and the table has 9"),
+        ("--axes width,lr", "a ranking needs at least 20 configurations, and there are 9"),
         ("--axes width,depth", "runs.csv has no column 'depth', which --axes names"),
         ("--out bench.pdf", "--out bench.pdf has no ending that is known"),
         ("--axes ,", "expected names with commas between them"),
