@@ -40,10 +40,10 @@ def family_table(params: Mapping[str, Any], out: Path, command: str) -> Runs:
         command: what continues this run.
     """
     nets = find_nets(params["family"])
-    check_family(nets, keep_all=params["keep_all"])
     config = settings_of(params)
     with Store(out, write=True) as store:
         known = stored_nets(store, out, nets, params, config)
+        check_family(nets, keep_all=params["keep_all"])
         waiting = [net for net in nets if net.name not in known]
         display = Display(len(nets), len(known), quiet=params["quiet"], unit="nets")
         try:

@@ -25,18 +25,25 @@ def called(definition: Definition, draws: Draws) -> Any:
     before, and so are the weights.
 
     Raises:
-        LandscapeError: a user's function raises, with file and line, or changes the weights.
+        LandscapeError: a user's function raises, with file and line, or changes the weights. A LandscapeError of its
+            own says why there is no value, and stays as it is.
     """
     objective = draws.objective
     if str(getattr(definition.function, "__module__", "")).partition(".")[0] == _OURS:
         return definition.function(objective, draws)
-    weights = objective.theta.clone()
+    weights, refusal = objective.theta.clone(), None
     with blamed(f"the measure {definition.name}"), _randomness(draws.settings.seed):
-        result = definition.function(objective, draws)
+        try:
+            result = definition.function(objective, draws)
+        except LandscapeError as error:
+            refusal = error
     changed = not torch.equal(objective.theta, weights)
     objective.theta.requires_grad_(False)
     if changed:
         objective.theta.copy_(weights)
+    if refusal is not None:
+        raise refusal
+    if changed:
         raise LandscapeError(
             f"the measure {definition.name} changed objective.theta, which the other measures need. Change a copy: "
             "objective.theta.clone()."

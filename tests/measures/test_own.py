@@ -112,3 +112,16 @@ def test_the_margin_of_a_single_class_is_a_stated_gap():
     )
     margin = ls.sharpness(objective, "margin")["margin"]
     assert "returns only one" in margin.reasons[0]
+
+
+def test_a_refusal_of_its_own_stays_as_it_is():
+    @ls.measure("own-refusal", larger="sharper")
+    def refusing(objective, draws):
+        raise ls.LandscapeError("this net has no such layer")
+
+    bowl = ls.Objective.from_function(lambda x: x.square().sum(-1), torch.ones(4))
+    try:
+        measure = ls.sharpness(bowl, "own-refusal")["own-refusal"]
+    finally:
+        del REGISTRY["own-refusal"]
+    assert (measure.verdict, measure.reasons) == ("failed", ("this net has no such layer",))
