@@ -27,6 +27,7 @@ class Products:
     squares: np.ndarray
     weight: float
     exact: bool
+    reasons: tuple[str, ...] = ()
 
 
 @measure("lambda-max", larger="sharper", core=True, invariant=("permutation",), adaptive=("relu-rescaling",))
@@ -46,7 +47,7 @@ def trace(objective: Objective, draws: Draws) -> Reading:
     """Return the trace of C H C, by products with random signs (Hutchinson 1990)."""
     products = shared_products(draws)
     samples = products.weight * products.forms
-    return Reading(float(samples.mean()), _error(samples, products.exact), samples=samples)
+    return Reading(float(samples.mean()), _error(samples, products.exact), reasons=products.reasons, samples=samples)
 
 
 @measure("frobenius", larger="sharper", core=True, invariant=("permutation",), adaptive=("relu-rescaling",))
@@ -56,7 +57,8 @@ def frobenius(objective: Objective, draws: Draws) -> Reading:
     samples = products.weight * products.squares
     value = math.sqrt(float(samples.mean()))
     error = _error(samples, products.exact)
-    return Reading(value, error / (2 * value) if value else 0.0, samples=samples)
+    error = error / (2 * value) if value else 0.0
+    return Reading(value, error, reasons=products.reasons, samples=samples)
 
 
 def top_pair(draws: Draws) -> Eigenpairs:
@@ -100,7 +102,9 @@ def shared_products(draws: Draws) -> Products:
             forms.append((z.double() * image).sum(0).cpu().numpy())
             squares.append((image * image).sum(0).cpu().numpy())
         draws.charge(PRODUCT_COST * made, made)
-        return Products(np.concatenate(forms), np.concatenate(squares), probes.weight, probes.exact)
+        short = f"{made} of {probes.count} products, for lack of time; pass a larger `budget=...`"
+        reasons = () if made == probes.count else (short,)
+        return Products(np.concatenate(forms), np.concatenate(squares), probes.weight, probes.exact, reasons)
 
     return draws.once("products", multiply)
 

@@ -7,6 +7,10 @@ import pytest
 import torch
 
 import landscape as ls
+from landscape.measures import REGISTRY
+from landscape.measures.draws import Draws
+from landscape.measures.run import take
+from landscape.measures.settings import Settings
 
 Z = 4.0  # standard errors
 
@@ -103,3 +107,13 @@ def test_infinite_losses_are_a_stated_gap():
     measure = ls.sharpness(wall, "average-case", rho=0.1)["average-case"]
     assert (measure.value, measure.verdict) == (math.inf, "unknown")
     assert "smaller `rho" in measure.reasons[0]
+
+
+def test_fewer_products_near_the_deadline_are_said(bowl):
+    objective, hessian, _ = bowl
+    left = iter([60.0, 10.0, 10.0])  # seconds: at the start, and after the first products
+    draws = Draws(objective, Settings(probes=11), lambda: next(left))
+    measure = take(REGISTRY["trace"], draws, {})
+    assert len(measure.samples) == 10
+    assert measure.reasons == ("10 of 11 products, for lack of time; pass a larger `budget=...`",)
+    assert_within(measure, np.trace(hessian))
