@@ -164,7 +164,7 @@ class Ranking(Result):
         return f"{counted}, {family}: {', '.join(winners)}. {facts[0].upper()}{facts[1:]}"
 
     def table(self) -> str:
-        """Return one line per measure, the best first."""
+        """Return one line per measure, the best first, without columns that are empty for every measure."""
         rows = []
         for place in self.order:
             name = self.measures[place]
@@ -177,7 +177,8 @@ class Ranking(Result):
             defined = f"{self.cells_defined[:, place].sum()}/{self.cells.sum()}"
             rows.append([name + (" *" if name in self.baselines else ""), *cells, defined, share(self.noise[place])])
         heads = ["measure", "Psi", "95 % interval", "tau", "CMI", "partial", "sign err", "cells", "noise"]
-        return columns(heads, rows, left=["measure"])
+        kept = [column for column in range(len(heads)) if any(row[column] != "-" for row in rows)]
+        return columns([heads[c] for c in kept], [[row[c] for c in kept] for row in rows], left=["measure"])
 
     def _series(self) -> dict[str, Any]:
         order = self.order

@@ -49,6 +49,13 @@ def test_a_measure_of_one_axis_predicts_along_that_axis_alone(ranking: Ranking) 
     assert abs(ranking.estimate("partial", "one-axis")) < 0.5
 
 
+def test_the_table_has_no_empty_column(runs: Runs, ranking: Ranking) -> None:
+    assert "sign err" in ranking.table()
+    few = rank_measures(runs, "gap", settings=replace(QUICK, effective_size=1e6))
+    assert "sign err" not in few.table()
+    assert np.isnan(few.estimates[few.statistics.index("sign-error")]).all()
+
+
 def test_what_chance_gives_is_within_its_band(ranking: Ranking) -> None:
     """Psi is the mean over 81 pairs of a product of signs, of variance 1. 810 pairs of them share a net and have
     covariance 1/9. So the standard deviation is sqrt(81 + 810/9) / 81."""
