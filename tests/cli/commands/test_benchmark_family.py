@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -18,7 +17,6 @@ import torch
 from helpers.commands import MAIN, flat, run
 from helpers.families import MEASURES, RATES, WIDTHS, checkpoints
 from landscape.errors import LandscapeError
-from landscape.measures import REGISTRY
 from landscape.ranking.family import CLOSED_FORMS, find_nets, table_of
 from landscape.results import NetMeasures, Runs
 from landscape.store import Store
@@ -30,14 +28,11 @@ OWN = "--measures mine.py:size,mine.py:flatness"
 
 
 @pytest.fixture
-def family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(MEASURES)
     checkpoints(Path("family"))
-    before = dict(REGISTRY)
-    yield Path("family")
-    REGISTRY.clear()  # of the measures in mine.py
-    REGISTRY.update(before)
+    return Path("family")
 
 
 def nets_in(path: str) -> dict[str, NetMeasures]:
