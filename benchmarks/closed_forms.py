@@ -1,4 +1,4 @@
-"""Every sharpness measure beside its closed form: the table in docs/sharpness.md.
+"""Compare every sharpness measure with its closed form: the table in docs/sharpness.md.
 
     python -m benchmarks.closed_forms --page
 

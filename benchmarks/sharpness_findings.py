@@ -42,7 +42,7 @@ def section(ranking: Ranking) -> list[str]:
 
 
 def cell(value: float, digits: int = 2) -> str:
-    """Return a number, or a dash if there is none."""
+    """Return a number as text, or a dash for NaN and infinity."""
     return f"{value:,.{digits}f}" if math.isfinite(value) else "-"
 
 

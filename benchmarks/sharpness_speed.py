@@ -1,4 +1,4 @@
-"""Sharpness by random perturbations (rows 1, 3 and 11): ours beside code written from the papers, in one run.
+"""Compare our measures by random perturbations with code written from the papers, in one run.
 
     python -m benchmarks.sharpness_speed        (prints the section for docs/sharpness.md)
 

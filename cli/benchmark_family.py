@@ -152,7 +152,7 @@ def measure_net(net: Net, params: Mapping[str, Any], config: Mapping[str, Any]) 
         wanted_measures(measure_words(params))  # loads those of a user's file into this process
         task, _ = find_task(options)
         objective = make_objective(task, options)
-        start = start_of(options, task, objective)
+        start = start_of(options, objective)
         if start is None and net.record is not None:
             untrained = dict(task_from_record(net.record).model.named_parameters())
             start = objective.layout.flatten(untrained, objective.theta.device).detach()

@@ -83,7 +83,7 @@ def read(
 
 
 def write(runs: Runs, ranking: Ranking, paths: Sequence[Path]) -> list[Path]:
-    """Write a ranking in the form that each ending says, and return the files. An .h5 gets page and CSV beside it.
+    """Write a ranking in the form that each ending says, and return the files. Page and CSV go to the folder of an .h5.
 
     Raises:
         StoreError: one cannot be written.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,13 @@ import click
 import torch
 
 from landscape.errors import LandscapeError, StoreError
-from landscape.inputs import Task
 from landscape.inputs.user_code import is_reference, load_object
 from landscape.measures import REGISTRY, find_measures, sharpness
 from landscape.objective import Objective
 from landscape.results import Eigenpairs, Measure, Result, SharpnessTable
 from landscape.results.sharpness import FAILED, number
 from landscape.results.table import WIDTH, columns
-from landscape.store import Store
+from landscape.store import Store, usable
 from landscape.volume.annealing.budget import Budget
 from landscape_cli.clock import elapsed
 from landscape_cli.flags import in_flags
@@ -27,7 +27,7 @@ from landscape_cli.interrupts import INTERRUPTED, check_pressed
 from landscape_cli.machine_output import strict_json
 from landscape_cli.next_command import resume_command, stopped_line
 from landscape_cli.progress import Display, say
-from landscape_cli.run_file import open_store, readable_results, stored_result, with_provenance
+from landscape_cli.run_file import open_store, stored_result, with_provenance
 from landscape_cli.task import find_task, make_objective
 from landscape_cli.text import duration, paragraph
 
@@ -103,8 +103,8 @@ def labels(paths: tuple[str, ...]) -> list[str]:
     """
     stems = [Path(path).stem for path in paths]
     if len(set(stems)) < len(stems):
-        stems = [re.sub(r"[^A-Za-z0-9_.-]+", "-", str(Path(path).with_suffix(""))).strip("-.") for path in paths]
-    stems = [re.sub(r"[^A-Za-z0-9_.-]+", "-", stem) for stem in stems]
+        stems = [usable(str(Path(path).with_suffix(""))).strip("-.") for path in paths]
+    stems = [usable(stem) for stem in stems]
     if len(set(stems)) < len(stems):
         raise LandscapeError("a checkpoint is named twice. Type each once.")
     return stems
@@ -134,7 +134,7 @@ def measure_checkpoint(
     say(params, paragraph(f"{objective!r}"[1:-1]))
     for note in objective.notes:
         say(params, paragraph(in_flags(f"note: {note}")))
-    start = start_of(params, task, objective)
+    start = start_of(params, objective)
     total = sum(1 if REGISTRY[name].rho is None else len(params["rho"] or (1,)) for name in expand(measures))
     pairs = stored_eigenpairs(store)
     done = sum(measure.verdict != FAILED for measure in known.values())
@@ -162,7 +162,7 @@ def expand(measures: list[str]) -> list[str]:
     return [definition.name for definition in find_measures(measures)]
 
 
-def start_of(params: Mapping[str, Any], task: Task, objective: Objective) -> torch.Tensor | None:
+def start_of(params: Mapping[str, Any], objective: Objective) -> torch.Tensor | None:
     """Return the parameters of ``--start``, read like the checkpoint itself."""
     if params["start"] is None:
         return None
@@ -198,8 +198,14 @@ def stored_measures(store: Store | None, params: Mapping[str, Any], place: str |
 
 def stored_eigenpairs(store: Store | None) -> list[Result]:
     """Return the eigenpairs that ``landscape curvature`` has left in the file."""
-    results = readable_results(store)[0] if store is not None and store.names() else {}
-    return [result for result in results.values() if isinstance(result, Eigenpairs)]
+    if store is None or not store.names():
+        return []
+    pairs: list[Result] = []
+    for name, about in store.describe()["results"].items():
+        if about["kind"] == Eigenpairs.kind:
+            with suppress(StoreError):  # damaged: then the eigenvalue is measured again
+                pairs.append(store[name])
+    return pairs
 
 
 def table_text(table: SharpnessTable, command: click.Command) -> str:
@@ -215,16 +221,19 @@ def several_text(tables: Mapping[str, SharpnessTable]) -> str:
     names = list(dict.fromkeys(name for table in tables.values() for name in table))
     blocks, left = [], list(tables)
     while left:
-        count = len(left)
-        while count > 1 and len(block_text(names, {k: tables[k] for k in left[:count]}).splitlines()[0]) > WIDTH:
-            count -= 1
-        blocks.append(block_text(names, {k: tables[k] for k in left[:count]}))
+        count, block = 1, block_text(names, {left[0]: tables[left[0]]})
+        while count < len(left):
+            wider = block_text(names, {k: tables[k] for k in left[: count + 1]})
+            if len(wider.splitlines()[0]) > WIDTH:
+                break
+            count, block = count + 1, wider
+        blocks.append(block)
         left = left[count:]
     return "\n\n".join(blocks)
 
 
 def block_text(names: list[str], tables: Mapping[str, SharpnessTable]) -> str:
-    """Return the values of some checkpoints beside each other."""
+    """Return the values of some checkpoints, one column per checkpoint."""
     rows = [
         [name, *(number(t[name].value, t[name].standard_error) if name in t else "-" for t in tables.values())]
         for name in names

@@ -71,7 +71,7 @@ table_options = options.together(
 keeping = options.together(
     click.option(
         "--out", "outs", type=click.Path(dir_okay=False, path_type=Path), multiple=True, metavar="FILE",
-        help="Write the page (.html), the statistics (.csv), or everything (.h5, with page and CSV beside it).",
+        help="Write the page (.html), the statistics (.csv), or everything (.h5; page and CSV go to its folder).",
     ),
     click.option("--resume", is_flag=True, help="Continue the run in --out, or start one if there is none."),
     click.option("--overwrite", is_flag=True, help="Measure every net again."),

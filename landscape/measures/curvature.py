@@ -56,9 +56,8 @@ def frobenius(objective: Objective, draws: Draws) -> Reading:
     products = shared_products(draws)
     samples = products.weight * products.squares
     value = math.sqrt(float(samples.mean()))
-    error = _error(samples, products.exact)
-    error = error / (2 * value) if value else 0.0
-    return Reading(value, error, reasons=products.reasons, samples=samples)
+    square_error = _error(samples, products.exact)
+    return Reading(value, square_error / (2 * value) if value else 0.0, reasons=products.reasons, samples=samples)
 
 
 def top_pair(draws: Draws) -> Eigenpairs:

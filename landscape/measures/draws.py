@@ -137,9 +137,7 @@ class Draws:
         scale = torch.as_tensor(std, dtype=objective.theta.dtype, device=objective.theta.device)
 
         def at(indices: range) -> tuple[np.ndarray, np.ndarray]:
-            z = self._block(indices, shape) * scale
-            steps = objective.scope.scatter(z, objective.theta.new_zeros(len(z), objective.layout.size))
-            return self._evaluator.measure(steps.add_(objective.theta))
+            return self._evaluator.measure(self._moved(self._block(indices, shape) * scale))
 
         lanes = self._evaluator.lanes
         parts = [range(start, min(start + lanes, count)) for start in range(0, count, lanes)]
@@ -191,8 +189,10 @@ class Draws:
         """
         theta = self.objective.scope.gather(self.objective.theta)
         eps = torch.finfo(theta.dtype).eps
-        moved = self._rounded(eps * theta.abs())
-        return max(float(np.max(np.abs(moved - self.objective.centre))), eps * abs(self.objective.centre))
+        signs = torch.stack([self.noise(_FAR + 2 * k).sign() for k in range(_ROUNDING_DRAWS)]).to(theta)
+        self.charge(_ROUNDING_DRAWS, _ROUNDING_DRAWS)
+        losses = self.objective.loss_at(self._moved(signs * (eps * theta.abs())))
+        return max(float(np.max(np.abs(losses - self.objective.centre))), eps * abs(self.objective.centre))
 
     @cached_property
     def pass_seconds(self) -> float:
@@ -202,12 +202,11 @@ class Draws:
         self.charge(1)
         return clock()
 
-    def _rounded(self, std: Tensor) -> np.ndarray:
+    def _moved(self, steps: Tensor) -> Tensor:
+        """Return theta + steps for steps of the entries in scope, (k, n) -> (k, D)."""
         objective = self.objective
-        z = torch.stack([self.noise(_FAR + 2 * k).sign() for k in range(_ROUNDING_DRAWS)]).to(objective.theta)
-        steps = objective.scope.scatter(z.mul_(std), objective.theta.new_zeros(len(z), objective.layout.size))
-        self.charge(_ROUNDING_DRAWS, _ROUNDING_DRAWS)
-        return objective.loss_at(steps.add_(objective.theta))
+        whole = objective.scope.scatter(steps, objective.theta.new_zeros(len(steps), objective.layout.size))
+        return whole.add_(objective.theta)
 
     @cached_property
     def _evaluator(self) -> PointEvaluator:

@@ -77,8 +77,7 @@ def figures_of_run(results: Mapping[str, Result]) -> dict[str, Figure]:
     volumes = {name: result for name, result in results.items() if isinstance(result, Volume) and result.results}
     if len(volumes) > 1:
         figures["volumes"] = volumes_by_estimator(volumes)
-    measures = {name: result for name, result in results.items() if isinstance(result, Measure)}
-    if (by_step := measures_by_step(measures)) is not None:
+    if (by_step := measures_by_step(results)) is not None:
         figures["sharpness"] = by_step
     for name, own in _by_result(results).items():
         figures |= {f"{name}-{short}" if len(own) > 1 else name: figure for short, figure in own.items()}
@@ -94,10 +93,9 @@ def one_figure(results: Mapping[str, Result]) -> Figure:
     radii, volume = results.get("radii"), results.get("volume")
     if isinstance(radii, Radii):
         return overview(radii, volume if isinstance(volume, Volume) else None)
-    measures = {name: result for name, result in results.items() if isinstance(result, Measure)}
-    by_step = measures_by_step(measures)
+    by_step = measures_by_step(results)
     by_result = _by_result(results)
-    if by_step is not None and by_result.keys() <= measures.keys():
+    if by_step is not None and all(isinstance(results[name], Measure) for name in by_result):
         return by_step
     if not by_result:
         raise LandscapeError(f"there is nothing to draw in {', '.join(results) or 'a run without results'}.")

@@ -8,23 +8,23 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from landscape.plots.style import WIDTH, bare, shades
-from landscape.results import Measure
+from landscape.results import Measure, Result
 from landscape.results.sharpness import FAILED
 
 _COLUMNS = 3
 _HEIGHT = 1.7  # inches of a panel
 
 
-def measures_by_step(measures: Mapping[str, Measure]) -> Figure | None:
+def measures_by_step(results: Mapping[str, Result]) -> Figure | None:
     """Return one panel per measure, its value against the training step; None for fewer than two checkpoints.
 
     Bars are standard errors; a hollow point is a lower bound or a value whose error is not known.
 
     Args:
-        measures: by any name; their configuration says the checkpoint and its step.
+        results: by any name; only measures are drawn. Their configuration says the checkpoint and its step.
     """
     rows: dict[str, list[Measure]] = {}
-    for measure in measures.values():
+    for measure in (result for result in results.values() if isinstance(result, Measure)):
         if measure.verdict != FAILED and np.isfinite(measure.value):
             rho = measure.config.get("rho")
             rows.setdefault(measure.name if rho is None else f"{measure.name}, rho = {rho:g}", []).append(measure)

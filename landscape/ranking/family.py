@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from landscape.errors import LandscapeError, shortened
+from landscape.errors import LandscapeError, TaskError, shortened
 from landscape.objective import Objective
 from landscape.objective.digest import digest
 from landscape.ranking.read_table import converged_nets
@@ -20,6 +18,8 @@ from landscape.results import SharpnessTable
 from landscape.results.net_measures import NetMeasures
 from landscape.results.runs import Runs
 from landscape.results.sharpness import BELOW_ROUNDING, NOT_MIXED
+from landscape.store import usable
+from landscape.training.sweep import read_member
 from landscape.training.trained_network import TrainingSummary
 
 SUFFIX = ".pt"
@@ -86,14 +86,13 @@ def find_nets(paths: Sequence[str | Path]) -> list[Net]:
 
 
 def _read(path: Path, name: str) -> Net:
+    if not path.exists():
+        raise LandscapeError(f"there is no file or folder {path}. Pass the folder of landscape sweep --out.")
     try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
-        summary = TrainingSummary(**content["training"])
+        content, summary = read_member(path)
         state = content["state_dict"]
         axes = dict(content.get("axes") or {})
-    except FileNotFoundError as error:
-        raise LandscapeError(f"there is no file or folder {path}. Pass the folder of landscape sweep --out.") from error
-    except Exception as error:  # unpickling raises nearly anything
+    except (TaskError, KeyError, TypeError, ValueError) as error:
         raise LandscapeError(
             f"{path} does not say how it was trained, so it is no member of a family.\n"
             "Pass checkpoints of landscape sweep, or your numbers as a table: landscape benchmark --table runs.csv"
@@ -101,7 +100,7 @@ def _read(path: Path, name: str) -> Net:
     if not axes:
         axes = {"poison": summary.poison}
     tensors = [state[key] for key in sorted(state)]
-    label = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip(".-") or "net"
+    label = usable(name).strip(".-") or "net"
     return Net(path, label, axes, summary, content.get("landscape_task"), digest(*tensors))
 
 

@@ -1,5 +1,5 @@
 """Results in one HDF5 file: complete at every moment, one writer at a time."""
 
-from landscape.store.store import Store
+from landscape.store.store import Store, usable
 
-__all__ = ["Store"]
+__all__ = ["Store", "usable"]

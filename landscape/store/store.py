@@ -34,8 +34,18 @@ _OURS = ("format", "format_version", "writer")  #: attributes of the root
 _WITHOUT_HASHES = 2  #: the version that is read too: the same but for the hashes
 _LIBRARY = ("v110", "v110")  #: from this format of HDF5 on its own tables carry checksums
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 # What h5py raises on damaged bytes, and json and numpy on what such bytes decode to.
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError)
+
+
+def usable(text: str) -> str:
+    """Return a text with hyphens for what the name of a result may not hold.
+
+    >>> usable("width 16, lr 0.1")
+    'width-16-lr-0.1'
+    """
+    return _NOT_IN_A_NAME.sub("-", text)
 
 
 class Store:

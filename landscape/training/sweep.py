@@ -179,7 +179,7 @@ def read_summary(path: Path) -> TrainingSummary:
     Raises:
         TaskError: if the file is something else.
     """
-    return TrainingSummary(**_read(path)["training"])
+    return read_member(path)[1]
 
 
 def configurations(members: Sequence[Member], summaries: Sequence[TrainingSummary]) -> list[Configuration]:
@@ -228,13 +228,17 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
     return float(stats.spearmanr(x, y).statistic)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_member(path: Path) -> tuple[dict[str, Any], TrainingSummary]:
+    """Return the content of a checkpoint of a sweep, on the CPU, and how its training went.
+
+    Raises:
+        TaskError: if the file is something else.
+    """
     try:
-        checkpoint: dict[str, Any] = torch.load(path, weights_only=True)
-        TrainingSummary(**checkpoint["training"])
+        checkpoint: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        return checkpoint, TrainingSummary(**checkpoint["training"])
     except Exception as error:  # unpickling raises nearly anything
         raise TaskError(f"{path} is not a checkpoint of a sweep. Remove it, or pass another --out.") from error
-    return checkpoint
 
 
 def _is_done(begin: Begin, folder: Path, member: Member) -> bool:
@@ -244,7 +248,7 @@ def _is_done(begin: Begin, folder: Path, member: Member) -> bool:
         return True
     if not path.exists():
         return False
-    checkpoint, training = _read(path), begin([member])
+    (checkpoint, _), training = read_member(path), begin([member])
     problem = training.problem
     current = problem.record_of(member.seed), repr(training.settings), dict(problem.task_args)
     stored = (checkpoint.get(key) for key in ("landscape_task", "settings", TASK_ARGS))
