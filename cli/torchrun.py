@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import click
 
-SPREAD = ("volume", "radius")
+SPREAD = ("volume", "radius", "slice", "curvature")
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def spreading() -> Iterator[None]:
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     if command not in SPREAD:
         raise click.UsageError(
-            f"landscape {command} would do the same on every rank: only {' and '.join(SPREAD)} share their work. "
+            f"landscape {command} would do the same on every rank: only {', '.join(SPREAD)} share their work. "
             "Type it without torchrun."
         )
     from landscape import distributed  # for speed alone: it imports torch

@@ -155,6 +155,29 @@ def each(
     return [results[index] for index in range(len(chunks))]
 
 
+def added(part: Callable[[slice], torch.Tensor]) -> torch.Tensor:
+    """Return the sum over ranks of ``part(mine)``, where ``mine`` takes every rank's own share of a sequence.
+
+    The parts are added in their own dtype, so another number of ranks may change the last digits. All ranks get the
+    same bytes.
+
+    Raises:
+        RankError: as for :func:`each`.
+
+    >>> import torch
+    >>> added(lambda mine: torch.arange(4)[mine].sum())
+    tensor(6)
+    """
+    import torch.distributed as dist
+
+    own: list[torch.Tensor] = []
+    each(range(_group.size), lambda index: own.append(part(slice(index, None, _group.size))))
+    if _group.size > 1:
+        with _others_present():
+            dist.all_reduce(own[0], group=_group.handle)
+    return own[0]
+
+
 def sample(rows: torch.Tensor) -> bytes:
     """Return some entries of each row, shape (k, n), for ``check``. Different rounding shows in nearly all entries."""
     stride = max(1, rows.shape[1] // _SAMPLE)
@@ -207,15 +230,22 @@ def _exchange(mine: _Message) -> list[_Message]:
     import torch.distributed as dist
 
     messages: list[Any] = [None] * _group.size
-    try:
+    with _others_present():
         dist.all_gather_object(messages, mine, group=_group.handle)
+    _over = any(message.place == _END for message in messages)
+    return messages
+
+
+@contextmanager
+def _others_present() -> Iterator[None]:
+    """Turn the error of an exchange into one that says that a rank is gone."""
+    try:
+        yield
     except RuntimeError as error:
         raise RankError(
             f"another of the {_group.size} ranks is gone, stopped or killed ({_reason(error)}).\n"
             "With --out, all finished work is kept: type the same command again, with --resume."
         ) from error
-    _over = any(message.place == _END for message in messages)
-    return messages
 
 
 def _reason(error: RuntimeError) -> str:

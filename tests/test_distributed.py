@@ -102,6 +102,22 @@ def test_the_same_bytes_on_one_two_and_three_ranks(tmp_path: Path) -> None:
             assert other[name].tobytes() == values.tobytes(), name
 
 
+def test_batches_shared_by_one_to_four_ranks_give_the_same_bytes(tmp_path: Path) -> None:
+    for done in together(4, ["regrouped", str(tmp_path)], tmp_path):
+        assert done.returncode == 0, done.stderr
+    files = sorted(tmp_path.glob("*.npz"))
+    assert len(files) == 1 + 2 + 3 + 4
+    alone = np.load(files[0])
+    for path in files[1:]:
+        with np.load(path) as shared:
+            for name in alone.files:
+                assert np.isfinite(alone[name]).all(), name
+                if name.endswith("to rounding"):
+                    np.testing.assert_allclose(shared[name], alone[name], rtol=1e-5)
+                else:
+                    assert shared[name].tobytes() == alone[name].tobytes(), (path.name, name)
+
+
 @pytest.mark.parametrize(
     ("what", "words"),
     [

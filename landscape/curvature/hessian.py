@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape import distributed
 from landscape.curvature.autograd.differences import GradientDifferences
 from landscape.curvature.autograd.grad import twice_differentiable
 from landscape.curvature.autograd.graphs import GaussNewtonGraph, Graph, Graphs, HessianGraph, differentiating
@@ -176,11 +177,22 @@ class _Curvature(Operator):
         return self._forms_of(vectors, range(self.objective.batches))
 
     def _products_of(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
-        """Return the part of the product from these batches, (n, k) -> (n, k)."""
+        """Return the part of the product from these batches, (n, k) -> (n, k); the ranks share them.
+
+        Only if points run one at a time, and then the sum of the ranks' parts rounds otherwise for each number of them.
+        """
         steps = self._steps(vectors)
-        out = torch.zeros_like(steps)
-        with self._differentiating():
-            self._add_products(steps, batches, out)
+
+        def of_share(mine: slice) -> Tensor:
+            out = torch.zeros_like(steps)
+            with self._differentiating():
+                self._add_products(steps, batches[mine], out)
+            return out
+
+        if self.objective.plan.lanes == 1 and len(batches) > 1:
+            out = distributed.added(of_share)
+        else:
+            out = of_share(slice(None))
         product = self.scope.gather(out).div_(self._terms)
         return (product if self.metric.scale is None else product.mul_(self.metric.scale)).T
 

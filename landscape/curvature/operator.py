@@ -115,6 +115,12 @@ class Operator(ABC):
     def _forms(self, vectors: Tensor) -> Tensor:
         return (vectors.double() * self._apply(vectors).double()).sum(0)
 
+    def add_cost(self, cost: Cost) -> None:
+        """Count products that another rank has made with this operator."""
+        self._products += cost.evaluations
+        self._calls += cost.calls
+        self._seconds += cost.seconds
+
     def _count(self, products: float, started: float) -> None:
         self._products += products
         self._calls += 1

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from landscape import distributed
 from landscape.curvature.lanczos import ROUNDING
 from landscape.curvature.operator import Operator, Part
 from landscape.curvature.probes import Probes, finite, spending
 from landscape.errors import CurvatureError
-from landscape.results import Diagonal, LayerTraces, Trace
+from landscape.results import Cost, Diagonal, LayerTraces, Trace
 
 
 def trace(op: Operator, probes: int = 50, *, method: str = "hutchinson", seed: int = 0) -> Trace:
@@ -95,7 +97,7 @@ def layer_traces(op: Operator, probes: int = 50, *, seed: int = 0) -> LayerTrace
     """
     drawn = Probes.of(op, probes, seed)
     with spending(op) as spent:
-        samples = np.concatenate([_by_part(op, terms) for terms in _sums(op, drawn, _entries)])
+        samples = np.concatenate(list(_shared_sums(op, drawn, lambda summand, z: _by_part(op, _entries(summand, z)))))
     return LayerTraces(
         names=tuple(part.name for part in _filled(op)),
         sizes=np.array([part.stop - part.start for part in _filled(op)]),
@@ -151,10 +153,9 @@ def _config(op: Operator, **settings: Any) -> dict[str, Any]:
     return {**op.describe(), "dtype": str(op.dtype).removeprefix("torch."), **settings}
 
 
-def _by_part(op: Operator, terms: Tensor) -> np.ndarray:
+def _by_part(op: Operator, terms: Tensor) -> Tensor:
     """Return the sums over the rows of each parameter tensor, float64, shape (k, tensors)."""
-    sums = [terms[part.start : part.stop].double().sum(0) for part in _filled(op)]
-    return torch.stack(sums, dim=1).cpu().numpy()
+    return torch.stack([terms[part.start : part.stop].double().sum(0) for part in _filled(op)], dim=1)
 
 
 def _filled(op: Operator) -> list[Part]:
@@ -177,8 +178,29 @@ def _sums(op: Operator, drawn: Probes, measure: Callable[[Operator, Tensor], Ten
         yield finite(total, op) * drawn.weight
 
 
+def _shared_sums(op: Operator, drawn: Probes, measure: Callable[[Operator, Tensor], Tensor]) -> Iterator[np.ndarray]:
+    """Yield what :func:`_sums` does, each summand computed on one rank; for measures that return few numbers."""
+    summands = drawn.summands(op)
+    for start, stop in drawn.spans(op):
+
+        def part(i: int, start: int = start, stop: int = stop) -> tuple[Tensor, Cost]:
+            with spending(op) as spent:
+                value = measure(summands[i], drawn.block(start, stop, op, i))
+            return value.cpu(), spent.cost
+
+        parts = distributed.each(range(len(summands)), part)
+        for i, (_, cost) in enumerate(parts):
+            if i % distributed.count() != distributed.rank():
+                op.add_cost(cost)
+        yield finite(reduce(torch.add, [value for value, _ in parts]), op).numpy() * drawn.weight
+
+
+def _forms(op: Operator, z: Tensor) -> Tensor:
+    return op.forms(z)
+
+
 def _hutchinson(op: Operator, drawn: Probes) -> tuple[np.ndarray, float]:
-    samples = np.concatenate([values.cpu().numpy() for values in _sums(op, drawn, lambda summand, z: summand.forms(z))])
+    samples = np.concatenate(list(_shared_sums(op, drawn, _forms)))
     return samples, float(drawn.error(samples))
 
 

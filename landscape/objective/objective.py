@@ -36,6 +36,7 @@ from landscape.objective.parameters import Layout, Scope
 from landscape.objective.point_batches import chosen_steps, plan_lanes, sample_limit
 from landscape.objective.reading import read_data
 from landscape.objective.recognition.recognise import recognised
+from landscape.objective.shared_pass import Points, evaluate_points
 
 CRITERIA = ("loss", "rise", "kl")
 _RANDOM = (
@@ -266,7 +267,8 @@ class Objective:
     ) -> Evaluation:
         """Evaluate the criterion at theta + radii · steps. Call it inside :meth:`running`.
 
-        The points go to the ranks in chunks of ``plan.lanes`` (:mod:`landscape.distributed`).
+        The ranks share the points, in chunks of ``plan.lanes``, and the batches of points that run one at a time
+        (:mod:`landscape.objective.shared_pass`).
 
         Args:
             steps: one step per point, shape (k, D), or the steps that ``rows`` chooses from.
@@ -280,14 +282,13 @@ class Objective:
         shift = self.centre if criterion == "rise" else 0.0
         program = self.program_of(criterion)
 
-        def evaluate(part: slice) -> Evaluation:
+        def at(part: slice) -> Tensor:
             scale = torch.as_tensor(radii[part], dtype=self.theta.dtype, device=self.theta.device)
-            points = torch.addcmul(self.theta, chosen_steps(steps, part, rows), scale[:, None])
-            return run_pass(program, points, None if ceiling is None else ceiling[part] + shift)
+            return torch.addcmul(self.theta, chosen_steps(steps, part, rows), scale[:, None])
 
-        starts = range(0, len(radii), self.plan.lanes)
-        parts = [slice(start, start + self.plan.lanes) for start in starts]
-        pieces = distributed.each(parts, evaluate, lambda: radii.tobytes() + distributed.sample(steps))
+        limit = None if ceiling is None else ceiling + shift
+        points = Points(len(radii), at, limit, lambda: radii.tobytes() + distributed.sample(steps))
+        pieces = evaluate_points(program, points, self.plan.lanes)
         values = np.concatenate([piece.values for piece in pieces]) - shift
         complete = np.concatenate([piece.complete for piece in pieces])
         return Evaluation(values, complete, np.concatenate([piece.read for piece in pieces]))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape import distributed
 from landscape.curvature.autograd.differences import difference_reach
 from landscape.curvature.autograd.grad import twice_differentiable
 from landscape.curvature.autograd.graphs import differentiating, refuse_once_differentiable
@@ -26,6 +27,7 @@ from landscape.objective.batches import Batch
 from landscape.objective.batchnorm import Recalibration
 from landscape.objective.losses.accuracy import right_from
 from landscape.objective.losses.loss import Loss
+from landscape.objective.shared_pass import batch_totals
 
 ON_SLICE = "at points of the slice"
 _WITHOUT_RULES = "pass `derivative='difference'`, which needs first derivatives only, or leave `curvature=...` out."
@@ -68,6 +70,8 @@ class PointEvaluator:
 
     def _totals(self, program: Program, points: Tensor) -> Tensor:
         """Return the totals over all batches, (k,) or (k, 2), on the device."""
+        if self.lanes == 1 and self._recalibration is None and distributed.count() > 1:
+            return reduce(torch.add, batch_totals(program, points, ON_SLICE))
         totals = []
         for batch in range(len(program.counts)):
             with evaluating(program, batch, ON_SLICE):

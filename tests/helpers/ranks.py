@@ -1,6 +1,7 @@
 """What a process of several does; forked by test_distributed.py, or run as a script by torchrun.
 
 python tests/helpers/ranks.py measure FOLDER     radii and volumes, written to FOLDER/RANK.npz
+python tests/helpers/ranks.py regrouped FOLDER   what shares batches, to FOLDER/COUNT-RANK.npz for groups of each size
 python tests/helpers/ranks.py fail | leave | stray | bug
 """
 
@@ -42,6 +43,44 @@ def measure() -> dict[str, np.ndarray]:
         hits = count_hits(bent(lanes, n=4), [0.5], metric="identity", max_radius=0.5, directions=120, budget="1h")
         found |= {f"hits {lanes}": np.array([hits.ray, hits.radius, hits.loss, hits.peak])}
     return found | slopes() | walked()
+
+
+def regrouped(folder: str) -> None:
+    """Measure in groups of the first one, two, ... ranks of those that run, to FOLDER/COUNT-RANK.npz."""
+    everyone, rank = distributed._group, distributed.rank()
+    for count in range(1, everyone.size + 1):
+        handle = torch.distributed.new_group(list(range(count)))
+        if rank < count:
+            distributed._group = distributed._Group(rank, count, handle)
+            np.savez(f"{folder}/{count}-{rank}.npz", **batched())
+        distributed._group = everyone
+
+
+def batched() -> dict[str, Any]:
+    """Points that run one at a time on five batches, more and fewer than there are ranks, and traces of the batches."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(23, 3, generator=generator), torch.randint(2, (23,), generator=generator)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, generator=generator)
+    objective = ls.Objective(model, (x, y), batch_size=5, lanes=1)
+    assert objective.batches == 5
+    radii = ls.basin_radii(objective, [1.05 * objective.centre], metric="identity", directions=7, step_ratio=8.0)
+    assert (radii.evaluations % 1 > 0).any()  # passes that stopped early
+    line, plane = ls.slice_1d(objective, steps=5), ls.slice_2d(objective, steps=3)
+    traces = ls.trace(ls.Hessian(objective), 4), ls.layer_traces(ls.Hessian(objective), 4)
+    pairs = ls.top_eigenpairs(ls.Hessian(objective), 2)
+    assert round(traces[0].cost.evaluations, 9) == 4
+    return {
+        "radii": radii.radii,
+        "profile": radii.profile_loss,
+        "passes": radii.evaluations,
+        "line": np.stack([line.loss, line.accuracy]),
+        "plane": np.stack([plane.loss, plane.accuracy]),
+        "trace": traces[0].samples,
+        "layers": traces[1].samples,
+        "eigenvalues to rounding": pairs.values,
+    }
 
 
 def narrow() -> ls.Objective:
@@ -116,6 +155,8 @@ def work(words: list[str]) -> None:
         with distributed.spread():
             if words[0] == "measure":
                 np.savez(f"{words[1]}/{distributed.rank()}.npz", **measure())
+            elif words[0] == "regrouped":
+                regrouped(words[1])
             else:
                 {"fail": fail, "leave": leave, "stray": stray, "bug": bug}[words[0]]()
 
