@@ -35,6 +35,8 @@ class Purpose(Enum):
     The offsets that :func:`stream` takes count from the start of each range.
     """
 
+    #: directions of large models, by entry (:mod:`landscape.rays.entries`); index: which
+    ENTRY = (_ANY, _ZERO, _ZERO, range(2**63 + 80, 2**63 + 81))
     #: directions of rays, axes of slices, proposals of the Gaussian kind; index: which
     DIRECTION = (_ANY, _ZERO, _ZERO, _ZERO)
     #: rays of the counted kind; index: the group of rays, part: 0 for directions, 1 for radii
@@ -95,15 +97,18 @@ def words(purpose: Purpose, seed: int, index: int, part: int, step: int, stage: 
 
 
 def stream(
-    purpose: Purpose, seed: int, index: int = 0, *, part: int = 0, step: int = 0, stage: int = 0
+    purpose: Purpose, seed: int, index: int = 0, *, part: int = 0, step: int = 0, stage: int = 0, draws: int = 0
 ) -> np.random.Generator:
     """Return the random numbers of one purpose, seed and place, and of nothing else.
+
+    ``draws`` leaves out the first ones: four words of 64 bits each.
 
     >>> one, again, other = (stream(Purpose.CHAIN, 0, 3, stage=1, step=step).random() for step in (9, 9, 10))
     >>> one == again, one == other
     (True, False)
     """
     key, counter = words(purpose, seed, index, part, step, stage)
+    counter[0] = draws
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 

@@ -59,6 +59,7 @@ def test_a_place_outside_the_range_is_refused() -> None:
     ("purpose", "place", "key", "counter"),
     [
         (Purpose.DIRECTION, {"index": 7}, [5, 7], [0, 0, 0, 0]),
+        (Purpose.ENTRY, {"index": 7}, [5, 7], [0, 0, 0, 2**63 + 80]),
         (Purpose.CHAIN, {"index": 7, "step": 9, "stage": 2}, [5, 7], [0, 0, 9, 3]),
         (Purpose.PRECONDITIONER, {"index": 7, "step": 4, "stage": 3}, [5, 7], [0, 0, 2**33 + 4, 4]),
         (Purpose.PRECONDITIONED_RAY, {"index": 7}, [5, 7], [0, 0, 2**34, 1]),
