@@ -1,0 +1,97 @@
+# %% [markdown]
+# # Your own checkpoint
+#
+# You have a file with trained weights. You also need the three things that it does not say: the network, the data
+# and the loss. This page plays both parts: it writes a file, and then measures it.
+#
+# ## The file
+
+# %%
+import numpy as np
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+points = torch.randn(300, 2)
+labels = (points.prod(dim=1) > 0).long()
+
+
+def make_net(width: int = 12) -> nn.Module:
+    return nn.Sequential(nn.Linear(2, width), nn.ReLU(), nn.Linear(width, 2))
+
+
+model = make_net()
+optimiser = torch.optim.Adam(model.parameters(), lr=0.03)
+for _ in range(300):
+    optimiser.zero_grad()
+    nn.functional.cross_entropy(model(points), labels).backward()
+    optimiser.step()
+
+torch.save({"epoch": 300, "state_dict": model.state_dict(), "optimizer": optimiser.state_dict()}, "ckpt.pt")
+np.savez("data.npz", inputs=points, targets=labels)
+
+# %% [markdown]
+# ## From Python
+#
+# The weights are found in the file, wherever they stand. Optimiser states and counters are skipped.
+
+# %%
+import landscape as ls
+
+net = ls.load_checkpoint("ckpt.pt", make_net())
+objective = ls.Objective(net, (points, labels), "cross_entropy")
+print(f"loss {objective.centre:.4f}, accuracy {objective.accuracy():.1%}")
+
+# %% [markdown]
+# If the network does not fit the file, an error says what differs, and what to type.
+
+# %%
+try:
+    ls.load_checkpoint("ckpt.pt", make_net(width=16))
+except ls.LandscapeError as error:
+    print(error)
+
+# %% [markdown]
+# Now measure. A trained point has directions in which the loss bends sharply, and many in which it hardly bends:
+
+# %%
+hessian = ls.Hessian(objective, metric="filter")
+print(ls.top_eigenpairs(hessian, k=3))
+
+# %%
+volume = ls.log_volume(objective, cutoffs=[0.5], estimator="auto", budget=20_000, directions=500)
+print(volume)
+
+# %% [markdown]
+# ## From the command line
+#
+# The same from a shell. Put the code that makes the network into a file, and name it.
+
+# %%
+with open("nets.py", "w") as file:
+    file.write("""
+from torch import nn
+
+def make_net(width=12):
+    return nn.Sequential(nn.Linear(2, width), nn.ReLU(), nn.Linear(width, 2))
+""")
+
+# %% [markdown]
+# `doctor` looks before anything is measured: what is in the file, whether the loss can be measured, and what a run
+# costs.
+
+# %%
+# !landscape doctor ckpt.pt --model nets.py:make_net --data data.npz --loss cross_entropy
+
+# %% [markdown]
+# To say it only once, write it into a `landscape.toml` in the folder of the checkpoint. Then `landscape volume
+# ckpt.pt --out run.h5` is enough.
+#
+# ```toml
+# model = "nets.py:make_net"
+# data = "data.npz"
+# loss = "cross_entropy"
+# ```
+#
+# Which forms of files are read, and how to name other losses and forward functions:
+# [checkpoints](../checkpoints.md).
