@@ -7,10 +7,11 @@ import inspect
 from collections.abc import Iterator
 
 import click
-from landscape_cli.main import cli
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
+
+from landscape_cli.main import cli
 
 _COMMANDS = "<!-- every command -->"  #: where the page shows them
 
