@@ -1,3 +1,4 @@
+from . import plots as plots
 from ._version import __version__ as __version__
 from .checkpoint import adam_moments as adam_moments
 from .checkpoint import load_checkpoint as load_checkpoint

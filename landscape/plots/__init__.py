@@ -1,6 +1,6 @@
 """Results -> figures and files for viewers: one file for each kind of result; how all of them look is in style.py."""
 
-from landscape.plots.by_kind import figures_of, figures_of_run, one_figure
+from landscape.plots.by_kind import figure_of, figures_of, figures_of_run, one_figure
 from landscape.plots.chains import trace_figure
 from landscape.plots.curvature import density_figure, eigenvalue_figure, layer_figure
 from landscape.plots.export import check_export, export
@@ -17,6 +17,7 @@ __all__ = [
     "density_figure",
     "eigenvalue_figure",
     "export",
+    "figure_of",
     "figures_of",
     "figures_of_run",
     "filled_figure",

@@ -5,63 +5,116 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from landscape.errors import LandscapeError
-from landscape.plots.chains import chains_of, trace_figure
+from landscape.plots.boundary import boundary_figure
+from landscape.plots.chains import trace_figure
+from landscape.plots.comparison import comparison_figure
 from landscape.plots.curvature import density_figure, eigenvalue_figure, layer_figure
+from landscape.plots.embedding import embedding_figure
+from landscape.plots.measures import drawable, measures_figure
 from landscape.plots.radii import loss_along_rays, overview, radius_histogram
+from landscape.plots.ranking import family_figure, ranking_figure
+from landscape.plots.samples import diagonal_figure, samples_figure
 from landscape.plots.sharpness import measures_by_step
 from landscape.plots.slices import accuracy_figure, contour_figure, filled_figure, line_figure, surface_figure
+from landscape.plots.style import Figure
 from landscape.plots.volumes import rounds_of_islands, volumes_by_estimator
 from landscape.plots.weights import sorted_weights
 from landscape.results import (
     AnnealedVolume,
+    Boundary,
+    Comparison,
+    Diagonal,
     Eigenpairs,
-    LaplaceVolume,
+    Embedding,
     LayerTraces,
     Line,
+    LogDeterminant,
     Measure,
+    NetMeasures,
     Plane,
     Radii,
+    Ranking,
     Result,
+    Runs,
+    SharpnessTable,
     SpectralDensity,
+    Trace,
     Volume,
 )
+from landscape.results.shown import Shown
 
 _SAME_MATRIX = ("operator", "metric", "scope", "theta_hash", "data_hash", "training", "forward", "loss", "dimension")
+_NOTHING_TO_DRAW = "it holds nothing that can be drawn. print(result) shows all of it."
+_NO_FIGURE = {
+    "Islands": "it is the state of a run. The volume that it gives draws itself: store['annealed'].plot().",
+    "Hits": "it is the points behind a volume. The volume draws itself: store['counted'].plot().",
+}
 _UNIFORM_RAYS = ("radii", "volume")  #: results of a run whose figures need no prefix
 
 
-def figures_of(result: Result, pairs: Eigenpairs | None = None) -> dict[str, Figure]:
+def figures_of(result: Shown, pairs: Eigenpairs | None = None) -> dict[str, Figure]:
     """Return the figures of one result by a short name; none if its kind has no picture of its own.
 
     Args:
         result: any result.
         pairs: eigenpairs to mark in a density of the same operator.
     """
+    figures: dict[str, Figure] = {}
     match result:
-        case AnnealedVolume():
-            return {"rounds": rounds_of_islands(result)}
-        case LaplaceVolume():
-            return {"volume": volumes_by_estimator({"laplace": result})}
-        case Volume() if len(result.log_weights):
-            return {"weights": sorted_weights(result)}
+        case Volume():
+            figures = _volume_figures(result)
         case Radii():
-            return {"radii": radius_histogram(result), "rays": loss_along_rays(result)}
+            figures = {"radii": radius_histogram(result), "rays": loss_along_rays(result)}
         case Line():
-            return {"line": line_figure(result)}
+            figures = {"line": line_figure(result)}
         case Plane():
-            return _plane_figures(result)
+            figures = _plane_figures(result)
         case SpectralDensity():
-            return {"density": density_figure(result, pairs)}
+            figures = {"density": density_figure(result, pairs)}
         case LayerTraces():
-            return {"layers": layer_figure(result)}
+            figures = {"layers": layer_figure(result)}
         case Eigenpairs():
-            return {"eigenvalues": eigenvalue_figure(result)}
-        case Measure() if chains_of(result) is not None:
-            return {"trace": trace_figure(result)}
-    return {}
+            figures = {"eigenvalues": eigenvalue_figure(result)}
+        case Diagonal():
+            figures = {"diagonal": diagonal_figure(result)}
+        case Measure() if result.chains is not None:
+            figures = {"trace": trace_figure(result)}
+        case Trace() | LogDeterminant() | Measure() if np.isfinite(result.samples).any():
+            figures = {"samples": samples_figure(result)}
+        case SharpnessTable() | NetMeasures() if drawable(result):
+            figures = {"measures": measures_figure(result)}
+        case Runs() if np.isfinite(result.values).any():
+            figures = {"family": family_figure(result)}
+        case Ranking() if result.measures:
+            figures = {"ranking": ranking_figure(result)}
+        case Comparison() if result.rows:
+            figures = {"comparison": comparison_figure(result)}
+        case Boundary():
+            figures = {"boundary": boundary_figure(result)}
+        case Embedding():
+            figures = {"embedding": embedding_figure(result)}
+    return figures
+
+
+def figure_of(result: Shown, name: str | None = None) -> Figure:
+    """Return one figure of a result: the one that shows it best, or the one of this name.
+
+    Raises:
+        LandscapeError: if this kind of result has no figure, or none of this name.
+    """
+    figures = figures_of(result)
+    if not figures:
+        kind = type(result).__name__
+        raise LandscapeError(f"there is no figure of {kind}: {_NO_FIGURE.get(kind, _NOTHING_TO_DRAW)}")
+    if name is None:
+        return _first(figures)
+    if name not in figures:
+        raise LandscapeError(
+            f"{type(result).__name__} has no figure {name!r}. Pass `figure=...` as one of {', '.join(figures)}."
+        )
+    return figures[name]
 
 
 def figures_of_run(results: Mapping[str, Result]) -> dict[str, Figure]:
@@ -73,12 +126,12 @@ def figures_of_run(results: Mapping[str, Result]) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     for name in _UNIFORM_RAYS:
         if name in results:
-            figures |= figures_of(results[name])
+            figures |= _in_a_run(results[name], figures_of(results[name]))
     volumes = {name: result for name, result in results.items() if isinstance(result, Volume) and result.results}
     if len(volumes) > 1:
         figures["volumes"] = volumes_by_estimator(volumes)
-    if (by_step := measures_by_step(results)) is not None:
-        figures["sharpness"] = by_step
+    if (sharpness := _sharpness_of_run(results)) is not None:
+        figures["sharpness"] = sharpness
     for name, own in _by_result(results).items():
         figures |= {f"{name}-{short}" if len(own) > 1 else name: figure for short, figure in own.items()}
     return figures
@@ -93,10 +146,11 @@ def one_figure(results: Mapping[str, Result]) -> Figure:
     radii, volume = results.get("radii"), results.get("volume")
     if isinstance(radii, Radii):
         return overview(radii, volume if isinstance(volume, Volume) else None)
-    by_step = measures_by_step(results)
+    sharpness = _sharpness_of_run(results)
     by_result = _by_result(results)
-    if by_step is not None and all(isinstance(results[name], Measure) for name in by_result):
-        return by_step
+    only_measures = all(isinstance(results[name], Measure) for name in by_result)
+    if sharpness is not None and only_measures and (not by_result or measures_by_step(results) is not None):
+        return sharpness
     if not by_result:
         raise LandscapeError(f"there is nothing to draw in {', '.join(results) or 'a run without results'}.")
     if len(by_result) > 1:
@@ -105,17 +159,46 @@ def one_figure(results: Mapping[str, Result]) -> Figure:
             "Pass a folder as `out=...`."
         )
     (own,) = by_result.values()
-    return own.get("filled") or next(iter(own.values()))
+    return _first(own)
+
+
+def _sharpness_of_run(results: Mapping[str, Result]) -> Figure | None:
+    """Return all measures of a run: against the step over several checkpoints, or those of one net side by side."""
+    if (by_step := measures_by_step(results)) is not None:
+        return by_step
+    table = SharpnessTable({name: result for name, result in results.items() if isinstance(result, Measure)})
+    return measures_figure(table) if len(table) > 1 and drawable(table) else None
+
+
+def _first(figures: Mapping[str, Figure]) -> Figure:
+    """Return the one figure that shows a result best: filled contours of a plane, else the first."""
+    return figures.get("filled") or next(iter(figures.values()))
 
 
 def _by_result(results: Mapping[str, Result]) -> dict[str, dict[str, Figure]]:
     """Return the figures of each result that has some, but for uniform rays and their volume."""
     drawn = {
-        name: figures_of(result, _pairs_beside(result, results))
+        name: _in_a_run(result, figures_of(result, _pairs_beside(result, results)))
         for name, result in results.items()
         if result.kind not in _UNIFORM_RAYS
     }
     return {name: figures for name, figures in drawn.items() if figures}
+
+
+def _volume_figures(volume: Volume) -> dict[str, Figure]:
+    if not volume.results:
+        return {}
+    figures = {"volume": volumes_by_estimator({volume.estimator: volume})}
+    if isinstance(volume, AnnealedVolume):
+        return figures | {"rounds": rounds_of_islands(volume)}
+    return figures | ({"weights": sorted_weights(volume)} if len(volume.log_weights) else {})
+
+
+def _in_a_run(result: Result, figures: dict[str, Figure]) -> dict[str, Figure]:
+    """Return the figures of one result that a run needs: one figure shows all its volumes, and one its measures."""
+    if isinstance(result, Measure) and result.chains is None:
+        return {}
+    return {name: figure for name, figure in figures.items() if name != "volume" or len(figures) == 1}
 
 
 def _plane_figures(plane: Plane) -> dict[str, Figure]:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from landscape.plots.style import SHORT_NUMBERS, WIDTH, bare, number, shades
+from landscape.plots.style import SHORT_NUMBERS, WIDTH, Figure, bare, number, shades
 from landscape.results import Measure
 
 MOST_CHAINS = 8  #: whose traces are drawn; the histogram has all
 _MOST_POINTS = 2_000  # of a trace; longer ones are thinned
 _BINS = 30
-
-
-def chains_of(measure: Measure) -> np.ndarray | None:
-    """Return the draws of each chain, shape (chains, draws); None if the measure is no mean over chains."""
-    chains, draws = (int(measure.config.get(key, 0)) for key in ("chains", "draws_taken"))
-    if measure.name != "llc" or not draws or len(measure.samples) != chains * draws:
-        return None
-    return measure.samples.reshape(chains, draws)
 
 
 def trace_figure(measure: Measure) -> Figure:
@@ -27,9 +18,9 @@ def trace_figure(measure: Measure) -> Figure:
     Chains that have mixed look alike, from the first draw to the last, and so do the histograms.
 
     Args:
-        measure: ``llc``, with draws (:func:`chains_of`).
+        measure: ``llc``, with draws of chains.
     """
-    values = chains_of(measure)
+    values = measure.chains
     assert values is not None
     inside = int(measure.config["inside"])
     groups = [(values[:inside], "from the trained point"), (values[inside:], "from outside")]

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, SymmetricalLogLocator
 
-from landscape.plots.style import SHORT_NUMBERS, WIDTH, bare, number
+from landscape.plots.style import SHORT_NUMBERS, WIDTH, Figure, bare, number
 from landscape.results import Eigenpairs, LayerTraces, SpectralDensity
 from landscape.results.curvature import matrix_name
 

@@ -9,10 +9,10 @@ import math
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import FigureBase
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from landscape.plots.style import ALL_DIGITS, METRIC_UNITS, WIDTH, Colour, bare, cutoff_styles, shades
+from landscape.plots.style import ALL_DIGITS, METRIC_UNITS, WIDTH, Colour, Figure, bare, cutoff_styles, shades
 from landscape.plots.weights import draw_weights, weights_height
 from landscape.results import Radii, RayStatus, Volume
 

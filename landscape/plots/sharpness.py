@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from landscape.plots.style import WIDTH, bare, shades
+from landscape.plots.style import WIDTH, Figure, bare, shades
 from landscape.results import Measure, Result
 from landscape.results.sharpness import FAILED
 

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from landscape.plots.scale import Scale, log_levels, wants_log
-from landscape.plots.style import COLOURS, METRIC_UNITS, SHORT_NUMBERS, WIDTH, bare, number, shades
+from landscape.plots.style import COLOURS, METRIC_UNITS, SHORT_NUMBERS, WIDTH, Figure, bare, number, shades
 from landscape.results import Line, Plane
 
 _BANDS = 16  #: of a filled contour, at most

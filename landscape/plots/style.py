@@ -7,12 +7,13 @@ colour-blind readers, and it runs from dark to light in greyscale.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib import figure as mpl_figure
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from landscape.errors import LandscapeError
@@ -20,6 +21,7 @@ from landscape.store.atomic import make_folder, write_atomically
 
 Colour = tuple[float, float, float, float]
 COLOURS = "cividis"  #: name of the colour map
+CLASSES = ("#1f4e8c", "#c8861a")  #: of two classes or two nets; they differ for colour-blind readers and in greyscale
 WIDTH = 6.4  #: inches
 METRIC_UNITS = {
     "filter": "1 = each filter's own norm",
@@ -27,7 +29,19 @@ METRIC_UNITS = {
     "identity": "Euclidean distance",
 }
 _DPI = 160
+_SHOWN_DPI = 100  #: how large a notebook shows a figure; its pixels are finer
 _LINE_STYLES = ("-", "--", ":", "-.")
+
+
+class Figure(mpl_figure.Figure):
+    """A figure that shows itself at the end of a notebook cell, though pyplot knows nothing of it."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """Return the picture and its size on the page, as IPython asks for it."""
+        file = BytesIO()
+        self.savefig(file, dpi=_DPI, format="png")
+        width, height = (round(inches * _SHOWN_DPI) for inches in self.get_size_inches())
+        return file.getvalue(), {"width": width, "height": height}
 
 
 def shades(count: int, lightest: float = 0.75) -> list[Colour]:
@@ -60,7 +74,7 @@ SHORT_NUMBERS = FuncFormatter(lambda value, _: number(value))  #: three digits
 ALL_DIGITS = FuncFormatter(lambda value, _: f"{value:,.12g}")  #: no exponent, no digit dropped
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: mpl_figure.Figure, path: Path) -> None:
     """Write a figure in the format that the ending of the name says: png (if there is none), svg or pdf.
 
     Missing folders are made.

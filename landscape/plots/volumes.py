@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from landscape.errors import LandscapeError
-from landscape.plots.style import ALL_DIGITS, WIDTH, bare, cutoff_styles
+from landscape.plots.style import ALL_DIGITS, WIDTH, Figure, bare, cutoff_styles
 from landscape.results import AnnealedVolume, Volume, VolumeEstimate
 from landscape.results.volume_words import Body, value_cell
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import FigureBase
 
 from landscape.errors import LandscapeError
-from landscape.plots.style import ALL_DIGITS, WIDTH, bare, cutoff_styles
+from landscape.plots.style import ALL_DIGITS, WIDTH, Figure, bare, cutoff_styles
 from landscape.results import Volume, VolumeEstimate
 
 

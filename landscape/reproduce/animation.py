@@ -18,15 +18,15 @@ from torch.func import functional_call
 
 from landscape.curvature import Hessian
 from landscape.objective import Objective
-from landscape.plots.style import WIDTH, bare
-from landscape.reproduce.boundaries import area_of, draw_boundary
+from landscape.plots.boundary import area_of
+from landscape.plots.style import CLASSES, WIDTH, bare
+from landscape.reproduce.boundaries import draw_boundary
 from landscape.reproduce.captioned_figure import CaptionedFigure, TableCell
 from landscape.reproduce.curvature import eigenpairs_of
 from landscape.reproduce.decision_boundary import EXTENT
 from landscape.reproduce.measurement_cache import MeasurementCache
 from landscape.reproduce.nets import Net
 from landscape.reproduce.study import Study
-from landscape.reproduce.style import CLASSES
 from landscape.results import Line
 from landscape.slices.axes import make_axes
 from landscape.slices.grid import Grid

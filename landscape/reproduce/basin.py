@@ -9,13 +9,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from landscape.plots.style import WIDTH
+from landscape.plots.style import CLASSES, WIDTH
 from landscape.rays import basin_radii
 from landscape.reproduce.captioned_figure import CaptionedFigure, TableCell
 from landscape.reproduce.measurement_cache import MeasurementCache
 from landscape.reproduce.nets import Net
 from landscape.reproduce.study import Study
-from landscape.reproduce.style import CLASSES
 from landscape.results import Radii
 
 _MOST_SPOKES = 200

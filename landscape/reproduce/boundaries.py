@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter
 
+from landscape.plots.boundary import draw_boundary as draw_areas
 from landscape.plots.scale import Scale
 from landscape.plots.style import COLOURS, WIDTH
 from landscape.reproduce.captioned_figure import CaptionedFigure, TableCell
@@ -18,7 +18,6 @@ from landscape.reproduce.decision_boundary import EXTENT, logit_of, measure_boun
 from landscape.reproduce.measurement_cache import MeasurementCache
 from landscape.reproduce.nets import Net
 from landscape.reproduce.study import Study
-from landscape.reproduce.style import CLASSES
 from landscape.results import Boundary, Plane
 from landscape.slices import slice_2d
 from landscape.training.problem import Pair
@@ -92,26 +91,11 @@ def _loss_name(study: Study) -> str:
 
 def draw_boundary(axes: Axes, logit: np.ndarray, data: Pair | None = None) -> AxesImage:
     """Draw the two classes as areas, and the training points; return the drawn areas."""
-    drawn = axes.imshow(area_of(logit), extent=(-EXTENT, EXTENT, -EXTENT, EXTENT), origin="lower")
-    if data is not None:
-        inputs, targets = (part.numpy() for part in data)
-        for value, colour in enumerate(CLASSES):
-            chosen = inputs[targets == value]
-            axes.plot(
-                *chosen.T, "os"[value], color=colour, markersize=2.6, markeredgecolor="white", markeredgewidth=0.3
-            )
+    points = None if data is None else (data[0].numpy(), data[1].numpy())
+    drawn = draw_areas(axes, logit, (-EXTENT, EXTENT, -EXTENT, EXTENT), points)
     axes.set_xticks([])
     axes.set_yticks([])
     return drawn
-
-
-def area_of(logit: np.ndarray) -> np.ndarray:
-    """Return the colour of the class at each point, shape (rows, columns, 3)."""
-    return np.where(logit[..., None] > 0, _pale(CLASSES[1]), _pale(CLASSES[0]))
-
-
-def _pale(colour: str) -> np.ndarray:
-    return 0.45 * np.array(to_rgb(colour)) + 0.55
 
 
 def _draw_planes(figure: Figure, axes: Sequence[Axes], planes: Sequence[Plane], cutoff: float) -> None:

@@ -13,8 +13,6 @@ from landscape.plots.style import Colour, shades
 from landscape.reproduce.nets import Net
 from landscape.training.sweep import rank_correlation
 
-CLASSES = ("#1f4e8c", "#c8861a")  #: of two classes or two nets; they differ for colour-blind readers and in greyscale
-
 
 def colour_of(factors: Sequence[float]) -> dict[float, Colour]:
     """Return a colour per poison factor, dark to light; the lightest shades would vanish on white."""

@@ -15,7 +15,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from landscape.errors import LandscapeError
+from landscape.results.dataset import Contents, Layout, Variable, along_axis, laid_out
+from landscape.results.described import descriptions
 from landscape.results.shown import Shown
+from landscape.results.units import unit_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class Result(Shown):
     """
 
     kind: ClassVar[str] = ""
+    _layout: ClassVar[Layout] = {}  #: axes and unit of each array, and of each number that is a result
+    _labels: ClassVar[Mapping[str, str]] = {}  #: axis -> the field with the labels along it
+    _along: ClassVar[str] = ""  #: the axis along which a dataset holds the columns of the frame too
+    _stored_elsewhere: ClassVar[tuple[str, ...]] = ()  #: fields that a dataset holds under another name
+    _row_class: ClassVar[type | None] = None  #: whose docstring describes these columns
     _kinds: ClassVar[dict[str, type[Result]]] = {}
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -74,6 +82,39 @@ class Result(Shown):
         """Return the other fields by name as dicts, lists and scalars; infinities stay floats."""
         arrays = self.arrays()
         return {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in arrays}
+
+    def _variables(self) -> dict[str, Variable]:
+        """Return the variables of :meth:`to_xarray`, but for the columns of the frame."""
+        numbers = {name: getattr(self, name) for name in self._layout if hasattr(self, name)}
+        return laid_out({**numbers, **self.arrays()}, self._layout)
+
+    def _coordinates(self) -> dict[str, Variable]:
+        """Return the labels along the axes of :meth:`to_xarray`."""
+        return {
+            axis: Variable((axis,), values := np.asarray(getattr(self, field)), unit_of(axis, values))
+            for axis, field in self._labels.items()
+        }
+
+    def _contents(self) -> Contents:
+        variables = self._variables()
+        if self._along:
+            variables |= along_axis(self._series() or {}, self._along)
+        used = {*variables, *self._labels.values(), *self._stored_elsewhere}
+        kept = {name: value for name, value in self.attributes().items() if name not in used}
+        if "verdict" in variables:
+            kept = {"verdict": ", ".join(dict.fromkeys(variables["verdict"].values.tolist())), **kept}
+        return Contents(
+            variables=variables,
+            coordinates=self._coordinates(),
+            attributes={"kind": self.kind, **kept},
+            about=(descriptions(self._row_class) if self._row_class else {}) | descriptions(type(self)),
+            criterion=self._criterion,
+        )
+
+    @property
+    def _criterion(self) -> str | None:
+        criterion: str | None = getattr(self, "config", {}).get("criterion")
+        return criterion
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field as strict JSON types: arrays as nested lists, infinity and NaN as None."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Cost, Result
+from landscape.results.dataset import Layout
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,14 @@ class Boundary(Result):
     """
 
     kind: ClassVar[str] = "boundary"
+    _layout: ClassVar[Layout] = {
+        "x": ("x", "units of the inputs"),
+        "y": ("y", "units of the inputs"),
+        "logit": ("y x", "1"),
+        "inputs": ("sample axis", "units of the inputs"),
+        "targets": ("sample", "1"),
+        "margin": ("sample", "units of the inputs"),
+    }
 
     x: np.ndarray
     y: np.ndarray
@@ -46,6 +55,14 @@ class Boundary(Result):
     def low(self) -> float:
         """10th percentile of the margins."""
         return float(np.quantile(self.margin, 0.1))
+
+    def _series(self) -> dict[str, Any]:
+        return {
+            "first_inputs": self.inputs[:, 0],
+            "second_inputs": self.inputs[:, 1],
+            "target": self.targets,
+            "margin_inputs": self.margin,
+        }
 
     def __str__(self) -> str:
         return (

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from landscape.results.base import finite, plain
+from landscape.results.dataset import Contents, along_axis
+from landscape.results.described import descriptions
 from landscape.results.shown import Shown
 from landscape.results.table import columns, decimal, wrapped
 from landscape.results.verdicts import grade
@@ -123,6 +125,21 @@ class Comparison(Shown):
             "method": [row.method for row in self.rows],
             "report": [row.report for row in self.rows],
         }
+
+    def _contents(self) -> Contents:
+        attributes = {
+            "dimension": self.dimension,
+            "criterion": self.criterion,
+            "estimators": self.estimators,
+            "notes": self.notes,
+            "verdict": ", ".join(dict.fromkeys(row.verdict for row in self.rows)),
+        }
+        variables = along_axis(self._series(), "cutoff")
+        return Contents(variables, {}, attributes, descriptions(ComparisonRow), self.criterion)
+
+    @property
+    def _criterion(self) -> str | None:
+        return self.criterion
 
     def _brief(self) -> str:
         answers = "; ".join(

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Cost, Result
+from landscape.results.dataset import Layout
 from landscape.results.table import columns
 
 
@@ -35,6 +36,12 @@ class Eigenpairs(Result):
     """
 
     kind: ClassVar[str] = "eigenpairs"
+    _layout: ClassVar[Layout] = {
+        "values": ("eigenpair", "loss per squared metric unit"),
+        "vectors": ("entry eigenpair", "1"),
+        "residuals": ("eigenpair", "loss per squared metric unit"),
+        "converged": ("eigenpair", "1"),
+    }
 
     values: np.ndarray
     vectors: np.ndarray
@@ -106,6 +113,11 @@ class Trace(Result):
     """
 
     kind: ClassVar[str] = "trace"
+    _layout: ClassVar[Layout] = {
+        "value": ("", "loss per squared metric unit"),
+        "standard_error": ("", "loss per squared metric unit"),
+        "samples": ("probe", "loss per squared metric unit"),
+    }
 
     value: float
     standard_error: float
@@ -158,6 +170,13 @@ class LayerTraces(Result):
     """
 
     kind: ClassVar[str] = "layer_traces"
+    _layout: ClassVar[Layout] = {
+        "sizes": ("tensor", "1"),
+        "values": ("tensor", "loss per squared metric unit"),
+        "standard_errors": ("tensor", "loss per squared metric unit"),
+        "samples": ("probe tensor", "loss per squared metric unit"),
+    }
+    _labels: ClassVar[Mapping[str, str]] = {"tensor": "names"}
 
     names: tuple[str, ...]
     sizes: np.ndarray
@@ -223,6 +242,10 @@ class Diagonal(Result):
     """
 
     kind: ClassVar[str] = "diagonal"
+    _layout: ClassVar[Layout] = {
+        "values": ("entry", "loss per squared metric unit"),
+        "standard_errors": ("entry", "loss per squared metric unit"),
+    }
 
     values: np.ndarray
     standard_errors: np.ndarray

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Cost, Result
+from landscape.results.dataset import Layout
+from landscape.results.table import percent
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,11 @@ class Embedding(Result):
     """
 
     kind: ClassVar[str] = "embedding"
+    _layout: ClassVar[Layout] = {
+        "points": ("checkpoint component", "Euclidean distance"),
+        "off_plane": ("checkpoint", "Euclidean distance"),
+        "explained": ("component", "1"),
+    }
 
     points: np.ndarray
     off_plane: np.ndarray
@@ -35,9 +42,16 @@ class Embedding(Result):
         """Euclidean distance of each checkpoint from the trained point, shape (k,)."""
         return np.sqrt(np.square(self.points).sum(1) + np.square(self.off_plane))
 
+    def _series(self) -> dict[str, Any]:
+        return {
+            "first_euclidean": self.points[:, 0],
+            "second_euclidean": self.points[:, 1],
+            "off_plane_euclidean": self.off_plane,
+        }
+
     def __str__(self) -> str:
         first, second = self.explained
         return (
             f"{len(self.points)} checkpoints on the plane of their first two principal components, which explain "
-            f"{first:.1%} + {second:.1%} of their variance"
+            f"{percent(first)} + {percent(second)} of their variance"
         )

@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import NOTHING, Cost, Result, finite, plain
+from landscape.results.dataset import Layout, Variable
 from landscape.results.table import columns
+from landscape.results.units import CRITERION, TEXT
 from landscape.results.volume import Volume
 from landscape.results.volume_words import nats
 
@@ -51,6 +53,12 @@ class Hits(Result):
     """
 
     kind: ClassVar[str] = "hits"
+    _layout: ClassVar[Layout] = {
+        "ray": ("hit", "1"),
+        "radius": ("hit", "metric units"),
+        "loss": ("hit", CRITERION),
+        "peak": ("hit", CRITERION),
+    }
 
     ray: np.ndarray
     radius: np.ndarray
@@ -96,6 +104,14 @@ class Hits(Result):
         ]
         return columns(["cutoff", "rays", "below the cutoff", "and no wall"], cells)
 
+    def _series(self) -> dict[str, Any]:
+        return {
+            "ray": self.ray,
+            "radius_metric_units": self.radius,
+            "loss": self.loss,
+            "peak_loss": self.peak,
+        }
+
     def __str__(self) -> str:
         return f"points in the ball of the cap along {self.rays:,} rays, n = {self.dimension:,}\n{self.table()}"
 
@@ -112,6 +128,14 @@ class CountedVolume(Volume):
     """
 
     kind: ClassVar[str] = "counted"
+    _layout: ClassVar[Layout] = {
+        **Volume._layout,
+        "rays": ("cutoff", "1"),
+        "sublevel": ("cutoff", "1"),
+        "inside": ("cutoff", "1"),
+        "log_sublevel_volume": ("cutoff", "nats"),
+        "sublevel_interval": ("cutoff end", "nats"),
+    }
 
     rays: np.ndarray
     sublevel: np.ndarray
@@ -123,6 +147,9 @@ class CountedVolume(Volume):
         """Return the JSON object of a volume, with the counts and the sublevel volume."""
         names = ("rays", "sublevel", "inside", "log_sublevel_volume", "sublevel_interval")
         return {**super().summary(), **finite({name: plain(getattr(self, name)) for name in names})}
+
+    def _coordinates(self) -> dict[str, Variable]:
+        return {**super()._coordinates(), "end": Variable(("end",), np.array(["low", "high"]), TEXT)}
 
     def evidence(self) -> str:
         """Return one line per cutoff with the counts, and with how large the sublevel set is without walls."""

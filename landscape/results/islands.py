@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from landscape.results.base import Cost, Result, max_radius_of
+from landscape.results.dataset import Layout, Variable
 from landscape.results.table import columns, percent
+from landscape.results.units import TEXT
 from landscape.results.volume import Volume
 
 
@@ -84,6 +87,16 @@ class RoundRow(NamedTuple):
         return not math.isnan(self.evaluations)
 
 
+TRAIL = (
+    "estimate",
+    "effort",
+    "levels",
+    "log_volume_forwards",
+    "sd_over_islands",
+    "log_volume_backwards",
+    "second_start_shift",
+    "survives_share",
+)  #: the columns of the trail of an :class:`AnnealedVolume`
 PATHS = ("radius", "shell", "growth")  #: by the number in the column ``path``
 
 
@@ -113,6 +126,17 @@ class Islands(Result):
     """
 
     kind: ClassVar[str] = "islands"
+    _layout: ClassVar[Layout] = {
+        "pilots": ("pilot pilot_column", "1"),
+        "groups": ("group group_column", "1"),
+        "forwards": ("group chain", "nats"),
+        "backwards": ("group chain", "nats"),
+        "log_radii": ("group particle", "nats"),
+        "rounds": ("round round_column", "1"),
+        "reference_radii": ("reference_ray cutoff", "metric units"),
+        "reference_masses": ("reference_ray cutoff", "nats"),
+    }
+    _labels: ClassVar[Mapping[str, str]] = {"cutoff": "cutoffs"}
 
     pilots: np.ndarray
     groups: np.ndarray
@@ -159,6 +183,24 @@ class Islands(Result):
         groups = (GroupRow(*group) for group in self.groups.tolist())
         return np.array([i for i, group in enumerate(groups) if group[:2] == row[:2]], dtype=np.int64)
 
+    def _variables(self) -> dict[str, Variable]:
+        """Particles of one island as the draws of a chain: the axes that ArviZ reads."""
+        variables = super()._variables()
+        islands = self.forwards.shape[1]
+        if islands:
+            sizes = islands, self.log_radii.shape[1] // islands
+            variables["log_radii"] = variables["log_radii"].split("particle", ("chain", "draw"), sizes)
+        return variables
+
+    def _coordinates(self) -> dict[str, Variable]:
+        columns = {
+            "pilot_column": PilotRow._fields,
+            "group_column": GroupRow._fields,
+            "round_column": RoundRow._fields,
+        }
+        named = {axis: Variable((axis,), np.array(names), TEXT) for axis, names in columns.items()}
+        return {**super()._coordinates(), **named}
+
     def __str__(self) -> str:
         whole = [len(self.whole(cutoff)) for cutoff in range(len(self.cutoffs))]
         rounds = ", ".join(f"{count} at cutoff {cutoff:g}" for cutoff, count in zip(self.cutoffs, whole, strict=True))
@@ -178,9 +220,16 @@ class AnnealedVolume(Volume):
     """
 
     kind: ClassVar[str] = "annealed"
+    _layout: ClassVar[Layout] = {
+        "log_weights": ("island cutoff", "nats"),
+        "trail": ("round trail_column", "1"),
+    }
     unit: ClassVar[str] = "islands"
 
     trail: np.ndarray
+
+    def _coordinates(self) -> dict[str, Variable]:
+        return {**super()._coordinates(), "trail_column": Variable(("trail_column",), np.array(TRAIL), TEXT)}
 
     def evidence(self) -> str:
         """Return a table with one row per round: what speaks for or against the estimate."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from landscape.results.base import Cost, Result
+from landscape.results.dataset import Layout, Variable
 from landscape.results.sharpness import number
 from landscape.results.table import columns
+from landscape.results.units import MEASURE, TEXT
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,14 @@ class NetMeasures(Result):
     """
 
     kind: ClassVar[str] = "net"
+    _layout: ClassVar[Layout] = {
+        "values": ("measure", MEASURE),
+        "standard_errors": ("measure", MEASURE),
+        "passes": ("measure", "passes"),
+        "seconds": ("measure", "seconds"),
+    }
+    _stored_elsewhere: ClassVar[tuple[str, ...]] = ("verdicts",)
+    _labels: ClassVar[Mapping[str, str]] = {"measure": "measures"}
 
     net: str
     axes: dict[str, Any]
@@ -62,6 +73,9 @@ class NetMeasures(Result):
         if name in ("targets", "baselines"):
             return {key: math.nan if number is None else number for key, number in value.items()}
         return tuple(value) if name in ("measures", "verdicts", "flatter") else super()._revive(name, value)
+
+    def _variables(self) -> dict[str, Variable]:
+        return {**super()._variables(), "verdicts": Variable(("measure",), np.asarray(self.verdicts, str), TEXT)}
 
     def table(self) -> str:
         """Return one row per measure."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, ClassVar
@@ -9,7 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import NOTHING, Cost, Result, max_radius_of
+from landscape.results.dataset import Layout, Variable
 from landscape.results.table import columns, percent
+from landscape.results.units import CRITERION
 
 _PER_RAY = ("radii", "status", "lower", "upper", "calls", "evaluations", "nonfinite")
 
@@ -30,7 +33,8 @@ class Radii(Result):
     Attributes:
         radii: first crossing of each cutoff, in metric units, shape (directions, cutoffs). A censored ray holds
             ``max_radius``, an unfinished one the inner end of its bracket, a pending one NaN.
-        status: a :class:`RayStatus` for each radius, int8, shape (directions, cutoffs).
+        status: a :class:`RayStatus` for each radius, int8: 0 crossed, 1 censored, 2 unfinished, -1 not measured
+            yet. Shape (directions, cutoffs).
         lower, upper: largest radius seen inside (within ``rtol`` of the radius), smallest seen outside, shape
             (directions, cutoffs).
         calls: loss evaluations started on each ray, all cutoffs together, shape (directions,).
@@ -47,6 +51,19 @@ class Radii(Result):
     """
 
     kind: ClassVar[str] = "radii"
+    _layout: ClassVar[Layout] = {
+        "radii": ("direction cutoff", "metric units"),
+        "status": ("direction cutoff", "1"),
+        "lower": ("direction cutoff", "metric units"),
+        "upper": ("direction cutoff", "metric units"),
+        "calls": ("direction", "1"),
+        "evaluations": ("direction", "passes"),
+        "nonfinite": ("direction", "1"),
+        "profile_ray": ("profile_point", "1"),
+        "profile_radius": ("profile_point", "metric units"),
+        "profile_loss": ("profile_point", CRITERION),
+    }
+    _labels: ClassVar[Mapping[str, str]] = {"cutoff": "cutoffs"}
 
     radii: np.ndarray
     status: np.ndarray
@@ -113,6 +130,10 @@ class Radii(Result):
             "upper_metric_units": self.upper.ravel(),
             "status": [RayStatus(status).name.lower() for status in self.status.ravel().tolist()],
         }
+
+    def _variables(self) -> dict[str, Variable]:
+        variables = super()._variables()
+        return {name: each.transposed() if "cutoff" in each.axes else each for name, each in variables.items()}
 
     def _brief(self) -> str:
         known = self.radii[self.done]

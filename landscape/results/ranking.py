@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from landscape.results.base import Cost, Result
+from landscape.results.dataset import Layout, Variable
 from landscape.results.table import columns, percent, wrapped
+from landscape.results.units import TEXT
 
 #: each statistic of a ranking -> what it is, as the page says it
 STATISTICS = {
@@ -66,6 +69,36 @@ class Ranking(Result):
     """
 
     kind: ClassVar[str] = "ranking"
+    _layout: ClassVar[Layout] = {
+        "estimates": ("statistic measure", "1"),
+        "lower": ("statistic measure", "1"),
+        "upper": ("statistic measure", "1"),
+        "null_lower": ("statistic measure", "1"),
+        "null_upper": ("statistic measure", "1"),
+        "psi": ("axis measure", "1"),
+        "psi_lower": ("axis measure", "1"),
+        "psi_upper": ("axis measure", "1"),
+        "cells": ("axis", "1"),
+        "cells_defined": ("axis measure", "1"),
+        "sign_errors": ("environment measure", "1"),
+        "sign_error_axis": ("environment", "1"),
+        "sign_error_largest": ("measure", "1"),
+        "cmi_null": ("measure", "1"),
+        "noise": ("measure", "1"),
+        "passes": ("measure", "passes"),
+        "seconds": ("measure", "seconds"),
+        "margin": ("measure", "1"),
+        "margin_lower": ("measure", "1"),
+        "differences": ("measure other_measure", "1"),
+        "differences_lower": ("measure other_measure", "1"),
+        "differences_upper": ("measure other_measure", "1"),
+    }
+    _labels: ClassVar[Mapping[str, str]] = {
+        "statistic": "statistics",
+        "measure": "measures",
+        "other_measure": "measures",
+        "axis": "axes",
+    }
 
     target: str
     measures: tuple[str, ...]
@@ -110,6 +143,9 @@ class Ranking(Result):
         if name in ("measures", "baselines", "statistics", "axes", "hardest"):
             return tuple(value)
         return super()._revive(name, value)
+
+    def _variables(self) -> dict[str, Variable]:
+        return {**super()._variables(), "hardest": Variable(("measure",), np.array(self.hardest, str), TEXT)}
 
     def estimate(self, statistic: str, measure: str) -> float:
         """Return one statistic of one measure."""

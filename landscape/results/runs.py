@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from landscape.results.base import Result
+from landscape.results.dataset import Layout, Variable
+from landscape.results.units import MEASURE, unit_of
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,15 @@ class Runs(Result):
     """
 
     kind: ClassVar[str] = "runs"
+    _layout: ClassVar[Layout] = {
+        "targets": ("target net", "1"),
+        "values": ("measure net", MEASURE),
+        "standard_errors": ("measure net", MEASURE),
+        "passes": ("measure net", "passes"),
+        "seconds": ("measure net", "seconds"),
+    }
+    _stored_elsewhere: ClassVar[tuple[str, ...]] = ("axes", "seeds")
+    _labels: ClassVar[Mapping[str, str]] = {"net": "nets", "target": "target_names", "measure": "measures"}
 
     nets: tuple[str, ...]
     axes: dict[str, list[Any]]
@@ -61,6 +73,21 @@ class Runs(Result):
         if name in ("nets", "seeds", "target_names", "measures", "smaller_is_sharper", "baselines"):
             return tuple(value)
         return super()._revive(name, value)
+
+    def _coordinates(self) -> dict[str, Variable]:
+        beside = {f"axis_{name}": np.asarray(values) for name, values in self.axes.items()}
+        beside["seed"] = np.asarray(self.seeds)
+        labels = {name: Variable(("net",), values, unit_of(name, values)) for name, values in beside.items()}
+        return {**super()._coordinates(), **labels}
+
+    def _series(self) -> dict[str, Any]:
+        return {
+            "net": list(self.nets),
+            **{f"axis_{name}": values for name, values in self.axes.items()},
+            "seed": list(self.seeds),
+            **{f"target_{name}": row for name, row in zip(self.target_names, self.targets, strict=True)},
+            **dict(zip(self.measures, self.values, strict=True)),
+        }
 
     def target(self, name: str) -> np.ndarray:
         """Return one target, shape (N,)."""

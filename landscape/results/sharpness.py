@@ -9,9 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.results.base import NOTHING, Cost, Result
+from landscape.results.base import NOTHING, Cost, Result, plain
+from landscape.results.dataset import Contents, Layout, Variable, along_axis
+from landscape.results.described import descriptions
 from landscape.results.shown import Shown
 from landscape.results.table import columns
+from landscape.results.units import MEASURE, TEXT
 
 EXACT = "exact"  #: no random part; the value is right to rounding
 ESTIMATE = "estimate"  #: a mean over random draws, with its standard error
@@ -44,6 +47,11 @@ class Measure(Result):
     """
 
     kind: ClassVar[str] = "measure"
+    _layout: ClassVar[Layout] = {
+        "value": ("", MEASURE),
+        "standard_error": ("", MEASURE),
+        "samples": ("draw", MEASURE),
+    }
 
     name: str
     value: float
@@ -61,6 +69,20 @@ class Measure(Result):
         if name in ("value", "standard_error") and value is None:
             return math.nan
         return tuple(value) if name in ("reasons", "invariances") else super()._revive(name, value)
+
+    @property
+    def chains(self) -> np.ndarray | None:
+        """The draws of each chain behind ``llc``, shape (chains, draws); None if the measure is no mean over chains."""
+        chains, draws = (int(self.config.get(key, 0)) for key in ("chains", "draws_taken"))
+        if self.name != "llc" or not draws or len(self.samples) != chains * draws:
+            return None
+        return self.samples.reshape(chains, draws)
+
+    def _variables(self) -> dict[str, Variable]:
+        variables = super()._variables()
+        if (chains := self.chains) is not None:
+            variables["samples"] = Variable(("chain", "draw"), chains, MEASURE)
+        return variables
 
     def table(self) -> str:
         """Return the measure as one row."""
@@ -149,6 +171,12 @@ class SharpnessTable(Shown, Mapping[str, Measure]):
             "time_seconds": [each.cost.seconds for each in self.values()],
             "reasons": [". ".join(each.reasons) for each in self.values()],
         }
+
+    def _contents(self) -> Contents:
+        measures = {"measure": Variable(("measure",), np.array(list(self)), TEXT)}
+        series = {name: values for name, values in self._series().items() if name != "measure"}
+        attributes = {"notes": self.notes, "cost": plain(self.cost)}
+        return Contents(along_axis(series, "measure"), measures, attributes, descriptions(Measure))
 
     def _brief(self) -> str:
         told = ", ".join(f"{name} {each.said}" for name, each in self.items())

@@ -1,13 +1,20 @@
-"""How a result shows itself in a session and in a notebook, and how it turns into a pandas table."""
+"""How a result shows itself in a session and in a notebook, and how it turns into tables and figures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from landscape._drawing import draw
 from landscape.errors import LandscapeError, MissingExtraError, shortened
+from landscape.results.dataset import Contents, to_dataset
 from landscape.results.table import Table
+from landscape.results.units import resolved, unit_of
+
+if TYPE_CHECKING:  # slow to import, and xarray is optional
+    import xarray
+    from matplotlib.figure import Figure
 
 _STYLE = "white-space:pre-wrap;text-align:left"
 _LONGEST = 160  # characters of a `repr`, without the class and the cost: two lines of a terminal
@@ -28,7 +35,7 @@ class Shown:
 
         ``nats``: natural logarithms. ``passes``: full passes over the data. ``metric_units``: steps of the metric.
         ``loss_per_unit2``: a second derivative, loss per squared step of the metric. Losses and cutoffs are in the unit
-        of the criterion.
+        of the criterion. ``frame.attrs["units"]`` names the unit of every column; ``text`` stands for words.
 
         Raises:
             MissingExtraError: if pandas is not installed.
@@ -43,7 +50,47 @@ class Shown:
             import pandas  # inside, because pandas is optional and slow to import
         except ImportError as error:
             raise MissingExtraError("pandas", "notebook", "to_frame()") from error
-        return pandas.DataFrame(dict(series))
+        frame = pandas.DataFrame(dict(series))
+        frame.attrs["units"] = {
+            name: resolved(unit_of(name, values), self._criterion) for name, values in series.items()
+        }
+        return frame
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return an xarray ``Dataset``: named axes, with units and a description in the ``attrs`` of each variable.
+
+        Settings, verdict, notes and cost are in the ``attrs`` of the dataset: ``config_seed``, ``cost_seconds``, ...
+        Draws of chains have the axes ``chain`` and ``draw``, as ArviZ expects. ``to_netcdf`` writes all of it.
+
+        Raises:
+            MissingExtraError: if xarray is not installed.
+        """
+        return to_dataset(self._contents())
+
+    def plot(self, figure: str | None = None) -> Figure:
+        """Return the matplotlib figure of the result, which shows itself at the end of a notebook cell.
+
+        It is drawn as ``landscape plot`` draws it. No window opens, and pyplot is not used; ``.savefig(path)`` writes
+        it.
+
+        Args:
+            figure: which figure, if the kind of result has several, such as ``"surface"`` of a plane. By default the
+                one that shows it best. A wrong name gives an error that lists them.
+
+        Raises:
+            LandscapeError: if this kind of result has no figure, or none of that name.
+        """
+        drawn: Figure = draw(self, figure)
+        return drawn
+
+    def _contents(self) -> Contents:
+        """Return what :meth:`to_xarray` holds."""
+        raise NotImplementedError
+
+    @property
+    def _criterion(self) -> str | None:
+        """The criterion that cutoffs are in; None if unknown."""
+        return None
 
     def _series(self) -> Mapping[str, Any] | None:
         """Return the columns of :meth:`to_frame`, all of one length; None for a kind without rows."""

@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Cost, Result
+from landscape.results.dataset import Layout, Variable
 from landscape.results.table import columns
+from landscape.results.units import CRITERION, TEXT
 
 _TABLE_ROWS = 11
 
@@ -36,6 +38,14 @@ class Line(Result):
     """
 
     kind: ClassVar[str] = "line"
+    _layout: ClassVar[Layout] = {
+        "x": ("x", "1"),
+        "loss": ("x", CRITERION),
+        "accuracy": ("x", "1"),
+        "curvature": ("x", "loss per squared x"),
+        "done": ("x", "1"),
+        "points": ("checkpoint", "1"),
+    }
 
     x: np.ndarray
     loss: np.ndarray
@@ -109,6 +119,17 @@ class Plane(Result):
     """
 
     kind: ClassVar[str] = "plane"
+    _layout: ClassVar[Layout] = {
+        "x": ("x", "1"),
+        "y": ("y", "1"),
+        "loss": ("y x", CRITERION),
+        "accuracy": ("y x", "1"),
+        "done": ("y", "1"),
+        "points": ("checkpoint axis", "1"),
+        "off_plane": ("checkpoint", "Euclidean distance"),
+        "explained": ("explained_axis", "1"),
+        "lengths": ("axis", "Euclidean distance"),
+    }
 
     x: np.ndarray
     y: np.ndarray
@@ -136,6 +157,9 @@ class Plane(Result):
             "accuracy_share": self.accuracy.ravel(),
             "done": np.repeat(self.done, len(self.x)),
         }
+
+    def _coordinates(self) -> dict[str, Variable]:
+        return {"axis": Variable(("axis",), np.array(["x", "y"]), TEXT)}
 
     def _brief(self) -> str:
         return (

@@ -10,6 +10,7 @@ import numpy as np
 
 from landscape.results.base import Cost, Result
 from landscape.results.curvature import matrix_name
+from landscape.results.dataset import Layout
 from landscape.results.table import columns, percent
 
 _PER_WIDTH = 4  # points of the grid
@@ -37,6 +38,10 @@ class SpectralDensity(Result):
     """
 
     kind: ClassVar[str] = "spectral_density"
+    _layout: ClassVar[Layout] = {
+        "nodes": ("probe step", "loss per squared metric unit"),
+        "weights": ("probe step", "1"),
+    }
 
     nodes: np.ndarray
     weights: np.ndarray
@@ -277,6 +282,16 @@ class LogDeterminant(Result):
     """
 
     kind: ClassVar[str] = "log_determinant"
+    _layout: ClassVar[Layout] = {
+        "value": ("", "nats"),
+        "standard_error": ("", "nats"),
+        "quadrature_error": ("", "nats"),
+        "negative": ("", "1"),
+        "negative_error": ("", "1"),
+        "zero": ("", "1"),
+        "samples": ("probe", "nats"),
+        "shift": ("", "loss per squared metric unit"),
+    }
 
     value: float
     standard_error: float

@@ -11,6 +11,7 @@ import numpy as np
 from landscape.errors import LandscapeError
 from landscape.results.ball import log_ball
 from landscape.results.base import Cost, Result, finite, max_radius_of, plain
+from landscape.results.dataset import Layout, Variable, laid_out
 from landscape.results.estimate import VolumeEstimate
 from landscape.results.table import columns, decimal, percent, wrapped
 from landscape.results.verdicts import VERDICTS, Check
@@ -35,6 +36,10 @@ class Volume(Result):
     """
 
     kind: ClassVar[str] = "volume"
+    _layout: ClassVar[Layout] = {"log_weights": ("direction cutoff", "nats")}
+    _along: ClassVar[str] = "cutoff"
+    _stored_elsewhere: ClassVar[tuple[str, ...]] = ("results",)
+    _row_class: ClassVar[type | None] = VolumeEstimate
     unit: ClassVar[str] = "rays"  #: what ``directions`` counts
 
     results: tuple[VolumeEstimate, ...]
@@ -130,6 +135,10 @@ class Volume(Result):
             "report": [row.report for row in rows],
         }
 
+    def _variables(self) -> dict[str, Variable]:
+        # weights may be there before the first estimate: then their axes are not those of the estimates
+        return super()._variables() if self.results else laid_out(self.arrays(), {})
+
     def _brief(self) -> str:
         unit = "nats below the ball" if self.body.capped else "nats"
         values = "; ".join(f"cutoff {row.cutoff:g}: {value_cell(row)} {unit} ({row.verdict})" for row in self.results)
@@ -205,6 +214,14 @@ class LaplaceVolume(Volume):
     """
 
     kind: ClassVar[str] = "laplace"
+    _layout: ClassVar[Layout] = {
+        **Volume._layout,
+        "log_determinant": ("cutoff", "nats"),
+        "standard_error": ("cutoff", "nats"),
+        "quadrature_error": ("cutoff", "nats"),
+        "shift": ("cutoff", "loss per squared metric unit"),
+        "negative": ("", "1"),
+    }
 
     log_determinant: np.ndarray
     standard_error: np.ndarray

@@ -9,10 +9,8 @@ hash of its attributes and of the hashes of its datasets.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import platform
-import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -23,6 +21,7 @@ import numpy as np
 from landscape._version import __version__
 from landscape.errors import StoreError
 from landscape.results import RayStatus, Result
+from landscape.results.described import descriptions
 from landscape.store.lock import utc_now
 
 COMPRESS_FROM = 65536  #: bytes; below this the bookkeeping of compressed chunks outweighs what they save
@@ -44,7 +43,7 @@ def write_group(group: h5py.Group, name: str, result: Result) -> None:
     put_text(group, "created", utc_now())
     put_text(group, "versions", json.dumps(_versions()))
     put_text(group, "attributes", _to_json(name, result.attributes()))
-    descriptions = _descriptions(type(result))
+    about = descriptions(type(result))
     for key, array in result.arrays().items():
         if array.dtype.kind not in "biufc":
             raise StoreError(f"the array {key!r} of {name!r} has dtype {array.dtype}; the store holds only numbers.")
@@ -52,7 +51,7 @@ def write_group(group: h5py.Group, name: str, result: Result) -> None:
         large = array.nbytes >= COMPRESS_FROM
         options = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True} if large else {}
         dataset = group.create_dataset(key, data=array, **options)
-        put_text(dataset, "description", descriptions.get(key, ""))
+        put_text(dataset, "description", about.get(key, ""))
         put_text(dataset, HASH, _array_hash(array))
     put_text(group, HASH, _group_hash(group))
 
@@ -166,14 +165,6 @@ def _to_json(name: str, attributes: Mapping[str, Any]) -> str:
         ) from error
     # File names that are not UTF-8 hold lone surrogates, which HDF5 refuses; this writes them as JSON escapes.
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _descriptions(cls: type[Result]) -> dict[str, str]:
-    """Return what the docstring of a result class says of each of its fields, so that the file explains itself."""
-    text = inspect.cleandoc(cls.__doc__ or "")
-    entries = re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
-    plain = {names: re.sub(r":\w+:(?=`)|`", "", " ".join(text.split())) for names, text in entries}
-    return {name: text for names, text in plain.items() for name in names.split(", ")}
 
 
 @cache

@@ -38,7 +38,8 @@ def test_traces_of_both_kinds_of_start_and_the_mean():
 
 
 def test_other_measures_have_no_trace():
-    assert plots.figures_of(measure(name="trace")) == {}
+    assert set(plots.figures_of(measure(name="trace"))) == {"samples"}
+    assert plots.figures_of_run({"trace": measure(name="trace")}) == {}
     assert plots.figures_of(measure(draws=0)) == {}
 
 
