@@ -19,7 +19,7 @@ from helpers.documents import Block, blocks, commands, difference
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-OPTIONAL = ("pandas",)  # a block of this word runs if the package is installed
+OPTIONAL = ("pandas", "xarray", "arviz")  # a block of this word runs if the package is installed
 MADE_BY_A_COMMAND = {
     "benchmarks.md",
     "compatibility.md",
