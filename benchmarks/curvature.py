@@ -79,11 +79,12 @@ def products() -> list[str]:
         answers = [run.answer for run in runs.values()]
         agree = max(answers) / min(answers) - 1
         lines.append(f"| {task} | the mean form of all contenders agrees within | {agree:.1e} | | | | |")
-    fastest = ", ".join(filter(None, thirds))
     return [
         *lines,
         "",
-        f"A third of the time of the fastest other package, to compare with the least time below: {fastest}.",
+        "Compare the least time below with a third of the time of the fastest other package:",
+        "",
+        *(f"- {third}" for third in thirds if third),
         "",
     ]
 

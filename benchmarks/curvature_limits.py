@@ -48,8 +48,9 @@ def least_time() -> list[str]:
     product, form = (_best(call) / 10 for call in (lambda: hessian @ vectors, lambda: hessian.forms(vectors)))
     return [
         f"The convolutions of one forward pass alone, each called by itself in pieces of 32, take {once:.3f} s.",
-        "A product needs each of them six times (two for the tangents forwards, four for the gradients backwards): "
-        f"{6 * once:.2f} s even if the backward kernels were as fast as the forward one. It takes {product:.2f} s.",
+        "A product needs each of them six times: two for the tangents forwards, four for the gradients backwards. "
+        f"That is {6 * once:.2f} s, even if the backward kernels were as fast as the forward one. It takes "
+        f"{product:.2f} s.",
         f"A quadratic form needs them three times, {3 * once:.2f} s, and takes {form:.2f} s. Best of {REPEATS // 5} "
         "runs of 10 vectors, graphs included. `python -m benchmarks.curvature_limits`",
         "",
@@ -89,7 +90,7 @@ def profile() -> list[str]:
     model, batches = problem("8 x 32")
     operator = ls.Hessian(ls.Objective(model, batches, scope="all"))
     vector = torch.ones(operator.size, 1)
-    lines = ["Share of processor time in convolutions, for one vector once its graphs are kept"]
+    lines = ["This is the share of processor time in convolutions, for one vector once its graphs are kept"]
     for label, call in (("a product", lambda: operator @ vector), ("a quadratic form", lambda: operator.forms(vector))):
         call()
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
@@ -99,7 +100,7 @@ def profile() -> list[str]:
         inside = sum(event.self_cpu_time_total for event in events if "convolution" in event.key)
         count = sum(event.count for event in events if event.key in _KERNELS)
         lines.append(f"{label} {inside / spent:.0%} ({count} calls of their kernels)")
-    text = ": ".join([lines[0], ", ".join(lines[1:])])
+    text = ". ".join([lines[0], ", ".join(lines[1:]).capitalize()])
     return [f"{text}. `python -m benchmarks.curvature_limits`", ""]
 
 

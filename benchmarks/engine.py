@@ -121,7 +121,8 @@ def resnet() -> list[str]:
     return [
         "## Time beyond the bare forward passes: ResNet-20, 256 images",
         "",
-        f"An evaluation (move the weights, {objective.batches} forward passes of {size} images, loss) next to bare",
+        f"An evaluation moves the weights, makes {objective.batches} forward passes of {size} images, and takes the "
+        "loss. It stands next to bare",
         "forward passes `model(x)`, in pieces of the same size and in one batch. Milliseconds, medians of 15 pairs.",
         "`python -m benchmarks.engine`",
         "",
@@ -145,7 +146,7 @@ def memory() -> list[str]:
         "## Memory",
         "",
         "Peak resident memory of a process beyond model and data, for radii along a number of rays, in MiB and in",
-        "copies of the parameters. The large net runs one point at a time: its step and its point are two copies,",
+        "copies of the parameters. The large net runs one point at a time. Its step and its point are two copies, and",
         "theta and the scale of the metric two more. The rest, half a copy or more, is freed memory that the C library",
         "keeps. `python -m benchmarks.engine`",
         "",

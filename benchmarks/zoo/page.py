@@ -52,7 +52,7 @@ def write_page(rows: dict[str, list[Row]], date: str) -> None:
             parts.append(f"Not built with these versions: {', '.join(row.name for row in missing[family])}.\n")
     if refusals:
         parts.append("## Refusals\n")
-        parts += [f"{number}. " + "\n   ".join(words.strip().splitlines()) for words, number in refusals.items()]
+        parts += [f"{number}. " + "\\\n   ".join(words.strip().splitlines()) for words, number in refusals.items()]
     PAGE.write_text("\n".join(parts).rstrip() + "\n")
 
 

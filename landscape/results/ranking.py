@@ -187,17 +187,17 @@ class Ranking(Result):
         if not known:
             return f"No measure has a granulated coefficient for the target {self.target} over {family}."
         best = known[0]
-        facts = f"the best, {self.measures[best]}, has Psi {signed(self.estimates[0, best])} "
+        facts = f"The best, {self.measures[best]}, has Psi {signed(self.estimates[0, best])} "
         facts += f"{ends(self.lower[0, best], self.upper[0, best])}. Its difference to {self.hardest[best]}, the "
         facts += f"baseline that is hardest to beat, is {signed(self.margin[best])}, at least "
         facts += f"{signed(self.margin_lower[best])}. By chance alone the best of {len(known)} would reach "
         facts += f"{signed(self.chance_of_best)} in one family of 20."
         winners = self.beats_baselines
         if not winners:
-            return f"No measure can be told from the baselines as a predictor of the {self.target}, {family}: {facts}"
+            return f"No measure can be told from the baselines as a predictor of the {self.target}, {family}. {facts}"
         verb = "predicts" if len(winners) == 1 else "predict"
         counted = f"{len(winners)} of {len(own)} measures {verb} the {self.target} better than every baseline"
-        return f"{counted}, {family}: {', '.join(winners)}. {facts[0].upper()}{facts[1:]}"
+        return f"{counted}, {family}: {', '.join(winners)}. {facts}"
 
     def table(self) -> str:
         """Return one line per measure, the best first, without columns that are empty for every measure."""

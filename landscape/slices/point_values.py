@@ -30,7 +30,7 @@ from landscape.objective.losses.loss import Loss
 from landscape.objective.shared_pass import batch_totals
 
 ON_SLICE = "at points of the slice"
-_WITHOUT_RULES = "pass `derivative='difference'`, which needs first derivatives only, or leave `curvature=...` out."
+_WITHOUT_RULES = "pass `derivative='difference'`, which needs first derivatives only, or leave out `curvature=...`."
 _GRAPH = 4  # memory of a point with its graph, in points without one: so fewer points run together
 
 

@@ -38,7 +38,7 @@ class Graph(ABC):
     """
 
     first: list[Tensor | None]
-    without_rules = "leave the layers up to it out with `scope=...`."
+    without_rules = "leave out the layers up to it with `scope=...`."
 
     @abstractmethod
     def product(self, vectors: list[Tensor], together: bool) -> list[Tensor | None]:
@@ -334,8 +334,8 @@ def _remedy(error: Exception, without_rules: str) -> str:
         return "The memory is too small for a batch with its derivatives: pass a smaller `batch_size=...`."
     words = str(error).lower()
     if isinstance(error, NotImplementedError) or any(word in words for word in _NO_RULE):
-        return f"An operation of the model or of the loss has no rule for it: {without_rules}"
-    return f"If an operation of the model or of the loss has no rule for it: {without_rules}"
+        return f"An operation of the model or of the loss has no rule for it. Instead, {without_rules}"
+    return f"The likely cause: an operation of the model or of the loss has no rule for it. Instead, {without_rules}"
 
 
 def check_once(*values: Tensor) -> None:

@@ -235,8 +235,8 @@ def _saturated(few: FewSamples, moving: Moving, offset: float, gradient: list[Te
 
 def _gradient_error(few: FewSamples, moving: Moving, offset: float, found: Comparison) -> CurvatureError:
     return CurvatureError(
-        f"autograd's gradient is not the derivative of the measured loss: {_place(offset)}, along a random direction, "
-        f"it gives {found.derivative:.4g} and differences of the loss give {found.difference:.4g} (two step sizes "
+        f"autograd's gradient is not the derivative of the measured loss. {_place(offset)}, along a random direction, "
+        f"it gives {found.derivative:.4g}, and differences of the loss give {found.difference:.4g} (two step sizes "
         f"agree).\n{likely_causes(few, moving.moves)}\n{_SKIP}"
     )
 
@@ -245,7 +245,7 @@ def _product_error(few: FewSamples, moving: Moving, offset: float, found: Compar
     names = [moving.names[i] for i in found.where]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return CurvatureError(
-        f"autograd's product H v is not the derivative of its gradient: {_place(offset)}, along a random direction, "
+        f"autograd's product H v is not the derivative of its gradient. {_place(offset)}, along a random direction, "
         f"its norm for {', '.join(names[:_SHOWN])}{more} is {found.derivative:.4g}, and differences of the gradient "
         f"give {found.difference:.4g} (two step sizes agree).\n"
         f"{likely_causes(few, moving.moves, second=True)}\n"
@@ -254,7 +254,7 @@ def _product_error(few: FewSamples, moving: Moving, offset: float, found: Compar
 
 
 def _place(offset: float) -> str:
-    return "near the trained point" if offset else "at the trained point"
+    return "Near the trained point" if offset else "At the trained point"
 
 
 _SKIP = "`check=False` skips this check; the numbers are then those of autograd."

@@ -1,0 +1,68 @@
+"""Sentences are short and words are plain on every page that a person reads.
+
+`python -m helpers.words PAGE...` in tests/ lists what to mend.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from helpers.words import AVERAGE, LONGEST, LONGEST_CHANGE, count, read, wrong
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_sentences_of_a_page_are_short_and_plain(page: Path) -> None:
+    mend = wrong(read(page.read_text()), LONGEST_CHANGE if page.name == "CHANGELOG.md" else LONGEST)
+    assert not mend, "\n".join(["to mend:", *mend])
+
+
+PAGE = """\
+# A heading of a few words, which no one counts
+
+The first sentence has `one piece of code` and a [link](to/some/page.md#with-words). The second
+goes on in the next line. It cites Li et al. (2018), with 1 = 1.
+
+<!-- a comment
+of two lines -->
+- An item without a stop
+- Another one; it
+  goes on
+
+| a table | is left out. Always. |
+|---|---|
+
+    log V = a formula. Left out.
+
+```python
+print("Code. Left out.")
+```
+"""
+
+
+def test_prose_is_told_from_code_tables_and_formulas() -> None:
+    assert read(PAGE).sentences == [
+        "The first sentence has CODE and a link.",
+        "The second goes on in the next line.",
+        "It cites Li et al (2018), with 1 = 1.",
+        "An item without a stop",
+        "Another one; it goes on",
+    ]
+    assert [count(words) for words in read(PAGE).sentences] == [8, 8, 9, 5, 5]
+
+
+def test_what_is_to_mend_is_told() -> None:
+    long = " ".join(["word"] * (LONGEST + 1))
+    assert wrong(read(f"{long}.")) == [
+        f"  {LONGEST + 1}.0 words per sentence: at most {AVERAGE}",
+        f"  {LONGEST + 1} words: {long}.",
+    ]
+    assert wrong(read("Of two nets, the second is wide. It is a net beside the other.")) == [
+        "  not plain: 'Of two nets, ' in: Of two nets, the second is wide.",
+        "  not plain: 'beside' in: It is a net beside the other.",
+    ]
+    assert wrong(read("Of course, this is short. The belt is loose. The words `beside` and `lest` are code.")) == []
