@@ -84,24 +84,25 @@ def _is_top(pairs: Eigenpairs, op: Hessian) -> bool:
 def shared_products(draws: Draws) -> Products:
     """Return products of C H C with random signs, made once; unit vectors, and exact, if n is at most ``probes``.
 
-    Fewer than ``probes``, but at least ten, if they would take more than half of the time that is left.
+    Fewer than ``probes``, but at least ten, if they would take more than half of the budget that is left.
     """
 
     def multiply() -> Products:
         op = draws.hessian
         probes = Probes.of(op, draws.settings.probes, draws.settings.seed)
         forms, squares, made = [], [], 0
-        enough = draws.seconds_left() / 2
+        enough = draws.left() / 2
         for block in range(0, probes.count, _AT_ONCE):
-            if made and not probes.exact and draws.seconds_left() < enough:
+            if made and not probes.exact and draws.left() < enough:
+                draws.cut = True
                 break
             made = min(block + _AT_ONCE, probes.count)
             z = probes.block(block, made, op)
             image = finite(op @ z, op).double()
             forms.append((z.double() * image).sum(0).cpu().numpy())
             squares.append((image * image).sum(0).cpu().numpy())
-        draws.charge(PRODUCT_COST * made, made)
-        short = f"{made} of {probes.count} products, for lack of time; pass a larger `budget=...`"
+            draws.charge(PRODUCT_COST * (made - block), made - block)
+        short = f"{made} of {probes.count} products fitted into the budget; pass a larger `budget=...`"
         reasons = () if made == probes.count else (short,)
         return Products(np.concatenate(forms), np.concatenate(squares), probes.weight, probes.exact, reasons)
 

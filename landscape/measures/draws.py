@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -27,9 +28,11 @@ from landscape.rays.directions import check_seed
 from landscape.rays.streams import Purpose, stream
 from landscape.results import NOTHING, Cost, Result
 from landscape.slices.point_values import PointEvaluator
+from landscape.volume.annealing.budget import Budget
 
 PRODUCT_COST = 2 * GRADIENT_COST  #: cost of a product with the Hessian, in evaluations
 Kept = TypeVar("Kept")
+UNLIMITED = Budget()
 SHAPES = ("normal", "uniform")
 _ROUNDING_DRAWS = 4
 _KEPT_ENTRIES = 2**24  # of all perturbations together, up to which they stay in memory: 64 MiB
@@ -42,7 +45,7 @@ class Draws:
     Args:
         objective: the loss around the trained point.
         settings: metric, sizes, seed.
-        seconds_left: returns the seconds until the deadline; infinite without one.
+        budget: what all measures together may cost; the time counts from now.
         known: results of other measurements, which are used if they are of this net.
 
     Attributes:
@@ -50,13 +53,14 @@ class Draws:
         metric: the scale c of perturbations and the entries that move.
         rho: size of the perturbation for the measure that runs now.
         spent: what everything so far has cost.
+        cut: whether the budget ended the measure that runs now; each measure that stops early says so here.
     """
 
     def __init__(
         self,
         objective: Objective,
         settings: Settings,
-        seconds_left: Callable[[], float] = lambda: math.inf,
+        budget: Budget = UNLIMITED,
         known: Iterable[Result] = (),
     ) -> None:
         check_seed(settings.seed)
@@ -65,14 +69,21 @@ class Draws:
         self.metric: Metric = make_metric(settings.metric, objective.theta, objective.scope)
         self.rho = settings.rho
         self.spent = NOTHING
-        self.seconds_left = seconds_left
+        self.cut = False
+        self.budget = budget
         self.known = tuple(known)
+        self._clock = stopwatch()
         self._kept: dict[Any, Any] = {}
+        self._kept_cut: set[Any] = set()
 
     @property
     def count(self) -> int:
         """Number of perturbations."""
         return self.settings.draws
+
+    def left(self) -> float:
+        """Return the share of the budget that is left, alike on all ranks; 0 or less if it is spent."""
+        return distributed.from_first(lambda: 1 - self.budget.used(replace(self.spent, seconds=self._clock())))
 
     def needed_rho(self) -> float:
         """Return rho; a measure that calls this was registered with a default."""
@@ -87,7 +98,12 @@ class Draws:
     def once(self, key: Any, compute: Callable[[], Kept]) -> Kept:
         """Return what ``compute`` returns, computed only once for all measures that ask with this key."""
         if key not in self._kept:
+            before, self.cut = self.cut, False
             self._kept[key] = compute()
+            if self.cut:
+                self._kept_cut.add(key)
+            self.cut = before
+        self.cut |= key in self._kept_cut
         kept: Kept = self._kept[key]
         return kept
 

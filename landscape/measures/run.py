@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from landscape.errors import LandscapeError
-from landscape.measures.draws import Draws, stopwatch
+from landscape.measures.draws import UNLIMITED, Draws
 from landscape.measures.normalised_logits import with_normalised_logits
 from landscape.measures.own import called
 from landscape.measures.reading import Reading
@@ -82,7 +82,8 @@ def sharpness(
         minibatch: samples per gradient of SGLD; by default an eighth of the data, 32 or more.
         budget: a time such as ``10min``, or a number of passes; None for no limit. A measure that would begin after it
             is left out as ``failed``, and long ones stop in time.
-        resume: measures that are known already, by name; they must have the same settings. Failed ones are tried again.
+        resume: measures that are known already, by name; they must have the same settings. Failed ones are tried again,
+            and so are those that a smaller budget has cut.
         known: results of ``landscape curvature``, whose largest eigenvalue is used if it is of this net.
         on_measure: called with each measure that was taken, after it.
 
@@ -109,34 +110,44 @@ def sharpness(
         replace(settings, rho=size)  # its check
     wanted = list(_rows(find_measures(measures), sizes))
     taken = dict(resume or {})
-    limit, clock = Budget() if budget is None else Budget.parse(budget), stopwatch()
+    limit = UNLIMITED if budget is None else Budget.parse(budget)
     if normalise_logits:
         objective = with_normalised_logits(objective)
-    shared = Draws(objective, settings, lambda: limit.seconds - clock(), known)
+    shared = Draws(objective, settings, limit, known)
     found: dict[str, Measure] = {}
     for name, definition, size in sorted(wanted, key=lambda row: (row[1].anytime, bool(row[1].shares))):
         shared.rho = size
         config = _config(shared, definition, normalise_logits)
         if name in taken:
             require_same_config(taken[name].config, config, f"measure {name}")
-            if taken[name].verdict != FAILED:
+            if taken[name].verdict != FAILED and not _cut_by_less(taken[name].cut_by, limit):
                 found[name] = taken[name]
                 shared.charge(found[name].cost.evaluations, found[name].cost.calls)  # of a budget in passes
                 continue
         free = definition.shares in found and found[definition.shares].verdict != FAILED
-        if not free and limit.used(replace(shared.spent, seconds=clock())) >= 1:
+        if not free and shared.left() <= 0:
             reason = "not begun: the budget is spent. Pass a larger `budget=...`"
             found[name] = _failed(definition, config, reason)
             continue
         found[name] = take(definition, shared, config)
+        if shared.cut:
+            found[name] = replace(found[name], cut_by=str(budget))
         if on_measure is not None:
             on_measure(name, found[name])
     return SharpnessTable({name: found[name] for name, *_ in wanted}, tuple(dict.fromkeys(objective.notes)))
 
 
+def _cut_by_less(cut_by: str, limit: Budget) -> bool:
+    """Whether a measure was cut by a budget that gave it less time or fewer passes than this one."""
+    if not cut_by:
+        return False
+    earlier = Budget.parse(cut_by)
+    return limit.seconds > earlier.seconds or limit.passes > earlier.passes
+
+
 def take(definition: Definition, draws: Draws, config: dict[str, Any]) -> Measure:
     """Return one measure; a LandscapeError that it raises becomes the reason of a failed one."""
-    before, started = draws.spent, time.perf_counter()
+    before, started, draws.cut = draws.spent, time.perf_counter(), False
     try:
         reading = _reading(definition, called(definition, draws))
     except LandscapeError as refusal:

@@ -82,10 +82,17 @@ def _basin(objective: Objective, draws: Draws) -> Volume:
 
 
 def _budget(draws: Draws) -> str | float:
-    """Return the budget of the settings, or a share of the time that is left if passes would take longer."""
-    own, most = Budget.parse(draws.settings.volume_budget), _SHARE * draws.seconds_left()
-    wanted = own.seconds if math.isfinite(own.seconds) else own.passes * draws.pass_seconds
-    return draws.settings.volume_budget if wanted <= most else f"{max(most, 1.0):.3f}s"
+    """Return the budget of the settings, or a share of what is left of that of all measures if it is smaller."""
+    own, share = Budget.parse(draws.settings.volume_budget), _SHARE * draws.left()
+    seconds, passes = share * draws.budget.seconds, share * draws.budget.passes
+    wanted = own.seconds if math.isfinite(own.seconds) or math.isinf(seconds) else own.passes * draws.pass_seconds
+    if math.isfinite(seconds) and wanted > seconds:
+        draws.cut = True
+        return f"{max(seconds, 1.0):.3f}s"
+    if passes < own.passes:
+        draws.cut = True
+        return max(passes, 1.0)
+    return draws.settings.volume_budget
 
 
 def _as_reading(row: VolumeEstimate, value: float, error: float, **config: Any) -> Reading:

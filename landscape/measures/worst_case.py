@@ -58,13 +58,14 @@ def _over_batches(draws: Draws, norm: str) -> Reading:
     filled = [batch for batch, count in enumerate(program.counts) if count]
     rises: list[float] = []
     for batch in filled:
-        if rises and draws.seconds_left() <= 0:
+        if rises and draws.left() <= 0:
             break
         rises.append(highest_rise(draws, ball, draws.scale, [batch]).rise)
     value = float(np.average(rises, weights=[program.counts[batch] for batch in filled[: len(rises)]]))
     size = max(batch.samples for batch in program.batches) if isinstance(program, ModelProgram) else 1
     reading = rise_reading(np.array(rises), value, 0.0, draws, norm=norm, gradients=GRADIENTS, batch_size=size)
     if len(rises) < len(filled):
+        draws.cut = True
         reason = f"the budget ended after {len(rises)} of {len(filled)} batches. Pass a larger `budget=...`"
         return replace(reading, verdict=UNKNOWN, reasons=(*reading.reasons, reason))
     return replace(reading, verdict=reading.verdict or LOWER_BOUND)

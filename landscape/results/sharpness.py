@@ -44,6 +44,7 @@ class Measure(Result):
         samples: the values behind the mean, one per draw, shape (m,); empty if there is no mean.
         config: everything that determines the number.
         cost: full passes over the data; a gradient counts as three, a product with the Hessian as six.
+        cut_by: the budget that ended the measure before it was done; empty if none did.
     """
 
     kind: ClassVar[str] = "measure"
@@ -63,6 +64,7 @@ class Measure(Result):
     samples: np.ndarray
     config: dict[str, Any]
     cost: Cost
+    cut_by: str = ""
 
     @classmethod
     def _revive(cls, name: str, value: Any) -> Any:

@@ -11,6 +11,7 @@ from landscape.measures import REGISTRY
 from landscape.measures.draws import Draws
 from landscape.measures.run import take
 from landscape.measures.settings import Settings
+from landscape.volume.annealing.budget import Budget
 
 Z = 4.0  # standard errors
 
@@ -109,11 +110,11 @@ def test_infinite_losses_are_a_stated_gap():
     assert "smaller `rho" in measure.reasons[0]
 
 
-def test_fewer_products_near_the_deadline_are_said(bowl):
+def test_fewer_products_near_the_end_of_the_budget_are_said(bowl):
     objective, hessian, _ = bowl
-    left = iter([60.0, 10.0, 10.0])  # seconds: at the start, and after the first products
-    draws = Draws(objective, Settings(probes=11), lambda: next(left))
+    draws = Draws(objective, Settings(probes=11), Budget(passes=100))  # ten products are 60 passes
     measure = take(REGISTRY["trace"], draws, {})
+    assert draws.cut
     assert len(measure.samples) == 10
-    assert measure.reasons == ("10 of 11 products, for lack of time; pass a larger `budget=...`",)
+    assert measure.reasons == ("10 of 11 products fitted into the budget; pass a larger `budget=...`",)
     assert_within(measure, np.trace(hessian))

@@ -135,3 +135,38 @@ def test_what_is_resumed_counts_for_a_budget_in_passes(bowl):
     again = ls.sharpness(bowl, names, rho=0.1, budget=40, resume={name: whole[name] for name in names[:2]})
     assert {n: m.verdict for n, m in again.items()} == {n: m.verdict for n, m in whole.items()}
     assert whole["gradient-norm"].verdict == "failed"
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """A bowl of 30 dimensions with unequal curvature: 20 products do not make its trace exact."""
+    curvature = torch.linspace(0.1, 3.0, 30, dtype=torch.float64)
+    return ls.Objective.from_function(lambda x: (x.square() * curvature).sum(-1) / 2, torch.zeros_like(curvature))
+
+
+def test_what_a_budget_has_cut_is_taken_anew_with_a_larger_one(wide):
+    short = ls.sharpness(wide, "trace,frobenius", probes=20, budget=100)
+    assert {name: (len(row.samples), row.cut_by) for name, row in short.items()} == {
+        "trace": (10, "100"),
+        "frobenius": (10, "100"),  # it shares the products, and so their end
+    }
+    again = ls.sharpness(wide, "trace,frobenius", probes=20, budget=100, resume=short)
+    assert again == short
+    more = ls.sharpness(wide, "trace,frobenius", probes=20, budget=1_000, resume=short)
+    assert {name: (len(row.samples), row.cut_by) for name, row in more.items()} == {
+        "trace": (20, ""),
+        "frobenius": (20, ""),
+    }
+
+
+def test_chains_keep_to_a_budget_in_passes(wide):
+    measure = ls.sharpness(wide, "llc", nbeta=10.0, budget=30_000)["llc"]
+    assert measure.cut_by == "30000"
+    assert measure.cost.evaluations < 30_000
+    assert ls.sharpness(wide, "llc", nbeta=10.0, budget=30_000)["llc"].value == measure.value
+
+
+def test_a_volume_gets_a_share_of_a_budget_in_passes(wide):
+    measure = ls.sharpness(wide, "log-volume", cutoff=1.0, budget=20_000, volume_budget=1_000_000)["log-volume"]
+    assert measure.cut_by == "20000"
+    assert measure.cost.evaluations < 20_000

@@ -10,6 +10,7 @@ from landscape.measures.claims.relu_nets import filled
 from landscape.measures.draws import Draws
 from landscape.measures.settings import Settings
 from landscape.measures.worst_case import worst_case_l2
+from landscape.volume.annealing.budget import Budget
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,9 @@ def test_a_wall_in_the_ball_is_an_infinite_rise_that_says_so():
 def test_a_budget_that_ends_between_batches_is_said(net):
     objective = ls.Objective(net[0], net[1], batch_size=4)
     whole = ls.sharpness(objective, "worst-case-l2")["worst-case-l2"]
-    part = worst_case_l2(objective, Draws(objective, Settings(rho=whole.config["rho"]), lambda: 0.0))
+    draws = Draws(objective, Settings(rho=whole.config["rho"]), Budget(passes=1))
+    part = worst_case_l2(objective, draws)
+    assert draws.cut
     assert part.samples == pytest.approx(whole.samples[:1])
     assert (part.value, part.verdict) == (part.samples[0], "unknown")
     assert "after 1 of 3 batches" in part.reasons[0]

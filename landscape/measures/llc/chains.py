@@ -23,7 +23,7 @@ class Chains:
         acceptance: mean probability; 1 for samplers without a test.
         burn_in: draws that were dropped.
         inside: how many of them, the first, started at the trained point; the others started further out.
-        stopped: whether the time was up before all draws were taken.
+        stopped: whether the budget was spent before all draws were taken.
     """
 
     rises: np.ndarray

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from landscape import distributed
 from landscape.errors import LandscapeError
 from landscape.measures.draws import Draws
 from landscape.measures.llc.chains import Chains, run_chains
@@ -30,7 +29,7 @@ _LEAST_ACCEPTED = 0.1
 _PULL = 10.0  # γ, in units of 1 / mean squared weight
 _BURN_IN = 4  # the burn-in takes a quarter as many gradients as count
 _STEPS, _STEPS_APART = 1_000, 200  # gradients of each chain by default: if points run together, and one at a time
-_SHARE, _PILOT_SHARE = 1 / 2, 1 / 6  # of the time left that the whole, and the pilot, may take if there is a deadline
+_SHARE, _PILOT_SHARE = 1 / 2, 1 / 6  # of the budget left that the whole, and the pilot, may take
 _LOWER = 0.01  # of the value: how much lower than at the trained point a loss must be to be reported
 
 
@@ -47,7 +46,7 @@ def llc(objective: Objective, draws: Draws) -> Reading:
     """
     settings = chosen_settings(objective, draws.settings)
     posterior = Posterior(draws, chosen_nbeta(objective, settings.nbeta), chosen_gamma(objective, settings.gamma))
-    begun = draws.seconds_left()
+    begun = draws.left()
     with objective.running():
         tuned = run_pilot(posterior, settings, _deadline(draws, (1 - _PILOT_SHARE) * begun))
         leaps, steps = tuned.kernel.leaps, settings.steps or _STEPS
@@ -92,10 +91,14 @@ def chosen_gamma(objective: Objective, gamma: float | None) -> float:
 
 
 def _deadline(draws: Draws, reserve: float) -> Callable[[], bool]:
-    """Return a function that says whether fewer seconds than ``reserve`` are left, alike on all ranks."""
-    if math.isinf(draws.seconds_left()):
-        return lambda: False
-    return lambda: distributed.from_first(lambda: draws.seconds_left() <= reserve)
+    """Return a function that says whether no more than the share ``reserve`` of the budget is left."""
+
+    def over() -> bool:
+        spent = draws.left() <= reserve
+        draws.cut |= spent
+        return spent
+
+    return over
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,9 @@ def _reading(posterior: Posterior, tuned: Tuned, chains: Chains) -> Reading:
     """Return the value of chains with its error, and what limits it."""
     values = posterior.nbeta * chains.rises
     if not values.size:
-        raise LandscapeError("the time was up before the first draw. Pass a larger `budget=...`, or fewer `steps=...`.")
+        raise LandscapeError(
+            "the budget ended before the first draw. Pass a larger `budget=...`, or fewer `steps=...`."
+        )
     value = float(values.mean())
     error = standard_error(values) if values.shape[1] >= 2 else math.nan
     mixing, kernel = Mixing.of(chains), tuned.kernel
@@ -171,7 +176,7 @@ def _why_not_mixed(chains: Chains, kernel: Kernel, mixing: Mixing) -> tuple[str,
     """Return why the chains cannot be trusted, and what to do; nothing if they can."""
     why = []
     if chains.stopped:
-        why.append(f"the time was up after {chains.rises.shape[1]} draws per chain; pass a larger `budget=...`")
+        why.append(f"the budget ended after {chains.rises.shape[1]} draws per chain; pass a larger `budget=...`")
     if kernel.sampler in EXACT_SAMPLERS and chains.acceptance < _LEAST_ACCEPTED:
         why.append(f"only {chains.acceptance:.1%} of the moves were accepted; pass a smaller `step_size=...`")
     doubts = list(mixing.doubts)
