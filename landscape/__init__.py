@@ -10,4 +10,5 @@ from landscape._version import __version__ as __version__
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __all__ += ["__version__"]
+__all__.remove("open")  # `from landscape import *` leaves Python's own `open` alone
 _draw_with(lambda result, figure: __getattr__("plots").figure_of(result, figure))

@@ -34,7 +34,9 @@ from .results import Volume as Volume
 from .results import VolumeEstimate as VolumeEstimate
 from .slices import slice_1d as slice_1d
 from .slices import slice_2d as slice_2d
+from .store import ResultsFile as ResultsFile
 from .store import Store as Store
+from .store import open as open
 from .volume import compare_volumes as compare_volumes
 from .volume import log_volume as log_volume
 from .volume import radii_from_rollouts as radii_from_rollouts

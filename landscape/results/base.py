@@ -8,14 +8,14 @@ That is all a store needs: :meth:`Result.arrays` and :meth:`Result.attributes` t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.results.dataset import Contents, Layout, Variable, along_axis, laid_out
+from landscape.results.dataset import Contents, Layout, Variable, along_axis, axis_sizes, laid_out
 from landscape.results.described import descriptions
 from landscape.results.shown import Shown
 from landscape.results.units import unit_of
@@ -73,6 +73,11 @@ class Result(Shown):
             and all(_same_bits(array, others[name]) for name, array in arrays.items())
             and _same(self.attributes(), other.attributes())
         )
+
+    @classmethod
+    def axis_sizes(cls, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+        """Return how long each axis of :meth:`to_xarray` is, from the shapes of the arrays alone."""
+        return axis_sizes(cls._layout, shapes)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the array fields by name."""

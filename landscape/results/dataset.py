@@ -72,6 +72,21 @@ def laid_out(values: Mapping[str, Any], layout: Layout) -> dict[str, Variable]:
     return variables
 
 
+def axis_sizes(layout: Layout, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """Return how long each axis is, from the shapes of the arrays alone.
+
+    >>> axis_sizes({"radii": ("direction cutoff", "metric units")}, {"radii": (200, 2), "unknown": (5,)})
+    {'direction': 200, 'cutoff': 2}
+    """
+    named = {name: layout.get(name, ("", ""))[0].split() for name in shapes}
+    return {
+        axis: int(size)
+        for name, axes in named.items()
+        if len(axes) == len(shapes[name])
+        for axis, size in zip(axes, shapes[name], strict=True)
+    }
+
+
 def along_axis(series: Mapping[str, Any], axis: str) -> dict[str, Variable]:
     """Return the columns of a table as variables along one axis; names lose the unit that they end in, if it is nats.
 

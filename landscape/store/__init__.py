@@ -1,5 +1,6 @@
 """Results in one HDF5 file: complete at every moment, one writer at a time."""
 
+from landscape.store.opened import ResultsFile, open
 from landscape.store.store import Store, usable
 
-__all__ = ["Store", "usable"]
+__all__ = ["ResultsFile", "Store", "open", "usable"]

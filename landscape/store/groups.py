@@ -119,9 +119,16 @@ def describe(group: h5py.Group, *, hashed: bool) -> dict[str, Any]:
         "created": text_of(group, "created"),
         "versions": json.loads(text_of(group, "versions")),
         "rows": rows(group, hashed=hashed),
+        "verdicts": _verdicts(attributes),
         "config": attributes.get("config", {}),
         "datasets": {key: {"shape": list(data.shape), "dtype": str(data.dtype)} for key, data in group.items()},
     }
+
+
+def _verdicts(attributes: Mapping[str, Any]) -> list[str]:
+    """Return the verdicts of a result, each once: of a volume one per cutoff, of a measure its own."""
+    several = attributes.get("verdicts") or [row.get("verdict") for row in attributes.get("results", ())]
+    return [verdict for verdict in dict.fromkeys([attributes.get("verdict"), *several]) if verdict]
 
 
 def rows(group: h5py.Group, *, hashed: bool) -> dict[str, int] | None:
