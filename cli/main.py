@@ -33,6 +33,7 @@ COMMANDS = {
     "doctor": "Examine a checkpoint and its task, and estimate what a run costs.",
     "show": "Show what is in a results file.",
     "plot": "Draw what is in a results file.",
+    "report": "Write one page about all that results files hold.",
     "compare": "Compare two basins: which is larger, and by how much.",
     "train": "Train a network, poisoned or not, and write a checkpoint that carries its task.",
     "sweep": "Train a family of networks: every combination of axes with every seed.",

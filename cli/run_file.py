@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from landscape import distributed
-from landscape.errors import LandscapeError, StoreError
-from landscape.results import Hits, Islands, Line, Plane, Radii, Result, result_class
-from landscape.store import Store
+from landscape.errors import StoreError
+from landscape.results import Hits, Islands, Line, Plane, Radii, Result
+from landscape.store import Store, readable_results
 from landscape_cli.text import amount
 
 Growing = TypeVar("Growing", Radii, Hits, Line, Plane, Islands)
@@ -82,24 +82,6 @@ def known_results(store: Store) -> dict[str, Result | None]:
     results, damaged = readable_results(store)
     refuse_damaged(damaged)
     return results
-
-
-def readable_results(store: Store) -> tuple[dict[str, Result | None], dict[str, str]]:
-    """Return the results in the file that can be read, as :func:`known_results` does, and what is wrong with others."""
-    described = store.describe()
-    results: dict[str, Result | None] = {}
-    damaged: dict[str, str] = dict(described["damaged"])
-    for name, about in described["results"].items():
-        try:
-            result_class(about["kind"])
-        except LandscapeError:
-            results[name] = None
-            continue
-        try:
-            results[name] = store[name]
-        except StoreError as error:
-            damaged[name] = str(error)
-    return results, damaged
 
 
 def refuse_damaged(damaged: Mapping[str, str]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from landscape.results import Comparison, Radii, RayStatus
+from landscape.results import Comparison, Radii
+from landscape.results.table import duration as duration
 from landscape.results.table import wrapped
 from landscape_cli.flags import in_flags
 
@@ -30,25 +31,6 @@ def labelled(label: str, words: str, width: int) -> str:
     data    400 samples
     """
     return wrapped(words, label.ljust(width), " " * width)
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the two units that matter.
-
-    >>> duration(0.0042), duration(0.25), duration(3.25), duration(250), duration(7500), duration(200000)
-    ('4.2 ms', '250 ms', '3.2 s', '4 min 10 s', '2 h 05 min', '2 d 7 h')
-    """
-    if seconds < 0.01:
-        return f"{seconds * 1000:.2g} ms"
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
 def amount(done: int, total: int, unit: str) -> str:
@@ -106,20 +88,9 @@ def radii_text(radii: Radii) -> str:
     if not done:
         return "\n".join(parts[:2])
     parts.append(radii.table())
-    if notes := ray_notes(radii):
-        parts += ["", *map(paragraph, notes)]
+    if radii.notes:
+        parts += ["", *map(paragraph, radii.notes)]
     return "\n".join([*parts, "", cost_text(radii.cost.evaluations, radii.cost.seconds, done)])
-
-
-def ray_notes(radii: Radii) -> list[str]:
-    """Return what to know about rays that did not end in a clean crossing."""
-    notes = []
-    if points := int(radii.nonfinite.sum()):
-        rays = int((radii.nonfinite > 0).sum())
-        notes.append(f"The loss was NaN or infinite at {points:,} points on {rays:,} rays; they count as outside.")
-    if unfinished := int((radii.status == RayStatus.UNFINISHED).any(axis=1).sum()):
-        notes.append(f"The search gave up on {unfinished:,} rays; their radius is the largest one seen inside.")
-    return notes
 
 
 def cost_text(evaluations: float, seconds: float, rays: int) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from landscape.results import LaplaceVolume, Radii, Volume, VolumeEstimate
-from landscape.results.best import best_volume, estimates_by_cutoff
-from landscape.results.table import columns
-from landscape.results.volume_words import bounds_cell, value_cell, value_heading
+from landscape.results.best import best_volume, estimates_table
 from landscape_cli.flags import in_flags
-from landscape_cli.text import cost_text, duration, labelled, paragraph, ray_notes, settings_text
+from landscape_cli.text import cost_text, duration, labelled, paragraph, settings_text
 
 _MET = len("not met  ")
 
@@ -32,7 +29,7 @@ def volumes_text(volumes: Mapping[str, Volume], radii: Radii | None = None, more
     parts = [
         f"{paragraph(best.quantity)}\n{settings_text(best.config, best.dimension)}",
         report_text(volumes),
-        _paragraphs([*best.notes, *more, *(ray_notes(radii) if radii is not None else [])]),
+        _paragraphs([*best.notes, *more, *(radii.notes if radii is not None else ())]),
         _checks(best.results),
         *(volume.evidence() for volume in volumes.values()),
     ]
@@ -43,28 +40,13 @@ def report_text(volumes: Mapping[str, Volume]) -> str:
     """Return one line per cutoff with the numbers, then how they were reached, then the sentences to quote."""
     best = best_volume(volumes, "this run")
     quotes = "\n".join(paragraph(f"- {row.report}") for row in best.results)
-    return f"{best.table()}\n\n{_reached(volumes, best)}\n\nto quote:\n{quotes}"
+    return f"{best.table()}\n\n{_reached(volumes)}\n\nto quote:\n{quotes}"
 
 
-def _reached(volumes: Mapping[str, Volume], best: Volume) -> str:
+def _reached(volumes: Mapping[str, Volume]) -> str:
     """Return every estimate at each cutoff, that of the table first, and what each estimator cost."""
-    rows = [
-        [
-            f"{row.cutoff:g}" if place == 0 else "",
-            volume.estimator,
-            value_cell(row),
-            bounds_cell(row),
-            row.verdict,
-            "-" if math.isnan(row.ess) else f"{row.ess:,.1f}",
-        ]
-        for pairs in estimates_by_cutoff(volumes, "this run")
-        for place, (row, volume) in enumerate(pairs)
-    ]
-    criterion = f"cutoff\n({best.body.criterion})" if best.body.criterion else "cutoff\n"
-    heads = [criterion, "estimator\n", value_heading(best.body), "bounds, 95 %\n(nats)", "verdict\n", "ess\n(draws)"]
     others = ": the estimate above comes first, then what else was tried" if len(volumes) > 1 else ""
-    table = columns(heads, rows, left=["estimator\n", "verdict\n"])
-    return "\n".join([f"how it was reached{others}", table, *map(_cost, volumes.values())])
+    return "\n".join([f"how it was reached{others}", estimates_table(volumes), *map(_cost, volumes.values())])
 
 
 def _cost(volume: Volume) -> str:

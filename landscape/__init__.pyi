@@ -16,6 +16,7 @@ from .measures import measure as measure
 from .measures import sharpness as sharpness
 from .objective import Objective as Objective
 from .rays import basin_radii as basin_radii
+from .reports import report as report
 from .results import Comparison as Comparison
 from .results import Cost as Cost
 from .results import Diagonal as Diagonal

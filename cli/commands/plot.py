@@ -29,9 +29,9 @@ def command(run: str, out: str | None, suffix: str | None) -> None:
     from landscape import plots
     from landscape.errors import StoreError
     from landscape.results import Radii
-    from landscape.store import Store
+    from landscape.store import Store, readable_results
     from landscape.volume import volume_from_radii
-    from landscape_cli.run_file import readable_results, refuse_damaged
+    from landscape_cli.run_file import refuse_damaged
 
     readable, damaged = readable_results(Store(run))
     results = {name: result for name, result in readable.items() if result is not None}

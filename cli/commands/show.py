@@ -15,9 +15,9 @@ def command(run: str, as_json: bool) -> None:
 
     If a result in it is damaged, the others are shown, and the exit code is 2.
     """
-    from landscape.store import Store
+    from landscape.store import Store, readable_results
     from landscape_cli.machine_output import file_object, strict_json
-    from landscape_cli.run_file import readable_results, refuse_damaged
+    from landscape_cli.run_file import refuse_damaged
     from landscape_cli.show_text import show_text
 
     store = Store(run)

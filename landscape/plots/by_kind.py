@@ -178,7 +178,7 @@ def _first(figures: Mapping[str, Figure]) -> Figure:
 def _by_result(results: Mapping[str, Result]) -> dict[str, dict[str, Figure]]:
     """Return the figures of each result that has some, but for uniform rays and their volume."""
     drawn = {
-        name: _in_a_run(result, figures_of(result, _pairs_beside(result, results)))
+        name: _in_a_run(result, figures_of(result, pairs_beside(result, results)))
         for name, result in results.items()
         if result.kind not in _UNIFORM_RAYS
     }
@@ -208,7 +208,7 @@ def _plane_figures(plane: Plane) -> dict[str, Figure]:
     return figures
 
 
-def _pairs_beside(result: Result, results: Mapping[str, Result]) -> Eigenpairs | None:
+def pairs_beside(result: Result, results: Mapping[str, Result]) -> Eigenpairs | None:
     """Return eigenpairs of the matrix whose density ``result`` is, if there are some."""
     if not isinstance(result, SpectralDensity):
         return None

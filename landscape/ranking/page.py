@@ -7,25 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from landscape._version import __version__
+from landscape.pages import environment
 from landscape.plots.style import shades
 from landscape.ranking.charts import cost_chart, distributions, interval_bar, number, scatter
 from landscape.ranking.configurations import sorted_levels
 from landscape.ranking.rank import ranked_table
-from landscape.results.ranking import STATISTICS, Ranking, ends, share, signed
+from landscape.results.ranking import Ranking, ends, share, signed
 from landscape.results.runs import Runs
 from landscape.results.sharpness import INVARIANCES
 
-_TEMPLATES = Environment(
-    loader=PackageLoader("landscape.ranking"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES = environment("landscape.ranking")
 _MOST_COLOURS = 8  #: levels of an axis that get a colour each; further ones share the last
 _MOST_LEVELS_NAMED = 12
 
@@ -54,25 +47,53 @@ def ranking_page(runs: Runs, ranking: Ranking) -> str:
         runs: the table that was ranked.
         ranking: its statistics.
     """
+    return _TEMPLATES.get_template("page.html.jinja").render(
+        **_parts(runs, ranking), level=2, prefix="", most_axes=len(ranking.axes)
+    )
+
+
+def ranking_section(runs: Runs, ranking: Ranking, *, level: int, prefix: str) -> Markup:
+    """Return what the page of a ranking shows as a part of another page, which has :func:`ranking_style`.
+
+    Args:
+        runs, ranking: as for :func:`ranking_page`.
+        level: of its headings.
+        prefix: what its identifiers begin with.
+    """
+    template = _TEMPLATES.get_template("ranking.html.jinja")
+    return Markup(template.render(**_parts(runs, ranking), level=level, prefix=prefix))
+
+
+def ranking_style(most_axes: int) -> Markup:
+    """Return the style of the sections of rankings with so many axes at most."""
+    return Markup(_TEMPLATES.get_template("ranking.css.jinja").render(most_axes=most_axes, colours=_colours()))
+
+
+def _colours() -> list[str]:
+    return [_css(colour) for colour in shades(_MOST_COLOURS, lightest=0.92)]
+
+
+def _parts(runs: Runs, ranking: Ranking) -> dict[str, Any]:
+    """Return what the template of a ranking needs."""
     table = ranked_table(runs, ranking)
     order = ranking.order
     own = [place for place in order if ranking.measures[place] not in ranking.baselines]
     others = [place for place in order if ranking.measures[place] in ranking.baselines]
     invariances = [name for name in INVARIANCES if any(name in known for known in ranking.invariances.values())]
-    return _TEMPLATES.get_template("benchmark.html.jinja").render(
-        ranking=ranking,
-        heads=heads(ranking, invariances),
-        groups=[("", [_row(ranking, place, invariances) for place in own]),
-                ("Baselines", [_row(ranking, place, invariances) for place in others])],
-        facts=facts(table, ranking),
-        explained=STATISTICS,
-        axes=[(axis, _legend(table.axes[axis])) for axis in ranking.axes],
-        colours=[_css(colour) for colour in shades(_MOST_COLOURS, lightest=0.92)],
-        scatters=[(ranking.measures[place], _scatter(table, ranking, place)) for place in order],
-        distributions=_distributions(ranking, order),
-        costs=_costs(ranking, order),
-        version=__version__,
-    )  # fmt: skip
+    return {
+        "ranking": ranking,
+        "heads": heads(ranking, invariances),
+        "groups": [
+            ("", [_row(ranking, place, invariances) for place in own]),
+            ("Baselines", [_row(ranking, place, invariances) for place in others]),
+        ],
+        "facts": facts(table, ranking),
+        "axes": [(axis, _legend(table.axes[axis])) for axis in ranking.axes],
+        "colours": _colours(),
+        "scatters": [(ranking.measures[place], _scatter(table, ranking, place)) for place in order],
+        "distributions": _distributions(ranking, order),
+        "costs": _costs(ranking, order),
+    }
 
 
 def heads(ranking: Ranking, invariances: Sequence[str]) -> list[tuple[str, str]]:

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from landscape._version import __version__
+from landscape.pages import environment, picture_data
 from landscape.reproduce.captioned_figure import CaptionedFigure
 
 _TITLE = "Good and bad minima of one loss"
-_TEMPLATES = Environment(
-    loader=PackageLoader("landscape.reproduce"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES = environment("landscape.reproduce")
 
 
 def page(sections: Mapping[str, str]) -> str:
@@ -27,7 +18,7 @@ def page(sections: Mapping[str, str]) -> str:
     Args:
         sections: recipe -> what :func:`section` returned for its study.
     """
-    return _TEMPLATES.get_template("page.html.jinja").render(title=_TITLE, sections=sections, version=__version__)
+    return _TEMPLATES.get_template("page.html.jinja").render(title=_TITLE, sections=sections)
 
 
 def section(
@@ -50,7 +41,7 @@ def section(
     """
 
     def picture(name: str) -> str:
-        return b64encode((folder / name).read_bytes()).decode()
+        return picture_data(folder / name)
 
     return _TEMPLATES.get_template("section.html.jinja").render(
         recipe=recipe, figures=figures, folder=folder, command=command, summary=summary, nets=nets, picture=picture

@@ -12,8 +12,10 @@ import numpy as np
 from landscape.errors import LandscapeError
 from landscape.results.base import Cost
 from landscape.results.estimate import VolumeEstimate
+from landscape.results.table import Table, columns
 from landscape.results.verdicts import grade
 from landscape.results.volume import Volume
+from landscape.results.volume_words import bounds_cell, value_cell, value_heading
 
 SAME_BODY = ("criterion", "metric", "scope", "max_radius", "measure", "sigma", "measure_centre")
 _BOUND = grade("lower bound")
@@ -76,6 +78,39 @@ def estimates_by_cutoff(results: Mapping[str, object], path: str) -> list[list[t
         pairs = _at(cutoff, alike)
         by_cutoff.append([pair for best_first in (True, False) for pair in pairs if (pair[1] is source) == best_first])
     return by_cutoff
+
+
+def bodies(results: Mapping[str, object]) -> list[dict[str, Volume]]:
+    """Return the log-volumes by name, those of one body together: each group has one best volume."""
+    groups: dict[tuple[Any, ...], dict[str, Volume]] = {}
+    for name, result in results.items():
+        if isinstance(result, Volume) and result.results:
+            groups.setdefault(_settings(result), {})[name] = result
+    return list(groups.values())
+
+
+def estimates_table(volumes: Mapping[str, Volume]) -> Table:
+    """Return every estimate at each cutoff as a table, the best first.
+
+    Args:
+        volumes: of one body.
+    """
+    body = best_volume(volumes, "this run").body
+    rows = [
+        [
+            f"{row.cutoff:g}" if place == 0 else "",
+            volume.estimator,
+            value_cell(row),
+            bounds_cell(row),
+            row.verdict,
+            "-" if math.isnan(row.ess) else f"{row.ess:,.1f}",
+        ]
+        for pairs in estimates_by_cutoff(volumes, "this run")
+        for place, (row, volume) in enumerate(pairs)
+    ]
+    criterion = f"cutoff\n({body.criterion})" if body.criterion else "cutoff\n"
+    heads = [criterion, "estimator\n", value_heading(body), "bounds, 95 %\n(nats)", "verdict\n", "ess\n(draws)"]
+    return columns(heads, rows, left=["estimator\n", "verdict\n"])
 
 
 def _best(results: Mapping[str, object], path: str) -> tuple[Volume, list[Volume]]:

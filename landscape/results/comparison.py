@@ -10,7 +10,7 @@ from landscape.results.base import finite, plain
 from landscape.results.dataset import Contents, along_axis
 from landscape.results.described import descriptions
 from landscape.results.shown import Shown
-from landscape.results.table import columns, decimal, wrapped
+from landscape.results.table import Table, columns, decimal, wrapped
 from landscape.results.verdicts import grade
 from landscape.results.volume_words import Body, ends, nats, place
 
@@ -97,7 +97,7 @@ class Comparison(Shown):
         fields: dict[str, Any] = finite(plain({**asdict(self), "rows": rows}))
         return fields
 
-    def table(self) -> str:
+    def table(self) -> Table:
         """Return one line per cutoff and kind of coordinates: log V(first) - log V(second), and which is larger."""
         lines = []
         for row in self.rows:

@@ -106,6 +106,17 @@ class Radii(Result):
         """The cap on every radius; infinite where there is none."""
         return max_radius_of(self.config)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know about rays that did not end in a clean crossing."""
+        notes = []
+        if points := int(self.nonfinite.sum()):
+            rays = int((self.nonfinite > 0).sum())
+            notes.append(f"The loss was NaN or infinite at {points:,} points on {rays:,} rays; they count as outside.")
+        if unfinished := int((self.status == RayStatus.UNFINISHED).any(axis=1).sum()):
+            notes.append(f"The search gave up on {unfinished:,} rays; their radius is the largest one seen inside.")
+        return tuple(notes)
+
     def table(self) -> str:
         """Return a row a cutoff over the rays measured so far."""
         headers = ["cutoff", "median r", "10 %", "90 %", "smallest", "largest", "at cap"]

@@ -104,13 +104,24 @@ class Shown:
         """Return the part of the text that a notebook shows as an HTML table."""
         return self.table()
 
-    def _repr_html_(self) -> str:
-        """Return the text for a notebook: its table as an HTML table, the words around it as they are printed."""
+    @property
+    def brief(self) -> str:
+        """The result in a few words."""
+        return self._brief()
+
+    def parts(self) -> tuple[str, Table | None, str]:
+        """Return the text before the table, the table with its cells if there is one, and the text after it."""
         text, table = str(self), self._cells()
         if not isinstance(table, Table) or table not in text:
-            return _paragraph(text)
+            return text, None, ""
         before, _, after = text.partition(table)
-        return "\n".join(part for part in (_paragraph(before), table.html(), _paragraph(after)) if part)
+        return before, table, after
+
+    def _repr_html_(self) -> str:
+        """Return the text for a notebook: its table as an HTML table, the words around it as they are printed."""
+        before, table, after = self.parts()
+        parts = (_paragraph(before), "" if table is None else table.html(), _paragraph(after))
+        return "\n".join(part for part in parts if part)
 
     def __repr__(self) -> str:
         words, cost = shortened(self._brief(), _LONGEST), getattr(self, "cost", None)

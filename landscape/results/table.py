@@ -80,6 +80,25 @@ def percent(share: float) -> str:
     return ">99.9 %" if 0.9995 <= share < 1 else f"{share:.1%}".replace("%", " %")
 
 
+def duration(seconds: float) -> str:
+    """Return a time in the two units that matter.
+
+    >>> duration(0.0042), duration(0.25), duration(3.25), duration(250), duration(7500), duration(200000)
+    ('4.2 ms', '250 ms', '3.2 s', '4 min 10 s', '2 h 05 min', '2 d 7 h')
+    """
+    if seconds < 0.01:
+        return f"{seconds * 1000:.2g} ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
 def wrapped(text: str, first: str = "", rest: str = "  ") -> str:
     """Return ``text`` in lines of at most 80 characters; quantities such as ``r = 1`` stay whole.
 

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from landscape.results.estimate import VolumeEstimate
-from landscape.results.table import columns, wrapped
+from landscape.results.table import Table, columns, wrapped
 
 _NARROW = 0.3  # nats: an interval narrower than this is given with two decimals
 _LONG = 1e4  # from here on decimals carry nothing
@@ -59,7 +59,7 @@ def nats(value: float, width: float = math.inf) -> str:
     return f"{round(value, digits) + 0.0:,.{digits}f}"
 
 
-def main_table(rows: tuple[VolumeEstimate, ...], body: Body) -> str:
+def main_table(rows: tuple[VolumeEstimate, ...], body: Body) -> Table:
     """Return one line per cutoff: how large the basin is, the interval, the verdict, the resolution, and log10 V."""
     heads = [
         f"cutoff\n({body.criterion})" if body.criterion else "cutoff\n",

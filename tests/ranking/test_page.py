@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from helpers.browser import Reader, ask, needs_browser
 from helpers.families import family
 from landscape.ranking import RankingSettings, rank_measures
 from landscape.ranking.charts import Scale, cost_chart, distributions, interval_bar, scatter
@@ -19,52 +17,14 @@ from landscape.ranking.page import heads, ranking_page
 from landscape.results import Ranking, Runs
 
 QUICK = RankingSettings(bootstrap=100, permutations=100, effective_size=3)
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 #: what the browser is asked once the page is laid out; the answer is read from the title
-QUESTIONS = """<script>
+QUESTIONS = """
 const colour = () => getComputedStyle(document.querySelectorAll('.net')[5]).fill;
 const before = colour();
 document.querySelector('label[for=axis-2]').click();
 document.title = [document.documentElement.scrollWidth, innerWidth, document.querySelectorAll('tbody tr').length,
   before, colour(), document.querySelector('.chart').getBoundingClientRect().width].join('|');
-</script>"""
-
-
-class Reader(HTMLParser):
-    """Which tags are open at the end, and every address that the page names."""
-
-    VOID = ("meta", "input", "br", "img")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.addresses: list[str] = []
-        self.cells: list[list[str]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "data")]
-        if tag == "tr":
-            self.cells.append([])
-        if tag in ("td", "th") and self.cells:
-            self.cells[-1].append("")
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        pass
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if {"td", "th"} & set(self.open) and "small" not in self.open:
-            self.cells[-1][-1] += data
-
-
-def read(page: str) -> Reader:
-    reader = Reader()
-    reader.feed(page)
-    return reader
+"""
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +51,14 @@ def page(runs: Runs, ranking: Ranking) -> str:
 
 
 def test_the_page_is_whole_and_needs_nothing_else(page: str) -> None:
-    reader = read(page)
+    reader = Reader(page)
     assert reader.open == []
     assert reader.addresses == []
     assert not re.search(r"https?:|url\(|@import|<script", page)
 
 
 def test_one_row_for_each_measure_and_baseline(page: str, ranking: Ranking) -> None:
-    rows = {row[0]: row for row in read(page).cells}
+    rows = {row[0]: row for row in Reader(page).cells}
     titles = [title for title, _ in heads(ranking, ["relu-rescaling", "permutation"])]
     assert set(ranking.measures) < set(rows)
     for name in ranking.measures:
@@ -130,7 +90,7 @@ def test_what_is_missing_is_said(runs: Runs) -> None:
     assert "<b>good</b>: not ranked: it has values on" in page
     assert "There is none: no pair of configurations has enough pairs of nets." in page
     assert "Cost against Ψ" not in page
-    assert read(page).open == []
+    assert Reader(page).open == []
 
 
 def test_names_of_a_table_cannot_become_html(runs: Runs) -> None:
@@ -172,19 +132,11 @@ def test_labels_of_the_cost_chart_hide_no_other() -> None:
     assert min(np.diff(rows)) >= 12
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no chromium is installed")
+@needs_browser
 @pytest.mark.parametrize("width", [1400, 400])
 def test_a_browser_lays_it_out(page: str, ranking: Ranking, tmp_path: Path, width: int) -> None:
     """Nothing is wider than the window, every row is there, and the choice of an axis changes colours."""
-    (tmp_path / "page.html").write_text(page.replace("</body>", QUESTIONS + "</body>"))
-    command = [
-        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={width},900",
-        f"--user-data-dir={tmp_path}/profile", "--dump-dom", f"file://{tmp_path}/page.html",
-    ]  # fmt: skip
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=60, check=True)
-    title = re.search(r"<title>([^<|]*\|[^<]*)</title>", done.stdout)
-    assert title, done.stderr
-    wide, window, rows, before, after, chart = title[1].split("|")
+    wide, window, rows, before, after, chart = ask(page, QUESTIONS, tmp_path, width=width)
     assert int(wide) <= int(window)
     assert abs(int(window) - width) <= 100
     assert int(rows) == len(ranking.measures) + 1
