@@ -173,9 +173,21 @@ def added(part: Callable[[slice], torch.Tensor]) -> torch.Tensor:
     own: list[torch.Tensor] = []
     each(range(_group.size), lambda index: own.append(part(slice(index, None, _group.size))))
     if _group.size > 1:
-        with _others_present():
+        with exchanging(_group.size):
             dist.all_reduce(own[0], group=_group.handle)
     return own[0]
+
+
+@contextmanager
+def exchanging(ranks: int) -> Iterator[None]:
+    """Turn the error of an exchange into one that says that a rank is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankError(
+            f"another of the {ranks} ranks is gone, stopped or killed ({_reason(error)}).\n"
+            "With --out, all finished work is kept: type the same command again, with --resume."
+        ) from error
 
 
 def sample(rows: torch.Tensor) -> bytes:
@@ -230,22 +242,10 @@ def _exchange(mine: _Message) -> list[_Message]:
     import torch.distributed as dist
 
     messages: list[Any] = [None] * _group.size
-    with _others_present():
+    with exchanging(_group.size):
         dist.all_gather_object(messages, mine, group=_group.handle)
     _over = any(message.place == _END for message in messages)
     return messages
-
-
-@contextmanager
-def _others_present() -> Iterator[None]:
-    """Turn the error of an exchange into one that says that a rank is gone."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise RankError(
-            f"another of the {_group.size} ranks is gone, stopped or killed ({_reason(error)}).\n"
-            "With --out, all finished work is kept: type the same command again, with --resume."
-        ) from error
 
 
 def _reason(error: RuntimeError) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,70 +15,10 @@ import pytest
 import torch
 
 import landscape as ls
-from helpers.ranks import forked
+from helpers.processes import PATIENCE, together
 from landscape import distributed
 
-PATIENCE = 100.0  # seconds that a run may take in all
 SOON = 20.0  # seconds in which a run is to end once a rank is gone
-FORKS = multiprocessing.get_context("forkserver")
-SLOW = [
-    "torch.distributed.run",
-    "torch.fx.experimental.symbolic_shapes",
-    "landscape.volume",
-    "landscape_cli.estimators",
-]
-FORKS.set_forkserver_preload(SLOW)
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a process ended, and what it said."""
-
-    returncode: int | None
-    stdout: str
-    stderr: str
-
-
-def together(
-    count: int,
-    words: list[str],
-    cwd: Path,
-    then: Callable[[list[int]], None] = lambda pids: None,
-    wait: float = PATIENCE,
-) -> list[Done]:
-    """Do one thing in ``count`` processes, told of each other as torchrun tells them.
-
-    They are forks of a process that has imported everything: most of the time of a fresh one goes into that.
-
-    Args:
-        count: processes.
-        words: for ``helpers.ranks.work``.
-        cwd: their folder.
-        then: called with their process ids once they run.
-        wait: seconds until those that have not ended are killed; their code is then that of SIGKILL.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    output = [cwd / f"rank-{rank}" for rank in range(count)]
-    running = [
-        FORKS.Process(target=forked, args=(words, {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, cwd, into))
-        for rank, into in enumerate(output)
-    ]
-    for process in running:
-        process.start()
-    try:
-        then([process.pid or 0 for process in running])
-        deadline = time.monotonic() + wait
-        for process in running:
-            process.join(max(0.0, deadline - time.monotonic()))
-    finally:
-        for process in running:
-            process.kill()
-            process.join()
-    texts = [tuple(into.with_suffix(ending).read_text() for ending in (".out", ".err")) for into in output]
-    return [Done(process.exitcode, *text) for process, text in zip(running, texts, strict=True)]
 
 
 def test_the_same_bytes_on_one_two_and_three_ranks(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from landscape.curvature.operator import Operator, Part
 from landscape.errors import CurvatureError
 from landscape.objective import Objective, Scope
 from landscape.objective.batch_loss import ModelProgram
+from landscape.objective.shards.whole import require_whole
 from landscape.rays import make_metric
 
 DERIVATIVES = ("autograd", "difference")  #: where products with the Hessian come from
@@ -49,6 +50,7 @@ class _Curvature(Operator):
                 f"curvature is measured on an Objective, not {type(objective).__name__}. "
                 "Pass landscape.Objective(model, data, loss)."
             )
+        require_whole(objective.program, "the curvature")
         chosen = objective.scope if scope is None else Scope.select(scope, objective.layout)
         self.objective = objective
         self.metric = make_metric(metric, objective.theta, chosen)

@@ -23,6 +23,7 @@ from landscape.errors import LandscapeError
 from landscape.measures.settings import Settings
 from landscape.objective import Objective
 from landscape.objective.evaluate import GRADIENT_COST
+from landscape.objective.shards.whole import require_whole
 from landscape.rays import Metric, make_metric
 from landscape.rays.directions import check_seed
 from landscape.rays.streams import Purpose, stream
@@ -63,6 +64,7 @@ class Draws:
         budget: Budget = UNLIMITED,
         known: Iterable[Result] = (),
     ) -> None:
+        require_whole(objective.program, "the sharpness")
         check_seed(settings.seed)
         self.objective = objective
         self.settings = settings

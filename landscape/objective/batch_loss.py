@@ -1,7 +1,6 @@
 """The loss of one batch as a function of the flat vector: for one point, or for many at once.
 
-A program computes the loss for the objective. :class:`ModelProgram` runs a torch module on views of the vector and
-leaves the module unchanged. :class:`FunctionProgram` wraps a plain function.
+:class:`ModelProgram` runs a torch module on views of the vector. :class:`FunctionProgram` wraps a plain function.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ class Program(Protocol):
     """The loss of each batch as a function of points in parameter space."""
 
     counts: tuple[float, ...]  #: what each batch adds to the divisor: its number of terms, or their weights
+    sharded: bool  #: whether points hold this rank's part of each parameter
     constants: tuple[Tensor, ...]  #: all other tensors that the loss depends on: buffers, fixed parameters
 
     @property
@@ -58,6 +58,7 @@ class FunctionProgram:
     """A function of the flat vector, (k, D) -> (k,); a single batch of one term, which may be negative."""
 
     counts: tuple[float, ...] = (1,)
+    sharded = False
     constants: tuple[Tensor, ...] = ()
     nonnegative = False
     together = True
@@ -124,6 +125,8 @@ class ModelProgram:
         writes: whether the model writes to its parameters in place, so that it gets copies of them.
     """
 
+    sharded = False
+
     def __init__(
         self,
         model: nn.Module,
@@ -138,15 +141,13 @@ class ModelProgram:
         self._scripted = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
         self.model = deepcopy(model) if self._scripted else model
         self.layout = layout
-        self.together = False
-        self.training = training
+        self.together, self.training = False, training
         self.forward = forward
         self.compile = compile
         self._with_target = loss.name == "model"
         self._width = 1
         self._viewed: tuple[Tensor, int, list[list[Tensor]]] | None = None
-        self.differentiates = False
-        self.writes = False
+        self.differentiates = self.writes = False
         held = [*self.model.buffers(), *fixed_parameters(self.model)]
         self._set_buffers(tuple(tensor.detach().clone() for tensor in held))
         self._places = [] if self._scripted else places_of(self.model)
@@ -182,9 +183,8 @@ class ModelProgram:
 
     def with_buffers(self, buffers: tuple[Tensor, ...]) -> ModelProgram:
         """Return the same program with other buffers, in the order of ``constants``."""
-        other = copy(self)
+        other = self.with_losses(self.losses)
         other._set_buffers(buffers)
-        other._set_data(self.batches, self.losses)
         return other
 
     def output(self, point: Tensor, batch: int) -> Any:

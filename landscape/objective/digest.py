@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -15,6 +16,11 @@ def digest(*arrays: Tensor | np.ndarray) -> str:
     >>> digest(torch.tensor([1.0, 2.0])) == digest(np.ones(1, np.float32), np.full((1, 1), 2, np.float32))
     True
     """
+    return digest_of(arrays)
+
+
+def digest_of(arrays: Iterable[Tensor | np.ndarray]) -> str:
+    """Return the same of arrays that come one by one and need not be in memory together."""
     sha = hashlib.sha256()
     for array in arrays:
         sha.update(raw_bytes(array).data)

@@ -77,7 +77,7 @@ def scope_notes(scope: Scope, model: nn.Module) -> list[str]:
 def left_out(scope: Scope) -> list[Entry]:
     """Return the tensors of which no entry is in scope, the largest first."""
     moving = {entry.name for entry in scope.entries}
-    return sorted((e for e in scope.layout.entries if e.name not in moving), key=lambda e: -e.size)
+    return sorted((e for e in scope.layout.whole.entries if e.name not in moving), key=lambda e: -e.size)
 
 
 def named(entries: Sequence[Entry]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -25,17 +26,18 @@ from landscape.objective.batch_loss import (
 from landscape.objective.batches import moved_to, split_batches
 from landscape.objective.checks import random_state, try_first_batch
 from landscape.objective.counting import Count
-from landscape.objective.digest import digest
+from landscape.objective.digest import digest_of
 from landscape.objective.evaluate import Evaluation, run_pass
 from landscape.objective.losses.accuracy import accuracy_counts
 from landscape.objective.losses.kl import kl_from, reading_for_kl
 from landscape.objective.losses.make import check_targets, make_loss
-from landscape.objective.model import check_device, check_values, mixes_samples, moved
+from landscape.objective.model import check_device, mixes_samples
 from landscape.objective.notes import batch_notes, kept_whole, left_out, named, scope_notes
 from landscape.objective.parameters import Layout, Scope
 from landscape.objective.point_batches import chosen_steps, plan_lanes, sample_limit
 from landscape.objective.reading import read_data
 from landscape.objective.recognition.recognise import recognised
+from landscape.objective.shards.whole import Held
 from landscape.objective.shared_pass import Points, evaluate_points
 
 CRITERIA = ("loss", "rise", "kl")
@@ -124,20 +126,18 @@ class Objective:
     ) -> None:
         for name, value in (("batch_size", batch_size), ("max_samples", max_samples), ("lanes", lanes)):
             _check_count(name, value)
-        place = check_values(model)
-        check_device(device or place)
-        model = moved(model, device, dtype)
-        place = torch.device(device or place)
-        layout = Layout.of(model)
+        held = Held.of(model, device, dtype)
+        model, layout, place = held.model, held.layout, held.place
         loss_terms = make_loss(loss, output=output)
         selected = Scope.select(scope, layout)
         given = read_data(data, max_samples=max_samples, count=count_samples)
         # targets in 16 bits would lose digits, and the named losses compute in 32 bits at least
         wide = None if dtype is None else torch.promote_types(dtype, torch.float32)
         here = partial(moved_to, device=place, dtype=layout.entries[0].dtype, target_dtype=wide)
-        theta = layout.flatten(dict(model.named_parameters()), place)
+        theta = layout.flatten(held.tensors, place)
         first = given.first(here)
-        program = ModelProgram(model, (first,), loss_terms, layout, forward=forward, training=training, compile=compile)
+        options: dict[str, Any] = {"forward": forward, "training": training, "compile": compile}
+        program = held.program(model, (first,), loss_terms, layout, **options)
         mixing = training or not loss_terms.per_sample or mixes_samples(model)
         alone = given.alone(here, batch_size if mixing else None)
         trial = try_first_batch(program, theta, first, alone, mixing=mixing)
@@ -156,7 +156,7 @@ class Objective:
         program = program.with_losses((loss_terms,)).with_batches(batches)
         self._set_up(program, theta, layout, selected)
         self.samples = read.samples
-        self.data_hash = read.digest
+        self.data_hash = held.same_on_all("data", read.digest)
         self.loss_name = loss_terms.name
         self._mixing = trial.mixing
         activation = sample_bytes * max(batch.samples for batch in batches)
@@ -218,7 +218,7 @@ class Objective:
         self.theta = theta
         self.layout = layout
         self.scope = scope
-        self.theta_hash = digest(theta, *program.constants)
+        self.theta_hash = digest_of(chain(layout.wholes(theta), program.constants))
         if sum(program.counts) == 0:
             raise ObjectiveError("every target is left out (-100), so the loss has no term. Check the targets.")
         self.centre = self._check_centre()
@@ -248,9 +248,9 @@ class Objective:
 
     def loss_at(self, points: Tensor) -> np.ndarray:
         """Return the loss at each point: (k, D) -> (k,) float64."""
-        if points.dim() != 2 or points.shape[1] != self.layout.size:
+        if points.dim() != 2 or points.shape[1] != self.layout.held:
             raise ObjectiveError(
-                f"points must have shape (k, {self.layout.size}), not {tuple(points.shape)}. For one point pass "
+                f"points must have shape (k, {self.layout.held}), not {tuple(points.shape)}. For one point pass "
                 "point[None]."
             )
         with self.running():

@@ -8,13 +8,16 @@ from __future__ import annotations
 import bisect
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from landscape.errors import ObjectiveError
+from landscape.objective.holding import HERE, Holding, Values
 
 _OR = " | "  # between the parts of a scope; a regular expression has no reason to hold it
 _NO_KERNELS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
@@ -69,10 +72,19 @@ class Layout:
     (8, tensor([6., 7.]))
     """
 
-    def __init__(self, entries: Sequence[Entry], fixed: Sequence[Entry] = ()) -> None:
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        fixed: Sequence[Entry] = (),
+        holding: Holding = HERE,
+        whole: Layout | None = None,
+    ) -> None:
         self.entries = tuple(entries)
         self.fixed = tuple(fixed)  #: parameters that no vector holds: integers and complex numbers
-        self.size = sum(entry.size for entry in self.entries)
+        self.holding = holding
+        self.whole = whole or self  #: the layout of the vector that all ranks hold together
+        self.held = sum(entry.size for entry in self.entries)  #: length of a vector on this rank
+        self.size: int = self.held if whole is None else whole.size  #: D
         self._sizes = [entry.size for entry in self.entries]
 
     @classmethod
@@ -104,6 +116,24 @@ class Layout:
             start = entries[-1].stop
         return cls(entries)
 
+    def sharded(self, holding: Holding, shapes: Mapping[str, tuple[int, ...]]) -> Layout:
+        """Return the layout of the part of the vector that this rank holds; ``shapes`` are those of its tensors."""
+        entries, start = [], 0
+        for entry in self.entries:
+            entries.append(replace(entry, shape=shapes[entry.name], start=start, filter_shape=(), filter_axes=()))
+            start = entries[-1].stop
+        return Layout(entries, self.fixed, holding, self)
+
+    def wholes(self, vector: Tensor) -> Iterator[Tensor]:
+        """Yield the whole of each tensor, flat, from the vector of each rank, shape (held,)."""
+        for entry, piece in zip(self.entries, vector.split(self._sizes), strict=True):
+            yield self.holding.gathered(entry.name, piece)
+
+    def moves(self, ranges: Sequence[tuple[int, int]]) -> list[bool]:
+        """Return for each tensor whether one of the ranges, (start, stop), touches it, on any rank."""
+        touched = [any(a < e.stop and e.start < b for a, b in ranges) for e in self.entries]
+        return (self.holding.total(torch.tensor(touched, dtype=torch.float64)) > 0).tolist()
+
     @property
     def dtype(self) -> torch.dtype:
         """The flat vector's dtype: wide enough for every tensor, and never narrower than float32."""
@@ -114,7 +144,7 @@ class Layout:
 
     def flatten(self, tensors: Mapping[str, Tensor], device: torch.device | None = None) -> Tensor:
         """Return a new flat vector holding ``tensors``, shape (D,)."""
-        vector = torch.empty(self.size, dtype=self.dtype, device=device)
+        vector = torch.empty(self.held, dtype=self.dtype, device=device)
         for entry, view in zip(self.entries, vector.split(self._sizes), strict=True):
             view.copy_(tensors[entry.name].detach().reshape(-1))
         return vector
@@ -142,7 +172,8 @@ class Scope:
         parts: these, one by one.
         ranges: (start, stop) in the flat vector, ascending; ranges that touch are merged.
         size: n, the number of entries in scope.
-        entries: the layout's entries with at least one position in scope.
+        held: how many of them are on this rank.
+        entries: the layout's entries with at least one position in scope, on any rank.
     """
 
     def __init__(self, name: str, layout: Layout, ranges: Iterable[tuple[int, int]]) -> None:
@@ -150,8 +181,44 @@ class Scope:
         self.parts = name.split(_OR)
         self.layout = layout
         self.ranges = _merge(ranges)
-        self.size = sum(stop - start for start, stop in self.ranges)
+        self.size = self.held = sum(stop - start for start, stop in self.ranges)
         self.entries = tuple(e for e in layout.entries if self._touches(e))
+        if layout.holding.ranks > 1:
+            self._count_all_ranks()
+
+    def _count_all_ranks(self) -> None:
+        """Set what depends on the parts of the other ranks."""
+        inside = torch.zeros(self.layout.held, dtype=torch.bool)
+        for start, stop in self.ranges:
+            inside[start:stop] = True
+        pieces = inside.split([entry.size for entry in self.layout.entries])
+        own = torch.stack([piece.sum(dtype=torch.float64) for piece in pieces])
+        counts = [int(count) for count in self.layout.holding.total(own).tolist()]
+        triples = list(zip(self.layout.whole.entries, pieces, counts, strict=True))
+        self.entries = tuple(e for e, count in zip(self.layout.entries, counts, strict=True) if count)
+        self.size = sum(counts)
+        #: of each tensor how many entries are inside, and which, if not all
+        self._inside: dict[str, tuple[int, Tensor | None]] = {}
+        for entry, piece, count in triples:
+            if count:
+                partly = count < entry.size
+                mask = self.layout.holding.gathered(entry.name, piece.to(torch.uint8)).bool() if partly else None
+                self._inside[entry.name] = count, mask
+
+    def pick(self, values: Values) -> np.ndarray:
+        """Return this rank's part, shape (held,), of values for all entries in scope.
+
+        Args:
+            values: (start, stop) -> the values of these positions among the n.
+        """
+        if self.layout.holding.ranks == 1:
+            return values(0, self.size)
+        pieces, before = [], 0
+        for entry in self.entries:
+            count, mask = self._inside[entry.name]
+            pieces.append(self.layout.holding.pick(entry.name, mask, partial(_shifted, values, before)))
+            before += count
+        return np.concatenate(pieces)
 
     def _touches(self, entry: Entry) -> bool:
         after = bisect.bisect_left(self.ranges, (entry.stop, 0))  # the first range that begins past the entry
@@ -190,6 +257,8 @@ class Scope:
 
     def gather(self, vectors: Tensor) -> Tensor:
         """Return the entries in scope, shape (..., n), of vectors of shape (..., D)."""
+        if not self.ranges:  # this rank holds none of them
+            return vectors[..., :0]
         return torch.cat([vectors[..., start:stop] for start, stop in self.ranges], dim=-1)
 
     def scatter(self, values: Tensor, out: Tensor) -> Tensor:
@@ -199,6 +268,10 @@ class Scope:
             out[..., start:stop] = values[..., position : position + stop - start]
             position += stop - start
         return out
+
+
+def _shifted(values: Values, by: int, start: int, stop: int) -> np.ndarray:
+    return values(by + start, by + stop)
 
 
 def _matching(name: str, layout: Layout) -> list[Entry]:

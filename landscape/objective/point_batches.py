@@ -94,7 +94,7 @@ def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | N
         )
     lanes = min(LANE_BUDGET.get(kind, LANE_BUDGET["cuda"]) // lane_bytes, MOST_LANES.get(kind, MOST_LANES["cuda"]))
     notes: tuple[str, ...] = ()
-    apart = isinstance(program, ModelProgram) and lanes < FEWEST_LANES
+    apart = isinstance(program, ModelProgram) and (lanes < FEWEST_LANES or program.sharded)
     if isinstance(program, ModelProgram) and not apart:
         notes = _why_apart(program, theta)
         apart = bool(notes)

@@ -49,6 +49,8 @@ class Points:
 def evaluate_points(program: Program, points: Points, lanes: int) -> list[Evaluation]:
     """Return the evaluations of all points, ``lanes`` points together, shared by all ranks."""
     shared = points.count
+    if program.sharded:  # all ranks hold a part of each point
+        return [points.evaluate(program, slice(i, i + 1)) for i in range(points.count)]
     if lanes == 1 and len(program.counts) > 1:
         shared -= points.count % distributed.count()
     parts = [slice(start, min(start + lanes, shared)) for start in range(0, shared, lanes)]
@@ -69,6 +71,8 @@ def batch_totals(program: Program, points: Tensor, place: str) -> list[Tensor]:
         with evaluating(program, batch, place):
             return program.totals(points, batch).cpu()
 
+    if program.sharded:
+        return [totals(batch) for batch in range(len(program.counts))]
     totals_of = distributed.each(range(len(program.counts)), totals, lambda: distributed.sample(points))
     return [total.to(points.device) for total in totals_of]
 

@@ -35,6 +35,50 @@ def gaussian(seed: int, index: int, n: int) -> np.ndarray:
     return stream(Purpose.DIRECTION, seed, index).standard_normal(n, dtype=np.float32)
 
 
+class Drawn:
+    """Standard normals of one stream that are drawn in order, few at a time: those that a rank needs are kept.
+
+    Args:
+        source: the stream.
+        n: how many there are.
+    """
+
+    def __init__(self, source: np.random.Generator, n: int) -> None:
+        self._source, self._n = source, n
+        self._start = self._stop = 0  # of the piece that was drawn last
+        self._piece = np.zeros(0, dtype=np.float32)
+        self._squares = 0.0
+
+    def values(self, start: int, stop: int) -> np.ndarray:
+        """Return the normals at these positions, float32; positions never go back by more than a piece."""
+        out = np.empty(stop - start, dtype=np.float32)
+        place = start
+        while place < stop:
+            if place >= self._stop:
+                self._draw()
+                continue
+            end = min(stop, self._stop)
+            out[place - start : end - start] = self._piece[place - self._start : end - self._start]
+            place = end
+        return out
+
+    def length(self) -> float:
+        """Return the Euclidean norm of all of them, summed as :func:`_length` does."""
+        while self._stop < self._n:
+            self._draw()
+        return float(np.sqrt(self._squares))
+
+    def _draw(self) -> None:
+        self._start, self._stop = self._stop, min(self._stop + _PIECE, self._n)
+        self._piece = self._source.standard_normal(self._stop - self._start, dtype=np.float32)
+        self._squares += np.square(self._piece, dtype=np.float64).sum()
+
+
+def drawn_in_order(seed: int, index: int, n: int) -> Drawn:
+    """Return the same normals as :func:`gaussian`, for a reader that needs a part of them at a time."""
+    return Drawn(stream(Purpose.DIRECTION, seed, index), n)
+
+
 class Directions(Protocol):
     """Random directions of rays, keyed by their index."""
 
@@ -61,10 +105,14 @@ class RandomDirections:
     def steps(self, indices: Sequence[int]) -> Tensor:
         """Return the steps with these indices, shape (k, D), on the device and in the dtype of theta."""
         scope = self.metric.scope
-        out = self._like.new_zeros(len(indices), scope.layout.size)
+        out = self._like.new_zeros(len(indices), scope.layout.held)
         for row, index in enumerate(indices):
-            normal = gaussian(self.seed, index, scope.size)
-            length = _length(normal)
+            if scope.layout.holding.ranks > 1:
+                drawn = drawn_in_order(self.seed, index, scope.size)
+                normal, length = scope.pick(drawn.values), drawn.length()
+            else:
+                normal = gaussian(self.seed, index, scope.size)
+                length = _length(normal)
             values = torch.from_numpy(normal).to(out).div_(length)  # no copy, unless dtype or device differ
             if self.metric.scale is not None:
                 values.mul_(self.metric.scale)

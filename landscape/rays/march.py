@@ -144,7 +144,8 @@ class Pilot:
         """Return the first step of the pilot rays: a share of the cap, or of the norm of theta without a cap."""
         size = self.march.cap(self.metric)
         if math.isinf(size):
-            scale = self.objective.scope.gather(self.objective.theta).double().norm().item()
+            squares = self.objective.scope.gather(self.objective.theta).double().square().sum()
+            scale = math.sqrt(float(self.objective.layout.holding.total(squares)))
             size = 1.0 if self.metric.relative or scale == 0 else scale
         return _PILOT_STEP * size
 

@@ -50,7 +50,7 @@ class Metric:
         values = phi.to(like)
         if self.scale is not None:
             values = values * self.scale
-        return self.scope.scatter(values, like.new_zeros(len(phi), self.scope.layout.size))
+        return self.scope.scatter(values, like.new_zeros(len(phi), self.scope.layout.held))
 
 
 def make_metric(name: str, theta: Tensor, scope: Scope) -> Metric:
@@ -83,6 +83,7 @@ def make_metric(name: str, theta: Tensor, scope: Scope) -> Metric:
     if name != "adaptive":
         scale = scale.mul_(math.sqrt(alive.size))
     log_sum = math.fsum(piece.double().log().sum().item() for piece in scale.split(_PIECE))
+    log_sum = float(alive.layout.holding.total(torch.tensor(log_sum, dtype=torch.float64)))
     return Metric(name, alive, scale, log_sum, tuple(dead))
 
 
@@ -90,28 +91,34 @@ def _of_filters(theta: Tensor, scope: Scope, *, whole: bool) -> tuple[Tensor, li
     """Return |w_f| / sqrt(d_f) of the filter of each entry, shape (D,), and the names of filters of zero norm."""
     scale = torch.ones_like(theta)
     dead: list[str] = []
-    for entry in scope.entries:
-        rms = _filter_rms(entry, theta, whole=whole)
-        scale[entry.start : entry.stop].view(entry.filter_shape).copy_(rms)
+    layout = scope.layout
+    entire = {entry.name: entry for entry in layout.whole.entries}
+    for own in scope.entries:
+        entry, part = entire[own.name], slice(own.start, own.stop)
+        values = layout.holding.gathered(own.name, theta[part])  # filters may lie on several ranks
+        rms = _filter_rms(entry, values, whole=whole)
+        scale[part] = layout.holding.own(own.name, rms.expand(entry.filter_shape).reshape(-1))
         dead += _dead_names(entry, rms)
     return scale, dead
 
 
 def _of_weights(theta: Tensor, scope: Scope) -> tuple[Tensor, list[str]]:
     """Return |w| of each entry, shape (D,), and how many entries of each tensor are zero."""
-    zeros = {entry.name: int((theta[entry.start : entry.stop] == 0).sum()) for entry in scope.entries}
+    counts = torch.stack([(theta[entry.start : entry.stop] == 0).sum(dtype=torch.float64) for entry in scope.entries])
+    totals = scope.layout.holding.total(counts).tolist()
+    zeros = {entry.name: int(count) for entry, count in zip(scope.entries, totals, strict=True)}
     return theta.abs(), [f"{count:,} weights of {name}" for name, count in zeros.items() if count]
 
 
-def _filter_rms(entry: Entry, theta: Tensor, *, whole: bool) -> Tensor:
+def _filter_rms(entry: Entry, values: Tensor, *, whole: bool) -> Tensor:
     """Return |w_f| / sqrt(d_f) of each filter, in the tensor's filter shape; axes within a filter have length 1."""
-    values = theta[entry.start : entry.stop].view(entry.filter_shape)
+    values = values.view(entry.filter_shape)
     axes = () if whole else entry.filter_axes
     inside = [axis for axis in range(values.dim()) if axis not in axes]
     if not inside:
         return values.abs()
     norms = torch.linalg.vector_norm(values, dim=inside, keepdim=True, dtype=torch.float64)
-    return (norms / math.sqrt(values.numel() / norms.numel())).to(theta.dtype)
+    return (norms / math.sqrt(values.numel() / norms.numel())).to(values.dtype)
 
 
 def _dead_names(entry: Entry, rms: Tensor) -> list[str]:

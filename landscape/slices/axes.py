@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -20,12 +20,13 @@ from landscape.errors import ObjectiveError
 from landscape.objective import Objective
 from landscape.objective.digest import digest
 from landscape.objective.parameters import Entry
+from landscape.objective.shards.whole import require_whole
 from landscape.rays import RandomDirections, make_metric
-from landscape.rays.directions import check_seed, gaussian
+from landscape.rays.directions import check_seed, drawn_in_order
 from landscape.results import Eigenpairs
+from landscape.slices.rows import combine, gram, norm, orthogonal_part, row_lengths
 
 DIRECTIONS = ("random", "li2018", "hessian", "toward", "pca")
-_PIECE = 2**20  # entries in float64 at a time
 _COLLINEAR = 1e-5  # if the second axis is this much shorter than the first, or at such a small angle, there is no plane
 _NO_REST = 1e-6  # norm of a unit vector's orthogonal part that is only rounding
 
@@ -43,6 +44,7 @@ class Axes:
         off_plane: Euclidean distance of each checkpoint from the line or plane, shape (k,).
         explained: share of the checkpoints' variance along each axis, shape (2,); only for ``pca``, otherwise empty.
         notes: what a reader should know about the axes.
+        products: inner products of the vectors, shape (1 or 2, 1 or 2).
     """
 
     name: str
@@ -53,17 +55,21 @@ class Axes:
     off_plane: np.ndarray = field(default_factory=lambda: np.zeros(0))
     explained: np.ndarray = field(default_factory=lambda: np.zeros(0))
     notes: tuple[str, ...] = ()
+    products: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+
+    def __post_init__(self) -> None:
+        if not self.products.size:
+            object.__setattr__(self, "products", gram(self.vectors, self.vectors))
 
     @property
     def lengths(self) -> np.ndarray:
         """Euclidean length of each vector."""
-        return _lengths(self.vectors)
+        return np.sqrt(np.diag(self.products))
 
     @property
     def cosine(self) -> float:
         """Cosine of the Euclidean angle between the two vectors."""
-        products = _gram(self.vectors, self.vectors)
-        return float(products[0, 1] / math.sqrt(products[0, 0] * products[1, 1]))
+        return float(self.products[0, 1] / math.sqrt(self.products[0, 0] * self.products[1, 1]))
 
 
 @dataclass(frozen=True)
@@ -119,9 +125,18 @@ def make_axes(
         ObjectiveError: for an unknown name, checkpoints that do not fit, or too few of them.
         CurvatureError: for ``hessian``, if the loss cannot be differentiated twice.
     """
+    if len(others):
+        require_whole(objective.program, "a slice through other checkpoints")
     known = tuple(_as_theta(objective, other, number) for number, other in enumerate(others, start=1))
     request = Request(objective, count, metric, check_seed(seed), orthogonal, known, check, derivative)
+    axes = _chosen(request, choice)
+    return replace(axes, products=gram(axes.vectors, axes.vectors, objective.layout.holding))
+
+
+def _chosen(request: Request, choice: str | Tensor | Sequence[Tensor]) -> Axes:
+    known = request.others
     if not isinstance(choice, str):
+        require_whole(request.objective.program, "a slice along given vectors")
         return _given(request, choice)
     if choice not in _MAKERS:
         raise ObjectiveError(f"the direction {choice!r} is not known. Pass one of {', '.join(_MAKERS)}.")
@@ -145,24 +160,28 @@ def _random(request: Request) -> Axes:
         # in metric coordinates, in which directions are uniform: phi = step / s
         scale = torch.ones((), dtype=vectors.dtype) if metric.scale is None else metric.scale
         phi = metric.scope.gather(vectors) / scale
-        second = _away(phi[1], phi[0])
-        metric.scope.scatter(second / second.double().norm().to(second) * scale, vectors[1])
+        second = orthogonal_part(phi[1], phi[0], objective.layout.holding)
+        length = torch.tensor(norm(second, objective.layout.holding), dtype=torch.float64).to(second)
+        metric.scope.scatter(second / length * scale, vectors[1])
     settings = {"metric": metric.name, "seed": request.seed, "dead_filters": len(metric.dead)}
     return Axes("random", vectors, metric.scope.size, settings, np.zeros((0, request.count)))
 
 
 def _li2018(request: Request) -> Axes:
     objective = request.objective
-    vectors = objective.theta.new_zeros(request.count, objective.layout.size)
-    normals = [torch.from_numpy(gaussian(request.seed, i, objective.layout.size)) for i in range(request.count)]
+    layout, holding = objective.layout, objective.layout.holding
+    vectors = objective.theta.new_zeros(request.count, layout.held)
+    normals = [drawn_in_order(request.seed, i, layout.size) for i in range(request.count)]
     moving = 0
-    for entry in objective.scope.entries:
+    entire = {entry.name: entry for entry in layout.whole.entries}
+    for own in objective.scope.entries:
+        entry, part = entire[own.name], slice(own.start, own.stop)
         if len(entry.shape) < 2:
             continue
-        part = slice(entry.start, entry.stop)
-        drawn = [normal[part].to(vectors).double() for normal in normals]
-        steps = _on_filters(entry, objective.theta[part].double(), drawn, orthogonal=request.orthogonal)
-        vectors[:, part] = torch.stack(steps).to(vectors)
+        weights = holding.gathered(own.name, objective.theta[part]).double()  # filters may lie on several ranks
+        drawn = [torch.from_numpy(normal.values(entry.start, entry.stop)).to(vectors).double() for normal in normals]
+        steps = _on_filters(entry, weights, drawn, orthogonal=request.orthogonal)
+        vectors[:, part] = torch.stack([holding.own(own.name, step) for step in steps]).to(vectors)
         moving += int((steps[0] != 0).sum())
     if not moving:
         raise ObjectiveError(
@@ -235,17 +254,17 @@ def _toward(request: Request) -> Axes:
     vectors = torch.stack(request.others) - objective.theta
     _refuse_outside(objective, vectors)
     points = np.concatenate([np.zeros((1, request.count)), np.eye(request.count)])
-    lengths = _lengths(vectors)
+    lengths = row_lengths(vectors)
     for number, length in enumerate(lengths, start=1):
         if length == 0:
             raise ObjectiveError(
                 f"other checkpoint {number} holds the same weights as this one, so there is no line to it."
             )
     if request.count == 2:
-        away = _away(vectors[1], vectors[0])
+        away = orthogonal_part(vectors[1], vectors[0])
         _refuse_collinear(away.double().norm().item(), lengths[1])
         if request.orthogonal:
-            products = _gram(vectors, vectors)
+            products = gram(vectors, vectors)
             points[2, 0] = products[0, 1] / products[0, 0]
             vectors[1] = away
     settings = {"others": [digest(vector) for vector in request.others]}
@@ -271,22 +290,22 @@ def _pca(request: Request) -> Axes:
         )
     moved = torch.stack(thetas) - objective.theta
     _refuse_outside(objective, moved)
-    products = _gram(moved, moved)
+    products = gram(moved, moved)
     centred = products - products.mean(0) - products.mean(1)[:, None] + products.mean()
     variances, weights = np.linalg.eigh(centred)
     variances, weights = variances[::-1].clip(min=0.0), weights[:, ::-1]
     _refuse_collinear(math.sqrt(variances[1]), math.sqrt(variances[0]))
     # the weights of a component add up to 0, so the mean need not be subtracted from the vectors
-    vectors = _combine((weights[:, :2] / np.sqrt(variances[:2])).T, moved)
-    points = _gram(moved, vectors)
+    vectors = combine((weights[:, :2] / np.sqrt(variances[:2])).T, moved)
+    points = gram(moved, vectors)
     start = int(np.argmax(np.abs(points).sum(axis=1) > 0))
     signs = np.where(points[start] < 0, -1.0, 1.0)
     vectors *= torch.from_numpy(signs)[:, None].to(vectors)
     points *= signs
-    moved -= _combine(points, vectors)
+    moved -= combine(points, vectors)
     settings = {"others": [digest(vector) for vector in thetas]}
     explained = variances[:2] / variances.sum()
-    return Axes("pca", vectors, objective.scope.size, settings, points, _lengths(moved), explained)
+    return Axes("pca", vectors, objective.scope.size, settings, points, row_lengths(moved), explained)
 
 
 def _given(request: Request, choice: Tensor | Sequence[Tensor]) -> Axes:
@@ -302,7 +321,7 @@ def _given(request: Request, choice: Tensor | Sequence[Tensor]) -> Axes:
         raise ObjectiveError("a given direction is zero, or holds NaN or infinite values.")
     _refuse_outside(objective, vectors)
     if request.count == 2:
-        away = _away(vectors[1], vectors[0])
+        away = orthogonal_part(vectors[1], vectors[0])
         _refuse_collinear(away.double().norm().item(), vectors[1].double().norm().item())
         vectors[1] = away if request.orthogonal else vectors[1]
     settings = {"given": [digest(vector) for vector in vectors]}
@@ -367,28 +386,3 @@ def _refuse_collinear(away: float, length: float) -> None:
         raise ObjectiveError(
             "the checkpoints lie on one line, so they span no plane. Pass others, or use slice_1d (--dim 1)."
         )
-
-
-def _gram(first: Tensor, second: Tensor) -> np.ndarray:
-    """Return the inner products of rows, shape (k, l), always in float64."""
-    total = torch.zeros(len(first), len(second), dtype=torch.float64)
-    for one, two in zip(first.split(_PIECE, dim=1), second.split(_PIECE, dim=1), strict=True):
-        total += (one.double() @ two.double().T).cpu()
-    return total.numpy()
-
-
-def _lengths(vectors: Tensor) -> np.ndarray:
-    """Return the Euclidean length of each row, shape (k,)."""
-    return np.sqrt(np.diag(_gram(vectors, vectors)))
-
-
-def _combine(weights: np.ndarray, rows: Tensor) -> Tensor:
-    """Return weights @ rows, (k, l) @ (l, D) -> (k, D), summed in float64."""
-    mix = torch.from_numpy(np.ascontiguousarray(weights)).to(rows.device)
-    return torch.cat([(mix @ piece.double()).to(rows) for piece in rows.split(_PIECE, dim=1)], dim=1)
-
-
-def _away(vector: Tensor, axis: Tensor) -> Tensor:
-    """Return the part of ``vector`` that is orthogonal to ``axis``."""
-    products = _gram(axis[None], torch.stack([vector, axis]))[0]
-    return vector - float(products[0] / products[1]) * axis

@@ -27,6 +27,7 @@ from landscape.objective.batches import Batch
 from landscape.objective.batchnorm import Recalibration
 from landscape.objective.losses.accuracy import right_from
 from landscape.objective.losses.loss import Loss
+from landscape.objective.shards.whole import require_whole
 from landscape.objective.shared_pass import batch_totals
 
 ON_SLICE = "at points of the slice"
@@ -52,6 +53,8 @@ class PointEvaluator:
         self._predictions, self.accuracy = 0, math.nan
         if isinstance(self._program, ModelProgram):
             self._program = self._counting(self._program, objective.theta)
+        if recalibrate_bn:
+            require_whole(objective.program, "BatchNorm recalibration")
         self._recalibration = Recalibration(self._program) if recalibrate_bn else None
         self.lanes = 1 if recalibrate_bn else objective.plan.lanes
 
@@ -127,6 +130,7 @@ class SecondDerivative:
     """
 
     def __init__(self, objective: Objective, step: Tensor, *, check: bool = True, derivative: str = "autograd") -> None:
+        require_whole(objective.program, "the second derivative along a slice")
         self._program = objective.program
         self._theta, self._step = objective.theta, step
         self._terms = float(sum(self._program.counts))

@@ -10,6 +10,7 @@ import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
+from landscape.objective.shards.whole import require_whole
 from landscape.results import AnnealedVolume, Check, Islands, VolumeEstimate
 from landscape.results.ball import log_ball
 from landscape.volume.annealing.run import run_islands
@@ -37,6 +38,7 @@ def annealed_volume(objective: Objective, cutoffs: Sequence[float], **options: A
     >>> round(math.exp(disc.log_volume) / math.pi, 4), disc.verdict
     (4.0, 'settled')
     """
+    require_whole(objective.program, "the estimator annealed")
     return volume_from_islands(run_islands(objective, cutoffs, **options))
 
 

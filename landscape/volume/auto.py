@@ -18,6 +18,7 @@ import numpy as np
 from landscape import distributed
 from landscape.errors import ObjectiveError
 from landscape.objective import Objective
+from landscape.objective.shards.whole import require_whole
 from landscape.rays import basin_radii
 from landscape.results import NOTHING, Cost, Volume
 from landscape.results.best import best_volume
@@ -57,6 +58,7 @@ def auto_volume(
     >>> round(math.exp(disc.results[0].log_volume) / math.pi, 6), disc.estimator
     (4.0, 'uniform')
     """
+    require_whole(objective.program, "the estimator auto")
     measure = {key: options.pop(key) for key in ("measure", "sigma", "measure_centre") if key in options}
     by_volume = measure.get("measure", "lebesgue") == "lebesgue"
 

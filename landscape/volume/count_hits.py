@@ -14,6 +14,7 @@ from torch import Tensor
 from landscape import distributed
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
+from landscape.objective.shards.whole import require_whole
 from landscape.rays import Metric, make_metric
 from landscape.rays.basin import check_basin
 from landscape.rays.march import (
@@ -123,6 +124,7 @@ class _Counting:
         wanted: int,
     ) -> _Counting:
         """Check every setting once."""
+        require_whole(objective.program, "the estimator counted")
         values, centre = check_basin(objective, cutoffs, criterion)
         if isinstance(metric, str):
             metric = make_metric(metric, objective.theta, objective.scope)

@@ -16,6 +16,7 @@ from landscape.curvature.probes import check_count
 from landscape.errors import CurvatureError
 from landscape.objective import Objective
 from landscape.objective.evaluate import GRADIENT_COST
+from landscape.objective.shards.whole import require_whole
 from landscape.rays import basin_radii, make_metric
 from landscape.rays.basin import check_basin
 from landscape.results import Cost, OnProgress, Radii, Volume
@@ -121,6 +122,7 @@ def importance_volume(
     >>> round(math.exp(oval.log_volume) / math.pi, 4), round(oval.ess), oval.verdict
     (0.4, 100, 'reliable')
     """
+    require_whole(objective.program, "the estimator importance")
     check_measure(measure, sigma, measure_centre)
     values, centre = check_basin(objective, cutoffs, criterion)
     metric_at_theta = make_metric(metric, objective.theta, objective.scope)

@@ -16,6 +16,7 @@ from torch import Tensor
 from landscape import distributed
 from landscape.objective import Objective
 from landscape.objective.batch_loss import Program
+from landscape.objective.shards.whole import require_whole
 from landscape.rays import Metric
 from landscape.rays.crossing import FirstCrossing
 from landscape.rays.march import walk
@@ -93,6 +94,7 @@ class StarBody:
         cls, objective: Objective, metric: Metric, reference_rays: Radii, cutoff: float, measure: Measure
     ) -> StarBody:
         """Return the body of one cutoff, searched with the settings of the reference rays."""
+        require_whole(objective.program, "the estimator annealed")
         config = reference_rays.config
         return cls(
             objective,

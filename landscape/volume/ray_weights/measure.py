@@ -20,6 +20,7 @@ from torch import Tensor
 
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
+from landscape.objective.shards.whole import require_whole
 from landscape.rays import Directions, Metric, RandomDirections
 from landscape.results import Radii
 from landscape.volume.ray_weights import statistics as w
@@ -125,6 +126,7 @@ class Gaussian:
     @classmethod
     def around(cls, objective: Objective, metric: Metric, sigma: float, centre: str) -> Gaussian:
         """Return the measure for bodies around the objective's theta."""
+        require_whole(objective.program, "a gaussian measure")
         offset, n = metric.scope.gather(objective.theta).double(), metric.scope.size
         if centre == "theta":
             offset = offset.new_zeros(n)

@@ -1,0 +1,153 @@
+"""What each of several ranks checks of sharded models: every number is that of one process.
+
+Called by ``helpers.ranks.work`` as ``sharded WHAT``.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+import landscape as ls
+from landscape.errors import LandscapeError
+
+DATA = (torch.linspace(-1, 1, 100).reshape(20, 5).sin(), torch.arange(20) % 3)
+
+
+class Net(nn.Module):
+    """Layers of uneven sizes, a normalisation, a dead filter, and a parameter of one entry."""
+
+    def __init__(self, width: int = 7) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.body = nn.Sequential(nn.Linear(5, width), nn.Tanh(), nn.Linear(width, 8), nn.LayerNorm(8))
+        self.head = nn.Linear(8, 3)
+        self.temperature = nn.Parameter(torch.ones(1))
+        for parameter in self.parameters():
+            with torch.no_grad():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        with torch.no_grad():
+            self.body[0].weight[4] = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x)) / self.temperature
+
+
+def by_fsdp(model: Net) -> Net:
+    """Shard a net by FSDP2, with units inside units."""
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    for unit in (model.body[0], model.body, model.head, model):
+        fully_shard(unit, mesh=mesh)
+    return model
+
+
+def by_tensor(model: Net) -> Net:
+    """Split a net by rows and columns of its kernels; the rest is replicated."""
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    parallelize_module(model, mesh, {"body.0": ColwiseParallel(), "body.2": RowwiseParallel()})
+    return model
+
+
+def by_ddp(model: Net) -> nn.Module:
+    return nn.parallel.DistributedDataParallel(model)
+
+
+KINDS: dict[str, Callable[[Net], nn.Module]] = {"fsdp": by_fsdp, "tensor": by_tensor, "ddp": by_ddp}
+
+
+def local_values(model: nn.Module) -> list[Tensor]:
+    """Return copies of what this rank holds of each parameter."""
+    held = (getattr(parameter, "to_local", lambda p=parameter: p)() for parameter in model.parameters())
+    return [tensor.detach().clone() for tensor in held]
+
+
+def losses(kind: str) -> None:
+    """Slices, radii and uniform volumes of a sharded net are those of one process."""
+    exact = kind != "tensor"  # a split product adds up in another order
+    width = 8 if kind == "tensor" else 7  # torch splits a product evenly
+    whole = ls.Objective(Net(width), DATA, scope="all", batch_size=10, lanes=1)
+    model = KINDS[kind](Net(width))
+    before = local_values(model)
+    objective = ls.Objective(model, DATA, scope="all", batch_size=10, lanes=1)
+    assert (objective.dimension, objective.layout.size) == (whole.dimension, whole.layout.size)
+    assert objective.theta_hash == whole.theta_hash
+    same(objective.centre, whole.centre, exact)
+    assert objective.accuracy() == whole.accuracy()
+    for options in ({}, {"metric": "identity"}, {"direction": "li2018"}):
+        one, other = (ls.slice_1d(each, steps=3, **options) for each in (whole, objective))
+        same(other.loss, one.loss, exact)
+        same(other.accuracy, one.accuracy, exact)
+        same(other.length, one.length, False)
+        assert other.dimension == one.dimension
+    planes = [ls.slice_2d(each, steps=3, orthogonal=True) for each in (whole, objective)]
+    same(planes[1].loss, planes[0].loss, False)
+    same(planes[1].cosine, planes[0].cosine, False)
+    pilot = {"first_step": 0.05}  # a pilot run would take most of the time
+    for criterion in ("loss", "kl"):
+        cutoff = 1.2 * whole.centre if criterion == "loss" else 0.2
+        one, other = (
+            ls.log_volume(each, [cutoff], criterion=criterion, directions=2, rtol=0.1, **pilot)
+            for each in (whole, objective)
+        )
+        same(other.results[0].log_volume, one.results[0].log_volume, exact)
+    for tensor, kept in zip(local_values(model), before, strict=True):
+        assert torch.equal(tensor, kept)
+
+
+def same(got: object, wanted: object, exact: bool) -> None:
+    """Require equal numbers: bit for bit, or to 1e-6."""
+    if exact:
+        np.testing.assert_array_equal(got, wanted)
+    else:
+        np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-6)
+
+
+def refused() -> None:
+    """What a sharded model cannot do, and ranks that differ, are one clear error."""
+    mine = dist.get_rank()
+    objective = ls.Objective(by_fsdp(Net()), DATA)
+    for call, words in (
+        (lambda: ls.sharpness(objective, ["keskar"]), "the sharpness of a sharded model is not supported"),
+        (lambda: ls.log_volume(objective, [9.0], estimator="annealed", budget="1s"), "the estimator annealed of"),
+        (lambda: ls.slice_1d(objective, other=Net(), direction="toward"), "through other checkpoints"),
+        (lambda: ls.Objective(by_fsdp(Net()), DATA, dtype=torch.float64), "a sharded model stays where it is"),
+        (lambda: ls.Objective(by_fsdp(Net()), (DATA[0] + mine, DATA[1])), "rank 1 has other data than rank 0"),
+        (lambda: ls.Objective(with_nan(by_fsdp(Net())), DATA), "head.weight holds NaN"),
+        (lambda: ls.Objective(by_fsdp(wider() if mine else Net()), DATA), "rank 1 has other parameters than rank 0"),
+        (lambda: ls.Objective(by_fsdp(Net()), DATA, scope="conv"), "scope 'conv' matches no parameter"),
+    ):
+        with pytest.raises(LandscapeError, match=words):
+            call()
+
+
+def with_nan(model: Net) -> Net:
+    """Spoil an entry that the last rank holds."""
+    local = model.head.weight.to_local()  # type: ignore[operator]
+    if dist.get_rank() == dist.get_world_size() - 1:
+        local.data[0, 0] = float("nan")
+    return model
+
+
+def wider() -> Net:
+    """Return a net whose head has more inputs."""
+    model = copy.deepcopy(Net())
+    model.head = nn.Linear(9, 3)
+    return model
+
+
+def check(what: str) -> None:
+    """Run one of the checks in this process, which is one of several."""
+    dist.init_process_group("gloo")
+    try:
+        refused() if what == "refused" else losses(what)
+    finally:
+        dist.destroy_process_group()
