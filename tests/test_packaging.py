@@ -1,12 +1,16 @@
-"""A wheel holds every package, and every file that a package reads."""
+"""A wheel holds every package, every file that a package reads, and a description that PyPI can show."""
 
 from __future__ import annotations
 
+import re
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 
+import pytest
 from setuptools import find_packages
+
+from distutils.core import run_setup  # isort: skip  # setuptools brings it
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
@@ -36,3 +40,13 @@ def test_every_file_beside_the_code_is_package_data() -> None:
         if not any(fnmatch(str(path.relative_to(package)), pattern) for pattern in patterns):
             left_out.append(str(path.relative_to(ROOT)))
     assert not left_out
+
+
+def test_pypi_gets_a_description_without_links_into_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    metadata = run_setup("setup.py", stop_after="init").metadata
+    assert metadata.long_description_content_type == "text/markdown"
+    assert "](docs/volume.md)" in (ROOT / "README.md").read_text()
+    assert re.findall(r"\]\((?!https?:)", metadata.long_description) == []
+    assert "Read on" in metadata.long_description
+    assert "$ landscape volume" in metadata.long_description
