@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,22 @@ import pytest
 from helpers.words import AVERAGE, LONGEST, LONGEST_CHANGE, count, read, wrong
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("docs/tutorials/*.py"))]
+
+
+def words_of_cells(script: str) -> str:
+    """The Markdown cells of a tutorial."""
+    cells = re.split(r"^# %%", script, flags=re.MULTILINE)
+    prose = [cell.partition("\n")[2] for cell in cells if cell.startswith(" [markdown]")]
+    return "\n\n".join(re.sub(r"^# ?", "", cell, flags=re.MULTILINE) for cell in prose)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_sentences_of_a_page_are_short_and_plain(page: Path) -> None:
-    mend = wrong(read(page.read_text()), LONGEST_CHANGE if page.name == "CHANGELOG.md" else LONGEST)
+    text = page.read_text()
+    if page.suffix == ".py":
+        text = words_of_cells(text)
+    mend = wrong(read(text), LONGEST_CHANGE if page.name == "CHANGELOG.md" else LONGEST)
     assert not mend, "\n".join(["to mend:", *mend])
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
+import textwrap
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +20,7 @@ from nbclient import NotebookClient
 
 SECONDS = 120  #: a cell that takes longer has gone wrong
 _LATER = ("text/html", "image/png", "text/plain")  #: the forms of an output, the best first
+_COLUMNS = 88  #: that a block of output has room for
 _STYLE = re.compile(r"<style.*?</style>", re.DOTALL)
 
 
@@ -67,10 +69,17 @@ def as_page(notebook: nbformat.NotebookNode, name: str) -> tuple[str, dict[str, 
             elif form == "text/html":
                 parts.append(f'<div class="output">{_without_blank_lines(shown[form])}</div>')
             else:
-                parts.append(f"```text\n{shown[form].rstrip()}\n```")
+                parts.append(f"```text\n{_narrow(shown[form])}\n```")
     title, *rest = parts
     download = f"[Download this page as a notebook]({name}.ipynb){{ .download }}"
     return "\n\n".join([title, *rest, download]) + "\n", figures
+
+
+def _narrow(text: str) -> str:
+    """Break lines that are wider than the page, such as a sentence to quote."""
+    return "\n".join(
+        textwrap.fill(line, _COLUMNS) if len(line) > _COLUMNS else line for line in text.rstrip().splitlines()
+    )
 
 
 def _without_blank_lines(html: str) -> str:

@@ -41,12 +41,8 @@ print(f"loss {objective.centre:.4f}, accuracy {objective.accuracy():.1%}, {objec
 # step of 1 changes each filter by about its own size.
 
 # %%
-from landscape import plots
-
-# %matplotlib inline
-
 plane = ls.slice_2d(objective, steps=31)
-plots.contour_figure(plane)
+plane.plot()
 
 # %% [markdown]
 # Two random directions show little of a space of many dimensions. So the next step takes many directions.
@@ -58,17 +54,17 @@ plots.contour_figure(plane)
 
 # %%
 radii = ls.basin_radii(objective, cutoffs=[0.2, 0.5], directions=500)
-plots.radius_histogram(radii)
+radii.plot()
 
 # %% [markdown]
 # ## The volume of the basin
 #
-# The radii give the volume. It is written as *nats below the ball*: 0 is the whole ball of radius 1, and 2.3 nats
+# The radii give the volume. It is written as *nats below the ball*. 0 is the whole ball of radius 1, and 2.3 nats
 # more are a tenth of the volume.
 
 # %%
 volume = ls.volume_from_radii(radii)
-print(volume)
+volume
 
 # %% [markdown]
 # Read the table from left to right:
@@ -90,13 +86,15 @@ for row in better.results:
 #
 # ## Keep it
 #
-# One file holds all results. `landscape show run.h5` and `landscape plot run.h5` read it again.
+# One file holds all results. `landscape show run.h5` and `landscape plot run.h5` read it again. `to_frame()` turns a
+# result into a pandas table, with units in the names of its columns.
 
 # %%
 with ls.Store("run.h5", write=True) as store:
     store["radii"] = radii
     store["volume"] = better
-    print(list(store))
+
+better.to_frame()[["cutoff", "nats_below_ball", "bound_nats", "verdict"]]
 
 # %% [markdown]
 # Next: [your own checkpoint](own-checkpoint.md), [comparing nets](comparing-nets.md), or [how to read a
