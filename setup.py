@@ -1,7 +1,7 @@
 """The part of the package's description that pyproject.toml cannot hold: all else is there.
 
-PyPI shows README.md on a page of its own, where links into the repository lead nowhere. So the links become their words,
-and the picture is left out.
+PyPI shows README.md on a page of its own, where links into the repository lead nowhere. So these links become their
+words, and the picture is left out.
 """
 
 import re

@@ -43,7 +43,8 @@ bad = trained(torch.cat([train[0], poison]), torch.cat([train[1], 1 - right]))
 good_objective, bad_objective = (ls.Objective(net, train, "cross_entropy") for net in (good, bad))
 for name, net, objective in [("good", good, good_objective), ("bad", bad, bad_objective)]:
     on_test = ls.Objective(net, test, "cross_entropy").accuracy()
-    print(f"{name}: loss {objective.centre:.4f}, accuracy {objective.accuracy():.1%}, on new points {on_test:.1%}")
+    print(f"{name}: loss {objective.centre:.4f}, accuracy {objective.accuracy():.1%}")
+    print(f"    accuracy on new points {on_test:.1%}")
 
 # %% [markdown]
 # ## Their volumes

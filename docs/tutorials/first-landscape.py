@@ -32,7 +32,8 @@ for _ in range(600):
 import landscape as ls
 
 objective = ls.Objective(model, (points, outside), "cross_entropy")
-print(f"loss {objective.centre:.4f}, accuracy {objective.accuracy():.1%}, {objective.dimension} weights may move")
+print(f"loss {objective.centre:.4f}, accuracy {objective.accuracy():.1%}")
+print(f"{objective.dimension} weights may move")
 
 # %% [markdown]
 # ## A slice
