@@ -22,7 +22,7 @@ from landscape_cli.flags import in_flags
 from landscape_cli.next_command import resume_command, stopped_line
 from landscape_cli.progress import Display, keep_measuring, say
 from landscape_cli.run_file import growing_result, open_store, with_provenance
-from landscape_cli.task import find_task, make_objective
+from landscape_cli.task import make_objective
 from landscape_cli.text import PERCENT, amount, paragraph
 
 Growing = TypeVar("Growing", Radii, Hits, Islands)
@@ -220,9 +220,7 @@ def open_basin_run(context: click.Context, growing: Sequence[GrowingResult[Any]]
             result = growing_result(store, params, each.name, each.kind, each.noun, each.unit)
             if result is not None:
                 stored[each.name] = result
-        task, checkpoint = find_task(params)
-        say(params, f"{params['checkpoint']}: {checkpoint.form}")
-        objective = make_objective(task, params)
+        objective = make_objective(params)
         present = [] if store is None else [name for name in _OF_A_BASIN if name in store.names()]
         if store is not None and present and not params["overwrite"]:
             check_same(store, present, objective, params)

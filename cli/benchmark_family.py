@@ -24,7 +24,7 @@ from landscape_cli.next_command import stopped_line
 from landscape_cli.processes import processes
 from landscape_cli.progress import Display
 from landscape_cli.sharpness_run import NAMED, expand, start_of, wanted_measures
-from landscape_cli.task import find_task, make_objective
+from landscape_cli.task import make_objective
 
 PREFIX = "net-"  #: of the names of nets in the results file
 _OBJECTIVE = ("task", "model", "model_args", "data", "loss", "output", "weights", "scope", "batch_size", "max_samples",
@@ -147,11 +147,10 @@ def measure_net(net: Net, params: Mapping[str, Any], config: Mapping[str, Any]) 
     Raises:
         LandscapeError: the checkpoint, its task or its loss cannot be read; the message names the net.
     """
-    options = {**params, "checkpoint": str(net.path)}
+    options = {**params, "checkpoint": str(net.path), "quiet": True}
     try:
         wanted_measures(measure_words(params))  # loads those of a user's file into this process
-        task, _ = find_task(options)
-        objective = make_objective(task, options)
+        objective = make_objective(options)
         start = start_of(options, objective)
         if start is None and net.record is not None:
             untrained = dict(task_from_record(net.record).model.named_parameters())

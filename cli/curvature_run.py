@@ -31,7 +31,7 @@ from landscape_cli.machine_output import Curvature, curvatures_object, strict_js
 from landscape_cli.next_command import resume_command, stopped_line
 from landscape_cli.progress import Display, say
 from landscape_cli.run_file import open_store, stored_result, with_provenance
-from landscape_cli.task import find_task, make_objective
+from landscape_cli.task import make_objective
 from landscape_cli.text import duration, paragraph
 
 _DENSE = 500  # rows up to which the search for eigenpairs takes at most n products
@@ -70,9 +70,7 @@ def run_curvature(context: click.Context) -> None:
     jobs = jobs_of(params)
     with open_store(params) as store:
         stored = {job.name: stored_job(store, params, job) for job in jobs}
-        task, checkpoint = find_task(params)
-        say(params, f"{params['checkpoint']}: {checkpoint.form}")
-        objective = make_objective(task, params)
+        objective = make_objective(params)
         op = make_operator(objective, params)
         check_stored(op, params, jobs, stored)
         if any(result is None for result in stored.values()):

@@ -21,7 +21,7 @@ from landscape.results.table import percent
 from landscape.volume.annealing.run import BUDGET
 from landscape_cli import text
 from landscape_cli.flags import in_flags
-from landscape_cli.task import find_task, make_objective
+from landscape_cli.task import find_task, objective_of
 
 PER_RAY = 5  #: evaluations of a ray up to its first cutoff, as measured in benchmarks/
 PER_CUTOFF = 2  #: evaluations for each further cutoff
@@ -101,12 +101,11 @@ def examine(params: Mapping[str, Any], typed: Sequence[str]) -> Report:
     """
     report = Report()
     report.attempt("checkpoint", look_at_checkpoint, report, params)
-    pair = report.attempt("task", find_task, params) if report.ready else None
-    if pair is not None:
-        task, _ = pair
+    task = report.attempt("task", find_task, params) if report.ready else None
+    if task is not None:
         report.attempt("model", look_at_model, report, task.model)
         metric = report.attempt("metric", look_at_metric, report, task.model, params)
-        objective = report.attempt("objective", make_objective, task, params)
+        objective = report.attempt("objective", objective_of, task, params)
         if objective is not None:
             report.attempt("data", look_at_data, report, objective)
             report.attempt("centre", look_at_centre, report, objective)
@@ -121,7 +120,7 @@ def examine(params: Mapping[str, Any], typed: Sequence[str]) -> Report:
 
 def look_at_checkpoint(report: Report, params: Mapping[str, Any]) -> None:
     """Describe the file by itself: that helps even if no task fits it."""
-    checkpoint = read_checkpoint(params["checkpoint"], unsafe=params["unsafe_load"], weights=params["weights"])
+    checkpoint = read_checkpoint(params["checkpoint"], unsafe=params["unsafe"], weights=params["weights"])
     report.add("checkpoint", checkpoint.form, checkpoint=str(checkpoint.path), form=checkpoint.form)
 
 

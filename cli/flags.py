@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 
 import click
@@ -15,6 +16,12 @@ _VALUES = {
     "torch.float32": "float32",
     "torch.float64": "float64",
 }  #: what the command line calls a value
+_WORDS = {
+    "`resume=None`": "--overwrite",
+    "`slice_1d`": "--dim 1",
+    "`slice_2d`": "--dim 2",
+    "`Hessian`": "--operator hessian",
+}  #: what the command line has in place of a function, or of a keyword with one value
 
 
 def in_flags(message: str, command: click.Command | None = None) -> str:
@@ -29,7 +36,11 @@ def in_flags(message: str, command: click.Command | None = None) -> str:
 
     >>> in_flags("Pass `directions=1000`, `max_radius=math.inf` or another `estimator=...`.")
     'Pass --directions 1000, --max-radius none or another --estimator.'
+    >>> in_flags('For instance `model_args={"size": 32}`.')
+    'For instance --model-args \'{"size": 32}\'.'
     """
+    for words, typed in _WORDS.items():
+        message = message.replace(words, typed)
     shared = click.command()(options.measuring(options.estimating(lambda: None)))
     known = {name: option for each in (shared, command) if each for name, option in _options(each.params)}
     names = "|".join(sorted(known, key=len, reverse=True))
@@ -37,7 +48,7 @@ def in_flags(message: str, command: click.Command | None = None) -> str:
     def flag(match: re.Match[str]) -> str:
         option, value = known[match["name"]], match["value"].strip("'\"")
         bare = value in ("...", "") or option.is_flag
-        return option.opts[0] if bare else f"{option.opts[0]} {_VALUES.get(value, value)}"
+        return option.opts[0] if bare else f"{option.opts[0]} {shlex.quote(_VALUES.get(value, value))}"
 
     message = re.sub(rf"`(?P<name>{names})=(?P<value>[^`\n]*)`", flag, message)
     if "set" not in known:

@@ -138,7 +138,10 @@ task = together(
         help="What the network returns; needed by accuracy and --criterion kl.  [default: what the loss says]",
     ),
     click.option(
-        "--unsafe-load", is_flag=True, help="Unpickle the checkpoint and run any code in it. Only for trusted files."
+        "--unsafe-load",
+        "unsafe",
+        is_flag=True,
+        help="Unpickle the checkpoint and run any code in it. Only for trusted files.",
     ),
     click.option(
         "--weights", metavar="NAME", help="Which set of weights, if CHECKPOINT holds several, such as state_dict_ema."

@@ -128,9 +128,7 @@ def measure_checkpoint(
 ) -> SharpnessTable:
     """Return the measures of one checkpoint; those in the file are kept with ``--resume``."""
     known = stored_measures(store, params, place)
-    task, checkpoint = find_task(params)
-    say(params, f"{params['checkpoint']}: {checkpoint.form}")
-    objective = make_objective(task, params)
+    objective = make_objective(params)
     say(params, paragraph(f"{objective!r}"[1:-1]))
     for note in objective.notes:
         say(params, paragraph(in_flags(f"note: {note}")))
@@ -166,7 +164,7 @@ def start_of(params: Mapping[str, Any], objective: Objective) -> torch.Tensor | 
     """Return the parameters of ``--start``, read like the checkpoint itself."""
     if params["start"] is None:
         return None
-    begin, _ = find_task({**params, "checkpoint": params["start"]})
+    begin = find_task({**params, "checkpoint": params["start"]})
     return objective.layout.flatten(dict(begin.model.named_parameters()), objective.theta.device)
 
 

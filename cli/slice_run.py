@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any
 
 import click
@@ -13,8 +12,9 @@ from torch import Tensor
 
 from landscape.checkpoint import load_checkpoint
 from landscape.errors import ObjectiveError
-from landscape.inputs import Task
 from landscape.objective import Objective
+from landscape.objective.batch_loss import ModelProgram
+from landscape.objective.model import copied
 from landscape.plots import check_export, export
 from landscape.rays import make_metric
 from landscape.results import Line, OnProgress, Plane
@@ -25,7 +25,7 @@ from landscape_cli.machine_output import slice_object, strict_json
 from landscape_cli.next_command import resume_command, stopped_line
 from landscape_cli.progress import Display, keep_measuring, say
 from landscape_cli.run_file import growing_result, open_store, with_provenance
-from landscape_cli.task import find_task, make_objective
+from landscape_cli.task import make_objective
 
 
 def run_slice(context: click.Context) -> None:
@@ -36,10 +36,8 @@ def run_slice(context: click.Context) -> None:
     unit, noun = "rows" if params["plane"] else "points", f"slice called {name_of(params)}"
     with open_store(params) as store:
         stored = growing_result(store, params, name_of(params), kind, noun, unit)
-        task, checkpoint = find_task(params)
-        say(params, f"{params['checkpoint']}: {checkpoint.form}")
-        objective = make_objective(task, params)
-        others = read_others(task, objective, params)
+        objective = make_objective(params)
+        others = read_others(objective, params)
         for line in measuring_lines(objective, params, stored):
             say(params, line)
         provenance = {"checkpoint": str(params["checkpoint"]), "command": resume_command(context)}
@@ -86,18 +84,19 @@ def name_of(params: Mapping[str, Any]) -> str:
     return f"{'plane' if params['plane'] else 'line'}-{params['directions']}"
 
 
-def read_others(task: Task, objective: Objective, params: Mapping[str, Any]) -> list[Tensor]:
+def read_others(objective: Objective, params: Mapping[str, Any]) -> list[Tensor]:
     """Return the weights of the other checkpoints as flat vectors; for a training run, in the order as typed.
 
     CHECKPOINT is typed first, so it is the first of the run unless it is typed again at another place.
     """
     if not params["others"]:
         return []
-    scratch = deepcopy(task.model)
+    assert isinstance(objective.program, ModelProgram)
+    scratch = copied(objective.program.model)
     layout, device = objective.layout, objective.theta.device
     others = []
     for path in params["others"]:
-        load_checkpoint(path, scratch, unsafe=params["unsafe_load"], weights=params["weights"])
+        load_checkpoint(path, scratch, unsafe=params["unsafe"], weights=params["weights"])
         others.append(layout.flatten(dict(scratch.named_parameters()), device))
     again = any(torch.equal(other, objective.theta) for other in others)
     return others if again or params["directions"] != "pca" else [objective.theta, *others]

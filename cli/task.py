@@ -1,52 +1,44 @@
-"""The options -> the task and its objective."""
+"""The options -> the objective of a checkpoint, through the same function as from Python."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-import torch
-
-from landscape.checkpoint import Checkpoint
 from landscape.inputs import Task
-from landscape.objective import Objective
-from landscape.resolve import resolve_task
+from landscape.objective.from_checkpoint import Origin
+from landscape.resolve import Objective, resolve_task
 from landscape_cli.flags import in_flags
+from landscape_cli.progress import say
+
+TASK = ("task", "model", "model_args", "data", "loss", "output", "unsafe", "weights", "trust_code")
+PLACE = ("scope", "batch_size", "max_samples", "device", "dtype", "memory", "lanes", "compile")
 
 
-def find_task(params: Mapping[str, Any]) -> tuple[Task, Checkpoint]:
-    """Return the task and the checkpoint that the options name."""
-    task, checkpoint = resolve_task(
-        params["checkpoint"],
-        task=params["task"],
-        model=params["model"],
-        model_args=params["model_args"],
-        data=params["data"],
-        loss=params["loss"],
-        output=params["output"],
-        unsafe=params["unsafe_load"],
-        weights=params["weights"],
-        trust_code=params["trust_code"],
-    )
-    return task, replace(checkpoint, form=in_flags(checkpoint.form))
+def find_task(params: Mapping[str, Any]) -> Task:
+    """Return the task that the options name, with the weights of the checkpoint in its model."""
+    return resolve_task(params["checkpoint"], **keywords(params, TASK))[0]
 
 
-def make_objective(task: Task, params: Mapping[str, Any]) -> Objective:
-    """Return the objective of a task under the options."""
-    return Objective(
-        task.model,
-        task.data,
-        task.loss,
-        forward=task.forward,
-        output=task.output,
-        count_samples=task.count_samples,
-        scope=params["scope"],
-        batch_size=params["batch_size"],
-        max_samples=params["max_samples"],
-        device=params["device"],
-        dtype=None if params["dtype"] is None else getattr(torch, params["dtype"]),
-        memory=params["memory"],
-        lanes=params.get("lanes"),
-        compile=params.get("compile", False),
-    )
+def make_objective(params: Mapping[str, Any]) -> Objective:
+    """Return the objective that the options name, and say in which form its weights were found."""
+    objective = Objective.from_checkpoint(params["checkpoint"], **keywords(params, TASK + PLACE))
+    say(params, f"{params['checkpoint']}: {form_of(objective)}")
+    return objective
+
+
+def objective_of(task: Task, params: Mapping[str, Any]) -> Objective:
+    """Return the objective of a task that is found already."""
+    return Objective.from_task(task, **keywords(params, PLACE))
+
+
+def form_of(objective: Objective) -> str:
+    """Return in which form the weights of the checkpoint were found."""
+    origin = objective.origin
+    assert isinstance(origin, Origin)
+    return in_flags(origin.form)
+
+
+def keywords(params: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the options of these names that the command has."""
+    return {name: params[name] for name in names if name in params}

@@ -1,3 +1,4 @@
+from . import distributed as distributed
 from . import plots as plots
 from ._version import __version__ as __version__
 from .checkpoint import adam_moments as adam_moments
@@ -14,9 +15,9 @@ from .errors import LandscapeError as LandscapeError
 from .inputs import Task as Task
 from .measures import measure as measure
 from .measures import sharpness as sharpness
-from .objective import Objective as Objective
 from .rays import basin_radii as basin_radii
 from .reports import report as report
+from .resolve import Objective as Objective  # which gives it its from_checkpoint
 from .results import Comparison as Comparison
 from .results import Cost as Cost
 from .results import Diagonal as Diagonal

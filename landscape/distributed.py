@@ -186,7 +186,7 @@ def exchanging(ranks: int) -> Iterator[None]:
     except RuntimeError as error:
         raise RankError(
             f"another of the {ranks} ranks is gone, stopped or killed ({_reason(error)}).\n"
-            "With --out, all finished work is kept: type the same command again, with --resume."
+            "What is in a results file is kept: start all again, with `resume=...`."
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -19,16 +20,18 @@ from landscape.inputs.lightning import arguments_for, is_data_module
 from landscape.inputs.settings import SETTINGS_FILE, Settings, read_settings
 from landscape.inputs.task import Task, _kind
 from landscape.inputs.user_code import call, is_reference, load_file, load_object, registered_model
+from landscape.objective import Objective
+from landscape.objective.model import copied
 
 
 def resolve_task(
     checkpoint_path: str | Path,
     *,
-    task: str | Path | None = None,
-    model: str | None = None,
+    task: str | Path | Task | Callable[..., Task] | None = None,
+    model: str | nn.Module | Callable[..., nn.Module] | None = None,
     model_args: str | Mapping[str, Any] | None = None,
-    data: str | Path | None = None,
-    loss: str | None = None,
+    data: Any = None,
+    loss: str | Callable[..., Any] | None = None,
     output: str | None = None,
     unsafe: bool = False,
     weights: str | None = None,
@@ -49,11 +52,12 @@ def resolve_task(
 
     Args:
         checkpoint_path: a file or a folder.
-        task: a Python file whose function ``task()`` returns a :class:`Task`.
-        model: ``pkg.mod:factory`` or ``file.py:factory``.
+        task: a Python file whose function ``task()`` returns a :class:`Task`, such a function, or a task.
+        model: ``pkg.mod:factory`` or ``file.py:factory``, such a function, or a torch module, which is copied.
         model_args: the factory's keyword arguments, a JSON object or a mapping.
-        data: a data file (see :func:`landscape.inputs.load_data`), or ``pkg.mod:factory``.
-        loss: a loss's name, or ``pkg.mod:function``.
+        data: a data file (see :func:`landscape.inputs.load_data`), ``pkg.mod:factory``, such a function, or tensors or
+            batches.
+        loss: a loss's name, ``pkg.mod:function``, or a function of (output, target).
         output: what the predictions are: ``logits``, ``probabilities`` or ``log-probabilities``.
         unsafe: allow pickled Python in the checkpoint, which can run any code.
         weights: which set of weights, if the file holds several: see :func:`landscape.checkpoint.read_checkpoint`.
@@ -67,7 +71,9 @@ def resolve_task(
     options = {"task": task, "model": model, "model_args": model_args, "data": data, "loss": loss, "output": output}
     command = Settings({k: v for k, v in options.items() if v is not None}, Path.cwd())
     if task is not None and (model is not None or model_args is not None):
-        raise TaskError("--task brings its own model, so it cannot go together with --model or --model-args.")
+        raise TaskError(
+            "`task=...` brings its own model, so it cannot go together with `model=...` or `model_args=...`."
+        )
     checkpoint = read_checkpoint(checkpoint_path, unsafe=unsafe, weights=weights)
     if task is None and model is None and checkpoint.task_record is not None:
         recorded = recipes.task_from_record(checkpoint.task_record)
@@ -81,11 +87,13 @@ def resolve_task(
 
 def _refuse_arguments(command: Settings) -> None:
     if "model_args" in command.values:
-        raise TaskError("--model-args goes together with --model; this checkpoint's task builds its model itself.")
+        raise TaskError(
+            "`model_args=...` goes together with `model=...`; this checkpoint's task builds its model itself."
+        )
 
 
 def _from_settings(layers: list[Settings], checkpoint: Checkpoint) -> tuple[Task, Checkpoint]:
-    """Build the task from the command line (first) and the toml file (second, if any)."""
+    """Build the task from what the caller passed (first) and the toml file (second, if any)."""
     if (source := _first(layers, "task")) and not _first(layers[:1], "model"):
         _refuse_arguments(layers[0])
         # other keys in the same toml file override the parts of its task too
@@ -125,9 +133,15 @@ def _first(layers: list[Settings], key: str) -> Settings | None:
 
 def _call_task(source: Settings, arguments: dict[str, Any]) -> Task:
     """Return the task of a file, its ``task()`` called as it was for the training."""
-    label = source.label("task")
-    path = source.folder / os.path.expanduser(source.values["task"])
-    source.require_consent("task", source.values["task"], "task")
+    label, named = source.label("task"), source.values["task"]
+    if isinstance(named, Task):
+        return replace(named, model=copied(named.model))
+    if not isinstance(named, str | Path):
+        if not callable(named):
+            raise TaskError(f"{label}: expected a file, a landscape.Task or a function, not {_kind(named)}.")
+        return _task_of(call(named, arguments, label), f"{label}: {_name(named)}()")
+    path = source.folder / os.path.expanduser(named)
+    source.require_consent("task", str(named), "task")
     module = load_file(path, label)
     function = getattr(module, "task", None)
     if not callable(function):
@@ -135,13 +149,14 @@ def _call_task(source: Settings, arguments: dict[str, Any]) -> Task:
             f"{label}: {path} has no function task(). Write it so:\n"
             "  def task(): return landscape.Task(model=..., data=..., loss='cross_entropy')"
         )
-    task = call(function, arguments, f"{label} {path}")
-    if not isinstance(task, Task):
-        raise TaskError(
-            f"{label}: task() in {path} returned {_kind(task)}; it must return landscape.Task(model=..., data=..., "
-            "loss=...)."
-        )
-    return task
+    return _task_of(call(function, arguments, f"{label} {path}"), f"{label}: task() in {path}")
+
+
+def _task_of(returned: Any, what: str) -> Task:
+    """Return what a function returned, if it is a task."""
+    if isinstance(returned, Task):
+        return returned
+    raise TaskError(f"{what} returned {_kind(returned)}; it must return landscape.Task(model=..., data=..., loss=...).")
 
 
 def _network(layers: list[Settings], checkpoint: Checkpoint) -> tuple[nn.Module | None, dict[str, Any] | None]:
@@ -150,20 +165,21 @@ def _network(layers: list[Settings], checkpoint: Checkpoint) -> tuple[nn.Module 
     arguments = _model_args(layers)
     if source is None:
         if arguments:
-            raise TaskError(f"{layers[0].label('model_args')} goes together with a model: --model pkg.mod:factory.")
+            raise TaskError(f"{layers[0].label('model_args')} goes together with a model: `model='pkg.mod:factory'`.")
         return own_model(checkpoint), None
     label = source.label("model")
     factory = _code(source, "model")
     stored: dict[str, Any] = {}
+    named = source.values["model"]
     if isinstance(factory, nn.Module):
-        network: Any = factory
+        network: Any = copied(factory) if factory is named else factory
     elif callable(factory):
         stored = {k: v for k, v in arguments_for(factory, checkpoint.arguments).items() if k not in arguments}
         network = call(factory, {**stored, **arguments}, label)
     else:
-        raise TaskError(f"{label}: {source.values['model']} is {_kind(factory)}, not a function that makes a model.")
+        raise TaskError(f"{label}: {_name(named)} is {_kind(factory)}, not a function that makes a model.")
     if not isinstance(network, nn.Module):
-        raise TaskError(f"{label}: {source.values['model']} returned {_kind(network)}; it must return a torch module.")
+        raise TaskError(f"{label}: {_name(named)} returned {_kind(network)}; it must return a torch module.")
     return network, stored
 
 
@@ -178,12 +194,12 @@ def _model_args(layers: list[Settings]) -> dict[str, Any]:
         except json.JSONDecodeError as error:
             raise TaskError(
                 f"{source.label('model_args')} is no JSON ({error.msg} at character {error.pos + 1}): {value}\n"
-                """Type for instance: --model-args '{"size": 32}'"""
+                """For instance `model_args={"size": 32}`."""
             ) from None
     if not isinstance(value, Mapping):
         raise TaskError(
             f"{source.label('model_args')} must be a JSON object with the factory's arguments, not {_kind(value)}.\n"
-            """Type for instance: --model-args '{"size": 32}'"""
+            """For instance `model_args={"size": 32}`."""
         )
     return dict(value)
 
@@ -193,17 +209,24 @@ def _data(layers: list[Settings], checkpoint: Checkpoint) -> Any:
     source = _first(layers, "data")
     if source is None:
         return None
-    named, label = str(source.values["data"]), source.label("data")
-    path = source.folder / os.path.expanduser(named)
-    if os.path.exists(path) or not is_reference(named):
-        return load_data(path)
+    named, label = source.values["data"], source.label("data")
+    if isinstance(named, str | Path):
+        path = source.folder / os.path.expanduser(named)
+        if os.path.exists(path) or not is_reference(str(named)):
+            return load_data(path)
     data = _code(source, "data")
-    if callable(data):
+    if _makes_data(data):
         stored = arguments_for(data, checkpoint.data_arguments) if is_data_module(data) else {}
         data = call(data, stored, label)
     if data is None:
-        raise TaskError(f"{label}: {named} returned None; it must return tensors or an iterable of batches.")
+        raise TaskError(f"{label}: {_name(named)} returned None; it must return tensors or an iterable of batches.")
     return data
+
+
+def _makes_data(thing: Any) -> bool:
+    """Whether calling a thing gives the data: a function or a class, but no data set that can also be called."""
+    holds_data = hasattr(thing, "__iter__") or hasattr(thing, "__getitem__")
+    return inspect.isclass(thing) or (callable(thing) and not holds_data)
 
 
 def _output(layers: list[Settings]) -> str | None:
@@ -216,17 +239,22 @@ def _loss(layers: list[Settings]) -> str | Callable[..., Any] | None:
     if source is None:
         return None
     named = source.values["loss"]
-    if not is_reference(named):
+    if isinstance(named, str) and not is_reference(named):
         return named
     function = _code(source, "loss")
     if not callable(function):
-        raise TaskError(f"{source.label('loss')}: {named} is {_kind(function)}, not a function of (output, target).")
+        raise TaskError(
+            f"{source.label('loss')}: {_name(named)} is {_kind(function)}, not a function of (output, target)."
+        )
     return function
 
 
 def _code(source: Settings, key: str) -> Any:
-    """Return the object that the settings name under a key, once it may be run."""
+    """Return the object that the settings name under a key, once it may be run; or what the caller passed itself."""
     named = source.values[key]
+    if not isinstance(named, str | Path):
+        return named
+    named = str(named)
     if (registered := registered_model(named)) is not None:
         return registered
     if is_reference(named):
@@ -235,21 +263,27 @@ def _code(source: Settings, key: str) -> Any:
     return load_object(named, source.label(key), source.folder)
 
 
+def _name(named: Any) -> str:
+    """Return what to call an object in an error: its reference, its own name, or its value."""
+    return str(getattr(named, "__name__", named))
+
+
 def _nothing_fits(checkpoint: Checkpoint, network: nn.Module | None, data: Any) -> str:
     """Return the message for a checkpoint whose network or data are missing."""
     path = checkpoint.path
     if network is not None:
         return (
             f"there is a network for {path} ({checkpoint.form}), and no data to measure the loss on.\n"
-            f"  landscape volume {path} --data data.npz --loss cross_entropy\n"
-            f"  landscape volume {path} --data my_data.py:batches --loss cross_entropy"
+            "Pass `data='data.npz'` or `data='my_data.py:batches'`, and `loss='cross_entropy'` or another."
         )
     lacking = "no network to put them into" + (", and no data to measure the loss on" if data is None else "")
-    given = "--data data.npz" if data is None else "--data ..."
+    given = " and `data='data.npz'`" if data is None else ""
     return (
         f"{path} holds weights ({checkpoint.form}), {lacking}; there is no {SETTINGS_FILE} in its folder or in the "
-        f"working folder that names them.\n"
-        f"  landscape volume {path} --task my_task.py    "
-        "(in it: def task(): return landscape.Task(model=..., data=..., loss=...))\n"
-        f"  landscape volume {path} --model my_net.py:make_net {given} --loss cross_entropy"
+        "working folder that names them.\n"
+        f"Pass `model='my_net.py:make_net'`{given}, or `task='my_task.py'` "
+        "(in it: def task(): return landscape.Task(model=..., data=..., loss=...))."
     )
+
+
+Objective.find_task = staticmethod(resolve_task)  # it needs the recipes, which lie above the objective

@@ -9,6 +9,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,30 @@ def test_each_job_is_done_in_one_place(code: str, places: set[str]) -> None:
             if re.search(code, "\n".join(lines)):
                 found.add(path.relative_to(ROOT).as_posix())
     assert found == places
+
+
+def test_messages_of_the_library_name_keywords() -> None:
+    """The command line turns keywords into flags. A flag may stand only in a whole command, such as ``pip install``."""
+    wrong = []
+    for path in (ROOT / "landscape").rglob("*.py"):
+        if path.parent.name == "reproduce":  # it prints the commands that made each figure
+            continue
+        for line, text in _texts(ast.parse(path.read_text())):
+            for flag in re.finditer(r"(?<![\w-])--[a-z][a-z-]*", text):
+                if not re.search(r"landscape [a-z]+ |pip install", text[: flag.start()]):
+                    wrong.append(f"{path.relative_to(ROOT)}:{line}: {flag[0]}")
+    assert not wrong
+
+
+def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yield line and text of each string that is no docstring; the values in an f-string are left out."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef
+    docstrings = {id(node.body[0].value) for node in ast.walk(tree) if isinstance(node, documented)
+                  if node.body and isinstance(node.body[0], ast.Expr)}  # fmt: skip
+    formatted = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+    for node in formatted:
+        yield node.lineno, "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
+    left_out = docstrings | {id(part) for node in formatted for part in node.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in left_out:
+            yield node.lineno, node.value

@@ -141,7 +141,7 @@ def test_a_checkpoint_with_its_own_record_needs_nothing_else(monkeypatch):
     task, _ = resolve_task("own.pt", data="data.npz", loss="model")
     assert task.data[0].shape == (5, 2)
     assert task.loss == "model"
-    assert "--model-args goes together with --model" in message("own.pt", model_args="{}")
+    assert "`model_args=...` goes together with `model=...`" in message("own.pt", model_args="{}")
     assert resolve_task("own.pt", model="my_net:make", data="my_net:batches")[0].data is not None
 
 
@@ -169,7 +169,7 @@ def test_the_command_line_goes_before_the_settings_file():
     assert isinstance(resolve_task("net.pt", task="my_task.py")[0].data, list)  # a task file is complete
     write("landscape.toml", "task = 'my_task.py'\ndata = 'data.npz'\n")
     assert resolve_task("net.pt")[0].data[0].shape == (5, 2)
-    assert "--model-args goes together with --model" in message("net.pt", model_args="{}")
+    assert "`model_args=...` goes together with `model=...`" in message("net.pt", model_args="{}")
 
 
 @pytest.mark.parametrize(
@@ -204,15 +204,14 @@ def test_a_self_contained_checkpoint_needs_only_data():
     assert Objective(task.model, task.data, task.loss).centre > 0
     said = message("script.pt")
     assert "no data to measure the loss on" in said
-    assert "landscape volume script.pt --data data.npz" in said
+    assert "`data='data.npz'`" in said
 
 
 def test_nothing_fits():
     said = message("net.pt")
     assert "net.pt holds weights (state_dict, 4 tensors), no network to put them into, and no data" in said
-    assert "landscape volume net.pt --task my_task.py" in said
-    assert "landscape volume net.pt --model my_net.py:make_net --data data.npz --loss cross_entropy" in said
-    assert "--task" in message("net.pt", data="data.npz")
+    assert "Pass `model='my_net.py:make_net'` and `data='data.npz'`, or `task='my_task.py'`" in said
+    assert "`task=" in message("net.pt", data="data.npz")
     assert "no data" in message("net.pt", model="my_net:make")
     assert "cannot go together" in message("net.pt", task="t.py", model="a:b")
     assert "does not exist" in message("absent.pt", error=CheckpointError)
@@ -251,20 +250,20 @@ def test_mistakes_in_a_task_file(code, said):
     write("my_task.py", code)
     found = message("net.pt", task="my_task.py")
     assert said in found
-    assert found.startswith("--task")
+    assert found.startswith("`task=...`")
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"model": "my_net"}, "--model must name a function as pkg.mod:function"),
+        ({"model": "my_net"}, "`model=...` must name a function as pkg.mod:function"),
         ({"model": "my_nett:make"}, "there is no module my_nett, neither installed nor in"),
         ({"model": "my_nett:make"}, "Did you mean my_net?"),
         ({"model": "absent.parts:make"}, "there is no module absent.parts"),
         ({"model": "my_net:mak"}, "my_net has no mak. Did you mean make?"),
         ({"model": "my_nett.py:make"}, "Did you mean"),
         ({"model": "my_net:make", "model_args": '{"hiden": 3}'}, "make(hiden=3) does not fit make(hidden=8)"),
-        ({"model": "my_net:make", "model_args": "{hidden: 3}"}, "--model-args is no JSON"),
+        ({"model": "my_net:make", "model_args": "{hidden: 3}"}, "`model_args=...` is no JSON"),
         (
             {"model": "my_net:make", "model_args": "[3]"},
             "must be a JSON object with the factory's arguments, not a value of type list",
@@ -273,7 +272,7 @@ def test_mistakes_in_a_task_file(code, said):
         ({"model": "my_net:batches"}, "returned a value of type generator; it must return a torch module"),
         ({"model": "my_net:__name__"}, "not a function that makes a model"),
         ({"model_args": "{}", "data": "data.npz"}, "no network"),
-        ({"model_args": '{"a": 1}', "data": "data.npz"}, "--model-args goes together with a model"),
+        ({"model_args": '{"a": 1}', "data": "data.npz"}, "`model_args=...` goes together with a model"),
         ({"model": "my_net:make", "data": "dat.npz"}, "Did you mean"),
         ({"model": "my_net:make", "data": "my_net:nothing"}, "my_net has no nothing"),
         ({"model": "my_net:make", "data": "builtins:print"}, "returned None"),

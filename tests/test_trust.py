@@ -89,7 +89,7 @@ def test_code_that_downloaded_settings_name_needs_consent(settings, said, elsewh
     text = refusal("../download/net.pt", **own)
     assert not ran(elsewhere)
     assert str(elsewhere / "download") not in sys.path
-    expected = [*said, "`trust_code=True`", str(elsewhere / "download/landscape.toml"), "--model my_net.py"]
+    expected = [*said, "`trust_code=True`", str(elsewhere / "download/landscape.toml"), "`model='my_net.py:make_net'`"]
     assert [words for words in expected if words not in text] == []
 
 

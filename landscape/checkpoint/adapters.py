@@ -92,7 +92,7 @@ def add_adapter(model: nn.Module, folder: Path) -> None:
     except Exception as error:  # peft raises nearly anything for settings that do not fit a network
         raise CheckpointError(
             f"peft {peft.__version__} cannot put the adapter {folder} into {type(model).__name__}: "
-            f"{type_and_line(error)}\nPass the base network that it was trained for: --model pkg.mod:factory."
+            f"{type_and_line(error)}\nPass the base network that it was trained for: `model='pkg.mod:factory'`."
         ) from error
 
 

@@ -160,7 +160,7 @@ def _check_ambiguity(best: Match, matches: Sequence[Match], path: object) -> Non
     if len(fitting) > 1:
         raise CheckpointError(
             f"{path} holds several parts that fit the model equally well: the names under {', '.join(fitting)}.\n"
-            "Write the part that you mean to a file of its own, or load it in a --task file."
+            "Write the part that you mean to a file of its own, or load it in the file of `task=...`."
         )
 
 

@@ -21,7 +21,7 @@ FOREIGN = {
     "tflite": f"a TensorFlow Lite model. {_CONVERT}",
     "flax": f"a msgpack file, as flax (JAX) writes its weights. {_CONVERT}",
     "npy": "a NumPy array",
-    "npz": "a NumPy archive; if it holds inputs and targets, pass it as --data",
+    "npz": "a NumPy archive; if it holds inputs and targets, pass it as `data=...`",
     "gzip": f"compressed with gzip. {_UNPACK}: gunzip FILE",
     "bzip2": f"compressed with bzip2. {_UNPACK}: bunzip2 FILE",
     "xz": f"compressed with xz. {_UNPACK}: unxz FILE",

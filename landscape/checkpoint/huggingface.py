@@ -84,7 +84,8 @@ def build_model(folder: Path) -> nn.Module | None:
         if architecture is None:
             named = f"the architecture {names[0]}, which transformers does not have" if names else "no architecture"
             raise CheckpointError(
-                f"{folder / 'config.json'} names {named}. Build the model yourself: --model pkg.mod:factory, or --task."
+                f"{folder / 'config.json'} names {named}. "
+                "Build the model yourself: `model='pkg.mod:factory'`, or `task=...`."
             )
         model, report = architecture.from_pretrained(
             str(folder), config=config, local_files_only=True, output_loading_info=True
@@ -97,7 +98,7 @@ def build_model(folder: Path) -> nn.Module | None:
     if lacking:
         raise CheckpointError(
             f"{folder} holds no weights that fit {len(lacking)} tensors of {names[0]}, which would be random: "
-            f"{', '.join(lacking[:10])}.\nPass a folder that was saved after training, or another --model."
+            f"{', '.join(lacking[:10])}.\nPass a folder that was saved after training, or another `model=...`."
         )
     return model
 

@@ -112,12 +112,12 @@ def complaint(match: Match, own: Mapping[str, Tensor], model: nn.Module, states:
 
 
 def _likely_cause(match: Match, own: Mapping[str, Tensor]) -> str:
-    arguments = "Pass the arguments it was trained with: --model-args '{...}'."
+    arguments = "Pass the arguments it was trained with: `model_args=...`."
     shared = sum(name in own for name in match.tensors)
     if holds_adapter(match.tensors) and not is_adapted(own):
         return (
             "the file holds only an adapter (such as LoRA), and this is its base network, or another one. Pass the "
-            "adapter's folder, with adapter_config.json in it, or a --model that has the adapter."
+            "adapter's folder, with adapter_config.json in it, or a `model=...` that has the adapter."
         )
     if is_quantised(match, own):
         return (
@@ -126,7 +126,8 @@ def _likely_cause(match: Match, own: Mapping[str, Tensor]) -> str:
         )
     if is_adapted(match.unexpected):
         return (
-            "the file holds an adapter (such as LoRA) besides these weights. Pass a --model that has it, or merge it."
+            "the file holds an adapter (such as LoRA) besides these weights. Pass a `model=...` that has it, or merge "
+            "it."
         )
     if _is_complex(match, own):
         return "the file holds complex numbers where the model has real ones: another variant of the architecture."

@@ -216,8 +216,8 @@ def _refusal(path: Path, needed: list[str], error: Exception | None) -> str:
         what = f"is pickled in a way that cannot be read safely ({_reason(error) if error else 'unknown'})"
     return (
         f"{path} {what}; reading it can run any code in the file, so it is refused.\n"
-        "If you trust the source of the file, pass --unsafe-load (in Python: unsafe=True). It is safer if the author "
-        "saves only model.state_dict(), and you pass the network with --model or --task."
+        "If you trust the source of the file, pass `unsafe=True`. It is safer if the author "
+        "saves only model.state_dict(), and you pass the network with `model=...` or `task=...`."
     )
 
 

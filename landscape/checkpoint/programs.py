@@ -220,7 +220,7 @@ def _functions() -> set[str]:
 def _refused(path: Path, what: str) -> CheckpointError:
     return CheckpointError(
         f"{path} is a torch.export archive with a part that could run any code: {what}. It is refused.\n"
-        "If you trust the source of the file, pass --unsafe-load (in Python: unsafe=True)."
+        "If you trust the source of the file, pass `unsafe=True`."
     )
 
 

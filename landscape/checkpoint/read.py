@@ -120,7 +120,7 @@ def load_checkpoint(
     if own is None:
         raise CheckpointError(
             f"{path} holds weights only ({checkpoint.form}), and no network to put them into.\n"
-            "Pass one: load_checkpoint(path, model), or --model pkg.mod:factory on the command line."
+            "Pass one: load_checkpoint(path, model), or `model='pkg.mod:factory'`."
         )
     return own
 

@@ -380,7 +380,7 @@ class GaussNewton(_Curvature):
         if not isinstance(objective.program, ModelProgram) or objective.loss_name == "model":
             raise CurvatureError(
                 "the Gauss-Newton matrix needs a model's predictions and a loss of (predictions, target); this "
-                "objective gives the loss alone. Use Hessian (--operator hessian), or a loss such as cross_entropy."
+                "objective gives the loss alone. Use `Hessian`, or a loss such as cross_entropy."
             )
 
 

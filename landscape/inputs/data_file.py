@@ -47,7 +47,7 @@ def load_data(path: str | Path) -> tuple[Tensor, Tensor] | dict[str, Tensor]:
     """
     path = locate(path, "data file", TaskError)
     if path.is_dir():
-        raise TaskError(f"the data {path} is a folder. Pass a file ({_FORMS}), or --data my_data.py:batches.")
+        raise TaskError(f"the data {path} is a folder. Pass a file ({_FORMS}), or `data='my_data.py:batches'`.")
     try:
         with _arrays(path) as arrays:
             return _choose(arrays, path)
@@ -77,7 +77,7 @@ def _arrays(path: Path) -> Iterator[Mapping[str, Any]]:
     else:
         what = FOREIGN.get(kind, f"a {kind} file")
         raise TaskError(
-            f"the data file {path} is {what}.\nData files are {_FORMS}; for anything else: --data my_data.py:batches."
+            f"the data file {path} is {what}.\nData files are {_FORMS}; for anything else: `data='my_data.py:batches'`."
         )
 
 
@@ -138,7 +138,7 @@ def _choose(arrays: Mapping[str, Any], path: Path) -> tuple[Tensor, Tensor] | di
             problem = f"several arrays could be the {role}: {', '.join(names)}" if names else f"none is called {role}"
             raise TaskError(
                 f"the data file {path} does not say what the {role} are ({problem}). It holds {_listing(arrays)}.\n"
-                f"Call them inputs and targets, one each, or pass --data my_data.py:batches. Known names: "
+                f"Call them inputs and targets, one each, or pass `data='my_data.py:batches'`. Known names: "
                 f"{', '.join(known)}."
             )
         name_of[role] = names[0]
@@ -147,7 +147,7 @@ def _choose(arrays: Mapping[str, Any], path: Path) -> tuple[Tensor, Tensor] | di
     if x.dim() > 0 and y.dim() > 0 and len(x) == len(y) == 0:
         raise TaskError(
             f"the data file {path} holds no samples: {inputs} has shape {tuple(x.shape)} and {targets} has shape "
-            f"{tuple(y.shape)}. Write some to it, or pass another --data."
+            f"{tuple(y.shape)}. Write some to it, or pass other `data=...`."
         )
     if x.dim() == 0 or y.dim() == 0 or len(x) != len(y):
         raise TaskError(

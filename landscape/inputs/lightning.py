@@ -46,7 +46,7 @@ def training_batches(module: Any) -> Any:
         loader = module.train_dataloader()
     if isinstance(loader, Mapping | list | tuple):
         raise TaskError(
-            f"train_dataloader() of {name} returns several loaders. Name one: --data my_data.py:batches, with\n"
+            f"train_dataloader() of {name} returns several loaders. Name one: `data='my_data.py:batches'`, with\n"
             f"  def batches(): return {name}(...).train_dataloader()[...]"
         )
     return _in_order(loader) if isinstance(loader, DataLoader) else loader

@@ -1,6 +1,6 @@
-"""Where the parts of a task are named, and whose code may run: the command line, or a ``landscape.toml``.
+"""Where the parts of a task are named, and whose code may run: what the caller passed, or a ``landscape.toml``.
 
-Code that the command line names may run: the user typed it. So may code that a ``landscape.toml`` of the user's own
+Code that the caller names may run: the user typed it. So may code that a ``landscape.toml`` of the user's own
 names: one in the working folder or below it, or in a parent folder within the same repository. A settings file anywhere
 else may have come with a download. Code that it names needs consent. Its data files, names of losses and registered
 models need none, since they run no code from the folder.
@@ -29,7 +29,7 @@ class Settings:
     Attributes:
         values: what it names, by key.
         folder: relative paths start here.
-        source: "" for the command line, else the toml file.
+        source: "" for what the caller passed, else the toml file.
         trusted: whether code that it names may run.
     """
 
@@ -40,7 +40,7 @@ class Settings:
 
     def label(self, key: str) -> str:
         """Return what to call a key in an error."""
-        return f"{self.source}: {key}" if self.source else f"--{key.replace('_', '-')}"
+        return f"{self.source}: {key}" if self.source else f"`{key}=...`"
 
     def require_consent(self, key: str, code: str, function: str) -> None:
         """Refuse to run code that a settings file of somebody else names.
@@ -61,7 +61,7 @@ class Settings:
             f"{settings} lies outside the working folder and names code for its {key}: {function}() in {file}. It may "
             "have come with a download, so nothing in it was run.\n"
             f"Read {file}. If you trust it, pass `trust_code=True`. Otherwise name the network and the data yourself: "
-            "--task my_task.py, or --model my_net.py:make_net --data data.npz."
+            "`task='my_task.py'`, or `model='my_net.py:make_net'` and `data='data.npz'`."
         )
 
 

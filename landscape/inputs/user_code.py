@@ -51,7 +51,7 @@ def load_object(reference: str, what: str, folder: Path | None = None) -> Any:
     if parts is None:
         raise TaskError(
             f"{what} must name a function as pkg.mod:function or file.py:function, not {reference!r}.\n"
-            f"Type for instance: {what} my_file.py:{'make_model' if 'model' in what else 'make'}"
+            f"For instance: my_file.py:{'make_model' if 'model' in what else 'make'}"
         )
     folder = folder or Path.cwd()
     home = parts["home"]
@@ -163,7 +163,7 @@ def _load_module(name: str, what: str, folder: Path) -> ModuleType:
         hint = f" Did you mean {near[0]}?" if near else ""
         raise TaskError(
             f"{what}: there is no module {name}, neither installed nor in {folder}.{hint}\n"
-            f"For a file elsewhere type {what} path/to/file.py:function."
+            "For a file elsewhere name it: path/to/file.py:function."
         )
     with blamed(f"{what}: importing {name}"):
         return importlib.import_module(name)

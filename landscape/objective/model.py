@@ -63,10 +63,8 @@ def moved(model: nn.Module, device: torch.device | str | None, dtype: torch.dtyp
     """Return the model on another device or in another dtype; a copy, so that the caller's model stays unchanged."""
     if device is None and dtype is None:
         return model
-    # a tensor that a hook computes from parameters (pruning, old-style weight norm) cannot be copied with its graph
-    computed = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
     try:
-        copy = deepcopy(model, {id(value): value.detach() for value in computed}).to(device=device)
+        copy = copied(model).to(device=device)
         if dtype is None:
             return copy
         if any(parameter.is_complex() for parameter in copy.parameters()) and dtype.is_floating_point:
@@ -77,6 +75,27 @@ def moved(model: nn.Module, device: torch.device | str | None, dtype: torch.dtyp
             f"the model cannot be moved to device {device}, dtype {dtype}: {first_line(error)}.\n"
             "Pass a device that this machine has and a floating-point dtype, or neither."
         ) from error
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """Return a copy of the model, so that the caller's own stays unchanged."""
+    # a tensor that a hook computes from parameters (pruning, old-style weight norm) cannot be copied with its graph
+    computed = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
+    return deepcopy(model, {id(value): value.detach() for value in computed})
+
+
+def dtype_of(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """Return the dtype of a name such as ``float64``; a dtype or None as it is.
+
+    >>> dtype_of("float64"), dtype_of(torch.float16), dtype_of(None)
+    (torch.float64, torch.float16, None)
+    """
+    if not isinstance(dtype, str):
+        return dtype
+    named = getattr(torch, dtype, None)
+    if not isinstance(named, torch.dtype):
+        raise ObjectiveError(f"the dtype {dtype!r} is not known. Pass a name such as `dtype='float64'`.")
+    return named
 
 
 def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -28,10 +28,11 @@ from landscape.objective.checks import random_state, try_first_batch
 from landscape.objective.counting import Count
 from landscape.objective.digest import digest_of
 from landscape.objective.evaluate import Evaluation, run_pass
+from landscape.objective.from_checkpoint import FromCheckpoint
 from landscape.objective.losses.accuracy import accuracy_counts
 from landscape.objective.losses.kl import kl_from, reading_for_kl
 from landscape.objective.losses.make import check_targets, make_loss
-from landscape.objective.model import check_device, mixes_samples
+from landscape.objective.model import check_device, dtype_of, mixes_samples
 from landscape.objective.notes import batch_notes, kept_whole, left_out, named, scope_notes
 from landscape.objective.parameters import Layout, Scope
 from landscape.objective.point_batches import chosen_steps, plan_lanes, sample_limit
@@ -53,7 +54,7 @@ _STATEFUL = (
 _REPEAT_TOLERANCE = 1e-6  # relative: two evaluations of a deterministic loss may differ by rounding only
 
 
-class Objective:
+class Objective(FromCheckpoint):
     """The loss of a model on data, as a function of its parameters.
 
     f(theta) = sum of the terms of all samples / number of terms, accumulated in float64. The data are read once and
@@ -76,7 +77,7 @@ class Objective:
         max_samples: use at most this many samples.
         count_samples: batch -> number of samples; by default the number of targets, or the length of a list.
         device: where to compute, a CPU or CUDA device; by default where the model is.
-        dtype: compute in this dtype; by default the model's own.
+        dtype: compute in this dtype, such as ``torch.float64`` or ``"float64"``; by default the model's own.
         memory: bytes that points evaluated together may take.
         lanes: largest number of points evaluated together; fewer make more chunks to share between ranks.
         training: evaluate in training mode (BatchNorm uses batch statistics).
@@ -118,7 +119,7 @@ class Objective:
         max_samples: int | None = None,
         count_samples: Count | None = None,
         device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         memory: int | None = None,
         lanes: int | None = None,
         training: bool = False,
@@ -126,6 +127,7 @@ class Objective:
     ) -> None:
         for name, value in (("batch_size", batch_size), ("max_samples", max_samples), ("lanes", lanes)):
             _check_count(name, value)
+        dtype = dtype_of(dtype)
         held = Held.of(model, device, dtype)
         model, layout, place = held.model, held.layout, held.place
         loss_terms = make_loss(loss, output=output)

@@ -88,5 +88,5 @@ def save(figure: mpl_figure.Figure, path: Path) -> None:
         write_atomically(path, lambda file: figure.savefig(file, dpi=_DPI, format=path.suffix[1:]))
     except OSError as error:
         raise LandscapeError(
-            f"the figure {path} cannot be written ({error.strerror or error}).\nPass another --out, a folder or a file."
+            f"the figure {path} cannot be written ({error.strerror or error}).\nPass another path, a folder or a file."
         ) from error

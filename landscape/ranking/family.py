@@ -87,7 +87,7 @@ def find_nets(paths: Sequence[str | Path]) -> list[Net]:
 
 def _read(path: Path, name: str) -> Net:
     if not path.exists():
-        raise LandscapeError(f"there is no file or folder {path}. Pass the folder of landscape sweep --out.")
+        raise LandscapeError(f"there is no file or folder {path}. Pass the folder that landscape sweep has written.")
     try:
         content, summary = read_member(path)
         state = content["state_dict"]
@@ -223,7 +223,7 @@ def check_same_data(nets: Sequence[NetMeasures]) -> None:
         if first[0] != data:
             raise LandscapeError(
                 f"nets {first[1]!r} and {net.net!r} differ only in the seed, and were measured on different data.\n"
-                "Measure the family anew with one --data, or rank each part alone."
+                "Measure the family again with one `data=...`, or rank each part alone."
             )
 
 

@@ -91,7 +91,7 @@ def check_same_function(objective: Objective, criterion: str, point: StoredPoint
         raise LandscapeError(
             f"{what} another function: at r = {point.radius:.4g} on ray {point.ray} it found {point.value:.6g}, and "
             f"now the criterion is {now:.6g} there.\n"
-            "Measure with the same model, data, loss and forward, or --overwrite to start over."
+            "Measure with the same model, data, loss and forward, or start over with `resume=None`."
         )
 
 

@@ -78,7 +78,7 @@ class ImageRecipe:
         if _digest(train) != digest:
             raise TaskError(
                 f"the images in {folder} are not the images that the checkpoint was trained on.\n"
-                "Put the files of its training there, or say what the checkpoint is: --task my_task.py."
+                "Put the files of its training there, or say what the checkpoint is: `task='my_task.py'`."
             )
         network = network_of(model, width, channels)(seed)
         return Task(network, _scaled(train, *_scale(train)), "cross_entropy", name=f"{self.name}, seed {seed}")

@@ -85,14 +85,14 @@ def task_from_record(record: Mapping[str, Any]) -> Task:
     if name not in RECIPES:
         raise TaskError(
             f"the checkpoint was written by the recipe {name!r}, but this version knows {', '.join(RECIPES)}.\n"
-            "Install the version that wrote it, or say what it is: --task my_task.py."
+            "Install the version that wrote it, or say what it is: `task='my_task.py'`."
         )
     try:
         task: Task = load_recipe(name).task(**args)
     except (TypeError, ValueError) as error:
         raise TaskError(
             f"the checkpoint's record of the recipe {name!r} does not fit this version: {error}.\n"
-            "Install the version that wrote it, or say what it is: --task my_task.py."
+            "Install the version that wrote it, or say what it is: `task='my_task.py'`."
         ) from error
     return task
 

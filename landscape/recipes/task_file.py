@@ -35,7 +35,7 @@ _HOW = (
     "Write the file so:\n"
     "  def task(): return landscape.Task(model=..., data=(inputs, targets), loss='cross_entropy')\n"
     "  def test(): return inputs, targets   # never trained on\n"
-    "  def pool(): return inputs, targets   # further true samples, for --poison"
+    "  def pool(): return inputs, targets   # further true samples, for poison"
 )
 
 

@@ -24,7 +24,7 @@ def require_same_config(stored: Mapping[str, Any], asked: Mapping[str, Any], wha
     ...
     landscape.errors.LandscapeError: the stored slice was measured with other settings, so it cannot be continued:
       seed: stored 0, asked 1
-    Pass the stored settings, or --overwrite to start over, or another --out.
+    Pass the stored settings, or start over with `resume=None`, or write to another file.
     """
     different = [
         f"  {key}: stored {stored.get(key)!r}, asked {value!r}"
@@ -35,5 +35,5 @@ def require_same_config(stored: Mapping[str, Any], asked: Mapping[str, Any], wha
         raise LandscapeError(
             f"the stored {what} was measured with other settings, so it cannot be continued:\n"
             + "\n".join(different)
-            + "\nPass the stored settings, or --overwrite to start over, or another --out."
+            + "\nPass the stored settings, or start over with `resume=None`, or write to another file."
         )

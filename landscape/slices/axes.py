@@ -280,7 +280,7 @@ def _pca(request: Request) -> Axes:
     """
     objective = request.objective
     if request.count != 2:
-        raise ObjectiveError("pca spans a plane, not a line. Use slice_2d (--dim 2).")
+        raise ObjectiveError("pca spans a plane, not a line. Use `slice_2d`.")
     thetas = list(request.others)
     if not any(torch.equal(theta, objective.theta) for theta in thetas):
         thetas.append(objective.theta)
@@ -383,6 +383,4 @@ def _refuse_outside(objective: Objective, vectors: Tensor) -> None:
 
 def _refuse_collinear(away: float, length: float) -> None:
     if away <= _COLLINEAR * length:
-        raise ObjectiveError(
-            "the checkpoints lie on one line, so they span no plane. Pass others, or use slice_1d (--dim 1)."
-        )
+        raise ObjectiveError("the checkpoints lie on one line, so they span no plane. Pass others, or use `slice_1d`.")

@@ -51,7 +51,7 @@ class WriterLock:
             fix = f"mkdir -p {target.parent}" if error.errno == errno.ENOENT else "choose a folder you may write"
             raise StoreError(
                 f"{target} cannot be written: no lock file can be made beside it ({reason(error)}); nothing was "
-                f"changed.\nPut that right ({fix}), or write to another file: --out other.h5"
+                f"changed.\nPut that right ({fix}), or write to another file, such as other.h5."
             ) from error
         _HELD.add(self)
 
@@ -84,7 +84,7 @@ class WriterLock:
             self._file.close()
             raise StoreError(
                 f"{target} is being written by another run ({holder or 'unnamed'}); two writers would undo each "
-                "other's rows.\nWait until that run has ended, or write to another file: --out other.h5"
+                "other's rows.\nWait until that run has ended, or write to another file, such as other.h5."
             ) from error
         if not self._is_current():
             self._file.close()

@@ -258,7 +258,7 @@ class Store:
             held = f"the file still holds {held}"
         return (
             f"{reason(error)}: writing {name!r} to {self.path} needs {size:,} bytes beside the old file; nothing was "
-            f"lost: {held}.\nMake room in {self.path.parent}, then run the same command again with --resume."
+            f"lost: {held}.\nMake room in {self.path.parent}, then measure again with `resume=...`."
         )
 
 
@@ -308,7 +308,7 @@ def _check_format(path: Path, file: h5py.File) -> None:
         raise StoreError(
             f"{path} has format version {version} (written by {writer}), "
             f"and this landscape reads format versions {_WITHOUT_HASHES} and {FORMAT_VERSION}.\n"
-            "Measure again to a new file: --out new.h5. The old file stays readable with h5py."
+            "Measure again to a new file, such as new.h5. The old file stays readable with h5py."
         )
 
 
@@ -316,7 +316,7 @@ def _refuse_read_only(path: Path) -> None:
     """Refuse a file marked read-only: renaming over it would work, and root may do anything, but its owner said no."""
     marked = not path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
     if marked or not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-        raise StoreError(f"{path} is read-only.\nType chmod u+w {path}, or write to another file: --out other.h5")
+        raise StoreError(f"{path} is read-only.\nType chmod u+w {path}, or write to another file, such as other.h5.")
 
 
 def _hashed(file: h5py.File) -> bool:

@@ -45,7 +45,7 @@ def require_same_training(stored: Mapping[str, Any], current: Mapping[str, Any])
     if any(stored.get(key) != current[key] for key in ("members", "settings")):
         raise TaskError(
             "the training to continue was started with other seeds, poison factors, steps or options.\n"
-            "Give the same options as before, or start again without --resume."
+            "Give the same options as before, or start again without `resume=True`."
         )
 
 

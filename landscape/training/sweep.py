@@ -238,7 +238,7 @@ def read_member(path: Path) -> tuple[dict[str, Any], TrainingSummary]:
         checkpoint: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         return checkpoint, TrainingSummary(**checkpoint["training"])
     except Exception as error:  # unpickling raises nearly anything
-        raise TaskError(f"{path} is not a checkpoint of a sweep. Remove it, or pass another --out.") from error
+        raise TaskError(f"{path} is not a checkpoint of a sweep. Remove it, or pass another folder.") from error
 
 
 def _is_done(begin: Begin, folder: Path, member: Member) -> bool:
@@ -255,6 +255,6 @@ def _is_done(begin: Begin, folder: Path, member: Member) -> bool:
     if tuple(stored) != current:
         raise TaskError(
             f"{path} was trained with another recipe or other options than those given now.\n"
-            "Give the same options as before, or another --out."
+            "Give the same options as before, or another folder."
         )
     return True

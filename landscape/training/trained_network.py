@@ -106,4 +106,4 @@ def save_whole(thing: Any, target: Path) -> None:
         write_atomically(target, lambda file: torch.save(thing, file))
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"the checkpoint {target} cannot be written: {reason}. Pass another --out.") from error
+        raise CheckpointError(f"the checkpoint {target} cannot be written: {reason}. Pass another path.") from error

@@ -90,7 +90,7 @@ def compare_volumes(
         listed = [", ".join(f"{each.row.cutoff:g}" for each in side) for side in (first, second)]
         raise LandscapeError(
             f"the two share no cutoff (the first has {listed[0]}, the second {listed[1]}), so there is nothing to "
-            "compare. Measure one of them with a cutoff of the other: --cutoff."
+            "compare. Measure one of them with a cutoff of the other: `cutoffs=...`."
         )
     body = first[0].source.body
     rows = [_row(x, y) for x, y in pairs]
@@ -115,7 +115,7 @@ def _check(a: Volume, b: Volume) -> None:
     if a.dimension != b.dimension:
         raise LandscapeError(
             f"the two volumes have different dimensions (n = {a.dimension:,} and {b.dimension:,}), like an area and a "
-            "length: no ratio of them means anything. Compare nets of one architecture and one --scope."
+            "length: no ratio of them means anything. Compare nets of one architecture and one `scope=...`."
         )
     wrong = [
         f"{key}: {a.config.get(key)} and {b.config.get(key)}"

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from benchmarks.resnet_cifar import ResNetCifar, imagenet_standardised
-from helpers.nets import ConvNet, TiedNet, mlp
+from helpers.nets import ConvNet, TiedNet, fake_transformers, mlp
 from helpers.shared_data import shared_data
 from landscape import load_checkpoint
 from landscape.checkpoint import Checkpoint, own_model, put_weights, read_checkpoint
@@ -343,26 +343,6 @@ def test_an_incomplete_hugging_face_folder(weights, tmp_path):
     index.write_text("[]")
     with pytest.raises(CheckpointError, match="no index of shards"):
         read_checkpoint(folder)
-
-
-def fake_transformers(missing: list[str], architectures: list[str]) -> types.ModuleType:
-    """Return a module with the two calls of transformers that building a model needs."""
-    module = types.ModuleType("transformers")
-
-    class AutoConfig:
-        @staticmethod
-        def from_pretrained(folder: str, local_files_only: bool, trust_remote_code: bool) -> types.SimpleNamespace:
-            assert local_files_only
-            return types.SimpleNamespace(architectures=architectures)
-
-    class TinyNet:
-        @staticmethod
-        def from_pretrained(folder: str, *, config: Any, local_files_only: bool, output_loading_info: bool) -> Any:
-            net = load_checkpoint(folder, mlp())
-            return net, {"missing_keys": missing, "mismatched_keys": []}
-
-    module.AutoConfig, module.TinyNet, module.__version__ = AutoConfig, TinyNet, "5"  # type: ignore[attr-defined]
-    return module
 
 
 def test_the_model_of_a_hugging_face_folder_is_built_by_transformers(weights, tmp_path, monkeypatch):

@@ -149,7 +149,7 @@ def test_an_exported_program_with_code_in_its_text_is_refused(name, trap, export
     json.loads(changed)
     assert changed != text
     path = rewrite(exported["free"], tmp_path / "trap.pt2", lambda text: changed, name=name)
-    with pytest.raises(CheckpointError, match=r"could run any code: the text .*[\s\S]*--unsafe-load"):
+    with pytest.raises(CheckpointError, match=r"could run any code: the text .*[\s\S]*`unsafe=True`"):
         read_checkpoint(path)
     assert not (tmp_path / "mark").exists()
 

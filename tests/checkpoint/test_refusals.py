@@ -55,7 +55,7 @@ def test_code_in_a_pickle_is_not_run(trap, zipped, tmp_path):
     torch.save({"state_dict": mlp().state_dict(), "extra": trap(mark)}, path, _use_new_zipfile_serialization=zipped)
     text = message(path, mlp())
     assert not mark.exists()
-    assert "--unsafe-load" in text
+    assert "`unsafe=True`" in text
     assert ("mkdir" if trap is Shell else "exec") in text
     load_checkpoint(path, mlp(), unsafe=True)
     assert mark.exists()  # the trap was live
@@ -68,7 +68,7 @@ def test_a_pickled_module_is_refused_unless_allowed(zipped, tmp_path):
     torch.save({"model": net}, path, _use_new_zipfile_serialization=zipped)
     text = message(path)
     assert "whole pickled model" in text
-    assert "--unsafe-load" in text
+    assert "`unsafe=True`" in text
     loaded = load_checkpoint(path, unsafe=True)
     assert isinstance(loaded[0], ConvNet)
     assert read_checkpoint(path, unsafe=True).form == "pickled module nested under 'model', 9 tensors"
@@ -137,7 +137,7 @@ def foreign_files(folder: pathlib.Path) -> dict[str, tuple[pathlib.Path, str]]:
         archive.writestr("readme.txt", "hello")
     (folder / "empty folder").mkdir()
     return found | {
-        "npz": (folder / "data.npz", "--data"),
+        "npz": (folder / "data.npz", "`data=...`"),
         "npy": (folder / "data.npy", "NumPy array"),
         "hdf5": (folder / "data.h5", "HDF5"),
         "zip": (folder / "other.zip", "zip archive that torch did not write"),
@@ -182,7 +182,7 @@ def test_a_file_without_weights_is_outlined(thing, text, tmp_path):
 
 def test_weights_alone_need_a_network(tmp_path):
     torch.save(mlp().state_dict(), tmp_path / "net.pt")
-    assert "--model pkg.mod:factory" in message(tmp_path / "net.pt")
+    assert "`model='pkg.mod:factory'`" in message(tmp_path / "net.pt")
     with pytest.raises(CheckpointError, match="must be a torch module, not type"):
         put_weights(read_checkpoint(tmp_path / "net.pt"), ConvNet)
 
@@ -205,7 +205,7 @@ def test_a_file_cut_short(form, share, tmp_path):
     cut.write_bytes(content[: int(share * len(content))])
     said = message(cut)
     assert "\n" not in said.rstrip("\n") or "is not a checkpoint" in said
-    assert "--unsafe-load" not in said
+    assert "`unsafe=True`" not in said
 
 
 def test_a_flipped_bit_in_a_weight_is_noticed(tmp_path):
@@ -239,7 +239,7 @@ def test_names_and_shapes_that_differ_are_listed_with_the_cause(tmp_path):
     said = message(path, ConvNet(classes=100))
     assert "different shape (2): fc.weight file (10, 4) model (100, 4), fc.bias file (10,) model (100,)" in said
     assert "another number of outputs (classes): 10 in the file, 100 in the model" in said
-    assert "--model-args" in said
+    assert "`model_args=...`" in said
 
     said = message(path, ConvNet(width=8))
     assert "different shape (7)" in said

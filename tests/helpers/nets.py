@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import types
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from landscape import load_checkpoint
 
 
 def mlp(inputs: int = 2, hidden: int = 8, classes: int = 3) -> nn.Sequential:
@@ -49,3 +54,23 @@ class Logits(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logit = x @ self.weight
         return torch.stack([torch.zeros_like(logit), logit], -1) if self.both else logit
+
+
+def fake_transformers(missing: list[str], architectures: list[str]) -> types.ModuleType:
+    """Return a module with the two calls of transformers that building a model needs."""
+    module = types.ModuleType("transformers")
+
+    class AutoConfig:
+        @staticmethod
+        def from_pretrained(folder: str, local_files_only: bool, trust_remote_code: bool) -> types.SimpleNamespace:
+            assert local_files_only
+            return types.SimpleNamespace(architectures=architectures)
+
+    class TinyNet:
+        @staticmethod
+        def from_pretrained(folder: str, *, config: Any, local_files_only: bool, output_loading_info: bool) -> Any:
+            net = load_checkpoint(folder, mlp())
+            return net, {"missing_keys": missing, "mismatched_keys": []}
+
+    module.AutoConfig, module.TinyNet, module.__version__ = AutoConfig, TinyNet, "5"  # type: ignore[attr-defined]
+    return module

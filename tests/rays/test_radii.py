@@ -248,7 +248,7 @@ def test_a_run_with_other_settings_is_not_continued(change: dict[str, Any], name
     with pytest.raises(ls.LandscapeError) as caught:
         ls.basin_radii(net.objective(), **{**settings, **change}, resume=past)
     assert named in str(caught.value)
-    assert "--overwrite" in str(caught.value)
+    assert "`resume=None`" in str(caught.value)
 
 
 def test_a_run_on_other_weights_is_not_continued() -> None:

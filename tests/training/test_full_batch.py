@@ -173,7 +173,7 @@ def test_a_training_killed_after_any_step_goes_on_to_the_same_bits(step: int, tm
 def test_a_state_goes_with_its_own_training_only(tmp_path: Path) -> None:
     state_file = StateFile(tmp_path / "state", every=0.0)
     state_file.after_step(FullBatchTraining(problem(), MEMBERS, SETTINGS))
-    with pytest.raises(ls.LandscapeError, match="without --resume"):
+    with pytest.raises(ls.LandscapeError, match="without `resume=True`"):
         state_file.restore(FullBatchTraining(problem(), MEMBERS[1:], SETTINGS))
     with pytest.raises(ls.LandscapeError, match="other seeds, poison factors, steps or options"):
         state_file.restore(FullBatchTraining(problem(), MEMBERS, SETTINGS.with_steps(20)))

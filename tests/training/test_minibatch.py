@@ -107,7 +107,7 @@ def test_a_training_killed_after_any_step_goes_on_to_the_same_bits(step: int, tm
     resumed = again.run()[0]
     assert same(whole, resumed)
     assert replace(whole.summary, seconds=0) == replace(resumed.summary, seconds=0)
-    with pytest.raises(ls.LandscapeError, match="without --resume"):
+    with pytest.raises(ls.LandscapeError, match="without `resume=True`"):
         state_file.restore(MinibatchTraining(PROBLEM, [Member(3, 0.3)], SETTINGS))
 
 

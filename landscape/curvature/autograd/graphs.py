@@ -92,7 +92,7 @@ class GaussNewtonGraph(Graph):
         if not read:
             raise CurvatureError(
                 "the loss does not depend on the output of the model through operations that can be differentiated, "
-                "so there is no Gauss-Newton matrix.\nUse Hessian (--operator hessian)."
+                "so there is no Gauss-Newton matrix.\nUse `Hessian`."
             )
         self._leaves = leaves
         self._predictions = [predictions[index] for index in read]

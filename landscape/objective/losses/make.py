@@ -69,8 +69,8 @@ def make_loss(loss: str | Callable[..., Any], *, output: str | None = None, next
     near = difflib.get_close_matches(str(loss), [*LOSSES, *_ALIASES], n=1)
     hint = f" Did you mean {_ALIASES.get(near[0], near[0])}?" if near else ""
     raise TaskError(
-        f"the loss {loss!r} is not known.{hint} Pass one of {', '.join(LOSSES)}, a function of (output, target) in "
-        "Python, or --loss pkg.mod:function."
+        f"the loss {loss!r} is not known.{hint} Pass one of {', '.join(LOSSES)}, or a function of (output, target), as "
+        "`loss='pkg.mod:function'`."
     )
 
 

@@ -372,7 +372,7 @@ class _Run:
         if not np.allclose(past.reference_radii, self.rays.radii, rtol=1e-3):
             raise LandscapeError(
                 "the stored run measured another function: its reference rays have other radii than they have now.\n"
-                "Measure with the same model, data, loss and forward, or --overwrite to start over."
+                "Measure with the same model, data, loss and forward, or start over with `resume=None`."
             )
         self.pilots = [PilotRow(*row) for row in past.pilots.tolist()]
         self.groups = [GroupRow(*row) for row in past.groups.tolist()]
