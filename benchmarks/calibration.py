@@ -114,15 +114,8 @@ def measure(run: Run) -> Row:
 
 def volume_of(run: Run, body: Body) -> Volume:
     """Return the volume that a run measures."""
-    return ls.log_volume(
-        body.objective,
-        [body.cutoff],
-        estimator=run.estimator,
-        metric="identity",
-        max_radius=body.max_radius,
-        seed=run.seed,
-        **_effort(run),
-    )
+    options = {"estimator": run.estimator, "max_radius": body.max_radius, "seed": run.seed, **_effort(run)}
+    return ls.log_volume(body.objective, [body.cutoff], metric="identity", **options)
 
 
 def _effort(run: Run) -> dict[str, Any]:

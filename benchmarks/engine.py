@@ -27,7 +27,8 @@ import landscape as ls
 from benchmarks.nets import mlp
 rays, widths = int(sys.argv[1]), [int(w) for w in sys.argv[2].split(",")]
 tiny = mlp([2, 3, 2])  # so that imports are not counted
-ls.log_volume(ls.Objective(tiny, (torch.randn(4, 2), torch.zeros(4).long())), [1.0], criterion="rise", directions=2)
+objective = ls.Objective(tiny, (torch.randn(4, 2), torch.zeros(4).long()))
+ls.log_volume(objective, [1.0], estimator="uniform", criterion="rise", directions=2)
 model = mlp(widths)
 data = (torch.randn(64, widths[0]), torch.zeros(64, dtype=torch.long))
 with torch.no_grad():

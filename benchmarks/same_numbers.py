@@ -120,15 +120,17 @@ def volumes() -> Named:
     body, net = ellipsoid(), dense_net()
     plain: dict[str, Any] = {"metric": "identity", "seed": 5}
     runs = {
-        "uniform": ls.log_volume(body, CUTOFFS, directions=200, **plain),
+        "uniform": ls.log_volume(body, CUTOFFS, estimator="uniform", directions=200, **plain),
         "importance": ls.log_volume(body, CUTOFFS, estimator="importance", directions=150, **plain),
         "laplace": ls.log_volume(body, CUTOFFS, estimator="laplace", metric="identity"),
         "counted": ls.log_volume(body, [1.0], estimator="counted", max_radius=1.0, budget=2_000, **plain),
         "annealed": ls.log_volume(body, CUTOFFS, estimator="annealed", budget=400_000, **plain),
         "shell": ls.log_volume(body, [1.0], estimator="annealed", max_radius=1.0, budget=400_000, **plain),
         "auto": ls.log_volume(body, [1.0], estimator="auto", directions=100, budget=200_000, **plain),
-        "gaussian": ls.log_volume(body, [1.0], directions=200, measure="gaussian", sigma=0.1, metric="identity"),
-        "net": ls.log_volume(net, [net.centre + 0.5], directions=100),
+        "gaussian": ls.log_volume(
+            body, [1.0], estimator="uniform", directions=200, measure="gaussian", sigma=0.1, metric="identity"
+        ),
+        "net": ls.log_volume(net, [net.centre + 0.5], estimator="uniform", directions=100),
         "net annealed": ls.log_volume(net, [net.centre + 0.5], estimator="annealed", budget=200_000, max_radius=1.0),
         "rollouts": ls.volume_from_radii(ls.basin_radii(net, [net.centre + 0.3], directions=50)),
     }

@@ -18,13 +18,12 @@ from landscape.curvature import (
     top_eigenpairs,
     trace,
 )
-from landscape.curvature.eigenpairs import default_max_products
+from landscape.curvature.eigenpairs import default_max_products, most_products
 from landscape.errors import CurvatureError, StoreError
 from landscape.objective import Objective
 from landscape.results import Eigenpairs, LayerTraces, LogDeterminant, SpectralDensity, Trace, require_same_config
 from landscape.results.curvature import matrix_name
 from landscape.store import Store
-from landscape_cli.counting_operator import CountingOperator
 from landscape_cli.flags import in_flags
 from landscape_cli.interrupts import INTERRUPTED, kept_apart_from_errors
 from landscape_cli.machine_output import Curvature, curvatures_object, strict_json
@@ -33,8 +32,6 @@ from landscape_cli.progress import Display, say
 from landscape_cli.run_file import open_store, stored_result, with_provenance
 from landscape_cli.task import make_objective
 from landscape_cli.text import duration, paragraph
-
-_DENSE = 500  # rows up to which the search for eigenpairs takes at most n products
 
 
 @dataclass(frozen=True)
@@ -59,8 +56,7 @@ class Job:
         """Return how many products it takes at most for n rows, and whether it takes all of them."""
         probes = min(self.settings.get("probes", n), n)
         if "k" in self.settings:
-            limit = self.settings["max_products"]
-            return (min(n, limit) if n <= _DENSE else limit), False
+            return most_products(n, self.settings["max_products"]), False
         return (probes * min(self.settings["steps"], n), False) if "steps" in self.settings else (probes, True)
 
 
@@ -220,15 +216,8 @@ def measure_job(op: Hessian | GaussNewton, job: Job, *, quiet: bool) -> Any:
     """Return one result, and show its products while they are made."""
     total, exact = job.products(op.size)
     display = Display(total, 0, quiet=quiet, unit="products" if exact else "products at most")
-    done = 0.0
-
-    def report(products: float) -> None:
-        nonlocal done
-        done += products
-        display.show(round(done), total)
-
     try:
-        return job.call(CountingOperator.curvature(op, report), **job.settings)
+        return job.call(op, **job.settings, on_progress=display.on_progress)
     finally:
         display.close()
 

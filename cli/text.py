@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from landscape.results import Comparison, Radii
+from landscape.results.progress import PERCENT as PERCENT
 from landscape.results.table import duration as duration
 from landscape.results.table import wrapped
 from landscape_cli.flags import in_flags
@@ -15,8 +16,6 @@ _UNITS = {
     "layer": "r = 1 moves every layer by about its own norm",
     "identity": "r is Euclidean length in parameter space",
 }
-
-PERCENT = "% of the budget"  #: the unit of what a budget limits
 
 
 def paragraph(text: str) -> str:

@@ -7,18 +7,27 @@ import math
 import numpy as np
 import torch
 
+from landscape.curvature.counting_operator import counting
 from landscape.curvature.lanczos import ROUNDING
 from landscape.curvature.operator import Operator
 from landscape.curvature.probes import Probes, check_count, spending
 from landscape.curvature.quadrature import keeps_all, lanczos
 from landscape.errors import CurvatureError
-from landscape.results import LogDeterminant, SpectralDensity
+from landscape.results import LogDeterminant, OnProgress, SpectralDensity
 
 _MARGIN, _MOST_CHANGES = 2.0, 10.0  # of the quadrature error: see _extrapolated
 _ABSENT = 1e-9  # of one eigenvalue: smaller weights are rounding
 
 
-def spectral_density(op: Operator, probes: int = 10, steps: int = 80, *, seed: int = 0) -> SpectralDensity:
+def spectral_density(
+    op: Operator,
+    probes: int = 10,
+    steps: int = 80,
+    *,
+    seed: int = 0,
+    progress: bool = False,
+    on_progress: OnProgress[SpectralDensity] | None = None,
+) -> SpectralDensity:
     """Return the density of the eigenvalues of a symmetric operator, by stochastic Lanczos quadrature.
 
     Random signs z define the measure with moments z . A^p z / n. ``steps`` products of Lanczos give the nodes and
@@ -33,6 +42,7 @@ def spectral_density(op: Operator, probes: int = 10, steps: int = 80, *, seed: i
             of steps is an approximation.
         steps: products per probe, at least 2.
         seed: probe i depends on (seed, i) alone.
+        progress, on_progress: as for :func:`landscape.trace`.
 
     Raises:
         CurvatureError: too few probes or steps, or products that are NaN.
@@ -44,7 +54,8 @@ def spectral_density(op: Operator, probes: int = 10, steps: int = 80, *, seed: i
     """
     check_count("steps", steps, 2)
     drawn = Probes.of(op, probes, seed)
-    with spending(op) as spent:
+    most = drawn.count * min(steps, op.size)
+    with counting(op, most, progress, on_progress) as op, spending(op) as spent:
         jacobi = lanczos(op, drawn, steps)
     nodes, weights = jacobi.gauss_rule()
     return SpectralDensity(
@@ -60,7 +71,14 @@ def spectral_density(op: Operator, probes: int = 10, steps: int = 80, *, seed: i
 
 
 def log_determinant(
-    op: Operator, shift: float = 0.0, *, probes: int = 30, steps: int = 80, seed: int = 0
+    op: Operator,
+    shift: float = 0.0,
+    *,
+    probes: int = 30,
+    steps: int = 80,
+    seed: int = 0,
+    progress: bool = False,
+    on_progress: OnProgress[LogDeterminant] | None = None,
 ) -> LogDeterminant:
     """Return log |det(A + shift · 1)| with its errors, by stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017).
 
@@ -75,7 +93,7 @@ def log_determinant(
     Args:
         op: the operator, n rows.
         shift: added to the diagonal, for weight decay or a Gaussian prior, or to make the matrix definite.
-        probes, steps, seed: as for :func:`spectral_density`.
+        probes, steps, seed, progress, on_progress: as for :func:`spectral_density`.
 
     Raises:
         CurvatureError: a shift that is not finite, too few probes or steps, or products that are NaN.
@@ -89,7 +107,8 @@ def log_determinant(
         raise CurvatureError(f"shift must be a finite number, not {shift!r}.")
     check_count("steps", steps, 2)
     drawn = Probes.of(op, probes, seed)
-    with spending(op) as spent:
+    most = drawn.count * min(steps, op.size)
+    with counting(op, most, progress, on_progress) as op, spending(op) as spent:
         jacobi = lanczos(op, drawn, steps)
     nodes, weights = jacobi.gauss_rule()
     eigenvalues = nodes + shift

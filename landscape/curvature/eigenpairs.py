@@ -9,12 +9,13 @@ from enum import Enum, auto
 import numpy as np
 import torch
 
+from landscape.curvature.counting_operator import counting
 from landscape.curvature.lanczos import ROUNDING, Krylov, Ritz
 from landscape.curvature.operator import Operator
 from landscape.curvature.probes import check_count, check_operator, spending, within_room
 from landscape.errors import CurvatureError
 from landscape.rays.directions import check_seed
-from landscape.results import Eigenpairs
+from landscape.results import Eigenpairs, OnProgress
 
 WHICH = ("largest", "smallest", "magnitude")
 BASIS_BYTES = 2**30  #: memory that the basis may take; a larger one is compressed
@@ -22,6 +23,7 @@ MOST_VECTORS = 600  #: vectors that the basis may hold: with more, the small eig
 _STUCK = 1.5  # residual over its rounding below which further products hardly help
 _CHANCE = 0.01  # probability that a search overlooks an eigenvalue
 _LEAST_LIMIT = 500  # products
+_SMALL = 500  # rows up to which the search takes at most n products
 _NEWEST = -1  # position of the newest waiting vector
 
 
@@ -99,6 +101,8 @@ def top_eigenpairs(
     max_products: int | None = None,
     check: bool = True,
     seed: int = 0,
+    progress: bool = False,
+    on_progress: OnProgress[Eigenpairs] | None = None,
 ) -> Eigenpairs:
     """Return the ``k`` outermost eigenpairs of a symmetric operator, each with its residual and whether it converged.
 
@@ -126,6 +130,7 @@ def top_eigenpairs(
         max_products: limit; by default 500, or 10 k if that is more. A run that reaches it returns what it has.
         check: whether to search for missed eigenvalues.
         seed: of the random vectors.
+        progress, on_progress: as for :func:`landscape.trace`.
 
     Raises:
         CurvatureError: k > n, an unknown ``which``, a limit below k, products that are NaN, or an operator that is not
@@ -137,8 +142,8 @@ def top_eigenpairs(
     (array([3., 3., 2.]), np.True_)
     """
     limit = _validate(op, k, which, rtol, max_products)
-    krylov = Krylov(op, _room(op, k), -1.0 if which == "smallest" else 1.0, check_seed(seed))
-    with spending(op) as spent:
+    with counting(op, most_products(op.size, limit), progress, on_progress) as op, spending(op) as spent:
+        krylov = Krylov(op, _room(op, k), -1.0 if which == "smallest" else 1.0, check_seed(seed))
         pairs, complete = _iterate(krylov, _Wanted(k, which, rtol, limit, check))
         order = np.argsort(-krylov.sign * pairs.ritz.values[pairs.chosen], kind="stable")
         ritz, chosen, converged = pairs.ritz, pairs.chosen[order], pairs.converged[order]
@@ -277,6 +282,11 @@ def _room(op: Operator, k: int) -> int:
 def default_max_products(k: int) -> int:
     """Return the default limit of products for k eigenpairs."""
     return max(_LEAST_LIMIT, 10 * k)
+
+
+def most_products(n: int, limit: int) -> int:
+    """Return how many products a search takes at most: for a small matrix, no more than it has rows."""
+    return min(n, limit) if n <= _SMALL else limit
 
 
 def _validate(op: Operator, k: int, which: str, rtol: float, max_products: int | None) -> int:

@@ -11,14 +11,23 @@ import torch
 from torch import Tensor
 
 from landscape import distributed
+from landscape.curvature.counting_operator import counting
 from landscape.curvature.lanczos import ROUNDING
 from landscape.curvature.operator import Operator, Part
 from landscape.curvature.probes import Probes, finite, spending
 from landscape.errors import CurvatureError
-from landscape.results import Cost, Diagonal, LayerTraces, Trace
+from landscape.results import Cost, Diagonal, LayerTraces, OnProgress, Trace
 
 
-def trace(op: Operator, probes: int = 50, *, method: str = "hutchinson", seed: int = 0) -> Trace:
+def trace(
+    op: Operator,
+    probes: int = 50,
+    *,
+    method: str = "hutchinson",
+    seed: int = 0,
+    progress: bool = False,
+    on_progress: OnProgress[Trace] | None = None,
+) -> Trace:
     """Return the trace of a symmetric operator with its standard error, from a fixed number of products.
 
     - ``hutchinson``: the mean of z . A z over random signs z (Hutchinson 1989). Unbiased. Its variance is
@@ -49,6 +58,8 @@ def trace(op: Operator, probes: int = 50, *, method: str = "hutchinson", seed: i
         probes: number of products with A, at least 2 (``hutch++`` and ``xtrace``: 6).
         method: see above.
         seed: probe i depends on (seed, i) alone.
+        progress: show a bar of the products.
+        on_progress: called every few products with a :class:`landscape.results.Progress`. It has no partial result.
 
     Raises:
         CurvatureError: too few probes, an unknown method, or products that are NaN.
@@ -65,7 +76,7 @@ def trace(op: Operator, probes: int = 50, *, method: str = "hutchinson", seed: i
             f"{method} splits its probes and needs {least} of them for a standard error, not {probes}.\n"
             f"Pass `probes={least}` or more."
         )
-    with spending(op) as spent:
+    with counting(op, drawn.count, progress, on_progress) as op, spending(op) as spent:
         samples, error = (_hutchinson if drawn.exact else METHODS[method])(op, drawn)
     return Trace(
         value=float(samples.mean()),
@@ -79,7 +90,14 @@ def trace(op: Operator, probes: int = 50, *, method: str = "hutchinson", seed: i
     )
 
 
-def layer_traces(op: Operator, probes: int = 50, *, seed: int = 0) -> LayerTraces:
+def layer_traces(
+    op: Operator,
+    probes: int = 50,
+    *,
+    seed: int = 0,
+    progress: bool = False,
+    on_progress: OnProgress[LayerTraces] | None = None,
+) -> LayerTraces:
     """Return the trace of the diagonal block of each parameter tensor, with standard errors.
 
     tr A_bb is the mean of z_b . (A z)_b over random signs z. Entries that couple a block to others average out, but add
@@ -88,7 +106,7 @@ def layer_traces(op: Operator, probes: int = 50, *, seed: int = 0) -> LayerTrace
     Args:
         op: the operator; its ``parts`` are the blocks.
         probes: number of products, at least 2.
-        seed: as in :func:`trace`.
+        seed, progress, on_progress: as in :func:`trace`.
 
     >>> from landscape.curvature.operator import Dense, Part
     >>> blocks = Part("weight", 0, 1), Part("bias", 1, 2)
@@ -96,7 +114,7 @@ def layer_traces(op: Operator, probes: int = 50, *, seed: int = 0) -> LayerTrace
     array([1., 2.])
     """
     drawn = Probes.of(op, probes, seed)
-    with spending(op) as spent:
+    with counting(op, drawn.count, progress, on_progress) as op, spending(op) as spent:
         samples = np.concatenate(list(_shared_sums(op, drawn, lambda summand, z: _by_part(op, _entries(summand, z)))))
     return LayerTraces(
         names=tuple(part.name for part in _filled(op)),
@@ -111,7 +129,14 @@ def layer_traces(op: Operator, probes: int = 50, *, seed: int = 0) -> LayerTrace
     )
 
 
-def diagonal(op: Operator, probes: int = 100, *, seed: int = 0) -> Diagonal:
+def diagonal(
+    op: Operator,
+    probes: int = 100,
+    *,
+    seed: int = 0,
+    progress: bool = False,
+    on_progress: OnProgress[Diagonal] | None = None,
+) -> Diagonal:
     """Return the diagonal of a symmetric operator, with a standard error for each entry.
 
     a_ii is the mean of z_i · (A z)_i over random signs z (Bekas, Kokiopoulou and Saad 2007). Their denominator, the sum
@@ -121,7 +146,7 @@ def diagonal(op: Operator, probes: int = 100, *, seed: int = 0) -> Diagonal:
     Args:
         op: the operator.
         probes: number of products, at least 2.
-        seed: as in :func:`trace`.
+        seed, progress, on_progress: as in :func:`trace`.
 
     >>> from landscape.curvature.operator import Dense
     >>> diagonal(Dense(torch.tensor([[1.0, 0.5], [0.5, 2.0]]))).values
@@ -130,7 +155,7 @@ def diagonal(op: Operator, probes: int = 100, *, seed: int = 0) -> Diagonal:
     drawn = Probes.of(op, probes, seed)
     mean = torch.zeros(op.size, dtype=torch.float64, device=op.device)
     scatter, seen = torch.zeros_like(mean), 0
-    with spending(op) as spent:
+    with counting(op, drawn.count, progress, on_progress) as op, spending(op) as spent:
         for values in _sums(op, drawn, _entries):
             count, centre = values.shape[1], values.mean(1)
             # two groups pooled: their scatters, and that between their means (Chan et al. 1979)

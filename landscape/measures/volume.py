@@ -54,8 +54,8 @@ def basin_probability(objective: Objective, draws: Draws) -> Reading:
     if not sigma > 0:
         raise LandscapeError("every weight in scope is zero, so the normal distribution of its weights has no width.")
     volume = log_volume(
-        objective, [KL_CUTOFF], criterion="kl", metric="identity", directions=KL_RAYS, seed=draws.settings.seed,
-        measure="gaussian", sigma=sigma,
+        objective, [KL_CUTOFF], criterion="kl", estimator="uniform", metric="identity", directions=KL_RAYS,
+        seed=draws.settings.seed, measure="gaussian", sigma=sigma,
     )  # fmt: skip
     draws.charge(volume.cost.evaluations, volume.cost.calls)
     row = volume.results[0]

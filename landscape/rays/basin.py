@@ -11,6 +11,7 @@ import torch
 from landscape.errors import ObjectiveError
 from landscape.objective import Objective
 
+CUTOFFS = (0.1,)  #: by default
 _ROUNDING = 100.0  # smallest rise from the centre to a cutoff, in units in the last place of the loss there
 
 

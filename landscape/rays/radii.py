@@ -13,7 +13,7 @@ import numpy as np
 from landscape import distributed
 from landscape.errors import ObjectiveError
 from landscape.objective import Objective
-from landscape.rays.basin import check_basin
+from landscape.rays.basin import CUTOFFS, check_basin
 from landscape.rays.crossing import FirstCrossing
 from landscape.rays.directions import Directions, RandomDirections
 from landscape.rays.march import (
@@ -27,6 +27,7 @@ from landscape.rays.march import (
 )
 from landscape.rays.metric import Metric, make_metric
 from landscape.results import NOTHING, Cost, OnProgress, Progress, Radii, RayStatus, require_same_config
+from landscape.results.progress import telling
 
 PROFILES = 32  #: rays whose evaluations are all kept, for plots
 _ROW_ARRAYS = ("radii", "status", "lower", "upper", "calls", "evaluations", "nonfinite")
@@ -35,7 +36,7 @@ _PROFILE_ARRAYS = ("profile_ray", "profile_radius", "profile_loss")
 
 def basin_radii(
     objective: Objective,
-    cutoffs: Sequence[float],
+    cutoffs: Sequence[float] = CUTOFFS,
     *,
     criterion: str = "loss",
     metric: str | Metric = "filter",
@@ -47,6 +48,7 @@ def basin_radii(
     first_step: float | None = None,
     rays: Directions | None = None,
     resume: Radii | None = None,
+    progress: bool = False,
     on_progress: OnProgress[Radii] | None = None,
 ) -> Radii:
     """Return the basin radius r(phi) along uniform random rays: the first r at which the criterion reaches each cutoff.
@@ -74,7 +76,8 @@ def basin_radii(
             pilot rays at the smallest cutoff, and the first at most at 0.75 of the median.
         rays: directions of this metric and seed to measure along; by default uniform ones.
         resume: the partial result of an interrupted run with the same settings; its rays are kept.
-        on_progress: called after every block of rays.
+        progress: show a bar of the rays.
+        on_progress: called after every block of rays, with a :class:`landscape.results.Progress`.
 
     Returns:
         radii of shape (directions, cutoffs), with status, brackets and cost.
@@ -91,7 +94,7 @@ def basin_radii(
     """
     march = March(max_radius, rtol, step_ratio, first_step)
     search = _Search.make(objective, cutoffs, criterion, metric, seed, march, rays)
-    with objective.running():
+    with objective.running(), telling(progress, on_progress, "rays", directions) as tell:
         rows = _Rows.start(search, directions, resume)
         block = objective.plan.block_on(distributed.count())
         if search.first_step is None:
@@ -99,9 +102,8 @@ def basin_radii(
             search.first_step, rows.pilot = settle_first_step(pilot)
         for indices in rows.blocks(block):
             rows.take(search.run(indices))
-            if on_progress is not None:
-                done = int((rows.status != RayStatus.PENDING).all(axis=1).sum())
-                on_progress(Progress(done, directions, rows.result))
+            done = int((rows.status != RayStatus.PENDING).all(axis=1).sum())
+            tell(Progress(done, directions, rows.result))
     return rows.result()
 
 

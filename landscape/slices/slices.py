@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from landscape.errors import ObjectiveError
 from landscape.objective import Objective
 from landscape.results import Line, OnProgress, Plane, Progress, require_same_config
+from landscape.results.progress import telling
 from landscape.slices.axes import make_axes
 from landscape.slices.grid import Grid, covering, even, path
 
@@ -29,6 +30,7 @@ def slice_1d(
     check: bool = True,
     derivative: str = "autograd",
     resume: Line | None = None,
+    progress: bool = False,
     on_progress: OnProgress[Line] | None = None,
 ) -> Line:
     """Return the loss along a line through the trained point, theta + x · direction.
@@ -55,7 +57,8 @@ def slice_1d(
         derivative: ``autograd``, or ``difference``: second derivatives from differences of first ones, for operations
             that torch can differentiate only once.
         resume: the partial result of an interrupted run with the same settings; its points are kept.
-        on_progress: called after every block of points.
+        progress: show a bar of the points.
+        on_progress: called after every block of points, with a :class:`landscape.results.Progress`.
 
     Raises:
         ObjectiveError: if a setting is invalid.
@@ -93,9 +96,9 @@ def slice_1d(
             **grid.common(),
         )
 
-    for _ in grid.measure(objective, curvature=second if curvature else None, recalibrate_bn=recalibrate_bn):
-        if on_progress is not None:
-            on_progress(Progress(int(grid.done.sum()), len(x), result))
+    with telling(progress, on_progress, "points", len(x)) as tell:
+        for _ in grid.measure(objective, curvature=second if curvature else None, recalibrate_bn=recalibrate_bn):
+            tell(Progress(int(grid.done.sum()), len(x), result))
     return result()
 
 
@@ -113,6 +116,7 @@ def slice_2d(
     check: bool = True,
     derivative: str = "autograd",
     resume: Plane | None = None,
+    progress: bool = False,
     on_progress: OnProgress[Plane] | None = None,
 ) -> Plane:
     """Return the loss on a plane through the trained point, theta + x · first + y · second direction.
@@ -137,7 +141,8 @@ def slice_2d(
         recalibrate_bn: estimate BatchNorm's running statistics at each point.
         check, derivative: of the Hessian for ``hessian``, as for :class:`landscape.Hessian`.
         resume: the partial result of an interrupted run with the same settings; its rows are kept.
-        on_progress: called after every block of rows.
+        progress: show a bar of the points.
+        on_progress: called after every block of rows, with a :class:`landscape.results.Progress`.
 
     Raises:
         ObjectiveError: if a setting is invalid.
@@ -179,9 +184,9 @@ def slice_2d(
             **grid.common(),
         )
 
-    for _ in grid.measure(objective, recalibrate_bn=recalibrate_bn):
-        if on_progress is not None:
-            on_progress(Progress(int(grid.done.sum()) * len(x), len(points), result))
+    with telling(progress, on_progress, "points", len(points)) as tell:
+        for _ in grid.measure(objective, recalibrate_bn=recalibrate_bn):
+            tell(Progress(int(grid.done.sum()) * len(x), len(points), result))
     return result()
 
 

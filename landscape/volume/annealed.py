@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.objective.shards.whole import require_whole
-from landscape.results import AnnealedVolume, Check, Islands, VolumeEstimate
+from landscape.results import AnnealedVolume, Check, Islands, OnProgress, VolumeEstimate
 from landscape.results.ball import log_ball
+from landscape.results.progress import PERCENT, telling
 from landscape.volume.annealing.run import run_islands
 from landscape.volume.annealing.verdict import FINER_GRID, Round, checks_of, rounds_of
+from landscape.volume.options import RunOptions
 from landscape.volume.ray_weights import statistics as w
 
 
@@ -22,12 +24,21 @@ class NoWholeRound(LandscapeError):
     """The budget was spent before any round of islands was whole."""
 
 
-def annealed_volume(objective: Objective, cutoffs: Sequence[float], **options: Any) -> AnnealedVolume:
+def annealed_volume(
+    objective: Objective,
+    cutoffs: Sequence[float],
+    *,
+    progress: bool = False,
+    on_progress: OnProgress[Islands] | None = None,
+    **options: Unpack[RunOptions],
+) -> AnnealedVolume:
     """Return the log-volume of the basin for each cutoff by sequential Monte Carlo on the sphere.
 
     Args:
         objective, cutoffs: as for :func:`landscape.basin_radii`.
-        options: of :func:`landscape.volume.annealing.run.run_islands`.
+        progress: show a bar of the budget.
+        on_progress: as for :func:`landscape.volume.annealing.run.run_islands`.
+        options: the other ones of that function.
 
     Raises:
         LandscapeError: if no round is whole when the budget is spent, and whatever that function raises.
@@ -39,7 +50,8 @@ def annealed_volume(objective: Objective, cutoffs: Sequence[float], **options: A
     (4.0, 'settled')
     """
     require_whole(objective.program, "the estimator annealed")
-    return volume_from_islands(run_islands(objective, cutoffs, **options))
+    with telling(progress, on_progress, PERCENT, 100) as tell:
+        return volume_from_islands(run_islands(objective, cutoffs, **options, on_progress=tell))
 
 
 def volume_from_islands(islands: Islands) -> AnnealedVolume:

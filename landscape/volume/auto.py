@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -20,11 +20,12 @@ from landscape.errors import ObjectiveError
 from landscape.objective import Objective
 from landscape.objective.shards.whole import require_whole
 from landscape.rays import basin_radii
-from landscape.results import NOTHING, Cost, Volume
+from landscape.results import NOTHING, Cost, OnProgress, Volume
 from landscape.results.best import best_volume
 from landscape.volume.annealed import NoWholeRound, annealed_volume
 from landscape.volume.annealing.budget import BUDGET, FEWEST_RAYS, RAYS, Budget, radii_within
 from landscape.volume.counted import counted_volume
+from landscape.volume.options import BasinOptions
 from landscape.volume.ray_weights.measure import check_measure
 from landscape.volume.uniform import volume_of_rays
 
@@ -40,7 +41,12 @@ def auto_volume(
     budget: str | float = BUDGET,
     directions: int = 1000,
     rtol: float | None = None,
-    **options: Any,
+    measure: str = "lebesgue",
+    sigma: float | None = None,
+    measure_centre: str = "zero",
+    progress: bool = False,
+    on_progress: OnProgress[Any] | None = None,
+    **options: Unpack[BasinOptions],
 ) -> Volume:
     """Return the best log-volume at each cutoff that uniform rays, counted hits or annealed islands give in a budget.
 
@@ -49,8 +55,10 @@ def auto_volume(
         budget: what everything may cost, as for :func:`landscape.volume.annealing.run.run_islands`.
         directions: number of uniform rays; fewer if they cost more than a quarter of the budget.
         rtol: of the islands, as there. The uniform rays take an ``rtol`` of 0.001.
-        options: criterion, metric, seed, max_radius, step_ratio, first_step and on_progress of all, and the
-            measure.
+        measure, sigma, measure_centre: as for :func:`landscape.log_volume`.
+        progress: show a bar for each estimator in turn.
+        on_progress: called by each estimator in turn, with its own ``done`` and ``total``.
+        options: criterion, metric, seed, max_radius, step_ratio and first_step of all.
 
     >>> import torch
     >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(2, dtype=torch.float64))
@@ -59,29 +67,30 @@ def auto_volume(
     (4.0, 'uniform')
     """
     require_whole(objective.program, "the estimator auto")
-    measure = {key: options.pop(key) for key in ("measure", "sigma", "measure_centre") if key in options}
-    by_volume = measure.get("measure", "lebesgue") == "lebesgue"
+    by: dict[str, Any] = {"measure": measure, "sigma": sigma, "measure_centre": measure_centre}
+    told: dict[str, Any] = {"progress": progress, "on_progress": on_progress}
 
     def uniform(limit: Budget) -> Volume:
-        check_measure(**{"measure": "lebesgue", "sigma": None, "measure_centre": "zero", **measure})
-        own = {key: value for key, value in options.items() if key != "on_progress"}
+        check_measure(**by)
         radii = radii_within(
             limit,
             RAYS,
-            lambda call: basin_radii(objective, cutoffs, directions=directions, on_progress=call, **own),
-            options.get("on_progress"),
+            lambda call: basin_radii(
+                objective, cutoffs, directions=directions, progress=progress, on_progress=call, **options
+            ),
+            on_progress,
         )
-        return volume_of_rays(objective, radii, **measure)
+        return volume_of_rays(objective, radii, **by)
 
     def counted(left: str | float) -> Volume | None:
-        return counted_volume(objective, cutoffs, budget=left, **options) if by_volume else None
+        if measure != "lebesgue":
+            return None
+        return counted_volume(objective, cutoffs, budget=left, **told, **options)
 
-    return measure_in_steps(
-        budget,
-        uniform=uniform,
-        counted=counted,
-        annealed=lambda some, left: annealed_volume(objective, some, budget=left, rtol=rtol, **options, **measure),
-    ).best
+    def annealed(some: Sequence[float], left: str | float) -> Volume:
+        return annealed_volume(objective, some, budget=left, rtol=rtol, **told, **options, **by)
+
+    return measure_in_steps(budget, uniform=uniform, counted=counted, annealed=annealed).best
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from landscape.rays.march import (
 )
 from landscape.rays.uniform_points import UniformPoints
 from landscape.results import NOTHING, Cost, Hits, OnProgress, Progress, require_same_config
+from landscape.results.progress import telling
 from landscape.volume.annealing.budget import BUDGET, Budget
 
 WANTED = 100  #: hits in the basin at which a count stops: an error of a tenth of V
@@ -48,6 +49,7 @@ def count_hits(
     directions: int = MOST_RAYS,
     budget: str | float | None = BUDGET,
     resume: Hits | None = None,
+    progress: bool = False,
     on_progress: OnProgress[Hits] | None = None,
 ) -> Hits:
     """Draw uniform points in the ball of the cap, and return those below the largest cutoff and the walls before them.
@@ -60,7 +62,8 @@ def count_hits(
         budget: what to spend at most, such as ``2min`` or 20000 (full passes over the data); None for no limit. A
             number of passes gives the same numbers on every machine.
         resume: a partial result with the same settings; its rays are kept.
-        on_progress: called after every block of rays.
+        progress: show a bar of the hits.
+        on_progress: called after every block of rays, with a :class:`landscape.results.Progress`.
 
     Raises:
         LandscapeError: without a finite cap, for invalid settings, or if ``resume`` was measured with other settings.
@@ -73,15 +76,14 @@ def count_hits(
     limit = Budget() if budget is None else Budget.parse(budget)
     march = March(max_radius, _RTOL, step_ratio, first_step)
     counting = _Counting.start(objective, cutoffs, criterion, metric, seed, march, hits)
-    with objective.running():
+    with objective.running(), telling(progress, on_progress, "hits", hits) as tell:
         if resume is not None:
             counting.go_on_from(resume)
         elif first_step is None:
             counting.settle()
         while counting.open_cutoffs and counting.rays < directions and limit.used(counting.cost) < 1:
             counting.draw(min(counting.block, directions - counting.rays))
-            if on_progress is not None:
-                on_progress(Progress(min(hits, int(counting.inside.min())), hits, counting.result))
+            tell(Progress(min(hits, int(counting.inside.min())), hits, counting.result))
     return counting.result()
 
 

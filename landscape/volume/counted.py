@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 from scipy.special import betaincinv
@@ -26,6 +26,7 @@ from landscape.rays.uniform_points import UniformPoints
 from landscape.results import NOTHING, Check, Cost, Count, CountedVolume, Hits, VolumeEstimate
 from landscape.results.ball import log_ball
 from landscape.volume.count_hits import count_hits
+from landscape.volume.options import CountOptions
 from landscape.volume.ray_weights.survival import finer_than
 
 RELIABLE_HITS = 50  #: fewer hits in the basin give a lower bound
@@ -34,7 +35,7 @@ _LOOKED_AT = 64  # hits that are looked at again on a finer grid, for each cutof
 
 
 def counted_volume(
-    objective: Objective, cutoffs: Sequence[float], *, measure: str = "lebesgue", **options: Any
+    objective: Objective, cutoffs: Sequence[float], *, measure: str = "lebesgue", **options: Unpack[CountOptions]
 ) -> CountedVolume:
     """Return the log-volume of the basin for each cutoff from counted hits, with a binomial interval.
 

@@ -56,6 +56,7 @@ def importance_volume(
     step_ratio: float = 2.0,
     first_step: float | None = None,
     resume: Radii | None = None,
+    progress: bool = False,
     on_progress: OnProgress[Radii] | None = None,
     measure: str = "lebesgue",
     sigma: float | None = None,
@@ -100,8 +101,9 @@ def importance_volume(
        does not matter; with one it is fitted to the trace.
 
     Args:
-        objective, cutoffs, criterion, metric, seed, max_radius, step_ratio, first_step, resume, on_progress: as for
-            :func:`landscape.basin_radii`; ``resume`` takes what ``on_progress`` was handed.
+        objective, cutoffs, criterion, metric, seed, max_radius, step_ratio, first_step: as for
+            :func:`landscape.basin_radii`.
+        resume, progress, on_progress: as there; ``resume`` takes what ``on_progress`` was handed.
         proposal: see above.
         curvature: ``hessian`` or ``ggn``, as for :func:`landscape.volume.laplace.laplace_volume`.
         rank: number of eigenpairs.
@@ -154,6 +156,7 @@ def importance_volume(
         directions=directions,
         rays=rays,
         resume=resume,
+        progress=progress,
         on_progress=on_progress,
         **search,
     )

@@ -15,7 +15,7 @@ from landscape.curvature import GaussNewton, Hessian, log_determinant, spectral_
 from landscape.errors import CurvatureError
 from landscape.objective import Objective
 from landscape.rays.basin import check_basin
-from landscape.results import Cost, LaplaceVolume, LogDeterminant, SpectralDensity, VolumeEstimate
+from landscape.results import Cost, LaplaceVolume, LogDeterminant, OnProgress, SpectralDensity, VolumeEstimate
 from landscape.volume.quadratic import Balance, basin_curvature, cap_balance, cap_of
 from landscape.volume.ray_weights import statistics as w
 
@@ -35,6 +35,8 @@ def laplace_volume(
     seed: int = 0,
     check: bool = True,
     derivative: str = "autograd",
+    progress: bool = False,
+    on_progress: OnProgress[Any] | None = None,
 ) -> LaplaceVolume:
     """Return the log-volume of the basin of the quadratic around theta, for each cutoff.
 
@@ -63,6 +65,7 @@ def laplace_volume(
             Gauss-Newton matrix, which is the second derivative of the KL (the Fisher information).
         probes, steps, seed: as for :func:`landscape.log_determinant`.
         check, derivative: as for :class:`landscape.Hessian`.
+        progress, on_progress: as for :func:`landscape.trace`; the products of each log-determinant count anew.
 
     Raises:
         CurvatureError: if the matrix is not positive definite and there is no cap, and whatever the operator raises.
@@ -78,15 +81,16 @@ def laplace_volume(
     values, centre = check_basin(objective, cutoffs, criterion)
     op = basin_curvature(objective, criterion, metric, curvature, check=check, derivative=derivative)
     cap = cap_of(op, max_radius)
-    settings = {"probes": probes, "steps": steps, "seed": seed}
+    settings: dict[str, Any] = {"probes": probes, "steps": steps, "seed": seed}
+    told: dict[str, Any] = {"progress": progress, "on_progress": on_progress}
     # both use the same Lanczos runs, so that no eigenvalue shows in one and not in the other
-    density = spectral_density(op, probes, steps, seed=seed) if math.isfinite(cap) else None
+    density = spectral_density(op, probes, steps, seed=seed, **told) if math.isfinite(cap) else None
     models: list[_Model] = []
     by_shift: dict[float, LogDeterminant] = {}
     for cutoff in values:
         balance = _UNCUT if density is None else _balance_of(density, 2 * (cutoff - centre), cap)
         if balance.share < 1 and balance.shift not in by_shift:
-            by_shift[balance.shift] = log_determinant(op, balance.shift, **settings)
+            by_shift[balance.shift] = log_determinant(op, balance.shift, **settings, **told)
             _check_definite(by_shift[balance.shift], op.name, balance)
         models.append(_Model(cutoff, 2 * (cutoff - centre), op.size, cap, balance, by_shift.get(balance.shift)))
     negative = float(op.size * density.negative_bounds[0]) if density is not None else 0.0

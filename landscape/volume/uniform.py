@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from landscape.objective import Objective
 from landscape.rays import RandomDirections, basin_radii, make_metric
 from landscape.results import Radii, Volume
+from landscape.volume.options import RadiiOptions
 from landscape.volume.ray_weights.mean import measure_of_radii, volume_from_radii
 from landscape.volume.ray_weights.measure import check_measure
 from landscape.volume.ray_weights.survival import with_survival
@@ -20,7 +21,7 @@ def uniform_volume(
     measure: str = "lebesgue",
     sigma: float | None = None,
     measure_centre: str = "zero",
-    **options: Any,
+    **options: Unpack[RadiiOptions],
 ) -> Volume:
     """Return the plain mean of r^n over uniform rays.
 

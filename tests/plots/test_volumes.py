@@ -21,7 +21,7 @@ BODY = ellipsoid(np.array([0.02, 0.1, 1.0, 4.0]))
 
 def annealed(cap: float | None = None) -> AnnealedVolume:
     """Three rounds at one cutoff and one at another, made up, under a cap or without."""
-    uniform = ls.log_volume(BODY, [0.1, 0.4], metric="identity", directions=20, max_radius=cap)
+    uniform = ls.log_volume(BODY, [0.1, 0.4], estimator="uniform", metric="identity", directions=20, max_radius=cap)
     settled = replace(uniform.results[0], verdict="settled", interval=(-1.0, 1.0), log_volume=0.2)
     trail = np.array(
         [
@@ -55,7 +55,7 @@ def test_rounds_are_drawn_out_and_back_against_their_levels(cap: float | None) -
 
 def test_estimators_stand_side_by_side_and_a_bound_is_no_point() -> None:
     volumes = {
-        "volume": ls.log_volume(BODY, [0.1], metric="identity", directions=20),
+        "volume": ls.log_volume(BODY, [0.1], estimator="uniform", metric="identity", directions=20),
         "annealed": replace(annealed(), results=annealed().results[:1]),
         "laplace": ls.log_volume(BODY, [0.1], metric="identity", estimator="laplace"),
     }
@@ -70,7 +70,9 @@ def test_estimators_stand_side_by_side_and_a_bound_is_no_point() -> None:
     words = [text for text in labels(figure) if text]
     assert words[0] == f">= {bound.bound:.1f} nats (log10 V >= {bound.bound / math.log(10):.2f})  lower bound"
     assert axes.get_xlabel() == "log V, nats (an arrow begins at a lower bound)"
-    chance = ls.log_volume(BODY, [0.1], metric="identity", directions=20, measure="gaussian", sigma=0.5)
+    chance = ls.log_volume(
+        BODY, [0.1], estimator="uniform", metric="identity", directions=20, measure="gaussian", sigma=0.5
+    )
     drawn = volumes_by_estimator({"volume": chance})
     assert "log P under N(0, 0.5²), nats" in drawn.axes[0].get_xlabel()
     with pytest.raises(ls.LandscapeError, match="no log-volumes"):

@@ -36,20 +36,22 @@ def test_unit_ball(n: int) -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_ellipsoids(n: int, seed: int) -> None:
     curvatures = np.exp(0.5 * np.random.default_rng(n).normal(size=n))
-    volume = ls.log_volume(ellipsoid(curvatures), [0.1], metric="identity", directions=4000, seed=seed)
+    volume = ls.log_volume(
+        ellipsoid(curvatures), [0.1], estimator="uniform", metric="identity", directions=4000, seed=seed
+    )
     assert volume.results[0].verdict == "reliable"
     assert abs(z_of_volume(volume, ellipsoid_log_volume(curvatures, 0.1))) < 4
 
 
 @pytest.mark.parametrize("n", [300, 10_000])
 def test_a_ball_is_exact_in_any_dimension(n: int) -> None:
-    volume = ls.log_volume(ellipsoid(np.full(n, 2.0)), [0.25], metric="identity", directions=60)
+    volume = ls.log_volume(ellipsoid(np.full(n, 2.0)), [0.25], estimator="uniform", metric="identity", directions=60)
     assert volume.results[0].log_volume == pytest.approx(log_unit_ball(n) + n * math.log(0.5), rel=1e-12)
 
 
 @pytest.mark.parametrize("n", [2, 6])
 def test_lp_balls(n: int) -> None:
-    volume = ls.log_volume(lp_ball(n, 4), [0.3], metric="identity", directions=4000)
+    volume = ls.log_volume(lp_ball(n, 4), [0.3], estimator="uniform", metric="identity", directions=4000)
     assert volume.results[0].verdict == "reliable"
     assert abs(z_of_volume(volume, lp_log_volume(n, 4, 0.3))) < 4
 
@@ -57,7 +59,7 @@ def test_lp_balls(n: int) -> None:
 def test_a_body_cut_by_the_cap() -> None:
     """The slab |x_1| <= 1/2 in the unit ball of R^3 has volume 2 π (1/2 - 1/24); its rays off the pole are censored."""
     slab = ls.Objective.from_function(lambda x: x[..., 0].square(), torch.zeros(3, dtype=torch.float64))
-    volume = ls.log_volume(slab, [0.25], metric="identity", directions=4000, max_radius=1.0)
+    volume = ls.log_volume(slab, [0.25], estimator="uniform", metric="identity", directions=4000, max_radius=1.0)
     row = volume.results[0]
     assert abs(z_of_volume(volume, math.log(2 * math.pi * (1 / 2 - 1 / 24)))) < 4
     # a ray is censored when |cos| < 1/2, which half of them are; their share of the volume is (1/2 · ω_3) / V
@@ -71,7 +73,9 @@ def test_the_volume_in_parameter_coordinates_is_the_same_for_every_metric(metric
     layout = Layout.from_shapes({"first": (3, 4), "second": (2, 3)})
     curvatures, centre = np.exp(0.3 * rng.normal(size=18)), rng.normal(size=18)
     objective = ellipsoid(curvatures, centre, layout)
-    volume = ls.log_volume(objective, [0.01], metric=metric, directions=20_000, max_radius=math.inf)
+    volume = ls.log_volume(
+        objective, [0.01], estimator="uniform", metric=metric, directions=20_000, max_radius=math.inf
+    )
     row = volume.results[0]
     assert row.verdict == "reliable"
     error = relative_error(volume.log_weights[:, 0])
@@ -84,7 +88,9 @@ def test_the_interval_of_a_reliable_run_covers() -> None:
     for seed in range(200):
         n = (3, 6, 10)[seed % 3]
         curvatures = np.exp(0.6 * np.random.default_rng(seed).normal(size=n))
-        volume = ls.log_volume(ellipsoid(curvatures), [0.1], metric="identity", directions=400, seed=seed)
+        volume = ls.log_volume(
+            ellipsoid(curvatures), [0.1], estimator="uniform", metric="identity", directions=400, seed=seed
+        )
         row = volume.results[0]
         if row.verdict == "reliable":
             runs += 1
@@ -98,7 +104,9 @@ def test_a_collapsed_mean_is_a_lower_bound_and_says_so() -> None:
     curvatures = 1 / np.arange(1, 501)
     truth = ellipsoid_log_volume(curvatures, 0.1)
     for seed in range(10):
-        row = ls.log_volume(ellipsoid(curvatures), [0.1], metric="identity", directions=32, seed=seed).results[0]
+        row = ls.log_volume(
+            ellipsoid(curvatures), [0.1], estimator="uniform", metric="identity", directions=32, seed=seed
+        ).results[0]
         assert row.verdict == "lower bound"
         assert row.log_volume < truth - 60
         assert row.interval[0] < truth
@@ -112,7 +120,9 @@ def test_the_bound_holds_on_random_spectra_in_any_dimension(n: int) -> None:
     violated = 0
     for seed in range(20):
         curvatures = np.exp(np.random.default_rng(seed).normal(size=n))
-        row = ls.log_volume(ellipsoid(curvatures), [0.1], metric="identity", directions=20, seed=seed).results[0]
+        row = ls.log_volume(
+            ellipsoid(curvatures), [0.1], estimator="uniform", metric="identity", directions=20, seed=seed
+        ).results[0]
         assert row.verdict == "lower bound"
         violated += row.interval[0] > ellipsoid_log_volume(curvatures, 0.1)
     assert violated <= 5
@@ -120,7 +130,9 @@ def test_the_bound_holds_on_random_spectra_in_any_dimension(n: int) -> None:
 
 def test_the_upper_end_of_a_lower_bound_is_what_the_cap_allows() -> None:
     curvatures = np.full(400, 50.0) / np.arange(1, 401)
-    row = ls.log_volume(ellipsoid(curvatures), [0.5], metric="identity", directions=50, max_radius=1.0).results[0]
+    row = ls.log_volume(
+        ellipsoid(curvatures), [0.5], estimator="uniform", metric="identity", directions=50, max_radius=1.0
+    ).results[0]
     assert row.verdict == "lower bound"
     assert row.interval[1] == pytest.approx(log_unit_ball(400))
 
@@ -164,7 +176,7 @@ def test_a_heavy_tail_is_not_reliable_even_with_a_large_ess() -> None:
 
 
 def test_summary_is_strict_json_with_every_key() -> None:
-    volume = ls.log_volume(ellipsoid(np.ones(2)), [0.1, 0.2], metric="identity", directions=60)
+    volume = ls.log_volume(ellipsoid(np.ones(2)), [0.1, 0.2], estimator="uniform", metric="identity", directions=60)
     summary = json.loads(json.dumps(volume.summary(), allow_nan=False))
     top = "estimator criterion metric scope dimension directions seed evaluations seconds results"
     assert set(top.split()) <= set(summary)

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from landscape.errors import LandscapeError
 from landscape.results import Islands, OnProgress, Progress
+from landscape.results.progress import nothing_new
 from landscape.volume.annealing.verdict import rounds_of
 from landscape.volume.ray_weights import statistics as w
 
@@ -36,7 +36,7 @@ class Teller:
         if self.on_progress is not None and (snapshot is not None or now - self._told >= _EVERY):
             self._told = now
             words = "; ".join(part for part in (self.stage, self.known) if part)
-            self.on_progress(Progress(done, 100, snapshot or _no_news, words, news=snapshot is not None))
+            self.on_progress(Progress(done, 100, snapshot or nothing_new, words, news=snapshot is not None))
 
     def learn(self, islands: Islands, cutoff: int) -> None:
         """Put in words what the whole rounds of a cutoff say so far, and how far the last one has moved it."""
@@ -50,7 +50,3 @@ class Teller:
         moved = f" ({numbers[-1] - numbers[-2]:+,.1f})" if len(numbers) > 1 else ""
         estimate = f"{numbers[-1]:,.1f} nats below the ball" if capped else f"log V {numbers[-1]:,.1f}"
         self.known = f"{self.known} {estimate}{moved}".strip()
-
-
-def _no_news() -> Islands:
-    raise LandscapeError("nothing has changed since the last partial result")

@@ -12,8 +12,8 @@ import torch
 import landscape as ls
 from helpers.commands import flat, make_task, run, strict, trained_weights
 from landscape.curvature import GaussNewton, Hessian
+from landscape.curvature.counting_operator import CountingOperator
 from landscape_cli import progress
-from landscape_cli.counting_operator import CountingOperator
 
 SMALL = "ckpt.pt --task my_task.py"
 ALL = "--top 3 --trace --layers --density --log-det 0.5 --probes 6 --steps 9"
@@ -209,7 +209,7 @@ def test_a_watched_operator_is_the_same_bit_for_bit(lanes: int) -> None:
     object.__setattr__(measured.plan, "lanes", lanes)
     op._width = lanes
     counts: list[float] = []
-    counting = CountingOperator.curvature(op, counts.append)
+    counting = CountingOperator.of(op, counts.append)
     vectors = torch.randn(N, 23, generator=torch.Generator().manual_seed(0))
     assert torch.equal(counting @ vectors, op @ vectors)
     assert torch.equal(counting.forms(vectors), op.forms(vectors))

@@ -55,7 +55,9 @@ def test_volume_agrees_with_python(here: Path) -> None:
     task = make_task()
     task.model.load_state_dict(torch.load("ckpt.pt"))
     objective = ls.Objective(task.model, task.data, task.loss)
-    expected = ls.log_volume(objective, [0.5], criterion="rise", metric="layer", directions=40, seed=3)
+    expected = ls.log_volume(
+        objective, [0.5], estimator="uniform", criterion="rise", metric="layer", directions=40, seed=3
+    )
     line = "ckpt.pt --task my_task.py --cutoff 0.5 --criterion rise --metric layer --directions 40 --seed 3 --json"
     found = strict(run(f"volume {line} --estimator uniform").stdout)
     assert found["results"][0]["log_volume"] == expected.results[0].log_volume

@@ -18,13 +18,14 @@ from helpers.z_scores import z_of_volume
 from landscape.objective import Layout
 from landscape.volume.ray_weights import statistics as w
 
+UNIFORM: dict[str, Any] = {"estimator": "uniform", "metric": "identity", "measure": "gaussian"}
 GAUSSIAN: dict[str, Any] = {"metric": "identity", "measure": "gaussian"}
 
 
 def test_a_ball_around_theta_is_chi_square_in_any_dimension() -> None:
     for n in (1, 3, 400):
         objective = ellipsoid(np.full(n, 2.0), centre=np.full(n, 0.7))
-        volume = ls.log_volume(objective, [float(n)], sigma=1.1, measure_centre="theta", directions=100, **GAUSSIAN)
+        volume = ls.log_volume(objective, [float(n)], sigma=1.1, measure_centre="theta", directions=100, **UNIFORM)
         row = volume.results[0]
         assert row.log_volume == pytest.approx(chi2.logcdf(n / 1.1**2, n), rel=1e-9)
         assert row.log_volume_raw == row.log_volume
@@ -46,7 +47,7 @@ def test_a_ball_off_zero_is_noncentral_chi_square(estimator: str) -> None:
 def test_all_of_space_has_probability_one(centre: str) -> None:
     theta = torch.tensor([0.4, -0.2, 0.3], dtype=torch.float64)
     flat = ls.Objective.from_function(lambda x: 0.0 * x.sum(-1), theta)
-    volume = ls.log_volume(flat, [1.0], sigma=0.5, measure_centre=centre, max_radius=1e3, directions=4000, **GAUSSIAN)
+    volume = ls.log_volume(flat, [1.0], sigma=0.5, measure_centre=centre, max_radius=1e3, directions=4000, **UNIFORM)
     if centre == "theta":
         assert volume.results[0].log_volume == pytest.approx(0.0, abs=1e-12)
     else:
@@ -65,6 +66,7 @@ def test_an_ellipsoid_against_counted_draws(metric: str) -> None:
     volume = ls.log_volume(
         ellipsoid(h, centre, layout),
         [cutoff],
+        estimator="uniform",
         metric=metric,
         measure="gaussian",
         sigma=sigma,
@@ -83,28 +85,28 @@ def test_entries_out_of_scope_stay_where_they_are() -> None:
     objective = ls.Objective.from_function(
         lambda x: (x[..., 0] - 0.5).square() + 0 * x.sum(-1), theta, layout=layout, scope="moves"
     )
-    volume = ls.log_volume(objective, [1.0], sigma=0.5, directions=400, **GAUSSIAN)
+    volume = ls.log_volume(objective, [1.0], sigma=0.5, directions=400, **UNIFORM)
     truth = 0.5 * (math.erf(1.5 / 0.5 / math.sqrt(2)) - math.erf(-0.5 / 0.5 / math.sqrt(2)))
     assert abs(z_of_volume(volume, math.log(truth))) < 4
 
 
 def test_a_wide_gaussian_is_the_volume_times_its_density() -> None:
     h, sigma = np.array([1.0, 3.0, 0.5]), 1e4
-    options: dict[str, Any] = {"metric": "identity", "directions": 100, "seed": 2}
+    options: dict[str, Any] = {"estimator": "uniform", "metric": "identity", "directions": 100, "seed": 2}
     plain = ls.log_volume(ellipsoid(h), [0.1], **options).results[0].log_volume
     wide = ls.log_volume(ellipsoid(h), [0.1], measure="gaussian", sigma=sigma, **options).results[0].log_volume
     assert wide == pytest.approx(plain - 1.5 * math.log(2 * math.pi * sigma**2), abs=1e-6)
 
 
 def test_the_result_says_which_measure_it_is(tmp_path: Path) -> None:
-    volume = ls.log_volume(ellipsoid(np.ones(2)), [0.1], sigma=0.5, directions=60, **GAUSSIAN)
+    volume = ls.log_volume(ellipsoid(np.ones(2)), [0.1], sigma=0.5, directions=60, **UNIFORM)
     assert "under N(0, 0.5²)" in str(volume)
     said = json.loads(json.dumps(volume.summary(), allow_nan=False))
     assert (said["measure"], said["sigma"], said["measure_centre"]) == ("gaussian", 0.5, "zero")
     with ls.Store(tmp_path / "run.h5", write=True) as store:
         store["volume"] = volume
     assert str(ls.Store(tmp_path / "run.h5")["volume"]) == str(volume)
-    plain = ls.log_volume(ellipsoid(np.ones(2)), [0.1], metric="identity", directions=60)
+    plain = ls.log_volume(ellipsoid(np.ones(2)), [0.1], estimator="uniform", metric="identity", directions=60)
     with pytest.raises(ls.LandscapeError, match="measure: gaussian and None"):
         ls.compare_volumes(volume, plain)
 

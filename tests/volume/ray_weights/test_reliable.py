@@ -125,7 +125,7 @@ def test_auto_and_slopes_on_rays_that_end_at_once() -> None:
 
 def test_where_all_rays_end_at_once_there_is_nothing_to_walk_in() -> None:
     cliff = ls.Objective.from_function(lambda x: x.abs().sum(-1).sign(), torch.zeros(3, dtype=torch.float64))
-    plain = ls.log_volume(cliff, [0.5], metric="identity", directions=60)
+    plain = ls.log_volume(cliff, [0.5], estimator="uniform", metric="identity", directions=60)
     assert plain.results[0].log_volume == -math.inf
     assert "all rays end at the trained point" in volume_text(plain)
     with pytest.raises(ls.LandscapeError, match="end at theta itself at the cutoff"):

@@ -26,7 +26,9 @@ def half_walled(n: int) -> ls.Objective:
 @pytest.mark.parametrize("measure", [{}, {"measure": "gaussian", "sigma": 0.4, "measure_centre": "theta"}])
 def test_a_wall_between_the_points_of_the_grid_takes_its_share(measure: dict) -> None:
     n = 3
-    volume = ls.log_volume(half_walled(n), [1.0], metric="identity", directions=64, first_step=0.54, **measure)
+    volume = ls.log_volume(
+        half_walled(n), [1.0], estimator="uniform", metric="identity", directions=64, first_step=0.54, **measure
+    )
     radii = ls.basin_radii(half_walled(n), [1.0], metric="identity", directions=64, first_step=0.54)
     assert radii.radii == pytest.approx(1.0), "the grid of the run does not see the wall"
     objective = half_walled(n)
@@ -42,7 +44,10 @@ def test_a_wall_between_the_points_of_the_grid_takes_its_share(measure: dict) ->
 def test_a_ball_survives_whole_at_every_cutoff_and_what_was_looked_at_is_counted() -> None:
     bowl = ls.Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(4, dtype=torch.float64))
     options = {"metric": "identity", "directions": 40}
-    volume, radii = ls.log_volume(bowl, [1.0, 4.0], **options), ls.basin_radii(bowl, [1.0, 4.0], **options)
+    volume, radii = (
+        ls.log_volume(bowl, [1.0, 4.0], estimator="uniform", **options),
+        ls.basin_radii(bowl, [1.0, 4.0], **options),
+    )
     assert [row.survives for row in volume.results] == [1.0, 1.0]
     assert volume.cost.calls > radii.cost.calls + 2 * 40
     assert all(math.isnan(row.survives) for row in ls.volume_from_radii(radii).results)

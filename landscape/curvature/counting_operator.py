@@ -1,15 +1,18 @@
-"""An operator that reports how many products it has made."""
+"""An operator that tells how many products it has made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from landscape.curvature import GaussNewton, Hessian, Operator
-from landscape.results import Cost
+from landscape.curvature.hessian import GaussNewton, Hessian
+from landscape.curvature.operator import Operator
+from landscape.results import Cost, OnProgress, Progress
+from landscape.results.progress import nothing_new, telling
 
 _AT_ONCE = 10  # vectors between two reports: they share one graph per batch, which costs about half a product
 
@@ -28,10 +31,11 @@ class CountingOperator(Operator):
         self._op, self._report, self._at_once = op, report, at_once
 
     @classmethod
-    def curvature(cls, op: Hessian | GaussNewton, report: Callable[[float], None]) -> CountingOperator:
-        """Count the products of a curvature, with so few reports that they cost next to nothing."""
+    def of(cls, op: Operator, report: Callable[[float], None]) -> CountingOperator:
+        """Count the products of an operator, with so few reports that they cost next to nothing."""
         # a multiple of what runs in one batched program, so that the split changes no bit
-        width = op.objective.plan.lanes if op.objective.program.together else 1
+        together = isinstance(op, Hessian | GaussNewton) and op.objective.program.together
+        width = op.objective.plan.lanes if together and isinstance(op, Hessian | GaussNewton) else 1
         return cls(op, report, width * -(-_AT_ONCE // width))
 
     @property
@@ -49,6 +53,9 @@ class CountingOperator(Operator):
     def describe(self) -> dict[str, Any]:
         return self._op.describe()
 
+    def add_cost(self, cost: Cost) -> None:
+        self._op.add_cost(cost)
+
     def summands(self) -> Sequence[Operator]:
         return [CountingOperator(part, self._report, self._at_once) for part in self._op.summands()]
 
@@ -62,3 +69,27 @@ class CountingOperator(Operator):
         for piece in vectors.split(self._at_once, dim=1):
             yield call(piece)
             self._report(piece.shape[1] * self._op.share)
+
+
+@contextmanager
+def counting(op: Operator, most: int, progress: bool, on_progress: OnProgress[Any] | None) -> Iterator[Operator]:
+    """Yield the operator; if somebody wants to know, one that tells its products while they are made.
+
+    Args:
+        op: the operator.
+        most: how many products it will make at most.
+        progress: whether to show a bar.
+        on_progress: called every few products; there is no partial result, so ``news`` is false.
+    """
+    if not progress and on_progress is None:
+        yield op
+        return
+    made = 0.0
+    with telling(progress, on_progress, "products", most) as tell:
+
+        def report(products: float) -> None:
+            nonlocal made
+            made += products
+            tell(Progress(round(made), most, nothing_new, news=False))
+
+        yield CountingOperator.of(op, report)
