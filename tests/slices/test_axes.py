@@ -229,7 +229,7 @@ def other_architecture() -> list[Any]:
         ("toward", 2, lambda: [nets(2)[1], nets(2)[1]], "lie on one line"),
         ("toward", 1, lambda: [broken()], "NaN or infinite"),
         ("pca", 2, lambda: nets(2)[1:], "at least 3 checkpoints of one training run, this one included, not 2"),
-        ("pca", 1, lambda: nets(3), "Use slice_2d"),
+        ("pca", 1, lambda: nets(3), "Use `slice_2d`"),
         ("pca", 2, lambda: [nets(2)[1]] * 3, "lie on one line"),
         ("random", 1, lambda: nets(1), "uses none"),
     ],
