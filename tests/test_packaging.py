@@ -48,5 +48,5 @@ def test_pypi_gets_a_description_without_links_into_the_repository(monkeypatch: 
     assert metadata.long_description_content_type == "text/markdown"
     assert "](docs/volume.md)" in (ROOT / "README.md").read_text()
     assert re.findall(r"\]\((?!https?:)", metadata.long_description) == []
-    assert "Read on" in metadata.long_description
+    assert "How to read a volume: what the numbers mean" in metadata.long_description
     assert "$ landscape volume" in metadata.long_description

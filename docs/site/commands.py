@@ -42,7 +42,9 @@ def section(command: click.Command, name: str) -> Iterator[str]:
             flags, words = record
             meaning, _, default = words.partition("  [")
             default = default.removesuffix("]").removeprefix("default: ").replace("] [", "; ")
-            yield f"| <code>{cell(flags)}</code> | {cell(meaning)} | {cell(default)} |"
+            name, _, choices = flags.partition(" [")
+            one_of = " One of " + ", ".join(f"`{choice}`" for choice in choices[:-1].split("|")) + "." if choices else ""
+            yield f"| <code>{cell(name)}</code> | {cell(meaning)}{one_of} | {cell(default)} |"
     yield ""
     if isinstance(command, click.Group):
         for child in command.commands:
