@@ -233,9 +233,9 @@ second_derivatives = together(
 estimating = together(
     click.option(
         "--estimator", type=click.Choice(ESTIMATORS), default="auto", show_default=True,
-        help="How to estimate V. uniform: the mean of r^n over uniform rays; counted: how many points of the cap's "
-        "ball are in the basin; annealed: particles that walk to the long rays; importance: rays drawn where the "
-        "curvature is small; laplace: the curvature alone; auto: uniform, then counted, then annealed, until one is "
+        help="How to estimate V. uniform: the mean of r^n over uniform rays. counted: how many points of the cap's "
+        "ball are in the basin. annealed: particles that walk to the long rays. importance: rays drawn where the "
+        "curvature is small. laplace: the curvature alone. auto: uniform, then counted, then annealed, until one is "
         "reliable.",
     ),
     click.option(

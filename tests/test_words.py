@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from helpers.words import AVERAGE, LONGEST, LONGEST_CHANGE, count, read, wrong
+from landscape_cli.main import cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("docs/tutorials/*.py"))]
@@ -29,6 +32,16 @@ def test_the_sentences_of_a_page_are_short_and_plain(page: Path) -> None:
     if page.suffix == ".py":
         text = words_of_cells(text)
     mend = wrong(read(text), LONGEST_CHANGE if page.name == "CHANGELOG.md" else LONGEST)
+    assert not mend, "\n".join(["to mend:", *mend])
+
+
+@pytest.mark.parametrize("name", cli.list_commands(None))
+def test_the_help_of_a_command_is_short_and_plain(name: str) -> None:
+    command = cli.get_command(None, name)
+    assert command is not None
+    texts = [inspect.cleandoc(command.help or "").replace("\b\n", "    ")]
+    texts += [parameter.help for parameter in command.params if isinstance(parameter, click.Option) and parameter.help]
+    mend = [line for text in texts for line in wrong(read(text)) if "per sentence" not in line]
     assert not mend, "\n".join(["to mend:", *mend])
 
 

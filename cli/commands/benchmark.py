@@ -99,8 +99,8 @@ def command(context: click.Context, **params: Any) -> None:
     FAMILY is the folder of "landscape sweep", or several. Each checkpoint is measured and stored in --out as soon as it
     is done; --resume continues.
 
-    A table (CSV) has one row per net: what was varied (axes), the seed, how the net generalises (error, gap or loss;
-    larger is worse) and one column per measure (larger is sharper). NAME:error, NAME:passes and NAME:seconds may say
+    A table (CSV) has one row per net. Its columns: what was varied (axes), the seed, error, gap or loss (larger is
+    worse), and each measure (larger is sharper). NAME:error, NAME:passes and NAME:seconds may say
     how uncertain a measure is and what it cost.
 
     \b

@@ -58,8 +58,8 @@ asking = options.together(
 def command(context: click.Context, **params: Any) -> None:
     """Measure the curvature of the loss at CHECKPOINT: eigenvalues, trace and density of its Hessian A.
 
-    Every number comes from products A · v, each with all the data, and has its own error: a residual, and whether it
-    converged, for an eigenvalue; a standard error for an estimate from random probes.
+    Every number comes from products A · v, each with all the data, and has its own error. An eigenvalue has a residual,
+    and says whether it converged. An estimate from random probes has a standard error.
     """
     from landscape_cli.curvature_run import run_curvature
 

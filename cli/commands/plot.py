@@ -18,7 +18,7 @@ FORMATS = ("png", "svg", "pdf")
     "--out",
     type=click.Path(),
     metavar="FOLDER|FILE",
-    help="A folder for the figures, or a file (.png, .svg, .pdf) for one.  [default: beside RUN]",
+    help="A folder for the figures, or a file (.png, .svg, .pdf) for one.  [default: next to RUN]",
 )
 @click.option("--format", "suffix", type=click.Choice(FORMATS), help="[default: png, or the ending of --out]")
 def command(run: str, out: str | None, suffix: str | None) -> None:

@@ -15,14 +15,14 @@ from landscape_cli import options
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="PAGE.html",
-    help="The page to write.  [default: RUN-report.html beside the first RUN]",
+    help="The page to write.  [default: RUN-report.html next to the first RUN]",
 )
 @options.quiet
 def command(runs: tuple[str, ...], out: Path | None, quiet: bool) -> None:
     """Write one page about all that the results files hold: it opens in any browser, without a network.
 
     It begins with the sentences to quote and their verdicts. Then come settings, the commands that measure it again,
-    tables, figures and notes. Of several files, a table compares them first and says which numbers may be compared.
+    tables, figures and notes. For several files, a table compares them first and says which numbers may be compared.
 
     If a result is damaged, the page names it and shows the others, and the exit code is 2.
 

@@ -49,8 +49,8 @@ def command(
 ) -> None:  # fmt: skip
     """Train a RECIPE and write a checkpoint that "landscape volume" measures without further options.
 
-    The recipes: swiss-roll (two spirals, a net of 3,614 parameters), mnist, fashion-mnist, cifar10 and svhn (small
-    residual nets, on files that you have), and TASK.py, a file of your own with task(), test() and pool().
+    The recipe swiss-roll is two spirals and a net of 3,614 parameters. The others, mnist, fashion-mnist, cifar10 and
+    svhn, are small residual nets, on files that you have. TASK.py is a file of your own with task(), test() and pool().
     """
     from landscape.results.table import percent
     from landscape.training import Member, StateFile

@@ -43,8 +43,9 @@ def section(command: click.Command, name: str) -> Iterator[str]:
             meaning, _, default = words.partition("  [")
             default = default.removesuffix("]").removeprefix("default: ").replace("] [", "; ")
             name, _, choices = flags.partition(" [")
-            one_of = " One of " + ", ".join(f"`{choice}`" for choice in choices[:-1].split("|")) + "." if choices else ""
-            yield f"| <code>{cell(name)}</code> | {cell(meaning)}{one_of} | {cell(default)} |"
+            if choices:
+                meaning += f" One of {', '.join(choices.removesuffix(']').split('|'))}."
+            yield f"| <code>{cell(name)}</code> | {cell(meaning)} | {cell(default)} |"
     yield ""
     if isinstance(command, click.Group):
         for child in command.commands:

@@ -22,7 +22,7 @@ BANNED = (
     r"\blest\b",
     r"\banew\b",
     r"\bbeside\b",
-    r"\b(?:is|are) none\b",
+    r"(?<!there )\b(?:is|are) none\b",
     r"\bof no matter\b",
     r"\bwhat arrived\b",
     r"\ba row a cutoff\b",
@@ -41,7 +41,7 @@ _MARK = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+")
 _NO_PROSE = re.compile(r"[|#]|!!!|[?]{3}|[-=*_ ]+$")  #: tables, headings, titles of boxes, rules
 _EMPHASIS = re.compile(r"[*_]{1,3}(?=\S)|(?<=\S)[*_]{1,3}")
 _SHORT = re.compile(r"\b(al|e\.g|i\.e|etc|vs|cf|Fig|Eq|No|approx)\.")
-_END = re.compile(r"(?<=[.!?])\s+(?=[\"“(]*[A-Z0-9])|(?<=[.!?][)\"”])\s+(?=[\"“(]*[A-Z0-9])")
+_END = re.compile(r"(?<=[.!?])\s+(?=[\"“(]*(?:[A-Z0-9]|[a-z-]+: ))|(?<=[.!?][)\"”])\s+(?=[\"“(]*[A-Z0-9])")
 
 
 @dataclass(frozen=True)
