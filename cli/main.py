@@ -30,6 +30,7 @@ COMMANDS = {
     "slice": "Measure the loss on a line or a plane through a checkpoint.",
     "curvature": "Measure the curvature of the loss at a checkpoint.",
     "sharpness": "Measure how sharp the loss is at checkpoints, by the measures of the literature.",
+    "track": "Follow the shape of the loss over the checkpoints of a training run.",
     "doctor": "Examine a checkpoint and its task, and estimate what a run costs.",
     "show": "Show what is in a results file.",
     "plot": "Draw what is in a results file.",

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import click
@@ -18,9 +16,10 @@ from landscape.measures import REGISTRY, find_measures, sharpness
 from landscape.objective import Objective
 from landscape.results import Eigenpairs, Measure, Result, SharpnessTable
 from landscape.results.sharpness import FAILED, number
-from landscape.results.table import WIDTH, columns
-from landscape.store import Store, usable
+from landscape.results.table import columns_in_blocks
+from landscape.store import Store
 from landscape.volume.annealing.budget import Budget
+from landscape_cli.checkpoints_of_run import labels, training_place
 from landscape_cli.clock import elapsed
 from landscape_cli.flags import in_flags
 from landscape_cli.interrupts import INTERRUPTED, check_pressed
@@ -35,7 +34,6 @@ NAMED = (
     "metric", "draws", "probes", "seed", "normalise_logits", "nbeta", "gamma", "sampler", "chains", "steps",
     "step_size", "minibatch", "layer", "cutoff", "budget",
 )  # fmt: skip
-_NUMBER_AT_END = re.compile(r"(\d+)\D*$")
 
 
 def run_sharpness(context: click.Context) -> None:
@@ -49,10 +47,10 @@ def run_sharpness(context: click.Context) -> None:
         try:
             for path, label in zip(paths, names, strict=True):
                 place = label if len(paths) > 1 else None
-                origin = {**provenance, "checkpoint": str(path), "step": step_of(path, paths)}
+                origin = {**provenance, "checkpoint": str(path)}
                 late = 0.0 if tables else elapsed()  # what came before the first checkpoint counts for it
                 own = {**params, "checkpoint": path, "budget": budget_left(params["budget"], late)}
-                tables[label] = measure_checkpoint(own, measures, store, place, origin)
+                tables[label] = measure_checkpoint(own, measures, store, place, origin, paths)
                 if len(paths) == 1 and not params["as_json"]:
                     click.echo(table_text(tables[label], context.command))
         except KeyboardInterrupt:
@@ -79,59 +77,40 @@ def budget_left(text: str, late: float) -> str:
 
 def wanted_measures(text: str) -> list[str]:
     """Return the names of the measures that ``--measures`` asks for; files of a user's own measures are loaded."""
+    names = names_of_measures(text, "--measures")
+    find_measures(names)  # an unknown name is refused before anything is read
+    return names
+
+
+def names_of_measures(text: str, option: str) -> list[str]:
+    """Return names with commas between them as a list; functions in a file are loaded, and their names returned."""
     names: list[str] = []
     for part in (part.strip() for part in text.split(",")):
         if not is_reference(part):
             names.append(part)
             continue
-        function = load_object(part, "--measures")
+        function = load_object(part, option)
         own = [name for name, definition in REGISTRY.items() if definition.function is function]
         if not own:
             raise LandscapeError(
                 f"{part} is no measure: decorate it with @landscape.measure('my-flatness', larger='sharper')."
             )
         names += own
-    find_measures(names)  # an unknown name is refused before anything is read
     return names
 
 
-def labels(paths: tuple[str, ...]) -> list[str]:
-    """Return a short name for each checkpoint: its file without ending, with its folder if two are alike.
-
-    >>> labels(("run/step-1.pt", "run/step-2.pt")), labels(("a/last.pt", "b/last.pt"))
-    (['step-1', 'step-2'], ['a-last', 'b-last'])
-    """
-    stems = [Path(path).stem for path in paths]
-    if len(set(stems)) < len(stems):
-        stems = [usable(str(Path(path).with_suffix(""))).strip("-.") for path in paths]
-    stems = [usable(stem) for stem in stems]
-    if len(set(stems)) < len(stems):
-        raise LandscapeError("a checkpoint is named twice. Type each once.")
-    return stems
-
-
-def step_of(path: str, paths: tuple[str, ...]) -> int:
-    """Return the training step: the last number in the name of the file, or its place in the list if one has none.
-
-    >>> step_of("step-300.pt", ("step-1.pt", "step-300.pt")), step_of("last.pt", ("first.pt", "last.pt"))
-    (300, 1)
-    """
-    found = {each: _NUMBER_AT_END.search(Path(each).stem) for each in paths}
-    own = found[path]
-    if own is not None and all(found.values()):
-        return int(own[1])
-    return paths.index(path)
-
-
 def measure_checkpoint(
-    params: Mapping[str, Any], measures: list[str], store: Store | None, place: str | None, origin: Mapping[str, Any]
+    params: Mapping[str, Any],
+    measures: list[str],
+    store: Store | None,
+    place: str | None,
+    origin: Mapping[str, Any],
+    paths: tuple[str, ...],
 ) -> SharpnessTable:
     """Return the measures of one checkpoint; those in the file are kept with ``--resume``."""
     known = stored_measures(store, params, place)
-    objective = make_objective(params)
-    say(params, paragraph(f"{objective!r}"[1:-1]))
-    for note in objective.notes:
-        say(params, paragraph(in_flags(f"note: {note}")))
+    objective = read_objective(params)
+    origin = {**origin, **training_place(params["checkpoint"], paths, objective)}
     start = start_of(params, objective)
     total = sum(1 if REGISTRY[name].rho is None else len(params["rho"] or (1,)) for name in expand(measures))
     pairs = stored_eigenpairs(store)
@@ -153,6 +132,15 @@ def measure_checkpoint(
         )  # fmt: skip
     finally:
         display.close()
+
+
+def read_objective(params: Mapping[str, Any]) -> Objective:
+    """Return the objective of a checkpoint, and say what it is."""
+    objective = make_objective(params)
+    say(params, paragraph(f"{objective!r}"[1:-1]))
+    for note in objective.notes:
+        say(params, paragraph(in_flags(f"note: {note}")))
+    return objective
 
 
 def expand(measures: list[str]) -> list[str]:
@@ -217,23 +205,8 @@ def table_text(table: SharpnessTable, command: click.Command) -> str:
 def several_text(tables: Mapping[str, SharpnessTable]) -> str:
     """Return one row per measure and one column per checkpoint, in blocks that fit a terminal."""
     names = list(dict.fromkeys(name for table in tables.values() for name in table))
-    blocks, left = [], list(tables)
-    while left:
-        count, block = 1, block_text(names, {left[0]: tables[left[0]]})
-        while count < len(left):
-            wider = block_text(names, {k: tables[k] for k in left[: count + 1]})
-            if len(wider.splitlines()[0]) > WIDTH:
-                break
-            count, block = count + 1, wider
-        blocks.append(block)
-        left = left[count:]
-    return "\n\n".join(blocks)
-
-
-def block_text(names: list[str], tables: Mapping[str, SharpnessTable]) -> str:
-    """Return the values of some checkpoints, one column per checkpoint."""
     rows = [
         [name, *(number(t[name].value, t[name].standard_error) if name in t else "-" for t in tables.values())]
         for name in names
     ]
-    return columns(["measure", *tables], rows, left=["measure"])
+    return columns_in_blocks(["measure", *tables], rows, left=["measure"])

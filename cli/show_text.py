@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from landscape.results import Islands, Radii, Result, Volume
+from landscape.results import Islands, Radii, Result, Snapshot, Volume, snapshots_text
 from landscape_cli.text import PERCENT, amount, byte_size, paragraph, radii_text
 from landscape_cli.volume_text import report_text, volume_text
 
@@ -16,6 +16,7 @@ _UNITS = {
     "islands": PERCENT,
 }  #: what a row of each kind is
 _PRINTED_ELSEWHERE = ("command", "rays")
+_OF_ONE_NET = ("theta_hash", "checkpoint", "step", "epoch")  # settings that differ within a run
 
 
 def show_text(described: Mapping[str, Any], results: Mapping[str, Result | None]) -> str:
@@ -25,11 +26,16 @@ def show_text(described: Mapping[str, Any], results: Mapping[str, Result | None]
         f"written by {described['writer']}"
     )
     parts, shown = [], ""
+    run = {name: result for name, result in results.items() if isinstance(result, Snapshot)}
     for name, result in results.items():
+        if len(run) > 1 and name in run:
+            continue
         about = described["results"][name]
         settings = config_text(about["config"])
         parts.append(part_text(name, about, result, "settings: as above" if settings == shown else settings))
         shown = settings
+    if len(run) > 1:
+        parts.append(run_text(run, described["results"]))
     volumes = {name: result for name, result in results.items() if isinstance(result, Volume) and result.results}
     if len(volumes) > 1:
         parts.append(f"== the best volume of this file ==\n{report_text(volumes)}")
@@ -48,6 +54,15 @@ def part_text(name: str, about: Mapping[str, Any], result: Result | None, settin
         shapes = ", ".join(f"{key} {tuple(data['shape'])}" for key, data in about["datasets"].items())
         lines.append(paragraph(f"arrays: {shapes}"))
     return "\n".join([*lines, paragraph(settings), "", result_text(result)])
+
+
+def run_text(run: Mapping[str, Snapshot], about: Mapping[str, Any]) -> str:
+    """Return the description of the snapshots of a training run: settings of the last one, and one table of all."""
+    last = max(run, key=lambda name: run[name].step)
+    written = f"written {about[last]['created']}: {', '.join(run)}"
+    shown = {key: value for key, value in run[last].config.items() if key not in _OF_ONE_NET}
+    lines = [f"== training run, {len(run):,} snapshots ==", paragraph(written), paragraph(config_text(shown))]
+    return "\n".join([*lines, "", snapshots_text(run.values())])
 
 
 def island_rows(result: Result | None) -> dict[str, int] | None:

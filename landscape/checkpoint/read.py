@@ -25,6 +25,7 @@ from landscape.checkpoint.huggingface import (
 )
 from landscape.checkpoint.pickles import Loaded, StandIn, load_pickle
 from landscape.checkpoint.programs import read_exported, read_torchscript
+from landscape.checkpoint.progress import file_progress, folder_progress
 from landscape.checkpoint.search import State, choose, find_states
 from landscape.checkpoint.sharded import METADATA, read_sharded
 from landscape.errors import CheckpointError
@@ -48,6 +49,7 @@ class Checkpoint:
         weights: the name by which the set of weights was chosen.
         arguments, data_arguments: Lightning's hyper-parameters of the network and of the data module.
         task_args: what the user's function ``task()`` was called with, if ``landscape train`` called it with arguments.
+        step, epoch: how far the training was, if the file says so.
     """
 
     path: Path
@@ -61,6 +63,8 @@ class Checkpoint:
     arguments: dict[str, Any] = field(default_factory=dict, repr=False)
     data_arguments: dict[str, Any] = field(default_factory=dict, repr=False)
     task_args: dict[str, Any] = field(default_factory=dict, repr=False)
+    step: int | None = None
+    epoch: float | None = None
 
 
 def read_checkpoint(path: str | Path, *, unsafe: bool = False, weights: str | None = None) -> Checkpoint:
@@ -187,7 +191,8 @@ def _read_directory(path: Path, *, unsafe: bool) -> Checkpoint:
         checkpoint = _from_pickle(path, loaded)
         return replace(checkpoint, form=f"{form}: {checkpoint.form}")
     tensors, form = read_folder(path, MODEL_WEIGHTS)
-    return _weights(path, form, tensors)
+    done, epoch = folder_progress(path)
+    return replace(_weights(path, form, tensors), step=done, epoch=epoch)
 
 
 def _from_pickle(path: Path, file: Loaded) -> Checkpoint:
@@ -199,6 +204,7 @@ def _from_pickle(path: Path, file: Loaded) -> Checkpoint:
         raise CheckpointError(f"{path} holds no weights (no dict of named tensors): it holds {_outline(loaded)}.")
     record, task_args = (loaded.get(key) if isinstance(loaded, Mapping) else None for key in (RECORD_KEY, TASK_ARGS))
     form = states[0].describe()
+    step, epoch = file_progress(loaded)
     if isinstance(loaded, Mapping) and "pytorch-lightning_version" in loaded:
         form = f"Lightning checkpoint: {form}"
     if file.skipped:
@@ -213,6 +219,8 @@ def _from_pickle(path: Path, file: Loaded) -> Checkpoint:
         task_record=dict(record) if isinstance(record, Mapping) else None,
         states=tuple(states),
         task_args=dict(task_args) if isinstance(task_args, Mapping) else {},
+        step=step,
+        epoch=epoch,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -54,6 +56,7 @@ class _Wanted:
     which: str
     rtol: float
     limit: int  #: of products
+    deadline: float  #: by time.perf_counter()
     check: bool
 
 
@@ -99,6 +102,7 @@ def top_eigenpairs(
     which: str = "largest",
     rtol: float = 1e-4,
     max_products: int | None = None,
+    max_seconds: float = math.inf,
     check: bool = True,
     seed: int = 0,
     progress: bool = False,
@@ -128,6 +132,7 @@ def top_eigenpairs(
         which: ``largest``, ``smallest`` (most negative) or ``magnitude`` (largest |λ|).
         rtol: bound of the residual over |λ|.
         max_products: limit; by default 500, or 10 k if that is more. A run that reaches it returns what it has.
+        max_seconds: the same for the time: no product begins after it, once there are k.
         check: whether to search for missed eigenvalues.
         seed: of the random vectors.
         progress, on_progress: as for :func:`landscape.trace`.
@@ -141,19 +146,21 @@ def top_eigenpairs(
     >>> pairs.values.round(6), pairs.converged.all()
     (array([3., 3., 2.]), np.True_)
     """
-    limit = _validate(op, k, which, rtol, max_products)
+    limit, began = _validate(op, k, which, rtol, max_products), time.perf_counter()
     with counting(op, most_products(op.size, limit), progress, on_progress) as op, spending(op) as spent:
         krylov = Krylov(op, _room(op, k), -1.0 if which == "smallest" else 1.0, check_seed(seed))
-        pairs, complete = _iterate(krylov, _Wanted(k, which, rtol, limit, check))
+        pairs, complete = _iterate(krylov, _Wanted(k, which, rtol, limit, began + max_seconds, check))
         order = np.argsort(-krylov.sign * pairs.ritz.values[pairs.chosen], kind="stable")
         ritz, chosen, converged = pairs.ritz, pairs.chosen[order], pairs.converged[order]
         vectors = krylov.vectors(ritz.weights[:, chosen]).double()
         vectors /= vectors.norm(dim=1, keepdim=True)
         vectors *= torch.sign(vectors.gather(1, vectors.abs().argmax(1, keepdim=True)))
     dtype = str(op.dtype).removeprefix("torch.")
-    notes = list(_notes(pairs, dtype, limit))
+    end = f"max_products = {limit:,}" if spent.cost.evaluations >= limit else f"max_seconds = {max_seconds:g}"
+    notes = list(_notes(pairs, dtype, end))
     if converged.all() and not complete:
-        notes.append(_unsearched(check, spent.cost.evaluations >= limit, limit))
+        late = time.perf_counter() >= began + max_seconds
+        notes.append(_unsearched(check, end if spent.cost.evaluations >= limit or late else ""))
     settings = {"k": k, "which": which, "rtol": rtol, "max_products": limit, "check": check, "seed": seed}
     return Eigenpairs(
         values=krylov.sign * ritz.values[chosen] + 0.0,
@@ -181,7 +188,8 @@ def _iterate(krylov: Krylov, wanted: _Wanted) -> tuple[_RitzPairs, bool]:
         if len(krylov.multiplied) < wanted.k:
             continue
         pairs = _RitzPairs.of(krylov, wanted)
-        match _decide(krylov, pairs, wanted, exhausted=products >= wanted.limit):
+        exhausted = products >= wanted.limit or time.perf_counter() >= wanted.deadline
+        match _decide(krylov, pairs, wanted, exhausted=exhausted):
             case _Next.STOP_COMPLETE:
                 return pairs, True
             case _Next.STOP:
@@ -309,7 +317,7 @@ def _validate(op: Operator, k: int, which: str, rtol: float, max_products: int |
     return limit
 
 
-def _notes(pairs: _RitzPairs, dtype: str, limit: int) -> Iterator[str]:
+def _notes(pairs: _RitzPairs, dtype: str, end: str) -> Iterator[str]:
     """Say what a reader must know before quoting the values."""
     zero = int((pairs.converged & (np.abs(pairs.ritz.values[pairs.chosen]) <= pairs.tiny)).sum())
     if zero and pairs.tiny > 0:
@@ -322,14 +330,14 @@ def _notes(pairs: _RitzPairs, dtype: str, limit: int) -> Iterator[str]:
         )
     if left > stuck:
         yield (
-            f"stopped at max_products = {limit:,} with {left - stuck} of {count} pairs not converged: "
+            f"stopped at {end} with {left - stuck} of {count} pairs not converged: "
             "they may be far from the true eigenvalues."
         )
 
 
-def _unsearched(check: bool, exhausted: bool, limit: int) -> str:
-    """Say why eigenvalues may have been missed."""
-    why = f"stopped at max_products = {limit:,}" if exhausted else "ran out of memory for its vectors"
+def _unsearched(check: bool, end: str) -> str:
+    """Say why eigenvalues may have been missed; ``end`` is the limit that was reached, empty if none was."""
+    why = f"stopped at {end}" if end else "ran out of memory for its vectors"
     return (
         f"the search for missed eigenvalues {why if check else 'was not asked for'}; copies of a multiple "
         "eigenvalue may be missing."

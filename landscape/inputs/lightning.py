@@ -6,10 +6,12 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, SequentialSampler
 
 from landscape.errors import TaskError
 from landscape.inputs.user_code import blamed
+
+_PLAIN_SAMPLERS = (RandomSampler, SequentialSampler, DistributedSampler)
 
 
 def arguments_for(function: Any, stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,11 +51,14 @@ def training_batches(module: Any) -> Any:
             f"train_dataloader() of {name} returns several loaders. Name one: `data='my_data.py:batches'`, with\n"
             f"  def batches(): return {name}(...).train_dataloader()[...]"
         )
-    return _in_order(loader) if isinstance(loader, DataLoader) else loader
+    return in_order(loader) if isinstance(loader, DataLoader) else loader
 
 
-def _in_order(loader: DataLoader[Any]) -> DataLoader[Any]:
-    """Return the loader without shuffling and with every sample in it; samplers of the user's own are kept."""
-    if not isinstance(loader.sampler, RandomSampler | SequentialSampler) or loader.batch_size is None:
+def in_order(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """Return the loader without shuffling and with every sample in it; samplers of the user's own are kept.
+
+    It reads in this process, so that it starts no workers and leaves those of ``loader`` alone.
+    """
+    if not isinstance(loader.sampler, _PLAIN_SAMPLERS) or loader.batch_size is None:
         return loader
     return DataLoader(loader.dataset, loader.batch_size, shuffle=False, collate_fn=loader.collate_fn)

@@ -14,7 +14,7 @@ from landscape.measures.reading import Reading
 from landscape.measures.registry import measure
 from landscape.objective import Objective
 from landscape.results import Eigenpairs
-from landscape.results.sharpness import EXACT, UNKNOWN
+from landscape.results.sharpness import EXACT, LOWER_BOUND, UNKNOWN
 
 _AT_ONCE = 10  # products between two looks at the clock; they share one graph
 
@@ -34,9 +34,13 @@ class Products:
 def lambda_max(objective: Objective, draws: Draws) -> Reading:
     """Return the largest eigenvalue of C H C, by Lanczos, with its residual as the error.
 
-    An interval of value ± residual holds an eigenvalue for certain.
+    An interval of value ± residual holds an eigenvalue for certain. If the time ends first, the value is a lower bound:
+    no value of Lanczos lies above the largest eigenvalue.
     """
     pairs = top_pair(draws)
+    if not pairs.converged[0] and draws.seconds_left() <= 0:
+        reason = "the search ended with the time; pass a larger `budget=...`"
+        return Reading(float(pairs.values[0]), float(pairs.residuals[0]), LOWER_BOUND, (reason,))
     complete = pairs.complete and bool(pairs.converged[0])
     reasons = () if complete else ("the search for a larger eigenvalue ran out of products",)
     return Reading(float(pairs.values[0]), float(pairs.residuals[0]), EXACT if complete else UNKNOWN, reasons)
@@ -67,7 +71,8 @@ def top_pair(draws: Draws) -> Eigenpairs:
         for result in draws.known:
             if isinstance(result, Eigenpairs) and _is_top(result, draws.hessian):
                 return result
-        pairs = top_eigenpairs(draws.hessian, k=1, seed=draws.settings.seed)
+        left = max(draws.seconds_left(), 0.0)
+        pairs = top_eigenpairs(draws.hessian, k=1, seed=draws.settings.seed, max_seconds=left)
         draws.charge(PRODUCT_COST * pairs.cost.evaluations, pairs.cost.calls)
         return pairs
 

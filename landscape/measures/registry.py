@@ -28,7 +28,7 @@ class Definition:
         name: such as ``average-case``.
         function: (objective, draws) -> a number, a pair (number, standard error), or a
             :class:`landscape.measures.reading.Reading`.
-        larger: what a larger value means: ``sharper`` or ``flatter``.
+        larger: what a larger value means: ``sharper`` or ``flatter``; empty if it is no measure of sharpness.
         invariant: which of :data:`landscape.results.sharpness.INVARIANCES` hold for every setting.
         core: whether ``core`` contains it.
         rho: size of the perturbation by default; None if the measure takes none.
@@ -112,19 +112,25 @@ def measure(
     return enter
 
 
-def find_measures(names: str | Sequence[str]) -> list[Definition]:
+def find_measures(names: str | Sequence[str | Definition]) -> list[Definition]:
     """Return the measures of a list of names, of ``core`` or of ``all``; those of installed packages are loaded first.
+
+    A definition in the list stands for itself, whether it is in the registry or not.
 
     Raises:
         LandscapeError: for an unknown name, or an empty list.
     """
     if not isinstance(names, str | Sequence):
         raise LandscapeError(f"`measures` must be 'core', 'all', or names, not {names!r}.")
-    asked = [part.strip() for part in names.split(",")] if isinstance(names, str) else list(names)
+    asked: list[str | Definition] = (
+        [part.strip() for part in names.split(",")] if isinstance(names, str) else list(names)
+    )
     _load_entry_points()
     chosen: dict[str, Definition] = {}
     for name in asked:
-        if name in ("core", "all"):
+        if isinstance(name, Definition):
+            chosen[name.name] = name
+        elif name in ("core", "all"):
             chosen |= {d.name: d for d in REGISTRY.values() if d.core or name == "all"}
         elif name in REGISTRY:
             chosen[name] = REGISTRY[name]

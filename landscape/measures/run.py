@@ -28,7 +28,7 @@ OnMeasure = Callable[[str, Measure], None]  #: called with the name and the meas
 
 def sharpness(
     objective: Objective,
-    measures: str | Sequence[str] = "core",
+    measures: str | Sequence[str | Definition] = "core",
     *,
     metric: str = "identity",
     rho: float | Sequence[float] | None = None,

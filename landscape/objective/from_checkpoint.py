@@ -21,11 +21,14 @@ class Origin:
         path: the file or folder.
         form: in which form the weights were found, in one line.
         name: name of the task.
+        step, epoch: how far the training was, if the checkpoint says so.
     """
 
     path: Path
     form: str
     name: str
+    step: int | None = None
+    epoch: float | None = None
 
 
 class FoundTask(Protocol):
@@ -48,6 +51,12 @@ class FoundCheckpoint(Protocol):
 
     @property
     def form(self) -> str: ...
+
+    @property
+    def step(self) -> int | None: ...
+
+    @property
+    def epoch(self) -> float | None: ...
 
 
 class FromCheckpoint:
@@ -156,5 +165,7 @@ class FromCheckpoint:
             found, scope=scope, batch_size=batch_size, max_samples=max_samples, device=device, dtype=dtype,
             memory=memory, lanes=lanes, training=training, compile=compile, **own,
         )  # fmt: skip
-        objective.origin = Origin(checkpoint.path, checkpoint.form, found.name)
+        objective.origin = Origin(
+            checkpoint.path, checkpoint.form, found.name, checkpoint.step, checkpoint.epoch
+        )  # fmt: skip
         return objective

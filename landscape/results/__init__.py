@@ -16,6 +16,7 @@ from landscape.results.resume import require_same_config
 from landscape.results.runs import Runs
 from landscape.results.sharpness import Measure, SharpnessTable
 from landscape.results.slices import Line, Plane
+from landscape.results.snapshot import Snapshot, snapshots_text
 from landscape.results.spectrum import LogDeterminant, SpectralDensity
 from landscape.results.verdicts import VERDICTS, Check, grade
 from landscape.results.volume import LaplaceVolume, Volume
@@ -52,6 +53,7 @@ __all__ = [
     "Result",
     "Runs",
     "SharpnessTable",
+    "Snapshot",
     "SpectralDensity",
     "Trace",
     "Volume",
@@ -59,4 +61,5 @@ __all__ = [
     "grade",
     "require_same_config",
     "result_class",
+    "snapshots_text",
 ]

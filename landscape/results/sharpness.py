@@ -25,6 +25,7 @@ UNKNOWN = "unknown"  #: a number whose error is not known; ``reasons`` say why
 FAILED = "failed"  #: no number; ``reasons`` say why
 SHARPNESS_VERDICTS = (EXACT, ESTIMATE, LOWER_BOUND, BELOW_ROUNDING, NOT_MIXED, UNKNOWN, FAILED)
 DIRECTIONS = ("sharper", "flatter")  #: what a larger value means
+_SHARPER = {"sharper": "up", "flatter": "down"}  # where a measure goes as the net becomes sharper
 #: changes of a net that leave its function as it is; tests try each that a measure claims
 INVARIANCES = ("relu-rescaling", "permutation", "logit-scale", "batch-size")
 
@@ -39,7 +40,7 @@ class Measure(Result):
         standard_error: of the value; 0 if nothing is random, NaN if it is not known.
         verdict: one of :data:`SHARPNESS_VERDICTS`.
         reasons: why the verdict is not better.
-        larger: what a larger value means: ``sharper`` or ``flatter``.
+        larger: what a larger value means: ``sharper`` or ``flatter``; empty if it is no measure of sharpness.
         invariances: changes of a net that leave its function and this measure unchanged.
         samples: the values behind the mean, one per draw, shape (m,); empty if there is no mean.
         config: everything that determines the number.
@@ -144,7 +145,7 @@ class SharpnessTable(Shown, Mapping[str, Measure]):
                 number(each.value, each.standard_error),
                 error_text(each.standard_error),
                 each.verdict,
-                "up" if each.larger == "sharper" else "down",
+                _SHARPER.get(each.larger, "-"),
                 f"{each.cost.evaluations:,.0f}",
             ]
             for name, each in self.items()

@@ -60,6 +60,34 @@ def columns(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: Coll
     return table
 
 
+def columns_in_blocks(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, fixed: int = 1, left: Collection[str] = ()
+) -> str:
+    """Return a table as several, one under the other, each as wide as a terminal allows.
+
+    Args:
+        headers, rows, left: as for :func:`columns`.
+        fixed: number of columns at the left that each block begins with.
+    """
+
+    def block(start: int, stop: int) -> Table:
+        chosen = [*range(fixed), *range(start, stop)]
+        return columns([headers[i] for i in chosen], [[row[i] for i in chosen] for row in rows], left=left)
+
+    blocks: list[str] = []
+    start = fixed
+    while start < len(headers):
+        stop, shown = start + 1, block(start, start + 1)
+        while stop < len(headers):
+            wider = block(start, stop + 1)
+            if max(map(len, wider.splitlines())) > WIDTH:
+                break
+            stop, shown = stop + 1, wider
+        blocks.append(shown)
+        start = stop
+    return "\n\n".join(blocks)
+
+
 def decimal(value: float) -> str:
     """Return a log-volume with two decimals, or none from 10,000 on, where they carry nothing.
 
