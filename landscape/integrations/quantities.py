@@ -16,6 +16,7 @@ from landscape.measures import find_measures, sharpness
 from landscape.measures.draws import Draws
 from landscape.measures.reading import Reading
 from landscape.measures.registry import Definition
+from landscape.measures.run import cut_by_less
 from landscape.measures.settings import CUTOFF, DRAWS, PROBES, VOLUME_BUDGET, Settings
 from landscape.objective import Objective
 from landscape.rays import METRICS, basin_radii
@@ -155,7 +156,8 @@ class Quantities:
             require_same_config(kept.config, {k: v for k, v in config.items() if k != "budget"}, "snapshot")
         config = {**config, **(origin or {})}
         done = dict(kept.measures) if kept else {}
-        known_already = {name for name, own in done.items() if own.verdict != FAILED}
+        limit = Budget.parse(self.budget)
+        known_already = {n for n, own in done.items() if own.verdict != FAILED and not cut_by_less(own.cut_by, limit)}
         wanted = [definition for definition in self.definitions() if definition.name not in known_already]
         names = dict.fromkeys([*(kept.names if kept else ()), *(each.name for each in self.definitions())])
 
@@ -215,7 +217,7 @@ def radius(objective: Objective, draws: Draws, *, cutoff: float, quantities: Qua
     measured, column = radii.done, radii.cutoffs.index(cutoff)
     values, status = np.sort(radii.radii[measured, column]), radii.status[measured, column]
     about = {"rays": len(values), "criterion": quantities.criterion, "cutoff_of_radius": cutoff}
-    reasons = [] if len(values) == radii.directions else [_few_rays(len(values), radii.directions)]
+    reasons = [] if len(values) == quantities.directions else [_few_rays(len(values), quantities.directions)]
     value = float(np.median(values))
     if float(np.mean(status != RayStatus.CROSSED)) >= 1 / 2:
         reasons.append(f"half of the rays or more do not reach the cutoff up to r = {value:g}")
@@ -237,8 +239,8 @@ def median_interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def _measured_radii(objective: Objective, draws: Draws, quantities: Quantities) -> Radii:
-    left = draws.seconds_left()
-    budget = Budget(seconds=max(left, 1e-3)) if math.isfinite(left) else Budget()
+    left = draws.rest()
+    budget = Budget(max(left.seconds, 1e-3), max(left.passes, 1.0))
     centre = objective.centre_of(quantities.criterion)
     cutoffs = [cutoff for cutoff in quantities.cutoffs if cutoff > centre]
     radii = radii_within(
@@ -250,11 +252,12 @@ def _measured_radii(objective: Objective, draws: Draws, quantities: Quantities) 
         ),
     )  # fmt: skip
     draws.charge(radii.cost.evaluations, radii.cost.calls)
+    draws.cut = not radii.done.all() or radii.directions < quantities.directions
     return radii
 
 
 def _few_rays(measured: int, wanted: int) -> str:
-    return f"{measured} of {wanted} rays, for lack of time; pass a larger `budget=...`"
+    return f"{measured} of {wanted} rays fitted into the budget; pass a larger `budget=...`"
 
 
 def _registered(name: str, own: Sequence[str]) -> list[Definition]:

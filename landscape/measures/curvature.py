@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from landscape.curvature import Hessian, top_eigenpairs
+from landscape.curvature.eigenpairs import default_max_products
 from landscape.curvature.probes import Probes, finite
 from landscape.measures.draws import PRODUCT_COST, Draws
 from landscape.measures.reading import Reading
@@ -34,12 +35,12 @@ class Products:
 def lambda_max(objective: Objective, draws: Draws) -> Reading:
     """Return the largest eigenvalue of C H C, by Lanczos, with its residual as the error.
 
-    An interval of value ± residual holds an eigenvalue for certain. If the time ends first, the value is a lower bound:
-    no value of Lanczos lies above the largest eigenvalue.
+    An interval of value ± residual holds an eigenvalue for certain. If the budget ends first, the value is a lower
+    bound: no value of Lanczos lies above the largest eigenvalue.
     """
     pairs = top_pair(draws)
-    if not pairs.converged[0] and draws.seconds_left() <= 0:
-        reason = "the search ended with the time; pass a larger `budget=...`"
+    if draws.cut and not pairs.converged[0]:
+        reason = "the search ended with the budget; pass a larger `budget=...`"
         return Reading(float(pairs.values[0]), float(pairs.residuals[0]), LOWER_BOUND, (reason,))
     complete = pairs.complete and bool(pairs.converged[0])
     reasons = () if complete else ("the search for a larger eigenvalue ran out of products",)
@@ -71,9 +72,15 @@ def top_pair(draws: Draws) -> Eigenpairs:
         for result in draws.known:
             if isinstance(result, Eigenpairs) and _is_top(result, draws.hessian):
                 return result
-        left = max(draws.seconds_left(), 0.0)
-        pairs = top_eigenpairs(draws.hessian, k=1, seed=draws.settings.seed, max_seconds=left)
+        left = draws.rest()
+        most = None if math.isinf(left.passes) else max(1, int(left.passes / PRODUCT_COST))
+        most = None if most is None or most > default_max_products(1) else most
+        pairs = top_eigenpairs(
+            draws.hessian, k=1, seed=draws.settings.seed, max_seconds=left.seconds, max_products=most
+        )  # fmt: skip
         draws.charge(PRODUCT_COST * pairs.cost.evaluations, pairs.cost.calls)
+        ended = draws.left() <= 0 or pairs.cost.evaluations == most
+        draws.cut = ended and not (pairs.complete and bool(pairs.converged[0]))
         return pairs
 
     return draws.once("top eigenpair", search)

@@ -87,6 +87,14 @@ class Draws:
         """Return the share of the budget that is left, alike on all ranks; 0 or less if it is spent."""
         return distributed.from_first(lambda: 1 - self.budget.used(replace(self.spent, seconds=self._clock())))
 
+    def rest(self) -> Budget:
+        """Return what is left of the budget, as a budget of its own."""
+        share = max(self.left(), 0.0)
+        seconds, passes = (
+            share * limit if math.isfinite(limit) else limit for limit in (self.budget.seconds, self.budget.passes)
+        )
+        return Budget(seconds, passes)
+
     def needed_rho(self) -> float:
         """Return rho; a measure that calls this was registered with a default."""
         if self.rho is None:

@@ -120,7 +120,7 @@ def sharpness(
         config = _config(shared, definition, normalise_logits)
         if name in taken:
             require_same_config(taken[name].config, config, f"measure {name}")
-            if taken[name].verdict != FAILED and not _cut_by_less(taken[name].cut_by, limit):
+            if taken[name].verdict != FAILED and not cut_by_less(taken[name].cut_by, limit):
                 found[name] = taken[name]
                 shared.charge(found[name].cost.evaluations, found[name].cost.calls)  # of a budget in passes
                 continue
@@ -137,7 +137,7 @@ def sharpness(
     return SharpnessTable({name: found[name] for name, *_ in wanted}, tuple(dict.fromkeys(objective.notes)))
 
 
-def _cut_by_less(cut_by: str, limit: Budget) -> bool:
+def cut_by_less(cut_by: str, limit: Budget) -> bool:
     """Whether a measure was cut by a budget that gave it less time or fewer passes than this one."""
     if not cut_by:
         return False

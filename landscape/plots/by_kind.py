@@ -39,6 +39,7 @@ from landscape.results import (
     Result,
     Runs,
     SharpnessTable,
+    Snapshot,
     SpectralDensity,
     Trace,
     Volume,
@@ -85,6 +86,8 @@ def figures_of(result: Shown, pairs: Eigenpairs | None = None) -> dict[str, Figu
             figures = {"samples": samples_figure(result)}
         case SharpnessTable() | NetMeasures() if drawable(result):
             figures = {"measures": measures_figure(result)}
+        case Snapshot() if drawable(table := SharpnessTable(result.measures)):
+            figures = {"measures": measures_figure(table)}
         case Runs() if np.isfinite(result.values).any():
             figures = {"family": family_figure(result)}
         case Ranking() if result.measures:
@@ -166,7 +169,10 @@ def _sharpness_of_run(results: Mapping[str, Result]) -> Figure | None:
     """Return all measures of a run: against the step over several checkpoints, or those of one net side by side."""
     if (by_step := measures_by_step(results)) is not None:
         return by_step
-    table = SharpnessTable({name: result for name, result in results.items() if isinstance(result, Measure)})
+    measures = {name: result for name, result in results.items() if isinstance(result, Measure)}
+    for snapshot in (result for result in results.values() if isinstance(result, Snapshot)):
+        measures |= snapshot.measures
+    table = SharpnessTable(measures)
     return measures_figure(table) if len(table) > 1 and drawable(table) else None
 
 
@@ -198,6 +204,8 @@ def _in_a_run(result: Result, figures: dict[str, Figure]) -> dict[str, Figure]:
     """Return the figures of one result that a run needs: one figure shows all its volumes, and one its measures."""
     if isinstance(result, Measure) and result.chains is None:
         return {}
+    if isinstance(result, Snapshot):
+        return {}  # a figure of the run shows them all
     return {name: figure for name, figure in figures.items() if name != "volume" or len(figures) == 1}
 
 

@@ -11,8 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import NOTHING, Cost, Result
+from landscape.results.dataset import Layout, Variable
 from landscape.results.sharpness import FAILED, LOWER_BOUND, Measure, SharpnessTable, number
 from landscape.results.table import columns_in_blocks, wrapped
+from landscape.results.units import MEASURE, TEXT
 
 #: how the step of a snapshot is known
 TRAINING, RECORDED, FILE_NAME, ORDER = "training", "the checkpoint", "the file name", "the order typed"
@@ -34,11 +36,20 @@ class Snapshot(Result):
         verdicts: of each value, as for :class:`landscape.results.Measure`.
         reasons: why each verdict is not better.
         larger: what a larger value means: ``sharper``, ``flatter`` or nothing.
+        cut_by: the budget that ended each before it was done; empty if none did.
         config: everything that determines the numbers, the step, the epoch and where the step is known from.
         cost: of all numbers together.
     """
 
     kind: ClassVar[str] = "snapshot"
+    _layout: ClassVar[Layout] = {
+        "values": ("measure", MEASURE),
+        "standard_errors": ("measure", MEASURE),
+        "passes": ("measure", "passes"),
+        "seconds": ("measure", "seconds"),
+    }
+    _stored_elsewhere: ClassVar[tuple[str, ...]] = ("verdicts",)
+    _labels: ClassVar[Mapping[str, str]] = {"measure": "names"}
 
     step: int
     epoch: float
@@ -50,6 +61,7 @@ class Snapshot(Result):
     verdicts: tuple[str, ...]
     reasons: tuple[tuple[str, ...], ...]
     larger: tuple[str, ...]
+    cut_by: tuple[str, ...]
     config: dict[str, Any]
     cost: Cost
 
@@ -68,6 +80,7 @@ class Snapshot(Result):
             tuple(measure.verdict for measure in each),
             tuple(measure.reasons for measure in each),
             tuple(measure.larger for measure in each),
+            tuple(measure.cut_by for measure in each),
             {**config, "step": step, "epoch": None if math.isnan(epoch) else epoch},
             sum((measure.cost for measure in each), NOTHING),
         )
@@ -78,7 +91,10 @@ class Snapshot(Result):
             return math.nan
         if name == "reasons":
             return tuple(tuple(own) for own in value)
-        return tuple(value) if name in ("names", "verdicts", "larger") else super()._revive(name, value)
+        return tuple(value) if name in ("names", "verdicts", "larger", "cut_by") else super()._revive(name, value)
+
+    def _variables(self) -> dict[str, Variable]:
+        return {**super()._variables(), "verdicts": Variable(("measure",), np.asarray(self.verdicts, str), TEXT)}
 
     @property
     def measures(self) -> dict[str, Measure]:
@@ -87,6 +103,7 @@ class Snapshot(Result):
             name: Measure(
                 name, float(self.values[i]), float(self.standard_errors[i]), self.verdicts[i], self.reasons[i],
                 self.larger[i], (), np.zeros(0), self.config, Cost(float(self.passes[i]), 0, float(self.seconds[i])),
+                self.cut_by[i],
             )
             for i, name in enumerate(self.names)
         }  # fmt: skip

@@ -31,6 +31,7 @@ from landscape.results import (
     Result,
     Runs,
     SharpnessTable,
+    Snapshot,
     SpectralDensity,
     Trace,
     Volume,
@@ -216,6 +217,9 @@ RESULTS: dict[str, Result] = {
         4.0, 0.2, 0.1, 0.0, 0.0, 0.0, RANDOM.normal(4, 1, 25), 0.5, False, 7, MATRIX, COST
     ),
     "measure": llc(),
+    "snapshot": Snapshot.of(
+        {"average-case": AVERAGE, "l2-norm": EXACT}, 120, 3.0, {"seed": 0, "step_from": "training"}
+    ),
     "net": NET,
     "runs": RUNS,
     "ranking": RANKING,

@@ -32,7 +32,7 @@ def test_rows_are_steps_and_reasons_are_said_once() -> None:
     assert [row[0] for row in rows] == ["20", "40", "60", "200"]
     assert rows[0][2] == "-"
     assert rows[3][1:] == ["250", ">=", "1"]
-    notes = " ".join(text.splitlines()[5:])
+    notes = " ".join(" ".join(text.splitlines()[5:]).split())
     assert notes.count("not below the cutoff") == 1
     assert "radius at step 20 and 2 more, up to step 60: the loss is 2.86," in notes
 
