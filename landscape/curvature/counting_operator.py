@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from landscape.curvature.hessian import GaussNewton, Hessian
 from landscape.curvature.operator import Operator
+from landscape.objective.holding import Values
 from landscape.results import Cost, OnProgress, Progress
 from landscape.results.progress import nothing_new, telling
 
+_WHOLE_BLOCK = 2**40  # vectors: more than any block holds
 _AT_ONCE = 10  # vectors between two reports: they share one graph per batch, which costs about half a product
 
 
@@ -27,7 +30,7 @@ class CountingOperator(Operator):
     """
 
     def __init__(self, op: Operator, report: Callable[[float], None], at_once: int) -> None:
-        super().__init__(op.size, op.dtype, op.device, op.parts)
+        super().__init__(op.size, op.dtype, op.device, op.parts, rows=op.rows, holding=op.holding)
         self._op, self._report, self._at_once = op, report, at_once
 
     @classmethod
@@ -36,7 +39,8 @@ class CountingOperator(Operator):
         # a multiple of what runs in one batched program, so that the split changes no bit
         together = isinstance(op, Hessian | GaussNewton) and op.objective.program.together
         width = op.objective.plan.lanes if together and isinstance(op, Hessian | GaussNewton) else 1
-        return cls(op, report, width * -(-_AT_ONCE // width))
+        # a rank that reports nothing must make the products of a sharded model in the same blocks
+        return cls(op, report, width * -(-_AT_ONCE // width) if op.holding.ranks == 1 else _WHOLE_BLOCK)
 
     @property
     def cost(self) -> Cost:
@@ -55,6 +59,9 @@ class CountingOperator(Operator):
 
     def add_cost(self, cost: Cost) -> None:
         self._op.add_cost(cost)
+
+    def pick(self, values: Values) -> np.ndarray:
+        return self._op.pick(values)
 
     def summands(self) -> Sequence[Operator]:
         return [CountingOperator(part, self._report, self._at_once) for part in self._op.summands()]

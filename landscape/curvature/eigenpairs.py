@@ -10,7 +10,9 @@ from enum import Enum, auto
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from landscape import distributed
 from landscape.curvature.counting_operator import counting
 from landscape.curvature.lanczos import ROUNDING, Krylov, Ritz
 from landscape.curvature.operator import Operator
@@ -153,13 +155,15 @@ def top_eigenpairs(
         order = np.argsort(-krylov.sign * pairs.ritz.values[pairs.chosen], kind="stable")
         ritz, chosen, converged = pairs.ritz, pairs.chosen[order], pairs.converged[order]
         vectors = krylov.vectors(ritz.weights[:, chosen]).double()
-        vectors /= vectors.norm(dim=1, keepdim=True)
-        vectors *= torch.sign(vectors.gather(1, vectors.abs().argmax(1, keepdim=True)))
+        vectors /= torch.tensor([op.norm(vector) for vector in vectors], dtype=torch.float64).to(vectors)[:, None]
+        vectors *= _signs(op, vectors)[:, None]
     dtype = str(op.dtype).removeprefix("torch.")
     end = f"max_products = {limit:,}" if spent.cost.evaluations >= limit else f"max_seconds = {max_seconds:g}"
     notes = list(_notes(pairs, dtype, end))
+    if op.holding.ranks > 1:
+        notes.append(f"the vectors are those rows that each of the {op.holding.ranks} ranks holds, not all n")
     if converged.all() and not complete:
-        late = time.perf_counter() >= began + max_seconds
+        late = _late(op, began + max_seconds)
         notes.append(_unsearched(check, end if spent.cost.evaluations >= limit or late else ""))
     settings = {"k": k, "which": which, "rtol": rtol, "max_products": limit, "check": check, "seed": seed}
     return Eigenpairs(
@@ -177,6 +181,23 @@ def top_eigenpairs(
     )
 
 
+def _signs(op: Operator, vectors: Tensor) -> Tensor:
+    """Return the sign of the largest entry of each vector, shape (k,), which may lie on another rank."""
+    if op.holding.ranks == 1:
+        return torch.sign(vectors.gather(1, vectors.abs().argmax(1, keepdim=True))[:, 0])
+    ends = torch.stack([torch.stack(torch.cat([vector, vector.new_zeros(1)]).aminmax()) for vector in vectors])
+    everyone = op.holding.everyone(ends)
+    return torch.where(everyone[..., 1].amax(0) >= -everyone[..., 0].amin(0), 1.0, -1.0).to(vectors)
+
+
+def _late(op: Operator, deadline: float) -> bool:
+    """Return whether the time is over; ranks that work together take the clock of the first."""
+    if deadline == math.inf:
+        return False
+    late = distributed.from_first(lambda: time.perf_counter() >= deadline)
+    return bool(op.holding.everyone(torch.tensor([float(late)]))[0])
+
+
 def _iterate(krylov: Krylov, wanted: _Wanted) -> tuple[_RitzPairs, bool]:
     """Multiply until all wanted pairs are found or nothing more can be; return them and whether none was missed."""
     products, position = 0, _NEWEST
@@ -188,7 +209,7 @@ def _iterate(krylov: Krylov, wanted: _Wanted) -> tuple[_RitzPairs, bool]:
         if len(krylov.multiplied) < wanted.k:
             continue
         pairs = _RitzPairs.of(krylov, wanted)
-        exhausted = products >= wanted.limit or time.perf_counter() >= wanted.deadline
+        exhausted = products >= wanted.limit or _late(krylov.op, wanted.deadline)
         match _decide(krylov, pairs, wanted, exhausted=exhausted):
             case _Next.STOP_COMPLETE:
                 return pairs, True

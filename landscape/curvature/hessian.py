@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,11 +17,11 @@ from landscape.curvature.autograd.graphs import GaussNewtonGraph, Graph, Graphs,
 from landscape.curvature.checks.derivatives import check_derivatives, why_apart
 from landscape.curvature.checks.few_samples import few_samples
 from landscape.curvature.memory import ProductMemory, Room
-from landscape.curvature.operator import Operator, Part
+from landscape.curvature.operator import Operator, parts_of
 from landscape.errors import CurvatureError
 from landscape.objective import Objective, Scope
 from landscape.objective.batch_loss import ModelProgram
-from landscape.objective.shards.whole import require_whole
+from landscape.objective.holding import Values
 from landscape.rays import make_metric
 
 DERIVATIVES = ("autograd", "difference")  #: where products with the Hessian come from
@@ -50,17 +51,18 @@ class _Curvature(Operator):
                 f"curvature is measured on an Objective, not {type(objective).__name__}. "
                 "Pass landscape.Objective(model, data, loss)."
             )
-        require_whole(objective.program, "the curvature")
         chosen = objective.scope if scope is None else Scope.select(scope, objective.layout)
         self.objective = objective
         self.metric = make_metric(metric, objective.theta, chosen)
         self.scope = self.metric.scope
         theta = objective.theta
-        super().__init__(self.scope.size, theta.dtype, theta.device, _parts(self.scope))
+        holding = objective.layout.holding
+        parts = parts_of(self.scope)
+        super().__init__(self.scope.size, theta.dtype, theta.device, parts, rows=self.scope.held, holding=holding)
         self._terms = float(sum(objective.program.counts))
         self._graphs = Graphs(objective.program, theta, self.kind, self.scope.ranges, memory)
         self._width = objective.plan.lanes if objective.program.together else 1
-        self._check, self._prepared = check, False
+        self._check, self._prepared = check and not objective.program.sharded, False
         self.check_notes: tuple[str, ...] = ()  # what the check of derivatives could not tell, once it has run
         self._own_memory = memory
         self._room: Room | None = None
@@ -82,8 +84,8 @@ class _Curvature(Operator):
 
         Vectors of the full length D, (D,) or (D, k), count by their entries in scope; the product is zero outside it.
         """
-        full = self.objective.layout.size
-        if isinstance(vectors, Tensor) and vectors.dim() in (1, 2) and len(vectors) == full != self.size:
+        full = self.objective.layout.held
+        if isinstance(vectors, Tensor) and vectors.dim() in (1, 2) and len(vectors) == full != self.rows:
             block = vectors if vectors.dim() == 2 else vectors[:, None]
             product = super().__matmul__(self.scope.gather(block.mT).mT).mT
             out = self.scope.scatter(product, product.new_zeros(product.shape[0], full)).mT
@@ -115,6 +117,8 @@ class _Curvature(Operator):
         objective = self.objective
         notes: list[str] = []
         layout, ranges = objective.layout, self.scope.ranges
+        if objective.program.sharded:
+            notes.append("autograd was not compared with differences: no rank holds all of a sharded model")
         self._keep_limit()
         if self._check or self._width > 1:
             few = few_samples(objective.program, objective.theta)
@@ -172,7 +176,7 @@ class _Curvature(Operator):
         """Return the columns in blocks that fit a memory budget."""
         if self.room is None:
             return (vectors,)
-        bytes_each = 4 * self.objective.layout.size * vectors.element_size()
+        bytes_each = 4 * self.objective.layout.size * vectors.element_size() // self.holding.ranks
         return vectors.split(max(1, self.room // bytes_each), dim=1)
 
     def _forms(self, vectors: Tensor) -> Tensor:
@@ -191,7 +195,7 @@ class _Curvature(Operator):
                 self._add_products(steps, batches[mine], out)
             return out
 
-        if self.objective.plan.lanes == 1 and len(batches) > 1:
+        if self.objective.plan.lanes == 1 and len(batches) > 1 and self.holding.ranks == 1:
             out = distributed.added(of_share)
         else:
             out = of_share(slice(None))
@@ -208,6 +212,8 @@ class _Curvature(Operator):
 
     def _forms_of(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
         """Return the part of the quadratic forms from these batches, (n, k) -> (k,)."""
+        if self.holding.ranks > 1:
+            return self._forms_by_products(vectors, batches)
         steps = self._steps(vectors)
         out = steps.new_zeros(len(steps), dtype=torch.float64)
         with self._differentiating():
@@ -216,10 +222,16 @@ class _Curvature(Operator):
                     out[rows] += self._of(graph.form, steps[rows])
         return out / self._terms
 
+    def _forms_by_products(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
+        return self.total((vectors.double() * self._products_of(vectors, batches).double()).sum(0))
+
+    def pick(self, values: Values) -> np.ndarray:
+        return self.scope.pick(values)
+
     def _steps(self, vectors: Tensor) -> Tensor:
         """Return the vectors as steps in parameter space, (n, k) -> (k, D)."""
         values = vectors.T if self.metric.scale is None else vectors.T * self.metric.scale
-        return self.scope.scatter(values, values.new_zeros(len(values), self.objective.layout.size))
+        return self.scope.scatter(values, values.new_zeros(len(values), self.objective.layout.held))
 
     @contextmanager
     def _differentiating(self) -> Iterator[None]:
@@ -248,13 +260,16 @@ class _Batch(Operator):
     """The part of a curvature from one batch, weighted by its share of the terms."""
 
     def __init__(self, whole: _Curvature, batch: int) -> None:
-        super().__init__(whole.size, whole.dtype, whole.device, whole.parts)
+        super().__init__(whole.size, whole.dtype, whole.device, whole.parts, rows=whole.rows, holding=whole.holding)
         self._whole, self._batches = whole, [batch]
         counts = whole.objective.program.counts
         self.share = counts[batch] / float(sum(counts))
 
     def describe(self) -> dict[str, Any]:
         return self._whole.describe()
+
+    def pick(self, values: Values) -> np.ndarray:
+        return self._whole.pick(values)
 
     def _apply(self, vectors: Tensor) -> Tensor:
         return self._whole._products_of(vectors, self._batches)
@@ -340,8 +355,8 @@ class Hessian(_Curvature):
         return None
 
     def _forms_of(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
-        if not self._autograd:
-            return (vectors.double() * self._products_of(vectors, batches).double()).sum(0)
+        if not self._autograd or self.holding.ranks > 1:
+            return self._forms_by_products(vectors, batches)
         steps = self._steps(vectors)
         out = steps.new_zeros(len(steps), dtype=torch.float64)
         with self._differentiating():
@@ -382,13 +397,3 @@ class GaussNewton(_Curvature):
                 "the Gauss-Newton matrix needs a model's predictions and a loss of (predictions, target); this "
                 "objective gives the loss alone. Use `Hessian`, or a loss such as cross_entropy."
             )
-
-
-def _parts(scope: Scope) -> tuple[Part, ...]:
-    """Return which rows among the n belong to which parameter tensor."""
-    parts, start = [], 0
-    for entry in scope.entries:
-        inside = sum(max(0, min(stop, entry.stop) - max(first, entry.start)) for first, stop in scope.ranges)
-        parts.append(Part(entry.name, start, start + inside))
-        start += inside
-    return tuple(parts)

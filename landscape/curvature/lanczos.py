@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.curvature.operator import Operator
-from landscape.curvature.probes import finite, normals
+from landscape.curvature.probes import finite, normal_rows
 from landscape.errors import CurvatureError
 
 _PIECE = 2**13  # entries of each basis vector that are in float64 at a time: they fit the cache
@@ -110,7 +110,7 @@ class Krylov:
 
     def __init__(self, op: Operator, limit: int, sign: float, seed: int) -> None:
         self.op, self.limit, self.sign, self.seed = op, limit, sign, seed
-        self.basis = torch.empty(limit, op.size, dtype=op.dtype, device=op.device)  # untouched rows take no memory
+        self.basis = torch.empty(limit, op.rows, dtype=op.dtype, device=op.device)  # untouched rows take no memory
         self.count = 0
         self.multiplied: list[int] = []
         self.waiting: list[int] = []
@@ -128,14 +128,15 @@ class Krylov:
         """Begin a chain with a random vector orthogonal to the basis."""
         eps = torch.finfo(self.op.dtype).eps
         for attempt in range(_ATTEMPTS):
-            drawn = normals(self.seed, _ATTEMPTS * self._chains + attempt, self.op.size)
+            drawn = normal_rows(self.seed, _ATTEMPTS * self._chains + attempt, self.op)
             vector = torch.from_numpy(drawn).to(device=self.op.device, dtype=torch.float64)
-            length = float(vector.norm())
+            length = self.op.norm(vector)
             self._orthogonalise(vector)
-            if float(vector.norm()) > ROUNDING * eps * length:
+            rest = self.op.norm(vector)
+            if rest > ROUNDING * eps * length:
                 break
         self.search = Search() if self._chains else None
-        self._append(vector, float(vector.norm()))
+        self._append(vector, rest)
         self._chains += 1
 
     def multiply(self, at: int = -1) -> None:
@@ -150,9 +151,9 @@ class Krylov:
             self.search = None
         j = self.waiting.pop(at)
         product = self.sign * finite(self.op @ self.basis[j], self.op).double()
-        length = float(product.norm())
+        length = self.op.norm(product)
         self._h[: self.count, j] = self._orthogonalise(product)
-        rest = float(product.norm())
+        rest = self.op.norm(product)
         self.multiplied.append(j)
         if rest <= ROUNDING * torch.finfo(self.op.dtype).eps * length or self.count == self.op.size:
             self._lost[j], rest = rest, 0.0
@@ -196,7 +197,7 @@ class Krylov:
 
     def vectors(self, weights: np.ndarray) -> Tensor:
         """Return combinations of the multiplied vectors, shape (k, n), in the dtype of the operator."""
-        out = torch.empty(weights.shape[1], self.op.size, dtype=self.op.dtype, device=self.op.device)
+        out = torch.empty(weights.shape[1], self.op.rows, dtype=self.op.dtype, device=self.op.device)
         self._combine(weights, out)
         return out
 
@@ -226,7 +227,7 @@ class Krylov:
         """Write combinations of the multiplied vectors to the first rows of ``out``, which may be the basis."""
         mixing = torch.from_numpy(weights.T.copy()).to(self.op.device)
         rows = torch.tensor(self.multiplied, device=self.op.device)
-        for at in range(0, self.op.size, _PIECE):
+        for at in range(0, self.op.rows, _PIECE):
             piece = self.basis[rows, at : at + _PIECE].double()
             out[: len(mixing), at : at + _PIECE] = mixing @ piece
 
@@ -244,10 +245,11 @@ class Krylov:
         total = vector.new_zeros(self.count)
         for dtype in (torch.float64, self.op.dtype):
             along = vector.new_zeros(self.count)
-            for at in range(0, self.op.size, _PIECE):
+            for at in range(0, self.op.rows, _PIECE):
                 piece = self.basis[: self.count, at : at + _PIECE].to(dtype)
                 along += piece @ vector[at : at + _PIECE].to(dtype)
-            for at in range(0, self.op.size, _PIECE):
+            along = self.op.total(along)
+            for at in range(0, self.op.rows, _PIECE):
                 piece = self.basis[: self.count, at : at + _PIECE].to(dtype)
                 vector[at : at + _PIECE] -= along.to(dtype) @ piece
             total += along

@@ -48,7 +48,8 @@ class ProductMemory:
     def of(cls, objective: Objective, ranges: Sequence[tuple[int, int]], kind: type[Graph]) -> ProductMemory:
         """Return the memory of products of this kind; the graph of a large batch is extrapolated from few samples."""
         theta, program = objective.theta, objective.program
-        vector = theta.numel() * theta.element_size()
+        # the same on each rank of a sharded model, so that all plan alike
+        vector = -(-objective.layout.size // objective.layout.holding.ranks) * theta.element_size()
         unknown = _LIKE_ACTIVATIONS * objective.plan.lane_bytes
         if not isinstance(program, ModelProgram):
             whole = Graphs(program, theta, kind, ranges, memory=0).bytes_of(0)

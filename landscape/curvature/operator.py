@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from landscape.errors import CurvatureError
+from landscape.objective import Scope
+from landscape.objective.holding import HERE, Holding, Values
 from landscape.results import Cost
 
 
@@ -25,6 +27,16 @@ class Part:
     stop: int
 
 
+def parts_of(scope: Scope) -> tuple[Part, ...]:
+    """Return which rows among the n belong to which parameter tensor."""
+    parts, start = [], 0
+    for entry in scope.entries:
+        inside = sum(max(0, min(stop, entry.stop) - max(first, entry.start)) for first, stop in scope.ranges)
+        parts.append(Part(entry.name, start, start + inside))
+        start += inside
+    return tuple(parts)
+
+
 class Operator(ABC):
     """A symmetric n x n matrix A, known by A @ v.
 
@@ -32,13 +44,26 @@ class Operator(ABC):
         shape: (n, n).
         dtype, device: of its products.
         parts: which rows belong to which parameter tensor, in order.
+        rows: how many of the n rows this process holds: all, unless ranks hold parts (:mod:`..objective.holding`).
+        holding: whether they do.
         share: the cost of a product of this summand, as a share of a product of the whole sum; 1 otherwise.
     """
 
     share = 1.0
 
-    def __init__(self, size: int, dtype: torch.dtype, device: torch.device, parts: tuple[Part, ...] = ()) -> None:
+    def __init__(
+        self,
+        size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        parts: tuple[Part, ...] = (),
+        *,
+        rows: int | None = None,
+        holding: Holding = HERE,
+    ) -> None:
         self.shape = (size, size)
+        self.rows = size if rows is None else rows
+        self.holding = holding
         self.dtype = dtype
         self.device = device
         self.parts = parts or (Part("theta", 0, size),)
@@ -60,7 +85,7 @@ class Operator(ABC):
         return Cost(self._products, self._calls, self._seconds)
 
     def __matmul__(self, vectors: Tensor) -> Tensor:
-        """Return A @ v: (n,) -> (n,), or (n, k) -> (n, k)."""
+        """Return A @ v: (n,) -> (n,), or (n, k) -> (n, k); on ranks that hold parts, of this rank's rows."""
         block = self._checked(vectors)
         started = time.perf_counter()
         product = self._apply(block if block.dim() > 1 else block[:, None])
@@ -74,6 +99,20 @@ class Operator(ABC):
         values = self._forms(block)
         self._count(len(values), started)
         return values
+
+    def total(self, values: Tensor) -> Tensor:
+        """Return the sum over ranks of what each of them has from its rows."""
+        return self.holding.total(values)
+
+    def norm(self, vector: Tensor) -> float:
+        """Return the Euclidean length of a vector, shape (rows,), float64."""
+        if self.holding.ranks == 1:
+            return float(vector.norm())
+        return float(self.total(vector.square().sum()).sqrt())
+
+    def pick(self, values: Values) -> np.ndarray:
+        """Return this process's rows, shape (rows,), of values for all n rows: (start, stop) -> the values there."""
+        return values(0, self.size)
 
     @property
     def room(self) -> int | None:
@@ -113,7 +152,7 @@ class Operator(ABC):
         """Return A @ vectors for checked vectors: (n, k) -> (n, k)."""
 
     def _forms(self, vectors: Tensor) -> Tensor:
-        return (vectors.double() * self._apply(vectors).double()).sum(0)
+        return self.total((vectors.double() * self._apply(vectors).double()).sum(0))
 
     def add_cost(self, cost: Cost) -> None:
         """Count products that another rank has made with this operator."""
@@ -127,11 +166,11 @@ class Operator(ABC):
         self._seconds += time.perf_counter() - started
 
     def _checked(self, vectors: Tensor) -> Tensor:
-        if not isinstance(vectors, Tensor) or vectors.dim() not in (1, 2) or vectors.shape[0] != self.size:
+        if not isinstance(vectors, Tensor) or vectors.dim() not in (1, 2) or vectors.shape[0] != self.rows:
             got = tuple(vectors.shape) if isinstance(vectors, Tensor) else type(vectors).__name__
             raise CurvatureError(
-                f"this operator has n = {self.size} rows, so it multiplies torch tensors of shape ({self.size},) or "
-                f"({self.size}, k), not {got}. For numpy arrays use to_scipy()."
+                f"this operator has n = {self.rows} rows, so it multiplies torch tensors of shape ({self.rows},) or "
+                f"({self.rows}, k), not {got}. For numpy arrays use to_scipy()."
             )
         return vectors.detach().to(device=self.device, dtype=self.dtype)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from landscape.curvature.operator import Operator
 from landscape.errors import CurvatureError
-from landscape.rays.directions import check_seed
+from landscape.objective.holding import Values
+from landscape.rays.directions import Drawn, check_seed
 from landscape.rays.streams import Purpose, stream
 from landscape.results import Cost
 
@@ -27,14 +29,30 @@ def signs(seed: int, index: int, n: int, summand: int = 0) -> np.ndarray:
     >>> bool(np.array_equal(signs(0, 7, 100), signs(0, 7, 200)[:100]))
     True
     """
+    return sign_values(seed, index, n, summand)(0, n)
+
+
+def sign_values(seed: int, index: int, n: int, summand: int = 0) -> Values:
+    """Return the same signs for a reader that needs some of them: (start, stop) -> those there."""
     source = stream(Purpose.SIGN_PROBE, seed, index, part=summand).bit_generator
     bits = source.random_raw(-(-n // _WORD)).astype("<u8").view(np.uint8)
-    return 2 * np.unpackbits(bits, count=n, bitorder="little").astype(np.int8) - 1
+
+    def values(start: int, stop: int) -> np.ndarray:
+        first = start // 8
+        ones = np.unpackbits(bits[first : -(-stop // 8)], count=stop - 8 * first, bitorder="little")
+        return 2 * ones[start - 8 * first :].astype(np.int8) - 1
+
+    return values
 
 
 def normals(seed: int, index: int, n: int) -> np.ndarray:
     """Return n independent standard normals, float32, which depend on (seed, index) alone."""
     return stream(Purpose.NORMAL_PROBE, seed, index).standard_normal(n, dtype=np.float32)
+
+
+def normal_rows(seed: int, index: int, op: Operator) -> np.ndarray:
+    """Return the rows of :func:`normals` that this process holds, shape (rows,)."""
+    return op.pick(Drawn(stream(Purpose.NORMAL_PROBE, seed, index), op.size).values)
 
 
 @dataclass(frozen=True)
@@ -79,10 +97,9 @@ class Probes:
     def block(self, start: int, stop: int, op: Operator, summand: int = 0) -> Tensor:
         """Return the probes with these indices as columns, shape (n, k), on the device and in the dtype of ``op``."""
         if self.exact:
-            columns = torch.zeros(self.size, stop - start, dtype=op.dtype, device=op.device)
-            columns[start:stop].fill_diagonal_(1.0)
-            return columns
-        return columns_of([signs(self.seed, index, self.size, summand) for index in range(start, stop)], op)
+            return columns_of([op.pick(partial(_unit, index)) for index in range(start, stop)], op)
+        drawn = (sign_values(self.seed, index, self.size, summand) for index in range(start, stop))
+        return columns_of([op.pick(values) for values in drawn], op)
 
     def gaussian_block(self, count: int, op: Operator) -> Tensor:
         """Return uniform points on the sphere of radius sqrt(n) as columns, shape (n, count)."""
@@ -101,6 +118,11 @@ class Probes:
         return np.std(samples, axis=0, ddof=1) / len(samples) ** 0.5
 
 
+def _unit(index: int, start: int, stop: int) -> np.ndarray:
+    """Return some entries of a unit vector."""
+    return (np.arange(start, stop) == index).astype(np.float32)
+
+
 def within_room(op: Operator, most: int) -> int:
     """Return ``most`` bytes, or what a memory budget of the operator leaves for vectors if that is less."""
     return most if op.room is None else min(most, op.room)
@@ -113,7 +135,7 @@ def columns_of(rows: list[np.ndarray], op: Operator) -> Tensor:
 
 def finite(product: Tensor, op: Operator) -> Tensor:
     """Return a product of ``op``; refuse NaN and infinity."""
-    if torch.isfinite(product).all():
+    if not op.total((~torch.isfinite(product)).sum(dtype=torch.float64)):
         return product
     raise CurvatureError(
         f"a product of the {op.describe().get('operator', type(op).__name__)} operator holds NaN or infinite entries, "

@@ -55,9 +55,9 @@ def lanczos(op: Operator, probes: Probes, steps: int) -> JacobiMatrices:
     """
     steps = min(steps, op.size)
     keep_all = keeps_all(op, probes.count, steps)
-    basis = torch.empty(probes.count, steps if keep_all else 2, op.size, dtype=op.dtype, device=op.device)
+    basis = torch.empty(probes.count, steps if keep_all else 2, op.rows, dtype=op.dtype, device=op.device)
     vectors = probes.block(0, probes.count, op).double().T.contiguous()
-    vectors /= vectors.norm(dim=1, keepdim=True)
+    vectors /= _lengths(op, vectors)[:, None]
     diagonal, off_diagonal = np.zeros((2, probes.count, steps))
     beta = scale = vectors.new_zeros(probes.count)
     for j in range(steps):
@@ -66,11 +66,11 @@ def lanczos(op: Operator, probes: Probes, steps: int) -> JacobiMatrices:
         product = finite(op @ basis[:, now].T.contiguous(), op).T.double().contiguous()
         if j:
             product -= beta[:, None] * basis[:, before]
-        alpha = (basis[:, now].double() * product).sum(1)
+        alpha = op.total((basis[:, now].double() * product).sum(1))
         product -= alpha[:, None] * basis[:, now]
         if keep_all:
-            _reorthogonalise(product, basis[:, : j + 1])
-        beta = product.norm(dim=1)
+            _reorthogonalise(op, product, basis[:, : j + 1])
+        beta = _lengths(op, product)
         scale = torch.maximum(scale, alpha.abs() + beta)
         # only rounding is left, or the basis spans the whole space
         beta[(beta <= ROUNDING * torch.finfo(op.dtype).eps * scale) | (j + 1 == op.size)] = 0.0
@@ -86,10 +86,15 @@ def keeps_all(op: Operator, probes: int, steps: int) -> bool:
     return probes * steps * op.size * op.dtype.itemsize <= within_room(op, BASIS_BYTES)
 
 
-def _reorthogonalise(vectors: Tensor, basis: Tensor) -> None:
+def _lengths(op: Operator, vectors: Tensor) -> Tensor:
+    """Return the length of each row, shape (p,), float64."""
+    return vectors.norm(dim=1) if op.holding.ranks == 1 else op.total(vectors.square().sum(1)).sqrt()
+
+
+def _reorthogonalise(op: Operator, vectors: Tensor, basis: Tensor) -> None:
     """Subtract from each vector, shape (p, n), in place, what rounding left along its own basis, shape (p, j, n).
 
     The dtype of the basis is precise enough, since the large parts are gone already.
     """
-    along = torch.bmm(basis, vectors.to(basis.dtype)[..., None])
+    along = op.total(torch.bmm(basis, vectors.to(basis.dtype)[..., None]))
     vectors -= torch.bmm(along.transpose(1, 2), basis)[:, 0]

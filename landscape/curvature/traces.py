@@ -71,6 +71,8 @@ def trace(
     if method not in METHODS:
         raise CurvatureError(f"method={method!r} is not known: pass one of {', '.join(METHODS)}.")
     drawn = Probes.of(op, probes, seed)
+    if op.holding.ranks > 1 and method != "hutchinson":
+        raise CurvatureError(f"{method} of a sharded model is not supported. Pass `method='hutchinson'`.")
     if not drawn.exact and probes < (least := _LEAST[method]):
         raise CurvatureError(
             f"{method} splits its probes and needs {least} of them for a standard error, not {probes}.\n"
@@ -114,11 +116,13 @@ def layer_traces(
     array([1., 2.])
     """
     drawn = Probes.of(op, probes, seed)
+    own = torch.tensor([part.stop - part.start for part in _filled(op)], dtype=torch.float64)
+    sizes = [int(size) for size in op.total(own).tolist()]
     with counting(op, drawn.count, progress, on_progress) as op, spending(op) as spent:
         samples = np.concatenate(list(_shared_sums(op, drawn, lambda summand, z: _by_part(op, _entries(summand, z)))))
     return LayerTraces(
         names=tuple(part.name for part in _filled(op)),
-        sizes=np.array([part.stop - part.start for part in _filled(op)]),
+        sizes=np.array(sizes),
         values=samples.mean(0),
         standard_errors=drawn.error(samples),
         samples=samples,
@@ -153,6 +157,8 @@ def diagonal(
     array([1., 2.])
     """
     drawn = Probes.of(op, probes, seed)
+    if op.holding.ranks > 1:
+        raise CurvatureError("the diagonal of a sharded model is not supported: no rank holds all of it.")
     mean = torch.zeros(op.size, dtype=torch.float64, device=op.device)
     scatter, seen = torch.zeros_like(mean), 0
     with counting(op, drawn.count, progress, on_progress) as op, spending(op) as spent:
@@ -180,12 +186,12 @@ def _config(op: Operator, **settings: Any) -> dict[str, Any]:
 
 def _by_part(op: Operator, terms: Tensor) -> Tensor:
     """Return the sums over the rows of each parameter tensor, float64, shape (k, tensors)."""
-    return torch.stack([terms[part.start : part.stop].double().sum(0) for part in _filled(op)], dim=1)
+    return op.total(torch.stack([terms[part.start : part.stop].double().sum(0) for part in _filled(op)], dim=1))
 
 
 def _filled(op: Operator) -> list[Part]:
     """Return the parts that hold rows: dead filters may leave no row of a tensor in scope."""
-    return [part for part in op.parts if part.stop > part.start]
+    return [part for part in op.parts if part.stop > part.start or op.holding.ranks > 1]
 
 
 def _entries(op: Operator, z: Tensor) -> Tensor:
@@ -213,9 +219,12 @@ def _shared_sums(op: Operator, drawn: Probes, measure: Callable[[Operator, Tenso
                 value = measure(summands[i], drawn.block(start, stop, op, i))
             return value.cpu(), spent.cost
 
-        parts = distributed.each(range(len(summands)), part)
+        if op.holding.ranks > 1:  # each summand needs all ranks
+            parts = [part(i) for i in range(len(summands))]
+        else:
+            parts = distributed.each(range(len(summands)), part)
         for i, (_, cost) in enumerate(parts):
-            if i % distributed.count() != distributed.rank():
+            if op.holding.ranks == 1 and i % distributed.count() != distributed.rank():
                 op.add_cost(cost)
         yield finite(reduce(torch.add, [value for value, _ in parts]), op).numpy() * drawn.weight
 

@@ -20,6 +20,9 @@ class Holding(Protocol):
     def total(self, values: Tensor) -> Tensor:
         """Return the sum over ranks of these values; every rank gets the same bytes."""
 
+    def everyone(self, values: Tensor) -> Tensor:
+        """Return the values of each rank, stacked in their order."""
+
     def gathered(self, name: str, values: Tensor) -> Tensor:
         """Return the whole of a tensor, flat, from the part of each rank, flat."""
 
@@ -43,6 +46,9 @@ class Here:
 
     def total(self, values: Tensor) -> Tensor:
         return values
+
+    def everyone(self, values: Tensor) -> Tensor:
+        return values[None]
 
     def gathered(self, name: str, values: Tensor) -> Tensor:
         return values

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from landscape.curvature import Hessian, top_eigenpairs
 from landscape.errors import ObjectiveError
 from landscape.objective import Objective
-from landscape.objective.digest import digest
+from landscape.objective.digest import digest, digest_of
 from landscape.objective.parameters import Entry
 from landscape.objective.shards.whole import require_whole
 from landscape.rays import RandomDirections, make_metric
@@ -218,14 +218,14 @@ def _hessian(request: Request) -> Axes:
     steps = torch.from_numpy(pairs.vectors.T.copy()).to(objective.theta)
     if op.metric.scale is not None:
         steps *= op.metric.scale
-    vectors = op.scope.scatter(steps, steps.new_zeros(len(steps), objective.layout.size))
+    vectors = op.scope.scatter(steps, steps.new_zeros(len(steps), objective.layout.held))
     settings = {
         "metric": op.metric.name,
         "seed": request.seed,
         "dead_filters": len(op.metric.dead),
         "eigenvalues": pairs.values.tolist(),
         "converged": pairs.converged.tolist(),
-        "vectors": [digest(vector) for vector in vectors],
+        "vectors": [digest_of(objective.layout.wholes(vector)) for vector in vectors],
     }
     points = np.zeros((0, request.count))
     return Axes("hessian", vectors, op.size, settings, points, notes=(*_eigenvector_notes(pairs), *op.notes))

@@ -18,6 +18,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 import landscape as ls
+from landscape.curvature.operator import Operator
 from landscape.errors import LandscapeError
 
 DATA = (torch.linspace(-1, 1, 100).reshape(20, 5).sin(), torch.arange(20) % 3)
@@ -103,6 +104,47 @@ def losses(kind: str) -> None:
         assert torch.equal(tensor, kept)
 
 
+def curvatures(kind: str) -> None:
+    """Products, traces, eigenvalues, spectra and Laplace volumes of a sharded net are those of one process."""
+    width = 8 if kind == "tensor" else 7
+    settings = {"scope": "all", "batch_size": 20, "lanes": 1}
+    whole = ls.Objective(wide(Net(width)), double(DATA), **settings)
+    objective = ls.Objective(KINDS[kind](wide(Net(width))), double(DATA), **settings)
+    for make in (ls.Hessian, ls.GaussNewton):
+        same_spectra(make(whole, metric="filter"), make(objective, metric="filter"))
+    by_difference = [ls.trace(ls.Hessian(each, derivative="difference"), 2).samples for each in (whole, objective)]
+    same(by_difference[1], by_difference[0], False)
+    volumes = [
+        ls.log_volume(each, [1.2 * whole.centre], estimator="laplace", curvature="ggn", probes=2, steps=2)
+        for each in (whole, objective)
+    ]
+    same(volumes[1].results[0].log_volume, volumes[0].results[0].log_volume, False)
+    lines = [ls.slice_1d(each, steps=3, direction="hessian") for each in (whole, objective)]
+    same(lines[1].loss, lines[0].loss, False)
+
+
+def same_spectra(one: Operator, other: Operator) -> None:
+    """Require that two operators have equal eigenpairs, traces and densities; the second one is sharded."""
+    pairs = [ls.top_eigenpairs(op, 2, check=False, max_products=6) for op in (one, other)]
+    same(pairs[1].values, pairs[0].values, False)
+    for held, vector in zip(pairs[1].vectors.T, pairs[0].vectors.T, strict=True):
+        same(held, other.pick(lambda a, b, v=vector: v[a:b]), False)
+    same(ls.trace(other, 2).samples, ls.trace(one, 2).samples, False)
+    traces = [ls.layer_traces(op, 2) for op in (one, other)]
+    same(traces[1].values, traces[0].values, False)
+    assert (traces[1].names, list(traces[1].sizes)) == (traces[0].names, list(traces[0].sizes))
+    densities = [ls.spectral_density(op, 2, 3) for op in (one, other)]
+    same(densities[1].nodes, densities[0].nodes, False)
+
+
+def wide(model: Net) -> Net:
+    return model.double()
+
+
+def double(data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return data[0].double(), data[1]
+
+
 def same(got: object, wanted: object, exact: bool) -> None:
     """Require equal numbers: bit for bit, or to 1e-6."""
     if exact:
@@ -148,6 +190,10 @@ def check(what: str) -> None:
     """Run one of the checks in this process, which is one of several."""
     dist.init_process_group("gloo")
     try:
-        refused() if what == "refused" else losses(what)
+        if what == "refused":
+            refused()
+        else:
+            measure, kind = what.split("-")
+            {"losses": losses, "curvatures": curvatures}[measure](kind)
     finally:
         dist.destroy_process_group()

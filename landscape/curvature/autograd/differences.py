@@ -9,6 +9,7 @@ from torch import Tensor
 
 from landscape.curvature.autograd.gradient import gradient_of, moving_leaves
 from landscape.objective import Layout, Objective
+from landscape.objective.holding import Holding
 
 PLACE = "around the trained point"
 
@@ -16,7 +17,14 @@ PLACE = "around the trained point"
 def difference_reach(theta: Tensor, layout: Layout) -> float:
     """Return how far from theta gradients are taken for a difference: ∛eps |theta|."""
     eps = max(torch.finfo(entry.dtype).eps for entry in layout.entries)
-    return float(eps ** (1 / 3)) * (float(theta.double().norm()) or 1.0)
+    return float(eps ** (1 / 3)) * (_norm(theta, layout.holding) or 1.0)
+
+
+def _norm(vector: Tensor, holding: Holding) -> float:
+    """Return the Euclidean length of a vector, of which ranks may hold parts."""
+    if holding.ranks == 1:
+        return float(vector.double().norm())
+    return float(holding.total(vector.double().square().sum()).sqrt())
 
 
 class GradientDifferences:
@@ -36,15 +44,16 @@ class GradientDifferences:
         with objective.running():
             self._sizes, self._moves = moving_leaves(self._program, self._theta, ranges)
         self._reach = difference_reach(self._theta, objective.layout)
+        self._holding = objective.layout.holding
 
     def product(self, vector: Tensor, batches: Sequence[int]) -> tuple[Tensor, float]:
         """Return the product with the sum of these batches' totals, shape (D,), and its relative error."""
-        length = float(vector.double().norm())
+        length = _norm(vector, self._holding)
         if not length:
             return torch.zeros_like(vector), 0.0
         near, far = (self._quotient(vector, step, batches) for step in (self._reach / length, 2 * self._reach / length))
-        size = float(near.double().norm())
-        return near, float((near - far).double().norm()) / size if size else 0.0
+        size, distance = _norm(near, self._holding), _norm(near - far, self._holding)
+        return near, distance / size if size else 0.0
 
     def _quotient(self, vector: Tensor, step: float, batches: Sequence[int]) -> Tensor:
         ahead, behind = (self._gradient(self._theta + sign * step * vector, batches) for sign in (1, -1))

@@ -9,12 +9,14 @@ from torch import Tensor
 
 from landscape.curvature.autograd.grad import derivative, twice_differentiable
 from landscape.curvature.autograd.graphs import check_once
-from landscape.objective.batch_loss import Program, evaluating
+from landscape.objective.batch_loss import ModelProgram, Program, evaluating
 
 
 def moving_leaves(program: Program, point: Tensor, ranges: Sequence[tuple[int, int]]) -> tuple[list[int], list[bool]]:
     """Return the size of each of a program's tensors, and whether one of the ranges, (start, stop), touches it."""
     sizes = [leaf.numel() for leaf in program.leaves(point)]
+    if isinstance(program, ModelProgram) and program.sharded:
+        return sizes, program.layout.moves(ranges)
     stops = torch.tensor(sizes).cumsum(0).tolist()
     spans = zip(stops, sizes, strict=True)
     return sizes, [any(a < stop and stop - size < b for a, b in ranges) for stop, size in spans]

@@ -150,13 +150,17 @@ class Graphs:
         with program.running():
             self._leaves = program.leaves(theta)
         # a TorchScript module has one set of tensors, which every evaluation writes
-        own = {tensor.data_ptr() for tensor in program.model.parameters()} if isinstance(program, ModelProgram) else ()
+        alone = program.model.parameters() if isinstance(program, ModelProgram) and not program.sharded else ()
+        own = {tensor.data_ptr() for tensor in alone}
         self._shared = any(leaf.data_ptr() in own for leaf in self._leaves if leaf.numel())
         self._sizes = [leaf.numel() for leaf in self._leaves]
         stops = list(accumulate(self._sizes))
         spans = zip(stops, self._sizes, strict=True)
         self._moves = [any(a < stop and stop - size < b for a, b in ranges) for stop, size in spans]
         self.budget = free_bytes(theta.device) // _KEPT_SHARE if memory is None else memory
+        if isinstance(program, ModelProgram) and program.sharded:
+            self._moves = program.layout.moves(ranges)
+            self.budget = 0  # ranks with more memory would keep more graphs, and leave the others waiting
         self._kept: dict[int, Graph] = {}
         self._bytes: int | None = None  # of one graph, once it is known
         self._twice_differentiable = False  # whether that was checked

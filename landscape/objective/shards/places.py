@@ -102,15 +102,15 @@ class Shards:
                 )
 
     def total(self, values: Tensor) -> Tensor:
-        return self._everyone(values.to(self.device)).sum(0).to(values.device)
+        return self.everyone(values).sum(0)
 
-    def _everyone(self, mine: Tensor) -> Tensor:
-        """Return a tensor of each rank, stacked in their order."""
+    def everyone(self, values: Tensor) -> Tensor:
+        mine = values.to(self.device)
         everyone = mine.new_empty((self.ranks, *mine.shape))
         if mine.numel():
             with exchanging(self.ranks):
                 dist.all_gather(list(everyone.unbind()), mine.contiguous())
-        return everyone
+        return everyone.to(values.device)
 
     def gathered(self, name: str, values: Tensor) -> Tensor:
         return self.wholes([name], [values])[0].reshape(-1)
@@ -120,7 +120,7 @@ class Shards:
         sizes = [sum(boxes[name].size for name in names) for boxes in self.boxes]
         mine = parts[0].new_zeros(max(sizes), device=self.device)
         torch.cat([part.reshape(-1) for part in parts], out=mine[: sizes[self.rank]])
-        everyone = self._everyone(mine)
+        everyone = self.everyone(mine)
         wholes = [mine.new_empty(self.shapes[name]) for name in names]
         for boxes, held in zip(self.boxes, everyone, strict=True):
             start = 0
