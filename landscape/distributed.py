@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from landscape.errors import LandscapeError, RankError, first_line
 
@@ -192,8 +192,17 @@ def exchanging(ranks: int) -> Iterator[None]:
         ) from error
 
 
-def sample(rows: torch.Tensor) -> bytes:
+class Sampled(Protocol):
+    """Something that tells ranks apart in its own way."""
+
+    def sample(self) -> bytes:
+        """Return bytes that depend on its content."""
+
+
+def sample(rows: torch.Tensor | Sampled) -> bytes:
     """Return some entries of each row, shape (k, n), for ``check``. Different rounding shows in nearly all entries."""
+    if hasattr(rows, "sample"):
+        return rows.sample()
     stride = max(1, rows.shape[1] // _SAMPLE)
     return bytes(rows[:, ::stride].double().cpu().numpy().tobytes())
 

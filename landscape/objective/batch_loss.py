@@ -1,6 +1,7 @@
 """The loss of one batch as a function of the flat vector: for one point, or for many at once.
 
-:class:`ModelProgram` runs a torch module on views of the vector. :class:`FunctionProgram` wraps a plain function.
+A program computes the loss for the objective. :class:`ModelProgram` runs a torch module on views of the vector. A
+:class:`landscape.objective.moved_weights.Point` of a large model may take the place of a vector.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from landscape.errors import LandscapeError, ObjectiveError, code_place, type_an
 from landscape.objective.batches import Batch
 from landscape.objective.losses.loss import Loss, counts_of
 from landscape.objective.model import held_tensors, keep_freed_memory, places_of
+from landscape.objective.moved_weights import AnyPoint, Point, PointList
+from landscape.objective.overwritten import Overwritten
 from landscape.objective.parameters import Layout, fixed_parameters, moving_parameters
+from landscape.objective.read_weights import MovedWeight
 from landscape.objective.reading import untouched_rng
 
 CENTRE = "at the trained point"
@@ -41,7 +45,7 @@ class Program(Protocol):
     def together(self) -> bool:
         """Whether :meth:`totals` runs its points in one batched program, instead of one after the other."""
 
-    def totals(self, points: Tensor, batch: int) -> Tensor:
+    def totals(self, points: Tensor | PointList, batch: int) -> Tensor:
         """Return the sum of a batch's terms at each point: (k, D) -> (k,) float64."""
 
     def leaves(self, theta: Tensor) -> list[Tensor]:
@@ -52,55 +56,6 @@ class Program(Protocol):
 
     def running(self) -> Any:
         """Return the context in which all other methods may be called."""
-
-
-class FunctionProgram:
-    """A function of the flat vector, (k, D) -> (k,); a single batch of one term, which may be negative."""
-
-    counts: tuple[float, ...] = (1,)
-    sharded = False
-    constants: tuple[Tensor, ...] = ()
-    nonnegative = False
-    together = True
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        self._function = function
-        self._differentiates = False  # whether the function takes derivatives of its own
-
-    def totals(self, points: Tensor, batch: int) -> Tensor:
-        values = self._values(points)
-        if not isinstance(values, Tensor) or values.shape != points.shape[:1]:
-            got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise ObjectiveError(
-                f"the function must map points of shape (..., D) to values of shape (...); for points of shape "
-                f"{tuple(points.shape)} it returned {got}. Reduce over the last axis only: f(x).sum(-1)."
-            )
-        return values.double()
-
-    def _values(self, points: Tensor) -> Any:
-        if torch.is_grad_enabled():
-            return self._function(points)
-        if not self._differentiates:
-            try:
-                return self._function(points)
-            except RuntimeError as error:
-                if "does not require grad" not in str(error):
-                    raise
-        with torch.enable_grad():
-            values = self._function(points.detach())
-        self._differentiates = True
-        return _detached(values)
-
-    def leaves(self, theta: Tensor) -> list[Tensor]:
-        return [theta.clone()]
-
-    def total_of(self, leaves: list[Tensor], batch: int) -> Tensor:
-        return self.totals(leaves[0][None], batch)[0]
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        with untouched_rng(), torch.inference_mode(False), torch.no_grad():
-            yield
 
 
 class ModelProgram:
@@ -123,6 +78,8 @@ class ModelProgram:
     Attributes:
         differentiates: whether model or loss take derivatives of their own, so that they run with gradients on.
         writes: whether the model writes to its parameters in place, so that it gets copies of them.
+        in_place: whether a :class:`Point` is written over the model's own weights, which are restored afterwards.
+        pairs: the model's own parameters, and the place of each in the vector.
     """
 
     sharded = False
@@ -138,8 +95,8 @@ class ModelProgram:
         training: bool = False,
         compile: bool = False,
     ) -> None:
-        self._scripted = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
-        self.model = deepcopy(model) if self._scripted else model
+        self.scripted = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
+        self.model = deepcopy(model) if self.scripted else model
         self.layout = layout
         self.together, self.training = False, training
         self.forward = forward
@@ -147,10 +104,11 @@ class ModelProgram:
         self._with_target = loss.name == "model"
         self._width = 1
         self._viewed: tuple[Tensor, int, list[list[Tensor]]] | None = None
-        self.differentiates = self.writes = False
+        self.differentiates = self.writes = self.in_place = False
+        self.pairs = list(zip(moving_parameters(self.model), layout.entries, strict=True))
         held = [*self.model.buffers(), *fixed_parameters(self.model)]
         self._set_buffers(tuple(tensor.detach().clone() for tensor in held))
-        self._places = [] if self._scripted else places_of(self.model)
+        self._places = [] if self.scripted else places_of(self.model)
         self._set_data(batches, (loss,) * len(batches))
 
     @property
@@ -187,23 +145,29 @@ class ModelProgram:
         other._set_buffers(buffers)
         return other
 
-    def output(self, point: Tensor, batch: int) -> Any:
+    def output(self, point: AnyPoint, batch: int) -> Any:
         """Return the model's output on one batch at one point, shape (D,)."""
-        return self.output_with(self._views_at(point[None])[0], batch)
+        return self.output_with(self.views_at(point), batch)
 
-    def views_at(self, point: Tensor) -> list[Tensor]:
+    def views_at(self, point: AnyPoint) -> list[Tensor]:
         """Return the parameters at one point, shape (D,), as the views that the model gets."""
-        return self._views_at(point[None])[0]
+        return self._weights_at(point) if isinstance(point, Point) else self._views_at(point[None])[0]
+
+    def _weights_at(self, point: Point) -> list[Tensor]:
+        """Return what the model gets at a point of a large model: nothing that takes memory."""
+        if self.in_place:
+            return Overwritten(self.pairs, point)
+        return [MovedWeight(own, entry, point) for own, entry in self.pairs]
 
     def output_with(self, views: list[Tensor], batch: int = 0) -> Any:
         """Return the model's output on one batch with these parameters."""
         with self._own_derivatives():
             output = self._evaluated(views, lambda: self._call(self.batches[batch]))
-        return tree_map(_detached, output) if self.differentiates else output
+        return tree_map(detached, output) if self.differentiates else output
 
     def leaves(self, theta: Tensor) -> list[Tensor]:
         views = self.layout.split(theta)
-        if not self._scripted:
+        if not self.scripted:
             return [view.clone() for view in views]
         # the parameters of a copied TorchScript module still depend on the originals
         own = [parameter.detach_() for parameter in moving_parameters(self.model)]
@@ -220,7 +184,7 @@ class ModelProgram:
 
     def _from_leaves(self, leaves: list[Tensor]) -> list[Tensor] | None:
         """Return the tensors to place for these leaves; None for a TorchScript module, which holds them already."""
-        if self._scripted:
+        if self.scripted:
             return None
         narrow = [leaf.to(entry.dtype) for leaf, entry in zip(leaves, self.layout.entries, strict=True)]
         if self.writes:
@@ -230,14 +194,13 @@ class ModelProgram:
         # own copies of the buffers, since the graph outlives the call
         return [*narrow, *(buffer.clone() for buffer in self.constants)]
 
-    def totals(self, points: Tensor, batch: int) -> Tensor:
-        if self.together and (len(points) > 1 or self.compile):
+    def totals(self, points: Tensor | PointList, batch: int) -> Tensor:
+        if isinstance(points, Tensor) and self.together and (len(points) > 1 or self.compile):
             return self.joint_totals(points, batch)
         loss, data = self.losses[batch], self.batches[batch]
+        each = self._views_at(points) if isinstance(points, Tensor) else map(self._weights_at, points)
         with self._own_derivatives():
-            totals = [
-                self._evaluated(views, lambda: loss.total(self._call(data), data)) for views in self._views_at(points)
-            ]
+            totals = [self._evaluated(views, lambda: loss.total(self._call(data), data)) for views in each]
         stacked = torch.stack(totals)
         return stacked if torch.is_grad_enabled() else stacked.detach()
 
@@ -263,7 +226,7 @@ class ModelProgram:
         Embeddings give dense gradients, since sparse ones cannot be differentiated again.
         """
         keep_freed_memory()
-        kept = [] if self._scripted else [(module, dict(module.__dict__)) for module in self.model.modules()]
+        kept = [] if self.scripted else [(module, dict(module.__dict__)) for module in self.model.modules()]
         try:
             if self.training:
                 self.model.train()
@@ -321,8 +284,9 @@ class ModelProgram:
 
     def _evaluated(self, views: list[Tensor], compute: Callable[[], Any]) -> Any:
         """Return what ``compute`` returns while the model has these parameters."""
+        written = views.written() if isinstance(views, Overwritten) else nullcontext()
         try:
-            with self._placed([*views, *self._buffers]):
+            with written, self._placed([*views, *self._buffers]):
                 return compute()
         finally:
             self._reset_buffers()
@@ -333,7 +297,7 @@ class ModelProgram:
 
         The loss too is computed meanwhile: it may read the model's parameters (weight decay).
         """
-        if self._scripted:
+        if self.scripted:
             for own, tensor in zip(held_tensors(self.model), tensors, strict=True) if tensors else ():
                 own.copy_(tensor)
             yield
@@ -368,7 +332,8 @@ class ModelProgram:
         return self.model(*batch.inputs, **batch.named)
 
 
-def _detached(item: Any) -> Any:
+def detached(item: Any) -> Any:
+    """Return a tensor without its graph, and anything else as it is."""
     return item.detach() if isinstance(item, Tensor) else item
 
 

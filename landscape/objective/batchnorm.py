@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from landscape.errors import ObjectiveError
 from landscape.objective.batch_loss import ModelProgram, Program, evaluating
+from landscape.objective.moved_weights import AnyPoint
 
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -50,7 +51,7 @@ class Recalibration:
         place = {id(buffer): i for i, buffer in enumerate(program.model.buffers())}
         self._places = [(place[id(norm.running_mean)], place[id(norm.running_var)]) for norm in self._norms]
 
-    def at(self, point: Tensor) -> ModelProgram:
+    def at(self, point: AnyPoint) -> ModelProgram:
         """Return the program with the statistics of this point, shape (D,). Call it while the program is running."""
         program = self._program
         sums = [_Sums() for _ in self._norms]

@@ -22,6 +22,7 @@ from landscape.objective.batches import Batch, copied, is_plain, make_batch, reb
 from landscape.objective.counting import items_of
 from landscape.objective.first_pass import first_pass
 from landscape.objective.losses.predictions import logits_of
+from landscape.objective.moved_weights import AnyPoint, Point
 
 _FEW = 8  # samples that are compared with their halves
 _MOST = 512  # samples of a batch that is compared with its halves as a whole
@@ -53,7 +54,7 @@ class Trial:
     time_major: bool = False
 
 
-def try_first_batch(program: ModelProgram, theta: Tensor, first: Batch, alone: Batch, *, mixing: bool) -> Trial:
+def try_first_batch(program: ModelProgram, theta: AnyPoint, first: Batch, alone: Batch, *, mixing: bool) -> Trial:
     """Run the model on a few samples and on their halves; on the whole batch if it does not run on a part.
 
     The batches are copied, so that a model that writes to its inputs cannot change the caller's data.
@@ -110,7 +111,7 @@ def _runs(run: Callable[[Batch], Any], batch: Batch) -> bool:
     return True
 
 
-def differs(program: ModelProgram, theta: Tensor, whole: Any, parts: Sequence[Batch]) -> bool:
+def differs(program: ModelProgram, theta: AnyPoint, whole: Any, parts: Sequence[Batch]) -> bool:
     """Whether the outputs on the parts of a batch, one after the other, are others than those on the whole batch."""
     try:
         predictions = logits_of(whole).detach()
@@ -127,11 +128,13 @@ def differs(program: ModelProgram, theta: Tensor, whole: Any, parts: Sequence[Ba
     return axis is None or not _close(program, predictions, torch.cat(apart, axis))
 
 
-def writes_to_parameters(program: ModelProgram, theta: Tensor, batch: Batch) -> bool:
+def writes_to_parameters(program: ModelProgram, theta: AnyPoint, batch: Batch) -> bool:
     """Whether the forward pass writes to its parameters in place: at the trained point, or at twice its values.
 
     ``Embedding(max_norm=...)`` shortens its rows, and some layers clamp their weights.
     """
+    if isinstance(theta, Point):  # whose weights the model cannot write to, or a copy of all is restored
+        return False
     kinds = (module for module in program.model.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag))
     if any(module.max_norm is not None for module in kinds):
         return True

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.objective.batch_loss import Program, evaluating
+from landscape.objective.moved_weights import PointList
 from landscape.objective.recomputation import differentiable
 
 GRADIENT_COST = 3.0  #: cost of a forward and a backward pass, in evaluations
@@ -30,7 +31,10 @@ class Evaluation:
 
 
 def run_pass(
-    program: Program, points: Tensor, ceiling: np.ndarray | None = None, place: str = "around the trained point"
+    program: Program,
+    points: Tensor | PointList,
+    ceiling: np.ndarray | None = None,
+    place: str = "around the trained point",
 ) -> Evaluation:
     """Evaluate the loss batch by batch, and drop points whose sum so far proves that they reach the ceiling.
 

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from landscape.errors import LandscapeError, ObjectiveError, TaskError, code_place, type_and_line
 from landscape.objective.batch_loss import CENTRE, ModelProgram, evaluating, out_of_memory
 from landscape.objective.batches import Batch, copied
+from landscape.objective.moved_weights import AnyPoint
 
 
-def first_pass(program: ModelProgram, theta: Tensor, batch: Batch) -> tuple[int, Any]:
+def first_pass(program: ModelProgram, theta: AnyPoint, batch: Batch) -> tuple[int, Any]:
     """Return the bytes of the largest activation, and the output, from a pass of the model over this batch.
 
     A model or loss that takes derivatives itself fails without gradients; then the program runs with them from now on.
@@ -41,7 +42,7 @@ def first_pass(program: ModelProgram, theta: Tensor, batch: Batch) -> tuple[int,
     return measured
 
 
-def _run(program: ModelProgram, trial: ModelProgram, theta: Tensor) -> tuple[int, Any]:
+def _run(program: ModelProgram, trial: ModelProgram, theta: AnyPoint) -> tuple[int, Any]:
     """Return what :func:`first_pass` returns; with gradients if only that works."""
     try:
         largest, output = _measure_activations(trial, theta)
@@ -74,7 +75,7 @@ def _loss_needs_gradients(trial: ModelProgram, output: Any) -> bool:
     return False
 
 
-def _measure_activations(program: ModelProgram, theta: Tensor) -> tuple[int, Any]:
+def _measure_activations(program: ModelProgram, theta: AnyPoint) -> tuple[int, Any]:
     """Return the bytes of the largest input or module output in a pass over the first batch, and the model's output.
 
     The inputs count because a TorchScript or exported model shows none of its modules.
@@ -91,7 +92,7 @@ def _measure_activations(program: ModelProgram, theta: Tensor) -> tuple[int, Any
     try:
         with program.running():
             # a copy, since a model may write to its parameters in place
-            output = program.output(theta.clone(), 0)
+            output = program.output(theta.clone() if isinstance(theta, Tensor) else theta, 0)
     finally:
         handle.remove()
     return largest, output

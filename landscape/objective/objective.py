@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -18,40 +17,33 @@ from landscape import distributed
 from landscape.errors import ObjectiveError
 from landscape.objective.batch_loss import (
     CENTRE,
-    FunctionProgram,
     ModelProgram,
     Program,
     evaluating,
 )
 from landscape.objective.batches import moved_to, split_batches
-from landscape.objective.checks import random_state, try_first_batch
+from landscape.objective.centre import check_centre
+from landscape.objective.checks import try_first_batch
 from landscape.objective.counting import Count
 from landscape.objective.digest import digest_of
 from landscape.objective.evaluate import Evaluation, run_pass
 from landscape.objective.from_checkpoint import FromCheckpoint
+from landscape.objective.function_program import FunctionProgram, checked_vector
+from landscape.objective.large import origin_of, trained_values
 from landscape.objective.losses.accuracy import accuracy_counts
 from landscape.objective.losses.kl import kl_from, reading_for_kl
 from landscape.objective.losses.make import check_targets, make_loss
-from landscape.objective.model import check_device, dtype_of, mixes_samples
+from landscape.objective.model import dtype_of, mixes_samples
+from landscape.objective.moved_weights import AnyPoint, Point, PointList, StepList
 from landscape.objective.notes import batch_notes, kept_whole, left_out, named, scope_notes
 from landscape.objective.parameters import Layout, Scope
-from landscape.objective.point_batches import chosen_steps, plan_lanes, sample_limit
+from landscape.objective.point_batches import bytes_of, chosen_steps, plan_points, sample_limit
 from landscape.objective.reading import read_data
 from landscape.objective.recognition.recognise import recognised
 from landscape.objective.shards.whole import Held
 from landscape.objective.shared_pass import Points, evaluate_points
 
 CRITERIA = ("loss", "rise", "kl")
-_RANDOM = (
-    "Something draws random numbers in the forward pass (dropout, noise, stochastic depth), and radii would measure "
-    "it. Leave training mode off, or switch it off in the model or the forward function."
-)
-_STATEFUL = (
-    "No random number of torch, numpy or Python was drawn. So the model keeps something from one call to the next, as "
-    "a recurrent net or a counter does. Or it draws from a generator of its own, or its kernels add in "
-    "no fixed order. Reset that at the start of the forward pass: forward=lambda model, batch: ..."
-)
-_REPEAT_TOLERANCE = 1e-6  # relative: two evaluations of a deterministic loss may differ by rounding only
 
 
 class Objective(FromCheckpoint):
@@ -82,6 +74,9 @@ class Objective(FromCheckpoint):
         lanes: largest number of points evaluated together; fewer make more chunks to share between ranks.
         training: evaluate in training mode (BatchNorm uses batch statistics).
         compile: run points that are evaluated together through ``torch.compile``.
+        flat: whether points are flat vectors (True), or each weight is moved where it is used and freed after (False);
+            by default the second for models of more than 2^25 parameters
+            (:mod:`landscape.objective.moved_weights`).
 
     Attributes:
         theta: the trained parameters, shape (D,).
@@ -124,6 +119,7 @@ class Objective(FromCheckpoint):
         lanes: int | None = None,
         training: bool = False,
         compile: bool = False,
+        flat: bool | None = None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("max_samples", max_samples), ("lanes", lanes)):
             _check_count(name, value)
@@ -136,10 +132,10 @@ class Objective(FromCheckpoint):
         # targets in 16 bits would lose digits, and the named losses compute in 32 bits at least
         wide = None if dtype is None else torch.promote_types(dtype, torch.float32)
         here = partial(moved_to, device=place, dtype=layout.entries[0].dtype, target_dtype=wide)
-        theta = layout.flatten(held.tensors, place)
         first = given.first(here)
         options: dict[str, Any] = {"forward": forward, "training": training, "compile": compile}
         program = held.program(model, (first,), loss_terms, layout, **options)
+        theta = origin_of(program, flat, first, held.tensors, place)
         mixing = training or not loss_terms.per_sample or mixes_samples(model)
         alone = given.alone(here, batch_size if mixing else None)
         trial = try_first_batch(program, theta, first, alone, mixing=mixing)
@@ -153,7 +149,9 @@ class Objective(FromCheckpoint):
         self._output = output
         sample_bytes = trial.largest_bytes // trial.batch.samples
         if batch_size is not None or not trial.mixing:
-            batches = split_batches(batches, batch_size or sample_limit(sample_bytes, read.samples, place))
+            batches = split_batches(
+                batches, batch_size or sample_limit(sample_bytes, read.samples, place, bytes_of(theta, program))
+            )
         self.notes = [*read.notes, *batch_notes(trial, batches, batch_size), *said, *scope_notes(selected, model)]
         program = program.with_losses((loss_terms,)).with_batches(batches)
         self._set_up(program, theta, layout, selected)
@@ -162,7 +160,7 @@ class Objective(FromCheckpoint):
         self.loss_name = loss_terms.name
         self._mixing = trial.mixing
         activation = sample_bytes * max(batch.samples for batch in batches)
-        self.plan = plan_lanes(program, theta, activation, memory, lanes)
+        self.plan = plan_points(program, theta, activation, memory, lanes)
         self.notes += self.plan.notes
 
     @classmethod
@@ -191,16 +189,7 @@ class Objective(FromCheckpoint):
         (0.0, 3)
         """
         _check_count("lanes", lanes)
-        theta = torch.as_tensor(theta).detach().clone()
-        if theta.dim() != 1 or not theta.is_floating_point():
-            raise ObjectiveError(
-                f"theta must be one flat floating-point vector, shape (D,); {theta.dtype} of shape "
-                f"{tuple(theta.shape)} arrived. Pass theta.reshape(-1)."
-            )
-        check_device(theta.device)
-        layout = layout or Layout.from_shapes({"theta": tuple(theta.shape)}, theta.dtype)
-        if layout.size != len(theta):
-            raise ObjectiveError(f"the layout holds {layout.size} entries, and theta {len(theta)}; they must agree.")
+        theta, layout = checked_vector(theta, layout)
         self = object.__new__(cls)
         self.notes = []
         self._mixing = False
@@ -210,20 +199,21 @@ class Objective(FromCheckpoint):
         self.samples = 1
         self.data_hash = ""
         self.loss_name = getattr(function, "__name__", type(function).__name__)
-        self.plan = plan_lanes(program, theta, 0, memory, lanes)
+        self.plan = plan_points(program, theta, 0, memory, lanes)
         return self
 
-    def _set_up(self, program: Program, theta: Tensor, layout: Layout, scope: Scope) -> None:
+    def _set_up(self, program: Program, theta: AnyPoint, layout: Layout, scope: Scope) -> None:
         """Set the attributes that every objective has, and check the centre."""
         self._program = program
         self._kl: Program | None = None
-        self.theta = theta
+        self.trained = theta
+        self._flat = theta if isinstance(theta, Tensor) else None
         self.layout = layout
         self.scope = scope
-        self.theta_hash = digest_of(chain(layout.wholes(theta), program.constants))
+        self.theta_hash = digest_of(chain(trained_values(program, theta), program.constants))
         if sum(program.counts) == 0:
             raise ObjectiveError("every target is left out (-100), so the loss has no term. Check the targets.")
-        self.centre = self._check_centre()
+        self.centre = check_centre(program, theta, self.device)
 
     def __repr__(self) -> str:
         fixed = left_out(self.scope)
@@ -232,6 +222,33 @@ class Objective(FromCheckpoint):
             f"<Objective: {self.loss_name} of {self.samples:,} samples, {self.centre:.6g} at the trained point, "
             f"n = {self.dimension:,} of {self.layout.size:,} parameters in scope {self.scope.name!r}{rest}>"
         )
+
+    @property
+    def theta(self) -> Tensor:
+        """The trained parameters as one flat vector, shape (D,); of a large model it is made when it is asked for."""
+        if self._flat is None:
+            assert isinstance(self._program, ModelProgram)
+            held = {entry.name: own for own, entry in self._program.pairs}
+            self._flat = self.layout.flatten(held, self.device)
+        return self._flat
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of theta: float32 even for a model in 16 bits."""
+        return self.layout.dtype if self._flat is None else self._flat.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where points and losses are computed."""
+        if self._flat is not None:
+            return self._flat.device
+        assert isinstance(self._program, ModelProgram)
+        return self._program.pairs[0][0].device
+
+    @property
+    def large(self) -> bool:
+        """Whether the weights of a point are made where they are used, and no vector holds it."""
+        return isinstance(self.trained, Point)
 
     @property
     def dimension(self) -> int:
@@ -260,7 +277,7 @@ class Objective(FromCheckpoint):
 
     def along(
         self,
-        steps: Tensor,
+        steps: Tensor | StepList,
         radii: np.ndarray,
         *,
         rows: np.ndarray | None = None,
@@ -273,7 +290,7 @@ class Objective(FromCheckpoint):
         (:mod:`landscape.objective.shared_pass`).
 
         Args:
-            steps: one step per point, shape (k, D), or the steps that ``rows`` chooses from.
+            steps: one step per point, shape (k, D), or the steps that ``rows`` chooses from; of a large model a list.
             radii: how far to go along each, shape (k,).
             rows: which of the steps each point takes, shape (k,); they are looked up for few points at a time.
             ceiling: stop a pass as soon as the criterion provably reaches this value, shape (k,). This needs a loss
@@ -284,8 +301,10 @@ class Objective(FromCheckpoint):
         shift = self.centre if criterion == "rise" else 0.0
         program = self.program_of(criterion)
 
-        def at(part: slice) -> Tensor:
-            scale = torch.as_tensor(radii[part], dtype=self.theta.dtype, device=self.theta.device)
+        def at(part: slice) -> Tensor | PointList:
+            if isinstance(steps, StepList):
+                return steps.on_rays(np.arange(len(steps))[part] if rows is None else rows[part], radii[part])
+            scale = torch.as_tensor(radii[part], dtype=self.dtype, device=self.device)
             return torch.addcmul(self.theta, chosen_steps(steps, part, rows), scale[:, None])
 
         limit = None if ceiling is None else ceiling + shift
@@ -337,7 +356,7 @@ class Objective(FromCheckpoint):
             "loss": self.loss_name,
             "scope": self.scope.name,
             "samples": self.samples,
-            "dtype": str(self.theta.dtype).removeprefix("torch."),
+            "dtype": str(self.dtype).removeprefix("torch."),
             "training": bool(getattr(program, "training", False)),
             "output": self._output,
             "forward": getattr(program, "forward", None) is not None,
@@ -350,14 +369,14 @@ class Objective(FromCheckpoint):
         """Return the same objective with another program on the same data, such as one with other losses."""
         other = copy(self)
         other._program, other._kl, other.notes = program, None, list(self.notes)
-        other.centre = other._check_centre()
+        other.centre = check_centre(program, self.trained, self.device)
         return other
 
     def _centre_output(self, batch: int) -> Any:
         """Return the model's output on one batch at theta."""
         assert isinstance(self._program, ModelProgram)
         with evaluating(self._program, batch, CENTRE):
-            return self._program.output(self.theta, batch)
+            return self._program.output(self.trained, batch)
 
     def _kl_program(self) -> Program:
         if self._kl is None:
@@ -370,25 +389,6 @@ class Objective(FromCheckpoint):
                 )
             self._kl = self._program.with_losses(losses)
         return self._kl
-
-    def _check_centre(self) -> float:
-        """Return the loss at theta, having checked that it is finite and the same twice."""
-        with self.running():
-            before = random_state()
-            passes = [run_pass(self._program, self.theta[None], place=CENTRE) for _ in range(2)]
-            draws = before != random_state()
-        first, second = (float(evaluation.values[0]) for evaluation in passes)
-        if not math.isfinite(first):
-            raise ObjectiveError(
-                f"the loss at the trained point is {first}, so there is no basin around it.\n"
-                "Check the inputs' scaling, the targets and the dtype (float16 overflows: try `dtype=torch.float32`)."
-            )
-        if not abs(first - second) <= _REPEAT_TOLERANCE * max(abs(first), 1e-12):
-            raise ObjectiveError(
-                f"the loss is not deterministic: two evaluations at the same point gave {first:.9g} and {second:.9g}.\n"
-                + (_RANDOM if draws else _STATEFUL)
-            )
-        return first
 
 
 def _check_count(name: str, value: int | None) -> None:

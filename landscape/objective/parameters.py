@@ -97,7 +97,7 @@ class Layout:
         start = 0
         for name, parameter in model.named_parameters():
             shape = tuple(parameter.shape)
-            filter_shape, filter_axes = _filters(owners[_home(name)[0]], shape)
+            filter_shape, filter_axes = _filters(owners[home(name)[0]], shape)
             entry = Entry(name, shape, parameter.dtype, start, name in kernels, filter_shape, filter_axes)
             if parameter.is_floating_point():
                 entries.append(entry)
@@ -312,7 +312,7 @@ def _matching(name: str, layout: Layout) -> list[Entry]:
 
 def is_hand_written_kernel(entry: Entry) -> bool:
     """Whether a tensor may be a kernel whose name does not say so: two or more dimensions, and no ``weight``."""
-    return not entry.kernel and sum(n > 1 for n in entry.shape) > 1 and "weight" not in _home(entry.name)[1]
+    return not entry.kernel and sum(n > 1 for n in entry.shape) > 1 and "weight" not in home(entry.name)[1]
 
 
 def fixed_parameters(model: nn.Module) -> list[Tensor]:
@@ -336,12 +336,12 @@ def _merge(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     return tuple(merged)
 
 
-def _home(name: str) -> tuple[str, str]:
+def home(name: str) -> tuple[str, str]:
     """Return the path of the module that uses a parameter, and the attribute.
 
     A parametrised tensor (weight norm) lies in a child of the module that uses it.
 
-    >>> _home("block.parametrizations.weight.original1")
+    >>> home("block.parametrizations.weight.original1")
     ('block', 'weight')
     """
     path, _, attribute = re.sub(r"(^|\.)parametrizations\.(\w+)\.\w+$", r"\1\2", name).rpartition(".")
@@ -359,7 +359,7 @@ def _kernel_names(model: nn.Module, owners: Mapping[str, nn.Module]) -> set[str]
     chosen = set()
     for name, parameter in model.named_parameters(remove_duplicate=False):
         first = first_name.setdefault(id(parameter), name)
-        path, attribute = _home(name)
+        path, attribute = home(name)
         if parameter.dim() >= 2 and "weight" in attribute and not _is(owners[path], _NO_KERNELS):
             chosen.add(first)
     return chosen

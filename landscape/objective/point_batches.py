@@ -17,9 +17,14 @@ from torch import Tensor
 
 from landscape.errors import ObjectiveError, type_and_line
 from landscape.objective.batch_loss import ModelProgram, Program, evaluating
+from landscape.objective.moved_weights import AnyPoint
+from landscape.objective.read_weights import LARGE_LINEAR
 
 _MiB = 2**20
 LANE_BUDGET = {"cpu": 8 * _MiB, "cuda": 1024 * _MiB}  #: bytes that all lanes may take: about the cache on a CPU
+_ACTIVATION_SHARE = 4  # of a large model: its largest activation may take this part of the model's bytes
+_KEPT_SHARE = 3  # of a large model: levels of directions that are kept may take this part of the model's bytes
+_LEVEL_BYTES = 2
 SAMPLE_BUDGET = {"cpu": 2 * _MiB, "cuda": 1024 * _MiB}  #: bytes that the largest activation of a batch may take
 MOST_LANES = {"cpu": 128, "cuda": 1024}  #: at most this many points together
 FEWEST_LANES = 4  #: if fewer fit, points run one at a time
@@ -34,8 +39,9 @@ class Plan:
     Attributes:
         lanes: points evaluated together.
         block: directions searched together (a multiple of ``lanes``); results are committed by block.
-        lane_bytes: memory of one lane: its point, a copy of the point or of its step, and its activations.
-        step_bytes: memory of one direction of a block: its step.
+        lane_bytes: memory of one lane: its point, a copy of the point or of its step, and its activations; for a large
+            model one weight at a point, and the activations.
+        step_bytes: memory of one direction of a block: its step; for a large model what is kept of it.
         notes: why points run one at a time, if a reader might expect otherwise.
         room: number of directions whose steps fit the memory budget; None without a budget.
         limit: the memory budget in bytes; None without one.
@@ -64,9 +70,12 @@ class Plan:
         return self.lane_bytes * self.lanes + self.step_bytes * self.block
 
 
-def sample_limit(sample_bytes: int, samples: int, device: torch.device) -> int:
-    """Return how many samples to run at a time, in equal pieces, so that the largest activation fits the cache."""
-    budget = SAMPLE_BUDGET.get(device.type, SAMPLE_BUDGET["cuda"])
+def sample_limit(sample_bytes: int, samples: int, device: torch.device, model_bytes: int = 0) -> int:
+    """Return how many samples to run at a time, in equal pieces, so that the largest activation fits the cache.
+
+    Every pass moves each weight of a large model, given its bytes. So there the pieces are as large as memory allows.
+    """
+    budget = max(SAMPLE_BUDGET.get(device.type, SAMPLE_BUDGET["cuda"]), model_bytes // _ACTIVATION_SHARE)
     pieces = -(-samples * sample_bytes // budget)
     return -(-samples // max(pieces, 1))
 
@@ -112,6 +121,48 @@ def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | N
     elif isinstance(program, ModelProgram) and program.compile:
         notes += ("compile has no effect: it serves points that run together, and these run one at a time",)
     return Plan(lanes, block, lane_bytes, vector, notes, room, memory)
+
+
+def plan_points(
+    program: Program, theta: AnyPoint, activation: int, memory: int | None, most: int | None = None
+) -> Plan:
+    """Return the plan for a program: :func:`plan_lanes` for flat vectors, :func:`plan_large` for a large model."""
+    if isinstance(theta, Tensor):
+        return plan_lanes(program, theta, activation, memory, most)
+    assert isinstance(program, ModelProgram)
+    return plan_large(program, activation, memory)
+
+
+def plan_large(program: ModelProgram, activation: int, memory: int | None) -> Plan:
+    """Return the plan for a large model: one point at a time, whose weights are made one after the other.
+
+    Args:
+        program, activation, memory: as for :func:`plan_lanes`.
+
+    Raises:
+        ObjectiveError: if ``memory`` is too small for the largest weight.
+    """
+    weight = max(min(own.numel(), LARGE_LINEAR) * own.element_size() for own, _ in program.pairs)
+    lane_bytes = weight + 2 * activation
+    if memory is not None and memory < lane_bytes:
+        raise ObjectiveError(
+            f"the memory budget is {memory:,} bytes, and one point needs {lane_bytes:,} (its largest weight and its "
+            "activations). Pass a larger `memory=...`, or a smaller `batch_size=...`."
+        )
+    kept = min(program.layout.size * _LEVEL_BYTES, _model_bytes(program) // _KEPT_SHARE)
+    if memory is not None:
+        kept = min(kept, memory - lane_bytes)
+    room = None if memory is None else max(1, (memory - lane_bytes) // max(kept, 1))
+    return Plan(1, 1, lane_bytes, kept, (), room, memory)
+
+
+def bytes_of(theta: AnyPoint, program: ModelProgram) -> int:
+    """Return the bytes of a large model's parameters; 0 if points are flat vectors."""
+    return 0 if isinstance(theta, Tensor) else _model_bytes(program)
+
+
+def _model_bytes(program: ModelProgram) -> int:
+    return sum(own.numel() * own.element_size() for own, _ in program.pairs)
 
 
 def _why_apart(program: ModelProgram, theta: Tensor) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from torch import Tensor
 from landscape import distributed
 from landscape.objective.batch_loss import Program, evaluating
 from landscape.objective.evaluate import Evaluation, run_pass
+from landscape.objective.moved_weights import PointList
 
 _PLACE = "around the trained point"
 
@@ -37,7 +38,7 @@ class Points:
     """
 
     count: int
-    at: Callable[[slice], Tensor]
+    at: Callable[[slice], Tensor | PointList]
     ceiling: np.ndarray | None
     check: Callable[[], bytes]
 
@@ -58,7 +59,7 @@ def evaluate_points(program: Program, points: Points, lanes: int) -> list[Evalua
     return [*done, *_by_batch(program, points, range(shared, points.count))]
 
 
-def batch_totals(program: Program, points: Tensor, place: str) -> list[Tensor]:
+def batch_totals(program: Program, points: Tensor | PointList, place: str) -> list[Tensor]:
     """Return the totals of each batch at points that run one at a time, shape (k,) or (k, ...), one rank for each.
 
     Args:

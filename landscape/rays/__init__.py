@@ -2,6 +2,14 @@
 
 from landscape.rays.audit import FINER, FinerRadii, finer_in_blocks, finer_radii
 from landscape.rays.directions import Directions, RandomDirections
+from landscape.rays.entry_directions import (
+    AnyMetric,
+    EntryDirections,
+    EntryMetric,
+    metric_of,
+    random_directions,
+    stored_metric,
+)
 from landscape.rays.metric import METRICS, SCALES, Metric, make_metric
 from landscape.rays.radii import basin_radii
 
@@ -9,7 +17,10 @@ __all__ = [
     "FINER",
     "METRICS",
     "SCALES",
+    "AnyMetric",
     "Directions",
+    "EntryDirections",
+    "EntryMetric",
     "FinerRadii",
     "Metric",
     "RandomDirections",
@@ -17,4 +28,7 @@ __all__ = [
     "finer_in_blocks",
     "finer_radii",
     "make_metric",
+    "metric_of",
+    "random_directions",
+    "stored_metric",
 ]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from landscape.objective import Objective
+from landscape.objective.moved_weights import StepList
 from landscape.rays.crossing import FirstCrossing
 from landscape.rays.march import walk
 from landscape.results import NOTHING, Cost
@@ -38,7 +39,7 @@ class FinerRadii:
 
 def finer_radii(
     objective: Objective,
-    steps: Tensor,
+    steps: Tensor | StepList,
     radii: np.ndarray,
     *,
     cutoff: float,
@@ -94,7 +95,11 @@ def finer_radii(
 
 
 def finer_in_blocks(
-    objective: Objective, steps_of: Callable[[list[int]], Tensor], rays: np.ndarray, radii: np.ndarray, **options: Any
+    objective: Objective,
+    steps_of: Callable[[list[int]], Tensor | StepList],
+    rays: np.ndarray,
+    radii: np.ndarray,
+    **options: Any,
 ) -> tuple[np.ndarray, Cost]:
     """Return the radii of these rays on one finer grid, shape (rays,), and what they cost; a block at a time.
 

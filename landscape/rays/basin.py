@@ -30,7 +30,7 @@ def check_basin(objective: Objective, cutoffs: Sequence[float], criterion: str) 
     centre = objective.centre_of(criterion)
     _check_centre(centre, values, criterion)
     if criterion != "kl":
-        _check_rise(values[0] - centre, objective.centre, objective.theta.dtype)
+        _check_rise(values[0] - centre, objective.centre, objective.dtype)
     return values, centre
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import ObjectiveError
+from landscape.objective.moved_weights import StepList
 from landscape.rays.metric import Metric
 from landscape.rays.streams import Purpose, stream
 
@@ -82,9 +83,7 @@ def drawn_in_order(seed: int, index: int, n: int) -> Drawn:
 class Directions(Protocol):
     """Random directions of rays, keyed by their index."""
 
-    metric: Metric
-
-    def steps(self, indices: Sequence[int]) -> Tensor:
+    def steps(self, indices: Sequence[int]) -> Tensor | StepList:
         """Return the steps for r = 1 with these indices, shape (k, D); each depends only on its own index."""
 
     def describe(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ UNIT = 2.0**-12  #: a level of 1 as a number
 _BITS = 16
 _PER_COUNTER = 16  # entries in the four words of one counter
 _PER_WORD = 4
-PIECE = 2**16  #: entries that are made at a time: they fit the cache of a processor
+PIECE = 2**17  #: entries that are made at a time: they fit the cache of a processor
 _MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)  # of Philox4x64, and the steps of its key
 _WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 _ROUNDS = 10
@@ -83,7 +83,7 @@ def square_sum(values: Tensor) -> int:
     """
     total = 0
     for piece in values.reshape(-1).split(PIECE):
-        wide = piece.double()  # a sum of 2^16 squares of 16 bits is exact in 53 bits
+        wide = piece.double()  # a sum of 2^17 squares of 16 bits is exact in 53 bits
         total += int(torch.dot(wide, wide))
     return total
 
@@ -91,8 +91,8 @@ def square_sum(values: Tensor) -> int:
 def pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
     """Yield the bounds of the pieces in which entries are made; the cuts are at multiples of :data:`PIECE`.
 
-    >>> list(pieces(5, 2**16 + 3))
-    [(5, 65536), (65536, 65539)]
+    >>> list(pieces(5, 2**17 + 3))
+    [(5, 131072), (131072, 131075)]
     """
     while start < stop:
         end = min(stop, (start // PIECE + 1) * PIECE)

@@ -13,9 +13,11 @@ from torch import Tensor
 from landscape import distributed
 from landscape.errors import LandscapeError, ObjectiveError
 from landscape.objective import Objective
+from landscape.objective.moved_weights import StepList
+from landscape.objective.noise import rms
 from landscape.rays.crossing import FirstCrossing
-from landscape.rays.directions import RandomDirections, check_seed
-from landscape.rays.metric import Metric
+from landscape.rays.directions import check_seed
+from landscape.rays.entry_directions import AnyMetric, random_directions, weights_of
 from landscape.results import Cost
 
 PILOT = 16  #: uniform rays that settle the grid
@@ -44,14 +46,14 @@ class March:
             if not valid:
                 raise ObjectiveError(f"{name} = {getattr(self, name)} is invalid. Pass {hint}.")
 
-    def cap(self, metric: Metric) -> float:
+    def cap(self, metric: AnyMetric) -> float:
         """Return the cap on the radius, which may be infinite."""
         if self.max_radius is None:
             return 1.0 if metric.relative else math.inf
         return float(self.max_radius)
 
 
-def describe_search(objective: Objective, criterion: str, metric: Metric, seed: int, march: March) -> dict[str, Any]:
+def describe_search(objective: Objective, criterion: str, metric: AnyMetric, seed: int, march: March) -> dict[str, Any]:
     """Return the settings that determine what a search along rays finds, for the configuration of its result."""
     cap = march.cap(metric)
     return {
@@ -75,7 +77,7 @@ class StoredPoint:
     """One evaluation of a stored run: the ray, its step for r = 1, shape (1, D), the radius and the criterion there."""
 
     ray: int
-    step: Tensor
+    step: Tensor | StepList
     radius: float
     value: float
 
@@ -103,7 +105,9 @@ class Walked:
     nonfinite: np.ndarray  #: points where the criterion was NaN or infinite
 
 
-def walk(search: FirstCrossing, objective: Objective, steps: Tensor, criterion: str, centre: float) -> Walked:
+def walk(
+    search: FirstCrossing, objective: Objective, steps: Tensor | StepList, criterion: str, centre: float
+) -> Walked:
     """Carry out a search along these steps. Call it inside ``objective.running()``.
 
     Args:
@@ -134,7 +138,7 @@ class Pilot:
     """
 
     objective: Objective
-    metric: Metric
+    metric: AnyMetric
     seed: int
     criterion: str
     cutoff: float
@@ -144,10 +148,18 @@ class Pilot:
         """Return the first step of the pilot rays: a share of the cap, or of the norm of theta without a cap."""
         size = self.march.cap(self.metric)
         if math.isinf(size):
-            squares = self.objective.scope.gather(self.objective.theta).double().square().sum()
-            scale = math.sqrt(float(self.objective.layout.holding.total(squares)))
+            scale = _norm_in_scope(self.objective)
             size = 1.0 if self.metric.relative or scale == 0 else scale
         return _PILOT_STEP * size
+
+
+def _norm_in_scope(objective: Objective) -> float:
+    """Return the Euclidean norm of the entries in scope."""
+    if not objective.large:
+        return float(objective.scope.gather(objective.theta).double().norm())
+    weights = weights_of(objective)
+    squares = (rms(weights[entry.name]) ** 2 * entry.size for entry in objective.scope.entries)
+    return math.sqrt(math.fsum(squares))
 
 
 def settle_first_step(pilot: Pilot) -> tuple[float, Cost]:
@@ -158,7 +170,7 @@ def settle_first_step(pilot: Pilot) -> tuple[float, Cost]:
     """
     started = time.perf_counter()
     objective, march = pilot.objective, pilot.march
-    rays = RandomDirections(pilot.metric, pilot.seed, objective.theta)
+    rays = random_directions(objective, pilot.metric, pilot.seed)
     centre = objective.centre_of(pilot.criterion)
     radii: list[np.ndarray] = []
     evaluations, calls = 0.0, 0

@@ -98,7 +98,7 @@ def _of_filters(theta: Tensor, scope: Scope, *, whole: bool) -> tuple[Tensor, li
         values = layout.holding.gathered(own.name, theta[part])  # filters may lie on several ranks
         rms = _filter_rms(entry, values, whole=whole)
         scale[part] = layout.holding.own(own.name, rms.expand(entry.filter_shape).reshape(-1))
-        dead += _dead_names(entry, rms)
+        dead += dead_names(entry, rms)
     return scale, dead
 
 
@@ -121,7 +121,7 @@ def _filter_rms(entry: Entry, values: Tensor, *, whole: bool) -> Tensor:
     return (norms / math.sqrt(values.numel() / norms.numel())).to(values.dtype)
 
 
-def _dead_names(entry: Entry, rms: Tensor) -> list[str]:
+def dead_names(entry: Entry, rms: Tensor) -> list[str]:
     """Return the names of a tensor's filters whose norm is zero."""
     dead = (rms == 0).reshape(-1)
     if bool(dead.all()):

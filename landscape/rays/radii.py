@@ -15,7 +15,8 @@ from landscape.errors import ObjectiveError
 from landscape.objective import Objective
 from landscape.rays.basin import CUTOFFS, check_basin
 from landscape.rays.crossing import FirstCrossing
-from landscape.rays.directions import Directions, RandomDirections
+from landscape.rays.directions import Directions
+from landscape.rays.entry_directions import AnyMetric, measured_by_entry, metric_of, random_directions
 from landscape.rays.march import (
     March,
     Pilot,
@@ -25,7 +26,6 @@ from landscape.rays.march import (
     settle_first_step,
     walk,
 )
-from landscape.rays.metric import Metric, make_metric
 from landscape.results import NOTHING, Cost, OnProgress, Progress, Radii, RayStatus, require_same_config
 from landscape.results.progress import telling
 
@@ -39,7 +39,7 @@ def basin_radii(
     cutoffs: Sequence[float] = CUTOFFS,
     *,
     criterion: str = "loss",
-    metric: str | Metric = "filter",
+    metric: str | AnyMetric = "filter",
     directions: int = 1000,
     seed: int = 0,
     max_radius: float | None = None,
@@ -93,7 +93,8 @@ def basin_radii(
     True
     """
     march = March(max_radius, rtol, step_ratio, first_step)
-    search = _Search.make(objective, cutoffs, criterion, metric, seed, march, rays)
+    flat = rays is not None or not measured_by_entry(objective, None if resume is None else resume.config)
+    search = _Search.make(objective, cutoffs, criterion, metric, seed, march, rays, flat=flat)
     with objective.running(), telling(progress, on_progress, "rays", directions) as tell:
         rows = _Rows.start(search, directions, resume)
         block = objective.plan.block_on(distributed.count())
@@ -128,7 +129,7 @@ class _Search:
 
     objective: Objective
     criterion: str
-    metric: Metric
+    metric: AnyMetric
     rays: Directions
     cutoffs: tuple[float, ...]
     centre: float
@@ -142,17 +143,18 @@ class _Search:
         objective: Objective,
         cutoffs: Sequence[float],
         criterion: str,
-        metric: str | Metric,
+        metric: str | AnyMetric,
         seed: int,
         march: March,
         rays: Directions | None,
+        *,
+        flat: bool,
     ) -> _Search:
         """Check every setting once."""
         values, centre = check_basin(objective, cutoffs, criterion)
-        if isinstance(metric, str):
-            metric = make_metric(metric, objective.theta, objective.scope)
+        metric = metric_of(objective, metric, flat=flat)
         config = describe_search(objective, criterion, metric, seed, march)
-        rays = rays or RandomDirections(metric, seed, objective.theta)
+        rays = rays or random_directions(objective, metric, seed)
         config |= rays.describe()
         return cls(objective, criterion, metric, rays, values, centre, march, config, march.first_step)
 
@@ -214,7 +216,7 @@ class _Rows:
     def _continue(self, past: Radii) -> None:
         """Check that an earlier run measured the same thing, and copy its rays."""
         stored = {**past.config, "cutoffs": list(past.cutoffs), "directions": past.directions}
-        asked = {"proposal": None, **self.search.config, "cutoffs": list(self.search.cutoffs)}
+        asked = {"proposal": None, "generator": None, **self.search.config, "cutoffs": list(self.search.cutoffs)}
         if past.directions > len(self.radii):  # a run can gain rays, but not lose any
             asked["directions"] = len(self.radii)
         require_same_config(stored, asked)

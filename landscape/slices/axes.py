@@ -19,6 +19,7 @@ from landscape.curvature import Hessian, top_eigenpairs
 from landscape.errors import ObjectiveError
 from landscape.objective import Objective
 from landscape.objective.digest import digest, digest_of
+from landscape.objective.moved_weights import PointList
 from landscape.objective.parameters import Entry
 from landscape.objective.shards.whole import require_whole
 from landscape.rays import RandomDirections, make_metric
@@ -60,6 +61,16 @@ class Axes:
     def __post_init__(self) -> None:
         if not self.products.size:
             object.__setattr__(self, "products", gram(self.vectors, self.vectors))
+
+    def flat(self, number: int) -> Tensor:
+        """Return one of the vectors, shape (D,)."""
+        return self.vectors[number]
+
+    def points_at(self, theta: Callable[[], Tensor], coefficients: np.ndarray) -> Tensor | PointList:
+        """Return the points at coefficients (k, axes), shape (k, D); ``theta`` returns the trained point."""
+        at = torch.from_numpy(coefficients).to(theta())
+        points = torch.addcmul(theta(), at[:, :1], self.vectors[0])
+        return points if at.shape[1] == 1 else points.addcmul_(at[:, 1:], self.vectors[1])
 
     @property
     def lengths(self) -> np.ndarray:
@@ -262,7 +273,7 @@ def _toward(request: Request) -> Axes:
             )
     if request.count == 2:
         away = orthogonal_part(vectors[1], vectors[0])
-        _refuse_collinear(away.double().norm().item(), lengths[1])
+        refuse_collinear(away.double().norm().item(), lengths[1])
         if request.orthogonal:
             products = gram(vectors, vectors)
             points[2, 0] = products[0, 1] / products[0, 0]
@@ -294,7 +305,7 @@ def _pca(request: Request) -> Axes:
     centred = products - products.mean(0) - products.mean(1)[:, None] + products.mean()
     variances, weights = np.linalg.eigh(centred)
     variances, weights = variances[::-1].clip(min=0.0), weights[:, ::-1]
-    _refuse_collinear(math.sqrt(variances[1]), math.sqrt(variances[0]))
+    refuse_collinear(math.sqrt(variances[1]), math.sqrt(variances[0]))
     # the weights of a component add up to 0, so the mean need not be subtracted from the vectors
     vectors = combine((weights[:, :2] / np.sqrt(variances[:2])).T, moved)
     points = gram(moved, vectors)
@@ -322,7 +333,7 @@ def _given(request: Request, choice: Tensor | Sequence[Tensor]) -> Axes:
     _refuse_outside(objective, vectors)
     if request.count == 2:
         away = orthogonal_part(vectors[1], vectors[0])
-        _refuse_collinear(away.double().norm().item(), vectors[1].double().norm().item())
+        refuse_collinear(away.double().norm().item(), vectors[1].double().norm().item())
         vectors[1] = away if request.orthogonal else vectors[1]
     settings = {"given": [digest(vector) for vector in vectors]}
     return Axes("given", vectors, objective.scope.size, settings, np.zeros((0, request.count)))
@@ -346,19 +357,19 @@ def _as_theta(objective: Objective, other: Tensor | nn.Module, number: int) -> T
         shapes = {name: tuple(tensor.shape) for name, tensor in held.items()}
         wrong = next((name for name in [*own, *shapes] if own.get(name) != shapes.get(name)), None)
         if wrong is not None:
-            _refuse_shape(number, f"its {wrong}", shapes.get(wrong), own.get(wrong))
+            refuse_shape(number, f"its {wrong}", shapes.get(wrong), own.get(wrong))
         theta = layout.flatten(held, objective.theta.device)
     else:
         theta = other.detach()
         if theta.shape != objective.theta.shape:
-            _refuse_shape(number, "it", tuple(theta.shape), tuple(objective.theta.shape))
+            refuse_shape(number, "it", tuple(theta.shape), tuple(objective.theta.shape))
     theta = theta.to(objective.theta)
     if not bool(torch.isfinite(theta).all()):
         raise ObjectiveError(f"other checkpoint {number} holds NaN or infinite values: the training has diverged.")
     return theta
 
 
-def _refuse_shape(number: int, what: str, got: tuple[int, ...] | None, own: tuple[int, ...] | None) -> NoReturn:
+def refuse_shape(number: int, what: str, got: tuple[int, ...] | None, own: tuple[int, ...] | None) -> NoReturn:
     shape = "does not exist" if got is None else f"has shape {got}"
     here = "has no such tensor" if own is None else f"has {own}"
     raise ObjectiveError(
@@ -381,6 +392,6 @@ def _refuse_outside(objective: Objective, vectors: Tensor) -> None:
             )
 
 
-def _refuse_collinear(away: float, length: float) -> None:
+def refuse_collinear(away: float, length: float) -> None:
     if away <= _COLLINEAR * length:
         raise ObjectiveError("the checkpoints lie on one line, so they span no plane. Pass others, or use `slice_1d`.")

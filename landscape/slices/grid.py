@@ -132,7 +132,7 @@ class Grid:
             return
         with objective.running():
             values = PointEvaluator(objective, recalibrate_bn=recalibrate_bn)
-            second = None if curvature is None else SecondDerivative(objective, self.axes.vectors[0], **curvature)
+            second = None if curvature is None else SecondDerivative(objective, self.axes.flat(0), **curvature)
             self.notes += second.notes if second is not None else ()
             for rows in _blocks(len(self.done), self.width, values.lanes):
                 if self.done[rows].all():
@@ -156,17 +156,14 @@ class Grid:
     ) -> None:
         """Measure some points together; ``known``: at the trained point, take the values of the objective itself."""
         centre = ~self.points[piece].any(axis=1)
-        coefficients = torch.from_numpy(self.points[piece]).to(objective.theta)
         if not (known and centre.all()):
-            points = torch.addcmul(objective.theta, coefficients[:, :1], self.axes.vectors[0])
-            if self.points.shape[1] == 2:
-                points.addcmul_(coefficients[:, 1:], self.axes.vectors[1])
+            points = self.axes.points_at(lambda: objective.theta, self.points[piece])
             self.loss[piece], self.accuracy[piece] = values.measure(points)
         if known:
             # evaluated together with other points, the trained point could differ in the last digit
             self.loss[piece][centre], self.accuracy[piece][centre] = objective.centre, values.accuracy
         if second is not None:
-            self.curvature[piece] = second.at(coefficients[:, 0])
+            self.curvature[piece] = second.at(torch.from_numpy(self.points[piece, 0]).to(objective.theta))
 
     def common(self) -> dict[str, Any]:
         """Return the fields that a line and a plane share."""

@@ -27,6 +27,7 @@ from landscape.objective.batches import Batch
 from landscape.objective.batchnorm import Recalibration
 from landscape.objective.losses.accuracy import right_from
 from landscape.objective.losses.loss import Loss
+from landscape.objective.moved_weights import AnyPoint, PointList
 from landscape.objective.shards.whole import require_whole
 from landscape.objective.shared_pass import batch_totals
 
@@ -52,26 +53,26 @@ class PointEvaluator:
         self._terms = float(sum(self._program.counts))
         self._predictions, self.accuracy = 0, math.nan
         if isinstance(self._program, ModelProgram):
-            self._program = self._counting(self._program, objective.theta)
+            self._program = self._counting(self._program, objective.trained)
         if recalibrate_bn:
             require_whole(objective.program, "BatchNorm recalibration")
         self._recalibration = Recalibration(self._program) if recalibrate_bn else None
         self.lanes = 1 if recalibrate_bn else objective.plan.lanes
 
-    def measure(self, points: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def measure(self, points: Tensor | PointList) -> tuple[np.ndarray, np.ndarray]:
         """Return the loss and the accuracy (NaN if there is none) at points (k, D), shape (k,) each, float64."""
         if self._recalibration is None:
             totals = self._totals(self._program, points)
         else:
             programs = (self._recalibration.at(point) for point in points)
-            totals = torch.cat([self._totals(p, point[None]) for p, point in zip(programs, points, strict=True)])
+            totals = torch.cat([self._totals(program, points[i : i + 1]) for i, program in enumerate(programs)])
         sums = totals.cpu().numpy().reshape(len(points), -1)
         loss = sums[:, 0] / self._terms
         accuracy = sums[:, 1] / self._predictions if self._predictions else np.full(len(points), np.nan)
         # an output of NaN is no prediction, although NaN is counted under some class
         return loss, np.where(np.isnan(loss), np.nan, accuracy)
 
-    def _totals(self, program: Program, points: Tensor) -> Tensor:
+    def _totals(self, program: Program, points: Tensor | PointList) -> Tensor:
         """Return the totals over all batches, (k,) or (k, 2), on the device."""
         if self.lanes == 1 and self._recalibration is None and distributed.count() > 1:
             return reduce(torch.add, batch_totals(program, points, ON_SLICE))
@@ -81,7 +82,7 @@ class PointEvaluator:
                 totals.append(program.totals(points, batch))
         return reduce(torch.add, totals)
 
-    def _counting(self, program: ModelProgram, theta: Tensor) -> ModelProgram:
+    def _counting(self, program: ModelProgram, theta: AnyPoint) -> ModelProgram:
         """Return a program that also counts right predictions, if a pass at the trained point finds predictions."""
         losses, right = [], 0
         for index, (loss, batch) in enumerate(zip(program.losses, program.batches, strict=True)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ from torch import Tensor, nn
 
 from landscape.errors import ObjectiveError
 from landscape.objective import Objective
+from landscape.rays.entry_directions import measured_by_entry
 from landscape.results import Line, OnProgress, Plane, Progress, require_same_config
 from landscape.results.progress import telling
-from landscape.slices.axes import make_axes
+from landscape.slices.axes import Axes, make_axes
 from landscape.slices.grid import Grid, covering, even, path
+from landscape.slices.step_axes import RANDOM_AXES, StepRequest, make_step_axes
 
 
 def slice_1d(
@@ -71,15 +74,16 @@ def slice_1d(
     """
     others = () if other is None else (other,)
     second: dict[str, Any] = {"check": check, "derivative": derivative}
-    axes = make_axes(objective, direction, 1, metric=metric, seed=seed, others=others, **second)
+    asked = _Choice(metric, seed, False, others, None if resume is None else resume.config, second)
+    axes = _axes(objective, direction, 1, asked)
     x = path(steps, span) if len(axes.points) else even(steps, span)
     if curvature and recalibrate_bn:
         raise ObjectiveError(
             "the second derivative holds the BatchNorm statistics fixed, and recalibration changes them from point to "
             "point, so the two do not go together.\nLeave out `curvature=...` or `recalibrate_bn=...`."
         )
-    asked = {"steps": len(x), "span": float(span), "curvature": curvature, "recalibrate_bn": recalibrate_bn}
-    grid = Grid.start(objective, axes, x[:, None], 1, asked | _by_difference(derivative))
+    settings = {"steps": len(x), "span": float(span), "curvature": curvature, "recalibrate_bn": recalibrate_bn}
+    grid = Grid.start(objective, axes, x[:, None], 1, settings | _by_difference(derivative))
     if resume is not None:
         _resume(grid, resume)
 
@@ -157,14 +161,15 @@ def slice_2d(
            [2., 1., 2.]])
     """
     second: dict[str, Any] = {"check": check, "derivative": derivative}
-    axes = make_axes(objective, directions, 2, metric=metric, seed=seed, orthogonal=orthogonal, others=others, **second)
+    asked = _Choice(metric, seed, orthogonal, tuple(others), None if resume is None else resume.config, second)
+    axes = _axes(objective, directions, 2, asked)
     if len(axes.points):
         x, y = (covering(axes.points[:, axis], steps, span) for axis in (0, 1))
     else:
         x = y = even(steps, span)
-    asked = {"steps": len(x), "span": float(span), "orthogonal": orthogonal, "recalibrate_bn": recalibrate_bn}
+    settings = {"steps": len(x), "span": float(span), "orthogonal": orthogonal, "recalibrate_bn": recalibrate_bn}
     points = np.stack(np.broadcast_arrays(x[None, :], y[:, None]), axis=-1).reshape(-1, 2)
-    grid = Grid.start(objective, axes, points, len(x), asked | _by_difference(derivative))
+    grid = Grid.start(objective, axes, points, len(x), settings | _by_difference(derivative))
     if resume is not None:
         _resume(grid, resume)
 
@@ -190,6 +195,31 @@ def slice_2d(
     return result()
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """How axes are chosen: options of a slice, and the configuration of the result that it continues."""
+
+    metric: str
+    seed: int
+    orthogonal: bool
+    others: tuple[Tensor | nn.Module, ...]
+    stored: Mapping[str, Any] | None
+    second: dict[str, Any]
+
+
+def _axes(objective: Objective, choice: str | Tensor | Sequence[Tensor], count: int, asked: _Choice) -> Axes:
+    """Return the axes: steps that are made where they are used, if the model is large and the choice allows it."""
+    drawn = choice in RANDOM_AXES if isinstance(choice, str) else False
+    by_entry = measured_by_entry(objective, asked.stored if drawn else None)
+    if objective.large and by_entry and (not isinstance(choice, str) or drawn or choice == "toward"):
+        request = StepRequest(objective, count, asked.metric, asked.seed, asked.orthogonal, asked.others)
+        return make_step_axes(request, choice)
+    return make_axes(
+        objective, choice, count, metric=asked.metric, seed=asked.seed, orthogonal=asked.orthogonal,
+        others=asked.others, **asked.second,
+    )  # fmt: skip
+
+
 def _by_difference(derivative: str) -> dict[str, str]:
     """Return what a configuration says of second derivatives; nothing if they are those of autograd."""
     return {} if derivative == "autograd" else {"derivative": derivative}
@@ -198,7 +228,7 @@ def _by_difference(derivative: str) -> dict[str, str]:
 def _resume(grid: Grid, past: Line | Plane) -> None:
     """Check that an earlier run measured the same thing, and copy its rows into the grid."""
     stored = {**past.config, "points": past.loss.size}
-    require_same_config(stored, {**grid.config, "points": grid.loss.size}, "slice")
+    require_same_config(stored, {"generator": None, **grid.config, "points": grid.loss.size}, "slice")
     grid.loss, grid.accuracy = past.loss.reshape(-1).copy(), past.accuracy.reshape(-1).copy()
     grid.done, grid.seconds = past.done.copy(), past.cost.seconds
     if isinstance(past, Line):

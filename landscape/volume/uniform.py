@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 
 from landscape.objective import Objective
-from landscape.rays import RandomDirections, basin_radii, make_metric
+from landscape.rays import basin_radii, random_directions, stored_metric
 from landscape.results import Radii, Volume
 from landscape.volume.options import RadiiOptions
 from landscape.volume.ray_weights.mean import measure_of_radii, volume_from_radii
@@ -49,6 +49,5 @@ def volume_of_rays(objective: Objective, radii: Radii, **which: Any) -> Volume:
         which: measure, sigma and measure_centre, as for :func:`uniform_volume`.
     """
     on_rays = measure_of_radii(objective, radii, **which)
-    metric = make_metric(radii.config["metric"], objective.theta, objective.scope)
-    rays = RandomDirections(metric, radii.config["seed"], objective.theta)
+    rays = random_directions(objective, stored_metric(objective, radii.config), radii.config["seed"])
     return with_survival(volume_from_radii(radii, measure=on_rays), objective, radii, rays, on_rays)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -12,6 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from landscape.objective.losses.predictions import IGNORED_CLASS, Reading
+from landscape.objective.moved_weights import AnyPoint, Point
+from landscape.objective.noise import Noise
+from landscape.objective.parameters import Entry
 
 _ALIKE = 1e-5  # relative: values this close are the same loss, summed in float32 in another order
 _CLOSER = 20  # the error of the loss that is meant is smaller than that of any other by this factor
@@ -94,8 +98,15 @@ def _as(reading: Reading, output: str) -> Reading:
     return replace(reading, output=output)
 
 
-def near_point(theta: Tensor) -> Tensor:
-    """Return a point near theta, where no loss is at rest and no layer is zero."""
+def near_point(theta: AnyPoint, pairs: Sequence[tuple[Tensor, Entry]]) -> AnyPoint:
+    """Return a point near theta, where no loss is at rest and no layer is zero.
+
+    Args:
+        theta: the trained point.
+        pairs: the model's own parameters and their places, for a point that is no flat vector.
+    """
+    if isinstance(theta, Point):
+        return Point(((_NOISE, Noise(pairs)),))
     noise = torch.randn(theta.shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu", dtype=torch.float32)
     size = float(theta.norm()) / math.sqrt(len(theta)) or 1.0
     return noise.to(theta).mul_(_NOISE * size).add_(theta)

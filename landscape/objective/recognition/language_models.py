@@ -13,6 +13,7 @@ from landscape.objective.batches import Batch
 from landscape.objective.losses.make import own_loss
 from landscape.objective.losses.meanings import matches, near_point, only_one
 from landscape.objective.losses.predictions import IGNORED_CLASS, Reading, logits_of
+from landscape.objective.moved_weights import AnyPoint
 
 _CLASS_NAMES = ("ForCausalLM", "LMHeadModel")  # ends of the names of such classes in transformers
 NEXT_TOKEN = (
@@ -24,7 +25,9 @@ OWN_INPUTS = (
 )
 
 
-def predicts_next(program: ModelProgram, theta: Tensor, trained: Any, reading: Reading) -> tuple[bool, tuple[str, ...]]:
+def predicts_next(
+    program: ModelProgram, theta: AnyPoint, trained: Any, reading: Reading
+) -> tuple[bool, tuple[str, ...]]:
     """Return whether the targets are labels of a causal language model that are not moved yet, and a note.
 
     transformers moves the labels inside the model's own loss. So that loss, at any point, is the cross entropy with
@@ -65,7 +68,7 @@ def _in_inputs(batch: Batch, target: Tensor) -> tuple[bool, bool]:
     return copied, follows and not copied
 
 
-def _moves_labels(program: ModelProgram, theta: Tensor) -> bool | None:
+def _moves_labels(program: ModelProgram, theta: AnyPoint) -> bool | None:
     """Return whether the model's own loss moves the labels by one position; None if it has no such loss."""
     batch = program.batches[0]
     named = {**batch.named, "labels": batch.target}
@@ -74,7 +77,7 @@ def _moves_labels(program: ModelProgram, theta: Tensor) -> bool | None:
             if "labels" not in inspect.signature(program.model.forward).parameters:
                 return None
             program = program.with_forward(lambda model, _: model(*batch.inputs, **named))
-        output = program.output(near_point(theta), 0)
+        output = program.output(near_point(theta, program.pairs), 0)
         same = only_one(matches(own_loss(output), logits_of(output), batch.target))
     except Exception:  # a model of another kind: the caller measures it without its own loss
         return None

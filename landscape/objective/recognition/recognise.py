@@ -28,6 +28,7 @@ from landscape.objective.losses.predictions import (
     sums_to_one,
 )
 from landscape.objective.losses.structure import tensors_of, with_tensors
+from landscape.objective.moved_weights import AnyPoint
 from landscape.objective.recognition.language_models import predicts_next
 from landscape.objective.recognition.weighting import telling_batch, weighting
 
@@ -61,7 +62,7 @@ def recognised(
     given: str | Callable[..., Any],
     output: str | None,
     program: ModelProgram,
-    theta: Tensor,
+    theta: AnyPoint,
     trained: Any,
     batches: tuple[Batch, ...],
     *,
@@ -102,12 +103,12 @@ def recognised(
     if loss.reading.kind and output is None:
         return divided_by(loss, given, _terms_of(loss.reading)), notes
     with program.running():
-        count, hidden = weighting(program, near_point(theta), value_of(given), batches)
+        count, hidden = weighting(program, near_point(theta, program.pairs), value_of(given), batches)
     return divided_by(loss, given, count), (*notes, *hidden)
 
 
 def _telling(
-    program: ModelProgram, theta: Tensor, trained: Any, batches: tuple[Batch, ...]
+    program: ModelProgram, theta: AnyPoint, trained: Any, batches: tuple[Batch, ...]
 ) -> tuple[ModelProgram, Any]:
     """Return the program on a batch that shows which targets are left out, and the trained model's output on it."""
     telling = telling_batch(batches, program.batches[0])
@@ -193,16 +194,18 @@ def _of_function(function: Callable[..., Any], batch: Batch, trained: Any) -> Re
     return only_one(found)
 
 
-def _of_model(program: ModelProgram, theta: Tensor) -> Reading | None:
+def _of_model(program: ModelProgram, theta: AnyPoint) -> Reading | None:
     """Return what the model's own loss takes its logits for; None if it is none of torch's losses."""
     try:
-        output = program.output(near_point(theta), 0)
+        output = program.output(near_point(theta, program.pairs), 0)
         return only_one(matches(own_loss(output), logits_of(output), program.batches[0].target))
     except Exception:  # an output without predictions, or a point that the model does not reach
         return None
 
 
-def _by_shape(reading: Reading, program: ModelProgram, theta: Tensor, trained: Any) -> tuple[Reading, tuple[str, ...]]:
+def _by_shape(
+    reading: Reading, program: ModelProgram, theta: AnyPoint, trained: Any
+) -> tuple[Reading, tuple[str, ...]]:
     """Return the reading of predictions of which a user said only what they are, and notes."""
     reading = _kind_by_shape(reading, trained, program.batches[0].target)
     moves, notes = predicts_next(program, theta, trained, reading)

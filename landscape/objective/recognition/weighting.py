@@ -16,6 +16,7 @@ from landscape.objective.losses.loss import entries_of, one, samples_of
 from landscape.objective.losses.meanings import PIXEL_WITHOUT_LABEL, left_out_of
 from landscape.objective.losses.named import classes_counted
 from landscape.objective.losses.predictions import Reading
+from landscape.objective.moved_weights import AnyPoint
 
 _SAMPLES = 16  # in the batch that is cut
 _LOOKED_AT = 30  # pieces of data that are searched for one that tells the divisors apart
@@ -35,7 +36,7 @@ Count = Callable[[Batch], float]
 
 
 def weighting(
-    program: ModelProgram, point: Tensor, value_of: Callable[[Any, Batch], Tensor], batches: tuple[Batch, ...]
+    program: ModelProgram, point: AnyPoint, value_of: Callable[[Any, Batch], Tensor], batches: tuple[Batch, ...]
 ) -> tuple[Count, tuple[str, ...]]:
     """Return what the mean of a batch is divided by, and a note if that cannot be found.
 
@@ -66,7 +67,7 @@ class _Sums:
     def __init__(
         self,
         program: ModelProgram,
-        point: Tensor,
+        point: AnyPoint,
         value_of: Callable[[Any, Batch], Tensor],
         piece: Batch,
         halves: tuple[Batch, ...],

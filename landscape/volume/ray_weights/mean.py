@@ -11,7 +11,7 @@ import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
-from landscape.rays import make_metric
+from landscape.rays import stored_metric
 from landscape.results import Cost, Radii, RayStatus, Volume, VolumeEstimate
 from landscape.volume.ray_weights import statistics as w
 from landscape.volume.ray_weights.measure import Lebesgue, Measure, MeasureOnRays, make_measure, measure_on_uniform_rays
@@ -21,7 +21,7 @@ _MOST_RESOLUTION = 0.1  # nats: a larger spread of log-weights is never put down
 
 def measure_of_radii(objective: Objective, radii: Radii, **which: Any) -> MeasureOnRays:
     """Return a measure along the uniform rays of these radii; options as for :func:`make_measure`."""
-    metric = make_metric(radii.config["metric"], objective.theta, objective.scope)
+    metric = stored_metric(objective, radii.config)
     return measure_on_uniform_rays(make_measure(objective, metric, **which), objective, metric, radii)
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.objective.shards.whole import require_whole
-from landscape.rays import Directions, Metric, RandomDirections
+from landscape.rays import AnyMetric, Directions, EntryMetric, Metric, random_directions
 from landscape.results import Radii
 from landscape.volume.ray_weights import statistics as w
 from landscape.volume.ray_weights.radial_integral import log_radial_mass, log_radius_holding, radial_moments
@@ -196,7 +196,8 @@ class MeasureOnRays:
         """Return the measure along the first ``count`` of these rays."""
         block = objective.plan.block
         parts = (range(start, min(start + block, count)) for start in range(0, count, block)) if measure.terms else ()
-        blocks = [measure.coefficients(rays.steps(part)) for part in parts]
+        steps = (rays.steps(part) for part in parts)
+        blocks = [measure.coefficients(each) for each in steps if isinstance(each, Tensor)]
         return cls(measure, np.concatenate([np.zeros((0, 2)), *blocks]) if measure.terms else np.zeros((count, 0)))
 
     def effective_log_radius(self, radii: np.ndarray) -> np.ndarray:
@@ -261,7 +262,7 @@ def check_measure(measure: str, sigma: float | None, measure_centre: str) -> Non
 
 def make_measure(
     objective: Objective,
-    metric: Metric,
+    metric: AnyMetric,
     measure: str = "lebesgue",
     sigma: float | None = None,
     measure_centre: str = "zero",
@@ -274,11 +275,16 @@ def make_measure(
     check_measure(measure, sigma, measure_centre)
     if measure == "gaussian":
         assert sigma is not None
+        if isinstance(metric, EntryMetric):
+            raise LandscapeError(
+                "a gaussian measure needs the steps of rays as flat vectors, and this model is too large for them.\n"
+                "Pass `flat=True` to Objective if the machine has room for them, or `measure='lebesgue'`."
+            )
         return Gaussian.around(objective, metric, float(sigma), measure_centre)
     return Lebesgue(metric.scope.size, metric.log_scale_sum)
 
 
-def measure_on_uniform_rays(measure: Measure, objective: Objective, metric: Metric, radii: Radii) -> MeasureOnRays:
+def measure_on_uniform_rays(measure: Measure, objective: Objective, metric: AnyMetric, radii: Radii) -> MeasureOnRays:
     """Return a measure along the uniform rays that these radii were measured along, in this metric."""
-    rays = RandomDirections(metric, radii.config["seed"], objective.theta)
+    rays = random_directions(objective, metric, radii.config["seed"])
     return MeasureOnRays.rays(measure, objective, rays, radii.directions)

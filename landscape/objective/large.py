@@ -1,0 +1,122 @@
+"""How a large model is read: which models are large, and whether their weights can be moved where they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import copy
+
+import torch
+from torch import Tensor, nn
+
+from landscape.objective.batch_loss import ModelProgram, Program
+from landscape.objective.batches import Batch, copied
+from landscape.objective.losses.predictions import logits_of
+from landscape.objective.moved_weights import AnyPoint, Point
+from landscape.objective.noise import Noise
+from landscape.objective.parameters import Entry, home
+from landscape.objective.read_weights import UncaughtError
+
+FLAT_LIMIT = 2**25  #: parameters up to which points are flat vectors, unless the caller says otherwise
+_HASHED = 2**20  # entries of a large model that are hashed at a time
+_PROBE = 0.5  # shift of the weights whose reading is checked, in their root mean square
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}  # relative, of outputs that agree
+_HALF_TOLERANCE = 0.05  # for the types of 16 bits
+
+
+def is_large(program: ModelProgram, flat: bool | None) -> bool:
+    """Whether points of this model are moved weight by weight instead of as flat vectors.
+
+    TorchScript holds tensors that cannot be replaced, and a rank holds a shard of a sharded model. So their points are
+    always flat.
+    """
+    if program.scripted or program.sharded:
+        return False
+    return program.layout.size > FLAT_LIMIT if flat is None else not flat
+
+
+def trained_values(program: Program, origin: AnyPoint) -> Iterator[Tensor]:
+    """Yield the values of theta, some at a time, flat: for a large model each tensor in pieces."""
+    if isinstance(origin, Tensor):
+        layout = program.layout if isinstance(program, ModelProgram) else None
+        yield from layout.wholes(origin) if layout is not None else (origin,)
+        return
+    assert isinstance(program, ModelProgram)
+    for own, _ in program.pairs:
+        for piece in own.detach().reshape(-1).split(_HASHED):
+            yield piece.to(program.layout.dtype)
+
+
+def origin_of(
+    program: ModelProgram, flat: bool | None, first: Batch, held: Mapping[str, Tensor], place: torch.device
+) -> AnyPoint:
+    """Return the trained point in the form that serves this model, after a look at how it reads its weights."""
+    if not is_large(program, flat):
+        return program.layout.flatten(held, place)
+    settle_reading(program, first)
+    return Point()
+
+
+def settle_reading(program: ModelProgram, batch: Batch) -> None:
+    """Find out on one batch how the model reads its weights, and set ``program.in_place`` if that cannot be caught.
+
+    It cannot if the model writes to a weight, asks for its address, keeps it outside of its modules' parameters, or
+    gives another output with the smallest tensor of each kind moved than with that tensor overwritten.
+    """
+    program.in_place = _holds_on(program.model) or not _caught(program, copied(batch))
+
+
+def _caught(program: ModelProgram, batch: Batch) -> bool:
+    trial = program.with_batches((batch,))
+    overwriting = copy(trial)
+    overwriting.in_place = True
+    smallest = list(_smallest_of_each_kind(program))
+    try:
+        with program.running():
+            for point in (Point(), Point(((_PROBE, Noise(smallest)),))):
+                seen, true = (logits_of(each.output(point, 0)) for each in (trial, overwriting))
+                if not _agree(program, seen, true):
+                    return False
+    except UncaughtError:
+        return False
+    except Exception:  # what fails for another reason fails again, in the first pass, and is told there
+        return True
+    return True
+
+
+def _agree(program: ModelProgram, one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape:
+        return False
+    dtypes = {one.dtype, *(entry.dtype for entry in program.layout.entries)}
+    tolerance = max(_TOLERANCE.get(dtype, _HALF_TOLERANCE) for dtype in dtypes if dtype.is_floating_point)
+    scale = float(other[torch.isfinite(other)].abs().max()) if bool(torch.isfinite(other).any()) else 0.0
+    return torch.allclose(one, other, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
+
+
+def _smallest_of_each_kind(program: ModelProgram) -> Iterator[tuple[Tensor, Entry]]:
+    """Yield the smallest tensor for each type of module and name of parameter."""
+    owners = dict(program.model.named_modules(remove_duplicate=False))
+    kinds: dict[tuple[type, str], tuple[Tensor, Entry]] = {}
+    for own, entry in program.pairs:
+        path, attribute = home(entry.name)
+        kind = (type(owners[path]), attribute)
+        if kind not in kinds or entry.size < kinds[kind][1].size:
+            kinds[kind] = own, entry
+    yield from kinds.values()
+
+
+def _holds_on(model: nn.Module) -> bool:
+    """Whether a module keeps a parameter in an attribute, or in a list or dict there; recurrent layers renew theirs."""
+    held = {id(parameter) for parameter in model.parameters()}
+
+    def holds(value: object) -> bool:
+        if isinstance(value, Tensor):
+            return id(value) in held
+        if isinstance(value, dict):
+            return any(isinstance(item, Tensor) and id(item) in held for item in value.values())
+        return isinstance(value, list | tuple) and any(isinstance(item, Tensor) and id(item) in held for item in value)
+
+    for module in model.modules():
+        own = ("_parameters", "_buffers", "_modules", *(("_flat_weights",) if isinstance(module, nn.RNNBase) else ()))
+        if any(holds(value) for key, value in vars(module).items() if key not in own):
+            return True
+    return False

@@ -1,0 +1,42 @@
+"""A step of uniform noise, for points near the trained one at which a large model is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from landscape.objective.moved_weights import row_pieces
+from landscape.objective.parameters import Entry
+
+_FIRST = 2654435761  # Knuth's multiplier: neighbouring numbers are spread over all numbers of 32 bits
+
+
+class Noise:
+    """A step that moves every tensor by uniform numbers of its own root mean square; any entry can be made alone."""
+
+    def __init__(self, pairs: Sequence[tuple[Tensor, Entry]]) -> None:
+        self._size = {entry.name: float(rms(own)) or 1.0 for own, entry in pairs}
+
+    def moves(self, entry: Entry) -> bool:
+        return entry.name in self._size
+
+    def add(self, block: Tensor, entry: Entry, rows: slice, coefficient: float) -> None:
+        self.add_rows(block, entry, torch.arange(rows.start, rows.stop, device=block.device), coefficient)
+
+    def add_rows(self, block: Tensor, entry: Entry, rows: Tensor, coefficient: float) -> None:
+        width = entry.size // (entry.shape[0] if entry.shape else 1)
+        places = rows[:, None] * width + torch.arange(width, device=block.device) + entry.start + 1
+        uniform = (places * _FIRST % 2**32).to(block.dtype) * 2.0**-31 - 1.0
+        block.add_(uniform.view(block.shape), alpha=coefficient * self._size[entry.name])
+
+    def sample(self) -> bytes:
+        return repr(sorted(self._size.items())).encode()
+
+
+def rms(weight: Tensor) -> float:
+    """Return the root mean square of a tensor, summed in float64 some rows at a time."""
+    rows = weight.detach().reshape(len(weight) if weight.dim() else 1, -1)
+    total = sum(float(rows[part].double().square().sum()) for part in row_pieces(rows.shape))
+    return (total / max(weight.numel(), 1)) ** 0.5

@@ -1,0 +1,157 @@
+"""What a model holds in place of a weight while a point of a large model is evaluated.
+
+A :class:`MovedWeight` has the shape and dtype of a weight, and no values. Whatever operation reads it gets the weight
+at the point. It is made for this operation and freed after it. So it does not matter which module reads a weight, by
+which of its names, or how: as a parameter of a layer, by ``torch.nn.functional``, or as an input of a parametrisation.
+
+Two operations read only what they need: an embedding makes the rows that it looks up, and a large linear layer makes
+some rows of its weight at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils._pytree import tree_any, tree_map
+
+from landscape.objective.moved_weights import Point, moved_chosen, moved_rows, moved_tensor, row_pieces
+from landscape.objective.parameters import Entry
+
+LARGE_LINEAR = 2**22  #: entries of the weight of a linear layer that are made at a time
+_FEW_ROWS = 4  # an embedding makes single rows if it looks up at most one row in this number
+
+
+class UncaughtError(RuntimeError):
+    """A model reads or writes a weight in a way that only real tensors serve."""
+
+
+class MovedWeight(Tensor):
+    """A weight at a point, which is made whenever an operation reads it.
+
+    Attributes:
+        weight: the trained weight.
+        entry: its place in the layout.
+        point: the point.
+    """
+
+    weight: Tensor
+    entry: Entry
+    point: Point
+
+    @staticmethod
+    def __new__(cls, weight: Tensor, entry: Entry, point: Point) -> MovedWeight:
+        return Tensor._make_wrapper_subclass(
+            cls, weight.shape, strides=weight.stride(), dtype=weight.dtype, device=weight.device, requires_grad=False
+        )
+
+    def __init__(self, weight: Tensor, entry: Entry, point: Point) -> None:
+        self.weight, self.entry, self.point = weight.detach(), entry, point
+
+    def made(self) -> Tensor:
+        """Return the weight at the point."""
+        return moved_tensor(self.weight, self.entry, self.point)
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _SAME:
+            return args[0]
+        if func in _DESCRIBE:
+            with torch._C.DisableTorchFunctionSubclass():
+                return func(*args, **kwargs)
+        _refuse_writing(func, args, kwargs)
+        if (part := _PARTS.get(func)) is not None:
+            return part(*args, **kwargs)
+        return func(*_made(args), **_made(kwargs))
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Serve what reaches torch's kernels by another way than its Python functions."""
+        if func._schema.is_mutable:
+            _refuse_writing(func, args, kwargs or {}, writes=isinstance(args[0], MovedWeight))
+        return func(*_made(args), **_made(kwargs or {}))
+
+
+def _made(items: Any) -> Any:
+    return tree_map(lambda item: item.made() if isinstance(item, MovedWeight) else item, items)
+
+
+def _refuse_writing(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, writes: bool = False
+) -> None:
+    """Refuse what would change the weight, or ask where its numbers lie."""
+    name = getattr(func, "__name__", "")
+    if func in _ADDRESSES:
+        raise UncaughtError(f"the model asks where a weight lies in memory ({name}).")
+    inplace = (name.endswith("_") and not name.endswith("__")) or name in ("__setitem__", "__set__")
+    writes = writes or (inplace and bool(args) and isinstance(args[0], MovedWeight))
+    if writes or tree_any(lambda item: isinstance(item, MovedWeight), kwargs.get("out")):
+        raise UncaughtError(f"the model writes to a weight in place ({name}).")
+
+
+def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return what ``torch.nn.functional.linear`` returns; of a large weight only some rows exist at a time."""
+    inputs, bias = _made(inputs), _made(bias)
+    if not isinstance(weight, MovedWeight):
+        return functional.linear(inputs, weight, bias)
+    whole = weight.weight
+    if not weight.point.moves(weight.entry) or whole.numel() <= LARGE_LINEAR or torch.is_grad_enabled():
+        return functional.linear(inputs, weight.made(), bias)
+    flat = inputs.reshape(-1, inputs.shape[-1])
+    out = flat.new_empty(len(flat), len(whole))
+    for rows in row_pieces(whole.shape, LARGE_LINEAR):
+        part = moved_rows(whole, weight.entry, weight.point, rows)
+        torch.mm(flat, part.t(), out=out[:, rows])
+    if bias is not None:
+        out += bias
+    return out.view(*inputs.shape[:-1], len(whole))
+
+
+def _embedding(
+    numbers: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
+    """Return what ``torch.nn.functional.embedding`` returns, from the rows that are looked up."""
+    if max_norm is not None:
+        raise UncaughtError("an embedding with max_norm writes to its weight in place.")
+    if not isinstance(weight, MovedWeight):
+        return functional.embedding(numbers, weight, padding_idx)
+    if not weight.point.moves(weight.entry) or numbers.numel() * _FEW_ROWS > len(weight.weight):
+        return functional.embedding(numbers, weight.made(), padding_idx)
+    rows, place = torch.unique(numbers, return_inverse=True)
+    return moved_chosen(weight.weight, weight.entry, weight.point, rows)[place]
+
+
+_PARTS: dict[Any, Callable[..., Any]] = {functional.linear: _linear, functional.embedding: _embedding}
+#: what a weight is, whatever its values
+_DESCRIBE = {
+    *(
+        getattr(Tensor, name).__get__
+        for name in (
+            *("shape", "dtype", "device", "layout", "ndim", "is_leaf", "requires_grad", "grad", "grad_fn", "names"),
+            *("is_cuda", "is_sparse", "is_sparse_csr", "is_quantized", "is_meta", "is_nested", "is_mkldnn", "is_mps"),
+            *("is_xla", "is_cpu", "is_xpu", "itemsize", "nbytes", "_version", "_backward_hooks", "retains_grad"),
+        )
+        if hasattr(Tensor, name)
+    ),
+    *(Tensor.size, Tensor.dim, Tensor.ndimension, Tensor.numel, Tensor.nelement, Tensor.stride, Tensor.element_size),
+    *(Tensor.is_contiguous, Tensor.is_floating_point, Tensor.is_complex, Tensor.__len__, Tensor.__hash__),
+    *(Tensor.get_device, Tensor.is_inference, Tensor.is_signed, Tensor.storage_offset, Tensor.is_conj, Tensor.is_neg),
+    *(torch.is_floating_point, torch.is_complex, torch.numel, torch.is_inference, torch.is_conj),
+}
+#: the weight without its history, which a moved weight does not have
+_SAME = {Tensor.data.__get__, Tensor.detach, torch.detach, Tensor.requires_grad_}  # type: ignore[attr-defined]
+_ADDRESSES = {Tensor.data_ptr, Tensor.untyped_storage, Tensor.storage, Tensor.__dlpack__, Tensor.numpy}

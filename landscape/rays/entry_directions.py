@@ -1,0 +1,292 @@
+"""Random directions of large models: made by entry, for the rows of a weight that is about to be used.
+
+The direction is the one of :mod:`landscape.rays.directions` in law, from another generator
+(:mod:`landscape.rays.entries`): entry i of the flat vector has the level q_i, and its step is
+
+    s_i q_i / |q|    with |q| over the entries that move, summed in whole numbers
+
+Filter norms are summed in whole numbers too (:mod:`landscape.rays.exact_norms`). So a direction is the same for any
+division of the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape.errors import LandscapeError, ObjectiveError
+from landscape.objective import Objective, Scope
+from landscape.objective.batch_loss import ModelProgram
+from landscape.objective.moved_weights import StepList, row_pieces
+from landscape.objective.parameters import Entry
+from landscape.rays.directions import RandomDirections, check_seed
+from landscape.rays.entries import GENERATOR, levels, levels_at, square_sum
+from landscape.rays.exact_norms import largest, norms, whole_squares
+from landscape.rays.metric import METRICS, Metric, dead_names, make_metric
+
+_MATRIX = 2**18  # entries whose filters of norm zero are marked at a time
+
+
+@dataclass(frozen=True)
+class EntryMetric:
+    """A metric of a large model: one number per filter, and no vector.
+
+    Attributes:
+        name, log_scale_sum, dead: as for :class:`landscape.rays.Metric`.
+        scope: the entries that move; filters of zero norm have left it.
+        scales: s of the entries of each tensor by its name, float64, in a shape that broadcasts to the tensor's; zero
+            for the filters that have left the scope.
+    """
+
+    name: str
+    scope: Scope
+    scales: dict[str, Tensor]
+    log_scale_sum: float
+    dead: tuple[str, ...]
+
+    @property
+    def relative(self) -> bool:
+        """Whether r is a share of the norm of the weights, so that its natural cap is 1."""
+        return self.name != "identity"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(iter(self.scales.values())).device
+
+    @classmethod
+    def of(cls, name: str, objective: Objective) -> EntryMetric:
+        """Return the metric called ``name`` at the objective's trained point (:func:`landscape.rays.make_metric`)."""
+        if name not in METRICS:
+            raise ObjectiveError(f"the metric {name!r} is not known. Pass one of {', '.join(METRICS)}.")
+        scope, weights = objective.scope, weights_of(objective)
+        if name == "identity":
+            ones = {entry.name: torch.ones(1, dtype=torch.float64) for entry in scope.entries}
+            return cls(name, scope, {key: one.to(objective.device) for key, one in ones.items()}, 0.0, ())
+        rms = {entry.name: filter_rms(weights[entry.name], entry, whole=name == "layer") for entry in scope.entries}
+        dead = [word for entry in scope.entries for word in dead_names(entry, rms[entry.name])]
+        alive = scope if not dead else Scope(scope.name, scope.layout, _alive(scope, rms))
+        if alive.size == 0:
+            raise ObjectiveError(
+                f"every weight in scope {scope.name!r} is zero, so the metric {name!r} moves nothing.\n"
+                "Pass `metric='identity'`."
+            )
+        root = math.sqrt(alive.size)
+        log_sum = math.fsum(_log_sum(rms[entry.name] * root, entry.size) for entry in scope.entries)
+        scales = {entry.name: as_tensor(rms[entry.name] * root, entry) for entry in alive.entries}
+        return cls(name, alive, scales, log_sum, tuple(dead))
+
+
+AnyMetric = Metric | EntryMetric
+
+
+class EntryStep:
+    """A random step by entry: that of entry i of a tensor is scale_i · q_i.
+
+    Args:
+        scales: of the entries of each tensor that moves, float64, in a shape that broadcasts to the tensor's.
+        levels: q.
+    """
+
+    def __init__(self, scales: Mapping[str, Tensor], levels: KeptLevels) -> None:
+        self.scales, self.levels = scales, levels
+
+    def moves(self, entry: Entry) -> bool:
+        return entry.name in self.scales
+
+    def add(self, block: Tensor, entry: Entry, rows: slice, coefficient: float) -> None:
+        _add(block, self.levels.rows(entry, rows), self._scale(entry, rows), coefficient)
+
+    def add_rows(self, block: Tensor, entry: Entry, rows: Tensor, coefficient: float) -> None:
+        _add(block, self.levels.chosen(entry, rows), self._scale(entry, rows), coefficient)
+
+    def sample(self) -> bytes:
+        return repr((self.levels.key, [float(scale.sum()) for scale in self.scales.values()])).encode()
+
+    def _scale(self, entry: Entry, rows: slice | Tensor) -> Tensor:
+        return rows_of(self.scales[entry.name], rows)
+
+
+class KeptLevels:
+    """The levels of one direction, by rows of a tensor. Some are kept from one use to the next.
+
+    Args:
+        seed, index: which direction.
+        device: where the model is.
+        keep: bytes that may be kept.
+    """
+
+    def __init__(self, seed: int, index: int, device: torch.device, keep: int = 0) -> None:
+        self.key = (seed, index)
+        self._device, self._room = device, keep // 2
+        self._kept: dict[str, Tensor] = {}
+
+    def rows(self, entry: Entry, rows: slice) -> Tensor:
+        """Return the levels of some rows, int16, shape (entries,)."""
+        width = width_of(entry)
+        start, stop = rows.start * width, rows.stop * width
+        kept = self._kept.get(entry.name)
+        if kept is not None and stop <= len(kept):
+            return kept[start:stop]
+        return levels(*self.key, entry.start + start, entry.start + stop, device=self._device)
+
+    def chosen(self, entry: Entry, rows: Tensor) -> Tensor:
+        """Return the levels of any rows, whose numbers are int64, shape (rows,): int16, shape (rows, width)."""
+        width = width_of(entry)
+        return levels_at(*self.key, entry.start + rows[:, None] * width + torch.arange(width, device=rows.device))
+
+    def read(self, entry: Entry) -> Iterator[tuple[slice, Tensor]]:
+        """Yield all rows of a tensor and their levels, and keep the first ones while there is room."""
+        width = width_of(entry)
+        kept = torch.empty(min(entry.size, self._room) // width * width, dtype=torch.int16, device=self._device)
+        self._room -= len(kept)
+        for rows in row_pieces(entry.shape):
+            drawn = self.rows(entry, rows)
+            room = kept[rows.start * width : rows.stop * width]
+            room.copy_(drawn[: len(room)])
+            yield rows, drawn
+        self._kept[entry.name] = kept
+
+
+def uniform_step(metric: EntryMetric, seed: int, index: int, keep: int) -> EntryStep:
+    """Return the step for r = 1 of a uniform direction: scale_i = s_i / |q|."""
+    held = KeptLevels(seed, index, metric.device, keep)
+    total = 0
+    for entry in metric.scope.entries:
+        scale = metric.scales[entry.name]
+        whole = bool((scale > 0).all())
+        for rows, drawn in held.read(entry):
+            moving = drawn if whole else drawn.view(-1, *entry.shape[1:]) * (rows_of(scale, rows) > 0)
+            total += square_sum(moving)
+    length = math.sqrt(total)
+    return EntryStep({name: scale / length for name, scale in metric.scales.items()}, held)
+
+
+def width_of(entry: Entry) -> int:
+    """Return the number of entries in a row of a tensor."""
+    return entry.size // (entry.shape[0] if entry.shape else 1)
+
+
+def rows_of(scale: Tensor, rows: slice | Tensor) -> Tensor:
+    """Return what belongs to some rows, of numbers whose shape broadcasts to a tensor's."""
+    return scale if len(scale) == 1 else scale[rows]
+
+
+def _add(block: Tensor, drawn: Tensor, scale: Tensor, coefficient: float) -> None:
+    block.addcmul_(drawn.to(block.dtype).view(block.shape), (scale * coefficient).to(block.dtype))
+
+
+class EntryDirections:
+    """Uniform directions on the unit sphere of R^n, as steps of a large model.
+
+    Args:
+        metric: the scale.
+        seed: keys the directions.
+        keep: bytes of levels that all steps of one call of :meth:`steps` keep together.
+    """
+
+    def __init__(self, metric: EntryMetric, seed: int, keep: int) -> None:
+        self.metric, self.seed, self._keep = metric, check_seed(seed), keep
+
+    def steps(self, indices: Sequence[int]) -> StepList:
+        """Return the steps for r = 1 with these indices; each depends only on its own index."""
+        each = self._keep // max(len(indices), 1)
+        steps = [uniform_step(self.metric, self.seed, int(index), each) for index in indices]
+        return StepList(steps, self.metric.device)
+
+    def describe(self) -> dict[str, Any]:
+        """Return which generator the directions come from."""
+        return {"generator": GENERATOR}
+
+
+def metric_of(objective: Objective, metric: str | AnyMetric, *, flat: bool = False) -> AnyMetric:
+    """Return the metric called ``metric`` at theta, in the form that serves the objective's model.
+
+    Args:
+        objective: the loss around the trained point.
+        metric: a name, or a metric, which is returned as it is.
+        flat: return the metric of flat vectors even for a large model.
+    """
+    if not isinstance(metric, str):
+        return metric
+    if objective.large and not flat:
+        return EntryMetric.of(metric, objective)
+    return make_metric(metric, objective.theta, objective.scope)
+
+
+def random_directions(objective: Objective, metric: AnyMetric, seed: int) -> RandomDirections | EntryDirections:
+    """Return uniform directions of this metric: by entry if the metric is, and otherwise flat."""
+    if isinstance(metric, EntryMetric):
+        return EntryDirections(metric, seed, objective.plan.step_bytes)
+    return RandomDirections(metric, seed, objective.theta)
+
+
+def measured_by_entry(objective: Objective, config: Mapping[str, Any] | None) -> bool:
+    """Whether directions are made by entry: for a large model, unless a stored result has flat ones.
+
+    Raises:
+        LandscapeError: if a stored result has directions of a generator that this version does not have.
+    """
+    if config is None:
+        return objective.large
+    generator = config.get("generator")
+    if generator not in (None, GENERATOR):
+        raise LandscapeError(
+            f"the stored directions come from the generator {generator!r}, and this version has {GENERATOR!r}. Use the "
+            "version of landscape that measured them, or --overwrite to start over."
+        )
+    return generator == GENERATOR
+
+
+def stored_metric(objective: Objective, config: Mapping[str, Any]) -> AnyMetric:
+    """Return the metric of stored radii, in the form in which they were measured."""
+    return metric_of(objective, config["metric"], flat=not measured_by_entry(objective, config))
+
+
+def weights_of(objective: Objective) -> dict[str, Tensor]:
+    """Return the model's own parameters by name."""
+    assert isinstance(objective.program, ModelProgram)
+    return {entry.name: own.detach() for own, entry in objective.program.pairs}
+
+
+def filter_rms(weight: Tensor, entry: Entry, *, whole: bool) -> Tensor:
+    """Return |w_f| / sqrt(d_f) of each filter, float64, in the filter shape; axes within a filter have length 1."""
+    values = weight.reshape(entry.filter_shape or (1,))
+    axes = () if whole else entry.filter_axes
+    maxima = largest(values, axes)
+    count = entry.size // maxima.numel()
+    return norms(whole_squares(values, axes, maxima, count), maxima, count) / math.sqrt(count)
+
+
+def as_tensor(rms: Tensor, entry: Entry) -> Tensor:
+    """Return numbers of filters in a shape that broadcasts to the tensor's own."""
+    if rms.numel() == 1:
+        return rms.reshape([1] * max(len(entry.shape), 1))
+    if len(entry.filter_shape) == len(entry.shape):
+        return rms
+    wide = rms.expand(*entry.filter_shape[:2], *rms.shape[2:])  # groups and their channels are one axis of the tensor
+    return wide.reshape(entry.shape[0], *rms.shape[2:])
+
+
+def _log_sum(scale: Tensor, size: int) -> float:
+    """Return the sum of log s_i over the entries of a tensor that move."""
+    return float(scale[scale > 0].log().sum()) * (size // scale.numel())
+
+
+def _alive(scope: Scope, rms: dict[str, Tensor]) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of the entries whose filters have a norm."""
+    for entry in scope.entries:
+        scale = as_tensor(rms[entry.name], entry)
+        width = width_of(entry)
+        for rows in row_pieces(entry.shape, _MATRIX):
+            part = rows_of(scale, rows)
+            moving = (part > 0).expand(rows.stop - rows.start, *entry.shape[1:]).reshape(-1).to(torch.int8)
+            edges = torch.diff(torch.nn.functional.pad(moving, (1, 1)))
+            starts, stops = (torch.nonzero(edges == sign).reshape(-1).tolist() for sign in (1, -1))
+            first = entry.start + rows.start * width
+            yield from ((first + start, first + stop) for start, stop in zip(starts, stops, strict=True))
