@@ -18,6 +18,7 @@ from landscape.objective.model import copied
 from landscape.plots import check_export, export
 from landscape.rays import make_metric
 from landscape.results import Line, OnProgress, Plane
+from landscape.results.table import percent
 from landscape.slices import slice_1d, slice_2d
 from landscape.store import Store
 from landscape_cli.flags import in_flags
@@ -106,7 +107,7 @@ def measuring_lines(objective: Objective, params: Mapping[str, Any], stored: Lin
     """Return what is about to be measured, and what a user should know about it."""
     steps = params["steps"]
     size = f"a plane of {steps} x {steps} points" if params["plane"] else f"a line of {steps} points"
-    known = "" if stored is None else f" ({stored.done.mean():.0%} of it from the file)"
+    known = "" if stored is None else f" ({percent(stored.done.mean(), 0)} of it from the file)"
     lanes, dimension = objective.plan.lanes, objective.dimension
     if params["directions"] in ("random", "hessian"):
         dimension = make_metric(params["metric"], objective.theta, objective.scope).scope.size
@@ -136,7 +137,7 @@ def measure(
 
     def stopped(why: str, latest: Line | Plane | None) -> str:
         result = latest or stored
-        done = None if result is None else f"{why} after {result.done.mean():.0%} of the points"
+        done = None if result is None else f"{why} after {percent(result.done.mean(), 0)} of the points"
         return stopped_line(done, params["out"], provenance["command"])
 
     total = params["steps"] ** 2 if params["plane"] else params["steps"]

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from landscape.checkpoint import load_checkpoint
 from landscape.inputs.settings import is_own
 from landscape.recipes import load_recipe
+from landscape.results.table import percent
 from landscape.store.atomic import write_atomically
 from landscape.training import Member, ResumableTraining, StateFile, TrainedNetwork, TrainingStatus
 from landscape_cli.interrupts import INTERRUPTED, check_pressed, kept_apart_from_errors
@@ -73,7 +74,7 @@ def status_line(status: TrainingStatus) -> str:
         for name in ("train_loss", "train_accuracy", "test_accuracy")
     )
     nets = f", mean of {count} nets" if count > 1 else ""
-    return f"loss {loss:.2g}, train {train:.1%}, test {test:.1%}{nets}"
+    return f"loss {loss:.2g}, train {percent(train)}, test {percent(test)}{nets}"
 
 
 class TrainingDisplay:

@@ -11,6 +11,7 @@ from torch import Tensor
 from landscape.curvature.operator import Operator
 from landscape.curvature.probes import finite, normal_rows
 from landscape.errors import CurvatureError
+from landscape.results.table import percent
 
 _PIECE = 2**13  # entries of each basis vector that are in float64 at a time: they fit the cache
 _ASYMMETRIC = 0.1  # of the norm: an asymmetry above it is no rounding
@@ -176,8 +177,8 @@ class Krylov:
         asymmetry, size = np.linalg.norm(square - square.T), np.linalg.norm(square)
         if asymmetry > _ASYMMETRIC * size:
             raise CurvatureError(
-                f"the operator is not symmetric: u . A v and v . A u differ by {asymmetry / size:.0%} of its size, "
-                "so it has no real eigenvalues to find.\n"
+                "the operator is not symmetric: u . A v and v . A u differ by "
+                f"{percent(float(asymmetry / size), 0)} of its size, so it has no real eigenvalues to find.\n"
                 f"{self._why_asymmetric()}"
             )
         values, weights = np.linalg.eigh((square + square.T) / 2)

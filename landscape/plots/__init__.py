@@ -6,8 +6,9 @@ from landscape.plots.curvature import density_figure, eigenvalue_figure, layer_f
 from landscape.plots.export import check_export, export
 from landscape.plots.radii import loss_along_rays, overview, radius_histogram
 from landscape.plots.sharpness import measures_by_step
-from landscape.plots.slices import accuracy_figure, contour_figure, filled_figure, line_figure, surface_figure
+from landscape.plots.slices import accuracy_figure, contour_figure, filled_figure, line_figure
 from landscape.plots.style import save
+from landscape.plots.surface_figure import surface_figure
 from landscape.plots.volumes import rounds_of_islands, volumes_by_estimator
 from landscape.plots.weights import sorted_weights
 

@@ -17,8 +17,9 @@ from landscape.plots.radii import loss_along_rays, overview, radius_histogram
 from landscape.plots.ranking import family_figure, ranking_figure
 from landscape.plots.samples import diagonal_figure, samples_figure
 from landscape.plots.sharpness import measures_by_step
-from landscape.plots.slices import accuracy_figure, contour_figure, filled_figure, line_figure, surface_figure
+from landscape.plots.slices import accuracy_figure, contour_figure, filled_figure, line_figure
 from landscape.plots.style import Figure
+from landscape.plots.surface_figure import surface_figure
 from landscape.plots.volumes import rounds_of_islands, volumes_by_estimator
 from landscape.plots.weights import sorted_weights
 from landscape.results import (
@@ -141,7 +142,8 @@ def figures_of_run(results: Mapping[str, Result]) -> dict[str, Figure]:
 
 
 def one_figure(results: Mapping[str, Result]) -> Figure:
-    """Return the one figure of a run: all about its radii, filled contours of its plane, or the only figure it gives.
+    """Return the one figure of a run: all about its radii, filled contours of its plane, its ranking, or the only
+    figure it gives.
 
     Raises:
         LandscapeError: if the run holds several results that could be drawn, or none.
@@ -156,20 +158,22 @@ def one_figure(results: Mapping[str, Result]) -> Figure:
         return sharpness
     if not by_result:
         raise LandscapeError(f"there is nothing to draw in {', '.join(results) or 'a run without results'}.")
-    if len(by_result) > 1:
+    rankings = [own for name, own in by_result.items() if isinstance(results[name], Ranking)]
+    if len(by_result) > 1 and len(rankings) != 1:
         raise LandscapeError(
             f"the run holds {len(by_result)} results ({', '.join(by_result)}), and one file shows one of them.\n"
             "Pass a folder as `out=...`."
         )
-    (own,) = by_result.values()
-    return _first(own)
+    return _first(rankings[0] if rankings else next(iter(by_result.values())))
 
 
 def _sharpness_of_run(results: Mapping[str, Result]) -> Figure | None:
     """Return all measures of a run: against the step over several checkpoints, or those of one net side by side."""
     if (by_step := measures_by_step(results)) is not None:
         return by_step
-    measures = {name: result for name, result in results.items() if isinstance(result, Measure)}
+    measures = {
+        name.removeprefix("sharpness-"): result for name, result in results.items() if isinstance(result, Measure)
+    }
     for snapshot in (result for result in results.values() if isinstance(result, Snapshot)):
         measures |= snapshot.measures
     table = SharpnessTable(measures)
@@ -183,10 +187,11 @@ def _first(figures: Mapping[str, Figure]) -> Figure:
 
 def _by_result(results: Mapping[str, Result]) -> dict[str, dict[str, Figure]]:
     """Return the figures of each result that has some, but for uniform rays and their volume."""
+    family = any(isinstance(result, Runs | Ranking) for result in results.values())  # its nets have one figure
     drawn = {
         name: _in_a_run(result, figures_of(result, pairs_beside(result, results)))
         for name, result in results.items()
-        if result.kind not in _UNIFORM_RAYS
+        if result.kind not in _UNIFORM_RAYS and not (family and isinstance(result, NetMeasures))
     }
     return {name: figures for name, figures in drawn.items() if figures}
 

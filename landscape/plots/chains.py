@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from landscape.plots.style import SHORT_NUMBERS, WIDTH, Figure, bare, number, shades
+from landscape.plots.style import SHORT_NUMBERS, WIDTH, Figure, bare, number, shades, with_checkpoint
 from landscape.results import Measure
 
 MOST_CHAINS = 8  #: whose traces are drawn; the histogram has all
@@ -51,7 +51,7 @@ def trace_figure(measure: Measure) -> Figure:
     config = measure.config
     shown = f", {2 * each} drawn" if len(values) > 2 * each else ""
     figure.suptitle(
-        f"Local learning coefficient {number(measure.value)}: {measure.verdict}\n"
+        with_checkpoint(f"Local learning coefficient {number(measure.value)}: {measure.verdict}", config) + "\n"
         f"{config['sampler_taken']}, {len(values)} chains{shown}, split R-hat {config['r_hat']:.3f}, "
         f"effective sample size {number(config['ess'])}",
         fontsize="medium",

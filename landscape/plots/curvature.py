@@ -10,14 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, SymmetricalLogLocator
 
-from landscape.plots.style import SHORT_NUMBERS, WIDTH, Figure, bare, number
+from landscape.plots.style import SHORT_NUMBERS, WIDTH, Figure, bare, number, short_name
 from landscape.results import Eigenpairs, LayerTraces, SpectralDensity
 from landscape.results.curvature import matrix_name
 
 MOST_BARS = 60  #: of the block traces; the smallest are left out
 _FAR = 10.0  # times the bulk: from here on an axis of eigenvalues is linear around 0 and logarithmic beyond
 _LOG_FROM = 10.0  # largest over smallest value from which a log scale shows more
-_LONGEST = 34  # characters of a tensor's name
 
 
 def density_figure(density: SpectralDensity, pairs: Eigenpairs | None = None) -> Figure:
@@ -41,18 +40,12 @@ def density_figure(density: SpectralDensity, pairs: Eigenpairs | None = None) ->
     axes.plot(grid, smooth, color="0.1", linewidth=1.2)
     axes.axhline(single, color="0.5", linestyle=":", linewidth=1, label="height of a single eigenvalue")
     peak = float(grid[smooth.argmax()])
-    axes.plot(
-        [peak - width, peak + width],
-        [0.93, 0.93],
-        color="0.1",
-        linewidth=2.5,
-        solid_capstyle="butt",
-        label=f"kernel that smooths the curve, ± {number(width)}",
-        transform=axes.get_xaxis_transform(),
-    )
+    kernel = f"width of the kernel that smooths the curve, ± {number(width)}"
+    axes.axvspan(peak - width, peak + width, color="0.9", linewidth=0, zorder=0, label=kernel)
     if pairs is not None:
         _mark(axes, pairs)
     _eigenvalue_axis(axes, density)
+    axes.yaxis.set_major_formatter(SHORT_NUMBERS)
     axes.set_ylabel("share of eigenvalues\nper unit of eigenvalue, log scale")
     axes.yaxis.set_major_locator(LogLocator(numticks=8))
     axes.yaxis.set_minor_locator(NullLocator())
@@ -92,7 +85,7 @@ def layer_figure(traces: LayerTraces) -> Figure:
             axes.xaxis.set_major_formatter(SHORT_NUMBERS)
         axes.set_xlabel(f"{label}, log scale" if logarithmic else label)
         bare(axes)
-    panels[0].set_yticks(at, [_short(traces.names[i]) for i in shown], fontsize="small")
+    panels[0].set_yticks(at, [short_name(traces.names[i]) for i in shown], fontsize="small")
     panels[0].set_ylim(len(shown) - 0.4, -0.6)
     left_out = len(traces.values) - len(shown)
     how = "exact, by unit vectors" if traces.exact else f"{len(traces.samples)} probes, bars ± standard error"
@@ -188,10 +181,6 @@ def _eigenvalue_axis(axes: Axes, density: SpectralDensity) -> None:
 
 def _about(config: Mapping[str, Any], dimension: int) -> str:
     """Return which net this is, as far as it is known: the checkpoint that a command read, the scope, and n."""
-    net = [_short(str(config["checkpoint"]))] if "checkpoint" in config else []
-    scope = [f"scope {_short(str(config['scope']))}"] if "scope" in config else []
+    net = [short_name(str(config["checkpoint"]))] if "checkpoint" in config else []
+    scope = [f"scope {short_name(str(config['scope']))}"] if "scope" in config else []
     return ", ".join([*net, *scope, f"n = {dimension:,}"])
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else "…" + name[1 - _LONGEST :]

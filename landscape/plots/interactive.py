@@ -13,7 +13,9 @@ from landscape.plots.style import shades
 from landscape.plots.surface import drawn_heights, on_surface, surface_scale, trajectory
 from landscape.results import Plane
 
+_FLAT = {"ambient": 1.0, "diffuse": 0.0, "specular": 0.0, "fresnel": 0.0}  #: a colour means a height, not a slope
 _SHADES = 16  #: colours between which the page mixes
+_TRAINED = {"color": "black", "size": 6, "symbol": "diamond", "line": {"color": "white", "width": 1}}
 
 
 def need_plotly() -> Any:
@@ -74,14 +76,16 @@ def _surface(plane: Plane) -> dict[str, Any]:
         "colorbar": {"title": {"text": scale.name("loss")}, **_ticks(scale)},
         "text": labels,
         "hovertemplate": "x %{x:.4g}<br>y %{y:.4g}<br>%{text}<extra></extra>",
+        "lighting": _FLAT,
         "contours": {"z": {"show": True, "usecolormap": False, "color": "rgba(0,0,0,0.3)", "width": 1}},
     }
 
 
 def _checkpoints(plane: Plane) -> list[dict[str, Any]]:
-    """Return the checkpoints, and the way between those of a training run, as scatter traces."""
+    """Return the trained point and the checkpoints, and the way between those of a training run, as scatter traces."""
     heights = drawn_heights(plane)
     layers: list[tuple[np.ndarray, dict[str, Any]]] = [
+        (np.zeros((1, 2)), {"mode": "markers", "name": "this checkpoint", "marker": _TRAINED}),
         (plane.points, {"mode": "markers", "name": "checkpoints", "marker": {"color": "black", "size": 4}}),
         (trajectory(plane), {"mode": "lines", "name": "training run", "line": {"color": "black", "width": 5}}),
     ]

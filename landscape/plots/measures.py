@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.lines import Line2D
 
-from landscape.plots.style import SHORT_NUMBERS, WIDTH, Figure, bare, shades
+from landscape.plots.style import SHORT_NUMBERS, WIDTH, Figure, bare, number, shades, with_checkpoint
 from landscape.results import NetMeasures, SharpnessTable
-from landscape.results.sharpness import ESTIMATE, EXACT, number
+from landscape.results.sharpness import ESTIMATE, EXACT
 
 _SURE = (EXACT, ESTIMATE)
 
@@ -28,13 +28,15 @@ def measures_figure(result: SharpnessTable | NetMeasures) -> Figure:
         title, names, verdicts = f"Measures of {result.net}", result.measures, result.verdicts
         values, errors = result.values, result.standard_errors
     else:
-        title, names = "Sharpness measures of one net", tuple(result)
+        nets = {str(each.config.get("checkpoint", "")) for each in result.values()}
+        title = with_checkpoint("Sharpness measures of one net", {"checkpoint": nets.pop()} if len(nets) == 1 else {})
+        names = tuple(result)
         verdicts = tuple(each.verdict for each in result.values())
         values = np.array([each.value for each in result.values()])
         errors = np.array([each.standard_error for each in result.values()])
     figure = Figure(figsize=(1.2 * WIDTH, 1.3 + 0.24 * max(len(names), 3)), layout="constrained")
     _draw(figure, names, values, errors, verdicts)
-    figure.suptitle(f"{title}: size of each, log scale", fontsize="medium")
+    figure.suptitle(title, fontsize="medium")
     return figure
 
 
@@ -50,7 +52,7 @@ def _draw(
     axes, colour = figure.subplots(), shades(1)[0]
     at = np.arange(len(names))
     for place, (value, error, verdict) in enumerate(zip(values, errors, verdicts, strict=True)):
-        words = f"{number(float(value), float(error))}  {verdict}"
+        words = f"{number(float(value))}  {verdict}" if np.isfinite(value) else verdict
         axes.text(1.02, place, words, transform=axes.get_yaxis_transform(), va="center", fontsize="x-small")
         if not np.isfinite(value) or value == 0:
             continue
@@ -63,7 +65,7 @@ def _draw(
     axes.set_yticks(at, list(names), fontsize="small")
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="y", color="0.9", linewidth=0.6)
-    axes.set_xlabel("absolute value, in the unit of each measure")
+    axes.set_xlabel("absolute value in the unit of each measure, log scale")
     kinds: list[tuple[str, Any, str]] = [
         ("o", colour, "exact or with its error"),
         ("o", "white", "error not known, or a bound"),

@@ -12,9 +12,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from landscape.plots.style import ALL_DIGITS, METRIC_UNITS, WIDTH, Colour, Figure, bare, cutoff_styles, shades
+from landscape.plots.style import (
+    ALL_DIGITS,
+    METRIC_UNITS,
+    SHORT_NUMBERS,
+    WIDTH,
+    Colour,
+    Figure,
+    bare,
+    cutoff_styles,
+    shades,
+    with_checkpoint,
+)
 from landscape.plots.weights import draw_weights, weights_height
 from landscape.results import Radii, RayStatus, Volume
+from landscape.results.table import percent
 
 _MOST_BINS = 60
 _TITLE_WIDTH = 82  #: characters of small type above a panel
@@ -70,7 +82,8 @@ def _draw_radii(figure: FigureBase, radii: Radii) -> None:
     panels = figure.subplots(len(radii.cutoffs), 1, sharex=True, squeeze=False)[:, 0]
     done = int(radii.done.sum())
     rays = f"{done:,} rays" if done == radii.directions else f"{done:,} of {radii.directions:,} rays measured so far"
-    figure.suptitle(f"Basin radius along random rays: {rays}, n = {radii.dimension:,}", fontsize="medium")
+    title = f"Basin radius along random rays: {rays}, n = {radii.dimension:,}"
+    figure.suptitle(with_checkpoint(title, radii.config), fontsize="medium")
     panels[-1].set_xlabel(_radius_label(radii))
     if not done:
         return
@@ -118,7 +131,7 @@ def _numbers(values: np.ndarray, cap: float, censored: int, unfinished: int, roo
     parts = [f"median {median:.3g}", f"10 % below {low:.3g}"]
     if high < cap:
         parts.append(f"90 % below {high:.3g}")
-    top = f"{censored:,} ({censored / len(values):.1%}) at the cap".replace("%", " %")
+    top = f"{censored:,} ({percent(censored / len(values))}) at the cap"
     ends = [top if censored else f"largest {values.max():.3g}"]
     if unfinished:
         ends.append(f"unfinished {unfinished:,}")
@@ -160,6 +173,7 @@ def _draw_rays(figure: FigureBase, radii: Radii) -> None:
         axes.axhline(cutoff, color=colour, linestyle=line, linewidth=1.5)
     if logarithmic:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(SHORT_NUMBERS)
     axes.set_xlim(left=0)
     axes.set_xlabel(_radius_label(radii))
     axes.set_ylabel(_LOSS_LABELS.get(criterion, criterion) + (", log scale" if logarithmic else ""))
@@ -168,7 +182,8 @@ def _draw_rays(figure: FigureBase, radii: Radii) -> None:
         axes.text(1.01, height, f"cutoff {cutoff:g}", transform=axes.transAxes, va="center", fontsize="small")
     shown = "the points evaluated, joined as a guide" if len(rays) else "no evaluation was kept along these rays"
     what = _LOSS_LABELS.get(criterion, criterion)
-    figure.suptitle(f"{what[:1].upper()}{what[1:]} along sampled rays: {shown}", fontsize="medium")
+    title = f"{what[:1].upper()}{what[1:]} along sampled rays: {shown}"
+    figure.suptitle(with_checkpoint(title, radii.config), fontsize="medium")
     bare(axes)
 
 

@@ -66,11 +66,11 @@ def family_figure(runs: Runs) -> Figure:
     for axes, name in zip(panels.flat, names, strict=False):
         values = runs.value(name)
         axes.plot(values, target, "o", color=shades(1)[0], markersize=3, alpha=0.7, markeredgewidth=0)
-        if wants_log(values) and (values[np.isfinite(values)] > 0).all():
+        logarithmic = wants_log(values) and bool((values[np.isfinite(values)] > 0).all())
+        if logarithmic:
             axes.set_xscale("log")
-        else:
-            axes.xaxis.set_major_formatter(SHORT_NUMBERS)
-        axes.set_title(name, fontsize="small", loc="left")
+        axes.xaxis.set_major_formatter(SHORT_NUMBERS)
+        axes.set_title(f"{name}, log scale" if logarithmic else name, fontsize="small", loc="left")
         bare(axes)
     for axes in panels.flat[len(names) :]:
         axes.set_visible(False)

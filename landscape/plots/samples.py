@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from landscape.plots.style import SHORT_NUMBERS, WIDTH, Figure, bare, number, shades
+from landscape.plots.style import SHORT_NUMBERS, WIDTH, Figure, bare, number, shades, with_checkpoint
 from landscape.results import Diagonal, LogDeterminant, Measure, Trace
 from landscape.results.curvature import matrix_name
 from landscape.results.table import percent
@@ -39,7 +39,9 @@ def samples_figure(result: Trace | LogDeterminant | Measure) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     strange = int((~known).sum())
     dropped = f", {strange:,} not finite and left out" if strange else ""
-    figure.suptitle(f"{title}\n{_counted(len(samples), noun)}{dropped}", fontsize="medium")
+    figure.suptitle(
+        f"{with_checkpoint(title, result.config)}\n{_counted(len(samples), noun)}{dropped}", fontsize="medium"
+    )
     bare(axes)
     return figure
 
@@ -61,7 +63,7 @@ def diagonal_figure(diagonal: Diagonal) -> Figure:
     how = "exact" if diagonal.exact else _counted(diagonal.probes, "probe")
     error = "" if diagonal.exact else f"; median standard error {number(float(np.median(diagonal.standard_errors)))}"
     figure.suptitle(
-        f"Diagonal of the {matrix_name(diagonal.config)}: n = {len(values):,}\n"
+        with_checkpoint(f"Diagonal of the {matrix_name(diagonal.config)}: n = {len(values):,}", diagonal.config) + "\n"
         f"{how}{error}; {percent(negative)} of the entries are below 0",
         fontsize="medium",
     )

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from landscape.plots.style import number
 
 DECADES = 4  #: of a log scale of colours, at most: a deep, narrow minimum would leave one colour for all the rest
+_MOST_TICKS = 9
 _LOG_FROM = 10.0  #: largest over smallest loss from which a log scale shows more
 
 
@@ -62,7 +63,25 @@ class Scale:
 
     @property
     def ticks(self) -> list[float]:
-        """The levels to write numbers at: whole decades where there are a few, else at most nine."""
+        """Heights to write numbers at: whole decades, or 1, 2 and 5 times them if they are fewer than three.
+
+        Without logs they are round numbers in even steps.
+        """
+        slack = 1e-9 * float(np.ptp(self.levels))
+        low, high = float(self.levels[0]) - slack, float(self.levels[-1]) + slack
+        if not self.logarithmic:
+            return [
+                float(tick) for tick in MaxNLocator(nbins=_MOST_TICKS - 2).tick_values(low, high) if low <= tick <= high
+            ]
+        decades = [float(power) for power in range(math.ceil(low), math.floor(high) + 1)]
+        if len(decades) > 2:
+            return decades[:: -(-len(decades) // _MOST_TICKS)]
+        steps = [power + math.log10(step) for power in range(math.floor(low), math.ceil(high)) for step in (1, 2, 5)]
+        return [step for step in steps if low <= step <= high]
+
+    @property
+    def labelled(self) -> list[float]:
+        """The levels to write numbers on: whole decades where there are a few, else at most nine."""
         decades = [float(level) for level in self.levels if self.logarithmic and abs(level - round(level)) < 1e-9]
         return decades if len(decades) > 2 else self.levels[:: -(-(len(self.levels) - 1) // 8)].tolist()
 

@@ -8,14 +8,24 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from landscape.plots.scale import Scale, log_levels, wants_log
-from landscape.plots.style import COLOURS, METRIC_UNITS, SHORT_NUMBERS, WIDTH, Figure, bare, number, shades
+from landscape.plots.style import (
+    COLOURS,
+    METRIC_UNITS,
+    SHORT_NUMBERS,
+    WIDTH,
+    Figure,
+    bare,
+    number,
+    shades,
+    with_checkpoint,
+)
 from landscape.results import Line, Plane
+from landscape.results.table import percent
 
 _BANDS = 16  #: of a filled contour, at most
 _LINES = 9  #: of a contour, at most
@@ -55,7 +65,8 @@ def line_figure(line: Line) -> Figure:
         place = {"xycoords": drawn[0].get_xaxis_transform(), "textcoords": "offset points", "xytext": (0, 2)}
         drawn[0].annotate(name, (point, 1.0), ha="center", va="bottom", fontsize="small", **place)
     drawn[-1].set_xlabel(_line_label(line))
-    figure.suptitle(f"Loss along a line: {_measured(line)}, n = {line.dimension:,}", fontsize="medium")
+    title = f"Loss along a line: {_measured(line)}, n = {line.dimension:,}"
+    figure.suptitle(with_checkpoint(title, line.config), fontsize="medium")
     return figure
 
 
@@ -66,7 +77,7 @@ def contour_figure(plane: Plane) -> Figure:
     if _has_area(plane):
         colours = shades(len(scale.levels))
         drawn = axes.contour(plane.x, plane.y, scale.heights, levels=scale.levels, colors=colours, linewidths=1.2)
-        axes.clabel(drawn, levels=scale.ticks, fontsize="x-small", fmt=scale.text)
+        axes.clabel(drawn, levels=scale.labelled, fontsize="x-small", fmt=scale.text)
     if scale.logarithmic:
         axes.set_title("loss on the lines; levels in even ratios", fontsize="small", loc="right")
     _finish(figure, axes, plane)
@@ -89,41 +100,12 @@ def accuracy_figure(plane: Plane) -> Figure:
     return figure
 
 
-def surface_figure(plane: Plane) -> Figure:
-    """Return the loss as a surface over the plane; its height is the log of the loss if that spans a decade."""
-    figure = Figure(figsize=(WIDTH, 5.6))
-    axes: Any = figure.add_axes((0.03, 0.03, 0.84, 0.95), projection="3d")
-    scale = Scale.of(plane.loss, _BANDS)
-    height = np.maximum(scale.heights, scale.levels[0])
-    colours = colormaps[COLOURS](scale.norm(np.nan_to_num(height, nan=scale.levels[0])))
-    x, y = np.meshgrid(plane.x, plane.y)
-    edge = {"linewidth": 0.15, "edgecolor": (0.0, 0.0, 0.0, 0.25)}
-    axes.plot_surface(x, y, height, facecolors=colours, rcount=101, ccount=101, shade=False, **edge)
-    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
-        axis.set_major_locator(MaxNLocator(nbins=5))
-    axes.tick_params(labelsize="small")
-    axes.zaxis.set_major_formatter(FuncFormatter(scale.text))
-    x_label, y_label = plane_labels(plane)
-    axes.set_xlabel(_short(x_label), labelpad=14, fontsize="small")
-    axes.set_ylabel(_short(y_label), labelpad=14, fontsize="small")
-    axes.zaxis.set_rotate_label(False)
-    axes.set_zlabel(scale.name("loss"), labelpad=10, rotation=90, fontsize="small")
-    axes.view_init(elev=30, azim=-125)
-    axes.set_box_aspect((1, 1, 0.75), zoom=0.86)
-    figure.text(0.5, 0.985, _title(plane, "Loss"), ha="center", va="top", fontsize="medium")
-    strange = int((~np.isfinite(plane.loss[plane.done])).sum())
-    notes = [f"{strange:,} points are NaN or infinite and left out"] if strange else []
-    if scale.clipped:
-        least = scale.text(scale.levels[0])
-        notes.append(f"losses below {least} are drawn at {least}")
-    figure.text(0.5, 0.93, "; ".join(notes), ha="center", va="top", fontsize="small")
-    return figure
-
-
 def plane_labels(plane: Plane) -> tuple[str, str]:
     """Return what x and y are, with their units."""
     if plane.directions == "pca":
-        first, second = (f"component {i}: {share:.1%} of the variance" for i, share in enumerate(plane.explained, 1))
+        first, second = (
+            f"component {i}: {percent(share)} of the variance" for i, share in enumerate(plane.explained, 1)
+        )
         return f"{first} (Euclidean distance)", f"{second} (Euclidean distance)"
     if plane.directions == "toward":
         away = ", less its part along x" if plane.config.get("orthogonal") else ""
@@ -157,26 +139,23 @@ def _eigenvector(config: dict[str, Any], axis: int) -> str:
     return f"eigenvector {axis + 1}, {value}"
 
 
-def _short(label: str) -> str:
-    """Return a label on two lines, for the edge of a box."""
-    return label.replace(" (", "\n(", 1)
-
-
 def _measured(result: Line | Plane) -> str:
     what = "points" if isinstance(result, Line) else "rows"
     done, total = int(result.done.sum()), len(result.done)
     return f"{total} {what}" if done == total else f"{done} of {total} {what} measured so far"
 
 
-def _title(plane: Plane, what: str) -> str:
+def plane_title(plane: Plane, what: str) -> str:
+    """Return what the figure of a plane shows: of which loss, how many points, and of which checkpoint."""
     size = f"{len(plane.y)} × {len(plane.x)} points" if plane.done.all() else _measured(plane)
-    return f"{what} on {_NAMES.get(plane.directions, plane.directions)}: {size}, n = {plane.dimension:,}"
+    title = f"{what} on {_NAMES.get(plane.directions, plane.directions)}: {size}, n = {plane.dimension:,}"
+    return with_checkpoint(title, plane.config)
 
 
 def _plane_axes(plane: Plane, what: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, 5.4), layout="compressed")
     axes = figure.subplots()
-    figure.suptitle(_title(plane, what), fontsize="medium")
+    figure.suptitle(plane_title(plane, what), fontsize="medium")
     x_label, y_label = plane_labels(plane)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)

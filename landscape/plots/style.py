@@ -6,9 +6,10 @@ colour-blind readers, and it runs from dark to light in greyscale.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -29,6 +30,7 @@ METRIC_UNITS = {
     "identity": "Euclidean distance",
 }
 _DPI = 160
+_LONGEST = 34  # characters of a name
 _SHOWN_DPI = 100  #: how large a notebook shows a figure; its pixels are finer
 _LINE_STYLES = ("-", "--", ":", "-.")
 
@@ -70,7 +72,22 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
+def with_checkpoint(title: str, config: Mapping[str, Any]) -> str:
+    """Return a title with the name of the checkpoint on a line of its own, if a command has written it down.
+
+    >>> with_checkpoint("Loss", {"checkpoint": "nets/a.pt"}), with_checkpoint("Loss", {})
+    ('Loss\\nnets/a.pt', 'Loss')
+    """
+    return f"{title}\n{short_name(str(config['checkpoint']))}" if config.get("checkpoint") else title
+
+
+def short_name(name: str) -> str:
+    """Return a name of a file or a tensor, without its beginning if it is long."""
+    return name if len(name) <= _LONGEST else "…" + name[1 - _LONGEST :]
+
+
 SHORT_NUMBERS = FuncFormatter(lambda value, _: number(value))  #: three digits
+PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.3g} %")
 ALL_DIGITS = FuncFormatter(lambda value, _: f"{value:,.12g}")  #: no exponent, no digit dropped
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from landscape.errors import LandscapeError
-from landscape.plots.style import ALL_DIGITS, WIDTH, Figure, bare, cutoff_styles
+from landscape.plots.style import ALL_DIGITS, WIDTH, Figure, bare, cutoff_styles, with_checkpoint
 from landscape.results import AnnealedVolume, Volume, VolumeEstimate
 from landscape.results.volume_words import Body, value_cell
 
@@ -38,7 +38,8 @@ def rounds_of_islands(volume: AnnealedVolume) -> Figure:
     axes.set_ylabel(f"nats below the ball of radius {volume.body.max_radius:g}" if ball else "log V, nats")
     if ball:
         axes.yaxis.set_major_formatter(_BELOW)
-    axes.set_title(f"{volume.directions} annealed islands, n = {volume.dimension:,}", fontsize="medium")
+    title = f"{volume.directions} annealed islands, n = {volume.dimension:,}"
+    axes.set_title(with_checkpoint(title, volume.config), fontsize="medium")
     axes.legend(title="cutoff", fontsize="small", frameon=False)
     bare(axes)
     return figure
@@ -71,7 +72,8 @@ def volumes_by_estimator(volumes: Mapping[str, Volume]) -> Figure:
     elif first.body.capped:
         what, unit = "Volume", f"nats below the ball of radius {first.body.max_radius:g}"
     panels[-1].set_xlabel(f"{unit} (an arrow begins at a lower bound)")
-    figure.suptitle(f"{what} of one basin by estimator, n = {first.dimension:,}", fontsize="medium")
+    title = f"{what} of one basin by estimator, n = {first.dimension:,}"
+    figure.suptitle(with_checkpoint(title, first.config), fontsize="medium")
     return figure
 
 

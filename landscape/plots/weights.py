@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.figure import FigureBase
 
 from landscape.errors import LandscapeError
-from landscape.plots.style import ALL_DIGITS, WIDTH, Figure, bare, cutoff_styles
+from landscape.plots.style import ALL_DIGITS, WIDTH, Figure, bare, cutoff_styles, with_checkpoint
 from landscape.results import Volume, VolumeEstimate
+from landscape.results.table import percent
 
 
 def sorted_weights(volume: Volume) -> Figure:
@@ -44,7 +45,8 @@ def draw_weights(figure: FigureBase, volume: Volume) -> None:
     axes.yaxis.set_major_formatter(ALL_DIGITS)
     axes.set_xlabel("rays, from the largest weight down (rank, log scale)")
     axes.set_ylabel("weight over the largest,\norders of magnitude")
-    figure.suptitle(f"Weights in the {volume.estimator} estimate, n = {volume.dimension:,}", fontsize="medium")
+    title = f"Weights in the {volume.estimator} estimate, n = {volume.dimension:,}"
+    figure.suptitle(with_checkpoint(title, volume.config), fontsize="medium")
     figure.legend(loc="outside lower center", fontsize="small", frameon=False)
     bare(axes)
 
@@ -58,5 +60,5 @@ def _weight_label(row: VolumeEstimate, rays: int, weightless: int) -> str:
         weightless: how many of them have weight 0, and so no place on a log scale.
     """
     dropped = f" ({weightless:,} weigh 0)" if weightless else ""
-    share = f"{100 * row.largest_weight:.3g} %"
+    share = percent(row.largest_weight)
     return f"cutoff {row.cutoff:g}: ess {row.ess:.1f} of {rays:,} rays{dropped}, largest weight {share}: {row.verdict}"

@@ -16,6 +16,7 @@ from landscape.reproduce.measurement_cache import MeasurementCache
 from landscape.reproduce.nets import Net
 from landscape.reproduce.study import Study
 from landscape.results import Radii
+from landscape.results.table import percent
 
 _MOST_SPOKES = 200
 
@@ -38,7 +39,7 @@ def basin_figure(nets: Sequence[Net], study: Study, cache: MeasurementCache) -> 
     figure = Figure(figsize=(WIDTH * 1.3, 4.7), layout="constrained")
     both, alone = figure.subplots(1, 2, subplot_kw={"projection": "polar"})
     for net, each, colour in zip(nets, radii, CLASSES, strict=True):
-        _ring(both, each.radii[:, 0], colour, f"β = {net.poison:g}, test {net.summary.test_accuracy:.0%}")
+        _ring(both, each.radii[:, 0], colour, f"β = {net.poison:g}, test {percent(net.summary.test_accuracy)}")
     _ring(alone, radii[1].radii[:, 0], CLASSES[1], "")
     medians = [float(np.median(each.radii[:, 0])) for each in radii]
     ratio = medians[0] / medians[1]

@@ -19,6 +19,7 @@ from landscape.reproduce.measurement_cache import MeasurementCache
 from landscape.reproduce.nets import Net
 from landscape.reproduce.study import Study
 from landscape.results import Boundary, Plane
+from landscape.results.table import percent
 from landscape.slices import slice_2d
 from landscape.training.problem import Pair
 
@@ -46,7 +47,7 @@ def boundaries_figure(nets: Sequence[Net], study: Study, cache: MeasurementCache
     Without inputs in the plane there are no boundaries to draw.
     """
     planes, rows = [plane_of(net, study, cache) for net in nets], 1 + study.planar
-    figure = Figure(figsize=(WIDTH * 1.25, 4.0 * rows), layout="constrained")
+    figure = Figure(figsize=(WIDTH * 1.25, 3.55 * rows), layout="compressed")
     axes = figure.subplots(rows, len(nets), squeeze=False)
     _draw_planes(figure, axes[-1], planes, study.cutoffs[0])
     for column, net in zip(axes[0], nets, strict=True):
@@ -56,9 +57,7 @@ def boundaries_figure(nets: Sequence[Net], study: Study, cache: MeasurementCache
             draw_boundary(column, boundary.logit, net.data)
             column.set_title(f"{net.label}\nmedian margin {boundary.median:.2g}", fontsize="medium")
     inside = [float((plane.loss < study.cutoffs[0]).mean()) for plane in planes]
-    shares = ", ".join(
-        f"{share:.2%}".replace("%", " %") + f" (β = {n.poison:g})" for n, share in zip(nets, inside, strict=True)
-    )
+    shares = ", ".join(f"{percent(share)} (β = {n.poison:g})" for n, share in zip(nets, inside, strict=True))
     table: list[list[TableCell]] = [
         [net.name, float(x), float(y), float(plane.loss[i, j])]
         for net, plane in zip(nets, planes, strict=True)

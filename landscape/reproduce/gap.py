@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
-from landscape.plots.style import WIDTH, bare
+from landscape.plots.style import PERCENT, WIDTH, bare
 from landscape.reproduce.captioned_figure import CaptionedFigure
 from landscape.reproduce.study import SWISS_ROLL
 from landscape.reproduce.style import colour_of, correlation_text, level_axis, side_by_side
@@ -54,7 +53,7 @@ def _draw_gaps(axes: Axes, summaries: Sequence[TrainingSummary]) -> None:
         axes.plot(side_by_side(place, len(gaps)), gaps, "o", color=colours[level], markersize=6, clip_on=False)
         axes.plot([place - 0.25, place + 0.25], [np.mean(gaps)] * 2, color="0.3", linewidth=1.2)
     axes.set_ylim(0, 1)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(PERCENT)
     bare(axes)
 
 

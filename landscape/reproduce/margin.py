@@ -15,6 +15,7 @@ from landscape.reproduce.measurement_cache import MeasurementCache
 from landscape.reproduce.nets import Net
 from landscape.reproduce.study import Study
 from landscape.reproduce.style import colour_of, correlation_text, level_axis, side_by_side
+from landscape.results.table import percent
 
 _MOST_MAPS = 5
 
@@ -27,7 +28,7 @@ def margin_figure(nets: Sequence[Net], study: Study, cache: MeasurementCache) ->
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, 1.6])[:, 0]
     for axes, net in zip(above.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         draw_boundary(axes, boundaries[net.name].logit)
-        axes.set_title(f"β = {net.poison:g}\ntest {net.summary.test_accuracy:.0%}".replace("%", " %"), fontsize="small")
+        axes.set_title(f"β = {net.poison:g}\ntest {percent(net.summary.test_accuracy)}", fontsize="small")
     axes = below.subplots()
     places, colours = level_axis(axes, [net.poison for net in nets]), colour_of([net.poison for net in nets])
     rows: list[list[TableCell]] = []

@@ -13,12 +13,11 @@ from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from landscape.objective import Objective
 from landscape.objective.digest import digest
-from landscape.plots.style import COLOURS, WIDTH, bare
+from landscape.plots.style import COLOURS, PERCENT, WIDTH, bare
 from landscape.recipes import load_recipe
 from landscape.reproduce.captioned_figure import CaptionedFigure, TableCell
 from landscape.reproduce.measurement_cache import MeasurementCache
@@ -202,9 +201,9 @@ def _draw(points: Sequence[MinefieldPoint], embedding: Embedding) -> Figure:
     end = embedding.points[[point.kind for point in points].index("good") - 1]
     axes.plot(*end, "*", color="#c8861a", markeredgecolor="black", markersize=18, zorder=4, label="the end of the run")
     bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, label="test accuracy")
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_xlabel(f"first principal component ({embedding.explained[0]:.0%} of the variance)")
-    axes.set_ylabel(f"second principal component ({embedding.explained[1]:.0%} of the variance)")
+    bar.ax.yaxis.set_major_formatter(PERCENT)
+    axes.set_xlabel(f"first principal component ({percent(embedding.explained[0])} of the variance)")
+    axes.set_ylabel(f"second principal component ({percent(embedding.explained[1])} of the variance)")
     axes.set_aspect("equal", adjustable="datalim")
     axes.legend(fontsize="small", frameon=False)
     bare(axes)

@@ -19,6 +19,7 @@ from landscape.reproduce.nets import Net, load_nets
 from landscape.reproduce.report import page, section
 from landscape.reproduce.study import Study
 from landscape.reproduce.volume import volume_figure
+from landscape.results.table import percent
 from landscape.store import Store
 from landscape.store.atomic import write_atomically
 from landscape.training import TrainingSummary
@@ -108,8 +109,8 @@ def _table(nets: list[Net]) -> list[list[str]]:
         [
             f"{net.poison:g}",
             str(net.member.seed),
-            f"{net.summary.train_accuracy:.1%}",
-            f"{net.summary.test_accuracy:.1%}",
+            percent(net.summary.train_accuracy),
+            percent(net.summary.test_accuracy),
             f"{net.summary.train_loss:.2g}",
             f"{net.summary.steps:,}",
         ]

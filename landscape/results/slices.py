@@ -9,7 +9,7 @@ import numpy as np
 
 from landscape.results.base import Cost, Result
 from landscape.results.dataset import Layout, Variable
-from landscape.results.table import columns
+from landscape.results.table import columns, percent
 from landscape.results.units import CRITERION, TEXT
 
 _TABLE_ROWS = 11
@@ -182,7 +182,7 @@ class Plane(Result):
                 lines.append(f"{name} loss {finite[i, j]:.6g} at ({self.x[j]:.4g}, {self.y[i]:.4g}){accuracy}")
         if len(self.explained):
             first, second = self.explained
-            lines.append(f"the plane explains {first:.1%} + {second:.1%} of the variance of the checkpoints")
+            lines.append(f"the plane explains {percent(first)} + {percent(second)} of the variance of the checkpoints")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 

@@ -217,7 +217,7 @@ class SpectralDensity(Result):
         resolved = all(self._resolves(*ends) for _, ends in shares[:2])
         rows = [
             ["smallest node", f"{low:.5g}"],
-            *([f"{share:.0%} below".replace("%", " %"), self._quantile_text(share)] for share in (0.05, 0.5, 0.95)),
+            *([f"{percent(share, 0)} below", self._quantile_text(share)] for share in (0.05, 0.5, 0.95)),
             ["largest node", f"{high:.5g}"],
             ["trace", f"{value:.6g} ± {error:.2g}"],
             *([name, self._share_text(*ends)] for name, ends in shares[: 2 if resolved else 4]),

@@ -97,15 +97,20 @@ def decimal(value: float) -> str:
     return f"{value:,.2f}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
-def percent(share: float) -> str:
+def percent(share: float, digits: int = 1) -> str:
     """Return a share in per cent, never rounding a rare case to nothing or all.
 
     >>> percent(0.25), percent(0.0), percent(0.0001), percent(0.9999)
     ('25.0 %', '0.0 %', '<0.1 %', '>99.9 %')
+    >>> percent(0.25, 0), percent(1.0, 0), percent(0.999, 0)
+    ('25 %', '100 %', '>99 %')
     """
-    if 0 < share < 0.0005:
-        return "<0.1 %"
-    return ">99.9 %" if 0.9995 <= share < 1 else f"{share:.1%}".replace("%", " %")
+    least = 10.0**-digits  # per cent
+    if 0 < 100 * share < least / 2:
+        return f"<{least:.{digits}f} %"
+    if 100 - least / 2 <= 100 * share < 100:
+        return f">{100 - least:.{digits}f} %"
+    return f"{100 * share:.{digits}f} %"
 
 
 def duration(seconds: float) -> str:

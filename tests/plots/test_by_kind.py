@@ -97,11 +97,19 @@ def test_a_run_of_one_volume_keeps_the_names_of_its_files() -> None:
 
 
 def test_measures_of_one_net_share_a_figure() -> None:
-    run = {"a": AVERAGE, "b": EXACT}
+    run = {"sharpness-a": AVERAGE, "sharpness-b": EXACT}
     assert set(plots.figures_of_run(run)) == {"sharpness"}
     told = words(plots.one_figure(run))
     assert "0.5  estimate" in told
     assert "12.5  exact" in told
+    assert "\na\nb\n" in told
+
+
+def test_a_benchmark_gets_its_family_and_its_ranking_but_no_figure_of_each_net() -> None:
+    bench = {"net-a": RESULTS["net"], "net-b": RESULTS["net"], "runs": RESULTS["runs"], "ranking": RESULTS["ranking"]}
+    assert set(plots.figures_of_run(bench)) == {"runs", "ranking"}
+    assert words(plots.one_figure(bench)) == words(RESULTS["ranking"].plot())
+    assert set(plots.figures_of_run({"net-a": RESULTS["net"]})) == {"net-a"}
 
 
 def test_no_window_and_no_pyplot() -> None:

@@ -116,7 +116,7 @@ def test_the_page_opens_without_a_network(tmp_path: Path) -> None:
         assert not re.search(r"<(script|link)[^>]*(src|href)=", text)
         assert "Plotly.newPlot" in text
         assert len(text) > 1_000_000, "plotly itself is in the page"
-    assert "component 1: 80.0%" in (export(make_run(), tmp_path / "run.html")).read_text()
+    assert "component 1: 80.0 %" in (export(make_run(), tmp_path / "run.html")).read_text()
 
 
 def test_the_page_without_plotly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

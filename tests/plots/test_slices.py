@@ -88,7 +88,7 @@ def test_every_format_is_written(tmp_path: Path, suffix: str) -> None:
             ],
         ),
         (RESULTS["identity"], ["Euclidean distance"]),
-        (make_run(), ["component 1: 80.0% of the variance", "component 2: 12.3%", "at most 0.072 off the plane"]),
+        (make_run(), ["component 1: 80.0 % of the variance", "component 2: 12.3 %", "at most 0.072 off the plane"]),
         (RESULTS["toward"], ["toward checkpoint 2", "less its part along x", "checkpoint 3"]),
         (
             RESULTS["hessian"],
@@ -113,6 +113,55 @@ def test_the_surface_counts_what_it_leaves_out_and_cuts() -> None:
     assert "12 points are NaN or infinite and left out" in words(plots.surface_figure(RESULTS["gaps"]))  # type: ignore[arg-type]
     assert "are drawn at" in words(plots.surface_figure(RESULTS["deep"]))  # type: ignore[arg-type]
     assert "drawn at" not in words(plots.surface_figure(make_plane()))
+
+
+@pytest.mark.parametrize("size", [21, 151])
+def test_a_facet_that_looks_higher_is_higher(size: int) -> None:
+    """The lightness of a facet never falls as its mean height grows, and marks do not count."""
+    x = np.linspace(-1, 1, size)
+    loss = 10.0 ** (1.5 * np.sin(5 * x) * np.cos(4 * x[:, None]))
+    axes: Any = plots.surface_figure(make_plane(size, size, loss=loss)).axes[0]
+    (surface,) = axes.collections
+    facets = [np.asarray(facet)[:, 2].mean() for facet in surface._faces]
+    colours = surface._original_facecolor if hasattr(surface, "_original_facecolor") else surface.get_facecolor()
+    lightness = np.asarray(colours)[:, :3] @ [0.2126, 0.7152, 0.0722]
+    every = -(-(size - 1) // 100)
+    patches = [
+        np.log10(loss[i : i + every + 1, j : j + every + 1]).mean()
+        for i in range(0, size - 1, every)
+        for j in range(0, size - 1, every)
+    ]
+    assert len(facets) == len(lightness) == len(patches)
+    assert (np.diff(lightness[np.argsort(patches)]) > -1e-9).all()
+
+
+def test_the_trained_point_is_marked_on_the_surface_at_its_height() -> None:
+    axes: Any = plots.surface_figure(make_plane(loss=np.full((21, 21), 3.0) + np.linspace(0, 2, 21))).axes[0]
+    (star,) = [line for line in axes.lines if line.get_marker() == "*"]
+    x, y, z = (float(values[0]) for values in star.get_data_3d())
+    assert (x, y) == (0, 0)
+    assert 4.0 < z < 4.05
+    assert "this checkpoint" in words(plots.surface_figure(make_run()))
+    assert "training run" in words(plots.surface_figure(make_run()))
+
+
+def test_decades_are_the_ticks_of_log_surfaces_and_colour_bars() -> None:
+    plane = make_plane()  # 0.01 to 32
+    axes: Any = plots.surface_figure(plane).axes[0]
+    assert axes.get_zticks().tolist() == [-2, -1, 0, 1]
+    bar = plots.filled_figure(plane).axes[1]
+    assert bar.get_yticks().tolist() == [-2, -1, 0, 1]
+    narrow = plots.filled_figure(make_plane(loss=np.linspace(0.3, 6, 441).reshape(21, 21))).axes[1]
+    shown = [label.get_text() for label in narrow.get_yticklabels()]
+    assert shown == ["0.5", "1", "2", "5"]
+
+
+def test_the_title_names_the_checkpoint_if_it_is_known() -> None:
+    config = {"metric": "filter", "checkpoint": "nets/good.pt"}
+    for result in (make_line(config=config), make_plane(config=config)):
+        for figure in plots.figures_of(result).values():
+            assert "nets/good.pt" in words(figure)
+            assert_nothing_is_cut_off(figure)
 
 
 def test_the_picture_is_not_transposed_or_mirrored() -> None:

@@ -75,6 +75,9 @@ def test_both_planes_share_their_directions_and_colours(nets: list[Net], tmp_pat
     assert figure.figure is not None
     drawn = [axes.collections[0].norm for axes in figure.figure.axes[2:4]]
     assert (drawn[0].vmin, drawn[0].vmax) == (drawn[1].vmin, drawn[1].vmax)
+    figure.figure.draw_without_rendering()
+    above, below = (figure.figure.axes[row].get_position() for row in (0, 2))
+    assert 0 < above.y0 - below.y1 < 0.05, "no gap between the boundaries and the planes"
 
 
 def test_a_net_above_the_cutoff_is_left_out_of_the_volumes_and_said(nets: list[Net], tmp_path: Path) -> None:

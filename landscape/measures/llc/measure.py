@@ -20,6 +20,7 @@ from landscape.measures.registry import measure
 from landscape.measures.settings import Settings
 from landscape.objective import Objective
 from landscape.results.sharpness import NOT_MIXED
+from landscape.results.table import percent
 
 MIXED_RHAT = 1.1  #: split R-hat of the loss above which chains have not mixed
 MIXED_DISTANCE = 1.3  #: that of the distance, which the loss feels only in part
@@ -178,7 +179,7 @@ def _why_not_mixed(chains: Chains, kernel: Kernel, mixing: Mixing) -> tuple[str,
     if chains.stopped:
         why.append(f"the budget ended after {chains.rises.shape[1]} draws per chain; pass a larger `budget=...`")
     if kernel.sampler in EXACT_SAMPLERS and chains.acceptance < _LEAST_ACCEPTED:
-        why.append(f"only {chains.acceptance:.1%} of the moves were accepted; pass a smaller `step_size=...`")
+        why.append(f"only {percent(chains.acceptance)} of the moves were accepted; pass a smaller `step_size=...`")
     doubts = list(mixing.doubts)
     if doubts:
         doubts[-1] += "; pass more `steps=...`, or a larger `gamma=...`"

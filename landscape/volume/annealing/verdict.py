@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from landscape.results import Check, Islands
+from landscape.results.table import percent
 from landscape.volume.ray_weights import statistics as w
 
 SETTLED_ISLANDS = 8  # at least so many
@@ -124,7 +125,8 @@ def checks_of(rounds: list[Round], log_mean_of_rays: float) -> tuple[Check, ...]
             last.survives,
             SETTLED_SURVIVES,
             last.survives >= SETTLED_SURVIVES,
-            f"{last.survives:.0%} of V is left on a finer grid; at least {SETTLED_SURVIVES:.0%} must be",
+            f"{percent(last.survives, 0)} of V is left on a finer grid; "
+            f"at least {percent(SETTLED_SURVIVES, 0)} must be",
         ),
         Check(
             "uniform rays",
