@@ -41,7 +41,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def other_names(markdown: str) -> list[str]:
     """Return a directive for each public name that the page does not describe; results have a section of their own."""
-    public = re.findall(r"^from \.(\w+) import \w+ as (\w+)$", PUBLIC.read_text("utf-8"), re.MULTILINE)
+    public = re.findall(r"^from \.(\w*) import \w+ as (\w+)$", PUBLIC.read_text("utf-8"), re.MULTILINE)
     described = set(re.findall(r"^::: landscape\.(\w+)$", markdown, re.MULTILINE))
     names = [name for module, name in public if module not in ("results", "_version") and name not in described]
     return [f"::: landscape.{name}" for name in names]

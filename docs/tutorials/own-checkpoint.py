@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Your own checkpoint
 #
-# You have a file with trained weights. You also need the three things that it does not say: the network, the data
-# and the loss. This page plays both parts: it writes a file, and then measures it.
+# You have a file with trained weights. You also need three things that it does not say: the network, the data and the
+# loss. This page plays both parts. It writes a file, and then measures it.
 #
 # ## The file
 
@@ -27,40 +27,44 @@ for _ in range(300):
     nn.functional.cross_entropy(model(points), labels).backward()
     optimiser.step()
 
-torch.save({"epoch": 300, "state_dict": model.state_dict(), "optimizer": optimiser.state_dict()}, "ckpt.pt")
+state = {"epoch": 300, "state_dict": model.state_dict(), "optimizer": optimiser.state_dict()}
+torch.save(state, "ckpt.pt")
 np.savez("data.npz", inputs=points, targets=labels)
 
 # %% [markdown]
 # ## From Python
 #
-# The weights are found in the file, wherever they stand. Optimiser states and counters are skipped.
+# `from_checkpoint` finds the weights in the file. It skips optimiser states and counters. Name the rest.
 
 # %%
 import landscape as ls
 
-net = ls.load_checkpoint("ckpt.pt", make_net())
-objective = ls.Objective(net, (points, labels), "cross_entropy")
+objective = ls.Objective.from_checkpoint("ckpt.pt", model=make_net, data="data.npz", loss="cross_entropy")
+print(objective.origin.form)
 print(f"loss {objective.centre:.4f}, accuracy {objective.accuracy():.1%}")
 
 # %% [markdown]
-# If the network does not fit the file, an error says what differs, and what to type.
+# Always look at the loss and the accuracy first. If they are not those of your training, then the data are not prepared
+# in the same way, or the loss is another one.
+#
+# If the network does not fit the file, an error says what differs and what to type.
 
 # %%
 try:
-    ls.load_checkpoint("ckpt.pt", make_net(width=16))
+    ls.Objective.from_checkpoint("ckpt.pt", model=make_net, model_args={"width": 16}, data="data.npz")
 except ls.LandscapeError as error:
     print(error)
 
 # %% [markdown]
-# Now measure. A trained point has directions in which the loss bends sharply, and many in which it hardly bends:
+# Now measure. At a trained point the loss bends sharply in a few directions, and hardly in the others:
 
 # %%
 hessian = ls.Hessian(objective, metric="filter")
-print(ls.top_eigenpairs(hessian, k=3))
+ls.top_eigenpairs(hessian, k=3)
 
 # %%
-volume = ls.log_volume(objective, cutoffs=[0.5], estimator="auto", budget=20_000, directions=500)
-print(volume)
+volume = ls.log_volume(objective, cutoffs=[0.5], estimator="auto", budget=60_000, directions=500)
+print(volume.results[0].report)
 
 # %% [markdown]
 # ## From the command line
@@ -77,15 +81,15 @@ def make_net(width=12):
 """)
 
 # %% [markdown]
-# `doctor` looks before anything is measured: what is in the file, whether the loss can be measured, and what a run
-# costs.
+# `doctor` looks before anything is measured. It says what is in the file, whether the loss can be measured, and what a
+# run costs.
 
 # %%
 # !landscape doctor ckpt.pt --model nets.py:make_net --data data.npz --loss cross_entropy
 
 # %% [markdown]
-# To say it only once, write it into a `landscape.toml` in the folder of the checkpoint. Then `landscape volume
-# ckpt.pt --out run.h5` is enough.
+# To say it only once, write it into a `landscape.toml` in the folder of the checkpoint. Then
+# `landscape volume ckpt.pt --out run.h5` is enough.
 #
 # ```toml
 # model = "nets.py:make_net"
@@ -93,5 +97,5 @@ def make_net(width=12):
 # loss = "cross_entropy"
 # ```
 #
-# Which forms of files are read, and how to name other losses and forward functions:
-# [checkpoints](../checkpoints.md).
+# [Checkpoints](../checkpoints.md) lists the forms of files that are read, and how to name other losses and forward
+# functions.

@@ -91,7 +91,7 @@ def test_a_derivative_that_is_wrong_at_the_trained_point_alone_is_refused() -> N
     bowl = ls.Objective.from_function(
         lambda x: torch.where(x != 0, x.square(), torch.zeros_like(x)).sum(-1), torch.zeros(5, dtype=torch.float64)
     )
-    with pytest.raises(CurvatureError, match="at the trained point"):
+    with pytest.raises(CurvatureError, match="At the trained point"):
         ls.Hessian(bowl) @ torch.ones(5, dtype=torch.float64)
 
 
