@@ -23,7 +23,7 @@ from landscape_cli.machine_output import strict_json
 from landscape_cli.next_command import resume_command, stopped_line
 from landscape_cli.progress import Display, say
 from landscape_cli.run_file import open_store, stored_result
-from landscape_cli.sharpness_run import names_of_measures, read_objective, stored_eigenpairs
+from landscape_cli.sharpness_run import names_of_measures, read_objective, start_of, stored_eigenpairs
 
 _OPTIONS = ("criterion", "directions", "metric", "rho", "draws", "probes", "seed")
 
@@ -91,6 +91,7 @@ class _Run:
             origin={"command": self.command, "checkpoint": path, "step_from": place["step_from"]},
             started=started,
             kept=kept,
+            start=start_of(params, objective),
             known=stored_eigenpairs(self.store),
             on_measure=keep,
         )

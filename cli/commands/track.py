@@ -43,6 +43,7 @@ asking = options.together(
         help="What each checkpoint may cost: a time, or a number of passes over the data.",
     ),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random."),
+    click.option("--start", type=click.Path(), metavar="CKPT", help="distance: the weights at the start of training."),
     click.option("--figure", type=click.Path(), metavar="FILE", help="Draw the run here too: .png, .svg or .pdf."),
 )  # fmt: skip
 

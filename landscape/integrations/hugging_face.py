@@ -72,10 +72,10 @@ class HuggingFaceCallback(TrainerCallback):
         )  # fmt: skip
         self._measured = -1
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Open the file, so that its faults show before the first step."""
-        if state.is_world_process_zero:
-            self._recorder.open()
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **_: Any) -> None:
+        """Read the held data and open the file, so that what is missing shows before the first step."""
+        if state.is_world_process_zero and model is not None:
+            self._recorder.begin(model)
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **_: Any) -> None:
         """Measure if the step is due."""

@@ -69,11 +69,11 @@ class LightningCallback(*_bases()):  # type: ignore[misc]
         self._measured = -1
 
     def on_train_start(self, trainer: Any, pl_module: nn.Module) -> None:
-        """Find the held data and open the file, so that what is missing shows before the first step."""
+        """Read the held data and open the file, so that what is missing shows before the first step."""
         if self._recorder.data is None:
             self._recorder.data = _validation_data(trainer)
         if trainer.is_global_zero:
-            self._recorder.open()
+            self._recorder.begin(pl_module)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: nn.Module, outputs: Any, batch: Any, batch_idx: int, *rest: Any

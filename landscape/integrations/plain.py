@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import index
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -73,11 +74,16 @@ class Tracker:
     def __call__(self, model: nn.Module, step: int, epoch: int | None = None) -> dict[str, float]:
         """Measure the model if that is due, and return the numbers by name; an empty dict if not.
 
+        The first call reads the held data and opens the file, so that what is wrong shows at once.
+
         Args:
             model: the model in training, also one that is wrapped for several processes. Rank 0 alone measures.
             step: number of finished steps.
             epoch: number of finished epochs, if this call ends one.
         """
+        step = _count("step", step)
+        if is_first_process():
+            self._recorder.begin(model)
         due = is_due(step, self.every_steps) or (epoch is not None and is_due(epoch, self.every_epochs))
         if not due or step == self._measured:
             return {}
@@ -85,7 +91,7 @@ class Tracker:
 
     def measure(self, model: nn.Module, step: int, epoch: int | None = None) -> dict[str, float]:
         """Measure the model now, and return the numbers by name."""
-        self._measured = step
+        self._measured = step = _count("step", step)
         if not is_first_process():
             return {}
         snapshot = self._recorder.measure(model, step, math.nan if epoch is None else epoch)
@@ -109,6 +115,16 @@ class Tracker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _count(name: str, value: Any) -> int:
+    try:
+        count = index(value)
+    except TypeError:
+        count = -1
+    if count < 0:
+        raise LandscapeError(f"`{name}` must be a whole number of at least 0, not {value!r}.")
+    return count
 
 
 def _logging(log: Any) -> Log | None:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from landscape.errors import LandscapeError
 from landscape.measures import find_measures, sharpness
@@ -19,8 +20,10 @@ from landscape.measures.registry import Definition
 from landscape.measures.run import cut_by_less
 from landscape.measures.settings import CUTOFF, DRAWS, PROBES, VOLUME_BUDGET, Settings
 from landscape.objective import Objective
-from landscape.rays import METRICS, basin_radii
+from landscape.objective.objective import CRITERIA
+from landscape.rays import METRICS, SCALES, basin_radii
 from landscape.rays.basin import check_basin
+from landscape.rays.directions import check_seed
 from landscape.results import Measure, Radii, RayStatus, Result, Snapshot, require_same_config
 from landscape.results.sharpness import ESTIMATE, FAILED, LOWER_BOUND
 from landscape.volume.annealing.budget import Budget, radii_within
@@ -74,6 +77,11 @@ class Quantities:
         if not cutoffs or not all(math.isfinite(cutoff) for cutoff in cutoffs):
             raise LandscapeError(f"`cutoff` must be a finite number, or several, not {self.cutoff!r}.")
         Settings(self.metric, self.rho, self.draws, self.probes, self.seed, cutoff=max(cutoffs[0], 1e-300))
+        check_seed(self.seed)
+        Budget.parse(self.volume_budget)
+        for name, known in (("metric", SCALES), ("criterion", CRITERIA)):
+            if (value := getattr(self, name)) not in known:
+                raise LandscapeError(f"`{name}` must be one of {', '.join(known)}, not {value!r}.")
         names = [definition.name for definition in self.definitions()]
         single = [name for name in names if name in _AT_CUTOFF]
         if single and len(cutoffs) > 1:
@@ -134,6 +142,7 @@ class Quantities:
         origin: Mapping[str, Any] | None = None,
         started: float | None = None,
         kept: Snapshot | None = None,
+        start: Tensor | None = None,
         known: Sequence[Result] = (),
         on_measure: Callable[[Snapshot], None] | None = None,
     ) -> Snapshot:
@@ -145,6 +154,7 @@ class Quantities:
             origin: what goes into the configuration besides: the checkpoint, how the step is known.
             started: when the budget began, by ``time.perf_counter()``; by default now.
             kept: an earlier snapshot of the same net; its numbers stay, and what failed is tried again.
+            start: the parameters at the start of training, shape (D,), for ``distance``.
             known: results that measures may use, such as eigenpairs.
             on_measure: called with the snapshot so far, after each measure.
 
@@ -172,7 +182,7 @@ class Quantities:
         if wanted:
             table = sharpness(
                 objective, wanted, metric=self.metric, rho=self.rho, draws=self.draws, probes=self.probes,
-                seed=self.seed, cutoff=self.cutoffs[0], volume_budget=self.volume_budget,
+                seed=self.seed, start=start, cutoff=self.cutoffs[0], volume_budget=self.volume_budget,
                 budget=self._left(started), known=known, on_measure=keep,
             )  # fmt: skip
             done |= table

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from landscape.errors import LandscapeError, StoreError, type_and_line
 from landscape.integrations.held_data import apart
@@ -38,6 +38,8 @@ class Held:
 
     Attributes:
         loss, forward, output, scope, batch_size, max_samples, count_samples, memory: as there.
+        start: the parameters at the start of training as one vector, shape (D,), for ``distance``; by default those
+            that the model has when it is first seen.
     """
 
     loss: str | Callable[..., Any] = "cross_entropy"
@@ -48,6 +50,7 @@ class Held:
     max_samples: int | None = None
     count_samples: Callable[[Any], int] | None = None
     memory: int | None = None
+    start: Tensor | None = None
 
 
 class Options(TypedDict, total=False):
@@ -61,6 +64,7 @@ class Options(TypedDict, total=False):
     max_samples: int | None
     count_samples: Callable[[Any], int] | None
     memory: int | None
+    start: Tensor | None
     measures: str | Sequence[str]
     cutoff: float | Sequence[float]
     criterion: str
@@ -120,14 +124,29 @@ class Recorder:
         self._resume, self._overwrite = resume, overwrite
         self._objective: Objective | None = None
         self._store: Store | None = None
+        self._start: Tensor | None = None
         self._said: set[tuple[str, str]] = set()
         if resume and overwrite:
             raise StoreError("`resume` keeps what the file holds and `overwrite` drops it. Pass one of the two.")
         if out is not None and Path(out).exists():
             self._check_file(Store(out))
 
-    def open(self) -> None:
-        """Lock the file, so that its faults show before training begins."""
+    def begin(self, model: nn.Module) -> None:
+        """Lock the file and read the held data, so that what is wrong shows before training begins.
+
+        Raises:
+            LandscapeError: if the file cannot be written, or model, data and loss do not fit together.
+        """
+        if self._objective is not None:
+            return
+        model = unwrapped(model)
+        refuse_shards(model)
+        self._open()
+        with leaving_training_alone(), without_mixed_precision(model):
+            objective = self._objective_of(model)
+        self._start = objective.theta if self.held.start is None else self.held.start
+
+    def _open(self) -> None:
         if self.out is None or self._store is not None:
             return
         self._store = Store(self.out, write=True)
@@ -147,9 +166,10 @@ class Recorder:
 
         Raises:
             LandscapeError: with ``strict``, if a number could not be measured or the file could not be written. Without
-                it only for a model whose parameters lie on several processes.
+                it only as :meth:`begin` does, at the first call.
         """
         started = time.perf_counter()
+        self.begin(model)
         model = unwrapped(model)
         refuse_shards(model)
         snapshot: Snapshot | None = None
@@ -157,7 +177,9 @@ class Recorder:
             with leaving_training_alone(), without_mixed_precision(model):
                 objective = self._objective_of(model)
                 origin = {"step_from": TRAINING}
-                snapshot = self.quantities.measure(objective, step=step, epoch=epoch, origin=origin, started=started)
+                snapshot = self.quantities.measure(
+                    objective, step=step, epoch=epoch, origin=origin, started=started, start=self._start
+                )
             self._keep(snapshot)
         except Exception as error:
             if self.strict:
@@ -201,7 +223,7 @@ class Recorder:
         return now
 
     def _keep(self, snapshot: Snapshot) -> None:
-        self.open()
+        self._open()
         if self._store is not None:
             self._store[snapshot_name(snapshot.step)] = snapshot
 
@@ -271,6 +293,8 @@ def check_every(**every: int | None) -> None:
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """Return the module inside DistributedDataParallel, DataParallel and torch.compile."""
+    if not isinstance(model, nn.Module):
+        raise LandscapeError(f"the model must be a torch module, not {type(model).__name__}.")
     while True:
         inner = getattr(model, "_orig_mod", None)
         if inner is None and isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):

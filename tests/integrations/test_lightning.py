@@ -35,7 +35,9 @@ def pl() -> Any:
     return pl
 
 
-def fit(pl: Any, folder: Path, callbacks: list[Any], *, held: Any = "validation", **options: Any) -> tuple[Any, Any]:
+def fit(
+    pl: Any, folder: Path, callbacks: list[Any], *, held: Any = "validation", ckpt_path: Any = None, **options: Any
+) -> tuple[Any, Any]:
     """Train a small net for two epochs; return the module and the trainer."""
 
     class Net(pl.LightningModule):
@@ -61,11 +63,11 @@ def fit(pl: Any, folder: Path, callbacks: list[Any], *, held: Any = "validation"
     module = Net()
     loggers = [pl.loggers.CSVLogger(folder, "csv"), pl.loggers.TensorBoardLogger(folder, "tensorboard")]
     trainer = pl.Trainer(
-        max_epochs=2, logger=loggers, callbacks=callbacks, accelerator="cpu", enable_progress_bar=False,
-        enable_model_summary=False, enable_checkpointing=False, log_every_n_steps=1, **options,
+        logger=loggers, callbacks=callbacks, accelerator="cpu", enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False, log_every_n_steps=1, **{"max_epochs": 2, **options},
     )  # fmt: skip
     validation = DataLoader(TensorDataset(*points()), 16)
-    trainer.fit(module, loader(), validation if held == "validation" else None)
+    trainer.fit(module, loader(), validation if held == "validation" else None, ckpt_path=ckpt_path)
     return module, trainer
 
 
@@ -112,6 +114,20 @@ def test_without_held_data_one_error_before_the_first_step(pl: Any, tmp_path: Pa
     callback = LightningCallback(points(), measures=["loss"])
     fit(pl, tmp_path, [callback], held=None)
     assert callback.latest is not None
+
+
+def test_a_run_that_lightning_continues_goes_on_in_its_file(pl: Any, tmp_path: Path) -> None:
+    from landscape.integrations import LightningCallback
+
+    out = tmp_path / "run.h5"
+    options = {"measures": ["loss"], "every_epochs": 1, "out": out, "resume": True}
+    _, trainer = fit(pl, tmp_path, [LightningCallback(points(), **options)], limit_train_batches=2)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    callback = LightningCallback(points(), **options)
+    fit(pl, tmp_path, [callback], limit_train_batches=2, max_epochs=3, ckpt_path=tmp_path / "last.ckpt")
+    assert ls.Store(out).names() == [f"step-{step:08d}" for step in (2, 4, 6)]
+    assert callback.latest is not None
+    assert callback.latest.epoch == 3.0
 
 
 def test_a_file_of_another_run_stops_before_training(pl: Any, tmp_path: Path) -> None:

@@ -20,21 +20,21 @@ from landscape.integrations import Tracker
 from landscape.results import Snapshot
 
 
-def train(tracker: Tracker | None, epochs: int = 2, mixed: bool = False) -> dict[str, Any]:
+def train(tracker: Tracker | None, epochs: int = 2, mixed: bool = False, device: str = "cpu") -> dict[str, Any]:
     """Train, and return all that the run leaves."""
     seed_all()
-    net = make_net()
+    net = make_net().to(device)
     net[1].register_forward_hook(lambda module, inputs, output: output * 1.0)
     frozen = net[4].bias.requires_grad_(False)
     optimizer = torch.optim.Adam([p for p in net.parameters() if p is not frozen], lr=0.05)
-    scaler = torch.amp.GradScaler("cpu", enabled=mixed)
+    scaler = torch.amp.GradScaler(device, enabled=mixed)
     step, seen = 0, []
     for epoch in range(1, epochs + 1):
         net.train()
         net[3].eval() if epoch == 2 else None  # a mode of its own
-        for x, y in loader():
+        for x, y in ((x.to(device), y.to(device)) for x, y in loader()):
             optimizer.zero_grad(set_to_none=step % 2 == 0)
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+            with torch.autocast(device, dtype=torch.bfloat16, enabled=mixed):
                 loss = nn.functional.cross_entropy(net(x).float(), y)
                 if tracker is not None and mixed:
                     tracker.measure(net, step)  # inside autocast, before the gradient
@@ -49,19 +49,23 @@ def train(tracker: Tracker | None, epochs: int = 2, mixed: bool = False) -> dict
     grads = [None if p.grad is None else p.grad.clone() for p in net.parameters()]
     return {
         "state": net.state_dict(), "optimizer": optimizer.state_dict(), "grads": grads, "seen": seen,
-        "scaler": scaler.state_dict(), "random": states(), "autocast": torch.is_autocast_enabled("cpu"),
+        "scaler": scaler.state_dict(), "random": states(), "autocast": torch.is_autocast_enabled(device),
         "hooks": [len(m._forward_hooks) for m in net.modules()],
     }  # fmt: skip
 
 
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
 @pytest.mark.parametrize("mixed", [False, True])
-def test_training_is_the_same_bit_for_bit(mixed: bool) -> None:
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=GPU)])
+def test_training_is_the_same_bit_for_bit(mixed: bool, device: str) -> None:
     held = loader(shuffle=True)
     with Tracker(held, measures=CHEAP if mixed else MEASURES, every_steps=2, criterion="rise", directions=8) as tracker:
-        watched = train(tracker, mixed=mixed)
+        watched = train(tracker, mixed=mixed, device=device)
     assert tracker.latest is not None
     assert tracker.latest.step == 6
-    alone = train(None, mixed=mixed)
+    alone = train(None, mixed=mixed, device=device)
     assert [name for name in alone if not same(alone[name], watched[name])] == []
 
 
@@ -188,12 +192,47 @@ def test_a_logger_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> 
         ({"every_steps": 1, "measures": ["log-volume"], "cutoff": [0.1, 1]}, "log-volume takes one cutoff"),
         ({"every_steps": 1, "directions": 0}, "`directions` must be a whole number"),
         ({"every_steps": 1, "log": 3}, "`log` must be a function"),
+        ({"every_steps": 1, "metric": "round"}, "`metric` must be one of filter"),
+        ({"every_steps": 1, "criterion": "high"}, "`criterion` must be one of loss, rise, kl"),
+        ({"every_steps": 1, "seed": -1}, "the seed must be a whole number"),
+        ({"every_steps": 1, "volume_budget": "soon"}, "Invalid budget 'soon'"),
         ({"every_steps": 1, "resume": True, "overwrite": True}, "Pass one of the two"),
     ],
 )
 def test_misuse_is_one_clear_error_before_training(options: dict[str, Any], words: str) -> None:
     with pytest.raises(LandscapeError, match=words.replace("(", r"\(")):
         Tracker(points(), **options)
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "words"),
+    [
+        (None, {}, "the data must be batches"),
+        ((torch.zeros(3, 2), torch.zeros(2)), {}, "their lengths differ"),
+        (points(), {"scope": "nothing"}, "matches no parameter"),
+        (points(), {"loss": "sharp"}, "the loss 'sharp' is not known"),
+        (points(), {"out": "missing/run.h5"}, "cannot be written"),
+        ({"a": loader(), "b": loader()}, {}, "several loaders"),
+    ],
+)
+def test_what_does_not_fit_together_shows_at_the_first_call(data: Any, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(LandscapeError, match=words):
+        Tracker(data, every_steps=100, **options)(make_net(), 1)
+
+
+@pytest.mark.parametrize("step", ["3", -1, 1.5])
+def test_a_step_is_a_whole_number(step: Any) -> None:
+    with pytest.raises(LandscapeError, match="`step` must be a whole number"):
+        Tracker(points(), every_steps=1)(make_net(), step)
+
+
+def test_the_distance_is_from_the_weights_of_the_first_call() -> None:
+    net, tracker = make_net(), Tracker(points(), measures=["distance"], every_steps=2, scope="all")
+    tracker(net, 0)
+    with torch.no_grad():
+        net[0].bias[0] += 3.0
+        net[4].bias[0] += 4.0
+    assert tracker(net, 2) == {"landscape/distance": pytest.approx(5.0)}
 
 
 def test_a_sharded_model_is_refused() -> None:
