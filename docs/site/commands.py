@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import inspect
+import re
 from collections.abc import Iterator
 
 import click
@@ -40,8 +41,8 @@ def section(command: click.Command, name: str) -> Iterator[str]:
         record = parameter.get_help_record(context)
         if isinstance(parameter, click.Option) and record is not None:
             flags, words = record
-            meaning, _, default = words.partition("  [")
-            default = default.removesuffix("]").removeprefix("default: ").replace("] [", "; ")
+            meaning, *notes = re.split(r"\s+\[(?=default: |required|x[<>]|\d+<=)", words)
+            default = "; ".join(note.strip().removesuffix("]").removeprefix("default: ") for note in notes)
             name, _, choices = flags.partition(" [")
             if choices:
                 meaning += f" One of {', '.join(choices.removesuffix(']').split('|'))}."
