@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class LandscapeError(Exception):
-    """Something the caller can put right; the message says what arrived and what to type."""
+    """Something the caller can put right; the message says what came and what to type."""
 
 
 class CheckpointError(LandscapeError):

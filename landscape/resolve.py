@@ -61,8 +61,8 @@ def resolve_task(
         output: what the predictions are: ``logits``, ``probabilities`` or ``log-probabilities``.
         unsafe: allow pickled Python in the checkpoint, which can run any code.
         weights: which set of weights, if the file holds several: see :func:`landscape.checkpoint.read_checkpoint`.
-        trust_code: run code that a ``landscape.toml`` names even if that file lies neither in the working folder, nor
-            below it, nor in a parent of it within the same repository (the folder with ``.git``).
+        trust_code: run code that a ``landscape.toml`` names, wherever it lies. By default it must lie in the working
+            folder, below it, or in a parent of it within the same repository (the folder with ``.git``).
 
     Raises:
         CheckpointError: if the checkpoint cannot be read or does not fit the model.

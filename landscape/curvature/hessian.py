@@ -291,8 +291,8 @@ class Hessian(_Curvature):
     Args:
         objective: the loss around the trained point.
         scope: which parameters: ``weights``, ``all`` or a regular expression on names; by default the objective's.
-        metric: ``identity`` for H itself; ``filter``, ``layer`` or ``adaptive`` for S H S with the metric's scale S,
-            the second derivative along steps relative to the weights' own size, comparable between networks.
+        metric: ``identity`` for H itself; ``filter``, ``layer`` or ``adaptive`` for S H S with the metric's scale S.
+            That is the second derivative along steps relative to the weights' own size, comparable between networks.
         memory: bytes that may be kept between products to make them faster; by default a quarter of what is free.
         check: before the first product, compare gradient and product with differences on a few samples
             (:mod:`landscape.curvature.checks.derivatives`).

@@ -94,14 +94,14 @@ class ProductMemory:
 
 @dataclass(frozen=True)
 class Room:
-    """What a limit leaves beside the products: bytes for vectors, and for graphs that are kept."""
+    """What a limit leaves next to the products: bytes for vectors, and for graphs that are kept."""
 
     vectors: int
     graphs: int
 
     @classmethod
     def beside(cls, memory: ProductMemory, limit: int, width: int) -> Room:
-        """Return the room beside products of ``width`` vectors."""
+        """Return the room next to products of ``width`` vectors."""
         left = max(limit, _NEGLIGIBLE) - memory.peak(width)
         return cls(left // _FOR_VECTORS, left - left // _FOR_VECTORS)
 

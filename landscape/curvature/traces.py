@@ -33,8 +33,8 @@ def trace(
     - ``hutchinson``: the mean of z . A z over random signs z (Hutchinson 1989). Unbiased. Its variance is
       2 · sum of a_ij^2 over i != j, divided by the number of probes. It only needs quadratic forms, which an operator
       may compute more cheaply than products.
-    - ``hutch++``: a third of the products finds a subspace that holds most of A, a third gives the trace on it exactly,
-      and a third estimates the rest (Meyer et al. 2021). Unbiased, and better if the spectrum decays fast.
+    - ``hutch++``: a third of the products finds a subspace that holds most of A. A third gives the trace on it exactly.
+      A third estimates the rest (Meyer et al. 2021). Unbiased, and better if the spectrum decays fast.
     - ``xtrace``: half of the products find the subspace and half multiply it. Each test vector in turn is left out of
       the subspace and estimates the rest (Epperly, Tropp and Webber 2024). Unbiased, mostly the best of the three.
 

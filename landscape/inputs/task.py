@@ -20,8 +20,8 @@ class Task:
 
     Attributes:
         model: the network; its weights may be missing if a checkpoint supplies them.
-        data: a pair of tensors (inputs, targets), a dict of tensors of equal length, a Dataset, any iterable of
-            batches, or a LightningDataModule, whose training data are taken in the order of their dataset.
+        data: a pair of tensors (inputs, targets), a dict of tensors of equal length, a Dataset, or any iterable of
+            batches. The training data of a LightningDataModule are taken in the order of their dataset.
         loss: ``cross_entropy``, ``binary_cross_entropy`` (on logits), ``mse``, ``model`` (the output's own ``.loss``),
             or a function of (output, target).
         forward: (model, batch) -> output, for batches that model(inputs) cannot take.

@@ -50,7 +50,7 @@ def minimum(objective: Objective, draws: Draws) -> Reading:
 def normalised(objective: Objective, draws: Draws) -> Reading:
     """Return the sum over layers of the least sum over i, j of h_ij a_i b_j + w_ij² / (a_i b_j), over all a, b > 0.
 
-    Here h is the diagonal of the Hessian, a_i scales unit i and b_j scales input j of the layer; all weights of a
+    Here h is the diagonal of the Hessian, a_i scales unit i and b_j scales input j of the layer. All weights of a
     convolution between two channels share their scale. If w_ij² / h_ij is a product of a factor of i and one of j, it
     is 2 · sum of sqrt(h_ij) |w_ij|. Entries of h below 0 count as 0. In the identity metric.
 

@@ -63,9 +63,9 @@ class Objective(FromCheckpoint):
             loss says. Accuracy and the criterion ``kl`` need it.
         scope: ``weights``, ``all``, a regular expression on parameter names, or a list of these.
         batch_size: samples per forward pass; by default what fits the cache. If samples of a batch affect each other,
-            the default is the batches of the data. That is so with a function as the loss (not with torch's own),
-            ``training``, BatchNorm without running statistics, and if the model gives other outputs for a batch than
-            for its halves.
+            the default is the batches of the data. That is so with ``training``, with BatchNorm without running
+            statistics, and with a function of your own as the loss. It is also so if the model gives other outputs for
+            a batch than for its halves.
         max_samples: use at most this many samples.
         count_samples: batch -> number of samples; by default the number of targets, or the length of a list.
         device: where to compute, a CPU or CUDA device; by default where the model is.

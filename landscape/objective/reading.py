@@ -139,7 +139,7 @@ def read_data(data: Any, *, max_samples: int | None = None, count: Count | None 
     Args:
         data: a pair of tensors (inputs, targets), a dict of tensors of equal length, a torch Dataset of samples, or an
             iterable of batches. A batch is a tuple whose last item is the target, a dict (the target under ``labels``
-            or ``targets``), a tensor without a target, or any object, which then needs a forward function. Numpy arrays
+            or ``targets``), or a tensor without a target. Any other object needs a forward function. Numpy arrays
             become tensors, and mappings of any kind become dicts.
         max_samples: stop after this many samples.
         count: batch -> number of samples; by default the number of targets, or the length of a list.

@@ -124,7 +124,7 @@ def figure_of(result: Shown, name: str | None = None) -> Figure:
 def figures_of_run(results: Mapping[str, Result]) -> dict[str, Figure]:
     """Return every figure of the results of one run, each under the name that its file gets.
 
-    Of rays and their weights only the uniform ones are drawn: ``radii``, ``rays`` and ``weights``. Several log-volumes
+    Rays and their weights are drawn only if they are uniform: ``radii``, ``rays`` and ``weights``. Several log-volumes
     share the figure ``volumes``.
     """
     figures: dict[str, Figure] = {}

@@ -38,8 +38,8 @@ def no_prediction_is_zero(psi: np.ndarray) -> np.ndarray:
 def against_baselines(psi: np.ndarray, measures: np.ndarray, baselines: np.ndarray) -> AgainstBaselines:
     """Return for each measure how far it is above the baseline that is hardest to beat.
 
-    The differences are paired: both come from the same resamples. The bounds hold for all measures and baselines at
-    once with 95 % confidence: d - q·se, with q the 95 % quantile over resamples of the largest (d* - d) / se (the
+    The differences are paired: both come from the same resamples. The bounds d - q·se hold for all measures and
+    baselines at once with 95 % confidence. q is the 95 % quantile over resamples of the largest (d* - d) / se (the
     maximum statistic; Romano & Wolf 2005). A baseline claims no direction, so each is turned towards the target first.
 
     Args:

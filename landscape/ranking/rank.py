@@ -62,7 +62,7 @@ def rank_measures(
         runs: the family: axes, seeds, targets and measures of each net.
         target: what is predicted; larger is worse.
         axes: the axes that make a configuration; None takes all of the table.
-        measures: the measures to rank; None takes all of the table. Baselines are always ranked beside them.
+        measures: the measures to rank; None takes all of the table. Baselines are always ranked with them.
         settings: resamples, permutations and the like.
 
     Raises:

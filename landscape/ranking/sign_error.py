@@ -84,11 +84,11 @@ def sign_errors(
     """Return the sign error of each measure in each environment.
 
     An environment is a pair of configurations that differ in one axis. Its error is the weighted mean over pairs of
-    seeds of (1 - sign·sign) / 2: 0 if the measure orders every pair as the target does, 1 if it orders each the other
-    way, and 1/2 for a measure that does not differ. Environments whose effective number of pairs, (sum w)² / sum w²,
-    is below ``fewest`` are left out. Source: Dziugaite, Drouin, Neal, Rajkumar, Caballero, Wang, Mitliagkas & Roy
-    (2020), "In search of robust measures of generalization". Departure: each pair of configurations is one
-    environment, not two.
+    seeds of (1 - sign·sign) / 2. It is 0 if the measure orders every pair as the target does, 1 if it orders each the
+    other way, and 1/2 for a measure that does not differ. Environments whose effective number of pairs, (sum w)² / sum
+    w², is below ``fewest`` are left out. Source: Dziugaite, Drouin, Neal, Rajkumar, Caballero, Wang, Mitliagkas & Roy
+    (2020), "In search of robust measures of generalization". Departure: each pair of configurations is one environment,
+    not two.
 
     Args:
         values: the measures, shape (M, N).

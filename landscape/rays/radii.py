@@ -72,8 +72,8 @@ def basin_radii(
             ``math.inf`` for no cap.
         rtol: relative tolerance of a radius: how far inside the last point proven to be inside may lie.
         step_ratio: ratio of successive points of the grid.
-        first_step: first point of the grid. By default a point of the grid lies at 1.08 times the median radius of 16
-            pilot rays at the smallest cutoff, and the first at most at 0.75 of the median.
+        first_step: first point of the grid. By default 16 pilot rays at the smallest cutoff settle it. A point of the
+            grid lies at 1.08 times their median radius, and the first point at most at 0.75 of it.
         rays: directions of this metric and seed to measure along; by default uniform ones.
         resume: the partial result of an interrupted run with the same settings; its rays are kept.
         progress: show a bar of the rays.

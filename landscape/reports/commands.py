@@ -51,7 +51,7 @@ def reproduction(contents: Contents) -> Reproduction | None:
 
 
 def from_the_start(command: object) -> str | None:
-    """Return the command that measures anew what a stored command continues; None if it is none of ours.
+    """Return the command that measures from the start what a stored command continues; None if it is not one of ours.
 
     Every word is quoted again. So a file that somebody has prepared cannot make a reader paste another command.
 

@@ -1,4 +1,4 @@
-"""Several files beside each other: which numbers may be compared, which may not, and why."""
+"""Several files side by side: which numbers may be compared, which may not, and why."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def report(source: Source | Sequence[Source], *, out: str | os.PathLike[str]) ->
 
     The page names the sentences to quote with their verdicts, what was measured and how, tables, figures, notes, and
     the commands that measure it again. It is one file: it opens without a network. A result that is damaged, or of a
-    kind that this version does not know, is named on the page. Of several files, a table compares them first.
+    kind that this version does not know, is named on the page. For several files, a table compares them first.
 
     Args:
         source: a results file, or several, or opened stores.

@@ -24,9 +24,9 @@ _BOUND = grade("lower bound")
 def best_volume(results: Mapping[str, object], path: str) -> Volume:
     """Return the best log-volume among the results of a file: at each cutoff the best of their estimates.
 
-    The verdicts come in the order of :data:`landscape.results.VERDICTS`. Of several estimates with an interval for V
-    the narrowest is best; of several bounds, the highest. Errors also decide which of k bounds is the highest, so it is
-    lowered by log k: then all k hold together with 95 % confidence.
+    The verdicts come in the order of :data:`landscape.results.VERDICTS`. If several estimates have an interval for V,
+    the narrowest is best. If several are bounds, the highest is best. Errors also decide which of k bounds is the
+    highest, so it is lowered by log k: then all k hold together with 95 % confidence.
 
     Only estimates of the same body count: those with the criterion, metric, scope, cap and measure of the best result.
     If several results contribute, ``estimator`` names all of them, and there are no ``log_weights``.

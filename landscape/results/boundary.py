@@ -21,8 +21,8 @@ class Boundary(Result):
         logit: of class 1, shape (rows, columns); the boundary is where it is 0.
         inputs: the training points, shape (N, 2).
         targets: their classes, 0 or 1, shape (N,).
-        margin: distance of each training point to the boundary, shape (N,), in units of the inputs; negative for a
-            point that is on the wrong side, and the reach of the search where no boundary was met within it.
+        margin: distance of each training point to the boundary, shape (N,), in units of the inputs. It is negative for
+            a point on the wrong side. If the search met no boundary, it is the reach of the search.
         config: everything that determines the numbers.
         cost: the points at which the net was evaluated, over the number of training points.
     """

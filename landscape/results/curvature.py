@@ -25,8 +25,8 @@ class Eigenpairs(Result):
         vectors: their unit eigenvectors as columns, shape (n, k); the largest entry of each is positive.
         residuals: |A v - value · v| of each, shape (k,).
         converged: whether the residual is at most rtol · |value|, or both are 0 to rounding, shape (k,), bool.
-        complete: whether a search from another random vector ruled out, up to one chance in a hundred, that an
-            eigenvalue further out was missed (a second copy of one, for instance).
+        complete: whether a search from another random vector found no eigenvalue further out, such as a second copy of
+            one. It misses one with a chance of at most one in a hundred.
         rounding: the part of the largest residual that rounding in the products leaves, whatever their number.
         which: ``largest``, ``smallest`` or ``magnitude``.
         dimension: n.

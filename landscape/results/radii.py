@@ -118,7 +118,7 @@ class Radii(Result):
         return tuple(notes)
 
     def table(self) -> str:
-        """Return a row a cutoff over the rays measured so far."""
+        """Return one row per cutoff, over the rays measured so far."""
         headers = ["cutoff", "median r", "10 %", "90 %", "smallest", "largest", "at cap"]
         known = self.done
         rows = []

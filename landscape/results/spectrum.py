@@ -102,9 +102,9 @@ class SpectralDensity(Result):
         """Return bounds of the share of eigenvalues from ``low`` to ``high``, both included.
 
         The steps fix the first moments of the distribution that a probe sees, and no more. In every distribution with
-        these moments the share below a node is at least the sum of the weights below it, and the share up to the node
-        at most the sum up to it (Chebyshev, Markov and Stieltjes; Szegő 1939, section 3.41). The bounds hold for all
-        of them, and include ``errors`` standard errors between probes. If the chains have ended, nodes are eigenvalues.
+        these moments, the share below a node is at least the sum of the weights below it. The share up to the node is
+        at most the sum up to it (Chebyshev, Markov and Stieltjes; Szegő 1939, section 3.41). The bounds hold for all of
+        them, and include ``errors`` standard errors between probes. If the chains have ended, nodes are eigenvalues.
         """
         least, most = self._cumulative(np.array([np.nextafter(low, -math.inf), high]))
         bounds = np.maximum(least[:, 1] - most[:, 0], 0.0), np.minimum(most[:, 1] - least[:, 0], 1.0)

@@ -133,8 +133,8 @@ def slice_2d(
     Args:
         objective: the loss around the trained point.
         directions: ``random``, ``li2018``, ``hessian`` (the eigenvectors of the two largest eigenvalues), ``toward``
-            (the plane through this and two other checkpoints), ``pca`` (the plane of a training run), or two vectors
-            of shape (D,) (see :func:`landscape.slices.axes.make_axes`).
+            (the plane through this and two other checkpoints), ``pca`` (the plane of a training run). Or two vectors of
+            shape (D,) (see :func:`landscape.slices.axes.make_axes`).
         metric: what a coefficient of 1 means for ``random`` and ``hessian``: ``filter``, ``layer`` or ``identity``.
         steps: number of points in each direction; odd for random and given directions.
         span: how far to go.

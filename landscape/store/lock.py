@@ -1,4 +1,4 @@
-"""One writer at a time: the lock beside a results file."""
+"""One writer at a time: the lock of a results file."""
 
 from __future__ import annotations
 

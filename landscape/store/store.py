@@ -1,9 +1,9 @@
 """Results in one HDF5 file that is complete and readable at every moment (docs/format.md describes the file).
 
-A put builds the whole new file in memory, writes it under a hidden name in the same folder, syncs it to the disk and
-renames it over the old one. A reader therefore sees either the old file or the new one, whatever kills the writer in
-between, and HDF5 itself never meets a full disk. The price is one copy of the file in memory and on the disk. Ctrl-C
-waits until a put is done.
+A put builds the whole new file in memory and writes it under a hidden name in the same folder. It syncs that file to
+the disk and renames it over the old one. A reader therefore sees either the old file or the new one, whatever kills the
+writer in between, and HDF5 itself never meets a full disk. The price is one copy of the file in memory and on the disk.
+Ctrl-C waits until a put is done.
 """
 
 from __future__ import annotations

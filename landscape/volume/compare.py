@@ -61,9 +61,9 @@ def compare_volumes(
 
     The interval for log V_A - log V_B depends on the estimates (``row.method``):
 
-    - ``paired rays``: if both were measured along the same uniform rays (equal n, seed, number and grid) and have an
-      effective sample size of 50, the difference is taken ray by ray. What the nets have in common cancels. The
-      interval is that of :func:`landscape.volume.ray_weights.paired.log_ratio_interval`.
+    - ``paired rays``: if both have the same uniform rays (equal n, seed, number and grid) and an effective sample size
+      of 50, the difference is taken ray by ray. What the nets have in common cancels. The interval is that of
+      :func:`landscape.volume.ray_weights.paired.log_ratio_interval`.
     - ``intervals combined``: otherwise the half-widths of the two estimates add in quadrature.
     - ``intervals added``: if their seeds are equal, their errors may be alike or opposite, so the half-widths just add.
     - ``bounds``: if one of the two is a lower bound, the interval runs from one end to the other of the two. It holds

@@ -22,7 +22,7 @@ BANNED = (
     r"\blest\b",
     r"\banew\b",
     r"\bbeside\b",
-    r"(?<!there )\b(?:is|are) none\b",
+    r"(?<!there )\b(?:is|are) (?-i:none)\b",
     r"\bof no matter\b",
     r"\bwhat arrived\b",
     r"\ba row a cutoff\b",

@@ -31,8 +31,8 @@ class GradientDifferences:
     """H v = (g(theta + t v) - g(theta - t v)) / 2t, with t |v| = ∛eps |theta|.
 
     The step balances the rounding of the gradients, eps / t, and the third derivative, t². Twice the step gives a
-    second value, and the distance of the two estimates the error: it is three times the error from the third
-    derivative, and shows that from rounding and from kinks.
+    second value. The distance of the two estimates the error. It is three times the error from the third derivative,
+    and shows that from rounding and from kinks.
 
     Args:
         objective: the loss around the trained point.

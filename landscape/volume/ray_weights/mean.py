@@ -36,8 +36,8 @@ def volume_from_radii(
 ) -> Volume:
     """Return log V = log ω_n + log mean r^n from radii along uniform rays.
 
-    The verdict is ``reliable`` if the effective sample size is at least 50, no weight carries more than a tenth, and
-    the tail index of the weights is at most 1/2
+    The verdict is ``reliable`` under three conditions. The effective sample size is at least 50, no weight carries more
+    than a tenth, and the tail index of the weights is at most 1/2
     (:func:`landscape.volume.ray_weights.statistics.is_reliable`, judged on the first half of the rays). The interval
     covers that of all rays and that of the second half, which suit skewed weights too
     (:func:`landscape.volume.ray_weights.statistics.interval_of`), and is widened by the tolerance of the radii.
