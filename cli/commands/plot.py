@@ -22,7 +22,7 @@ FORMATS = ("png", "svg", "pdf")
 )
 @click.option("--format", "suffix", type=click.Choice(FORMATS), help="[default: png, or the ending of --out]")
 def command(run: str, out: str | None, suffix: str | None) -> None:
-    """Draw what the results file RUN holds: radii, loss along sampled rays and weights; chains; slices; curvature.
+    """Draw what the results file RUN holds: rays, volumes, slices, curvature, measures, benchmarks.
 
     If a result in it is damaged, the others are drawn, and the exit code is 2.
     """

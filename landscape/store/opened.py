@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from html import escape
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -59,12 +60,15 @@ class ResultsFile(Mapping[str, "xarray.Dataset"]):
         return columns(["name", "kind", "axes", "measured", "verdict"], rows, left=_LEFT)
 
     def __repr__(self) -> str:
-        count = len(self)
-        head = f"<ResultsFile {self._store.path}: {count} {'result' if count == 1 else 'results'}>"
-        return f"{head}\n{self.table()}" if count else head
+        return f"{self._head}\n{self.table()}" if len(self) else self._head
 
     def _repr_html_(self) -> str:
-        return self.table().html()
+        return f"<pre>{escape(self._head)}</pre>\n{self.table().html() if len(self) else ''}"
+
+    @property
+    def _head(self) -> str:
+        count = len(self)
+        return f"<ResultsFile {self._store.path}: {count} {'result' if count == 1 else 'results'}>"
 
     def _ipython_key_completions_(self) -> list[str]:
         """Return what a session offers after ``file["``."""

@@ -37,6 +37,7 @@ from landscape.results import (
     Volume,
     VolumeEstimate,
 )
+from landscape.results.ranking import STATISTICS
 from landscape.results.shown import Shown
 
 COST = Cost(30.0, 12, 1.5)
@@ -146,12 +147,12 @@ RANKING = Ranking(
     target="gap",
     measures=("average-case", "l2-norm"),
     baselines=("l2-norm",),
-    statistics=("Psi",),
-    estimates=PAIR,
-    lower=PAIR - 0.2,
-    upper=PAIR + 0.2,
-    null_lower=np.full((1, 2), -0.3),
-    null_upper=np.full((1, 2), 0.3),
+    statistics=tuple(STATISTICS),
+    estimates=PAIR.repeat(len(STATISTICS), 0),
+    lower=PAIR.repeat(len(STATISTICS), 0) - 0.2,
+    upper=PAIR.repeat(len(STATISTICS), 0) + 0.2,
+    null_lower=np.full((len(STATISTICS), 2), -0.3),
+    null_upper=np.full((len(STATISTICS), 2), 0.3),
     axes=("width",),
     psi=PAIR,
     psi_lower=PAIR - 0.2,

@@ -53,6 +53,7 @@ def test_the_table_says_kinds_sizes_and_verdicts(tmp_path: Path) -> None:
     assert lines["volume"] == "volume volume direction 40, cutoff 2 reliable, lower bound"
     assert lines["own"].endswith("draw 200 estimate")
     assert lines["net"] == "net net measure 2 estimate, exact"
+    assert "&lt;ResultsFile" in file._repr_html_()
     assert "<td" in file._repr_html_()
 
 
@@ -110,8 +111,6 @@ def test_without_xarray_the_error_says_what_to_install(tmp_path: Path, monkeypat
 
 
 def test_a_star_import_keeps_the_open_of_python() -> None:
-    names: dict[str, object] = {}
-    exec("from landscape import *", names)
-    assert "open" not in names
-    assert "Store" in names
+    assert "open" not in ls.__all__
+    assert "Store" in ls.__all__
     assert "open" in dir(ls)
