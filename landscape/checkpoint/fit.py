@@ -42,6 +42,8 @@ def load_into(model: nn.Module, states: Sequence[State], path: object) -> Match:
         raise CheckpointError(complaint(best, own, model, states, path))
     on_meta = any(tensor.is_meta for tensor in own.values())
     tensors = best.tensors
+    if any(map(_is_distributed, own.values())):
+        tensors = {k: _distributed(v, own[k]) if k in own else v for k, v in tensors.items()}
     if on_meta:
         tensors = {k: v.to(own[k].dtype) if k in own else v for k, v in tensors.items()}
     try:
@@ -58,6 +60,21 @@ def load_into(model: nn.Module, states: Sequence[State], path: object) -> Match:
         _check_meta(model)
     others = {m.state.place: None for m in matches if m.state is not best.state and not m.problems}
     return replace(best, alternatives=tuple(others))
+
+
+def _is_distributed(tensor: Tensor) -> bool:
+    """Whether ranks hold parts of a tensor (a DTensor)."""
+    return hasattr(tensor, "device_mesh")
+
+
+def _distributed(value: Tensor, own: Tensor) -> Tensor:
+    """Return the part of a whole tensor that this rank holds of its own one; each rank has read the same file."""
+    if not _is_distributed(own):
+        return value
+    from torch.distributed.tensor import distribute_tensor  # needs a torch with torch.distributed
+
+    mesh, placements = own.device_mesh, own.placements  # type: ignore[attr-defined]
+    return distribute_tensor(value.to(own.dtype), mesh, placements, src_data_rank=None)
 
 
 def _load_adapter(model: nn.Module, state: State, own: Mapping[str, Tensor]) -> Match | None:

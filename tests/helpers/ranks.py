@@ -2,8 +2,8 @@
 
 python tests/helpers/ranks.py measure FOLDER     radii and volumes, written to FOLDER/RANK.npz
 python tests/helpers/ranks.py regrouped FOLDER   what shares batches, to FOLDER/COUNT-RANK.npz for groups of each size
-python tests/helpers/ranks.py sharded WHAT        a check of helpers/sharded.py
 python tests/helpers/ranks.py tracked FOLDER     a training under DistributedDataParallel, measured while it runs
+python tests/helpers/ranks.py sharded NAMES       checks of helpers/sharded.py
 python tests/helpers/ranks.py fail | leave | stray | bug
 """
 
@@ -151,7 +151,7 @@ def work(words: list[str]) -> None:
     elif words[0] == "sharded":
         from helpers.sharded import check
 
-        check(words[1])
+        check(words[1:])
     elif words[0] == "tracked":
         from helpers.training import tracked_ddp
 

@@ -1,6 +1,6 @@
 """What each of several ranks checks of sharded models: every number is that of one process.
 
-Called by ``helpers.ranks.work`` as ``sharded WHAT``.
+Called by ``helpers.ranks.work`` as ``sharded NAMES``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 import landscape as ls
 from landscape.curvature.operator import Operator
 from landscape.errors import LandscapeError
+from landscape.objective.shards.program import ShardedProgram
 
 DATA = (torch.linspace(-1, 1, 100).reshape(20, 5).sin(), torch.arange(20) % 3)
 
@@ -96,7 +97,7 @@ def losses(kind: str) -> None:
     for criterion in ("loss", "kl"):
         cutoff = 1.2 * whole.centre if criterion == "loss" else 0.2
         one, other = (
-            ls.log_volume(each, [cutoff], criterion=criterion, directions=2, rtol=0.1, **pilot)
+            ls.log_volume(each, [cutoff], estimator="uniform", criterion=criterion, directions=2, rtol=0.1, **pilot)
             for each in (whole, objective)
         )
         same(other.results[0].log_volume, one.results[0].log_volume, exact)
@@ -121,6 +122,26 @@ def curvatures(kind: str) -> None:
     same(volumes[1].results[0].log_volume, volumes[0].results[0].log_volume, False)
     lines = [ls.slice_1d(each, steps=3, direction="hessian") for each in (whole, objective)]
     same(lines[1].loss, lines[0].loss, False)
+
+
+def memory() -> None:
+    """No whole parameter stays in memory: between units, in the graph of a gradient, and in that of a product."""
+    objective = ls.Objective(by_fsdp(wide(Net())), double(DATA), scope="all", batch_size=20)
+    program = objective.program
+    assert isinstance(program, ShardedProgram)
+    seen: list[list[str]] = []
+    program.model.body[2].register_forward_hook(lambda *_: seen.append(program.regather.in_memory()))
+    with objective.running():
+        leaves = [leaf.requires_grad_() for leaf in program.leaves(objective.theta)]
+        with torch.enable_grad():
+            total = program.total_of(leaves, 0)
+            assert program.regather.in_memory() == []
+            slopes = torch.autograd.grad(total, leaves, create_graph=True)
+            assert program.regather.in_memory() == []
+            product = torch.autograd.grad(slopes, leaves, [torch.ones_like(leaf) for leaf in leaves])
+    assert all(bool(torch.isfinite(part).all()) for part in product)
+    # in the middle of the body: its own parameters and those of the root, which wrap it
+    assert sorted(seen[0]) == ["body.2.bias", "body.2.weight", "body.3.bias", "body.3.weight", "temperature"]
 
 
 def same_spectra(one: Operator, other: Operator) -> None:
@@ -186,14 +207,12 @@ def wider() -> Net:
     return model
 
 
-def check(what: str) -> None:
-    """Run one of the checks in this process, which is one of several."""
+def check(names: list[str]) -> None:
+    """Run these checks in this process, which is one of several."""
     dist.init_process_group("gloo")
     try:
-        if what == "refused":
-            refused()
-        else:
-            measure, kind = what.split("-")
-            {"losses": losses, "curvatures": curvatures}[measure](kind)
+        for name in names:
+            measure, _, kind = name.partition("-")
+            {"losses": losses, "curvatures": curvatures, "memory": memory, "refused": refused}[measure](*kind.split())
     finally:
         dist.destroy_process_group()

@@ -25,6 +25,7 @@ from landscape.objective.parameters import moving_parameters
 from landscape.objective.shards.gather import gather
 from landscape.objective.shards.model import fsdp_units, is_dtensor
 from landscape.objective.shards.places import Shards
+from landscape.objective.shards.regather import Regather
 
 _FSDP = "torch.distributed.fsdp"
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
@@ -32,7 +33,11 @@ _Place = tuple[dict[str, Any], str, int]
 
 
 class ShardedProgram(ModelProgram):
-    """A sharded module and its loss on batches kept in memory; points hold this rank's part of each parameter."""
+    """A sharded module and its loss on batches kept in memory; points hold this rank's part of each parameter.
+
+    Attributes:
+        regather: keeps whole parameters out of the graphs of derivatives.
+    """
 
     sharded = True
 
@@ -40,9 +45,15 @@ class ShardedProgram(ModelProgram):
         super().__init__(model, *args, **kwargs)
         assert isinstance(self.layout.holding, Shards)
         self._shards = self.layout.holding
+        self.regather = Regather(self._shards)
         self._originals = moving_parameters(model)
         self._units = {unit: _places_in(unit, self._places) for unit in fsdp_units(model)}
         self._late = {which for places in self._units.values() for _, _, which in places}
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with super().running(), self.regather.hooks():
+            yield
 
     @contextmanager
     def _placed(self, tensors: list[Tensor] | None) -> Iterator[None]:
@@ -71,7 +82,12 @@ class ShardedProgram(ModelProgram):
 
     def _wholes(self, parts: list[Tensor], whiches: Sequence[int]) -> list[Tensor]:
         names = [self.layout.entries[which].name for which in whiches]
-        return gather(self._shards, names, [parts[which] for which in whiches]) if names else []
+        if not names:
+            return []
+        own = [parts[which] for which in whiches]
+        wholes = gather(self._shards, names, own)
+        self.regather.remember(names, own, wholes)
+        return wholes
 
     def _absent(self, which: int) -> Tensor:
         """Return NaN in the shape of a whole parameter, in the memory of one number."""
