@@ -78,7 +78,7 @@ volume
 # verdict is `lower bound`: the volume is at least this large. Another estimator then walks to the long rays.
 
 # %%
-better = ls.log_volume(objective, cutoffs=[0.2, 0.5], estimator="auto", budget=20_000, directions=500)
+better = ls.log_volume(objective, cutoffs=[0.2, 0.5], budget=20_000, directions=500)
 for row in better.results:
     print(row.report)
 

@@ -39,7 +39,8 @@ np.savez("data.npz", inputs=points, targets=labels)
 # %%
 import landscape as ls
 
-objective = ls.Objective.from_checkpoint("ckpt.pt", model=make_net, data="data.npz", loss="cross_entropy")
+rest = {"data": "data.npz", "loss": "cross_entropy"}
+objective = ls.Objective.from_checkpoint("ckpt.pt", model=make_net, **rest)
 print(objective.origin.form)
 print(f"loss {objective.centre:.4f}, accuracy {objective.accuracy():.1%}")
 
@@ -51,7 +52,7 @@ print(f"loss {objective.centre:.4f}, accuracy {objective.accuracy():.1%}")
 
 # %%
 try:
-    ls.Objective.from_checkpoint("ckpt.pt", model=make_net, model_args={"width": 16}, data="data.npz")
+    ls.Objective.from_checkpoint("ckpt.pt", model=make_net, model_args={"width": 16}, **rest)
 except ls.LandscapeError as error:
     print(error)
 
@@ -63,7 +64,7 @@ hessian = ls.Hessian(objective, metric="filter")
 ls.top_eigenpairs(hessian, k=3)
 
 # %%
-volume = ls.log_volume(objective, cutoffs=[0.5], estimator="auto", budget=60_000, directions=500)
+volume = ls.log_volume(objective, cutoffs=[0.5], budget=60_000)
 print(volume.results[0].report)
 
 # %% [markdown]
