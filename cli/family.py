@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, wait
 from functools import partial
@@ -10,45 +9,39 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from landscape.recipes import load_recipe
 from landscape.results.table import columns, percent
 from landscape.training import Member, ResumableTraining
 from landscape.training.problem import as_text
 from landscape.training.sweep import Begin, Configuration, Group, plan, train_group
-from landscape_cli.interrupts import INTERRUPTED, check_pressed
+from landscape_cli.interrupts import INTERRUPTED
 from landscape_cli.processes import SPAWN, processes
-from landscape_cli.text import duration
-from landscape_cli.training import LOG_EVERY
+from landscape_cli.progress import Display
 
 
 class FamilyDisplay:
-    """Shows how many nets of a family are trained: a bar on a terminal, otherwise a line now and then."""
+    """Shows how many nets of a family are trained.
+
+    Args:
+        nets: how many nets each group has.
+        quiet: show nothing.
+    """
 
     def __init__(self, nets: list[int], *, quiet: bool) -> None:
-        self._nets, self._log = nets, not quiet
+        self._nets = nets
         self._shares = [0.0] * len(nets)
-        hidden = True if quiet else None  # None: hidden where stderr is no terminal
-        self._bar = tqdm(total=sum(nets), unit=" nets", disable=hidden, leave=False, dynamic_ncols=True)
-        self._start = time.monotonic()
-        self._due = self._start + LOG_EVERY
+        self._display = Display(sum(nets), 0, quiet=quiet, unit="nets", words="training")
 
     def report(self, group: int, step: int, steps: int) -> None:
         """Show the steps that one group has made; stop here if Ctrl-C was pressed."""
-        check_pressed()
         self._shares[group] = step / steps
         done = sum(share * nets for share, nets in zip(self._shares, self._nets, strict=True))
-        self._bar.update(round(done, 2) - self._bar.n)
-        now = time.monotonic()
-        if self._log and self._bar.disable and now >= self._due:
-            spent = duration(now - self._start)
-            click.echo(f"{done:.1f} of {sum(self._nets)} nets in {spent}", err=True)
-            self._due = now + LOG_EVERY
+        self._display.show(round(done, 2), sum(self._nets), "training")
 
     def close(self) -> None:
         """Take the bar away."""
-        self._bar.close()
+        self._display.close()
 
 
 def train_missing(

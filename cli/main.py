@@ -18,6 +18,7 @@ from landscape._version import __version__
 from landscape.errors import LandscapeError
 from landscape_cli.clock import begin
 from landscape_cli.flags import in_flags
+from landscape_cli.heartbeat import be_quiet, end, stage
 from landscape_cli.interrupts import INTERRUPTED, kept_apart_from_errors, noticing
 from landscape_cli.quiet import quiet_libraries
 from landscape_cli.torchrun import spreading
@@ -41,6 +42,12 @@ COMMANDS = {
     "benchmark": "Rank sharpness measures by how well they predict generalisation over a family of nets.",
     "reproduce": "Draw the figures of the study of good and bad minima.",
 }
+#: commands that work for long, so that they say at once what they do
+LONG = (
+    "volume", "radius", "slice", "curvature", "sharpness", "track", "doctor", "report", "compare", "train", "sweep",
+    "benchmark", "reproduce",
+)  # fmt: skip
+_SAY_NOTHING = {"-q", "--quiet", "-h", "--help"}
 
 
 class LazyGroup(click.Group):
@@ -62,6 +69,9 @@ class LazyGroup(click.Group):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f"Did you mean: landscape {near[0]}?" if near else f"The commands are {', '.join(COMMANDS)}."
             raise click.UsageError(f"there is no command {args[0]!r}. {hint}", ctx)
+        be_quiet(bool(_SAY_NOTHING & set(args)))
+        if args and args[0] in LONG:
+            stage("loading")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -84,6 +94,8 @@ class LazyGroup(click.Group):
             if error.filename is None:
                 raise
             raise Misuse(path_text(error)) from error
+        finally:
+            end()
 
 
 class Misuse(click.ClickException):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from landscape.results import OnProgress, Progress, Result
 from landscape.store.interrupts import uninterrupted
+from landscape_cli.heartbeat import Due, Heartbeat, end
 from landscape_cli.interrupts import INTERRUPTED, check_pressed, kept_apart_from_errors
 from landscape_cli.text import PERCENT, amount, duration
 
@@ -19,12 +21,15 @@ Kind = TypeVar("Kind", bound=Result)
 
 COMMIT_EVERY = 2.0  #: seconds between commits, at least
 COMMIT_SHARE = 0.05  #: of the time, at most, goes into commits
-LOG_EVERY = 30.0  #: seconds between lines where stderr is a file
+_BEAT = 1.0  # seconds between two looks at the clock
+_PATIENCE = 0.5  # seconds that work may be late before a line is written for it
+_AT_MOST = "at most"  # how the unit of a limit ends
 _SHARE_BAR = "{percentage:3.0f} %|{bar:8}| {desc}"
 
 
 def say(params: Mapping[str, Any], line: str) -> None:
-    """Print one line on stderr, unless the options say to be quiet."""
+    """Print one line on stderr, unless the options say to be quiet. A stage that was going on has ended."""
+    end()
     if not params["quiet"]:
         click.echo(line, err=True)
 
@@ -81,39 +86,78 @@ class Committer(Generic[Kind]):
 
 
 class Display:
-    """Shows how many rays are done: a bar on a terminal, otherwise a line from time to time; nothing if ``quiet``."""
+    """Shows how much is done: a bar on a terminal, otherwise a line in time; nothing if ``quiet``.
 
-    def __init__(self, total: int, done: int, *, quiet: bool, unit: str = "rays") -> None:
-        terminal, self._unit = sys.stderr.isatty(), unit
-        silent = quiet or not terminal
+    A line says how much of how much, how fast, how long still and what is going on. The first comes after a second.
+    Work that says nothing for long does not stop the lines.
+
+    Args:
+        total: how much there is to do.
+        done: how much of it is done already.
+        quiet: show nothing.
+        unit: of both; :data:`landscape_cli.text.PERCENT` for shares of a budget.
+        words: what is going on at first.
+    """
+
+    def __init__(self, total: float, done: float, *, quiet: bool, unit: str = "rays", words: str = "") -> None:
+        end()  # a stage before it
+        self.on_terminal = sys.stderr.isatty()
+        self._unit, self._words, self._total, self._done = unit, words, total, done
+        self._log = not quiet and not self.on_terminal
         shown = {"bar_format": _SHARE_BAR} if unit == PERCENT else {"unit": f" {unit}"}
+        silent = quiet or not self.on_terminal
         self._bar = tqdm(total=total, initial=done, disable=silent, dynamic_ncols=True, leave=False, **shown)
-        self._log = not quiet and not terminal
-        self._first, self._started = done, time.monotonic()
-        self._next = self._started + LOG_EVERY
+        self._due = Due(time.monotonic())
+        self._first, self._since = done, self._due.began
+        self._share_unknown = unit == PERCENT  # how much of a budget is spent is known from the first block on
+        self._lock = threading.Lock()
+        self._heart = None if quiet else Heartbeat(self._beat, _BEAT)
 
     def on_progress(self, progress: Progress[Any]) -> None:
         """Show how much is done after one block."""
         self.show(progress.done, progress.total, progress.words)
 
-    def show(self, done: int, total: int, words: str = "") -> None:
+    def show(self, done: float, total: float, words: str = "") -> None:
         """Show how many are done and what is going on, and stop here if Ctrl-C was pressed."""
         check_pressed()
-        self._bar.total = total
-        put = self._bar.set_description_str if self._unit == PERCENT else self._bar.set_postfix_str
-        put(words, refresh=False)
-        if done == self._bar.n:  # then the bar would not be drawn again
-            self._bar.refresh()
-        self._bar.update(done - self._bar.n)
-        now = time.monotonic()
-        if self._log and now >= self._next:
-            line = progress_line(done, total, done - self._first, now - self._started, self._unit)
-            click.echo(f"{line}: {words}" if words else line, err=True)
-            self._next = now + LOG_EVERY
+        with self._lock:
+            if self._share_unknown:
+                self._first, self._since, self._share_unknown = done, time.monotonic(), False
+            self._done, self._total, self._words = done, total, words
+            self._bar.total = total
+            put = self._bar.set_description_str if self._unit == PERCENT else self._bar.set_postfix_str
+            put(words, refresh=False)
+            if done == self._bar.n:  # then the bar would not be drawn again
+                self._bar.refresh()
+            self._bar.update(done - self._bar.n)
+            self._say_if_due()
+
+    @property
+    def due(self) -> bool:
+        """Whether a line is due, so that what it says has to be known."""
+        return self._log and time.monotonic() >= self._due.at
 
     def close(self) -> None:
         """Take the bar away."""
+        if self._heart is not None:
+            self._heart.stop()
         self._bar.close()
+
+    def _beat(self) -> None:
+        """Let time pass on the bar, or say how far the work has come although it says nothing."""
+        with self._lock:
+            if self.on_terminal:
+                self._bar.refresh()
+            elif time.monotonic() >= self._due.at + _PATIENCE:
+                self._say_if_due()
+
+    def _say_if_due(self) -> None:
+        now = time.monotonic()
+        if not self._log or now < self._due.at:
+            return
+        line = progress_line(self._done, self._total, self._done - self._first, now - self._since, self._unit)
+        click.echo(f"{line}: {self._words}" if self._words else line, err=True)
+        self._due.after(now)
 
 
 def keep_measuring(
@@ -158,17 +202,34 @@ def keep_measuring(
     return result, committer.latest is not None
 
 
-def progress_line(done: int, total: int, measured: int, seconds: float, unit: str = "rays") -> str:
+def progress_line(done: float, total: float, measured: float, seconds: float, unit: str = "rays") -> str:
     """Return one line for a log: how many, how fast, how long still.
 
     >>> progress_line(400, 1000, 300, 60.0)
     '400 of 1,000 rays, 5 a second, 2 min 00 s left'
-    >>> progress_line(40, 100, 30, 60.0, PERCENT)
-    '40 % of the budget after 1 min 00 s'
+    >>> progress_line(2.5, 10, 2.5, 60.0, "nets")
+    '2.5 of 10 nets, 24.0 s each, 3 min 00 s left'
+    >>> progress_line(40, 100, 30, 60.0, PERCENT), progress_line(0, 100, 0, 31.0, "hits")
+    ('40 % of the budget, 2 min 00 s left', 'no hits yet after 31.0 s')
     """
-    if unit == PERCENT:
-        return f"{amount(done, total, unit)} after {duration(seconds)}"
     if not measured:
-        return f"no {unit} yet after {duration(seconds)}"
+        known = amount(done, total, unit) if done else f"no {unit} yet"
+        return f"{known} after {duration(seconds)}"
+    parts = [amount(done, total, unit)]
     rate = measured / seconds
-    return f"{amount(done, total, unit)}, {rate:.3g} a second, {duration((total - done) / rate)} left"
+    if unit != PERCENT:
+        parts.append(rate_text(rate))
+    if done < total:
+        parts.append(f"{'at most ' if unit.endswith(_AT_MOST) else ''}{duration((total - done) / rate)} left")
+    return ", ".join(parts)
+
+
+def rate_text(rate: float) -> str:
+    """Return how fast work goes, from units per second.
+
+    >>> rate_text(3110.2), rate_text(4.333), rate_text(0.05)
+    ('3,110 a second', '4.33 a second', '20.0 s each')
+    """
+    if rate < 1:
+        return f"{duration(1 / rate)} each"
+    return f"{rate:,.0f} a second" if rate >= 100 else f"{rate:.3g} a second"

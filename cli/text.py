@@ -32,13 +32,13 @@ def labelled(label: str, words: str, width: int) -> str:
     return wrapped(words, label.ljust(width), " " * width)
 
 
-def amount(done: int, total: int, unit: str) -> str:
+def amount(done: float, total: float, unit: str) -> str:
     """Return how much is done; a share is given in per cent.
 
     >>> amount(400, 1000, "rays"), amount(40, 100, PERCENT)
     ('400 of 1,000 rays', '40 % of the budget')
     """
-    return f"{done} {unit}" if unit == PERCENT else f"{done:,} of {total:,} {unit}"
+    return f"{done:.0f} {unit}" if unit == PERCENT else f"{done:,} of {total:,} {unit}"
 
 
 def byte_size(size: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 import click
 from torch import Tensor
-from tqdm import tqdm
 
 from landscape.checkpoint import load_checkpoint
 from landscape.inputs.settings import is_own
@@ -20,12 +18,12 @@ from landscape.recipes import load_recipe
 from landscape.results.table import percent
 from landscape.store.atomic import write_atomically
 from landscape.training import Member, ResumableTraining, StateFile, TrainedNetwork, TrainingStatus
-from landscape_cli.interrupts import INTERRUPTED, check_pressed, kept_apart_from_errors
+from landscape_cli.interrupts import INTERRUPTED, kept_apart_from_errors
+from landscape_cli.progress import Display
 from landscape_cli.recipe_options import recipe_args
 
 SHOW_EVERY = 2.0  #: seconds between two measurements of the accuracies, at least
 SHOW_SHARE = 0.02  #: largest share of the time that goes into measuring them
-LOG_EVERY = 30.0  #: seconds between lines where stderr is a file
 
 
 def begin(recipe: str, members: list[Member], params: dict[str, Any]) -> ResumableTraining:
@@ -78,7 +76,7 @@ def status_line(status: TrainingStatus) -> str:
 
 
 class TrainingDisplay:
-    """Shows the steps made and both accuracies: a bar on a terminal, otherwise a line now and then.
+    """Shows the steps made, the loss and both accuracies, which are measured only when they are shown.
 
     Args:
         quiet: show nothing.
@@ -86,36 +84,26 @@ class TrainingDisplay:
     """
 
     def __init__(self, *, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        self._terminal, self._quiet, self._clock = sys.stderr.isatty(), quiet, clock
-        self._bar: tqdm | None = None
-        self._next = clock() if self._terminal else clock() + LOG_EVERY
+        self._quiet, self._clock, self._next, self._words = quiet, clock, clock(), ""
+        self._display: Display | None = None
 
     def __call__(self, training: ResumableTraining) -> None:
-        """Show where the training stands, if enough time has passed; stop here if Ctrl-C was pressed."""
-        check_pressed()
-        if self._quiet:
-            return
-        if self._terminal:
-            if self._bar is None:
-                steps = training.settings.steps
-                self._bar = tqdm(total=steps, unit=" steps", leave=False, dynamic_ncols=True)
-            self._bar.update(training.step - self._bar.n)
+        """Show where the training stands; stop here if Ctrl-C was pressed."""
+        if self._display is None:
+            steps = training.settings.steps
+            self._display = Display(steps, training.step - 1, quiet=self._quiet, unit="steps at most")
         started = self._clock()
-        if started < self._next:
-            return
-        text = status_line(training.status())
-        if self._bar is not None:
-            self._bar.set_postfix_str(text)
-        else:
-            click.echo(f"{training.step:,} of {training.settings.steps:,} steps: {text}", err=True)
-        ended = self._clock()
-        wait = SHOW_EVERY if self._terminal else LOG_EVERY
-        self._next = ended + max(wait, (ended - started) / SHOW_SHARE)
+        wanted = not self._quiet and (self._display.on_terminal or self._display.due)
+        if wanted and started >= self._next:
+            self._words = status_line(training.status())
+            ended = self._clock()
+            self._next = ended + max(SHOW_EVERY, (ended - started) / SHOW_SHARE)
+        self._display.show(training.step, training.settings.steps, self._words)
 
     def close(self) -> None:
         """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
+        if self._display is not None:
+            self._display.close()
 
 
 def name_task(recipe: str, folder: Path) -> str:

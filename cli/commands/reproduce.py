@@ -41,6 +41,7 @@ def command(
     """
     from landscape.reproduce.run import NETS, reproduce
     from landscape.store.atomic import make_folder
+    from landscape_cli.heartbeat import end, stage
     from landscape_cli.study_run import settings_of, train_study
     from landscape_cli.text import duration
 
@@ -54,7 +55,9 @@ def command(
 
     def report(name: str) -> None:
         if not quiet:
+            end()
             click.echo(f"{duration(time.monotonic() - started)}: {name}", err=True)
+            stage(name, said=True)
 
     try:
         train_study(settings, args, folder, jobs or os.cpu_count() or 1, quiet=quiet)

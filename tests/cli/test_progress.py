@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from landscape.results import Progress
 from landscape_cli.progress import COMMIT_EVERY, COMMIT_SHARE, Committer, Display
+from landscape_cli.text import PERCENT
 
 
 class Clock:
@@ -46,20 +48,55 @@ def test_commits_are_seldom_and_cost_little() -> None:
     assert [radii for _, radii in commits].count(3999) == 1
 
 
-def test_a_terminal_shows_a_bar_and_a_log_shows_lines(
+def test_a_log_shows_lines_that_are_due(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("landscape_cli.heartbeat.FIRST", (0.0,))
+    display = Display(100, 20, quiet=False)
+    display.on_progress(Progress(60, 100, lambda: None, "going well"))
+    display.on_progress(Progress(80, 100, lambda: None))  # half a minute later at the earliest
+    display.close()
+    err = capsys.readouterr().err
+    assert err.startswith("60 of 100 rays, ")
+    assert err.endswith(" left: going well\n")
+    assert err.count("\n") == 1
+
+
+def test_work_that_says_nothing_has_lines_too(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("landscape_cli.progress.LOG_EVERY", 0.0)
-    display = Display(100, 20, quiet=False)
-    display.on_progress(Progress(60, 100, lambda: None))
+    monkeypatch.setattr("landscape_cli.heartbeat.FIRST", (0.0,))
+    monkeypatch.setattr("landscape_cli.progress._PATIENCE", 0.0)
+    display = Display(3, 1, quiet=False, unit="measures", words="now llc")
+    display._beat()
     display.close()
-    assert "60 of 100 rays" in capsys.readouterr().err
+    assert re.fullmatch(r"1 of 3 measures after \d+ ms: now llc\n|1 of 3 .* ms: now llc\n", capsys.readouterr().err)
+
+
+def test_the_time_left_of_a_budget_counts_from_the_share_at_its_begin(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rays have spent 40 % before this stage begins; then 10 % take 5 s, so 50 % take 25 s."""
+    clock = Clock()
+    monkeypatch.setattr("landscape_cli.progress.time.monotonic", clock)
+    display = Display(100, 0, quiet=False, unit=PERCENT)
+    display.close()
+    display.show(40, 100, "pilot")
+    clock.now = 5.0
+    display.show(50, 100, "pilot")
+    assert capsys.readouterr().err == "50 % of the budget, 25.0 s left: pilot\n"
+
+
+def test_a_terminal_shows_a_bar_and_quiet_shows_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     display = Display(100, 20, quiet=False)
     display._bar.mininterval = 0.0
     display.on_progress(Progress(60, 100, lambda: None))
+    display._beat()
     display.close()
-    assert "60/100" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "60/100" in err
+    assert err.endswith("\r")  # nothing remains
     display = Display(100, 20, quiet=True)
     display.on_progress(Progress(60, 100, lambda: None))
     display.close()

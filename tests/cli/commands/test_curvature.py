@@ -13,7 +13,7 @@ import landscape as ls
 from helpers.commands import flat, make_task, run, strict, trained_weights
 from landscape.curvature import GaussNewton, Hessian
 from landscape.curvature.counting_operator import CountingOperator
-from landscape_cli import progress
+from landscape_cli import heartbeat
 
 SMALL = "ckpt.pt --task my_task.py"
 ALL = "--top 3 --trace --layers --density --log-det 0.5 --probes 6 --steps 9"
@@ -160,7 +160,8 @@ def test_interrupted_it_keeps_what_is_finished(here: Path, monkeypatch: pytest.M
 
 
 def test_progress_goes_to_a_log(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "LOG_EVERY", 0.0)
+    monkeypatch.setattr(heartbeat, "FIRST", (0.0,))
+    monkeypatch.setattr(heartbeat, "EVERY", 0.0)
     done = run(f"curvature {SMALL} --trace --probes 6 --density --steps 4")
     assert "6 of 6 products, " in done.stderr
     assert "12 of 24 products at most, " in done.stderr
