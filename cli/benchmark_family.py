@@ -45,12 +45,12 @@ def family_table(params: Mapping[str, Any], out: Path, command: str) -> Runs:
         known = stored_nets(store, out, nets, params, config)
         check_family(nets, keep_all=params["keep_all"])
         waiting = [net for net in nets if net.name not in known]
-        display = Display(len(nets), len(known), quiet=params["quiet"], unit="nets")
+        display = Display(len(nets), len(known), quiet=params["quiet"], unit="nets", words="measuring")
         try:
             with closing(measured(waiting, params, config)) as results:
                 for result in results:
                     store[f"{PREFIX}{result.net}"] = known[result.net] = result
-                    display.show(len(known), len(nets), result.net)
+                    display.show(len(known), len(nets), f"the last is {result.net}")
         except KeyboardInterrupt:
             display.close()
             done = f"interrupted after {len(known)} of {len(nets)} nets"

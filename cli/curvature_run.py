@@ -23,6 +23,7 @@ from landscape.errors import CurvatureError, StoreError
 from landscape.objective import Objective
 from landscape.results import Eigenpairs, LayerTraces, LogDeterminant, SpectralDensity, Trace, require_same_config
 from landscape.results.curvature import matrix_name
+from landscape.results.table import in_width
 from landscape.store import Store
 from landscape_cli.flags import in_flags
 from landscape_cli.interrupts import INTERRUPTED, kept_apart_from_errors
@@ -224,5 +225,6 @@ def measure_job(op: Hessian | GaussNewton, job: Job, *, quiet: bool) -> Any:
 
 def curvature_text(result: Curvature) -> str:
     """Return the table of a result with its notes, for a terminal."""
-    lines = [paragraph(line) if line.startswith("note: ") else line for line in str(result).splitlines()]
-    return "\n".join([*lines, f"{result.cost.evaluations:,.0f} products in {duration(result.cost.seconds)}"])
+    return "\n".join(
+        [in_width(str(result)), f"{result.cost.evaluations:,.0f} products in {duration(result.cost.seconds)}"]
+    )

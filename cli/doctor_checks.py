@@ -89,7 +89,7 @@ class Report:
             text.labelled(check.name, check.text if check.passed else f"FAILED: {check.text}", _LABEL)
             for check in self.checks
         ]
-        return "\n".join([*lines, "", f"next: {self.advice}"])
+        return "\n".join([*lines, "", text.with_command("next", self.advice)])
 
 
 def examine(params: Mapping[str, Any], typed: Sequence[str]) -> Report:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,7 +51,7 @@ from landscape_cli.basin_run import (
     measure_rays,
 )
 from landscape_cli.clock import elapsed
-from landscape_cli.progress import Interrupted
+from landscape_cli.progress import Display, Interrupted
 from landscape_cli.run_file import stored_result, with_provenance
 from landscape_cli.text import duration
 
@@ -221,7 +221,9 @@ def laplace(run: BasinRun) -> VolumeReport:
     run.say("measuring the curvature")
 
     def make() -> LaplaceVolume:
-        volume = laplace_volume(run.objective, params["cutoffs"], **curvature_options(run), **run.basin_options)
+        options = {**curvature_options(run), **run.basin_options}
+        with closing(Display(1, 0, quiet=params["quiet"], unit="products at most")) as display:
+            volume = laplace_volume(run.objective, params["cutoffs"], on_progress=display.on_progress, **options)
         return with_provenance(volume, run.provenance)
 
     return VolumeReport({LAPLACE: run.keep(LAPLACE, True, make, LaplaceVolume)})

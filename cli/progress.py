@@ -12,6 +12,7 @@ import click
 from tqdm import tqdm
 
 from landscape.results import OnProgress, Progress, Result
+from landscape.results.table import in_width
 from landscape.store.interrupts import uninterrupted
 from landscape_cli.heartbeat import Due, Heartbeat, end
 from landscape_cli.interrupts import INTERRUPTED, check_pressed, kept_apart_from_errors
@@ -31,7 +32,7 @@ def say(params: Mapping[str, Any], line: str) -> None:
     """Print one line on stderr, unless the options say to be quiet. A stage that was going on has ended."""
     end()
     if not params["quiet"]:
-        click.echo(line, err=True)
+        click.echo(in_width(line), err=True)
 
 
 class Interrupted(SystemExit):
@@ -109,7 +110,7 @@ class Display:
         self._bar = tqdm(total=total, initial=done, disable=silent, dynamic_ncols=True, leave=False, **shown)
         self._due = Due(time.monotonic())
         self._first, self._since = done, self._due.began
-        self._share_unknown = unit == PERCENT  # how much of a budget is spent is known from the first block on
+        self._starts = unit == PERCENT  # how much of a budget is spent is known from the first block on
         self._lock = threading.Lock()
         self._heart = None if quiet else Heartbeat(self._beat, _BEAT)
 
@@ -121,15 +122,16 @@ class Display:
         """Show how many are done and what is going on, and stop here if Ctrl-C was pressed."""
         check_pressed()
         with self._lock:
-            if self._share_unknown:
-                self._first, self._since, self._share_unknown = done, time.monotonic(), False
+            if self._starts or done < self._done:  # a second piece of work counts from its own begin
+                self._first, self._since, self._starts = done, time.monotonic(), False
+            new = words != self._words
             self._done, self._total, self._words = done, total, words
             self._bar.total = total
             put = self._bar.set_description_str if self._unit == PERCENT else self._bar.set_postfix_str
             put(words, refresh=False)
-            if done == self._bar.n:  # then the bar would not be drawn again
-                self._bar.refresh()
             self._bar.update(done - self._bar.n)
+            if new or not done:  # an update alone draws the bar only if it moves, and not too often
+                self._bar.refresh()
             self._say_if_due()
 
     @property
@@ -156,7 +158,7 @@ class Display:
         if not self._log or now < self._due.at:
             return
         line = progress_line(self._done, self._total, self._done - self._first, now - self._since, self._unit)
-        click.echo(f"{line}: {self._words}" if self._words else line, err=True)
+        click.echo(in_width(f"{line}: {self._words}" if self._words else line), err=True)
         self._due.after(now)
 
 

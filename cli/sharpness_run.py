@@ -112,17 +112,19 @@ def measure_checkpoint(
     objective = read_objective(params)
     origin = {**origin, **training_place(params["checkpoint"], paths, objective)}
     start = start_of(params, objective)
-    total = sum(1 if REGISTRY[name].rho is None else len(params["rho"] or (1,)) for name in expand(measures))
+    wanted = [
+        name for name in expand(measures) for _ in ((1,) if REGISTRY[name].rho is None else params["rho"] or (1,))
+    ]
     pairs = stored_eigenpairs(store)
-    done = sum(measure.verdict != FAILED for measure in known.values())
-    display = Display(total, done, quiet=params["quiet"], unit="measures")
+    left = without(wanted, [measure.name for measure in known.values() if measure.verdict != FAILED])
+    total = len(wanted)
+    display = Display(total, total - len(left), quiet=params["quiet"], unit="measures", words="".join(left[:1]))
 
     def keep(name: str, measure: Measure) -> None:
-        nonlocal done
-        done += 1
+        left[:] = without(left, [measure.name])
         if store is not None:
             store[stored_name(place, name)] = with_provenance(measure, origin)
-        display.show(done, total, name)
+        display.show(total - len(left), total, "".join(left[:1]))
         check_pressed()
 
     try:
@@ -141,6 +143,19 @@ def read_objective(params: Mapping[str, Any]) -> Objective:
     for note in objective.notes:
         say(params, paragraph(in_flags(f"note: {note}")))
     return objective
+
+
+def without(names: list[str], finished: list[str]) -> list[str]:
+    """Return the names that are left: each that is finished takes one away.
+
+    >>> without(["trace", "average-case", "average-case"], ["average-case", "llc"])
+    ['trace', 'average-case']
+    """
+    left = list(names)
+    for name in finished:
+        if name in left:
+            left.remove(name)
+    return left
 
 
 def expand(measures: list[str]) -> list[str]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from landscape.results import Islands, Radii, Result, Snapshot, Volume, snapshots_text
-from landscape_cli.text import PERCENT, amount, byte_size, paragraph, radii_text
+from landscape.results.table import in_width
+from landscape_cli.text import PERCENT, amount, byte_size, paragraph, radii_text, with_command
 from landscape_cli.volume_text import report_text, volume_text
 
 _HASH_DIGITS = 12
@@ -40,7 +41,7 @@ def show_text(described: Mapping[str, Any], results: Mapping[str, Result | None]
     if len(volumes) > 1:
         parts.append(f"== the best volume of this file ==\n{report_text(volumes)}")
     empty = f"It holds no results{' that can be read' if described['damaged'] else ''}."
-    return "\n\n".join([head, *(parts or [empty])])
+    return "\n\n".join([paragraph(head), *(parts or [empty])])
 
 
 def part_text(name: str, about: Mapping[str, Any], result: Result | None, settings: str) -> str:
@@ -78,7 +79,7 @@ def result_text(result: Result | None) -> str:
         return "(this version of landscape does not know this kind: pip install --upgrade landscape-lab)"
     if isinstance(result, Volume):
         return volume_text(result)
-    return radii_text(result) if isinstance(result, Radii) else str(result)
+    return radii_text(result) if isinstance(result, Radii) else in_width(str(result))
 
 
 def rows_text(rows: Mapping[str, int], config: Mapping[str, Any], unit: str = "rays") -> str:
@@ -90,7 +91,7 @@ def rows_text(rows: Mapping[str, int], config: Mapping[str, Any], unit: str = "r
     counted = amount(rows["done"], rows["total"], unit)
     if rows["done"] == rows["total"]:
         return counted
-    return f"{counted}; continue with: {config.get('command', 'the command that began it, and --resume')}"
+    return with_command(f"{counted}; continue with", config.get("command", "the command that began it, and --resume"))
 
 
 def config_text(config: Mapping[str, Any]) -> str:

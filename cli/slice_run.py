@@ -18,7 +18,7 @@ from landscape.objective.model import copied
 from landscape.plots import check_export, export
 from landscape.rays import make_metric
 from landscape.results import Line, OnProgress, Plane
-from landscape.results.table import percent
+from landscape.results.table import in_width, percent
 from landscape.slices import slice_1d, slice_2d
 from landscape.store import Store
 from landscape_cli.flags import in_flags
@@ -46,7 +46,7 @@ def run_slice(context: click.Context) -> None:
         if isinstance(result, Plane):
             for path in params["exports"]:
                 export(result, path)
-        click.echo(strict_json(slice_object(result)) if params["as_json"] else str(result))
+        click.echo(strict_json(slice_object(result)) if params["as_json"] else in_width(str(result)))
     for path in params["exports"]:
         say(params, f"wrote {path}")
     if store is None:

@@ -9,6 +9,7 @@ from landscape.inputs import Task
 from landscape.objective.from_checkpoint import Origin
 from landscape.resolve import Objective, resolve_task
 from landscape_cli.flags import in_flags
+from landscape_cli.heartbeat import stage
 from landscape_cli.progress import say
 
 TASK = ("task", "model", "model_args", "data", "loss", "output", "unsafe", "weights", "trust_code")
@@ -22,6 +23,8 @@ def find_task(params: Mapping[str, Any]) -> Task:
 
 def make_objective(params: Mapping[str, Any]) -> Objective:
     """Return the objective that the options name, and say in which form its weights were found."""
+    if not params["quiet"]:
+        stage("reading the checkpoint, and the data once")
     objective = Objective.from_checkpoint(params["checkpoint"], **keywords(params, TASK + PLACE))
     say(params, f"{params['checkpoint']}: {form_of(objective)}")
     return objective

@@ -7,8 +7,8 @@ from typing import Any
 
 from landscape.results import Comparison, Radii
 from landscape.results.progress import PERCENT as PERCENT
+from landscape.results.table import WIDTH, wrapped
 from landscape.results.table import duration as duration
-from landscape.results.table import wrapped
 from landscape_cli.flags import in_flags
 
 _UNITS = {
@@ -30,6 +30,16 @@ def labelled(label: str, words: str, width: int) -> str:
     data    400 samples
     """
     return wrapped(words, label.ljust(width), " " * width)
+
+
+def with_command(words: str, command: str) -> str:
+    """Return words and what to type: on a line of its own if both do not fit a terminal, so that it can be pasted.
+
+    >>> with_command("continue with", "landscape volume net.pt")
+    'continue with: landscape volume net.pt'
+    """
+    line = f"{words}: {command}"
+    return line if len(line) <= WIDTH else f"{paragraph(words)}:\n  {command}"
 
 
 def amount(done: float, total: float, unit: str) -> str:
@@ -74,6 +84,7 @@ def comparison_text(comparison: Comparison, paths: tuple[str, str]) -> str:
         f"second: {paths[1]} ({comparison.estimators[1]}), n = {comparison.dimension:,}",
         "difference: log V(first) - log V(second)",
     ]
+    head = [paragraph(line) for line in head]
     quotes = [paragraph(f"- {row.report}") for row in comparison.rows]
     notes = [paragraph(in_flags(f"note: {note}")) for note in comparison.notes]
     return "\n".join([*head, "", comparison.table(), "", "to quote:", *quotes, *(["", *notes] if notes else [])])

@@ -40,6 +40,7 @@ def command(
     The same command continues after an interruption. The page in DIR shows every study that was made there.
     """
     from landscape.reproduce.run import NETS, reproduce
+    from landscape.results.table import in_width
     from landscape.store.atomic import make_folder
     from landscape_cli.heartbeat import end, stage
     from landscape_cli.study_run import settings_of, train_study
@@ -56,7 +57,7 @@ def command(
     def report(name: str) -> None:
         if not quiet:
             end()
-            click.echo(f"{duration(time.monotonic() - started)}: {name}", err=True)
+            click.echo(in_width(f"{duration(time.monotonic() - started)}: {name}"), err=True)
             stage(name, said=True)
 
     try:

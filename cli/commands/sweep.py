@@ -61,6 +61,7 @@ def command(
 
     Small nets train together in one batched program, each to the same bits as "landscape train" gives.
     """
+    from landscape.results.table import in_width
     from landscape.store.atomic import make_folder
     from landscape.training.sweep import configurations, factorial, rank_correlation, read_summaries, split_diverged
     from landscape_cli.family import family_table, train_missing
@@ -106,8 +107,8 @@ def command(
     if diverged:
         names = ", ".join(member.name for member in diverged)
         trained = len(members) + len(diverged)
-        click.echo(f"\n{len(diverged)} of {trained} nets diverged and have no checkpoint: {names}")
+        click.echo(in_width(f"\n{len(diverged)} of {trained} nets diverged and have no checkpoint: {names}"))
     missed = sum(row.nets - row.converged for row in rows)
     if missed:
         click.echo(f"\n{missed} of {len(members)} nets did not converge; their checkpoints say so")
-    click.echo(f"wrote {len(members)} checkpoints to {out}")
+    click.echo(in_width(f"wrote {len(members)} checkpoints to {out}"))

@@ -52,10 +52,10 @@ def command(
     The recipe swiss-roll is two spirals and a net of 3,614 parameters. The others, mnist, fashion-mnist, cifar10 and
     svhn, are small residual nets, on files that you have. TASK.py is a file of your own with task(), test() and pool().
     """
-    from landscape.results.table import percent
+    from landscape.results.table import in_width, percent
     from landscape.training import Member, StateFile
     from landscape.training.resumable import unfinished_path
-    from landscape_cli.text import duration
+    from landscape_cli.text import duration, with_command
     from landscape_cli.training import TrainingDisplay, begin, name_task, start_state, train_network
 
     if not os.path.isdir(out.parent):
@@ -72,14 +72,18 @@ def command(
     network = train_network(training, state_file, TrainingDisplay(quiet=quiet), out, keep_every)
     summary, options_needed = network.summary, name_task(recipe, out.parent)
     if summary.train_accuracy < 1 and not quiet:
-        click.echo("note: the training points are not all fitted. Pass more --steps, or another --seed.", err=True)
+        note = "note: the training points are not all fitted. Pass more --steps, or another --seed."
+        click.echo(in_width(note), err=True)
     if as_json:
         click.echo(json.dumps(asdict(summary)))
         return
     poisoned = f", poison {poison:g}" if poison else ""
     click.echo(
-        f"{Path(recipe).stem}, seed {seed}{poisoned}: train accuracy {percent(summary.train_accuracy)}, "
-        f"test {percent(summary.test_accuracy)}, "
-        f"train loss {summary.train_loss:.2g} after {summary.steps:,} steps ({duration(summary.seconds)})"
+        in_width(
+            f"{Path(recipe).stem}, seed {seed}{poisoned}: train accuracy {percent(summary.train_accuracy)}, "
+            f"test {percent(summary.test_accuracy)}, "
+            f"train loss {summary.train_loss:.2g} after {summary.steps:,} steps ({duration(summary.seconds)})"
+        )
     )
-    click.echo(f"wrote {out}; measure it with: {shlex.join(['landscape', 'volume', str(out)])}{options_needed}")
+    command = f"{shlex.join(['landscape', 'volume', str(out)])}{options_needed}"
+    click.echo(with_command(f"wrote {out}; measure it with", command))

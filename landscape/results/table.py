@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Collection, Sequence
 from html import escape
@@ -9,6 +10,8 @@ from html import escape
 from tabulate import tabulate
 
 WIDTH = 80  #: columns of a terminal
+_NARROWEST = 12  # characters to which a column of words may shrink
+_COLUMNS = re.compile(r"\S {2,}\S")  # a line of a table
 _NO_BREAK = "\u00a0"
 
 
@@ -45,8 +48,15 @@ class Table(str):
         return f"<table>\n<thead>{line('th', self.headers)}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
-def columns(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: Collection[str] = ()) -> Table:
+def columns(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: Collection[str] = (), fit: bool = True
+) -> Table:
     """Return an aligned table: cells to the right, but to the left under the headers named in ``left``.
+
+    Args:
+        headers, rows: the cells.
+        left: the headers of columns of words.
+        fit: break long words if a line would be wider than a terminal. The table keeps its cells whole.
 
     >>> print(columns(["cutoff", "ess", "verdict"], [["0.1", "812.0", "reliable"], ["10", "1", "-"]], left=["verdict"]))
     cutoff    ess  verdict
@@ -54,8 +64,21 @@ def columns(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: Coll
         10      1  -
     """
     align = ["left" if header in left else "right" for header in headers]
-    # the header goes in as a row: tabulate would indent a header of its own by two
-    table = Table(tabulate([headers, *rows], tablefmt="plain", colalign=align, disable_numparse=True))
+    shown = [list(headers), *map(list, rows)]
+    words = [column for column, header in enumerate(headers) if header in left]
+    text = _aligned(shown, align)
+    while fit and (over := _width(text) - WIDTH) > 0:
+        widest = max(words, key=lambda column: _column_width(shown, column), default=None)
+        if widest is None or (now := _column_width(shown, widest)) <= _NARROWEST:
+            break
+        for row in shown[1:]:
+            row[widest] = _broken(row[widest], max(now - over, _NARROWEST))
+        words.remove(widest)
+        text = _aligned(shown, align)
+    if fit and _width(text) > WIDTH:
+        shown[0] = [_broken(head, max(_column_width(shown[1:], i), _NARROWEST)) for i, head in enumerate(shown[0])]
+        text = _aligned(shown, align)
+    table = Table(text)
     table.headers, table.rows, table.left = headers, rows, left
     return table
 
@@ -70,22 +93,64 @@ def columns_in_blocks(
         fixed: number of columns at the left that each block begins with.
     """
 
-    def block(start: int, stop: int) -> Table:
+    def block(start: int, stop: int, *, fit: bool) -> Table:
         chosen = [*range(fixed), *range(start, stop)]
-        return columns([headers[i] for i in chosen], [[row[i] for i in chosen] for row in rows], left=left)
+        return columns([headers[i] for i in chosen], [[row[i] for i in chosen] for row in rows], left=left, fit=fit)
 
     blocks: list[str] = []
     start = fixed
     while start < len(headers):
-        stop, shown = start + 1, block(start, start + 1)
+        stop, shown = start + 1, block(start, start + 1, fit=True)
         while stop < len(headers):
-            wider = block(start, stop + 1)
+            wider = block(start, stop + 1, fit=False)
             if max(map(len, wider.splitlines())) > WIDTH:
                 break
             stop, shown = stop + 1, wider
         blocks.append(shown)
         start = stop
     return "\n\n".join(blocks)
+
+
+def _aligned(rows: Sequence[Sequence[str]], align: Sequence[str]) -> str:
+    # the header goes in as a row: tabulate would indent a header of its own by two
+    return str(tabulate(rows, tablefmt="plain", colalign=align, disable_numparse=True))
+
+
+def _width(text: str) -> int:
+    return max(map(len, text.splitlines()), default=0)
+
+
+def _column_width(rows: Sequence[Sequence[str]], column: int) -> int:
+    return max((_width(row[column]) for row in rows), default=0)
+
+
+def _broken(cell: str, width: int) -> str:
+    """Return a cell in lines of at most so many characters, broken after a space or one of ``-_./@`` if possible.
+
+    >>> _broken("features.denseblock4.norm", 14)
+    'features.\\ndenseblock4.\\nnorm'
+    """
+    if "\n" in cell:
+        return "\n".join(_broken(line, width) for line in cell.split("\n"))
+    pieces = re.findall(rf"[^ \-_./@]{{1,{width - 1}}}[ \-_./@]?|[ \-_./@]", cell)
+    lines = [""]
+    for piece in pieces:
+        if len((lines[-1] + piece).rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def in_width(text: str) -> str:
+    """Return a text whose lines of words fit a terminal; lines in columns stay as they are.
+
+    >>> print(in_width("a  b\\n" + "word " * 20))
+    a  b
+    word word word word word word word word word word word word word word word word
+      word word word word
+    """
+    lines = text.split("\n")
+    return "\n".join(wrapped(line) if len(line) > WIDTH and not _COLUMNS.search(line) else line for line in lines)
 
 
 def decimal(value: float) -> str:
