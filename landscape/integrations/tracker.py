@@ -186,11 +186,14 @@ class Recorder:
                 raise
             self._note(f"step {step}", type_and_line(error))
             return snapshot
+        gaps: dict[str, list[str]] = {}
         for name, measure in snapshot.measures.items():
             if measure.verdict == FAILED:
-                if self.strict:
-                    raise LandscapeError(f"{name} cannot be measured at step {step}: {'; '.join(measure.reasons)}")
-                self._note(name, "; ".join(measure.reasons), step)
+                gaps.setdefault("; ".join(measure.reasons), []).append(name)
+        for reason, names in gaps.items():
+            if self.strict:
+                raise LandscapeError(f"{', '.join(names)} cannot be measured at step {step}: {reason}")
+            self._note(", ".join(names), reason, step)
         return snapshot
 
     def tried(self, call: Callable[[], object]) -> None:

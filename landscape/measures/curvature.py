@@ -17,6 +17,7 @@ from landscape.objective import Objective
 from landscape.results import Eigenpairs
 from landscape.results.sharpness import EXACT, LOWER_BOUND, UNKNOWN
 
+_SHARE = 1 / 2  # of the budget that is left, for the search for the largest eigenvalue
 _AT_ONCE = 10  # products between two looks at the clock; they share one graph
 
 
@@ -35,8 +36,8 @@ class Products:
 def lambda_max(objective: Objective, draws: Draws) -> Reading:
     """Return the largest eigenvalue of C H C, by Lanczos, with its residual as the error.
 
-    An interval of value ± residual holds an eigenvalue for certain. If the budget ends first, the value is a lower
-    bound: no value of Lanczos lies above the largest eigenvalue.
+    An interval of value ± residual holds an eigenvalue for certain. After half of the budget that is left the search
+    ends, and the value is a lower bound: no value of Lanczos lies above the largest eigenvalue.
     """
     pairs = top_pair(draws)
     if draws.cut and not pairs.converged[0]:
@@ -72,14 +73,15 @@ def top_pair(draws: Draws) -> Eigenpairs:
         for result in draws.known:
             if isinstance(result, Eigenpairs) and _is_top(result, draws.hessian):
                 return result
-        left = draws.rest()
-        most = None if math.isinf(left.passes) else max(1, int(left.passes / PRODUCT_COST))
-        most = None if most is None or most > default_max_products(1) else most
+        before, left = draws.left(), draws.rest()
+        most = default_max_products(1)
+        if math.isfinite(left.passes):
+            most = min(most, max(1, int(_SHARE * left.passes / PRODUCT_COST)))
         pairs = top_eigenpairs(
-            draws.hessian, k=1, seed=draws.settings.seed, max_seconds=left.seconds, max_products=most
-        )  # fmt: skip
+            draws.hessian, k=1, seed=draws.settings.seed, max_seconds=_SHARE * left.seconds, max_products=most
+        )
         draws.charge(PRODUCT_COST * pairs.cost.evaluations, pairs.cost.calls)
-        ended = draws.left() <= 0 or pairs.cost.evaluations == most
+        ended = draws.left() <= (1 - _SHARE) * before or pairs.cost.evaluations == most < default_max_products(1)
         draws.cut = ended and not (pairs.complete and bool(pairs.converged[0]))
         return pairs
 
