@@ -10,8 +10,9 @@ from landscape.reports.blocks import Block, Part, Picture, shown_blocks
 from landscape.reports.contents import Contents
 from landscape.reports.pictures import Pictures
 from landscape.reports.volumes import claims_of, volume_blocks
-from landscape.results import Measure, NetMeasures, Radii, Ranking, Result, Runs, SharpnessTable, Volume
+from landscape.results import Measure, NetMeasures, Radii, Ranking, Result, Runs, SharpnessTable, Snapshot, Volume
 from landscape.results.best import best_volume, bodies
+from landscape.results.snapshot import gaps, snapshots_table
 from landscape.results.table import columns
 
 #: what each kind of result is called, in the order of the page; any other kind goes by its own name, at the end
@@ -19,6 +20,7 @@ TITLES = {
     "ranking": "Which measures predict generalisation",
     "volume": "Log-volume of the basin",
     "radii": "Radius of the basin along random rays",
+    "snapshot": "Along a training run",
     "measure": "Sharpness",
     "line": "Loss on a line",
     "plane": "Loss on a plane",
@@ -49,6 +51,7 @@ def parts_of(contents: Contents, prefix: str) -> list[Part]:
     parts = [
         *_rankings(results, prefix),
         *_volumes(results, pictures),
+        *_training(results, pictures),
         *_sharpness(contents, pictures),
         *_nets(results),
     ]
@@ -114,7 +117,7 @@ def _sharpness(contents: Contents, pictures: Pictures) -> list[Part]:
         drawn = [pictures.draw(figure, short, TITLES["measure"], about) for short, figure, about in figures]
         title = f"{TITLES['measure']} of {checkpoint}" if len(groups) > 1 else TITLES["measure"]
         parts.append(Part(title, _counted(measures), list(measures), [*shown_blocks(table, title), *_gallery(drawn)]))
-    figure = measures_by_step(contents.results)
+    figure = measures_by_step({name: r for name, r in contents.results.items() if isinstance(r, Measure)})
     if figure is None:
         return parts
     names = [name for part in parts for name in part.names]
@@ -123,6 +126,21 @@ def _sharpness(contents: Contents, pictures: Pictures) -> list[Part]:
         Part(title, f"{len(parts)} checkpoints", names, _gallery([pictures.draw(figure, "by step", title)])),
         *parts,
     ]
+
+
+def _training(results: Mapping[str, Result], pictures: Pictures) -> list[Part]:
+    """Return one part for all snapshots of a training run: a row per step, and each number against the step."""
+    run = {name: result for name, result in results.items() if isinstance(result, Snapshot)}
+    if len(run) < 2:
+        return []
+    title, notes = TITLES["snapshot"], gaps(run.values())
+    figure = measures_by_step(run)
+    blocks = [
+        Block(table=snapshots_table(run.values()), label=title),
+        *([Block(notes=notes)] if notes else []),
+        *_gallery([] if figure is None else [pictures.draw(figure, "by step", title)]),
+    ]
+    return [Part(title, f"{len(run)} snapshots", list(run), blocks)]
 
 
 def _counted(measures: Mapping[str, Measure]) -> str:

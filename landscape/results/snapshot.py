@@ -13,7 +13,7 @@ import numpy as np
 from landscape.results.base import NOTHING, Cost, Result
 from landscape.results.dataset import Layout, Variable
 from landscape.results.sharpness import FAILED, LOWER_BOUND, Measure, SharpnessTable, number
-from landscape.results.table import columns_in_blocks, wrapped
+from landscape.results.table import Table, columns, columns_in_blocks, wrapped
 from landscape.results.units import MEASURE, TEXT
 
 #: how the step of a snapshot is known
@@ -144,6 +144,15 @@ class Snapshot(Result):
 def snapshots_text(snapshots: Iterable[Snapshot]) -> str:
     """Return the numbers of a run, one row per step, in blocks of at most 80 columns; then why numbers are missing."""
     ordered = sorted(snapshots, key=lambda snapshot: snapshot.step)
+    table = snapshots_table(ordered)
+    fixed = 1 if table.headers[1:2] != ["epoch"] else 2
+    notes = [wrapped(f"note: {reason}") for reason in gaps(ordered)]
+    return "\n".join([columns_in_blocks(table.headers, table.rows, fixed=fixed), *notes])
+
+
+def snapshots_table(snapshots: Iterable[Snapshot]) -> Table:
+    """Return the numbers of a run as one table of any width, one row per step."""
+    ordered = sorted(snapshots, key=lambda snapshot: snapshot.step)
     names = list(dict.fromkeys(name for snapshot in ordered for name in snapshot.names))
     epochs = not all(math.isnan(snapshot.epoch) for snapshot in ordered)
     typed = any(snapshot.config.get("step_from") == ORDER for snapshot in ordered)
@@ -153,8 +162,7 @@ def snapshots_text(snapshots: Iterable[Snapshot]) -> str:
         measures = snapshot.measures
         first = [f"{snapshot.step + 1 if typed else snapshot.step}", *([_epoch(snapshot.epoch)] if epochs else [])]
         rows.append([*first, *(_cell(measures.get(name)) for name in names)])
-    notes = [wrapped(f"note: {reason}") for reason in gaps(ordered)]
-    return "\n".join([columns_in_blocks([*head, *names], rows, fixed=len(head)), *notes])
+    return columns([*head, *names], rows)
 
 
 def gaps(snapshots: Iterable[Snapshot]) -> list[str]:

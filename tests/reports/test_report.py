@@ -23,7 +23,7 @@ from helpers.stores import make_radii, make_volume
 from landscape.errors import StoreError
 from landscape.ranking import RankingSettings, rank_measures
 from landscape.reports import read_contents, report_page
-from landscape.results import Cost, LaplaceVolume, Measure, Result
+from landscape.results import Cost, LaplaceVolume, Measure, Result, Snapshot
 
 EVIL = "<script>alert(1)</script>"
 COMMAND = "landscape volume ckpt.pt --out run.h5 --resume"
@@ -151,6 +151,26 @@ class Odd(Result):
 
     def __str__(self) -> str:
         return f"oddness of {self.name}\nnote: it is odd"
+
+
+def test_a_training_run_is_one_part_with_a_row_per_step(tmp_path: Path) -> None:
+    config = {"step_from": "training", "seed": 0}
+    run = {
+        f"step-{step}": Snapshot.of(
+            {"trace": measure("trace", value=step / 7, verdict="failed" if step == 30 else "estimate")},
+            step,
+            1.0,
+            config,
+        )
+        for step in (10, 20, 30)
+    }
+    page = page_of(written(tmp_path, run))
+    reader = Reader(page)
+    rows = [row for row in reader.cells if row[:1] in (["10"], ["20"], ["30"])]
+    assert rows == [["10", "1", "1.43"], ["20", "1", "2.86"], ["30", "1", "-"]]
+    assert page.count("<figcaption") == 1
+    assert "trace at step 10 and 2 more, up to step 30: few draws" in page
+    assert page_of(written(tmp_path, {"step-10": run["step-10"]}, "one.h5")).count("snapshot") > 0
 
 
 def test_a_kind_that_is_new_to_the_page_is_shown_and_one_new_to_landscape_is_named(
