@@ -170,7 +170,7 @@ def test_a_training_run_is_one_part_with_a_row_per_step(tmp_path: Path) -> None:
     assert rows == [["10", "1", "1.43"], ["20", "1", "2.86"], ["30", "1", "-"]]
     assert page.count("<figcaption") == 1
     assert "trace at step 10 and 2 more, up to step 30: few draws" in page
-    assert page_of(written(tmp_path, {"step-10": run["step-10"]}, "one.h5")).count("snapshot") > 0
+    assert "step 10, epoch 1: trace" in page_of(written(tmp_path, {"step-10": run["step-10"]}, "one.h5"))
 
 
 def test_a_kind_that_is_new_to_the_page_is_shown_and_one_new_to_landscape_is_named(
