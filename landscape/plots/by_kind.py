@@ -75,13 +75,13 @@ def figures_of(result: Shown, pairs: Eigenpairs | None = None) -> dict[str, Figu
             figures = _plane_figures(result)
         case SpectralDensity():
             figures = {"density": density_figure(result, pairs)}
-        case LayerTraces():
+        case LayerTraces() if len(result.values):
             figures = {"layers": layer_figure(result)}
-        case Eigenpairs():
+        case Eigenpairs() if len(result.values):
             figures = {"eigenvalues": eigenvalue_figure(result)}
-        case Diagonal():
+        case Diagonal() if np.isfinite(result.values).any():
             figures = {"diagonal": diagonal_figure(result)}
-        case Measure() if result.chains is not None:
+        case Measure() if result.chains is not None and np.isfinite(result.samples).any():
             figures = {"trace": trace_figure(result)}
         case Trace() | LogDeterminant() | Measure() if np.isfinite(result.samples).any():
             figures = {"samples": samples_figure(result)}
@@ -95,9 +95,9 @@ def figures_of(result: Shown, pairs: Eigenpairs | None = None) -> dict[str, Figu
             figures = {"ranking": ranking_figure(result)}
         case Comparison() if result.rows:
             figures = {"comparison": comparison_figure(result)}
-        case Boundary():
+        case Boundary() if len(result.margin):
             figures = {"boundary": boundary_figure(result)}
-        case Embedding():
+        case Embedding() if len(result.points):
             figures = {"embedding": embedding_figure(result)}
     return figures
 
@@ -114,7 +114,7 @@ def figure_of(result: Shown, name: str | None = None) -> Figure:
         raise LandscapeError(f"there is no figure of {kind}: {_NO_FIGURE.get(kind, _NOTHING_TO_DRAW)}")
     if name is None:
         return _first(figures)
-    if name not in figures:
+    if not isinstance(name, str) or name not in figures:
         raise LandscapeError(
             f"{type(result).__name__} has no figure {name!r}. Pass `figure=...` as one of {', '.join(figures)}."
         )
@@ -200,7 +200,7 @@ def _volume_figures(volume: Volume) -> dict[str, Figure]:
     if not volume.results:
         return {}
     figures = {"volume": volumes_by_estimator({volume.estimator: volume})}
-    if isinstance(volume, AnnealedVolume):
+    if isinstance(volume, AnnealedVolume) and len(volume.trail):
         return figures | {"rounds": rounds_of_islands(volume)}
     return figures | ({"weights": sorted_weights(volume)} if len(volume.log_weights) else {})
 

@@ -47,7 +47,7 @@ def samples_figure(result: Trace | LogDeterminant | Measure) -> Figure:
 
 
 def diagonal_figure(diagonal: Diagonal) -> Figure:
-    """Return the histogram of the diagonal's entries, each with the same weight; counts are on a log scale."""
+    """Return the histogram of the diagonal's finite entries, at least one; counts are on a log scale."""
     values = diagonal.values.astype(float)
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axes = figure.subplots()

@@ -43,6 +43,12 @@ class ResultsFile(Mapping[str, "xarray.Dataset"]):
     def __getitem__(self, name: str) -> xarray.Dataset:
         return self._store[name].to_xarray()
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the result of this name, or the default if there is none."""
+        if name not in self:
+            return default
+        return self[name]
+
     def __contains__(self, name: object) -> bool:
         return name in self._store
 

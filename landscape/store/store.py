@@ -79,7 +79,7 @@ class Store:
     def __init__(self, path: str | os.PathLike[str], *, write: bool = False) -> None:
         try:
             self.path = Path(os.path.realpath(path))
-        except ValueError as error:  # a null character
+        except (ValueError, TypeError) as error:  # a null character, or no path at all
             raise StoreError(f"{str(path)!r} is no path ({error}). Pass the name of a file such as run.h5.") from error
         self._lock: WriterLock | None = None
         if write:

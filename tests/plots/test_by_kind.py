@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers.every_kind import AVERAGE, EXACT, RESULTS, SHOWN, VOLUME
+from helpers.every_kind import AVERAGE, EXACT, RESULTS, SHOWN, VOLUME, llc
 from helpers.figures import assert_nothing_is_cut_off, words
 from landscape import plots
 from landscape.errors import LandscapeError
@@ -42,7 +42,16 @@ def test_a_kind_without_a_figure_says_what_has_one(name: str) -> None:
 
 
 def test_a_result_with_nothing_in_it_says_so() -> None:
-    for empty in (EXACT, replace(VOLUME, results=())):
+    boundary, diagonal, pairs = (RESULTS[name] for name in ("boundary", "diagonal", "eigenpairs"))
+    none = np.zeros(0)
+    for empty in (
+        EXACT,
+        replace(VOLUME, results=()),
+        replace(boundary, inputs=np.zeros((0, 2)), targets=none, margin=none),  # type: ignore[call-arg]
+        replace(diagonal, values=np.full(7, np.nan)),  # type: ignore[call-arg]
+        replace(pairs, values=none, residuals=none, converged=none > 0),  # type: ignore[call-arg]
+        replace(llc(), samples=np.full(200, np.nan)),
+    ):
         with pytest.raises(LandscapeError, match=r"print\(result\) shows all of it"):
             empty.plot()
 
@@ -53,6 +62,8 @@ def test_a_figure_is_chosen_by_name() -> None:
     assert words(plane.plot()) == words(plots.filled_figure(plane))  # type: ignore[arg-type]
     with pytest.raises(LandscapeError, match=r"no figure 'top'\. Pass `figure=\.\.\.` as one of contour"):
         plane.plot("top")
+    with pytest.raises(LandscapeError, match="no figure 3"):
+        plane.plot(3)  # type: ignore[arg-type]
 
 
 def test_the_answer_of_a_comparison_and_open_ends_are_drawn() -> None:

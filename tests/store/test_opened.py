@@ -32,6 +32,7 @@ def test_a_file_is_a_mapping_of_datasets(tmp_path: Path) -> None:
     assert np.array_equal(file["radii"].radii.sel(cutoff=0.1), RADII.radii[:, 0])
     assert "volume" in file
     assert "nothing" not in file
+    assert file.get("nothing") is None
     tree = xarray.DataTree.from_dict(dict(file))
     assert set(tree.children) == {"radii", "volume"}
     assert file._ipython_key_completions_() == ["radii", "volume"]
@@ -96,6 +97,9 @@ def test_what_is_no_results_file_gives_the_errors_of_the_store(tmp_path: Path) -
         ls.open(tmp_path / "text.h5")
     with pytest.raises(StoreError, match="cannot be read"):
         ls.open(tmp_path)
+    for no_path in (None, 3, b"run.h5", ["run.h5"]):
+        with pytest.raises(StoreError, match="is no path"):
+            ls.open(no_path)  # type: ignore[arg-type]
     path = file_with(tmp_path, radii=RADII)
     with h5py.File(path, "r+") as raw:
         raw.attrs["format_version"] = 99
