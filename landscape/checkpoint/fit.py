@@ -190,6 +190,6 @@ def _check_meta(model: nn.Module) -> None:
     empty = [name for name, tensor in [*model.named_parameters(), *model.named_buffers()] if tensor.is_meta]
     if empty:
         raise CheckpointError(
-            f"the model was built on the meta device, and the checkpoint holds no value for {listed(empty)} (buffers "
-            "that are not saved with a model are made when it is built).\nBuild the model on the CPU instead."
+            f"the model was built on the meta device, and the checkpoint holds no value for {listed(empty)}. "
+            "Buffers that are not saved with a model are made when it is built.\nBuild the model on the CPU instead."
         )

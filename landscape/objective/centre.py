@@ -18,9 +18,9 @@ _RANDOM = (
     "it. Leave training mode off, or switch it off in the model or the forward function."
 )
 _STATEFUL = (
-    "No random number of torch, numpy or Python was drawn. So the model keeps something from one call to the next (the "
-    "hidden state of a recurrent net, a counter), draws from a generator of its own, or its kernels add in no fixed "
-    "order. Reset that at the start of the forward pass: forward=lambda model, batch: ..."
+    "No random number of torch, numpy or Python was drawn. So the model keeps something from one call to the next, as "
+    "a recurrent net or a counter does. Or it draws from a generator of its own, or its kernels add in no fixed order. "
+    "Reset that at the start of the forward pass: forward=lambda model, batch: ..."
 )
 _REPEAT_TOLERANCE = 1e-6  # relative: two evaluations of a deterministic loss may differ by rounding only
 

@@ -107,7 +107,7 @@ def _failure(program: ModelProgram, batch: Batch, error: Exception) -> Landscape
     if program.forward is None and _runs_itself(program, batch):
         return ObjectiveError(
             "the model runs on the data with its own parameters, and fails when they are replaced: "
-            f"{type_and_line(error)}{code_place(error)}\nIt holds on to its parameters outside of its modules, or this "
+            f"{type_and_line(error)}{code_place(error)}\nIt holds on to its parameters outside of its modules. Or this "
             "is a fault of landscape: please report it."
         )
     got = [_shape(item) for item in batch.inputs] + [f"{name}: {_shape(v)}" for name, v in batch.named.items()]

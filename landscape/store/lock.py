@@ -50,7 +50,7 @@ class WriterLock:
         except OSError as error:
             fix = f"mkdir -p {target.parent}" if error.errno == errno.ENOENT else "choose a folder you may write"
             raise StoreError(
-                f"{target} cannot be written: no lock file can be made beside it ({reason(error)}); nothing was "
+                f"{target} cannot be written: no lock file can be made next to it ({reason(error)}); nothing was "
                 f"changed.\nPut that right ({fix}), or write to another file, such as other.h5."
             ) from error
         _HELD.add(self)

@@ -257,7 +257,7 @@ class Store:
                 held = f"{rows['done']} rows of {name}" if rows else ", ".join(_names(file)) or "no result"
             held = f"the file still holds {held}"
         return (
-            f"{reason(error)}: writing {name!r} to {self.path} needs {size:,} bytes beside the old file; nothing was "
+            f"{reason(error)}: writing {name!r} to {self.path} needs {size:,} bytes next to the old file; nothing was "
             f"lost: {held}.\nMake room in {self.path.parent}, then measure again with `resume=...`."
         )
 
@@ -290,8 +290,8 @@ def _reading(path: Path) -> Iterator[h5py.File]:
     except _DAMAGE as error:
         raise StoreError(
             f"{path} is damaged or was cut short ({error}).\n"
-            "landscape never leaves such a file behind, so something else changed it, perhaps an incomplete copy: "
-            "copy it again, or start over under a new name."
+            "landscape never leaves such a file behind. Something else changed it, perhaps an incomplete copy. Copy it "
+            "again, or start over under a new name."
         ) from error
 
 

@@ -349,7 +349,7 @@ def test_read_only_folder(guarded: Path) -> None:
     with without_privileges():
         assert Store(guarded).names() == ["radii"]
         for name in ("run.h5", "new.h5"):
-            with pytest.raises(StoreError, match=r"no lock file can be made beside it \(Permission"):
+            with pytest.raises(StoreError, match=r"no lock file can be made next to it \(Permission"):
                 Store(guarded.with_name(name), write=True)
 
 

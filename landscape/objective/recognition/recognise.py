@@ -52,8 +52,8 @@ CLASS_AXIS = (
     "torch; if it is the last, pass forward=lambda model, batch: model(...).movedim(-1, 1)"
 )
 NO_KIND = (
-    "neither the loss nor the targets say whether a row of the output is one choice among classes or several choices "
-    "of yes or no; the criterion kl takes it as one choice among classes"
+    "a row of the output may be one choice among classes, or several choices of yes or no. Neither the loss nor the "
+    "targets say which. The criterion kl takes it as one choice among classes"
 )
 
 

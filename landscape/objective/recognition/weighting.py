@@ -23,8 +23,8 @@ _LOOKED_AT = 30  # pieces of data that are searched for one that tells the divis
 _CUTS = 3  # that many batches are cut: the halves of one can hold the same classes
 _ALIKE = 1e-4  # relative: a sum that differs by less differs by rounding
 HIDDEN = (
-    "the loss of a batch is not a mean over its samples or its labels (class weights, or samples that act on each "
-    "other), so its value depends on how the data are cut into batches. Return one term per sample to make it exact, "
+    "the loss of a batch is not a mean over its samples or its labels, as with class weights, or samples that act on "
+    "each other. So its value depends on how the data are cut into batches. Return one term per sample to make it exact, "
     "or pass nn.CrossEntropyLoss(weight=...) itself for class weights"
 )
 UNCHECKED = (
