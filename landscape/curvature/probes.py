@@ -140,8 +140,8 @@ def finite(product: Tensor, op: Operator) -> Tensor:
     raise CurvatureError(
         f"a product of the {op.describe().get('operator', type(op).__name__)} operator holds NaN or infinite entries, "
         "so its spectrum is not defined.\n"
-        "The loss is not finite, or not twice differentiable, at the trained point. Likely causes are sqrt or log at 0, "
-        "and overflow in half precision. Check it there, use float64, or leave these parameters out of the scope."
+        "The loss is not finite, or not twice differentiable, at the trained point. Likely causes are sqrt or log at "
+        "0, and overflow in half precision. Check it there, use float64, or leave these parameters out of the scope."
     )
 
 

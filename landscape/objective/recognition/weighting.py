@@ -24,8 +24,8 @@ _CUTS = 3  # that many batches are cut: the halves of one can hold the same clas
 _ALIKE = 1e-4  # relative: a sum that differs by less differs by rounding
 HIDDEN = (
     "the loss of a batch is not a mean over its samples or its labels, as with class weights, or samples that act on "
-    "each other. So its value depends on how the data are cut into batches. Return one term per sample to make it exact, "
-    "or pass nn.CrossEntropyLoss(weight=...) itself for class weights"
+    "each other. So its value depends on how the data are cut into batches. Return one term per sample to make it "
+    "exact, or pass nn.CrossEntropyLoss(weight=...) itself for class weights"
 )
 UNCHECKED = (
     "the loss returns one number for a batch, and nothing shows what it is divided by, since the batches cannot be "
