@@ -17,6 +17,7 @@ import landscape as ls
 from benchmarks.nets import DATA, resnet20
 from benchmarks.page import print_section
 from benchmarks.resnet_cifar import imagenet_standardised
+from landscape.results import Progress
 
 IMAGES = 256
 
@@ -38,11 +39,12 @@ def section() -> list[str]:
     objective = ls.Objective(published[0], images())
     started = time.perf_counter()
 
-    def report(name: str, measure: ls.Measure) -> None:
-        print(f"{name}: {measure.value:.6g} ± {measure.standard_error:.2g}, {measure.verdict}, "
+    def report(now: Progress[ls.SharpnessTable]) -> None:
+        measure = now.snapshot()[now.words]
+        print(f"{now.words}: {measure.value:.6g} ± {measure.standard_error:.2g}, {measure.verdict}, "
               f"{measure.cost.evaluations:,.0f} passes, {measure.cost.seconds:.1f} s", flush=True)  # fmt: skip
 
-    table = ls.sharpness(objective, "core", on_measure=report)
+    table = ls.sharpness(objective, "core", on_progress=report)
     seconds = time.perf_counter() - started
     return ["```text", *str(table).splitlines(), "```", "", f"{table.cost.evaluations:,.0f} passes in {seconds:.0f} s."]
 

@@ -14,7 +14,7 @@ from landscape.errors import LandscapeError, StoreError
 from landscape.inputs.user_code import is_reference, load_object
 from landscape.measures import REGISTRY, find_measures, sharpness
 from landscape.objective import Objective
-from landscape.results import Eigenpairs, Measure, Result, SharpnessTable
+from landscape.results import Eigenpairs, Measure, Progress, Result, SharpnessTable
 from landscape.results.sharpness import FAILED, number
 from landscape.results.table import columns_in_blocks
 from landscape.store import Store
@@ -120,16 +120,17 @@ def measure_checkpoint(
     total = len(wanted)
     display = Display(total, total - len(left), quiet=params["quiet"], unit="measures", words="".join(left[:1]))
 
-    def keep(name: str, measure: Measure) -> None:
+    def keep(progress: Progress[SharpnessTable]) -> None:
+        measure = progress.snapshot()[progress.words]
         left[:] = without(left, [measure.name])
-        if store is not None:
-            store[stored_name(place, name)] = with_provenance(measure, origin)
+        if progress.news and store is not None:
+            store[stored_name(place, progress.words)] = with_provenance(measure, origin)
         display.show(total - len(left), total, "".join(left[:1]))
         check_pressed()
 
     try:
         return sharpness(
-            objective, measures, rho=params["rho"], start=start, resume=known, known=pairs, on_measure=keep,
+            objective, measures, rho=params["rho"], start=start, resume=known, known=pairs, on_progress=keep,
             **{name: params[name] for name in NAMED},
         )  # fmt: skip
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +19,10 @@ from landscape.measures.reading import Reading
 from landscape.measures.registry import Definition, find_measures
 from landscape.measures.settings import BUDGET, CHAINS, CUTOFF, DRAWS, PROBES, VOLUME_BUDGET, Settings
 from landscape.objective import Objective
-from landscape.results import Cost, Result, require_same_config
+from landscape.results import Cost, OnProgress, Progress, Result, require_same_config
+from landscape.results.progress import telling
 from landscape.results.sharpness import ESTIMATE, EXACT, FAILED, UNKNOWN, Measure, SharpnessTable
 from landscape.volume.annealing.budget import Budget
-
-OnMeasure = Callable[[str, Measure], None]  #: called with the name and the measure, after each of them
 
 
 def sharpness(
@@ -50,7 +49,8 @@ def sharpness(
     budget: str | float | None = BUDGET,
     resume: Mapping[str, Measure] | None = None,
     known: Iterable[Result] = (),
-    on_measure: OnMeasure | None = None,
+    progress: bool = False,
+    on_progress: OnProgress[SharpnessTable] | None = None,
 ) -> SharpnessTable:
     """Return sharpness measures of a trained net, each with its error, verdict, invariances and cost.
 
@@ -85,7 +85,9 @@ def sharpness(
         resume: measures that are known already, by name; they must have the same settings. Failed ones are tried again,
             and so are those that a smaller budget has cut.
         known: results of ``landscape curvature``, whose largest eigenvalue is used if it is of this net.
-        on_measure: called with each measure that was taken, after it.
+        progress: show a bar of the measures.
+        on_progress: called after each measure with a :class:`landscape.results.Progress`: its ``words`` are the name of
+            the measure, and its ``snapshot`` the table so far.
 
     Raises:
         LandscapeError: for an unknown measure, metric or layer, a rho or budget that is not positive, or measures in
@@ -115,26 +117,43 @@ def sharpness(
         objective = with_normalised_logits(objective)
     shared = Draws(objective, settings, limit, known)
     found: dict[str, Measure] = {}
-    for name, definition, size in sorted(wanted, key=lambda row: (row[1].anytime, bool(row[1].shares))):
-        shared.rho = size
-        config = _config(shared, definition, normalise_logits)
-        if name in taken:
-            require_same_config(taken[name].config, config, f"measure {name}")
-            if taken[name].verdict != FAILED and not cut_by_less(taken[name].cut_by, limit):
-                found[name] = taken[name]
-                shared.charge(found[name].cost.evaluations, found[name].cost.calls)  # of a budget in passes
+
+    def table() -> SharpnessTable:
+        return SharpnessTable({name: found[name] for name, *_ in wanted if name in found}, _notes(objective))
+
+    with telling(progress, on_progress, "measures", len(wanted)) as tell:
+        for name, definition, size in sorted(wanted, key=lambda row: (row[1].anytime, bool(row[1].shares))):
+            shared.rho = size
+            config = _config(shared, definition, normalise_logits)
+            kept = _kept(name, taken, config, limit)
+            free = definition.shares in found and found[definition.shares].verdict != FAILED
+            if kept is not None:
+                found[name] = kept
+                shared.charge(kept.cost.evaluations, kept.cost.calls)  # of a budget in passes
+            elif not free and shared.left() <= 0:
+                reason = "not begun: the budget is spent. Pass a larger `budget=...`"
+                found[name] = _failed(definition, config, reason)
+            else:
+                found[name] = take(definition, shared, config)
+                if shared.cut:
+                    found[name] = replace(found[name], cut_by=str(budget))
+                tell(Progress(len(found), len(wanted), table, name))
                 continue
-        free = definition.shares in found and found[definition.shares].verdict != FAILED
-        if not free and shared.left() <= 0:
-            reason = "not begun: the budget is spent. Pass a larger `budget=...`"
-            found[name] = _failed(definition, config, reason)
-            continue
-        found[name] = take(definition, shared, config)
-        if shared.cut:
-            found[name] = replace(found[name], cut_by=str(budget))
-        if on_measure is not None:
-            on_measure(name, found[name])
-    return SharpnessTable({name: found[name] for name, *_ in wanted}, tuple(dict.fromkeys(objective.notes)))
+            tell(Progress(len(found), len(wanted), table, name, news=False))
+    return table()
+
+
+def _notes(objective: Objective) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(objective.notes))
+
+
+def _kept(name: str, taken: Mapping[str, Measure], config: dict[str, Any], limit: Budget) -> Measure | None:
+    """Return a measure that need not be taken again: it is known, has not failed, and no smaller budget has cut it."""
+    if name not in taken:
+        return None
+    require_same_config(taken[name].config, config, f"measure {name}")
+    again = taken[name].verdict == FAILED or cut_by_less(taken[name].cut_by, limit)
+    return None if again else taken[name]
 
 
 def cut_by_less(cut_by: str, limit: Budget) -> bool:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from landscape.errors import LandscapeError
-from landscape.results.base import Result
 
-Partial = TypeVar("Partial", bound=Result)
+Partial = TypeVar("Partial")
 PERCENT = "% of the budget"  #: the unit of what a budget limits
 
 

@@ -90,9 +90,11 @@ def test_a_measure_that_shares_a_run_is_taken_after_it_whatever_is_left(bowl):
 def test_known_measures_are_kept_and_others_are_refused(bowl):
     first = ls.sharpness(bowl, "trace")
     taken = []
-    table = ls.sharpness(bowl, "trace,lambda-max", resume=first, on_measure=lambda name, _: taken.append(name))
+    table = ls.sharpness(bowl, "trace,lambda-max", resume=first, on_progress=taken.append)
     assert table["trace"] is first["trace"]
-    assert taken == ["lambda-max"]
+    told = [(now.done, now.total, now.words, now.news) for now in taken]
+    assert told == [(1, 2, "trace", False), (2, 2, "lambda-max", True)]
+    assert dict(taken[-1].snapshot()) == dict(table)
     with pytest.raises(ls.LandscapeError, match="seed: stored 0, asked 1"):
         ls.sharpness(bowl, "trace", seed=1, resume=first)
 
