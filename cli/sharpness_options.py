@@ -40,6 +40,10 @@ settings = options.together(
         help="Products with random vectors, for traces.",
     ),
     click.option(
+        "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True,
+        help="Seed of everything random.",
+    ),
+    click.option(
         "--normalise-logits", is_flag=True,
         help="Centre the logits and give them norm 1, so that no measure sees their scale.",
     ),

@@ -48,10 +48,6 @@ ranking = options.together(
     ),
     click.option("--max-train-loss", type=options.Number(), help="Leave out nets above this train loss."),
     click.option("--keep-all", is_flag=True, help="Rank nets that have not converged, too."),
-    click.option(
-        "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True,
-        help="Seed of everything random.",
-    ),
 )  # fmt: skip
 
 table_options = options.together(

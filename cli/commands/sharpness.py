@@ -14,7 +14,6 @@ asking = options.together(
         help="Which measures. core: those that most studies use; a function of your own from a file.",
     ),
     sharpness_options.settings,
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random."),
 )  # fmt: skip
 
 

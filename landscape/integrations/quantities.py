@@ -24,7 +24,7 @@ from landscape.objective.objective import CRITERIA
 from landscape.rays import METRICS, SCALES, basin_radii
 from landscape.rays.basin import check_basin
 from landscape.rays.directions import check_seed
-from landscape.results import Measure, Radii, RayStatus, Result, Snapshot, require_same_config
+from landscape.results import Progress, Radii, RayStatus, Result, SharpnessTable, Snapshot, require_same_config
 from landscape.results.sharpness import ESTIMATE, FAILED, LOWER_BOUND
 from landscape.volume.annealing.budget import Budget, radii_within
 
@@ -174,16 +174,17 @@ class Quantities:
         def snapshot() -> Snapshot:
             return Snapshot.of({name: done[name] for name in names if name in done}, step, epoch, config)
 
-        def keep(name: str, measure: Measure) -> None:
-            done[name] = measure
-            if on_measure is not None:
+        def keep(now: Progress[SharpnessTable]) -> None:
+            if now.news:
+                done[now.words] = now.snapshot()[now.words]
+            if now.news and on_measure is not None:
                 on_measure(snapshot())
 
         if wanted:
             table = sharpness(
                 objective, wanted, metric=self.metric, rho=self.rho, draws=self.draws, probes=self.probes,
                 seed=self.seed, start=start, cutoff=self.cutoffs[0], volume_budget=self.volume_budget,
-                budget=self._left(started), known=known, on_measure=keep,
+                budget=self._left(started), known=known, on_progress=keep,
             )  # fmt: skip
             done |= table
         return snapshot()

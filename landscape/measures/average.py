@@ -8,7 +8,15 @@ from landscape.measures.registry import measure
 from landscape.objective import Objective
 
 
-@measure("average-case", larger="sharper", core=True, rho=0.1, invariant=("permutation",), adaptive=("relu-rescaling",))
+@measure(
+    "average-case",
+    larger="sharper",
+    closed_form=True,
+    core=True,
+    rho=0.1,
+    invariant=("permutation",),
+    adaptive=("relu-rescaling",),
+)
 def average_case(objective: Objective, draws: Draws) -> Reading:
     """Return E L(w + rho c z) - L(w) with z standard normal and c the scale of the metric.
 
@@ -20,7 +28,7 @@ def average_case(objective: Objective, draws: Draws) -> Reading:
 
 
 @measure(
-    "average-case-uniform", larger="sharper", core=True, rho=0.1, invariant=("permutation",),
+    "average-case-uniform", larger="sharper", closed_form=True, core=True, rho=0.1, invariant=("permutation",),
     adaptive=("relu-rescaling",),
 )  # fmt: skip
 def average_case_uniform(objective: Objective, draws: Draws) -> Reading:

@@ -20,7 +20,7 @@ _WIDE = 10.0  # ratio of the bracket's ends above which it is halved, whatever a
 _MOST = 60  # passes
 
 
-@measure("critical", larger="sharper", invariant=("permutation", "batch-size"))
+@measure("critical", larger="sharper", closed_form=True, invariant=("permutation", "batch-size"))
 def critical(objective: Objective, draws: Draws) -> Reading:
     """Return 2 / eta, with eta the step at which L(w - eta g) comes back to L(w), g the gradient.
 

@@ -32,7 +32,14 @@ class Products:
     reasons: tuple[str, ...] = ()
 
 
-@measure("lambda-max", larger="sharper", core=True, invariant=("permutation",), adaptive=("relu-rescaling",))
+@measure(
+    "lambda-max",
+    larger="sharper",
+    closed_form=True,
+    core=True,
+    invariant=("permutation",),
+    adaptive=("relu-rescaling",),
+)
 def lambda_max(objective: Objective, draws: Draws) -> Reading:
     """Return the largest eigenvalue of C H C, by Lanczos, with its residual as the error.
 
@@ -48,7 +55,9 @@ def lambda_max(objective: Objective, draws: Draws) -> Reading:
     return Reading(float(pairs.values[0]), float(pairs.residuals[0]), EXACT if complete else UNKNOWN, reasons)
 
 
-@measure("trace", larger="sharper", core=True, invariant=("permutation",), adaptive=("relu-rescaling",))
+@measure(
+    "trace", larger="sharper", closed_form=True, core=True, invariant=("permutation",), adaptive=("relu-rescaling",)
+)
 def trace(objective: Objective, draws: Draws) -> Reading:
     """Return the trace of C H C, by products with random signs (Hutchinson 1990)."""
     products = shared_products(draws)
@@ -56,7 +65,9 @@ def trace(objective: Objective, draws: Draws) -> Reading:
     return Reading(float(samples.mean()), _error(samples, products.exact), reasons=products.reasons, samples=samples)
 
 
-@measure("frobenius", larger="sharper", core=True, invariant=("permutation",), adaptive=("relu-rescaling",))
+@measure(
+    "frobenius", larger="sharper", closed_form=True, core=True, invariant=("permutation",), adaptive=("relu-rescaling",)
+)
 def frobenius(objective: Objective, draws: Draws) -> Reading:
     """Return the Frobenius norm of C H C, the root of E |CHC z|² over random signs, from the products of the trace."""
     products = shared_products(draws)

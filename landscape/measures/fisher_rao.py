@@ -9,7 +9,13 @@ from landscape.measures.registry import measure
 from landscape.objective import Objective
 
 
-@measure("fisher-rao", larger="sharper", core=True, invariant=("relu-rescaling", "permutation", "batch-size"))
+@measure(
+    "fisher-rao",
+    larger="sharper",
+    closed_form=True,
+    core=True,
+    invariant=("relu-rescaling", "permutation", "batch-size"),
+)
 def fisher_rao(objective: Objective, draws: Draws) -> Reading:
     """Return depth² · the mean over samples of (<p, f> - f_y)², with logits f, probabilities p and right class y.
 

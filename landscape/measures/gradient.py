@@ -20,13 +20,13 @@ from landscape.rays.streams import sample_order
 SAMPLES = 256  #: whose own gradients are taken, at most
 
 
-@measure("gradient-norm", larger="sharper", invariant=("permutation", "batch-size"))
+@measure("gradient-norm", larger="sharper", closed_form=True, invariant=("permutation", "batch-size"))
 def gradient_norm(objective: Objective, draws: Draws) -> Reading:
     """Return |g| with g the gradient of the loss by the weights in scope."""
     return Reading(float(full_gradient(draws).double().norm()))
 
 
-@measure("noise-scale", larger="sharper", invariant=("permutation", "batch-size"))
+@measure("noise-scale", larger="sharper", closed_form=True, invariant=("permutation", "batch-size"))
 def noise_scale(objective: Objective, draws: Draws) -> Reading:
     """Return tr S / |g|² with S the covariance of the samples' gradients: a batch of this size halves the noise.
 

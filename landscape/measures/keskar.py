@@ -15,7 +15,7 @@ from landscape.objective import Objective
 from landscape.results.sharpness import LOWER_BOUND
 
 
-@measure("keskar", larger="sharper", rho=1e-3, invariant=("permutation", "batch-size"))
+@measure("keskar", larger="sharper", closed_form=True, rho=1e-3, invariant=("permutation", "batch-size"))
 def keskar(objective: Objective, draws: Draws) -> Reading:
     """Return 100 (max L(w + d) - L(w)) / (1 + L(w)) over |d_i| <= epsilon (|w_i| + 1), with epsilon = rho.
 

@@ -15,7 +15,7 @@ SIGMA = 0.01  #: of Bisla et al. 2022
 INVERSE_VARIANCE = 100.0  #: gamma of the smoothing kernel
 
 
-@measure("low-pass", larger="sharper", rho=SIGMA, invariant=("permutation",))
+@measure("low-pass", larger="sharper", closed_form=True, rho=SIGMA, invariant=("permutation",))
 def low_pass(objective: Objective, draws: Draws) -> Reading:
     """Return E L(w + sigma z) with z standard normal and sigma = rho.
 
@@ -27,7 +27,7 @@ def low_pass(objective: Objective, draws: Draws) -> Reading:
     return Reading(objective.centre + value, error, samples=objective.centre + rises)
 
 
-@measure("local-entropy", larger="sharper", invariant=("permutation",))
+@measure("local-entropy", larger="sharper", closed_form=True, invariant=("permutation",))
 def local_entropy(objective: Objective, draws: Draws) -> Reading:
     """Return -log E exp(-L(w + z)) with z normal of variance 1 / gamma, gamma = 100.
 

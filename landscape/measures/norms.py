@@ -21,7 +21,9 @@ from landscape.objective.batches import spread
 PERCENTILE = 10  #: of the margins, as in Jiang et al. 2020
 
 
-@measure("margin", larger="flatter", core=True, invariant=("relu-rescaling", "permutation", "batch-size"))
+@measure(
+    "margin", larger="flatter", closed_form=True, core=True, invariant=("relu-rescaling", "permutation", "batch-size")
+)
 def margin(objective: Objective, draws: Draws) -> Reading:
     """Return the 10th percentile over samples of f_y - max of the other logits; negative for wrong predictions.
 
@@ -35,7 +37,7 @@ def margin(objective: Objective, draws: Draws) -> Reading:
     return Reading(float(np.percentile(margins, PERCENTILE)), samples=margins, config={"percentile": PERCENTILE})
 
 
-@measure("spectral-product", larger="sharper", core=True, invariant=("permutation", "batch-size"))
+@measure("spectral-product", larger="sharper", closed_form=True, core=True, invariant=("permutation", "batch-size"))
 def spectral_product(objective: Objective, draws: Draws) -> Reading:
     """Return the product over layers of the largest singular value of the weights, with BatchNorm folded in.
 
@@ -47,7 +49,7 @@ def spectral_product(objective: Objective, draws: Draws) -> Reading:
     return Reading(math.prod(float(torch.linalg.matrix_norm(matrix, 2)) for matrix in folded_of(draws).matrices()))
 
 
-@measure("frobenius-product", larger="sharper", core=True, invariant=("permutation", "batch-size"))
+@measure("frobenius-product", larger="sharper", closed_form=True, core=True, invariant=("permutation", "batch-size"))
 def frobenius_product(objective: Objective, draws: Draws) -> Reading:
     """Return the product over layers of the root of the sum of squared weights, with BatchNorm folded in.
 
@@ -56,7 +58,13 @@ def frobenius_product(objective: Objective, draws: Draws) -> Reading:
     return Reading(math.prod(float(torch.linalg.matrix_norm(matrix)) for matrix in folded_of(draws).matrices()))
 
 
-@measure("path-norm", larger="sharper", core=True, invariant=("relu-rescaling", "permutation", "batch-size"))
+@measure(
+    "path-norm",
+    larger="sharper",
+    closed_form=True,
+    core=True,
+    invariant=("relu-rescaling", "permutation", "batch-size"),
+)
 def path_norm(objective: Objective, draws: Draws) -> Reading:
     """Return the root of the sum over paths from inputs or biases to outputs of the product of squared weights.
 
@@ -84,7 +92,7 @@ def path_norm(objective: Objective, draws: Draws) -> Reading:
     return Reading(math.sqrt(total))
 
 
-@measure("distance", larger="sharper", core=True, invariant=("batch-size",))
+@measure("distance", larger="sharper", closed_form=True, core=True, invariant=("batch-size",))
 def distance(objective: Objective, draws: Draws) -> Reading:
     """Return |w - w0|, the distance of the weights in scope to the start of training, in the Euclidean norm.
 

@@ -25,7 +25,7 @@ _FEW = 2  # draws of the search; all draws are taken at the two sizes where it e
 _LEAST_SHARE = 1e-3  # of the threshold: damage below it counts as this, so that it has a log
 
 
-@measure("pac-bayes", larger="sharper", core=True, invariant=("permutation",))
+@measure("pac-bayes", larger="sharper", closed_form=True, core=True, invariant=("permutation",))
 def pac_bayes(objective: Objective, draws: Draws) -> Reading:
     """Return 1 / sigma², with sigma the standard deviation of the noise at which the mean accuracy falls by 0.1.
 
@@ -38,7 +38,7 @@ def pac_bayes(objective: Objective, draws: Draws) -> Reading:
     return _flatness(draws, lambda sigma, count: draws.few(sigma, count))
 
 
-@measure("pac-bayes-magnitude", larger="sharper", core=True, invariant=("permutation",))
+@measure("pac-bayes-magnitude", larger="sharper", closed_form=True, core=True, invariant=("permutation",))
 def pac_bayes_magnitude(objective: Objective, draws: Draws) -> Reading:
     """Return 1 / sigma² as ``pac-bayes`` does, with noise of variance sigma² w_i² + epsilon² on weight i.
 

@@ -35,6 +35,7 @@ class Definition:
         adaptive: further invariances that hold in the metric ``adaptive``.
         anytime: whether it fills the time that it gets: such measures are taken last.
         shares: name of the measure whose run it reads, so that it costs nothing after that one; "" if none.
+        closed_form: whether ``benchmarks/closed_forms.py`` compares it with a closed form.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Definition:
     adaptive: tuple[str, ...] = ()
     anytime: bool = False
     shares: str = ""
+    closed_form: bool = False
 
     def invariances(self, metric: str) -> tuple[str, ...]:
         """Return what leaves this measure unchanged in a metric."""
@@ -65,6 +67,7 @@ def measure(
     adaptive: Sequence[str] = (),
     anytime: bool = False,
     shares: str = "",
+    closed_form: bool = False,
 ) -> Callable[[Decorated], Decorated]:
     """Return a decorator that makes a function of (objective, draws) a sharpness measure.
 
@@ -78,6 +81,7 @@ def measure(
         adaptive: further invariances in the metric ``adaptive``.
         anytime: whether it fills the time that it gets, so that the others come first.
         shares: name of the measure whose run it reads, so that it costs nothing after that one.
+        closed_form: whether a closed form confirms it.
 
     Raises:
         LandscapeError: for another word, or a name that is taken by another function.
@@ -105,7 +109,7 @@ def measure(
                 f"there is a measure {name!r} already, by {_origin(known.function)}. Use another name."
             )
         REGISTRY[name] = Definition(
-            name, function, larger, tuple(invariant), core, rho, tuple(adaptive), anytime, shares
+            name, function, larger, tuple(invariant), core, rho, tuple(adaptive), anytime, shares, closed_form
         )
         return function
 

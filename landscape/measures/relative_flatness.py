@@ -19,7 +19,7 @@ from landscape.objective.parameters import Entry
 _XTRACE = 6  # products that its error needs
 
 
-@measure("relative-flatness", larger="sharper", core=True, invariant=("permutation", "batch-size"))
+@measure("relative-flatness", larger="sharper", closed_form=True, core=True, invariant=("permutation", "batch-size"))
 def relative_flatness(objective: Objective, draws: Draws) -> Reading:
     """Return kappa = sum over units s, t of <w_s, w_t> Tr H_st, for one layer with rows w_s, shape (units, inputs).
 

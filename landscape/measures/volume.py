@@ -23,7 +23,7 @@ _SHARE = 0.8  # of the time that is left: it is taken last
 _WIDTH = 2 * 1.96  # of a 95 % interval, in standard errors
 
 
-@measure("log-volume", larger="flatter", core=True, invariant=("permutation",), anytime=True)
+@measure("log-volume", larger="flatter", closed_form=True, core=True, invariant=("permutation",), anytime=True)
 def basin_volume(objective: Objective, draws: Draws) -> Reading:
     """Return log V of the basin below the cutoff, in nats, in coordinates of the metric, by ``auto``.
 

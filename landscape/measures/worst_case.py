@@ -23,7 +23,13 @@ _AT = "at points of the ball"
 
 
 @measure(
-    "worst-case-l2", larger="sharper", core=True, rho=0.25, invariant=("permutation",), adaptive=("relu-rescaling",)
+    "worst-case-l2",
+    larger="sharper",
+    closed_form=True,
+    core=True,
+    rho=0.25,
+    invariant=("permutation",),
+    adaptive=("relu-rescaling",),
 )
 def worst_case_l2(objective: Objective, draws: Draws) -> Reading:
     """Return the mean over batches of the largest L(w + d) - L(w) on that batch, with |d / c| <= rho, c of the metric.
@@ -40,7 +46,13 @@ def worst_case_l2(objective: Objective, draws: Draws) -> Reading:
 
 
 @measure(
-    "worst-case-linf", larger="sharper", core=True, rho=0.002, invariant=("permutation",), adaptive=("relu-rescaling",)
+    "worst-case-linf",
+    larger="sharper",
+    closed_form=True,
+    core=True,
+    rho=0.002,
+    invariant=("permutation",),
+    adaptive=("relu-rescaling",),
 )
 def worst_case_linf(objective: Objective, draws: Draws) -> Reading:
     """Return the same as ``worst-case-l2`` with |d_i| <= rho c_i for each weight.

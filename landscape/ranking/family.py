@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import LandscapeError, TaskError, shortened
+from landscape.measures import REGISTRY
 from landscape.objective import Objective
 from landscape.objective.digest import digest
 from landscape.ranking.read_table import converged_nets
@@ -23,13 +24,6 @@ from landscape.training.sweep import read_member
 from landscape.training.trained_network import TrainingSummary
 
 SUFFIX = ".pt"
-#: measures that a closed form confirms (docs/sharpness.md, tests/measures)
-CLOSED_FORMS = (
-    "average-case", "average-case-uniform", "worst-case-l2", "worst-case-linf", "pac-bayes", "pac-bayes-magnitude",
-    "lambda-max", "trace", "frobenius", "llc", "log-volume", "relative-flatness", "fisher-rao", "margin",
-    "spectral-product", "frobenius-product", "path-norm", "distance", "critical", "low-pass", "local-entropy", "keskar",
-    "gradient-norm", "noise-scale",
-)  # fmt: skip
 _DOUBTFUL = {NOT_MIXED: "its chains have not mixed", BELOW_ROUNDING: "it is below the rounding of the loss"}
 _LONGEST_REASON = 200  # characters
 
@@ -202,12 +196,16 @@ def table_of(nets: Sequence[NetMeasures], *, keep_all: bool = False, test_size: 
         smaller_is_sharper=tuple(dict.fromkeys(name for net in nets for name in net.flatter)),
         baselines=tuple(extra),
         invariances={name: claims for net in nets for name, claims in net.invariances.items() if name in measures},
-        closed_forms={name: True for name in measures if name.partition("@")[0] in CLOSED_FORMS},
+        closed_forms={name: True for name in measures if _has_closed_form(name.partition("@")[0])},
         test_size=test_size,
         notes=tuple(_doubts(nets, measures)),
         reasons=_reasons(nets, measures),
     )
     return runs if keep_all else converged_nets(runs, np.array([net.converged is not False for net in nets]))
+
+
+def _has_closed_form(name: str) -> bool:
+    return name in REGISTRY and REGISTRY[name].closed_form
 
 
 def check_same_data(nets: Sequence[NetMeasures]) -> None:

@@ -34,7 +34,7 @@ _SHARE, _PILOT_SHARE = 1 / 2, 1 / 6  # of the budget left that the whole, and th
 _LOWER = 0.01  # of the value: how much lower than at the trained point a loss must be to be reported
 
 
-@measure("llc", larger="sharper", core=True, invariant=("permutation",), anytime=True)
+@measure("llc", larger="sharper", closed_form=True, core=True, invariant=("permutation",), anytime=True)
 def llc(objective: Objective, draws: Draws) -> Reading:
     """Return λ̂ = nβ (E L - L*), the mean over exp(-nβ L(w) - γ |w - w*|² / 2) by chains around the trained point w*.
 

@@ -17,7 +17,8 @@ import torch
 from helpers.commands import MAIN, flat, run
 from helpers.families import MEASURES, RATES, WIDTHS, checkpoints
 from landscape.errors import LandscapeError
-from landscape.ranking.family import CLOSED_FORMS, find_nets, table_of
+from landscape.measures import REGISTRY
+from landscape.ranking.family import find_nets, table_of
 from landscape.results import NetMeasures, Runs
 from landscape.store import Store
 from landscape_cli.benchmark_family import measured, settings_of
@@ -175,4 +176,4 @@ def test_a_missing_axis_is_named(family: Path) -> None:
 def test_ticks_for_closed_forms_are_those_of_the_guide() -> None:
     guide = (Path(__file__).parents[3] / "docs" / "sharpness.md").read_text()
     rows = re.findall(r"^\| `([a-z0-9-]+)` .*\| yes \|$", guide.partition("## Closed forms")[2], re.MULTILINE)
-    assert set(rows) == set(CLOSED_FORMS)
+    assert set(rows) == {name for name, definition in REGISTRY.items() if definition.closed_form}
