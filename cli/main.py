@@ -19,6 +19,7 @@ from landscape.errors import LandscapeError
 from landscape_cli.clock import begin
 from landscape_cli.flags import in_flags
 from landscape_cli.heartbeat import be_quiet, end, stage
+from landscape_cli.help import ShortHelp
 from landscape_cli.interrupts import INTERRUPTED, kept_apart_from_errors, noticing
 from landscape_cli.quiet import quiet_libraries
 from landscape_cli.torchrun import spreading
@@ -41,6 +42,7 @@ COMMANDS = {
     "sweep": "Train a family of networks: every combination of axes with every seed.",
     "benchmark": "Rank sharpness measures by how well they predict generalisation over a family of nets.",
     "reproduce": "Draw the figures of the study of good and bad minima.",
+    "completion": "Let the shell complete the names of commands and options.",
 }
 #: commands that work for long, so that they say at once what they do
 LONG = (
@@ -60,7 +62,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"landscape_cli.commands.{cmd_name}").command
-        return command
+        return ShortHelp.of(command, cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -122,7 +122,8 @@ def measure_checkpoint(
 
     def keep(progress: Progress[SharpnessTable]) -> None:
         measure = progress.snapshot()[progress.words]
-        left[:] = without(left, [measure.name])
+        if progress.news or measure.verdict == FAILED:
+            left[:] = without(left, [measure.name])
         if progress.news and store is not None:
             store[stored_name(place, progress.words)] = with_provenance(measure, origin)
         display.show(total - len(left), total, "".join(left[:1]))

@@ -98,10 +98,6 @@ def command(context: click.Context, **params: Any) -> None:
     A table (CSV) has one row per net. Its columns: what was varied (axes), the seed, error, gap or loss (larger is
     worse), and each measure (larger is sharper). NAME:error, NAME:passes and NAME:seconds may say
     how uncertain a measure is and what it cost.
-
-    \b
-    landscape benchmark family --measures core --out bench.h5
-    landscape benchmark --table runs.csv --out bench.html
     """
     for out in params["outs"]:
         if out.suffix.lower() not in ENDINGS:

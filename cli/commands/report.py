@@ -25,10 +25,6 @@ def command(runs: tuple[str, ...], out: Path | None, quiet: bool) -> None:
     tables, figures and notes. For several files, a table compares them first and says which numbers may be compared.
 
     If a result is damaged, the page names it and shows the others, and the exit code is 2.
-
-    \b
-    landscape report run.h5
-    landscape report good.h5 bad.h5 --out compared.html
     """
     from landscape.errors import StoreError
     from landscape.reports import check_page, read_contents, report_page, write_page

@@ -31,9 +31,6 @@ def command(context: click.Context, **params: Any) -> None:
 
     Each number has its error, its verdict and its cost in full passes over the data. Several checkpoints of a run make
     one table, and "landscape plot" draws them against the training step.
-
-    \b
-    landscape sharpness ckpt.pt --measures trace,average-case --rho 0.05,0.1
     """
     from landscape_cli.sharpness_run import run_sharpness
 

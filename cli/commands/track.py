@@ -62,9 +62,6 @@ def command(context: click.Context, **params: Any) -> None:
 
     One row per step: few quantities, cheap and bounded in time. The file has the form of the callbacks for training
     loops (docs/training-loops.md). "landscape sharpness" takes all measures of one net, with all their options.
-
-    \b
-    landscape track run/*.ckpt --measure loss --measure trace --out run.h5
     """
     from landscape_cli.track_run import run_track
 
