@@ -9,6 +9,7 @@ import difflib
 import errno
 import os
 import sys
+import textwrap
 from importlib import import_module
 from typing import NoReturn
 
@@ -25,6 +26,7 @@ from landscape_cli.quiet import quiet_libraries
 from landscape_cli.torchrun import spreading
 
 MISUSE = 2
+_COLUMNS = 80  # of a message
 _LONGEST_SHOWN = 300  # characters of a path in an error
 COMMANDS = {
     "volume": "Measure the log-volume of the basin around a checkpoint.",
@@ -150,8 +152,21 @@ def misuse_text(error: click.ClickException) -> str:
     """
     text = f"Error: {error.format_message()}"
     if isinstance(error, click.UsageError) and error.ctx is not None:
-        text += f" See: {error.ctx.command_path} --help"
-    return text
+        see = f"See: {error.ctx.command_path} --help"
+        text += f" {see}" if len(text) + len(see) < _COLUMNS else f"\n{see}"
+    return "\n".join(map(fitted, text.splitlines()))
+
+
+def fitted(line: str) -> str:
+    """Return a line of a message in lines of at most 80 columns; one that is indented is code, and stays as it is.
+
+    >>> print(fitted("Pass " + "a long list of words, " * 4 + "then end."))
+    Pass a long list of words, a long list of words, a long list of words, a long
+      list of words, then end.
+    """
+    if line.startswith(" "):
+        return line
+    return textwrap.fill(line, _COLUMNS, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -73,10 +73,22 @@ def test_misuse_exits_2_and_begins_with_error(words: list[str], expected: str) -
     assert "Traceback" not in done.stderr
 
 
-def test_an_error_in_the_options_is_one_line_that_says_where_they_are_listed() -> None:
+def test_an_error_in_the_options_says_where_they_are_listed() -> None:
     lines = landscape("volume", "ckpt.pt", "--nope").stderr.splitlines()
-    assert len(lines) == 1
-    assert lines[0].endswith("See: landscape volume --help")
+    assert lines[0].startswith("Error: No such option '--nope'")
+    assert lines[-1].endswith("See: landscape volume --help")
+
+
+def test_a_long_message_is_wrapped(tmp_path: Path) -> None:
+    (tmp_path / "net.pt").write_bytes(b"x" * 100)
+    lines = landscape("volume", "net.pt", cwd=tmp_path).stderr.splitlines()
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 80
+    lines = landscape(
+        "volume", "net.pt", "--estimator", "laplace", "--directions", "3", cwd=tmp_path
+    ).stderr.splitlines()
+    assert lines[-1] == "See: landscape volume --help"
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_bug_exits_1_with_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
