@@ -48,6 +48,7 @@ OWN = {
     "slice scope": "weights, and with other checkpoints all parameters: no other path leads to them",
     "sharpness start": "the command reads a file, the library takes parameters",
     "benchmark start": "as for sharpness",
+    "track start": "as for sharpness",
     "benchmark axes": "auto stands for None",
     "benchmark measures": "core for a family, every column for a table: each the default of its function",
     "curvature scope": "a Hessian takes that of its objective",
