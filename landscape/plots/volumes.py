@@ -71,7 +71,8 @@ def volumes_by_estimator(volumes: Mapping[str, Volume]) -> Figure:
         what, unit = "Log-probability", f"log P under {first.density}, nats"
     elif first.body.capped:
         what, unit = "Volume", f"nats below the ball of radius {first.body.max_radius:g}"
-    panels[-1].set_xlabel(f"{unit} (an arrow begins at a lower bound)")
+    bounds = any(row.verdict == "lower bound" for row, _ in rows)
+    panels[-1].set_xlabel(f"{unit} (an arrow begins at a lower bound)" if bounds else unit)
     title = f"{what} of one basin by estimator, n = {first.dimension:,}"
     figure.suptitle(with_checkpoint(title, first.config), fontsize="medium")
     return figure

@@ -89,6 +89,15 @@ def open(path: str | os.PathLike[str]) -> ResultsFile:
     Raises:
         StoreError: if there is no file, or it is not a results file that this version reads.
         MissingExtraError: if xarray is not installed.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from landscape.results import NOTHING, Diagonal
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Store(f"{folder}/run.h5")["diagonal"] = Diagonal(np.arange(3.0), np.zeros(3), True, 3, {}, NOTHING)
+    ...     data = open(f"{folder}/run.h5")["diagonal"]
+    >>> data["values"].dims, data["values"].attrs["units"], data["values"].sum().item()
+    (('entry',), 'loss per squared metric unit', 3.0)
     """
     return ResultsFile(path)
 
@@ -102,4 +111,4 @@ def _cells(about: Mapping[str, Any]) -> tuple[str, str, str]:
         return "", "", _UNKNOWN
     rows = about["rows"]
     measured = "" if rows is None else f"{rows['done']:,} of {rows['total']:,}"
-    return ", ".join(f"{axis} {size:,}" for axis, size in sizes.items()), measured, ", ".join(about["verdicts"])
+    return ", ".join(f"{axis} {size:,}" for axis, size in sizes.items() if size), measured, ", ".join(about["verdicts"])

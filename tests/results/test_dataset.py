@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,14 @@ def test_without_xarray_the_error_says_what_to_install(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "xarray", None)
     with pytest.raises(MissingExtraError, match=r"to_xarray\(\) needs [^!]* pip install 'landscape-lab\[notebook\]'"):
         RADII.to_xarray()
+
+
+@pytest.mark.parametrize("name", ["sharpness", "comparison"])
+def test_tables_that_no_file_keeps_compare_too(name: str) -> None:
+    table = SHOWN[name]
+    assert table == table
+    assert table == replace(table)  # type: ignore[type-var]
+    assert not any(table == other for other in (None, 1.0, "text", *RESULTS.values()))
 
 
 @pytest.mark.parametrize("name", RESULTS)
