@@ -24,6 +24,8 @@ from landscape.objective.first_pass import first_pass
 from landscape.objective.losses.predictions import logits_of
 from landscape.objective.moved_weights import AnyPoint, Point
 
+_PIECE = 2**20  # entries of an output that are compared at a time
+_MANY = 16  # targets of a sample, such as tokens
 _FEW = 8  # samples that are compared with their halves
 _MOST = 512  # samples of a batch that is compared with its halves as a whole
 _ROUNDING = {torch.float32: 1e-4, torch.float64: 1e-12}  # relative: kernels for other batch sizes round otherwise
@@ -71,7 +73,7 @@ def try_first_batch(program: ModelProgram, theta: AnyPoint, first: Batch, alone:
         return first_pass(program, theta, copied(batch))
 
     try:
-        few = copied(alone) if mixing else spread(first, _FEW)
+        few = copied(alone) if mixing else spread(first, _few_of(first, theta))
         largest, output = run(few)
     except TaskError as error:
         if mixing or (first.samples == alone.samples and first.samples <= _FEW):
@@ -82,7 +84,7 @@ def try_first_batch(program: ModelProgram, theta: AnyPoint, first: Batch, alone:
         return Trial(alone, output, largest, mixing=True, why=NO_PARTS)
     program.writes = program.writes or writes_to_parameters(program, theta, few)
     trial = Trial(few, output, largest, mixing)
-    part = spread(first, _FEW)
+    part = spread(first, _few_of(first, theta))
     if part.whole or part.samples < 2 or program.training or (mixing and not _shares_two_axes(part)):
         return trial
     whole = run(part)[1] if mixing else output
@@ -97,6 +99,12 @@ def try_first_batch(program: ModelProgram, theta: AnyPoint, first: Batch, alone:
         return replace(trial, time_major=time_major)
     largest, output = run(alone)
     return Trial(alone, output, largest, mixing=True, why=MIXES, time_major=time_major)
+
+
+def _few_of(first: Batch, theta: AnyPoint) -> int:
+    """Return how many samples to look at: for a large model two are enough if each holds many predictions."""
+    long = isinstance(first.target, Tensor) and first.target.numel() >= _MANY * first.samples
+    return 2 if long and isinstance(theta, Point) else _FEW
 
 
 def _halves(batch: Batch) -> tuple[Batch, ...]:
@@ -125,7 +133,11 @@ def differs(program: ModelProgram, theta: AnyPoint, whole: Any, parts: Sequence[
     if all(piece.shape == predictions.shape for piece in apart):
         return not all(_close(program, predictions, piece) for piece in apart)
     axis = _axis_of_samples(predictions, apart)
-    return axis is None or not _close(program, predictions, torch.cat(apart, axis))
+    if axis is None:
+        return True
+    wholes = predictions.split([piece.shape[axis] for piece in apart], axis)
+    scale = _scale_of(predictions)
+    return not all(_close(program, whole, piece, scale) for whole, piece in zip(wholes, apart, strict=True))
 
 
 def writes_to_parameters(program: ModelProgram, theta: AnyPoint, batch: Batch) -> bool:
@@ -155,14 +167,21 @@ def writes_to_parameters(program: ModelProgram, theta: AnyPoint, batch: Batch) -
     return False
 
 
-def _close(program: ModelProgram, one: Tensor, other: Tensor) -> bool:
+def _close(program: ModelProgram, one: Tensor, other: Tensor, scale: float | None = None) -> bool:
+    """Whether outputs agree to rounding, relative to ``scale``: by default the largest finite value of the first."""
     if one.shape != other.shape:
         return False
     dtypes = {one.dtype, *(entry.dtype for entry in program.layout.entries)}
     tolerance = max(_ROUNDING.get(dtype, _HALF_ROUNDING) for dtype in dtypes if dtype.is_floating_point)
-    finite = one[torch.isfinite(one)].abs()
-    scale = float(finite.max()) if finite.numel() else 0.0
-    return torch.allclose(one, other, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
+    scale = _scale_of(one) if scale is None else scale
+    pairs = zip(one.reshape(-1).split(_PIECE), other.reshape(-1).split(_PIECE), strict=True)
+    return all(torch.allclose(a, b, rtol=tolerance, atol=tolerance * scale, equal_nan=True) for a, b in pairs)
+
+
+def _scale_of(values: Tensor) -> float:
+    """Return the largest finite absolute value; 0 if there is none."""
+    pieces = (piece[torch.isfinite(piece)].abs() for piece in values.reshape(-1).split(_PIECE))
+    return max((float(piece.max()) for piece in pieces if piece.numel()), default=0.0)
 
 
 def _axis_of_samples(whole: Tensor, parts: Sequence[Tensor]) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from copy import copy
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from landscape.objective.batches import Batch, copied
 from landscape.objective.losses.predictions import logits_of
 from landscape.objective.moved_weights import AnyPoint, Point
 from landscape.objective.noise import Noise
+from landscape.objective.overwritten import Overwritten
 from landscape.objective.parameters import Entry, home
 from landscape.objective.read_weights import UncaughtError
 
@@ -67,20 +67,16 @@ def settle_reading(program: ModelProgram, batch: Batch) -> None:
 
 def _caught(program: ModelProgram, batch: Batch) -> bool:
     trial = program.with_batches((batch,))
-    overwriting = copy(trial)
-    overwriting.in_place = True
-    smallest = list(_smallest_of_each_kind(program))
+    point = Point(((_PROBE, Noise(list(_smallest_of_each_kind(program)))),))
     try:
         with program.running():
-            for point in (Point(), Point(((_PROBE, Noise(smallest)),))):
-                seen, true = (logits_of(each.output(point, 0)) for each in (trial, overwriting))
-                if not _agree(program, seen, true):
-                    return False
+            seen = logits_of(trial.output(point, 0))  # raises if the model writes
+            true = logits_of(trial.output_with(Overwritten(program.pairs, point, keep_all=False)))
+            return _agree(program, seen, true)
     except UncaughtError:
         return False
     except Exception:  # what fails for another reason fails again, in the first pass, and is told there
         return True
-    return True
 
 
 def _agree(program: ModelProgram, one: Tensor, other: Tensor) -> bool:
@@ -88,7 +84,7 @@ def _agree(program: ModelProgram, one: Tensor, other: Tensor) -> bool:
         return False
     dtypes = {one.dtype, *(entry.dtype for entry in program.layout.entries)}
     tolerance = max(_TOLERANCE.get(dtype, _HALF_TOLERANCE) for dtype in dtypes if dtype.is_floating_point)
-    scale = float(other[torch.isfinite(other)].abs().max()) if bool(torch.isfinite(other).any()) else 0.0
+    scale = float(torch.nan_to_num(other, 0.0, 0.0, 0.0).abs().max())
     return torch.allclose(one, other, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
 
 

@@ -31,11 +31,14 @@ class Step(Protocol):
     def moves(self, entry: Entry) -> bool:
         """Whether any entry of this tensor moves."""
 
-    def add(self, block: Tensor, entry: Entry, rows: slice, coefficient: float) -> None:
-        """Add the step times ``coefficient`` to some rows of a tensor, shape (rows, ...), float32 or float64."""
+    def add(self, base: Tensor, out: Tensor, entry: Entry, rows: slice, coefficient: float) -> None:
+        """Write base + coefficient · step of some rows of a tensor to ``out``, which may be ``base`` itself.
+
+        Both have shape (rows, ...), and are float32 or float64.
+        """
 
     def add_rows(self, block: Tensor, entry: Entry, rows: Tensor, coefficient: float) -> None:
-        """Add the same to any rows, whose numbers are int64, shape (rows,)."""
+        """Add coefficient · step of any rows, whose numbers are int64, shape (rows,), to ``block``."""
 
     def sample(self) -> bytes:
         """Return bytes that tell this step from others, for the check that all ranks have the same."""
@@ -125,10 +128,11 @@ class Combination:
     def moves(self, entry: Entry) -> bool:
         return any(step.moves(entry) for _, step in self._parts)
 
-    def add(self, block: Tensor, entry: Entry, rows: slice, coefficient: float) -> None:
+    def add(self, base: Tensor, out: Tensor, entry: Entry, rows: slice, coefficient: float) -> None:
         for factor, step in self._parts:
             if step.moves(entry):
-                step.add(block, entry, rows, factor * coefficient)
+                step.add(base, out, entry, rows, factor * coefficient)
+                base = out
 
     def add_rows(self, block: Tensor, entry: Entry, rows: Tensor, coefficient: float) -> None:
         for factor, step in self._parts:
@@ -163,7 +167,7 @@ def flat_step(step: Step, entries: Sequence[Entry], device: torch.device) -> Ten
     for entry in entries:
         if step.moves(entry):
             block = flat[entry.start : entry.stop].view(entry.shape or (1,))
-            step.add(block, entry, slice(0, len(block)), 1.0)
+            step.add(block, block, entry, slice(0, len(block)), 1.0)
     return flat
 
 
@@ -182,11 +186,13 @@ def moved_rows(weight: Tensor, entry: Entry, point: Point, rows: slice) -> Tenso
     for part in row_pieces(out.shape):
         there = slice(rows.start + part.start, rows.start + part.stop)
         narrow = out.dtype != wide(out.dtype)
-        block = source[there].to(wide(out.dtype)) if narrow else out[part].copy_(source[there])
+        base = source[there].to(wide(out.dtype))
+        moved = base if narrow else out[part]
         for coefficient, step in shifts:
-            step.add(block, entry, there, coefficient)
-        if narrow:
-            out[part].copy_(block)
+            step.add(base, moved, entry, there, coefficient)
+            base = moved
+        if narrow or not shifts:
+            out[part].copy_(base)
     return out
 
 

@@ -22,8 +22,10 @@ class Noise:
     def moves(self, entry: Entry) -> bool:
         return entry.name in self._size
 
-    def add(self, block: Tensor, entry: Entry, rows: slice, coefficient: float) -> None:
-        self.add_rows(block, entry, torch.arange(rows.start, rows.stop, device=block.device), coefficient)
+    def add(self, base: Tensor, out: Tensor, entry: Entry, rows: slice, coefficient: float) -> None:
+        if out is not base:
+            out.copy_(base)
+        self.add_rows(out, entry, torch.arange(rows.start, rows.stop, device=out.device), coefficient)
 
     def add_rows(self, block: Tensor, entry: Entry, rows: Tensor, coefficient: float) -> None:
         width = entry.size // (entry.shape[0] if entry.shape else 1)

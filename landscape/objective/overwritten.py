@@ -19,17 +19,25 @@ from landscape.objective.parameters import Entry
 
 
 class Overwritten(list[Tensor]):
-    """The model's own parameters, which hold the weights of a point within :meth:`written`."""
+    """The model's own parameters, which hold the weights of a point within :meth:`written`.
 
-    def __init__(self, pairs: Sequence[tuple[Tensor, Entry]], point: Point) -> None:
+    Args:
+        pairs: the parameters, and the place of each in the layout.
+        point: the point.
+        keep_all: restore the weights that do not move too: the model may write to any.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[Tensor, Entry]], point: Point, *, keep_all: bool = True) -> None:
         super().__init__(own.data for own, _ in pairs)  # so that writing raises no version of the caller's own
-        self._pairs, self._point = pairs, point
+        self._pairs, self._point, self._keep_all = pairs, point, keep_all
 
     @contextmanager
     def written(self) -> Iterator[None]:
         """Write the point over the weights, and restore them at the end."""
         # by .data: the version counters of the caller's parameters stay as they are
-        kept = [(own.data, own.data.clone()) for own, _ in self._pairs]  # of all: the model may write to any
+        kept = [
+            (own.data, own.data.clone()) for own, entry in self._pairs if self._keep_all or self._point.moves(entry)
+        ]
         try:
             with torch.no_grad():
                 for own, entry in self._pairs:

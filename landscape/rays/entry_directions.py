@@ -22,7 +22,7 @@ from torch import Tensor
 from landscape.errors import LandscapeError, ObjectiveError
 from landscape.objective import Objective, Scope
 from landscape.objective.batch_loss import ModelProgram
-from landscape.objective.moved_weights import StepList, row_pieces
+from landscape.objective.moved_weights import PIECE, StepList, row_pieces
 from landscape.objective.parameters import Entry
 from landscape.rays.directions import RandomDirections, check_seed
 from landscape.rays.entries import GENERATOR, levels, levels_at, square_sum
@@ -95,15 +95,22 @@ class EntryStep:
 
     def __init__(self, scales: Mapping[str, Tensor], levels: KeptLevels) -> None:
         self.scales, self.levels = scales, levels
+        self._room: Tensor | None = None
 
     def moves(self, entry: Entry) -> bool:
         return entry.name in self.scales
 
-    def add(self, block: Tensor, entry: Entry, rows: slice, coefficient: float) -> None:
-        _add(block, self.levels.rows(entry, rows), self._scale(entry, rows), coefficient)
+    def add(self, base: Tensor, out: Tensor, entry: Entry, rows: slice, coefficient: float) -> None:
+        drawn = self.levels.rows(entry, rows)
+        # always the same room for the levels as numbers: fresh memory costs more than the sum
+        if self._room is None or self._room.dtype != out.dtype or len(self._room) < len(drawn):
+            self._room = torch.empty(max(PIECE, len(drawn)), dtype=out.dtype, device=out.device)
+        numbers = self._room[: len(drawn)].copy_(drawn).view(out.shape)
+        torch.addcmul(base, numbers, (self._scale(entry, rows) * coefficient).to(out.dtype), out=out)
 
     def add_rows(self, block: Tensor, entry: Entry, rows: Tensor, coefficient: float) -> None:
-        _add(block, self.levels.chosen(entry, rows), self._scale(entry, rows), coefficient)
+        drawn = self.levels.chosen(entry, rows).to(block.dtype)
+        block.addcmul_(drawn.view(block.shape), (self._scale(entry, rows) * coefficient).to(block.dtype))
 
     def sample(self) -> bytes:
         return repr((self.levels.key, [float(scale.sum()) for scale in self.scales.values()])).encode()
@@ -175,10 +182,6 @@ def width_of(entry: Entry) -> int:
 def rows_of(scale: Tensor, rows: slice | Tensor) -> Tensor:
     """Return what belongs to some rows, of numbers whose shape broadcasts to a tensor's."""
     return scale if len(scale) == 1 else scale[rows]
-
-
-def _add(block: Tensor, drawn: Tensor, scale: Tensor, coefficient: float) -> None:
-    block.addcmul_(drawn.to(block.dtype).view(block.shape), (scale * coefficient).to(block.dtype))
 
 
 class EntryDirections:

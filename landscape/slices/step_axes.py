@@ -172,9 +172,9 @@ class _Toward:
     def moves(self, entry: Entry) -> bool:
         return entry.name in self._other
 
-    def add(self, block: Tensor, entry: Entry, rows: slice, coefficient: float) -> None:
-        own, other = (_rows(held[entry.name], rows).to(block) for held in (self._own, self._other))
-        block.add_(other - own, alpha=coefficient)
+    def add(self, base: Tensor, out: Tensor, entry: Entry, rows: slice, coefficient: float) -> None:
+        own, other = (_rows(held[entry.name], rows).to(out) for held in (self._own, self._other))
+        torch.add(base, other - own, alpha=coefficient, out=out)
 
     def add_rows(self, block: Tensor, entry: Entry, rows: Tensor, coefficient: float) -> None:
         own, other = (held[entry.name][rows].to(block) for held in (self._own, self._other))
@@ -194,8 +194,8 @@ class _Given:
     def moves(self, entry: Entry) -> bool:
         return entry.name in self._parts
 
-    def add(self, block: Tensor, entry: Entry, rows: slice, coefficient: float) -> None:
-        block.add_(self._parts[entry.name][rows].to(block), alpha=coefficient)
+    def add(self, base: Tensor, out: Tensor, entry: Entry, rows: slice, coefficient: float) -> None:
+        torch.add(base, self._parts[entry.name][rows].to(out), alpha=coefficient, out=out)
 
     def add_rows(self, block: Tensor, entry: Entry, rows: Tensor, coefficient: float) -> None:
         block.add_(self._parts[entry.name][rows].to(block), alpha=coefficient)
@@ -275,7 +275,7 @@ def products_of(steps: Sequence[Step], entries: Sequence[Entry], device: torch.d
             blocks = torch.zeros(shape, dtype=wide(entry.dtype), device=device)
             for block, step in zip(blocks, steps, strict=True):
                 if step.moves(entry):
-                    step.add(block, entry, rows, 1.0)
+                    step.add(block, block, entry, rows, 1.0)
             flat = blocks.view(len(steps), -1).double()
             total += (flat @ flat.T).cpu().numpy()
     return total

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from landscape.objective.batch_loss import ModelProgram
-from landscape.objective.batches import Batch
+from landscape.objective.batches import Batch, spread
 from landscape.objective.losses.loss import Loss, entries_of
 from landscape.objective.losses.make import divided_by, make_loss, own_loss, value_of
 from landscape.objective.losses.meanings import matches, near_point, only_one
@@ -28,10 +28,11 @@ from landscape.objective.losses.predictions import (
     sums_to_one,
 )
 from landscape.objective.losses.structure import tensors_of, with_tensors
-from landscape.objective.moved_weights import AnyPoint
+from landscape.objective.moved_weights import AnyPoint, Point
 from landscape.objective.recognition.language_models import predicts_next
 from landscape.objective.recognition.weighting import telling_batch, weighting
 
+_FEW = 2  # samples of a large model
 _SEVERAL = 8  # values in [0, 1]; fewer may be logits
 
 
@@ -112,6 +113,8 @@ def _telling(
 ) -> tuple[ModelProgram, Any]:
     """Return the program on a batch that shows which targets are left out, and the trained model's output on it."""
     telling = telling_batch(batches, program.batches[0])
+    if isinstance(theta, Point):  # of a language model the predictions for a few samples fill a machine, in float64
+        telling = spread(telling, _FEW)
     if telling is program.batches[0]:
         return program, trained
     other = program.with_batches((telling,))
