@@ -12,7 +12,7 @@ import click
 
 from landscape.errors import StoreError
 from landscape.objective import Objective
-from landscape.rays import basin_radii, make_metric
+from landscape.rays import basin_radii, metric_of
 from landscape.rays.march import March
 from landscape.results import NOTHING, Cost, Hits, Islands, OnProgress, Progress, Radii, Result, require_same_config
 from landscape.store import Store
@@ -179,7 +179,7 @@ class BasinRun:
     def _check_settings(self, stored: Radii | Hits | Islands) -> None:
         """Refuse a stored result of other settings that nothing is to be added to."""
         options, objective = {"rtol": 1e-3, "step_ratio": 2.0, **self.basin_options}, self.objective
-        metric = make_metric(options["metric"], objective.theta, objective.scope)
+        metric = metric_of(objective, options["metric"])
         cap = March(options["max_radius"], options["rtol"], options["step_ratio"], None).cap(metric)
         asked = {
             **objective.describe(),
@@ -251,7 +251,7 @@ def check_same(store: Store, names: Sequence[str], objective: Objective, params:
 def centre_lines(objective: Objective, params: Mapping[str, Any]) -> list[str]:
     """Return what is about to be measured, and what a user should know about it."""
     lanes = objective.plan.lanes
-    dimension = make_metric(params["metric"], objective.theta, objective.scope).scope.size
+    dimension = metric_of(objective, params["metric"]).scope.size
     together = "one point at a time" if lanes == 1 else f"{lanes:,} points at a time"
     return [
         f"n = {dimension:,} of {objective.layout.size:,} parameters, {objective.samples:,} samples, loss at the centre "

@@ -9,13 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
 from torch import nn
 
 from landscape.checkpoint import read_checkpoint
 from landscape.curvature import Hessian
 from landscape.errors import LandscapeError
 from landscape.objective import Layout, Objective, Scope
-from landscape.rays import Metric, basin_radii, make_metric
+from landscape.objective.large import FLAT_LIMIT
+from landscape.rays import AnyMetric, Metric, basin_radii, make_metric, metric_of, random_directions
 from landscape.results import Radii
 from landscape.results.table import percent
 from landscape.volume.annealing.run import BUDGET
@@ -25,6 +27,7 @@ from landscape_cli.task import find_task, objective_of
 
 PER_RAY = 5  #: evaluations of a ray up to its first cutoff, as measured in benchmarks/
 PER_CUTOFF = 2  #: evaluations for each further cutoff
+_VECTORS_OF_PRODUCT = 5  # of the size of the model: theta, a step, a gradient, a product and its sum
 _SHOWN = 5  # names in a list; the others are counted
 _TRIAL = 1.0  # seconds that a trial block may take
 _LABEL = 13  # characters of the column of names
@@ -104,9 +107,15 @@ def examine(params: Mapping[str, Any], typed: Sequence[str]) -> Report:
     task = report.attempt("task", find_task, params) if report.ready else None
     if task is not None:
         report.attempt("model", look_at_model, report, task.model)
-        metric = report.attempt("metric", look_at_metric, report, task.model, params)
+        scope = report.attempt("scope", look_at_scope, report, task.model, params)
+        metric = None
+        if scope is not None and scope.layout.size <= FLAT_LIMIT:  # this describes it even if the data do not fit
+            metric = report.attempt("metric", look_at_metric, report, lambda: flat_metric(task.model, scope, params))
         objective = report.attempt("objective", objective_of, task, params)
         if objective is not None:
+            if scope is not None and metric is None:
+                named = params["metric"]
+                metric = report.attempt("metric", look_at_metric, report, lambda: metric_of(objective, named))
             report.attempt("data", look_at_data, report, objective)
             report.attempt("centre", look_at_centre, report, objective)
             report.attempt("cutoffs", look_at_cutoffs, report, objective, params)
@@ -140,7 +149,7 @@ def look_at_model(report: Report, model: nn.Module) -> None:
     )  # fmt: skip
 
 
-def look_at_metric(report: Report, model: nn.Module, params: Mapping[str, Any]) -> Metric:
+def look_at_scope(report: Report, model: nn.Module, params: Mapping[str, Any]) -> Scope:
     layout = Layout.of(model)
     scope = Scope.select(params["scope"], layout)
     names = [entry.name for entry in scope.entries]
@@ -148,8 +157,16 @@ def look_at_metric(report: Report, model: nn.Module, params: Mapping[str, Any]) 
         "scope", f"{scope.name}: {scope.size:,} entries in {len(names):,} tensors: {_some(names)}",
         scope=scope.name, scope_size=scope.size, scope_tensors=names,
     )  # fmt: skip
-    theta = layout.flatten(dict(model.named_parameters()))
-    metric = make_metric(params["metric"], theta, scope)
+    return scope
+
+
+def flat_metric(model: nn.Module, scope: Scope, params: Mapping[str, Any]) -> Metric:
+    """Return the metric of a model that needs no objective."""
+    return make_metric(params["metric"], scope.layout.flatten(dict(model.named_parameters())), scope)
+
+
+def look_at_metric(report: Report, make: Callable[[], AnyMetric]) -> AnyMetric:
+    metric = make()
     dead = f"{len(metric.dead):,} filters of norm zero are left out: {_some(metric.dead)}"
     words = f"{metric.name}: n = {metric.scope.size:,}; {dead if metric.dead else 'no filter has norm zero'}"
     report.add("metric", words, metric=metric.name, dimension=metric.scope.size, dead_filters=list(metric.dead))
@@ -197,6 +214,11 @@ def look_at_memory(report: Report, objective: Objective) -> None:
 
 def look_at_curvature(report: Report, objective: Objective) -> None:
     """Say what second derivatives take, or why there are none; radii do without them, so that is no failure."""
+    if objective.large:
+        size = text.byte_size(_VECTORS_OF_PRODUCT * objective.layout.size * objective.dtype.itemsize)
+        words = f"not tried: for a model of this size a product takes at least {size} of flat vectors beyond the model"
+        report.add("curvature", words, curvature=None)
+        return
     op = Hessian(objective)
     try:
         op.prepare()
@@ -232,15 +254,23 @@ def look_at_time(report: Report, objective: Objective, params: Mapping[str, Any]
 
 def seconds_per_evaluation(objective: Objective) -> float:
     """Return the time of one pass over the data at one point, with as many points together as in a run."""
-    points = objective.theta.repeat(objective.plan.lanes, 1)
+    count = objective.plan.lanes
+    if objective.large:  # the weights of a point are made during its pass, which takes time
+        steps = random_directions(objective, metric_of(objective, "layer"), 0).steps([0])
+    else:
+        points = objective.theta.repeat(count, 1)
     best, spent = math.inf, 0.0
     for _ in range(5):
         started = time.perf_counter()
-        objective.loss_at(points)
+        if objective.large:
+            with objective.running():
+                objective.along(steps, np.zeros(1))
+        else:
+            objective.loss_at(points)
         best, spent = min(best, time.perf_counter() - started), spent + time.perf_counter() - started
         if spent > 1.0:
             break
-    return best / len(points)
+    return best / count
 
 
 def trial_run(objective: Objective, params: Mapping[str, Any]) -> Radii:

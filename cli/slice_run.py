@@ -16,7 +16,7 @@ from landscape.objective import Objective
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.model import copied
 from landscape.plots import check_export, export
-from landscape.rays import make_metric
+from landscape.rays import metric_of
 from landscape.results import Line, OnProgress, Plane
 from landscape.results.table import in_width, percent
 from landscape.slices import slice_1d, slice_2d
@@ -110,7 +110,7 @@ def measuring_lines(objective: Objective, params: Mapping[str, Any], stored: Lin
     known = "" if stored is None else f" ({percent(stored.done.mean(), 0)} of it from the file)"
     lanes, dimension = objective.plan.lanes, objective.dimension
     if params["directions"] in ("random", "hessian"):
-        dimension = make_metric(params["metric"], objective.theta, objective.scope).scope.size
+        dimension = metric_of(objective, params["metric"]).scope.size
     together = "one point at a time" if lanes == 1 or params["recalibrate_bn"] else f"{lanes:,} points at a time"
     return [
         f"measuring {size}{known}: scope {objective.scope.name}, n = {dimension:,} of "
