@@ -19,6 +19,7 @@ from benchmarks import nets
 from benchmarks.curvature_peers import IMAGES, probes, problem
 from benchmarks.page import print_section
 from benchmarks.timing import seconds
+from landscape.results.table import percent
 
 REPEATS = 15
 SAMPLES = 128  #: vectors for the variance
@@ -99,7 +100,7 @@ def profile() -> list[str]:
         spent = sum(event.self_cpu_time_total for event in events)
         inside = sum(event.self_cpu_time_total for event in events if "convolution" in event.key)
         count = sum(event.count for event in events if event.key in _KERNELS)
-        lines.append(f"{label} {inside / spent:.0%} ({count} calls of their kernels)")
+        lines.append(f"{label} {percent(inside / spent, 0)} ({count} calls of their kernels)")
     text = ". ".join([lines[0], ", ".join(lines[1:]).capitalize()])
     return [f"{text}. `python -m benchmarks.curvature_limits`", ""]
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 import landscape as ls
+from landscape.results.table import percent
 
 #: widths, rank, nβ, γ: nβ so large that the value is within a few percent of its limit
 CASES = (
@@ -93,7 +94,7 @@ def main() -> None:
             f"{measure.config['leaps']:6} {measure.cost.seconds:7.1f}",
             flush=True,
         )
-    print(f"largest deviation {max(off):.1%}, median {float(np.median(off)):.1%}")
+    print(f"largest deviation {percent(max(off))}, median {percent(float(np.median(off)))}")
 
 
 if __name__ == "__main__":

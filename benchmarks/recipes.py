@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.page import command_line
+from landscape.results.table import percent
 
 COMMANDS = {
     "swiss_roll": "sweep swiss-roll --poison 0,0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.5 --seeds 5",
@@ -72,8 +73,8 @@ def table(report: dict) -> str:
         seeds = [row for row in report["members"] if row["axes"] == level["axes"]]
         tests = ", ".join(f"{100 * row['test_accuracy']:.1f}" for row in seeds)
         rows.append(
-            f"| {level['axes']['poison']:g} | {level['train_accuracy']:.1%} | {level['train_loss']:.2g} "
-            f"| {level['test_accuracy']:.1%} | {tests} |"
+            f"| {level['axes']['poison']:g} | {percent(level['train_accuracy'])} | {level['train_loss']:.2g} "
+            f"| {percent(level['test_accuracy'])} | {tests} |"
         )
     minutes = sum(row["seconds"] for row in report["members"]) / 60
     return "\n".join(

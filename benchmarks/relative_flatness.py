@@ -15,6 +15,7 @@ from benchmarks.clusters import clusters, trained
 from benchmarks.page import print_section
 from landscape.curvature import trace
 from landscape.measures.relative_flatness import RelativeHessian, chosen_layer
+from landscape.results.table import percent
 
 WIDTHS = (64, 128)
 PROBES = (30, 60, 90, 120, 150, 200)
@@ -49,7 +50,10 @@ def _rows(width: int) -> list[str]:
         error = float(np.sqrt(np.mean([(each.value / truth - 1) ** 2 for each in estimates])))
         stated = np.mean([each.standard_error for each in estimates]) / truth
         fewer = width * width / (_PER_PRODUCT * probes)
-        rows.append(f"| {width * width:,} | {probes} | {error:.2%} | {stated:.2%} | {fewer:.0f} x |")
+        rows.append(
+            f"| {width * width:,} | {probes} | {percent(float(error), 2)} | {percent(float(stated), 2)} "
+            f"| {fewer:.0f} x |"
+        )
         if error <= TARGET:
             break
     return rows

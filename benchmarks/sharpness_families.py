@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.page import command_line
+from landscape.results.table import percent
 
 ROLL = "sweep swiss-roll --poison 0,0.002,0.01,0.05 --vary width=20,32,48 --vary lr=0.001,0.003,0.01 --steps 16000"
 IMAGES = (
@@ -47,8 +48,8 @@ def table(report: dict) -> str:
             losses, tests = ([net[name] for net in nets] for name in ("train_loss", "test_accuracy"))
             rows.append(
                 f"| {axis} | {value:g} | {len(nets)} | {sum(net['converged'] for net in nets)} "
-                f"| {min(losses):.2g} to {max(losses):.2g} | {sum(tests) / len(tests):.1%} "
-                f"| {min(tests):.1%} to {max(tests):.1%} |"
+                f"| {min(losses):.2g} to {max(losses):.2g} | {percent(sum(tests) / len(tests))} "
+                f"| {percent(min(tests))} to {percent(max(tests))} |"
             )
     return "\n".join(rows)
 
