@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from landscape.pages import environment
 from landscape.plots.style import shades
 from landscape.ranking.charts import cost_chart, distributions, interval_bar, number, scatter
 from landscape.ranking.configurations import sorted_levels
-from landscape.ranking.rank import ranked_table
+from landscape.ranking.rank import RankingSettings, ranked_table
 from landscape.results.ranking import Ranking, ends, share, signed
 from landscape.results.runs import Runs
 from landscape.results.sharpness import INVARIANCES
@@ -62,6 +62,17 @@ def ranking_section(runs: Runs, ranking: Ranking, *, level: int, prefix: str) ->
     """
     template = _TEMPLATES.get_template("ranking.html.jinja")
     return Markup(template.render(**_parts(runs, ranking), level=level, prefix=prefix))
+
+
+def is_of(ranking: Ranking, runs: Runs) -> bool:
+    """Return whether a ranking may be of this table: it has its settings, its target, its axes and its measures."""
+    known = {*runs.measures, *ranking.baselines}
+    return (
+        {each.name for each in fields(RankingSettings)} <= ranking.config.keys()
+        and ranking.target in runs.target_names
+        and set(ranking.axes) <= runs.axes.keys()
+        and set(ranking.measures) <= known
+    )
 
 
 def ranking_style(most_axes: int) -> Markup:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from landscape.plots import figures_of, measures_by_step, pairs_beside
-from landscape.ranking.page import ranking_section
+from landscape.ranking.page import is_of, ranking_section
 from landscape.reports.blocks import Block, Part, Picture, shown_blocks
 from landscape.reports.contents import Contents
 from landscape.reports.pictures import Pictures
@@ -158,7 +158,7 @@ def _short(name: str, measures: Mapping[str, Measure]) -> str:
 
 
 def _rankings(results: Mapping[str, Result], prefix: str) -> list[Part]:
-    """Return one part for each ranking; the table that was ranked is the one of the file."""
+    """Return one part for each ranking of the table in the file; others are shown like any other result."""
     tables = [result for result in results.values() if isinstance(result, Runs)]
     rankings = {name: result for name, result in results.items() if isinstance(result, Ranking)}
     if len(tables) != 1:
@@ -171,6 +171,7 @@ def _rankings(results: Mapping[str, Result], prefix: str) -> list[Part]:
             [Block(html=ranking_section(tables[0], ranking, level=4, prefix=f"{prefix}r{number}-"))],
         )
         for number, (name, ranking) in enumerate(rankings.items())
+        if is_of(ranking, tables[0])
     ]
 
 

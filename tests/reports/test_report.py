@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ import pytest
 from markupsafe import escape
 
 import landscape as ls
-from helpers import curvature_results
+from helpers import curvature_results, every_kind
 from helpers.browser import Reader, ask, dumped, needs_browser
 from helpers.families import family
 from helpers.slice_results import make_line, make_plane
@@ -23,7 +24,8 @@ from helpers.stores import make_radii, make_volume
 from landscape.errors import StoreError
 from landscape.ranking import RankingSettings, rank_measures
 from landscape.reports import read_contents, report_page
-from landscape.results import Cost, LaplaceVolume, Measure, Result, Snapshot
+from landscape.reports.parts import TITLES
+from landscape.results import Cost, LaplaceVolume, Measure, Result, Snapshot, Volume
 
 EVIL = "<script>alert(1)</script>"
 COMMAND = "landscape volume ckpt.pt --out run.h5 --resume"
@@ -205,6 +207,16 @@ def test_a_file_without_results_says_so(tmp_path: Path) -> None:
     path = written(tmp_path, {"trace": cheap()})
     del ls.Store(path)["trace"]
     assert "The file holds no result that can be read." in page_of(path)
+
+
+def test_no_kind_of_result_is_forgotten(tmp_path: Path) -> None:
+    """Every kind that the store takes has a title, and makes a page."""
+    results = every_kind.RESULTS
+    page = page_of(written(tmp_path, results))
+    assert set(re.findall(r"<summary>(.*?)</summary>", page)) == set(results)
+    assert {"volume" if isinstance(result, Volume) else result.kind for result in results.values()} == set(TITLES)
+    assert Reader(page).open == []
+    assert len(set(Reader(page).identifiers)) == len(Reader(page).identifiers)
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
