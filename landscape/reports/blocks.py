@@ -25,11 +25,12 @@ class Claim:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the page: its SVG, a caption, and whether it can be enlarged."""
+    """A figure of the page: its SVG, a caption, whether it can be enlarged, and whether it takes the whole width."""
 
     svg: Markup
     caption: str
     zoom: bool = False
+    broad: bool = False
 
 
 @dataclass(frozen=True)

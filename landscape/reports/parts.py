@@ -110,7 +110,8 @@ def _sharpness(contents: Contents, pictures: Pictures) -> list[Part]:
     parts = []
     for checkpoint, measures in groups.items():
         table = SharpnessTable({_short(name, measures): measure for name, measure in measures.items()})
-        figures = [(short, figure, "") for short, figure in figures_of(table).items()]
+        several = figures_of(table) if len(table) > 1 else {}
+        figures = [(short, figure, "") for short, figure in several.items()]
         for measure in measures.values():
             if measure.chains is not None:
                 figures += [(short, figure, measure.name) for short, figure in figures_of(measure).items()]

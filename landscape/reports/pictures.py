@@ -30,10 +30,13 @@ _CAPTIONS = {
     "samples": "The values whose mean is the estimate.",
     "diagonal": "How often the entries of the diagonal have each value; counts on a log scale.",
     "family": "Each measure against what it is to predict, a point per net.",
+    "ranking": "Psi of each measure with its interval of 95 %, on the band that chance would reach.",
+    "comparison": "Between which numbers log V(first) - log V(second) lies at each cutoff. An open end is an arrow.",
     "boundary": "The decision boundary, with the training points.",
     "embedding": "The checkpoints on the plane of their first two principal components.",
     "by step": "Each measure against the training step. Bars are standard errors; hollow points have no known error.",
 }
+_BROAD = ("by step",)  #: figures of several panels side by side
 _PLANES = ("contour", "filled", "surface", "accuracy")  #: figures that can be enlarged and moved
 
 
@@ -59,4 +62,4 @@ class Pictures:
         """
         caption = f"{about}: {_CAPTIONS.get(short, short)}" if about else _CAPTIONS.get(short, short)
         svg = as_svg(figure, f"{self._prefix}f{next(self._numbers)}", f"{subject}. {caption}")
-        return Picture(svg, caption, short in _PLANES)
+        return Picture(svg, caption, zoom=short in _PLANES, broad=short in _BROAD)

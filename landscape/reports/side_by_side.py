@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from landscape.errors import LandscapeError
+from landscape.plots import figures_of
 from landscape.reports.blocks import Block, Claim
 from landscape.reports.contents import Contents
 from landscape.reports.parts import TITLES
+from landscape.reports.pictures import Pictures
 from landscape.reports.settings import LABELS, setting_text, shared_settings
 from landscape.results import Measure, Result, Volume
 from landscape.results.best import best_volume, bodies
@@ -41,6 +43,7 @@ class Quantity:
 def side_by_side(files: Sequence[Contents]) -> list[Block]:
     """Return the blocks that compare several files."""
     names = [contents.path for contents in files]
+    pictures = Pictures("side-")
     tables = [_quantities(contents) for contents in files]
     keys = list(dict.fromkeys(key for table in tables for key in table))
     rows = []
@@ -51,7 +54,7 @@ def side_by_side(files: Sequence[Contents]) -> list[Block]:
     heads = ["what", *names, "may be compared"]
     return [
         Block(table=columns(heads, rows, left=heads), label="The numbers of all files"),
-        *(block for other in files[1:] for block in _compared(files[0], other)),
+        *(block for other in files[1:] for block in _compared(files[0], other, pictures)),
         *_settings(files),
     ]
 
@@ -113,7 +116,7 @@ def _settings(files: Sequence[Contents]) -> list[Block]:
     return [Block(table=table, label="Settings; a dash: the results of the file do not agree")]
 
 
-def _compared(first: Contents, second: Contents) -> list[Block]:
+def _compared(first: Contents, second: Contents, pictures: Pictures) -> list[Block]:
     """Return which basin of two files is larger, or why that cannot be said."""
     if not (bodies(first.results) and bodies(second.results)):
         return []
@@ -126,4 +129,5 @@ def _compared(first: Contents, second: Contents) -> list[Block]:
         Block(claims=[Claim(row.verdict, row.report) for row in comparison.rows]),
         Block(table=comparison.table(), label=title),
         Block(notes=comparison.notes),
+        Block(pictures=[pictures.draw(figure, short, title) for short, figure in figures_of(comparison).items()]),
     ]
