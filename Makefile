@@ -36,7 +36,7 @@ test: $(BIN)/.installed
 
 # the docs as a site in build/site: warnings are errors, and the tutorials run
 docs: $(BIN)/.installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "Open build/site/index.html in a browser."
 
 bench: $(BIN)/.installed

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.xdist_group("site")  # one process builds it, for all t
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the site, built with warnings as errors."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True
     )
