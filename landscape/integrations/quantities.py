@@ -221,7 +221,8 @@ def radius(objective: Objective, draws: Draws, *, cutoff: float, quantities: Qua
     """
     if quantities.metric not in METRICS:
         raise LandscapeError(
-            f"rays have no metric {quantities.metric!r}. Pass `metric='filter'`, `'layer'` or `'identity'` for radii."
+            f"rays have no metric {quantities.metric!r}. Pass `metric='filter'`, `metric='layer'` or "
+            "`metric='identity'` for radii."
         )
     check_basin(objective, [cutoff], quantities.criterion)
     radii = draws.once("tracked radii", lambda: _measured_radii(objective, draws, quantities))

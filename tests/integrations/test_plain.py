@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,15 @@ def test_numbers_are_those_of_the_library_at_the_weights_of_the_moment() -> None
             assert found[f"landscape/{name}"] == measure.value
         assert found["landscape/average-case_standard_error"] == table["average-case"].standard_error
         assert logged[-1] == (found, 10 * epoch)
+
+
+@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)])
+def test_what_is_switched_on_around_a_call_changes_no_number(around: Callable[[], Any]) -> None:
+    net = make_net()
+    before, inside = (Tracker(points(), measures=CHEAP, every_steps=1) for _ in range(2))
+    plain = before(net, 1)
+    with around():
+        assert before(net, 2) == inside(net, 2) == plain
 
 
 def test_the_file_has_one_group_per_step_and_is_continued(tmp_path: Path) -> None:

@@ -91,6 +91,31 @@ def test_a_run_is_protected_and_continued(here: Path, ckpts: str) -> None:
     assert "distance at step 1,000: the distance needs the parameters at the start" in flat(done.stdout)
 
 
+STOPS = """
+import landscape as ls
+calls = []
+
+@ls.measure("stops", larger="sharper")
+def stops(objective, draws):
+    calls.append(1)
+    if len(calls) == 2:
+        raise KeyboardInterrupt
+    return 1.0
+"""
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(here: Path, ckpts: str) -> None:
+    (here / "mine.py").write_text(STOPS)
+    line = f"track {ckpts} {TASK} --measure loss --measure mine.py:stops --out run.h5"
+    done = run(f"{line} -q", code=130)
+    assert f"interrupted after 1 of 3 checkpoints, kept in run.h5; continue with: landscape {line}" in flat(done.stderr)
+    assert stored("track-step-1000").names == ("loss", "stops")
+    assert stored("track-step-200").names == ("loss",)
+    run(f"{line} --resume -q", code=130)  # its second call is that of the last checkpoint
+    run(f"{line} --resume -q")
+    assert stored("track-step-30").names == stored("track-step-200").names == ("loss", "stops")
+
+
 def test_json_is_strict(here: Path, ckpts: str) -> None:
     done = run(f"track {ckpts} {TASK} --measure loss,distance --json -q")
     found = json.loads(done.stdout)["step-30"]
