@@ -54,9 +54,9 @@ def llama(samples: int, tokens: int) -> tuple[nn.Module, dict[str, torch.Tensor]
     torch.set_default_dtype(torch.bfloat16)
     try:
         with (
-            mock.patch.object(nn.Linear, "reset_parameters", lambda self: None),
-            mock.patch.object(nn.Embedding, "reset_parameters", lambda self: None),
-            mock.patch.object(LlamaForCausalLM, "_init_weights", lambda self, module: None),
+            mock.patch.object(nn.Linear, "reset_parameters", return_value=None),
+            mock.patch.object(nn.Embedding, "reset_parameters", return_value=None),
+            mock.patch.object(LlamaForCausalLM, "_init_weights", return_value=None),
         ):
             model = LlamaForCausalLM(config).eval()
     finally:
