@@ -198,7 +198,8 @@ def _model_args(layers: list[Settings]) -> dict[str, Any]:
             ) from None
     if not isinstance(value, Mapping):
         raise TaskError(
-            f"{source.label('model_args')} must be a JSON object with the factory's arguments, not {_kind(value)}.\n"
+            f"{source.label('model_args')} must be a dict (or a JSON object) with the factory's arguments, not "
+            f"{_kind(value)}.\n"
             """For instance `model_args={"size": 32}`."""
         )
     return dict(value)

@@ -266,7 +266,7 @@ def test_mistakes_in_a_task_file(code, said):
         ({"model": "my_net:make", "model_args": "{hidden: 3}"}, "`model_args=...` is no JSON"),
         (
             {"model": "my_net:make", "model_args": "[3]"},
-            "must be a JSON object with the factory's arguments, not a value of type list",
+            "must be a dict (or a JSON object) with the factory's arguments, not a value of type list",
         ),
         ({"model": "my_net:make", "model_args": '{"hidden": "x"}'}, "my_net.py, line 5, in make: TypeError"),
         ({"model": "my_net:batches"}, "returned a value of type generator; it must return a torch module"),

@@ -46,6 +46,8 @@ def locate(path: str | Path, what: str, error: type[LandscapeError]) -> Path:
 
     Paths that no system takes, such as names of 3,000 characters, count as paths that do not exist.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise error(f"the {what} must be a path, not a value of type {type(path).__name__}. Pass its name.")
     found = Path(os.path.expanduser(path))
     if not os.path.exists(found):
         raise error(not_found(found, what))

@@ -174,6 +174,12 @@ def test_what_is_in_memory_counts_like_a_reference(how: str) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in other.state_dict().items())  # the caller's own
 
 
+@pytest.mark.parametrize("path", [3, None, b"net.pt"])
+def test_what_is_no_path_is_refused(path: object) -> None:
+    with pytest.raises(ls.LandscapeError, match="the checkpoint must be a path, not a value of type"):
+        ls.Objective.from_checkpoint(path, model=mlp, data="data.npz")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("keywords", "said"),
     [
