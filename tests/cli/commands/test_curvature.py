@@ -173,9 +173,9 @@ def test_plot_draws_what_there_is(here: Path) -> None:
     run(f"curvature {SMALL} --top 2 --metric filter --out run.h5 -q")
     for suffix in ("png", "svg", "pdf"):
         done = run(f"plot run.h5 --out figures --format {suffix}")
-        drawn = ("density", "eigenpairs", "filter-eigenpairs", "layers")
+        drawn = ("density", "eigenpairs", "filter-eigenpairs", "layers", "log-determinant", "trace")
         assert sorted(done.stdout.split()) == [f"figures/run-hessian-{name}.{suffix}" for name in drawn]
-    assert "holds 4 results" in run("plot run.h5 --out all.png", code=2).output
+    assert "holds 6 results" in run("plot run.h5 --out all.png", code=2).output
     # only what was found of the very same matrix is marked in a density
     marked = Path("figures/run-hessian-density.svg").read_text()
     assert "the 3 largest eigenvalues" in marked
@@ -187,9 +187,9 @@ def test_plot_draws_what_there_is(here: Path) -> None:
     run("plot one.h5 --out one.pdf")
 
 
-def test_a_trace_alone_is_no_picture(here: Path) -> None:
+def test_a_trace_alone_is_drawn_too(here: Path) -> None:
     run(f"curvature {SMALL} --trace --out run.h5 -q")
-    assert "holds nothing to draw: hessian-trace" in run("plot run.h5", code=2).output
+    assert run("plot run.h5").stdout == "run-hessian-trace.png\n"
 
 
 def test_show_says_what_there_is(here: Path) -> None:
