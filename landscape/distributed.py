@@ -13,10 +13,11 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import time
 import traceback
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -51,6 +52,10 @@ class _Message:
 
 _ALONE = _Group(0, 1, None)
 _SAMPLE = 64  # entries per row in a checksum
+FAIL_TOGETHER = 30.0  #: seconds that ranks may lie apart if they fail for the same reason
+_POLL = 0.01  # seconds
+_WORDS = "landscape: last words"  # key in the store of the process group
+_RECENT = 60.0  # seconds after which words belong to another failure
 _END = -1  # the place of a rank that has left
 _group = _ALONE
 _over = False  # whether a rank has left; then no rank waits for another
@@ -186,6 +191,8 @@ def exchanging(ranks: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if said := _last_words():
+            raise RankError(said) from error
         raise RankError(
             f"another of the {ranks} ranks is gone, stopped or killed ({_reason(error)}).\n"
             "What is in a results file is kept: start all again, with `resume=...`."
@@ -197,6 +204,45 @@ class Sampled(Protocol):
 
     def sample(self) -> bytes:
         """Return bytes that depend on its content."""
+
+
+def fails_alone(error: Exception, ranks: int, place: str) -> bool:
+    """Return whether this rank fails where others do not; then it must take part in no exchange any more.
+
+    The others, which wait for it, get its last words once it is gone. Ranks that fail together go on together.
+
+    Args:
+        error: why this rank fails.
+        ranks: how many work together.
+        place: the same words on all ranks that fail here together, and never used again.
+    """
+    global _over
+    import torch.distributed as dist
+
+    words = f"rank {dist.get_rank()} failed: {type(error).__name__}: {first_line(error)}"
+    with suppress(RuntimeError):  # the first rank, which keeps the words, may be gone
+        store = dist.distributed_c10d._get_default_store()
+        store.set(_WORDS, f"{time.time()} {words}")
+        store.add(place, 1)
+        deadline = time.monotonic() + FAIL_TOGETHER
+        while time.monotonic() < deadline:
+            if store.add(place, 0) >= ranks:
+                return False
+            time.sleep(_POLL)
+    _over = True
+    return True
+
+
+def _last_words() -> str:
+    """Return what a rank said of its failure just now; empty if it said nothing."""
+    import torch.distributed as dist
+
+    with suppress(RuntimeError):
+        store = dist.distributed_c10d._get_default_store()
+        if store.check([_WORDS]):
+            when, _, words = store.get(_WORDS).decode().partition(" ")
+            return words if time.time() - float(when) < _RECENT else ""
+    return ""
 
 
 def sample(rows: torch.Tensor | Sampled) -> bytes:

@@ -18,6 +18,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 import landscape as ls
+from landscape import distributed
 from landscape.curvature.operator import Operator
 from landscape.errors import LandscapeError
 from landscape.objective.shards.program import ShardedProgram
@@ -192,6 +193,22 @@ def refused() -> None:
             call()
 
 
+def broken() -> None:
+    """A forward that fails on one rank is told on the others, which wait for it."""
+    mine = dist.get_rank()
+    distributed.FAIL_TOGETHER = 0.5
+
+    def forward(model: Net, batch: tuple[Tensor, Tensor]) -> Tensor:
+        hidden = model.body(batch[0])
+        if mine == 1:
+            raise ValueError("no memory left on this card")
+        return model.head(hidden)
+
+    words = "no memory left on this card" if mine == 1 else "rank 1 failed: ValueError: no memory left on this card"
+    with pytest.raises(LandscapeError, match=words):
+        ls.Objective(by_fsdp(Net()), DATA, forward=forward)
+
+
 def with_nan(model: Net) -> Net:
     """Spoil an entry that the last rank holds."""
     local = model.head.weight.to_local()  # type: ignore[operator]
@@ -209,10 +226,11 @@ def wider() -> Net:
 
 def check(names: list[str]) -> None:
     """Run these checks in this process, which is one of several."""
+    checks = {each.__name__: each for each in (losses, curvatures, memory, refused, broken)}
     dist.init_process_group("gloo")
     try:
         for name in names:
             measure, _, kind = name.partition("-")
-            {"losses": losses, "curvatures": curvatures, "memory": memory, "refused": refused}[measure](*kind.split())
+            checks[measure](*kind.split())
     finally:
         dist.destroy_process_group()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from landscape.distributed import exchanging
-from landscape.errors import RankError
+from landscape.distributed import exchanging, fails_alone
+from landscape.errors import RankError, type_and_line
+
+_NUMBERS = count()
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Shards:
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], boxes: Mapping[str, Box], device: torch.device) -> None:
         self.shapes, self.device = dict(shapes), device
         self.ranks, self.rank = dist.get_world_size(), dist.get_rank()
+        self._number, self._failures = next(_NUMBERS), 0
+        self._broken = ""  # why no exchange can meet any more
         self.require_same("parameters", {name: tuple(shape) for name, shape in shapes.items()})
         self.boxes: list[dict[str, Box]] = self.exchanged(dict(boxes))
         for name, shape in self.shapes.items():
@@ -78,6 +83,12 @@ class Shards:
                     f"the shards of {name} do not fit together: the ranks hold {[b[name].lengths for b in self.boxes]} "
                     f"of {shape}. All ranks must build, load and shard the model in the same way."
                 )
+
+    def fail(self, error: Exception) -> None:
+        """Note that the model fails here: on all ranks, or on this one alone, which then exchanges nothing more."""
+        self._failures += 1
+        if fails_alone(error, self.ranks, f"landscape: sharded model {self._number}, failure {self._failures}"):
+            self._broken = f"this rank failed alone: {type_and_line(error)}"
 
     def exchanged(self, mine: Any) -> list[Any]:
         """Return what each rank says, in order."""
@@ -107,6 +118,8 @@ class Shards:
     def everyone(self, values: Tensor) -> Tensor:
         mine = values.to(self.device)
         everyone = mine.new_empty((self.ranks, *mine.shape))
+        if self._broken:
+            raise RankError(self._broken)
         if mine.numel():
             with exchanging(self.ranks):
                 dist.all_gather(list(everyone.unbind()), mine.contiguous())

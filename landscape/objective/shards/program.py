@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from landscape.errors import RankError
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import Batch
 from landscape.objective.parameters import moving_parameters
@@ -64,7 +65,13 @@ class ShardedProgram(ModelProgram):
             stack.enter_context(super()._placed([*self._at_once(parts), *tensors[count:]]))
             for unit, places in self._units.items():
                 stack.enter_context(_lending(unit, places, lambda whiches: self._wholes(parts, whiches)))
-            yield
+            try:
+                yield
+            except RankError:
+                raise
+            except Exception as error:
+                self._shards.fail(error)
+                raise
 
     def _call(self, batch: Batch) -> Any:
         return tree_map(_full, super()._call(batch))

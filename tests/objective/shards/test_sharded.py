@@ -7,7 +7,7 @@ from pathlib import Path
 from helpers.processes import together
 
 CHECKS = [
-    "losses-fsdp", "losses-tensor", "losses-ddp", "curvatures-fsdp", "curvatures-tensor", "memory", "refused"
+    "losses-fsdp", "losses-tensor", "losses-ddp", "curvatures-fsdp", "curvatures-tensor", "memory", "refused", "broken"
 ]  # fmt: skip
 
 
