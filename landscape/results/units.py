@@ -30,6 +30,9 @@ _NAMED = {
     "standard_error": MEASURE,
     "passes": "passes",
     "nats_below_ball": "nats",
+    "nats_below_ball_low": "nats",
+    "nats_below_ball_high": "nats",
+    "peak_loss": "loss",
 }
 
 

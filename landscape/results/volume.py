@@ -116,6 +116,8 @@ class Volume(Result):
             "cutoff": [row.cutoff for row in rows],
             "verdict": [row.verdict for row in rows],
             "nats_below_ball": [row.nats_below_ball for row in rows],
+            "nats_below_ball_low": [row.nats_below_ball_interval[0] for row in rows],
+            "nats_below_ball_high": [row.nats_below_ball_interval[1] for row in rows],
             "reported_nats": [row.reported for row in rows],
             "reported_log10": [row.log10_reported for row in rows],
             "log_volume_nats": [row.log_volume for row in rows],

@@ -13,6 +13,7 @@ from landscape.results.estimate import VolumeEstimate
 from landscape.results.table import Table, columns, wrapped
 
 _NARROW = 0.3  # nats: an interval narrower than this is given with two decimals
+_WHOLE = 0.1  # nats below the ball: a basin that is surely no further below fills the ball
 _LONG = 1e4  # from here on decimals carry nothing
 RESOLUTION = wrapped(
     "grid: the resolution of V. q is the ratio of neighbouring radii at which rays are tested; left is the share of V "
@@ -139,9 +140,16 @@ def sentence(row: VolumeEstimate, body: Body) -> str:
     words = f"{place(row.cutoff, body)} {_claim(row, body)}{_grid(row)}."
     if row.verdict == "settled":
         words += " No interval holds without conditions: a part of the basin that no chain met is not in it."
+    if fills_ball(row) and body.capped:
+        words += " So it fills the ball, and how far it reaches beyond is not measured."
     if row.verdict == "approximation":
         words += " How far the basin is from that quadratic is unknown."
     return words
+
+
+def fills_ball(row: VolumeEstimate) -> bool:
+    """Whether a basin fills the ball of the cap, with all of its interval: then the number is the cap's, not the net's."""
+    return row.measured and row.nats_below_ball_interval[1] < _WHOLE
 
 
 def place(cutoff: float, body: Body) -> str:

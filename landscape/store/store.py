@@ -22,7 +22,8 @@ import numpy as np
 
 from landscape._version import __version__
 from landscape.errors import StoreError
-from landscape.results import Result, result_class
+from landscape.results import Result, Volume, result_class
+from landscape.results.best import best_volume
 from landscape.store import groups
 from landscape.store.atomic import write_atomically
 from landscape.store.interrupts import uninterrupted
@@ -151,6 +152,17 @@ class Store:
         if name not in held:
             self._refuse_missing(name, held)
         self._replace(name, None)
+
+    def best_volume(self) -> Volume:
+        """Return the best log-volume that the file holds at each cutoff: what ``landscape show`` gives first.
+
+        Raises:
+            LandscapeError: if there is none.
+            StoreError: as for reading a result.
+        """
+        kinds = {name: about["kind"] for name, about in self.describe()["results"].items()}
+        volumes = [name for name, kind in kinds.items() if issubclass(result_class(kind), Volume)]
+        return best_volume({name: self[name] for name in volumes}, str(self.path))
 
     def describe(self) -> dict[str, Any]:
         """Return what the file holds, in strict JSON types (infinity and NaN as None), without reading large arrays.

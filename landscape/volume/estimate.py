@@ -151,5 +151,5 @@ def log_volume(
         )
     if estimator not in MEASURING:
         options.pop("measure", None)  # a volume, which is what it measures
-    refuse_unknown(f"log_volume(estimator={estimator!r})", options, known.__annotations__)
+    refuse_unknown(f"log_volume(estimator={estimator!r})", options, ["cutoffs", *known.__annotations__])
     return estimate(objective, cutoffs, **options)

@@ -25,7 +25,7 @@ def test_too_few_rays_are_said_to_be_too_few(rays: int) -> None:
     volume = ls.volume_from_radii(np.linspace(1.0, 1.3, rays), n=7, cutoffs=[0.1])
     assert rays / 2 < volume.results[0].ess < 50
     text = flat(volume_text(volume))
-    assert "lower bound: fewer than 100 rays: pass --directions 1000" in text
+    assert "lower bound: fewer than 100 rays: pass --directions 1000, and a larger budget" in text
     assert "not drawn" not in text
 
 

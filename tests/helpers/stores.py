@@ -60,7 +60,7 @@ def make_volume() -> Volume:
         censored_weight=0.0,
         pareto_k=math.nan,
         verdict="lower bound",
-        reasons=("fewer than 100 rays: pass directions=1000",),
+        reasons=("fewer than 100 rays: pass `directions=1000`, and a larger budget if that ended them",),
     )
     weights = np.array([[-np.inf], [0.0], [-0.7], [-1e6], [-0.1], [-3.0]])
     return Volume((estimate,), weights, "uniform", 12, 6, {"scope": "weights"}, Cost(1.0, 2, 3.0))

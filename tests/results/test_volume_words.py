@@ -175,3 +175,13 @@ def test_large_nets_fit_a_terminal() -> None:
 def test_a_cutoff_that_was_not_measured_is_one_clear_error() -> None:
     with pytest.raises(LandscapeError, match=r"no volume at cutoff 3\. Pass one of 1"):
         volume(estimate()).report(3.0)
+
+
+def test_a_basin_that_fills_the_ball_says_so_in_the_sentence_and_in_columns() -> None:
+    rows = estimate(0.01, 0.005, cutoff=2.0), estimate(0.3, 0.25, cutoff=1.0)
+    report = volume(*rows)
+    whole = "So it fills the ball, and how far it reaches beyond is not measured."
+    assert [whole in report.report(cutoff) for cutoff in (2.0, 1.0)] == [True, False]
+    frame = report.to_frame()
+    assert frame.nats_below_ball_low.tolist() == pytest.approx([0.005, 0.05])
+    assert frame.nats_below_ball_high.tolist() == pytest.approx([0.015, 0.55])

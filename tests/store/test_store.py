@@ -11,6 +11,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -379,3 +380,14 @@ def test_mode_and_symbolic_link_survive_a_put(path: Path) -> None:
     assert link.is_symlink()
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert_same(Store(path)["radii"], make_radii(2))
+
+
+def test_the_best_volume_of_a_file_is_the_one_with_the_better_verdict(path: Path) -> None:
+    store = Store(path)
+    store["radii"] = make_radii(3)
+    with pytest.raises(LandscapeError, match="no log-volume"):
+        store.best_volume()
+    bound = make_volume()
+    row = replace(bound.results[0], verdict="reliable", log_volume=-70_000.0, interval=(-70_001.0, -69_999.0))
+    store["volume"], store["counted"] = bound, replace(bound, results=(row,))
+    assert store.best_volume().results == (row,)

@@ -135,7 +135,7 @@ def why_unreliable(log_weights: np.ndarray, resolution: float, rays: int, censor
         return "all rays end at the trained point itself: the criterion jumps there"
     fewest = 2 * RELIABLE_ESS * rays / len(log_weights)  # half of the draws are judged
     if rays < fewest and 2 * ess >= len(log_weights):
-        return f"fewer than {fewest:.0f} rays: pass `directions=1000`"
+        return f"fewer than {fewest:.0f} rays: pass `directions=1000`, and a larger budget if that ended them"
     # a ray at the cap weighs as much as any ray can
     bounded = 0 < censored < _FEW_AT_THE_CAP
     unseen = "The cap bounds every weight, but too few rays reached it to measure V: pass more `directions=...`"

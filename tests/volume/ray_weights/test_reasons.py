@@ -30,7 +30,7 @@ LOG_WEIGHTS = {
     ("name", "reason"),
     [
         ("zero", "all rays end at the trained point itself"),
-        ("few", "fewer than 100 rays: pass `directions=1000`"),
+        ("few", "fewer than 100 rays: pass `directions=1000`, and a larger budget if that ended them"),
         ("scattered", "an ess of 4.9 means that about 5 of 4,000 rays carry the mean (the largest alone 41.9 %)"),
         ("heavy", "a tail index of 0.76, above 0.5, so rays that were not drawn may outweigh all that were"),
         ("first half", "the first half of the rays, which decides the verdict, has an ess of 139.3"),
