@@ -1,4 +1,5 @@
 from . import distributed as distributed
+from . import integrations as integrations
 from . import plots as plots
 from ._version import __version__ as __version__
 from .checkpoint import adam_moments as adam_moments
@@ -30,6 +31,7 @@ from .results import Plane as Plane
 from .results import Radii as Radii
 from .results import RayStatus as RayStatus
 from .results import SharpnessTable as SharpnessTable
+from .results import Snapshot as Snapshot
 from .results import SpectralDensity as SpectralDensity
 from .results import Trace as Trace
 from .results import Volume as Volume

@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_nothing_heavy_is_imported_before_it_is_used() -> None:
-    """``import landscape`` loads neither torch nor scipy, h5py or matplotlib."""
-    heavy = ("torch", "numpy", "scipy", "h5py", "matplotlib")
-    code = f"import sys, landscape; print([name for name in {heavy} if name in sys.modules])"
+    """``import landscape`` loads neither torch nor scipy, h5py or matplotlib; nor do its callbacks load a trainer."""
+    heavy = ("torch", "numpy", "scipy", "h5py", "matplotlib", "lightning", "pytorch_lightning", "transformers")
+    code = f"import sys, landscape, landscape.integrations; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -74,8 +74,8 @@ class HuggingFaceCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **_: Any) -> None:
         """Read the held data and open the file, so that what is missing shows before the first step."""
-        if state.is_world_process_zero and model is not None:
-            self._recorder.begin(model)
+        if model is not None:
+            self._recorder.begin(model, measuring=state.is_world_process_zero)
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **_: Any) -> None:
         """Measure if the step is due."""
@@ -101,6 +101,8 @@ class HuggingFaceCallback(TrainerCallback):
             return
         self.latest = snapshot
         found = numbers(snapshot)
+        if not found:
+            return
         due = control.should_log, control.should_save, control.should_evaluate
         self._recorder.tried(lambda: self._trainer.log(found))
         # logging tells the trainer that its own numbers of this step are logged, and they are not yet

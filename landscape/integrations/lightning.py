@@ -72,8 +72,7 @@ class LightningCallback(*_bases()):  # type: ignore[misc]
         """Read the held data and open the file, so that what is missing shows before the first step."""
         if self._recorder.data is None:
             self._recorder.data = _validation_data(trainer)
-        if trainer.is_global_zero:
-            self._recorder.begin(pl_module)
+        self._recorder.begin(pl_module, measuring=trainer.is_global_zero)
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: nn.Module, outputs: Any, batch: Any, batch_idx: int, *rest: Any
@@ -105,7 +104,8 @@ class LightningCallback(*_bases()):  # type: ignore[misc]
             return
         self.latest = snapshot
         found = numbers(snapshot)
-        self._recorder.tried(lambda: _log(trainer, found, pl_module, counted=epoch is not None))
+        if found:
+            self._recorder.tried(lambda: _log(trainer, found, pl_module, counted=epoch is not None))
 
 
 def _log(trainer: Any, found: dict[str, float], module: Any, *, counted: bool) -> None:

@@ -82,8 +82,7 @@ class Tracker:
             epoch: number of finished epochs, if this call ends one.
         """
         step = _count("step", step)
-        if is_first_process():
-            self._recorder.begin(model)
+        self._recorder.begin(model, measuring=is_first_process())
         due = is_due(step, self.every_steps) or (epoch is not None and is_due(epoch, self.every_epochs))
         if not due or step == self._measured:
             return {}

@@ -131,8 +131,12 @@ class Recorder:
         if out is not None and Path(out).exists():
             self._check_file(Store(out))
 
-    def begin(self, model: nn.Module) -> None:
+    def begin(self, model: nn.Module, *, measuring: bool = True) -> None:
         """Lock the file and read the held data, so that what is wrong shows before training begins.
+
+        Args:
+            model: the model in training.
+            measuring: whether this process is the one that measures. The others only refuse what it refuses of a model.
 
         Raises:
             LandscapeError: if the file cannot be written, or model, data and loss do not fit together.
@@ -141,6 +145,8 @@ class Recorder:
             return
         model = unwrapped(model)
         refuse_shards(model)
+        if not measuring:
+            return
         self._open()
         with leaving_training_alone(), without_mixed_precision(model):
             objective = self._objective_of(model)
@@ -171,7 +177,6 @@ class Recorder:
         started = time.perf_counter()
         self.begin(model)
         model = unwrapped(model)
-        refuse_shards(model)
         snapshot: Snapshot | None = None
         try:
             with leaving_training_alone(), without_mixed_precision(model):
