@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +49,7 @@ from landscape.results import (
 )
 from landscape.results.shown import Shown
 
+Drawings = dict[str, Callable[[], Figure]]  #: what draws each figure, by its name
 _SAME_MATRIX = ("operator", "metric", "scope", "theta_hash", "data_hash", "training", "forward", "loss", "dimension")
 _NOTHING_TO_DRAW = "it holds nothing that can be drawn. print(result) shows all of it."
 _NO_FIGURE = {
@@ -63,42 +66,47 @@ def figures_of(result: Shown, pairs: Eigenpairs | None = None) -> dict[str, Figu
         result: any result.
         pairs: eigenpairs to mark in a density of the same operator.
     """
-    figures: dict[str, Figure] = {}
+    return {name: draw() for name, draw in _drawings(result, pairs).items()}
+
+
+def _drawings(result: Shown, pairs: Eigenpairs | None = None) -> Drawings:
+    """Return what draws each figure of :func:`figures_of`."""
+    figures: Drawings = {}
     match result:
         case Volume():
-            figures = _volume_figures(result)
+            figures = _volume_drawings(result)
         case Radii():
-            figures = {"radii": radius_histogram(result), "rays": loss_along_rays(result)}
+            figures = {"radii": partial(radius_histogram, result), "rays": partial(loss_along_rays, result)}
         case Line():
-            figures = {"line": line_figure(result)}
+            figures = {"line": partial(line_figure, result)}
         case Plane():
-            figures = _plane_figures(result)
+            figures = _plane_drawings(result)
         case SpectralDensity():
-            figures = {"density": density_figure(result, pairs)}
+            figures = {"density": partial(density_figure, result, pairs)}
         case LayerTraces() if len(result.values):
-            figures = {"layers": layer_figure(result)}
+            figures = {"layers": partial(layer_figure, result)}
         case Eigenpairs() if len(result.values):
-            figures = {"eigenvalues": eigenvalue_figure(result)}
+            figures = {"eigenvalues": partial(eigenvalue_figure, result)}
         case Diagonal() if np.isfinite(result.values).any():
-            figures = {"diagonal": diagonal_figure(result)}
+            figures = {"diagonal": partial(diagonal_figure, result)}
         case Measure() if result.chains is not None and np.isfinite(result.samples).any():
-            figures = {"trace": trace_figure(result)}
+            figures = {"trace": partial(trace_figure, result)}
         case Trace() | LogDeterminant() | Measure() if np.isfinite(result.samples).any():
-            figures = {"samples": samples_figure(result)}
+            figures = {"samples": partial(samples_figure, result)}
         case SharpnessTable() | NetMeasures() if drawable(result):
-            figures = {"measures": measures_figure(result)}
+            figures = {"measures": partial(measures_figure, result)}
         case Snapshot() if drawable(table := SharpnessTable(result.measures)):
-            figures = {"measures": measures_figure(table)}
+            figures = {"measures": partial(measures_figure, table)}
         case Runs() if np.isfinite(result.values).any():
-            figures = {"family": family_figure(result)}
+            figures = {"family": partial(family_figure, result)}
         case Ranking() if result.measures:
-            figures = {"ranking": ranking_figure(result)}
+            figures = {"ranking": partial(ranking_figure, result)}
         case Comparison() if result.rows:
-            figures = {"comparison": comparison_figure(result)}
+            figures = {"comparison": partial(comparison_figure, result)}
         case Boundary() if len(result.margin):
-            figures = {"boundary": boundary_figure(result)}
+            figures = {"boundary": partial(boundary_figure, result)}
         case Embedding() if len(result.points):
-            figures = {"embedding": embedding_figure(result)}
+            figures = {"embedding": partial(embedding_figure, result)}
     return figures
 
 
@@ -108,17 +116,17 @@ def figure_of(result: Shown, name: str | None = None) -> Figure:
     Raises:
         LandscapeError: if this kind of result has no figure, or none of this name.
     """
-    figures = figures_of(result)
+    figures = _drawings(result)
     if not figures:
         kind = type(result).__name__
         raise LandscapeError(f"there is no figure of {kind}: {_NO_FIGURE.get(kind, _NOTHING_TO_DRAW)}")
     if name is None:
-        return _first(figures)
+        return _first(figures)()
     if not isinstance(name, str) or name not in figures:
         raise LandscapeError(
             f"{type(result).__name__} has no figure {name!r}. Pass `figure=...` as one of {', '.join(figures)}."
         )
-    return figures[name]
+    return figures[name]()
 
 
 def figures_of_run(results: Mapping[str, Result]) -> dict[str, Figure]:
@@ -130,7 +138,7 @@ def figures_of_run(results: Mapping[str, Result]) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     for name in _UNIFORM_RAYS:
         if name in results:
-            figures |= _in_a_run(results[name], figures_of(results[name]))
+            figures |= _in_a_run(results[name])
     volumes = {name: result for name, result in results.items() if isinstance(result, Volume) and result.results}
     if len(volumes) > 1:
         figures["volumes"] = volumes_by_estimator(volumes)
@@ -180,7 +188,7 @@ def _sharpness_of_run(results: Mapping[str, Result]) -> Figure | None:
     return measures_figure(table) if len(table) > 1 and drawable(table) else None
 
 
-def _first(figures: Mapping[str, Figure]) -> Figure:
+def _first(figures: Mapping[str, Any]) -> Any:
     """Return the one figure that shows a result best: filled contours of a plane, else the first."""
     return figures.get("filled") or next(iter(figures.values()))
 
@@ -189,36 +197,37 @@ def _by_result(results: Mapping[str, Result]) -> dict[str, dict[str, Figure]]:
     """Return the figures of each result that has some, but for uniform rays and their volume."""
     family = any(isinstance(result, Runs | Ranking) for result in results.values())  # its nets have one figure
     drawn = {
-        name: _in_a_run(result, figures_of(result, pairs_beside(result, results)))
+        name: _in_a_run(result, pairs_beside(result, results))
         for name, result in results.items()
         if result.kind not in _UNIFORM_RAYS and not (family and isinstance(result, NetMeasures))
     }
     return {name: figures for name, figures in drawn.items() if figures}
 
 
-def _volume_figures(volume: Volume) -> dict[str, Figure]:
+def _volume_drawings(volume: Volume) -> Drawings:
     if not volume.results:
         return {}
-    figures = {"volume": volumes_by_estimator({volume.estimator: volume})}
+    drawings: Drawings = {"volume": partial(volumes_by_estimator, {volume.estimator: volume})}
     if isinstance(volume, AnnealedVolume) and len(volume.trail):
-        return figures | {"rounds": rounds_of_islands(volume)}
-    return figures | ({"weights": sorted_weights(volume)} if len(volume.log_weights) else {})
+        drawings["rounds"] = partial(rounds_of_islands, volume)
+    elif len(volume.log_weights):
+        drawings["weights"] = partial(sorted_weights, volume)
+    return drawings
 
 
-def _in_a_run(result: Result, figures: dict[str, Figure]) -> dict[str, Figure]:
+def _in_a_run(result: Result, pairs: Eigenpairs | None = None) -> dict[str, Figure]:
     """Return the figures of one result that a run needs: one figure shows all its volumes, and one its measures."""
-    if isinstance(result, Measure) and result.chains is None:
+    if isinstance(result, Snapshot) or (isinstance(result, Measure) and result.chains is None):
         return {}
-    if isinstance(result, Snapshot):
-        return {}  # a figure of the run shows them all
-    return {name: figure for name, figure in figures.items() if name != "volume" or len(figures) == 1}
+    drawings = _drawings(result, pairs)
+    return {name: draw() for name, draw in drawings.items() if name != "volume" or len(drawings) == 1}
 
 
-def _plane_figures(plane: Plane) -> dict[str, Figure]:
-    figures = {"contour": contour_figure(plane), "filled": filled_figure(plane), "surface": surface_figure(plane)}
+def _plane_drawings(plane: Plane) -> Drawings:
+    drawings = {"contour": contour_figure, "filled": filled_figure, "surface": surface_figure}
     if not np.isnan(plane.accuracy).all():
-        figures["accuracy"] = accuracy_figure(plane)
-    return figures
+        drawings["accuracy"] = accuracy_figure
+    return {name: partial(draw, plane) for name, draw in drawings.items()}
 
 
 def pairs_beside(result: Result, results: Mapping[str, Result]) -> Eigenpairs | None:

@@ -128,11 +128,12 @@ class Comparison(Shown):
 
     def _contents(self) -> Contents:
         attributes = {
+            "kind": "comparison",
+            "verdict": ", ".join(dict.fromkeys(row.verdict for row in self.rows)),
             "dimension": self.dimension,
             "criterion": self.criterion,
             "estimators": self.estimators,
             "notes": self.notes,
-            "verdict": ", ".join(dict.fromkeys(row.verdict for row in self.rows)),
         }
         variables = along_axis(self._series(), "cutoff")
         return Contents(variables, {}, attributes, descriptions(ComparisonRow), self.criterion)

@@ -178,7 +178,8 @@ class SharpnessTable(Shown, Mapping[str, Measure]):
     def _contents(self) -> Contents:
         measures = {"measure": Variable(("measure",), np.array(list(self)), TEXT)}
         series = {name: values for name, values in self._series().items() if name != "measure"}
-        attributes = {"notes": self.notes, "cost": plain(self.cost)}
+        verdicts = ", ".join(dict.fromkeys(each.verdict for each in self.values()))
+        attributes = {"kind": "sharpness", "verdict": verdicts, "notes": self.notes, "cost": plain(self.cost)}
         return Contents(along_axis(series, "measure"), measures, attributes, descriptions(Measure))
 
     def _brief(self) -> str:

@@ -127,6 +127,8 @@ def test_without_xarray_the_error_says_what_to_install(monkeypatch: pytest.Monke
 def test_tables_that_no_file_keeps_compare_too(name: str) -> None:
     table = SHOWN[name]
     assert table == table
+    assert table.to_xarray().attrs["kind"] == name
+    assert table.to_xarray().attrs["verdict"] in ("estimate, exact", "settled")
     assert table == replace(table)  # type: ignore[type-var]
     assert not any(table == other for other in (None, 1.0, "text", *RESULTS.values()))
 
