@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from landscape.errors import StoreError
 from landscape.results import Result
 from landscape.store import Store, readable_results
 
@@ -41,6 +42,8 @@ def read_contents(given: str | os.PathLike[str] | Store) -> Contents:
     Raises:
         StoreError: if it is no results file.
     """
+    if not isinstance(given, str | os.PathLike | Store):
+        raise StoreError(f"a report is of results files such as run.h5, got a {type(given).__name__}.")
     store = given if isinstance(given, Store) else Store(given)
     about = store.describe()
     readable, damaged = readable_results(store)

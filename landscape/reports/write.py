@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ def report(source: Source | Sequence[Source], *, out: str | os.PathLike[str]) ->
     'report.html'
     """
     target = check_page(out)
-    sources = [source] if isinstance(source, str | os.PathLike | Store) else list(source)
+    several = isinstance(source, Iterable) and not isinstance(source, str | Store)
+    sources: list[Any] = list(source) if several else [source]  # type: ignore[arg-type]
     return write_page(report_page([read_contents(each) for each in sources]), target)
 
 
@@ -64,7 +65,10 @@ def check_page(out: str | os.PathLike[str]) -> Path:
     Raises:
         StoreError: for another ending, or a folder that does not exist.
     """
-    target = Path(out)
+    try:
+        target = Path(out)
+    except TypeError as error:
+        raise StoreError(f"a report is written to a path such as report.html, got {out!r}. Pass `out=...`.") from error
     if target.suffix.lower() not in _ENDINGS:
         raise StoreError(
             f"{target} has the wrong ending: a report is a page such as report.html. Pass such an `out=...`."

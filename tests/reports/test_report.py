@@ -289,6 +289,11 @@ def test_report_writes_the_page_and_never_over_results(tmp_path: Path) -> None:
         ls.report(tmp_path / "missing.h5", out=out)
     with pytest.raises(ls.LandscapeError, match="at least one results file"):
         ls.report([], out=out)
+    for nothing in (5, None, [path, 5], b"run.h5"):
+        with pytest.raises(StoreError, match=r"a report is of results files such as run\.h5, got a (int|NoneType)"):
+            ls.report(nothing, out=out)  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match=r"got None\. Pass"):
+        ls.report(path, out=None)  # type: ignore[arg-type]
 
 
 QUESTIONS = """
