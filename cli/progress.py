@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -98,12 +99,23 @@ class Display:
         quiet: show nothing.
         unit: of both; :data:`landscape_cli.text.PERCENT` for shares of a budget.
         words: what is going on at first.
+        limit: seconds after which the work ends at the latest; for parts that take unlike times, so that their number
+            says nothing of the time left.
     """
 
-    def __init__(self, total: float, done: float, *, quiet: bool, unit: str = "rays", words: str = "") -> None:
+    def __init__(
+        self,
+        total: float,
+        done: float,
+        *,
+        quiet: bool,
+        unit: str = "rays",
+        words: str = "",
+        limit: float = math.inf,
+    ) -> None:
         end()  # a stage before it
         self.on_terminal = sys.stderr.isatty()
-        self._unit, self._words, self._total, self._done = unit, words, total, done
+        self._unit, self._words, self._total, self._done, self._limit = unit, words, total, done, limit
         self._log = not quiet and not self.on_terminal
         shown = {"bar_format": _SHARE_BAR} if unit == PERCENT else {"unit": f" {unit}"}
         silent = quiet or not self.on_terminal
@@ -157,7 +169,11 @@ class Display:
         now = time.monotonic()
         if not self._log or now < self._due.at:
             return
-        line = progress_line(self._done, self._total, self._done - self._first, now - self._since, self._unit)
+        if math.isfinite(self._limit):
+            left = max(0.0, self._limit - (now - self._due.began))
+            line = f"{amount(self._done, self._total, self._unit)}, at most {duration(left)} left"
+        else:
+            line = progress_line(self._done, self._total, self._done - self._first, now - self._since, self._unit)
         click.echo(in_width(f"{line}: {self._words}" if self._words else line), err=True)
         self._due.after(now)
 
@@ -215,8 +231,7 @@ def progress_line(done: float, total: float, measured: float, seconds: float, un
     ('40 % of the budget, 2 min 00 s left', 'no hits yet after 31.0 s')
     """
     if not measured:
-        known = amount(done, total, unit) if done else f"no {unit} yet"
-        return f"{known} after {duration(seconds)}"
+        return amount(done, total, unit) if done else f"no {unit} yet after {duration(seconds)}"
     parts = [amount(done, total, unit)]
     rate = measured / seconds
     if unit != PERCENT:

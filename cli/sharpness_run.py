@@ -118,7 +118,10 @@ def measure_checkpoint(
     pairs = stored_eigenpairs(store)
     left = without(wanted, [measure.name for measure in known.values() if measure.verdict != FAILED])
     total = len(wanted)
-    display = Display(total, total - len(left), quiet=params["quiet"], unit="measures", words="".join(left[:1]))
+    limit = Budget.parse(params["budget"]).seconds
+    display = Display(
+        total, total - len(left), quiet=params["quiet"], unit="measures", words="".join(left[:1]), limit=limit
+    )
 
     def keep(progress: Progress[SharpnessTable]) -> None:
         measure = progress.snapshot()[progress.words]

@@ -111,5 +111,5 @@ def test_a_slow_start_is_said_after_a_second(quiet: bool, tmp_path: Path) -> Non
 def test_no_long_command_is_forgotten() -> None:
     from landscape_cli.main import COMMANDS, LONG
 
-    assert set(COMMANDS) - set(LONG) == {"show", "plot"}
+    assert set(COMMANDS) - set(LONG) == {"show", "plot", "completion"}
     assert re.fullmatch(r"[a-z, ]+", ", ".join(LONG))
