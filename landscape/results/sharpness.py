@@ -100,8 +100,13 @@ class Measure(Result):
     @property
     def said(self) -> str:
         """The value with its standard error and verdict, in a few words."""
+        return f"{self.with_error} ({self.verdict})"
+
+    @property
+    def with_error(self) -> str:
+        """The value with its standard error, if it has one."""
         error = f" ± {error_text(self.standard_error)}" if self.standard_error > 0 else ""
-        return f"{number(self.value, self.standard_error)}{error} ({self.verdict})"
+        return f"{number(self.value, self.standard_error)}{error}"
 
     def __str__(self) -> str:
         return str(SharpnessTable({self.name: self}))

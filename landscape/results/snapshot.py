@@ -12,7 +12,7 @@ import numpy as np
 
 from landscape.results.base import NOTHING, Cost, Result
 from landscape.results.dataset import Layout, Variable
-from landscape.results.sharpness import FAILED, LOWER_BOUND, Measure, SharpnessTable, number
+from landscape.results.sharpness import FAILED, LOWER_BOUND, Measure, SharpnessTable
 from landscape.results.table import Table, columns, columns_in_blocks, wrapped
 from landscape.results.units import MEASURE, TEXT
 
@@ -205,7 +205,7 @@ def _places(places: Sequence[str]) -> str:
 def _cell(measure: Measure | None) -> str:
     if measure is None or measure.verdict == FAILED:
         return "-"
-    return f"{'>= ' if measure.verdict == LOWER_BOUND else ''}{number(measure.value, measure.standard_error)}"
+    return f"{'>= ' if measure.verdict == LOWER_BOUND else ''}{measure.with_error}"
 
 
 def _epoch(epoch: float) -> str:

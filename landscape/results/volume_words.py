@@ -148,7 +148,7 @@ def sentence(row: VolumeEstimate, body: Body) -> str:
 
 
 def fills_ball(row: VolumeEstimate) -> bool:
-    """Whether a basin fills the ball of the cap, with all of its interval: then the number is the cap's, not the net's."""
+    """Whether all of the interval is near the ball of the cap: then the number is that of the cap, not of the net."""
     return row.measured and row.nats_below_ball_interval[1] < _WHOLE
 
 

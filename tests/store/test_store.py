@@ -390,4 +390,5 @@ def test_the_best_volume_of_a_file_is_the_one_with_the_better_verdict(path: Path
     bound = make_volume()
     row = replace(bound.results[0], verdict="reliable", log_volume=-70_000.0, interval=(-70_001.0, -69_999.0))
     store["volume"], store["counted"] = bound, replace(bound, results=(row,))
-    assert store.best_volume().results == (row,)
+    best = store.best_volume().results[0]
+    assert (best.verdict, best.reported, best.interval) == ("reliable", row.log_volume, row.interval)
