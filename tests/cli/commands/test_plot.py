@@ -41,7 +41,7 @@ def test_plot_of_an_unfinished_run_leaves_the_weights_out(here: Path) -> None:
     done = run("plot half.h5")
     assert "not finished" in done.stderr
     assert done.stdout.split() == ["half-radii.png", "half-rays.png"]
-    assert "30 of 60 rays; continue with: landscape radius" in run("show half.h5").stdout
+    assert "30 of 60 rays; continue with: landscape radius" in " ".join(run("show half.h5").stdout.split())
     strict(run("show half.h5 --json").stdout)
 
 
