@@ -74,6 +74,7 @@ class HuggingFaceCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **_: Any) -> None:
         """Read the held data and open the file, so that what is missing shows before the first step."""
+        self._measured = -1
         if model is not None:
             self._recorder.begin(model, measuring=state.is_world_process_zero)
 

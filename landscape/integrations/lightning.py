@@ -70,6 +70,7 @@ class LightningCallback(*_bases()):  # type: ignore[misc]
 
     def on_train_start(self, trainer: Any, pl_module: nn.Module) -> None:
         """Read the held data and open the file, so that what is missing shows before the first step."""
+        self._measured = -1
         if self._recorder.data is None:
             self._recorder.data = _validation_data(trainer)
         self._recorder.begin(pl_module, measuring=trainer.is_global_zero)
