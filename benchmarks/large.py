@@ -159,7 +159,7 @@ def main() -> None:
             subprocess.run([sys.executable, "-m", "benchmarks.large", name, case], stdout=out, check=True)
             out.seek(0)
             rows.append(json.loads(out.read().splitlines()[-1]))
-        print(rows[-1], file=sys.stderr, flush=True)
+        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     print(table(rows))
 
 
