@@ -32,6 +32,7 @@ from landscape.objective.shards.model import local_of
 
 HEADING = "Several ranks"
 WIDTH, LAYERS, SAMPLES = 1024, 16, 16
+SMALL = 8  # width of the net that loads the libraries before memory is counted
 RUNS = ((1, "one process"), (2, "fsdp"), (4, "fsdp"), (2, "ddp"), (4, "ddp"))
 _MiB = 2**20
 
@@ -43,10 +44,10 @@ def peak() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
-def build(kind: str) -> nn.Module:
-    """Return the model with its weights; under FSDP a rank makes one layer at a time and keeps its shard."""
+def build(kind: str, width: int, count: int) -> nn.Module:
+    """Return a chain of ``count`` layers; under FSDP a rank makes one layer at a time and keeps its shard."""
     with torch.device("meta" if kind == "fsdp" else "cpu"):
-        layers = [nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS)]
+        layers = [nn.Linear(width, width) for _ in range(count)]
     model = nn.Sequential(*(module for layer in layers for module in (layer, nn.Tanh())))
     if kind == "fsdp":
         mesh = init_device_mesh("cpu", (dist.get_world_size(),))
@@ -56,9 +57,9 @@ def build(kind: str) -> nn.Module:
         model.to_empty(device="cpu")
     for number, layer in enumerate(layers):
         generator = torch.Generator().manual_seed(number)
-        whole = torch.randn(WIDTH, WIDTH, generator=generator).mul_(WIDTH**-0.5)
+        whole = torch.randn(width, width, generator=generator).mul_(width**-0.5)
         own = local_of(layer.weight)
-        rows = -(-WIDTH // dist.get_world_size()) if kind == "fsdp" else WIDTH
+        rows = -(-width // dist.get_world_size()) if kind == "fsdp" else width
         first = rows * dist.get_rank() if kind == "fsdp" else 0
         with torch.no_grad():
             own.copy_(whole[first : first + rows])
@@ -70,22 +71,24 @@ def measure(kind: str) -> dict[str, Any]:
     """Return the numbers and the memory of this rank."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(SAMPLES, WIDTH, generator=generator)
-    y = torch.randint(WIDTH, (SAMPLES,), generator=generator)
-    before = peak()
-    row: dict[str, Any] = {}
     with distributed.spread():
-        model = build(kind)
-        objective = ls.Objective(model, (x, y), batch_size=SAMPLES // 4, lanes=1)
-        peak()
-        row["slice"] = ls.slice_1d(objective, steps=5).loss.tolist()
-        row["slice bytes"] = peak() - before
-        hessian = ls.Hessian(objective, check=False)
-        row["trace"] = ls.trace(hessian, 2).samples.tolist()
-        row["trace bytes"] = peak() - before
+        numbers(kind, SMALL, 1)
+        before = peak()
+        row = numbers(kind, WIDTH, LAYERS)
     dist.destroy_process_group()
-    return row
+    return {name: value - before if name.endswith("bytes") else value for name, value in row.items()}
+
+
+def numbers(kind: str, width: int, count: int) -> dict[str, Any]:
+    """Return the losses of a slice, the samples of a trace, and the peak of memory in each."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(SAMPLES, width, generator=generator)
+    y = torch.randint(width, (SAMPLES,), generator=generator)
+    objective = ls.Objective(build(kind, width, count), (x, y), batch_size=SAMPLES // 2, lanes=1)
+    peak()
+    row: dict[str, Any] = {"slice": ls.slice_1d(objective, steps=3).loss.tolist(), "slice bytes": peak()}
+    row["trace"] = ls.trace(ls.Hessian(objective, check=False), 2).samples.tolist()
+    return row | {"trace bytes": peak()}
 
 
 def in_processes(ranks: int, kind: str) -> list[dict[str, Any]]:
@@ -108,7 +111,7 @@ def section() -> list[str]:
     """Measure all rows and return the lines of the section."""
     size = LAYERS * (WIDTH + 1) * WIDTH * 4 / _MiB
     lines = [
-        f"A chain of {LAYERS} linear layers of width {WIDTH:,}, {size:.0f} MiB of parameters, {SAMPLES} samples in 4 "
+        f"A chain of {LAYERS} linear layers of width {WIDTH:,}, {size:.0f} MiB of parameters, {SAMPLES} samples in 2 "
         "batches, over gloo on one machine.",
         "Memory is the largest of all ranks, beyond what the process held before the model.",
         "`python -m benchmarks.ranks --write`",

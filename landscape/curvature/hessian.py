@@ -17,7 +17,7 @@ from landscape.curvature.autograd.graphs import GaussNewtonGraph, Graph, Graphs,
 from landscape.curvature.checks.derivatives import check_derivatives, why_apart
 from landscape.curvature.checks.few_samples import few_samples
 from landscape.curvature.memory import ProductMemory, Room
-from landscape.curvature.operator import Operator, parts_of
+from landscape.curvature.operator import Operator, column_products, parts_of
 from landscape.errors import CurvatureError
 from landscape.objective import Objective, Scope
 from landscape.objective.batch_loss import ModelProgram
@@ -223,7 +223,7 @@ class _Curvature(Operator):
         return out / self._terms
 
     def _forms_by_products(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
-        return self.total((vectors.double() * self._products_of(vectors, batches).double()).sum(0))
+        return self.total(column_products(vectors, self._products_of(vectors, batches)))
 
     def pick(self, values: Values) -> np.ndarray:
         return self.scope.pick(values)

@@ -17,6 +17,8 @@ from landscape.objective import Scope
 from landscape.objective.holding import HERE, Holding, Values
 from landscape.results import Cost
 
+_PIECE = 2**18  # rows in float64 at a time
+
 
 @dataclass(frozen=True)
 class Part:
@@ -35,6 +37,14 @@ def parts_of(scope: Scope) -> tuple[Part, ...]:
         parts.append(Part(entry.name, start, start + inside))
         start += inside
     return tuple(parts)
+
+
+def column_products(first: Tensor, second: Tensor) -> Tensor:
+    """Return the inner products of the columns, (n, k) and (n, k) -> (k,), float64, a few rows at a time."""
+    total = first.new_zeros(first.shape[1], dtype=torch.float64)
+    for one, other in zip(first.split(_PIECE), second.split(_PIECE), strict=True):
+        total += (one.double() * other.double()).sum(0)
+    return total
 
 
 class Operator(ABC):
