@@ -127,4 +127,4 @@ def family_table(rows: Sequence[Configuration]) -> str:
         for row in rows
     ]
     names = [name.replace("_", "-") for name in rows[0].axes]
-    return columns([*names, "nets", "converged", "train >=", "train loss <=", "mean test", "range"], cells)
+    return columns([*names, "nets", "converged", "train >=", "loss <=", "mean test", "range"], cells)

@@ -211,7 +211,7 @@ class Ranking(Result):
                 if statistic == "Psi":
                     cells.append(ends(self.lower[row, place], self.upper[row, place]))
             defined = f"{self.cells_defined[:, place].sum()}/{self.cells.sum()}"
-            rows.append([name + (" *" if name in self.baselines else ""), *cells, defined, share(self.noise[place])])
+            rows.append([name + ("*" if name in self.baselines else ""), *cells, defined, share(self.noise[place])])
         heads = ["measure", "Psi", "95 % interval", "tau", "CMI", "partial", "sign err", "cells", "noise"]
         kept = [column for column in range(len(heads)) if any(row[column] != "-" for row in rows)]
         return columns([heads[c] for c in kept], [[row[c] for c in kept] for row in rows], left=["measure"])
