@@ -168,7 +168,7 @@ def test_a_training_run_is_one_part_with_a_row_per_step(tmp_path: Path) -> None:
     page = page_of(written(tmp_path, run))
     reader = Reader(page)
     rows = [row for row in reader.cells if row[:1] in (["10"], ["20"], ["30"])]
-    assert rows == [["10", "1", "1.43"], ["20", "1", "2.86"], ["30", "1", "-"]]
+    assert rows == [["10", "1", "1.43 ± 0.25"], ["20", "1", "2.86 ± 0.25"], ["30", "1", "-"]]
     assert page.count("<figcaption") == 1
     assert "trace at step 10 and 2 more, up to step 30: few draws" in page
     assert "step 10, epoch 1: trace" in page_of(written(tmp_path, {"step-10": run["step-10"]}, "one.h5"))
