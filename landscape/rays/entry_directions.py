@@ -103,9 +103,10 @@ class EntryStep:
     def add(self, base: Tensor, out: Tensor, entry: Entry, rows: slice, coefficient: float) -> None:
         drawn = self.levels.rows(entry, rows)
         # always the same room for the levels as numbers: fresh memory costs more than the sum
-        if self._room is None or self._room.dtype != out.dtype or len(self._room) < len(drawn):
-            self._room = torch.empty(max(PIECE, len(drawn)), dtype=out.dtype, device=out.device)
-        numbers = self._room[: len(drawn)].copy_(drawn).view(out.shape)
+        room = self._room
+        if room is None or (room.dtype, room.device) != (out.dtype, out.device) or len(room) < len(drawn):
+            room = self._room = torch.empty(max(PIECE, len(drawn)), dtype=out.dtype, device=out.device)
+        numbers = room[: len(drawn)].copy_(drawn).view(out.shape)
         torch.addcmul(base, numbers, (self._scale(entry, rows) * coefficient).to(out.dtype), out=out)
 
     def add_rows(self, block: Tensor, entry: Entry, rows: Tensor, coefficient: float) -> None:
