@@ -43,6 +43,11 @@ def check_values(model: nn.Module) -> torch.device:
             "quantised model holds its weights as constants: measure the model it was made from."
         )
     for name, tensor in [*named.items(), *model.named_buffers()]:
+        if tensor.is_meta and any(hasattr(module, "_hf_hook") for module in model.modules()):
+            raise ObjectiveError(
+                f"{name} is offloaded by accelerate (a device_map with cpu or disk) and has no values between calls. "
+                "Load the model without an offload: `device_map=None`, or shard it with fully_shard."
+            )
         if tensor.is_meta or is_lazy(tensor):
             raise ObjectiveError(
                 f"{name} has no values yet (a lazy module, or the meta device). Load the checkpoint into the model "

@@ -261,3 +261,10 @@ def test_the_description_tells_a_forward_of_ones_own():
     function = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(3))
     assert [made.describe()["forward"] for made in (plain, own, function)] == [False, True, False]
     assert function.describe()["batch_sizes"] is None
+
+
+def test_a_model_that_accelerate_offloads_is_told_what_to_do() -> None:
+    accelerate = pytest.importorskip("accelerate")
+    model = accelerate.cpu_offload(torch.nn.Linear(2, 2), execution_device="cpu")
+    with pytest.raises(ObjectiveError, match="offloaded by accelerate"):
+        Objective(model, (torch.zeros(3, 2), torch.zeros(3, dtype=torch.long)))
