@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import landscape as ls
-from helpers.commands import make_task, run, strict, trained_weights
+from helpers.commands import flat, make_task, run, strict, trained_weights
 from helpers.stores import assert_same_arrays
 from landscape.slices.point_values import PointEvaluator
 
@@ -124,7 +124,7 @@ def test_interrupted_and_resumed_to_the_same_bits(here: Path, monkeypatch: pytes
     assert "kept in run.h5; continue with: landscape slice ckpt.pt" in done.output
     partial = held("plane-random")
     assert 0 < partial.done.sum() < 7
-    assert "continue with: landscape slice ckpt.pt" in run("show run.h5").stdout
+    assert "continue with: landscape slice ckpt.pt" in flat(run("show run.h5").stdout)
     assert f"{partial.done.sum()} of 7 rows" in run("show run.h5").stdout
     assert "already holds an unfinished slice called plane-random" in run(f"{whole} --out run.h5", code=2).output
     run(f"{whole} --out run.h5 --resume")
