@@ -14,6 +14,8 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	@echo "installing torch and landscape into $(VENV)"
 	@$(PIP) install -c constraints.txt torch
 	@$(PIP) install -c constraints.txt -e '.[test]'
+	@# curvlinops brings a torchvision, which lightning and transformers import; one for another build of torch breaks them
+	@$(BIN)/python -c 'import torchvision' 2>/dev/null || $(PIP) uninstall --yes torchvision
 	@touch $@
 
 demo: $(BIN)/.installed

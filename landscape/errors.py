@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sysconfig
 import traceback
+from numbers import Integral, Real
 from pathlib import Path
 
 
@@ -44,6 +45,32 @@ class MissingExtraError(LandscapeError):
             f"{purpose} needs the package {package}, which is not installed.\n"
             f"Install it with: pip install 'landscape-lab[{extra}]'"
         )
+
+
+def check_count(name: str, value: object, least: int = 1, error: type[LandscapeError] = LandscapeError) -> int:
+    """Return the value of a keyword if it is a whole number of at least ``least``.
+
+    >>> check_count("probes", 2.5)
+    Traceback (most recent call last):
+    ...
+    landscape.errors.LandscapeError: `probes` must be a whole number of at least 1, not 2.5.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise error(f"`{name}` must be a whole number of at least {least}, not {value!r}.")
+    return int(value)
+
+
+def check_number(name: str, value: object, error: type[LandscapeError] = LandscapeError) -> float:
+    """Return the value of a keyword if it is a number, which may be NaN or infinite.
+
+    >>> check_number("span", "wide")
+    Traceback (most recent call last):
+    ...
+    landscape.errors.LandscapeError: `span` must be a number, not 'wide'.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise error(f"`{name}` must be a number, not {value!r}.")
+    return float(value)
 
 
 def first_line(error: BaseException) -> str:

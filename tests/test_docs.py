@@ -17,7 +17,6 @@ from _pytest.mark import ParameterSet
 
 from helpers.commands import landscape
 from helpers.documents import Block, blocks, commands, difference
-from helpers.torchvision import mend_torchvision
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -31,8 +30,6 @@ MADE_BY_A_COMMAND = {
 
 def run_page(text: str, *, slow: bool = False) -> list[str]:
     """Run the blocks of a page in the current folder, and return where what they print is not what the page shows."""
-    if "import transformers" in text:
-        mend_torchvision()
     names: dict[str, object] = {"__name__": "__docs__"}
     printed, wrong = "", list[str]()
     for block in blocks(text):

@@ -10,9 +10,9 @@ import torch
 from landscape.curvature.counting_operator import counting
 from landscape.curvature.lanczos import ROUNDING
 from landscape.curvature.operator import Operator
-from landscape.curvature.probes import Probes, check_count, spending
+from landscape.curvature.probes import Probes, spending
 from landscape.curvature.quadrature import keeps_all, lanczos
-from landscape.errors import CurvatureError
+from landscape.errors import CurvatureError, check_count, check_number
 from landscape.results import LogDeterminant, OnProgress, SpectralDensity
 
 _MARGIN, _MOST_CHANGES = 2.0, 10.0  # of the quadrature error: see _extrapolated
@@ -52,7 +52,7 @@ def spectral_density(
     >>> float(density.cdf(1.0)), float(round(density.trace[0], 5)), density.zero_share
     (0.5, 6.0, 0.5)
     """
-    check_count("steps", steps, 2)
+    check_count("steps", steps, 2, CurvatureError)
     drawn = Probes.of(op, probes, seed)
     most = drawn.count * min(steps, op.size)
     with counting(op, most, progress, on_progress) as op, spending(op) as spent:
@@ -103,9 +103,9 @@ def log_determinant(
     >>> round(math.exp(log_det.value), 9), log_det.definite
     (36.0, True)
     """
-    if not math.isfinite(shift):
+    if not math.isfinite(check_number("shift", shift, CurvatureError)):
         raise CurvatureError(f"shift must be a finite number, not {shift!r}.")
-    check_count("steps", steps, 2)
+    check_count("steps", steps, 2, CurvatureError)
     drawn = Probes.of(op, probes, seed)
     most = drawn.count * min(steps, op.size)
     with counting(op, most, progress, on_progress) as op, spending(op) as spent:

@@ -16,8 +16,8 @@ from landscape import distributed
 from landscape.curvature.counting_operator import counting
 from landscape.curvature.lanczos import ROUNDING, Krylov, Ritz
 from landscape.curvature.operator import Operator
-from landscape.curvature.probes import check_count, check_operator, spending, within_room
-from landscape.errors import CurvatureError
+from landscape.curvature.probes import check_operator, spending, within_room
+from landscape.errors import CurvatureError, check_count
 from landscape.rays.directions import check_seed
 from landscape.results import Eigenpairs, OnProgress
 
@@ -322,14 +322,16 @@ def _validate(op: Operator, k: int, which: str, rtol: float, max_products: int |
     """Refuse settings that make no sense, and return the limit of products."""
     if which not in WHICH:
         raise CurvatureError(f"which={which!r} is not an end of a spectrum: pass one of {', '.join(WHICH)}.")
-    if check_count("k", k, 1) > check_operator(op).size:
+    if check_count("k", k, 1, CurvatureError) > check_operator(op).size:
         raise CurvatureError(
             f"an operator with n = {op.size:,} rows has fewer than {k:,} eigenpairs.\n"
             f"Pass `k={op.size}` or less, or widen the scope."
         )
     if not 0 < rtol < 1:
         raise CurvatureError(f"rtol must lie between 0 and 1 (1e-4 asks for four digits), not {rtol!r}.")
-    limit = default_max_products(k) if max_products is None else check_count("max_products", max_products, 1)
+    limit = default_max_products(k)
+    if max_products is not None:
+        limit = check_count("max_products", max_products, error=CurvatureError)
     if limit < k:
         raise CurvatureError(
             f"{k} eigenpairs need at least {k} products; `max_products={limit}` allows fewer.\n"

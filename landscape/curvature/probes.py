@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from landscape.curvature.operator import Operator
-from landscape.errors import CurvatureError
+from landscape.errors import CurvatureError, check_count
 from landscape.objective.holding import Values
 from landscape.rays.directions import Drawn, check_seed
 from landscape.rays.streams import Purpose, stream
@@ -74,12 +74,12 @@ class Probes:
     @classmethod
     def of(cls, op: Operator, count: int, seed: int) -> Probes:
         """Return ``count`` random probes for ``op``, or the n unit vectors if n <= count."""
-        if check_operator(op).size > 1 and check_count("probes", count, 1) < 2:
+        if check_operator(op).size > 1 and check_count("probes", count, 1, CurvatureError) < 2:
             raise CurvatureError(
                 "one probe says nothing about its own error: a standard error needs a second one.\n"
                 "Pass `probes=2` or more."
             )
-        exact = op.size <= check_count("probes", count, 1)
+        exact = op.size <= check_count("probes", count, 1, CurvatureError)
         return cls(op.size, op.size if exact else int(count), exact, check_seed(seed))
 
     @property
@@ -153,13 +153,6 @@ def check_operator(op: Operator) -> Operator:
         f"expected an operator, not {type(op).__name__}.\n"
         "Pass landscape.Hessian(objective), landscape.GaussNewton(objective), or Dense(matrix) for a plain matrix."
     )
-
-
-def check_count(name: str, value: int, least: int) -> int:
-    """Return ``value`` if it is a whole number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise CurvatureError(f"{name} must be a whole number of at least {least}, not {value!r}.")
-    return int(value)
 
 
 class Spent:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from landscape.errors import LandscapeError
+from landscape.errors import LandscapeError, check_count
 from landscape.measures import find_measures, sharpness
 from landscape.measures.draws import Draws
 from landscape.measures.reading import Reading
@@ -71,8 +71,7 @@ class Quantities:
 
     def __post_init__(self) -> None:
         Budget.parse(self.budget)
-        if not isinstance(self.directions, int) or isinstance(self.directions, bool) or self.directions < 2:
-            raise LandscapeError(f"`directions` must be a whole number of at least 2, not {self.directions!r}.")
+        check_count("directions", self.directions, 2)
         cutoffs = self.cutoffs
         if not cutoffs or not all(math.isfinite(cutoff) for cutoff in cutoffs):
             raise LandscapeError(f"`cutoff` must be a finite number, or several, not {self.cutoff!r}.")

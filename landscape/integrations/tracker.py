@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor, nn
 
-from landscape.errors import LandscapeError, StoreError, type_and_line
+from landscape.errors import LandscapeError, StoreError, check_count, type_and_line
 from landscape.integrations.held_data import apart
 from landscape.integrations.quantities import Quantities
 from landscape.objective import Objective
@@ -293,8 +293,8 @@ def is_due(step: int, every: int | None) -> bool:
 def check_every(**every: int | None) -> None:
     """Refuse periods that are no whole numbers above 0, and none at all."""
     for name, value in every.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise LandscapeError(f"`{name}` must be a whole number of at least 1, not {value!r}.")
+        if value is not None:
+            check_count(name, value)
     if all(value is None for value in every.values()):
         raise LandscapeError(f"nothing says when to measure. Pass {' or '.join(f'`{name}=...`' for name in every)}.")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from landscape.errors import LandscapeError
+from landscape.errors import LandscapeError, check_count
 
 SAMPLERS = ("auto", "hmc", "mala", "sgld", "rmsprop-sgld")  #: of ``llc``
 CHAINS = 4  #: of ``llc``
@@ -74,8 +74,7 @@ class Settings:
             value = getattr(self, name)
             if name in ("steps", "minibatch") and value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise LandscapeError(f"`{name}` must be a whole number of at least {least}, not {value!r}.")
+            check_count(name, value, least)
 
     def describe(self) -> dict[str, Any]:
         """Return the settings as plain values; the start only as whether there is one."""

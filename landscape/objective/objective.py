@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape import distributed
-from landscape.errors import ObjectiveError
+from landscape.errors import ObjectiveError, check_count
 from landscape.objective.batch_loss import (
     CENTRE,
     ModelProgram,
@@ -121,8 +121,10 @@ class Objective(FromCheckpoint):
         compile: bool = False,
         flat: bool | None = None,
     ) -> None:
-        for name, value in (("batch_size", batch_size), ("max_samples", max_samples), ("lanes", lanes)):
-            _check_count(name, value)
+        sizes = {"batch_size": batch_size, "max_samples": max_samples, "lanes": lanes, "memory": memory}
+        for name, value in sizes.items():
+            if value is not None:
+                check_count(name, value, error=ObjectiveError)
         dtype = dtype_of(dtype)
         held = Held.of(model, device, dtype)
         model, layout, place = held.model, held.layout, held.place
@@ -188,7 +190,8 @@ class Objective(FromCheckpoint):
         >>> bowl.centre, bowl.dimension
         (0.0, 3)
         """
-        _check_count("lanes", lanes)
+        if lanes is not None:
+            check_count("lanes", lanes, error=ObjectiveError)
         theta, layout = checked_vector(theta, layout)
         self = object.__new__(cls)
         self.notes = []
@@ -389,8 +392,3 @@ class Objective(FromCheckpoint):
                 )
             self._kl = self._program.with_losses(losses)
         return self._kl
-
-
-def _check_count(name: str, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise ObjectiveError(f"{name} must be at least 1, not {value}.")

@@ -35,9 +35,12 @@ def check_basin(objective: Objective, cutoffs: Sequence[float], criterion: str) 
 
 
 def _check_cutoffs(cutoffs: Sequence[float]) -> tuple[float, ...]:
-    values = tuple(sorted({float(c) for c in np.atleast_1d(np.asarray(cutoffs, dtype=np.float64))}))
+    try:
+        values = tuple(sorted({float(c) for c in np.atleast_1d(np.asarray(cutoffs, dtype=np.float64))}))
+    except (TypeError, ValueError):
+        values = ()
     if not values or not all(map(math.isfinite, values)):
-        raise ObjectiveError(f"the cutoffs must be finite numbers, at least one, not {list(values)}.")
+        raise ObjectiveError(f"`cutoffs` must be finite numbers, at least one, not {cutoffs!r}. Pass `cutoffs=[0.1]`.")
     return values
 
 

@@ -216,7 +216,7 @@ def metric_of(objective: Objective, metric: str | AnyMetric, *, flat: bool = Fal
         metric: a name, or a metric, which is returned as it is.
         flat: return the metric of flat vectors even for a large model.
     """
-    if not isinstance(metric, str):
+    if isinstance(metric, Metric | EntryMetric):
         return metric
     if objective.large and not flat:
         return EntryMetric.of(metric, objective)

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from landscape import distributed
-from landscape.errors import LandscapeError, ObjectiveError
+from landscape.errors import LandscapeError, ObjectiveError, check_number
 from landscape.objective import Objective
 from landscape.objective.moved_weights import StepList
 from landscape.objective.noise import rms
@@ -37,6 +37,9 @@ class March:
     first_step: float | None
 
     def __post_init__(self) -> None:
+        for name in ("max_radius", "rtol", "step_ratio", "first_step"):
+            if getattr(self, name) is not None or name in ("rtol", "step_ratio"):
+                check_number(name, getattr(self, name), ObjectiveError)
         for name, valid, hint in (
             ("max_radius", self.max_radius is None or self.max_radius > 0, "a positive radius, or leave it out"),
             ("rtol", 1e-9 <= self.rtol <= 0.1, "a relative width from 1e-9 to 0.1"),

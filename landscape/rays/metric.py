@@ -70,7 +70,7 @@ def make_metric(name: str, theta: Tensor, scope: Scope) -> Metric:
     """
     if name == "identity":
         return Metric(name, scope, None, 0.0, ())
-    if name not in SCALES:
+    if not isinstance(name, str) or name not in SCALES:
         raise ObjectiveError(f"the metric {name!r} is not known. Pass one of {', '.join(SCALES)}.")
     scale, dead = _of_weights(theta, scope) if name == "adaptive" else _of_filters(theta, scope, whole=name == "layer")
     alive = scope.without(scale == 0)

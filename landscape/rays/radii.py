@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from landscape import distributed
-from landscape.errors import ObjectiveError
+from landscape.errors import ObjectiveError, check_count
 from landscape.objective import Objective
 from landscape.rays.basin import CUTOFFS, check_basin
 from landscape.rays.crossing import FirstCrossing
@@ -196,8 +196,7 @@ class _Rows:
     @classmethod
     def start(cls, search: _Search, directions: int, resume: Radii | None) -> _Rows:
         """Return empty rows, or the rows of the run to continue."""
-        if directions < 1:
-            raise ObjectiveError(f"directions = {directions} is invalid. Pass at least 1.")
+        directions = check_count("directions", directions, error=ObjectiveError)
         shape = (directions, len(search.cutoffs))
         rows = cls(
             search,

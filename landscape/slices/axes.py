@@ -321,8 +321,14 @@ def _pca(request: Request) -> Axes:
 
 def _given(request: Request, choice: Tensor | Sequence[Tensor]) -> Axes:
     objective = request.objective
-    vectors = choice if isinstance(choice, Tensor) else torch.stack([torch.as_tensor(vector) for vector in choice])
-    vectors = vectors.detach().to(objective.theta).reshape(-1, vectors.shape[-1]).clone()
+    try:
+        vectors = choice if isinstance(choice, Tensor) else torch.stack([torch.as_tensor(vector) for vector in choice])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ObjectiveError(
+            f"{type(choice).__name__} is no direction. Pass its name, such as `direction='random'`, or a tensor of "
+            f"shape ({objective.layout.size},) for each axis."
+        ) from error
+    vectors = vectors.detach().to(objective.theta).reshape(-1, vectors.shape[-1] if vectors.ndim else 1).clone()
     if vectors.shape != (request.count, objective.layout.size):
         raise ObjectiveError(
             f"the directions must have shape ({request.count}, {objective.layout.size}), one entry per parameter, "

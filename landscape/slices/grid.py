@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from landscape.errors import ObjectiveError
+from landscape.errors import ObjectiveError, check_count, check_number
 from landscape.objective import Objective
 from landscape.objective.batchnorm import running_norms
 from landscape.results import Cost
@@ -61,9 +61,9 @@ def covering(points: np.ndarray, steps: int, span: float) -> np.ndarray:
 
 
 def _check(steps: int, span: float) -> None:
-    if steps < 3:
+    if check_count("steps", steps, error=ObjectiveError) < 3:
         raise ObjectiveError(f"steps = {steps} shows no shape. Pass at least 3, such as `steps=51`.")
-    if not (math.isfinite(span) and span > 0):
+    if not (math.isfinite(check_number("span", span, ObjectiveError)) and span > 0):
         raise ObjectiveError(f"span = {span:g} makes no slice: it is how far to go on either side. Pass `span=1`.")
 
 

@@ -12,8 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from landscape.curvature import GaussNewton, Hessian
-from landscape.curvature.probes import check_count
-from landscape.errors import CurvatureError
+from landscape.errors import CurvatureError, check_count
 from landscape.objective import Objective
 from landscape.objective.evaluate import GRADIENT_COST
 from landscape.objective.shards.whole import require_whole
@@ -209,7 +208,7 @@ def _check(proposal: str, rank: int) -> None:
             f"the proposal {proposal!r} is not known. Pass one of {', '.join(NAMES)}, tensors by name, or an array "
             "of n curvatures."
         )
-    check_count("rank", rank, 1)
+    check_count("rank", rank, error=CurvatureError)
 
 
 def _from_diagonal(diagonal: np.ndarray, n: int) -> AngularGaussian:

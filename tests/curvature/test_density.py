@@ -230,9 +230,9 @@ def test_a_singular_matrix_has_no_logarithm(dtype: torch.dtype) -> None:
     ("call", "told"),
     [
         (lambda op: spectral_density(op, 1), "standard error needs a second"),
-        (lambda op: spectral_density(op, 10, 1), "steps must be a whole number of at least 2"),
+        (lambda op: spectral_density(op, 10, 1), "`steps` must be a whole number of at least 2"),
         (lambda op: log_determinant(op, math.nan), "shift must be a finite number"),
-        (lambda op: log_determinant(op, steps=0), "steps must be a whole number"),
+        (lambda op: log_determinant(op, steps=0), "`steps` must be a whole number"),
         (lambda op: log_determinant(op, seed="a"), "seed"),
     ],
 )

@@ -277,8 +277,8 @@ class Broken(Operator):
     ("settings", "told"),
     [
         ({"k": 21}, "`k=20` or less"),
-        ({"k": 0}, "k must be a whole number"),
-        ({"k": 2.5}, "k must be a whole number"),
+        ({"k": 0}, "`k` must be a whole number"),
+        ({"k": 2.5}, "`k` must be a whole number"),
         ({"which": "top"}, "largest, smallest, magnitude"),
         ({"rtol": 0.0}, "rtol must lie between"),
         ({"k": 5, "max_products": 4}, "at least 5 products"),

@@ -300,13 +300,13 @@ def test_blocks_and_the_diagonal_of_a_sum_are_honest() -> None:
     ("call", "told"),
     [
         (lambda op: trace(op, 1), "standard error needs a second"),
-        (lambda op: trace(op, 0), "probes must be a whole number"),
+        (lambda op: trace(op, 0), "`probes` must be a whole number"),
         (lambda op: trace(op, 5, method="hutch++"), "needs 6 of them"),
         (lambda op: trace(op, 4, method="xtrace"), "needs 6 of them"),
         (lambda op: trace(op, method="exact"), "hutchinson, hutch"),
         (lambda op: trace(op, seed=-3), "seed"),
         (lambda op: layer_traces(op, 1), "standard error needs a second"),
-        (lambda op: diagonal(op, True), "probes must be a whole number"),
+        (lambda op: diagonal(op, True), "`probes` must be a whole number"),
     ],
 )
 def test_misuse_is_one_clear_error(call: Callable[[Operator], object], told: str) -> None:

@@ -12,7 +12,6 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import landscape as ls
-from helpers.torchvision import mend_torchvision
 from helpers.training import CHEAP, make_net, points, same, seed_all, states
 from landscape.errors import LandscapeError
 from landscape.results import Snapshot
@@ -32,7 +31,6 @@ class Samples(Dataset[Any]):
 @pytest.fixture(scope="module")
 def transformers() -> Any:
     """The package, which takes seconds to import: once for all tests."""
-    mend_torchvision()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import transformers

@@ -15,7 +15,6 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import landscape as ls
-from helpers.torchvision import mend_torchvision
 from helpers.training import CHEAP, loader, make_net, points, same, seed_all, states
 from landscape.errors import LandscapeError, MissingExtraError, StoreError
 from landscape.results import Snapshot
@@ -26,7 +25,6 @@ pytestmark = [pytest.mark.xdist_group("trainers"), pytest.mark.filterwarnings("i
 @pytest.fixture(scope="module")
 def pl() -> Any:
     """Lightning, which takes seconds to import: once for all tests."""
-    mend_torchvision()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import lightning.pytorch as pl

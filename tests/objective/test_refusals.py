@@ -103,8 +103,8 @@ def test_data_that_do_not_fit_the_model_are_named():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"batch_size": 0}, "batch_size must be at least 1"),
-        ({"max_samples": -3}, "max_samples must be at least 1"),
+        ({"batch_size": 0}, "`batch_size` must be a whole number"),
+        ({"max_samples": -3}, "`max_samples` must be a whole number"),
         ({"device": "cuda:77"}, "cannot be moved to device cuda:77"),
         ({"device": "abacus"}, "cannot be moved to device abacus"),
         ({"device": "mps"}, r"float64, which the device mps does not have\. Pass `device='cpu'`"),
