@@ -27,7 +27,11 @@ def volume_blocks(volumes: Mapping[str, Volume], best: Volume, title: str, pictu
         title: of the part.
         pictures: turns figures into pictures of the page.
     """
-    notes = [*best.notes, *(note for volume in volumes.values() for note in volume.notes)]
+    own = [
+        (f"{volume.estimator}: " if len(volumes) > 1 else "") + note
+        for volume in volumes.values()
+        for note in volume.notes
+    ]
     return [
         Block(text=f"{best.quantity[0].upper()}{best.quantity[1:]}."),
         Block(table=main_table(best.results, best.body), label="The best estimate at each cutoff"),
@@ -35,7 +39,7 @@ def volume_blocks(volumes: Mapping[str, Volume], best: Volume, title: str, pictu
         Block(table=estimates_table(volumes), label="Every estimate, the best first"),
         *_conditions(best),
         *(block for volume in volumes.values() for block in table_blocks(volume.evidence(), _evidence(volume))),
-        Block(notes=list(dict.fromkeys(notes))),
+        Block(notes=list(dict.fromkeys(own))),
         Block(pictures=_pictures(volumes, title, pictures)),
     ]
 

@@ -111,6 +111,10 @@ def test_every_result_is_on_the_page_with_its_numbers(page: str) -> None:
     assert {"1.5", "-75,812.3", "~ -75,812.3"} & set(cells)
 
 
+def test_notes_name_the_estimator_that_they_are_about(page: str) -> None:
+    assert "<li>uniform: lower bound: fewer than 100 rays" in page
+
+
 def test_it_begins_with_the_sentences_to_quote(page: str) -> None:
     best = make_volume().results[0].report
     first = re.search(r'<p class="headline"><span class="verdict">(.*?)</span> (.*?)</p>', page)
