@@ -37,6 +37,8 @@ def section(rows: Sequence[Row]) -> Iterator[str]:
         "its numbers, n first. Errors are log V - truth, in nats."
     )
     yield ""
+    yield distinct(finished)
+    yield ""
     yield (
         f"How often the interval of each verdict holds the truth. The class `{tables.UNMET}` is the published failure: "
         "a long thin spike that no ray has met leaves no trace."
@@ -55,6 +57,20 @@ def section(rows: Sequence[Row]) -> Iterator[str]:
     )
     yield ""
     yield from tables.by_budget(finished)
+
+
+def distinct(rows: Sequence[Row]) -> str:
+    """Return how many runs differ: a run that ends before its budget is the same run with every larger one."""
+    single = {(row["body"], row["estimator"], row["seed"], row["passes"], row["verdict"]): row for row in rows}
+    words = []
+    for verdict in ("reliable", "settled"):
+        alike = [row for row in single.values() if row["verdict"] == verdict and row["kind"] != tables.UNMET]
+        right = sum(row["low"] <= 0 <= row["high"] for row in alike)
+        words.append(f"{right} of {len(alike)} `{verdict}` ones hold the truth")
+    return (
+        f"A run that ends before its budget is the same run with every larger one. So {len(single)} runs differ. "
+        f"Outside `{tables.UNMET}`, {' and '.join(words)}."
+    )
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:

@@ -121,10 +121,7 @@ class Objective(FromCheckpoint):
         compile: bool = False,
         flat: bool | None = None,
     ) -> None:
-        sizes = {"batch_size": batch_size, "max_samples": max_samples, "lanes": lanes, "memory": memory}
-        for name, value in sizes.items():
-            if value is not None:
-                check_count(name, value, error=ObjectiveError)
+        _check_counts(batch_size=batch_size, max_samples=max_samples, lanes=lanes, memory=memory)
         dtype = dtype_of(dtype)
         held = Held.of(model, device, dtype)
         model, layout, place = held.model, held.layout, held.place
@@ -190,8 +187,7 @@ class Objective(FromCheckpoint):
         >>> bowl.centre, bowl.dimension
         (0.0, 3)
         """
-        if lanes is not None:
-            check_count("lanes", lanes, error=ObjectiveError)
+        _check_counts(lanes=lanes)
         theta, layout = checked_vector(theta, layout)
         self = object.__new__(cls)
         self.notes = []
@@ -392,3 +388,9 @@ class Objective(FromCheckpoint):
                 )
             self._kl = self._program.with_losses(losses)
         return self._kl
+
+
+def _check_counts(**given: int | None) -> None:
+    for name, value in given.items():
+        if value is not None:
+            check_count(name, value, error=ObjectiveError)

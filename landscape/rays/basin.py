@@ -21,17 +21,26 @@ def check_basin(objective: Objective, cutoffs: Sequence[float], criterion: str) 
     Raises:
         ObjectiveError: if a cutoff is not finite, or has no basin: the centre is not below it, or too close to it.
     """
-    if not isinstance(objective, Objective):
-        raise ObjectiveError(
-            f"a basin belongs to an Objective, not to {type(objective).__name__}. "
-            "Pass landscape.Objective(model, data, loss)."
-        )
+    check_objective(objective)
     values = _check_cutoffs(cutoffs)
     centre = objective.centre_of(criterion)
     _check_centre(centre, values, criterion)
     if criterion != "kl":
         _check_rise(values[0] - centre, objective.centre, objective.dtype)
     return values, centre
+
+
+def check_objective(objective: object) -> None:
+    """Refuse anything but an Objective.
+
+    Raises:
+        ObjectiveError: it says how to make one.
+    """
+    if not isinstance(objective, Objective):
+        raise ObjectiveError(
+            f"a basin belongs to an Objective, not to {type(objective).__name__}. "
+            "Pass landscape.Objective(model, data, loss)."
+        )
 
 
 def _check_cutoffs(cutoffs: Sequence[float]) -> tuple[float, ...]:

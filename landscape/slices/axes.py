@@ -324,15 +324,12 @@ def _given(request: Request, choice: Tensor | Sequence[Tensor]) -> Axes:
     try:
         vectors = choice if isinstance(choice, Tensor) else torch.stack([torch.as_tensor(vector) for vector in choice])
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ObjectiveError(
-            f"{type(choice).__name__} is no direction. Pass its name, such as `direction='random'`, or a tensor of "
-            f"shape ({objective.layout.size},) for each axis."
-        ) from error
+        words = f"no direction. Pass a name, or tensors of shape ({objective.layout.size},) as `direction=...`."
+        raise ObjectiveError(f"{type(choice).__name__} is {words}") from error
     vectors = vectors.detach().to(objective.theta).reshape(-1, vectors.shape[-1] if vectors.ndim else 1).clone()
-    if vectors.shape != (request.count, objective.layout.size):
+    if vectors.shape != (wanted := (request.count, objective.layout.size)):
         raise ObjectiveError(
-            f"the directions must have shape ({request.count}, {objective.layout.size}), one entry per parameter, "
-            f"not {tuple(vectors.shape)}."
+            f"the directions must have shape {wanted}, one entry per parameter, not {tuple(vectors.shape)}."
         )
     if not bool(torch.isfinite(vectors).all()) or not bool(vectors.any(dim=1).all()):
         raise ObjectiveError("a given direction is zero, or holds NaN or infinite values.")

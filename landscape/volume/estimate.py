@@ -7,7 +7,7 @@ from typing import Any, Literal, Unpack, overload
 
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
-from landscape.rays.basin import CUTOFFS
+from landscape.rays.basin import CUTOFFS, check_objective
 from landscape.results import AnnealedVolume, CountedVolume, LaplaceVolume, Volume
 from landscape.volume.annealed import annealed_volume
 from landscape.volume.auto import auto_volume
@@ -151,5 +151,6 @@ def log_volume(
         )
     if estimator not in MEASURING:
         options.pop("measure", None)  # a volume, which is what it measures
+    check_objective(objective)
     refuse_unknown(f"log_volume(estimator={estimator!r})", options, ["cutoffs", *known.__annotations__])
     return estimate(objective, cutoffs, **options)

@@ -123,9 +123,9 @@ def importance_volume(
     >>> round(math.exp(oval.log_volume) / math.pi, 4), round(oval.ess), oval.verdict
     (0.4, 100, 'reliable')
     """
-    require_whole(objective.program, "the estimator importance")
     check_measure(measure, sigma, measure_centre)
     values, centre = check_basin(objective, cutoffs, criterion)
+    require_whole(objective.program, "the estimator importance")
     metric_at_theta = make_metric(metric, objective.theta, objective.scope)
     basin_measure = make_measure(objective, metric_at_theta, measure, sigma, measure_centre)
     search: dict[str, Any] = {

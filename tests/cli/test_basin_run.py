@@ -152,7 +152,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(here: Path, stop: signal.Signal
         assert f"interrupted after {done:,} of 9,000 rays, kept in run.h5" in words
         assert words.count("\n") == 1
         assert "--memory 6000 --out run.h5 --resume" in words
-    shown = run("show run.h5").stdout
+    shown = " ".join(run("show run.h5").stdout.split())
     assert f"{done:,} of 9,000 rays; continue with: landscape volume ckpt.pt" in shown
     line = "volume ckpt.pt --estimator uniform --task my_task.py --directions 9000 -q --out"
     run(f"{line} run.h5 --resume")

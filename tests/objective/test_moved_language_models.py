@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.torchvision import mend_torchvision
 from landscape.objective import Objective
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.moved_weights import flat_step
@@ -32,7 +31,6 @@ def test_a_moved_point_has_the_loss_of_the_flat_vector(
     name: str, options: dict[str, int], dtype: torch.dtype, rel: float
 ) -> None:
     """To ``rel`` of the rise."""
-    mend_torchvision()
     import transformers
 
     torch.manual_seed(0)

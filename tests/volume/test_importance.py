@@ -262,7 +262,7 @@ BOWL = ellipsoid(np.ones(4))
         (BOWL, {"proposal": np.array([1.0, 0.0, 1.0, math.nan])}, ["2 entries", "not positive"]),
         (BOWL, {"rank": 0}, ["rank", "at least 1"]),
         (BOWL, {"probes": 1}, ["probe"]),
-        (BOWL, {"directions": 0}, ["directions = 0"]),
+        (BOWL, {"directions": 0}, ["directions", "whole number"]),
         (BOWL, {"curvature": "ggn"}, ["predictions"]),
         (BOWL, {"cutoffs": [0.0]}, ["no basin"]),
         (lp_ball(5, 4), {}, ["zero or negative", "max_radius", "annealed"]),

@@ -13,12 +13,10 @@ from landscape.errors import ObjectiveError
 from landscape.objective.parameters import Layout, moving_parameters
 from landscape.objective.shards.places import Box, Shards
 
-_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the model that DDP or DataParallel wraps: every rank holds all of it."""
-    return model.module if isinstance(model, _WRAPPERS) else model
+    """Return the model that DDP wraps: every rank holds all of it."""
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
 
 
 def is_sharded(model: nn.Module) -> bool:

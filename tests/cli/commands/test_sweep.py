@@ -23,7 +23,6 @@ def test_a_sweep_prints_its_levels_and_is_not_trained_twice(tmp_path: Path) -> N
         "converged",
         "train",
         ">=",
-        "train",
         "loss",
         "<=",
         "mean",
