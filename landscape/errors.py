@@ -7,6 +7,7 @@ import sysconfig
 import traceback
 from numbers import Integral, Real
 from pathlib import Path
+from typing import TypeGuard
 
 
 class LandscapeError(Exception):
@@ -60,6 +61,11 @@ def check_count(name: str, value: object, least: int = 1, error: type[LandscapeE
     return int(value)
 
 
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a real number, and no bool."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def check_number(name: str, value: object, error: type[LandscapeError] = LandscapeError) -> float:
     """Return the value of a keyword if it is a number, which may be NaN or infinite.
 
@@ -68,7 +74,7 @@ def check_number(name: str, value: object, error: type[LandscapeError] = Landsca
     ...
     landscape.errors.LandscapeError: `span` must be a number, not 'wide'.
     """
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if not is_number(value):
         raise error(f"`{name}` must be a number, not {value!r}.")
     return float(value)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
-from landscape.errors import LandscapeError, check_count
+from landscape.errors import LandscapeError, check_count, is_number
 
 SAMPLERS = ("auto", "hmc", "mala", "sgld", "rmsprop-sgld")  #: of ``llc``
 CHAINS = 4  #: of ``llc``
@@ -64,9 +63,9 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("rho", "nbeta", "step_size", "cutoff"):
             value = getattr(self, name)
-            if value is not None and not (_is_number(value) and 0 < value < float("inf")):
+            if value is not None and not (is_number(value) and 0 < value < float("inf")):
                 raise LandscapeError(f"`{name}` must be a positive number, not {value!r}.")
-        if self.gamma is not None and not (_is_number(self.gamma) and 0 <= self.gamma < float("inf")):
+        if self.gamma is not None and not (is_number(self.gamma) and 0 <= self.gamma < float("inf")):
             raise LandscapeError(f"`gamma` must be a number of at least 0, not {self.gamma!r}.")
         if self.sampler not in SAMPLERS:
             raise LandscapeError(f"the sampler {self.sampler!r} is not known. Pass one of {', '.join(SAMPLERS)}.")
@@ -79,7 +78,3 @@ class Settings:
     def describe(self) -> dict[str, Any]:
         """Return the settings as plain values; the start only as whether there is one."""
         return {**asdict(self), "start": self.start is not None}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

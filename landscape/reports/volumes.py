@@ -10,12 +10,7 @@ from landscape.reports.pictures import Pictures
 from landscape.results import Volume
 from landscape.results.best import estimates_table
 from landscape.results.table import columns
-from landscape.results.volume_words import main_table
-
-_RESOLUTION = (
-    "Grid: the resolution of V. q is the ratio of neighbouring radii at which rays are tested; left is the share of V "
-    "that a finer grid leaves."
-)
+from landscape.results.volume_words import RESOLUTION, main_table
 
 
 def volume_blocks(volumes: Mapping[str, Volume], best: Volume, title: str, pictures: Pictures) -> list[Block]:
@@ -35,7 +30,7 @@ def volume_blocks(volumes: Mapping[str, Volume], best: Volume, title: str, pictu
     return [
         Block(text=f"{best.quantity[0].upper()}{best.quantity[1:]}."),
         Block(table=main_table(best.results, best.body), label="The best estimate at each cutoff"),
-        Block(text=_RESOLUTION),
+        Block(text=RESOLUTION[0].upper() + RESOLUTION[1:]),
         Block(table=estimates_table(volumes), label="Every estimate, the best first"),
         *_conditions(best),
         *(block for volume in volumes.values() for block in table_blocks(volume.evidence(), _evidence(volume))),

@@ -14,12 +14,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from landscape.errors import MissingExtraError
-from landscape.results.units import TEXT, resolved, unit_of
+from landscape.results.units import MEASURE, TEXT, resolved, unit_of
 
 if TYPE_CHECKING:  # optional, and slow to import
     import xarray
 
 Layout = Mapping[str, tuple[str, str]]  #: field -> (its axes, separated by spaces; its unit)
+#: of results that hold several measures of one net
+PER_MEASURE: Layout = {
+    "values": ("measure", MEASURE),
+    "standard_errors": ("measure", MEASURE),
+    "passes": ("measure", "passes"),
+    "seconds": ("measure", "seconds"),
+}
 
 
 class Variable(NamedTuple):

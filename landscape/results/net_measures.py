@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Cost, Result
-from landscape.results.dataset import Layout, Variable
+from landscape.results.dataset import PER_MEASURE, Layout, Variable
 from landscape.results.sharpness import number
 from landscape.results.table import columns
-from landscape.results.units import MEASURE, TEXT
+from landscape.results.units import TEXT
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,7 @@ class NetMeasures(Result):
     """
 
     kind: ClassVar[str] = "net"
-    _layout: ClassVar[Layout] = {
-        "values": ("measure", MEASURE),
-        "standard_errors": ("measure", MEASURE),
-        "passes": ("measure", "passes"),
-        "seconds": ("measure", "seconds"),
-    }
+    _layout: ClassVar[Layout] = PER_MEASURE
     _stored_elsewhere: ClassVar[tuple[str, ...]] = ("verdicts",)
     _labels: ClassVar[Mapping[str, str]] = {"measure": "measures"}
 

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import NOTHING, Cost, Result
-from landscape.results.dataset import Layout, Variable
+from landscape.results.dataset import PER_MEASURE, Layout, Variable
 from landscape.results.sharpness import FAILED, LOWER_BOUND, Measure, SharpnessTable
 from landscape.results.table import Table, columns, columns_in_blocks, wrapped
-from landscape.results.units import MEASURE, TEXT
+from landscape.results.units import TEXT
 
 #: how the step of a snapshot is known
 TRAINING, RECORDED, FILE_NAME, ORDER = "training", "the checkpoint", "the file name", "the order typed"
@@ -42,12 +42,7 @@ class Snapshot(Result):
     """
 
     kind: ClassVar[str] = "snapshot"
-    _layout: ClassVar[Layout] = {
-        "values": ("measure", MEASURE),
-        "standard_errors": ("measure", MEASURE),
-        "passes": ("measure", "passes"),
-        "seconds": ("measure", "seconds"),
-    }
+    _layout: ClassVar[Layout] = PER_MEASURE
     _stored_elsewhere: ClassVar[tuple[str, ...]] = ("verdicts",)
     _labels: ClassVar[Mapping[str, str]] = {"measure": "names"}
 

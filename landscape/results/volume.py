@@ -105,7 +105,7 @@ class Volume(Result):
     def table(self) -> str:
         """Return one line per cutoff. For a lower bound it holds the bound, not the collapsed estimate."""
         known = any(not math.isnan(row.resolution) for row in self.results)
-        return "\n".join([main_table(self.results, self.body), *([RESOLUTION] if known else [])])
+        return "\n".join([main_table(self.results, self.body), *([wrapped(RESOLUTION)] if known else [])])
 
     def _cells(self) -> str:
         return main_table(self.results, self.body)

@@ -10,15 +10,15 @@ import math
 from dataclasses import dataclass
 
 from landscape.results.estimate import VolumeEstimate
-from landscape.results.table import Table, columns, wrapped
+from landscape.results.table import Table, columns
 
 _NARROW = 0.3  # nats: an interval narrower than this is given with two decimals
 _WHOLE = 0.1  # nats below the ball: a basin that is surely no further below fills the ball
 _LONG = 1e4  # from here on decimals carry nothing
-RESOLUTION = wrapped(
+RESOLUTION = (
     "grid: the resolution of V. q is the ratio of neighbouring radii at which rays are tested; left is the share of V "
     "that a finer grid leaves."
-)
+)  #: what the column of :func:`main_table` means
 
 
 @dataclass(frozen=True)
