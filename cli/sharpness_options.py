@@ -26,12 +26,7 @@ class Sizes(click.ParamType):
         return numbers
 
 
-settings = options.together(
-    click.option(
-        "--metric", type=click.Choice(SCALES), default="identity", show_default=True,
-        help="Scale of a perturbation: 1, |w| (adaptive), or each filter's or layer's norm.",
-    ),
-    click.option("--rho", type=Sizes(), help="Size of perturbations.  [default: that of each measure's source]"),
+noise = options.together(
     click.option(
         "--draws", type=click.IntRange(min=4), default=20, show_default=True, metavar="N", help="Random perturbations."
     ),
@@ -39,10 +34,22 @@ settings = options.together(
         "--probes", type=click.IntRange(min=2), default=50, show_default=True, metavar="N",
         help="Products with random vectors, for traces.",
     ),
+)  # fmt: skip
+seed = click.option(
+    "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True, help="Seed of everything random."
+)
+start = click.option(
+    "--start", type=click.Path(), metavar="CKPT", help="distance: the weights at the start of training."
+)
+
+settings = options.together(
     click.option(
-        "--seed", type=click.IntRange(min=0), metavar="N", default=0, show_default=True,
-        help="Seed of everything random.",
+        "--metric", type=click.Choice(SCALES), default="identity", show_default=True,
+        help="Scale of a perturbation: 1, |w| (adaptive), or each filter's or layer's norm.",
     ),
+    click.option("--rho", type=Sizes(), help="Size of perturbations.  [default: that of each measure's source]"),
+    noise,
+    seed,
     click.option(
         "--normalise-logits", is_flag=True,
         help="Centre the logits and give them norm 1, so that no measure sees their scale.",
@@ -66,7 +73,7 @@ settings = options.together(
         help="llc: samples per gradient of sgld.  [default: an eighth of the data]",
     ),
     click.option("--layer", metavar="NAME", help="relative-flatness: the layer's weight.  [default: the last but one]"),
-    click.option("--start", type=click.Path(), metavar="CKPT", help="distance: the weights at the start of training."),
+    start,
     click.option(
         "--cutoff", type=options.Number(), default=0.1, show_default=True, help="log-volume: loss at the basin's edge."
     ),

@@ -31,19 +31,13 @@ asking = options.together(
         help="Scale of a perturbation and unit of a radius.",
     ),
     click.option("--rho", type=options.Number(0), metavar="R", help="Size of perturbations."),
-    click.option(
-        "--draws", type=click.IntRange(min=4), default=20, show_default=True, metavar="N", help="Random perturbations."
-    ),
-    click.option(
-        "--probes", type=click.IntRange(min=2), default=50, show_default=True, metavar="N",
-        help="Products with random vectors, for traces.",
-    ),
+    sharpness_options.noise,
     click.option(
         "--budget", type=options.BudgetText(), default="30s", show_default=True, metavar="TIME|PASSES",
         help="What each checkpoint may cost: a time, or a number of passes over the data.",
     ),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random."),
-    click.option("--start", type=click.Path(), metavar="CKPT", help="distance: the weights at the start of training."),
+    sharpness_options.seed,
+    sharpness_options.start,
     click.option("--figure", type=click.Path(), metavar="FILE", help="Draw the run here too: .png, .svg or .pdf."),
 )  # fmt: skip
 
