@@ -22,6 +22,7 @@ from landscape.results import Radii
 from landscape.results.table import percent
 from landscape.volume.annealing.run import BUDGET
 from landscape_cli import text
+from landscape_cli.doctor_cutoffs import CutoffCheck
 from landscape_cli.flags import in_flags
 from landscape_cli.task import find_task, objective_of
 
@@ -51,11 +52,13 @@ class Report:
         checks: in order.
         facts: the same as numbers and names, for ``--json``.
         advice: what to type next.
+        cutoffs: those to type next, if the cutoffs of now are no good.
     """
 
     checks: list[Check] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     advice: str = ""
+    cutoffs: Sequence[float] = ()
 
     @property
     def ready(self) -> bool:
@@ -118,7 +121,7 @@ def examine(params: Mapping[str, Any], typed: Sequence[str]) -> Report:
                 metric = report.attempt("metric", look_at_metric, report, lambda: metric_of(objective, named))
             report.attempt("data", look_at_data, report, objective)
             report.attempt("centre", look_at_centre, report, objective)
-            report.attempt("cutoffs", look_at_cutoffs, report, objective, params)
+            report.attempt("cutoffs", look_at_cutoffs, report, objective, metric, params)
             report.attempt("memory", look_at_memory, report, objective)
             look_at_curvature(report, objective)
             if metric is not None:
@@ -191,18 +194,13 @@ def look_at_centre(report: Report, objective: Objective) -> None:
     report.add("accuracy", words, accuracy=accuracy)
 
 
-def look_at_cutoffs(report: Report, objective: Objective, params: Mapping[str, Any]) -> None:
-    centre = objective.centre_of(params["criterion"])
-    possible = [cutoff for cutoff in params["cutoffs"] if cutoff > centre]
-    report.facts["cutoffs"] = [{"cutoff": cutoff, "possible": cutoff in possible} for cutoff in params["cutoffs"]]
-    if len(possible) < len(params["cutoffs"]):
-        wrong = ", ".join(f"{cutoff:g}" for cutoff in params["cutoffs"] if cutoff not in possible)
-        raise LandscapeError(
-            f"{wrong}: not above the centre ({params['criterion']} {centre:.4g}), so there is no basin. Type "
-            f"--cutoff {cutoff_above(centre):g}, or --criterion rise with any cutoff above 0"
-        )
-    listed = ", ".join(f"{cutoff:g}" for cutoff in possible)
-    report.add("cutoffs", f"{listed} (any above {centre:.4g} is possible under the criterion {params['criterion']})")
+def look_at_cutoffs(report: Report, objective: Objective, metric: AnyMetric | None, params: Mapping[str, Any]) -> None:
+    check = CutoffCheck.of(objective, metric, params)
+    report.facts |= check.facts()
+    report.cutoffs = check.better
+    report.add("cutoffs", check.words())
+    if note := check.note():
+        report.add("note", note)
 
 
 def look_at_memory(report: Report, objective: Objective) -> None:
@@ -287,25 +285,14 @@ def trial_run(objective: Objective, params: Mapping[str, Any]) -> Radii:
     )
 
 
-def cutoff_above(centre: float) -> float:
-    """Return a round number well above the centre: 1, 2 or 5 times a power of ten, at least 1.5 times the centre.
-
-    >>> cutoff_above(0.31), cutoff_above(0.7), cutoff_above(2.3)
-    (0.5, 2.0, 5.0)
-    """
-    least = max(1.5 * centre, 1e-9)
-    power = 10.0 ** math.floor(math.log10(least))
-    return float(f"{next(step * power for step in (1, 2, 5, 10) if step * power >= least):.1g}")
-
-
 def advice(report: Report, typed: Sequence[str]) -> str:
     """Return the command to type next, or what to correct first."""
     failed = [check.name for check in report.checks if not check.passed]
     if failed and failed != ["cutoffs"]:
         return f"correct what failed ({', '.join(failed)}), then run the doctor again"
     words = ["landscape", "volume", *typed]
-    if failed:
-        words = [*_without_cutoffs(words), "--cutoff", f"{cutoff_above(report.facts['centre']):g}"]
+    if report.cutoffs:
+        words = [*_without_cutoffs(words), *(word for cutoff in report.cutoffs for word in ("--cutoff", f"{cutoff:g}"))]
     return shlex.join([*words, "--out", "run.h5"])
 
 

@@ -12,6 +12,7 @@ from landscape.rays.entry_directions import (
 )
 from landscape.rays.metric import METRICS, SCALES, Metric, make_metric
 from landscape.rays.radii import basin_radii
+from landscape.rays.reach import Reach, reach
 
 __all__ = [
     "FINER",
@@ -24,11 +25,13 @@ __all__ = [
     "FinerRadii",
     "Metric",
     "RandomDirections",
+    "Reach",
     "basin_radii",
     "finer_in_blocks",
     "finer_radii",
     "make_metric",
     "metric_of",
     "random_directions",
+    "reach",
     "stored_metric",
 ]

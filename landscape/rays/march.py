@@ -51,9 +51,14 @@ class March:
 
     def cap(self, metric: AnyMetric) -> float:
         """Return the cap on the radius, which may be infinite."""
-        if self.max_radius is None:
-            return 1.0 if metric.relative else math.inf
-        return float(self.max_radius)
+        return cap_of(self.max_radius, metric)
+
+
+def cap_of(max_radius: float | None, metric: AnyMetric) -> float:
+    """Return the cap that ``max_radius`` stands for: without one it is 1 for relative metrics, else infinite."""
+    if max_radius is None:
+        return 1.0 if metric.relative else math.inf
+    return float(max_radius)
 
 
 def describe_search(objective: Objective, criterion: str, metric: AnyMetric, seed: int, march: March) -> dict[str, Any]:

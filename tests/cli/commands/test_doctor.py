@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -36,7 +37,10 @@ def test_doctor_json(here: Path) -> None:
     assert found["dimension"] == 32
     assert found["accuracy"] == 1.0
     assert found["seconds_per_evaluation"] > 0
-    assert found["cutoffs"] == [{"cutoff": 1e-9, "possible": False}, {"cutoff": 1.0, "possible": True}]
+    impossible, possible = found["cutoffs"]
+    assert (impossible["cutoff"], impossible["possible"]) == (1e-9, False)
+    assert (possible["cutoff"], possible["possible"]) == (1.0, True)
+    assert 0 < possible["rays_inside_cap"] <= found["rays_tried"]
     assert not found["ready"]
 
 
@@ -45,6 +49,26 @@ def test_doctor_advises_a_command_that_runs(here: Path) -> None:
     assert "FAILED: 1e-09" in done.stdout
     advice = done.stdout.splitlines()[-1].strip().removeprefix("landscape ")
     run(f"{advice} --estimator uniform")
+
+
+def test_doctor_advises_cutoffs_inside_the_cap(here: Path) -> None:
+    """A cutoff that no ray reaches is possible, but its basin is the ball of the cap: the next command has others."""
+    line = "doctor ckpt.pt --task my_task.py --cutoff 0.1 --cutoff 1000"
+    text = flat(run(line).stdout)
+    assert "inside the cap r = 1, of 16 random rays 16 reach 0.1, 0 reach 1000" in text
+    assert "few rays reach 1000, so most of the ball of the cap is basin. Type --cutoff" in text
+    assert text.endswith("--cutoff 0.1 --out run.h5")
+    found = strict(run("doctor ckpt.pt --task my_task.py --cutoff 1000 --json").stdout)
+    assert found["ready"]
+    typed = " ".join(f"--cutoff {cutoff:g}" for cutoff in found["suggested_cutoffs"])
+    assert f"{typed} --out run.h5" in found["next"]
+    rays = strict(run(f"radius ckpt.pt --task my_task.py {typed} --directions 50 --json").stdout)["rays"]
+    assert np.mean([[status == "crossed" for status in ray["status"]] for ray in rays]) > 0.8
+
+
+def test_doctor_without_a_cap_says_what_is_above_the_centre(here: Path) -> None:
+    text = flat(run("doctor ckpt.pt --task my_task.py --cutoff 1e-9 --metric identity").stdout)
+    assert "so there is no basin. Type --cutoff 0.05. Or type --criterion rise" in text
 
 
 def test_doctor_asks_what_the_output_is_and_takes_the_answer(here: Path) -> None:
