@@ -307,6 +307,6 @@ def measure_rays(run: BasinRun, limit: Limit | None = None) -> tuple[Radii, bool
 
         if limit is None:
             return rays(on_progress)
-        return radii_within(Budget.parse(limit[0]), limit[1], rays, on_progress)
+        return radii_within(Budget.parse(limit[0]), limit[1], rays, on_progress, stored)
 
     return run.grow(RAYS, measure, params["directions"], None if limit is None else limit[0])

@@ -8,7 +8,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from landscape.distributed import from_first
 from landscape.errors import StoreError
 from landscape.results import (
     AnnealedVolume,
@@ -50,10 +49,10 @@ from landscape_cli.basin_run import (
     Limit,
     measure_rays,
 )
-from landscape_cli.clock import elapsed
 from landscape_cli.progress import Display, Interrupted
 from landscape_cli.run_file import stored_result, with_provenance
 from landscape_cli.text import duration
+from landscape_cli.time_left import deadline_of, gone, remaining
 
 GROWING: dict[str, list[GrowingResult[Any]]] = {
     "auto": [RAYS, HITS, ISLANDS],
@@ -109,7 +108,7 @@ def counted(run: BasinRun) -> VolumeReport:
     """Count points in the ball of the cap."""
     volumes: dict[str, Volume] = {}
     budget = budget_of(run)
-    with reporting(run, volumes) as stopped:
+    with deadline_of(budget), reporting(run, volumes) as stopped:
         volumes["counted"] = counted_points(run, remaining(budget), budget)
     return VolumeReport(volumes, interrupted=bool(stopped))
 
@@ -118,7 +117,7 @@ def annealed(run: BasinRun) -> VolumeReport:
     """Measure islands alone; if Ctrl-C stops them, take the rounds that are whole."""
     volumes: dict[str, Volume] = {}
     budget = budget_of(run)
-    with reporting(run, volumes) as stopped:
+    with deadline_of(budget), reporting(run, volumes) as stopped:
         volumes["annealed"] = annealed_islands(run, run.params["cutoffs"], remaining(budget))
     return VolumeReport(volumes, interrupted=bool(stopped))
 
@@ -146,7 +145,7 @@ def auto(run: BasinRun) -> VolumeReport:
         return volumes["annealed"]
 
     with reporting(run, volumes) as stopped:
-        notes = measure_in_steps(budget, uniform=rays, counted=hits, annealed=islands, late=elapsed()).notes
+        notes = measure_in_steps(budget, uniform=rays, counted=hits, annealed=islands, late=gone(budget)).notes
     return VolumeReport(volumes, radii[0] if radii else None, notes, bool(stopped))
 
 
@@ -294,14 +293,6 @@ def annealed_islands(run: BasinRun, cutoffs: Sequence[float], left: str | float)
 
     islands, fresh = run.grow(ISLANDS, measure, 100, budget)
     return run.keep(ISLANDS.volume, fresh, lambda: volume_from_islands(islands), AnnealedVolume)
-
-
-def remaining(budget: str) -> str:
-    """Return what is left of a budget now: the command itself has taken some of a time."""
-    seconds = Budget.parse(budget).seconds
-    if math.isinf(seconds):
-        return budget
-    return f"{max(seconds - from_first(elapsed), 0.001):.3f}s"
 
 
 def share_of(left: str | float, budget: str) -> float:

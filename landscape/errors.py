@@ -34,6 +34,19 @@ class RankError(LandscapeError):
     """The processes that share a measurement have come apart, or one of them is gone."""
 
 
+class OutOfBudget(LandscapeError):
+    """The budget is spent in the middle of something that is now not whole.
+
+    Attributes:
+        passes: full passes over the data that were made for it.
+    """
+
+    passes: float = 0.0
+
+    def __init__(self) -> None:
+        super().__init__("The budget was used up before this was whole: pass a longer `budget=...`.")
+
+
 class StoreError(LandscapeError):
     """A results file cannot be read, written or continued."""
 

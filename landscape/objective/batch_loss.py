@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_map
 
 from landscape.errors import LandscapeError, ObjectiveError, code_place, type_and_line
 from landscape.objective.batches import Batch
+from landscape.objective.deadline import check_deadline
 from landscape.objective.losses.loss import Loss, counts_of
 from landscape.objective.model import held_tensors, keep_freed_memory, places_of
 from landscape.objective.moved_weights import AnyPoint, Point, PointList
@@ -339,7 +340,12 @@ def detached(item: Any) -> Any:
 
 @contextmanager
 def evaluating(program: Program, batch: int, place: str) -> Iterator[None]:
-    """Turn an exception of the user's model, forward or loss into an error that says where, why and what to type."""
+    """Turn an exception of the user's model, forward or loss into an error that says where, why and what to type.
+
+    Raises:
+        OutOfBudget: instead of beginning, if the deadline is over (:mod:`landscape.objective.deadline`).
+    """
+    check_deadline(together=program.sharded)
     try:
         yield
     except LandscapeError:

@@ -11,8 +11,9 @@ import numpy as np
 from torch import Tensor
 
 from landscape import distributed
-from landscape.errors import LandscapeError, ObjectiveError, check_number
+from landscape.errors import LandscapeError, ObjectiveError, OutOfBudget, check_number
 from landscape.objective import Objective
+from landscape.objective.deadline import seconds_left
 from landscape.objective.moved_weights import StepList
 from landscape.objective.noise import rms
 from landscape.rays.crossing import FirstCrossing
@@ -21,6 +22,7 @@ from landscape.rays.entry_directions import AnyMetric, random_directions, weight
 from landscape.results import Cost
 
 PILOT = 16  #: uniform rays that settle the grid
+_CALLS = 12  # evaluations that a ray takes, at most as a rule
 _PILOT_STEP = 1 / 16  # first step of the pilot rays, over the cap
 _PILOT_RATIO = 2.0  # step ratio of the pilot rays
 _BEYOND_MEDIAN = 1.08  # a point of the grid lies at this share of the median radius of the pilot rays
@@ -129,7 +131,11 @@ def walk(
     ceiling = np.full(len(steps), centre + 2 * search.rises[-1])
     while len(active := search.active()):
         radii = search.propose(active)
-        loss = objective.along(steps, radii, rows=active, ceiling=ceiling[active], criterion=criterion)
+        try:
+            loss = objective.along(steps, radii, rows=active, ceiling=ceiling[active], criterion=criterion)
+        except OutOfBudget as cut:
+            cut.passes += float(evaluations.sum())
+            raise
         search.tell(active, radii, loss.values - centre, loss.complete)
         evaluations[active] += loss.read
         nonfinite[active] += ~np.isfinite(loss.values)
@@ -174,8 +180,10 @@ def settle_first_step(pilot: Pilot) -> tuple[float, Cost]:
     """Return r_0, the first point of the grid r_0 q^k, and what it cost. Call it inside ``objective.running()``.
 
     Uniform pilot rays are searched from a small first step. Then a point of the grid is put just beyond their median
-    radius. So r_0 depends on metric, seed and cutoff, and not on the rays to measure, their number or blocks.
+    radius. So r_0 depends on metric, seed and cutoff, and not on the rays to measure, their number or blocks. If half
+    of the time until a deadline is over, fewer pilot rays must do.
     """
+    least_left = seconds_left() / 2
     started = time.perf_counter()
     objective, march = pilot.objective, pilot.march
     rays = random_directions(objective, pilot.metric, pilot.seed)
@@ -183,7 +191,10 @@ def settle_first_step(pilot: Pilot) -> tuple[float, Cost]:
     radii: list[np.ndarray] = []
     evaluations, calls = 0.0, 0
     block = objective.plan.block_on(distributed.count())
-    for indices in np.split(np.arange(PILOT), range(block, PILOT, block)):
+    left = np.arange(PILOT)
+    while len(left) and not (radii and seconds_left() < least_left):
+        count = rays_in_time(block, Cost(evaluations, calls, time.perf_counter() - started))
+        indices, left = left[:count], left[count:]
         search = FirstCrossing(
             len(indices),
             np.array([pilot.cutoff - centre]),
@@ -192,11 +203,30 @@ def settle_first_step(pilot: Pilot) -> tuple[float, Cost]:
             step_ratio=_PILOT_RATIO,
             rtol=march.rtol,
         )
-        walked = walk(search, objective, rays.steps([int(i) for i in indices]), pilot.criterion, centre)
+        try:
+            walked = walk(search, objective, rays.steps([int(i) for i in indices]), pilot.criterion, centre)
+        except OutOfBudget as cut:
+            cut.passes += evaluations
+            raise
         radii.append(search.radii[:, 0])
         evaluations, calls = evaluations + float(walked.evaluations.sum()), calls + int(search.calls.sum())
     first_step = _below_median(np.concatenate(radii), march.step_ratio) or pilot.first_step()
     return float(f"{first_step:.3g}"), Cost(evaluations, calls, time.perf_counter() - started)
+
+
+def rays_in_time(block: int, cost: Cost) -> int:
+    """Return how many rays to search together: a block, or fewer if a deadline could cut a block of rays.
+
+    Args:
+        block: how many the objective would take.
+        cost: of rays so far. Under a deadline the first ray is searched alone.
+    """
+    left = seconds_left()
+    if math.isinf(left):
+        return block
+    seconds = distributed.from_first(lambda: cost.seconds)
+    in_time = cost.calls * left / 2 / max(seconds, 1e-9) / _CALLS
+    return max(min(block, int(in_time)), 1)
 
 
 def _below_median(radii: np.ndarray, step_ratio: float) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from landscape import distributed
-from landscape.errors import ObjectiveError, check_count
+from landscape.errors import ObjectiveError, OutOfBudget, check_count
 from landscape.objective import Objective
 from landscape.rays.basin import CUTOFFS, check_basin
 from landscape.rays.crossing import FirstCrossing
@@ -23,6 +23,7 @@ from landscape.rays.march import (
     StoredPoint,
     check_same_function,
     describe_search,
+    rays_in_time,
     settle_first_step,
     walk,
 )
@@ -85,6 +86,7 @@ def basin_radii(
     Raises:
         ObjectiveError: if the centre already lies above a cutoff, or a setting is invalid.
         LandscapeError: if ``resume`` was measured with other settings.
+        OutOfBudget: if a deadline around the call is over (:mod:`landscape.objective.deadline`).
 
     >>> import torch
     >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(3, dtype=torch.float64))
@@ -101,8 +103,12 @@ def basin_radii(
         if search.first_step is None:
             pilot = Pilot(objective, search.metric, search.config["seed"], criterion, search.cutoffs[0], march)
             search.first_step, rows.pilot = settle_first_step(pilot)
-        for indices in rows.blocks(block):
-            rows.take(search.run(indices))
+        for indices in rows.blocks(rays_in_time(block, rows.pilot) if rows.pilot.calls else block):
+            try:
+                rows.take(search.run(indices))
+            except OutOfBudget as cut:
+                cut.passes += rows.pilot.evaluations
+                raise
             done = int((rows.status != RayStatus.PENDING).all(axis=1).sum())
             tell(Progress(done, directions, rows.result))
     return rows.result()

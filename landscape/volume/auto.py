@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
@@ -23,7 +24,7 @@ from landscape.rays import basin_radii
 from landscape.results import NOTHING, Cost, OnProgress, Volume
 from landscape.results.best import best_volume
 from landscape.volume.annealed import NoWholeRound, annealed_volume
-from landscape.volume.annealing.budget import BUDGET, FEWEST_RAYS, RAYS, Budget, radii_within
+from landscape.volume.annealing.budget import BUDGET, FEWEST_RAYS, RAYS, Budget, TooLittleTime, radii_within
 from landscape.volume.counted import counted_volume
 from landscape.volume.options import BasinOptions
 from landscape.volume.ray_weights.measure import check_measure
@@ -149,31 +150,49 @@ def measure_in_steps(
         late: seconds of a budget of time that were gone before the call.
     """
     purse = _Purse(Budget.parse(budget), time.perf_counter() - late)
+    with purse.budget.deadline(late):
+        return _measure_from(purse, budget, uniform, counted, annealed)
+
+
+def _measure_from(
+    purse: _Purse,
+    budget: str | float,
+    uniform: Callable[[Budget], Volume],
+    counted: Callable[[str | float], Volume | None],
+    annealed: Callable[[list[float], str | float], Volume],
+) -> AutoVolumes:
+    """Measure in steps from a purse. Arguments as for :func:`measure_in_steps`."""
     volumes = {"uniform": uniform(purse.budget)}
     purse.spent += volumes["uniform"].cost
     missing = _unreliable(volumes)
     if not missing:
         return AutoVolumes(volumes, ("The uniform rays measure V: more effort would add nothing.",))
     if _may_hit(volumes["uniform"]) and (share := purse.left(COUNTED)) is not None:
-        hits = counted(share)
-        if hits is not None:
-            volumes["counted"] = hits
-            purse.spent += hits.cost
-            missing = _unreliable(volumes)
+        with suppress(TooLittleTime):
+            hits = counted(share)
+            if hits is not None:
+                volumes["counted"] = hits
+                purse.spent += hits.cost
+                missing = _unreliable(volumes)
     if not missing:
         return AutoVolumes(volumes, ())
     left = purse.left()
     if left is None:
-        note = f"The budget of {budget} was used up before annealing could begin: pass a longer `budget=...`."
-        return AutoVolumes(volumes, (note,))
+        return AutoVolumes(volumes, (_used_up(budget),))
     try:
         volumes["annealed"] = annealed(missing, left)
+    except TooLittleTime:
+        return AutoVolumes(volumes, (_used_up(budget),))
     except (NoWholeRound, ObjectiveError) as error:
         words = str(error)
         return AutoVolumes(volumes, (words[0].upper() + words[1:],))
     unreached = set(missing) - {row.cutoff for row in volumes["annealed"].results}
     notes = [f"No round of islands was whole at cutoff {cutoff:g}: pass a longer `budget=...`." for cutoff in unreached]
     return AutoVolumes(volumes, tuple(sorted(notes)))
+
+
+def _used_up(budget: str | float) -> str:
+    return f"The budget of {budget} was used up before annealing could begin: pass a longer `budget=...`."
 
 
 def _may_hit(rays: Volume) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from landscape import distributed
-from landscape.errors import LandscapeError
+from landscape.errors import LandscapeError, OutOfBudget
 from landscape.objective import Objective
 from landscape.objective.shards.whole import require_whole
 from landscape.rays import Metric, make_metric
@@ -28,7 +28,7 @@ from landscape.rays.march import (
 from landscape.rays.uniform_points import UniformPoints
 from landscape.results import NOTHING, Cost, Hits, OnProgress, Progress, require_same_config
 from landscape.results.progress import telling
-from landscape.volume.annealing.budget import BUDGET, Budget
+from landscape.volume.annealing.budget import BUDGET, Budget, too_little_time
 
 WANTED = 100  #: hits in the basin at which a count stops: an error of a tenth of V
 MOST_RAYS = 1_000_000
@@ -67,6 +67,7 @@ def count_hits(
 
     Raises:
         LandscapeError: without a finite cap, for invalid settings, or if ``resume`` was measured with other settings.
+        TooLittleTime: if a time is over before any point is drawn.
     """
     if hits < 2 or directions < 1:
         raise LandscapeError(
@@ -76,14 +77,19 @@ def count_hits(
     limit = Budget() if budget is None else Budget.parse(budget)
     march = March(max_radius, _RTOL, step_ratio, first_step)
     counting = _Counting.start(objective, cutoffs, criterion, metric, seed, march, hits)
-    with objective.running(), telling(progress, on_progress, "hits", hits) as tell:
-        if resume is not None:
-            counting.go_on_from(resume)
-        elif first_step is None:
-            counting.settle()
-        while counting.open_cutoffs and counting.rays < directions and limit.used(counting.cost) < 1:
-            counting.draw(min(counting.block, directions - counting.rays))
-            tell(Progress(min(hits, int(counting.inside.min())), hits, counting.result))
+    started = time.perf_counter()
+    with objective.running(), limit.deadline(), telling(progress, on_progress, "hits", hits) as tell:
+        try:
+            if resume is not None:
+                counting.go_on_from(resume)
+            elif first_step is None:
+                counting.settle()
+            while counting.open_cutoffs and counting.rays < directions and limit.used(counting.cost) < 1:
+                counting.draw(min(counting.block, directions - counting.rays))
+                tell(Progress(min(hits, int(counting.inside.min())), hits, counting.result))
+        except OutOfBudget as cut:
+            if not counting.rays:
+                raise too_little_time(cut.passes, time.perf_counter() - started) from None
     return counting.result()
 
 

@@ -19,7 +19,7 @@ from typing import Unpack
 import numpy as np
 from scipy.special import betaincinv
 
-from landscape.errors import LandscapeError
+from landscape.errors import LandscapeError, OutOfBudget
 from landscape.objective import Objective
 from landscape.rays import finer_in_blocks, make_metric
 from landscape.rays.uniform_points import UniformPoints
@@ -156,21 +156,27 @@ def _interval(rays: int, hits: int, level: float = _LEVEL, *, stopped: bool = Fa
 
 
 def _survives(objective: Objective, hits: Hits, column: int, count: Count, step_ratio: float) -> tuple[float, Cost]:
-    """Return the share of the hits in the basin that have no wall on a finer grid either, and what the look cost."""
+    """Return the share of the hits in the basin that have no wall on a finer grid either, and what the look cost.
+
+    It stays unknown if a deadline cuts the look.
+    """
     chosen = np.flatnonzero(hits.inside(column) & (hits.ray < count.rays))[:_LOOKED_AT]
     if not len(chosen):
         return math.nan, NOTHING
     metric = make_metric(hits.config["metric"], objective.theta, objective.scope)
     points = UniformPoints(metric, hits.config["seed"], objective.theta, hits.config["max_radius"])
     radii = hits.radius[chosen]
-    finer, spent = finer_in_blocks(
-        objective,
-        points.steps,
-        hits.ray[chosen],
-        radii,
-        cutoff=hits.cutoffs[column],
-        first_step=hits.config["first_step_taken"],
-        criterion=hits.config["criterion"],
-        step_ratios=[step_ratio],
-    )
+    try:
+        finer, spent = finer_in_blocks(
+            objective,
+            points.steps,
+            hits.ray[chosen],
+            radii,
+            cutoff=hits.cutoffs[column],
+            first_step=hits.config["first_step_taken"],
+            criterion=hits.config["criterion"],
+            step_ratios=[step_ratio],
+        )
+    except OutOfBudget:
+        return math.nan, NOTHING
     return int((finer == radii).sum()) / len(chosen), spent

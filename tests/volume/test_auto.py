@@ -10,6 +10,7 @@ import torch
 
 import landscape as ls
 from helpers.islands import bowl
+from helpers.slow import slow_bowl, slow_clock
 from helpers.volumes import ball
 from landscape.results import Cost, Volume
 from landscape.volume.annealing.budget import Budget
@@ -115,3 +116,26 @@ def test_nothing_is_counted_near_a_cap_that_no_ray_comes_near() -> None:
     far = costing(ball(200, 0.5, directions=20, cap=2.0), 200, "uniform")  # 69 nats below the ball of the cap
     _, said = measured(1000, far, costing(GOOD, 600, "annealed"))
     assert said == ["uniform 1000", f"annealed {[far.results[0].cutoff]} 800"]
+
+
+@pytest.mark.parametrize("lanes", [1, 16])
+@pytest.mark.parametrize("passes", [30, 100, 300, 1000])
+def test_a_time_is_a_deadline_for_every_stage(passes: int, lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is going on when the time is over: rays, a look at them, a count, or islands."""
+    clock = slow_clock(monkeypatch)
+    ball, began = slow_bowl(clock, 30, lanes=lanes, seconds=1.0, centre=0.15), clock.now
+    options = {"metric": "identity", "max_radius": 2.0, "budget": f"{passes}s"}
+    volume = ls.log_volume(ball, [1.0], estimator="auto", **options)
+    assert math.isfinite(volume.results[0].bound)
+    assert 0.8 * passes <= clock.now - began <= 1.1 * passes + lanes
+
+
+@pytest.mark.parametrize("estimator", ["auto", "counted", "annealed"])
+def test_a_time_without_room_for_one_ray_is_one_error(estimator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = slow_clock(monkeypatch)
+    ball, began = slow_bowl(clock, 30, seconds=1.0, centre=0.15), clock.now
+    with pytest.raises(
+        ls.LandscapeError, match=r"5 passes over the data took 5 s.*30\.\nPass `budget=60s`, or a longer"
+    ):
+        ls.log_volume(ball, [1.0], estimator=estimator, metric="identity", max_radius=2.0, budget="4s")
+    assert clock.now - began <= 6

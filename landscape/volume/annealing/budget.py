@@ -1,29 +1,39 @@
-"""What a run may cost: a time, or a number of full passes over the data; and uniform rays for a share of it."""
+"""What a run may cost: a time, or a number of full passes over the data; and uniform rays for a share of it.
+
+A time is a deadline. Stages end once the time is over. A stage that is then in the middle of something is cut soon
+after, between two batches of a pass, and what is not whole is lost.
+"""
 
 from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
 from landscape import distributed
-from landscape.errors import LandscapeError
+from landscape.errors import LandscapeError, OutOfBudget
+from landscape.objective.deadline import deadline
 from landscape.results import Cost, OnProgress, Progress, Radii
 
 BUDGET = "2min"  #: by default
 RAYS = 1 / 4  #: share of a budget that uniform rays may cost
-FEWEST_RAYS = 16  # that are measured whatever they cost
+FEWEST_RAYS = 16  # that are measured for more than the share, if the budget has room for them
+_GRACE = 1.1  # of a time: when no batch of a pass may begin any more
+_PASSES = 30.0  # over the data that settle a grid by one ray and measure one more
+_FINE = 60.0  # seconds up to which a proposed time is a multiple of 5 s
 
 _TEXT = re.compile(r"(\d+(?:\.\d*)?(?:e\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?)?", re.IGNORECASE)
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-class OutOfBudget(Exception):
-    """The budget is spent in the middle of something that is now not whole."""
+class TooLittleTime(LandscapeError):
+    """A time was over before anything could be measured."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,14 @@ class Budget:
         """Return the share of the budget that is spent."""
         return max(cost.seconds / self.seconds, cost.evaluations / self.passes)
 
+    def deadline(self, late: float = 0.0) -> AbstractContextManager[None]:
+        """Return a context in which no batch of a pass begins once a time is over by a tenth.
+
+        Args:
+            late: seconds of the time that are gone already.
+        """
+        return deadline(_GRACE * self.seconds - late)
+
 
 class _Enough(Exception):
     """The rays have cost what they may."""
@@ -69,15 +87,21 @@ def radii_within(
     share: float,
     measure: Callable[[OnProgress[Radii]], Radii],
     on_progress: OnProgress[Radii] | None = None,
+    known: Radii | None = None,
 ) -> Radii:
     """Return the rays that a measurement finishes before a share of a budget is spent; at least 16, if it has so many.
 
-    A budget in passes cuts the rays at one ray, whatever the size of the blocks in which they are measured.
+    A budget in passes cuts the rays at one ray, whatever the size of the blocks in which they are measured. There 16
+    rays are measured whatever they cost. If the budget is a time, they end with it.
 
     Args:
         budget, share: what the rays may cost.
         measure: calls :func:`landscape.basin_radii` with the ``on_progress`` that it gets.
         on_progress: called after every block of rays too.
+        known: rays of an earlier run that the measurement continues.
+
+    Raises:
+        TooLittleTime: if a time is over before the first ray is finished.
 
     >>> import torch
     >>> from landscape.objective import Objective
@@ -91,21 +115,50 @@ def radii_within(
     >>> rays.cost.evaluations < 520
     True
     """
-    latest: list[Radii] = []
+    latest: list[Radii] = [] if known is None else [known]
+    started = time.perf_counter()
 
     def report(progress: Progress[Radii]) -> None:
         latest[:] = [progress.snapshot()]
         if on_progress is not None:
             on_progress(progress)
-        dear = distributed.from_first(lambda: budget.used(latest[0].cost) >= share)
-        if dear and progress.done >= FEWEST_RAYS:
+        used = distributed.from_first(lambda: budget.used(latest[0].cost))
+        late = used >= 1 and math.isfinite(budget.seconds)
+        if late or (used >= share and progress.done >= FEWEST_RAYS):
             raise _Enough
 
     try:
-        radii = measure(report)
+        with budget.deadline():
+            radii = measure(report)
     except _Enough:
         (radii,) = latest
+    except OutOfBudget as cut:
+        if not latest:
+            raise too_little_time(cut.passes, time.perf_counter() - started) from None
+        (radii,) = latest
     return _affordable(radii, budget, share)
+
+
+def too_little_time(passes: float, seconds: float) -> TooLittleTime:
+    """Return the error that says what the first ray costs and which budget has room for it.
+
+    Args:
+        passes: over the data that were finished.
+        seconds: that they took.
+
+    >>> print(too_little_time(10.0, 20.0))
+    The budget was used up before one ray was finished: 10 passes over the data took 20 s. The first rays take about 30.
+    Pass `budget=2min`, or a longer one.
+    """
+    each = seconds / max(passes, 1.0)
+    # a command may count the time in which it loads as half of the budget
+    wanted = 2 * _PASSES * each
+    proposed = f"{5 * math.ceil(wanted / 5)}s" if wanted <= _FINE else f"{math.ceil(wanted / 60)}min"
+    took = f"{passes:,.0f} passes over the data took" if passes >= 1 else "one pass over the data takes more than"
+    return TooLittleTime(
+        f"The budget was used up before one ray was finished: {took} {seconds:.3g} s. The first rays take about "
+        f"{_PASSES:.0f}.\nPass `budget={proposed}`, or a longer one."
+    )
 
 
 def _affordable(radii: Radii, budget: Budget, share: float) -> Radii:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from landscape.errors import OutOfBudget
 from landscape.rays.streams import Purpose, stream
-from landscape.volume.annealing.budget import OutOfBudget
 from landscape.volume.annealing.growth_path import GrowthPath
 from landscape.volume.annealing.moves import move
 from landscape.volume.annealing.particles import Particles

@@ -11,20 +11,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from landscape import distributed
-from landscape.errors import LandscapeError
+from landscape.errors import LandscapeError, OutOfBudget
 from landscape.objective import Objective
 from landscape.rays import Metric, RandomDirections, basin_radii, make_metric
 from landscape.rays.basin import check_basin
 from landscape.results import NOTHING, Cost, Islands, OnProgress, Radii, require_same_config
 from landscape.results.islands import PATHS, GroupRow, PilotRow, RoundRow
-from landscape.volume.annealing.budget import BUDGET, RAYS, Budget, OutOfBudget, radii_within
+from landscape.volume.annealing.budget import BUDGET, RAYS, Budget, radii_within
 from landscape.volume.annealing.effort import PARTY, effort_out, least_effort, next_effort
 from landscape.volume.annealing.islands import Arrived, Key, backwards, difference, forwards, second_start
 from landscape.volume.annealing.particles import Particles
@@ -107,18 +107,18 @@ def run_islands(
         )
 
     known = 0 if resume is None else math.floor(100 * min(limit.used(resume.cost), 1.0))
-    share = RAYS if resume is None else math.inf
-    rays = radii_within(limit, share, measure_rays, lambda _: teller.tell(known))
+    rays = radii_within(limit, RAYS if resume is None else math.inf, measure_rays, lambda _: teller.tell(known))
+    if resume is not None and rays.directions < len(resume.reference_radii):
+        return replace(resume, share=1.0)  # the time was too short to measure them again
     check_room(rays)
     run = _Run.start(objective, metric_at_theta, rays, basin_measure, limit, started, teller)
     if resume is not None:
         run.resume(resume)
 
     def report() -> None:
-        now = run.result()
-        teller.tell(int(now.done.sum()), run.result)
+        teller.tell(int(run.result().done.sum()), run.result)
 
-    with objective.running():
+    with objective.running(), limit.deadline(run.cost.seconds):
         for cutoff in range(len(rays.cutoffs)):
             run.measure(cutoff, report)
     run.finished = True

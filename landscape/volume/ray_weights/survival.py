@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from landscape.errors import OutOfBudget
 from landscape.objective import Objective
 from landscape.rays import Directions, finer_in_blocks
 from landscape.results import NOTHING, Radii, Volume
@@ -28,6 +29,8 @@ def with_survival(
 
         sum of w_i · m(finer r_i) / m(r_i)  over  sum of w_i.
 
+    It stays unknown if a deadline cuts the search.
+
     Args:
         volume: the mean over these rays.
         objective: the loss around the trained point.
@@ -39,17 +42,21 @@ def with_survival(
     rows, spent = [], NOTHING
     for column, row in enumerate(volume.results):
         chosen = heaviest(volume.log_weights[:, column])
-        again, cost = finer_in_blocks(
-            objective,
-            rays.steps,
-            chosen,
-            radii.radii[chosen, column],
-            cutoff=radii.cutoffs[column],
-            first_step=radii.config["first_step_taken"],
-            criterion=radii.config["criterion"],
-            step_ratios=[step_ratio],
-            rtol=radii.config["rtol"],
-        )
+        try:
+            again, cost = finer_in_blocks(
+                objective,
+                rays.steps,
+                chosen,
+                radii.radii[chosen, column],
+                cutoff=radii.cutoffs[column],
+                first_step=radii.config["first_step_taken"],
+                criterion=radii.config["criterion"],
+                step_ratios=[step_ratio],
+                rtol=radii.config["rtol"],
+            )
+        except OutOfBudget:
+            rows.append(row)
+            continue
         of_chosen = MeasureOnRays(on_rays.measure, on_rays.coefficients[chosen])
         lost = of_chosen.log_mass(again[:, None]) - of_chosen.log_mass(radii.radii[chosen, column, None])
         weights = volume.log_weights[chosen, column]

@@ -15,6 +15,7 @@ import pytest
 import landscape as ls
 from helpers.islands import BUDGET, assert_same_islands, bowl, islands
 from helpers.moments import some
+from helpers.slow import slow_clock
 from landscape.results import Islands, Progress
 from landscape.volume import run_islands
 from landscape.volume.annealing import telling
@@ -86,17 +87,31 @@ def test_a_time_is_a_deadline() -> None:
 
 
 def test_a_pilot_that_is_made_again_keeps_to_the_time(blocks: list[Islands], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that leaps an hour at every look ends it; what was whole stays."""
+    """The time is over in the middle of it; what was whole stays."""
+    clock = slow_clock(monkeypatch)
 
     def endless(*arguments: Any, **options: Any) -> Any:
         for _ in range(100):
+            clock.now += 3600
             arguments[3]()
         raise AssertionError("nothing has looked at the clock")
 
-    clock = iter(range(10**9))
-    monkeypatch.setattr("landscape.volume.annealing.run.time.perf_counter", lambda: 3600.0 * next(clock))
     monkeypatch.setattr("landscape.volume.annealing.run.find_schedule", endless)
     short = islands(budget="30h", resume=blocks[-2])
+    assert short.groups.tobytes() == blocks[-2].groups.tobytes()
+    assert short.done.all()
+
+
+def test_a_time_that_ends_before_the_rays_keeps_what_was_whole(
+    blocks: list[Islands], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = slow_clock(monkeypatch)
+
+    def late(*arguments: Any, **options: Any) -> None:
+        clock.now += 3600
+
+    monkeypatch.setattr("landscape.volume.annealing.run.check_basin", late)
+    short = islands(budget="1s", resume=blocks[-2])
     assert short.groups.tobytes() == blocks[-2].groups.tobytes()
     assert short.done.all()
 
