@@ -311,7 +311,7 @@ def _reason(error: RuntimeError) -> str:
     >>> _reason(RuntimeError("[/gloo/pair.cc:553] Connection closed by peer [127.0.0.1]:15786. This may be ..."))
     'Connection closed by peer [127.0.0.1]:15786'
     """
-    return re.sub(r"^\[[^]]*:\d+\]\s*", "", first_line(error)).partition(". ")[0][:120]
+    return re.sub(r"^\[[^]]*:\d+\]\s*", "", first_line(error)).partition(". ")[0]
 
 
 def _sendable(error: Exception | None) -> Exception | None:

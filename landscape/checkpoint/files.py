@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import difflib
 import os
+import re
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -15,6 +16,7 @@ from landscape.errors import LandscapeError
 _LEGACY_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa85019")  # the number that torch.save wrote first before torch 1.6
 _ZIP = b"PK\x03\x04"
 _LONGEST_SHOWN = 1000  # characters of a path
+_ADDRESS = re.compile(r"(https?|s3|gs|hf|ftp):/")  # a path has lost one of the strokes
 _LARGEST_HEADER = 100_000_000  # bytes; the limit that safetensors itself sets
 
 
@@ -57,6 +59,10 @@ def locate(path: str | Path, what: str, error: type[LandscapeError]) -> Path:
 def not_found(path: Path, what: str) -> str:
     """Return the message for a path that does not exist, with similar names that do."""
     folder = path.parent
+    if _ADDRESS.match(str(path)):
+        return f"the {what} {path} is an address, not a file. Download it first, and pass the path of the file."
+    if os.path.islink(path):
+        return f"the {what} {path} is a link to {os.readlink(path)}, which leads to no file."
     if len(str(path)) > _LONGEST_SHOWN:
         shown, length = f"{str(path)[:40]} ... {path.name[-40:]}", len(str(path))
         return f"the {what} {shown} does not exist: a path of {length:,} characters."

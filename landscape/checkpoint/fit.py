@@ -41,7 +41,7 @@ def load_into(model: nn.Module, states: Sequence[State], path: object) -> Match:
     if best.mismatched or changes_meaning(best, own):
         raise CheckpointError(complaint(best, own, model, states, path))
     on_meta = any(tensor.is_meta for tensor in own.values())
-    tensors = best.tensors
+    tensors = {k: v.to_dense() if k in own and _is_sparser(v, own[k]) else v for k, v in best.tensors.items()}
     if any(map(_is_distributed, own.values())):
         tensors = {k: _distributed(v, own[k]) if k in own else v for k, v in tensors.items()}
     if on_meta:
@@ -60,6 +60,10 @@ def load_into(model: nn.Module, states: Sequence[State], path: object) -> Match:
         _check_meta(model)
     others = {m.state.place: None for m in matches if m.state is not best.state and not m.problems}
     return replace(best, alternatives=tuple(others))
+
+
+def _is_sparser(value: Tensor, own: Tensor) -> bool:
+    return value.layout != torch.strided and own.layout == torch.strided
 
 
 def _is_distributed(tensor: Tensor) -> bool:

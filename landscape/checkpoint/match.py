@@ -17,6 +17,10 @@ _SCALES = re.compile(
     r"|weight_scale|weight_scale_inv|weight_zero_point|packed_params|weight_packed)($|[._])",
     re.IGNORECASE,
 )
+#: names of what weight norm, spectral norm and pruning keep in the place of a weight
+_PARAMETRISED = re.compile(r"\.parametrizations\.|weight_(orig|mask|[guv])$|bias_(orig|mask)$")
+_PART = re.compile(r"(\d+)-of-(\d+)")
+_STATISTICS = ("running_mean", "running_var")
 
 
 @dataclass(frozen=True)
@@ -104,14 +108,14 @@ def complaint(match: Match, own: Mapping[str, Tensor], model: nn.Module, states:
     if match.mismatched:
         shapes = [f"{k} file {tuple(match.tensors[k].shape)} model {tuple(own[k].shape)}" for k in match.mismatched]
         lines.append(f"  different shape ({len(shapes)}): {listed(shapes)}")
-    lines.append("Likely cause: " + _likely_cause(match, own))
+    lines.append("Likely cause: " + _likely_cause(match, own, path))
     others = [state.describe() for state in states if state is not match.state]
     if others:
         lines.append(f"The file also holds: {'; '.join(others[:3])}; none of it fits better.")
     return "\n".join(lines)
 
 
-def _likely_cause(match: Match, own: Mapping[str, Tensor]) -> str:
+def _likely_cause(match: Match, own: Mapping[str, Tensor], path: object) -> str:
     arguments = "Pass the arguments it was trained with: `model_args=...`."
     shared = sum(name in own for name in match.tensors)
     if holds_adapter(match.tensors) and not is_adapted(own):
@@ -131,6 +135,8 @@ def _likely_cause(match: Match, own: Mapping[str, Tensor]) -> str:
         )
     if _is_complex(match, own):
         return "the file holds complex numbers where the model has real ones: another variant of the architecture."
+    if cause := _cause_in_names(match, path):
+        return cause
     if match.mismatched:
         shapes = [(match.tensors[name].shape, own[name].shape) for name in match.mismatched]
         if len(shapes) <= 2 and all(a[1:] == b[1:] for a, b in shapes):
@@ -147,6 +153,32 @@ def _likely_cause(match: Match, own: Mapping[str, Tensor]) -> str:
     if match.missing and not match.unexpected:
         return f"the model is deeper than the file's, or has layers added since. {arguments}"
     return f"another variant of the architecture. {arguments}"
+
+
+def _cause_in_names(match: Match, path: object) -> str:
+    """Return the cause that the names of tensors or of the file tell; empty if they tell none."""
+    part = _PART.search(str(path).replace("\\", "/").rpartition("/")[2])
+    if part and match.missing and int(part[2]) > 1:
+        return (
+            f"this file is part {int(part[1])} of {int(part[2])}. Pass the folder that holds all parts, or its "
+            "`.index.json`."
+        )
+    if any(map(_PARAMETRISED.search, match.unexpected)) and not any(map(_PARAMETRISED.search, match.missing)):
+        return (
+            "weights in the file are parametrised (weight norm, spectral norm or pruning), and those of the model are "
+            "not. Pass a `model=...` that is parametrised too, or remove the parametrisation before saving."
+        )
+    if any(map(_PARAMETRISED.search, match.missing)) and not any(map(_PARAMETRISED.search, match.unexpected)):
+        return (
+            "weights of the model are parametrised (weight norm, spectral norm or pruning), and those in the file are "
+            "not. Pass a `model=...` without the parametrisation."
+        )
+    if match.missing and all(name.endswith(_STATISTICS) for name in match.missing):
+        return (
+            "the file holds no running statistics of BatchNorm: only parameters were saved, or the layers had "
+            "track_running_stats=False. Save model.state_dict(), or pass a `model=...` without them."
+        )
+    return ""
 
 
 def listed(names: Sequence[str], most: int = 10) -> str:

@@ -26,7 +26,7 @@ from landscape.checkpoint.huggingface import (
 from landscape.checkpoint.pickles import Loaded, StandIn, load_pickle
 from landscape.checkpoint.programs import read_exported, read_torchscript
 from landscape.checkpoint.progress import file_progress, folder_progress
-from landscape.checkpoint.search import State, choose, find_states
+from landscape.checkpoint.search import State, choose, find_states, is_bookkeeping
 from landscape.checkpoint.sharded import METADATA, read_sharded
 from landscape.errors import CheckpointError
 
@@ -201,7 +201,12 @@ def _from_pickle(path: Path, file: Loaded) -> Checkpoint:
     if not states and file.skipped:
         raise CheckpointError(file.refusal)
     if not states:
-        raise CheckpointError(f"{path} holds no weights (no dict of named tensors): it holds {_outline(loaded)}.")
+        raise CheckpointError(_without_weights(path, loaded))
+    if any(tensor.is_meta for tensor in states[0].tensors.values()):
+        raise CheckpointError(
+            f"{path} holds tensors of the meta device, which have a shape and no values.\nSave the model after its "
+            "weights were made."
+        )
     record, task_args = (loaded.get(key) if isinstance(loaded, Mapping) else None for key in (RECORD_KEY, TASK_ARGS))
     form = states[0].describe()
     step, epoch = file_progress(loaded)
@@ -251,6 +256,19 @@ def _network(path: Path, form: str, module: nn.Module) -> Checkpoint:
     return Checkpoint(path, f"{form}, {len(tensors)} tensors", tensors, module, states=tuple(states))
 
 
+def _without_weights(path: Path, loaded: Any) -> str:
+    """Return the message for a file in which no weights were found."""
+    said = f"{path} holds no weights (no dict of named floating-point tensors): it holds {_outline(loaded)}."
+    if isinstance(loaded, Mapping) and ("param_groups" in loaded or any(map(is_bookkeeping, loaded))):
+        return f"{said}\nThat is the state of a training, such as its optimiser's. Pass the file of the weights."
+    tensors = list(loaded.values()) if isinstance(loaded, Mapping) else []
+    if tensors and all(isinstance(value, Tensor) and not value.is_complex() for value in tensors):
+        return (
+            f"{said}\nQuantised weights are such integers; they cannot move. Measure the network before quantisation."
+        )
+    return said
+
+
 def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
@@ -266,4 +284,7 @@ def _outline(thing: Any) -> str:
 
 
 def _outline_item(value: Any) -> str:
-    return f"tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    dtype = "" if value.is_floating_point() else f"{str(value.dtype).removeprefix('torch.')} "
+    return f"{dtype}tensor {tuple(value.shape)}"

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from landscape.errors import CheckpointError
@@ -60,10 +62,11 @@ def find_states(loaded: Any) -> list[State]:
     """Return every set of weights in a loaded object, the most likely one first.
 
     Optimiser states are skipped. Averaged copies (EMA) come after the weights themselves. Then the set with most
-    tensors comes first, then the more usual name.
+    tensors comes first, then the more usual name. NumPy arrays count as tensors if the object holds no weights else.
     """
     states = []
-    for keys, tensors, module in sorted(_walk(loaded, (), frozenset()), key=_rank):
+    walked = [*_walk(loaded, (), frozenset())] or [*_walk(loaded, (), frozenset(), arrays=True)]
+    for keys, tensors, module in sorted(walked, key=_rank):
         tensors, prefix = strip_wrappers(tensors)
         states.append(State(keys, tensors, prefix, module))
     return states
@@ -141,7 +144,7 @@ def is_bookkeeping(key: object) -> bool:
 _Keyed = tuple[tuple[Any, ...], dict[str, Tensor], nn.Module | None]  #: keys that lead there, tensors, module
 
 
-def _walk(thing: Any, keys: tuple[Any, ...], outer: frozenset[int]) -> Iterator[_Keyed]:
+def _walk(thing: Any, keys: tuple[Any, ...], outer: frozenset[int], *, arrays: bool = False) -> Iterator[_Keyed]:
     """Yield every set of tensors by name inside ``thing``, which lies under ``keys`` and within ``outer``."""
     if id(thing) in outer or len(keys) > _DEEPEST:
         return
@@ -153,7 +156,8 @@ def _walk(thing: Any, keys: tuple[Any, ...], outer: frozenset[int]) -> Iterator[
     if isinstance(thing, Mapping):
         if "param_groups" in thing:  # an optimiser
             return
-        tensors = {k: v.detach() for k, v in thing.items() if isinstance(k, str) and isinstance(v, Tensor)}
+        named = {k: _as_tensor(v) if arrays else v for k, v in thing.items() if isinstance(k, str)}
+        tensors = {k: v.detach() for k, v in named.items() if isinstance(v, Tensor)}
         if any(tensor.is_floating_point() for tensor in tensors.values()):
             yield keys, tensors, None
         items: Any = [(key, value) for key, value in thing.items() if not is_bookkeeping(key)]
@@ -162,7 +166,14 @@ def _walk(thing: Any, keys: tuple[Any, ...], outer: frozenset[int]) -> Iterator[
     else:
         return
     for key, value in items:
-        yield from _walk(value, (*keys, key), outer | {id(thing)})
+        yield from _walk(value, (*keys, key), outer | {id(thing)}, arrays=arrays)
+
+
+def _as_tensor(value: Any) -> Any:
+    """Return an array of numbers as a tensor, and anything else as it is."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
+        return torch.from_numpy(np.require(value, value.dtype.newbyteorder("="), ["C", "W"]))
+    return value
 
 
 def _rank(state: _Keyed) -> tuple[bool, int, int, int]:

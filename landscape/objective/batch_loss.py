@@ -7,7 +7,7 @@ A program computes the loss for the objective. :class:`ModelProgram` runs a torc
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy, deepcopy
 from typing import Any, Protocol
@@ -267,7 +267,7 @@ class ModelProgram:
 
     def _totals_of(self, views: Iterable[Tensor], batch: Batch, loss: Loss) -> Tensor:
         def total(*views: Tensor) -> Tensor:
-            with self._placed([*views, *self._buffers]):
+            with self._placed([*views, *self._fresh_buffers()]):
                 return loss.total(self._call(batch), batch)
 
         return vmap(total)(*views)
@@ -287,7 +287,7 @@ class ModelProgram:
         """Return what ``compute`` returns while the model has these parameters."""
         written = views.written() if isinstance(views, Overwritten) else nullcontext()
         try:
-            with written, self._placed([*views, *self._buffers]):
+            with written, self._placed([*views, *self._fresh_buffers()]):
                 return compute()
         finally:
             self._reset_buffers()
@@ -317,6 +317,10 @@ class ModelProgram:
         """Return the context in which a model that takes derivatives itself can run."""
         return torch.enable_grad() if self.differentiates else nullcontext()
 
+    def _fresh_buffers(self) -> list[Tensor]:
+        """Return the buffers for one pass: copies if a graph may keep them, since they are reset after the pass."""
+        return [buffer.clone() for buffer in self.constants] if torch.is_grad_enabled() else self._buffers
+
     def _reset_buffers(self) -> None:
         """Restore the buffers that a forward pass has written to."""
         for i, (buffer, original) in enumerate(zip(self._buffers, self.constants, strict=True)):
@@ -329,7 +333,9 @@ class ModelProgram:
         if self.forward is not None:
             return self.forward(self.model, batch.raw)
         if self._with_target:
-            return self.model(**batch.raw) if isinstance(batch.raw, dict) else self.model(*batch.inputs, batch.target)
+            return (
+                self.model(**batch.raw) if isinstance(batch.raw, Mapping) else self.model(*batch.inputs, batch.target)
+            )
         return self.model(*batch.inputs, **batch.named)
 
 

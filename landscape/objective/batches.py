@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from landscape.objective.counting import TARGET_KEYS, is_list, items_of, target_key
+from landscape.objective.counting import TARGET_KEYS, is_list, items_of, length_of, target_key, target_of_object
 
 __all__ = ["TARGET_KEYS", "Batch", "copied", "join_batches", "make_batch", "moved_to", "split_batches", "spread"]
 
@@ -39,7 +40,7 @@ class Batch:
 def make_batch(raw: Any, samples: int, *, listed: bool = False, whole: bool = False) -> Batch:
     """Return a batch, separated into inputs and target; a list of samples (``listed``) has no target."""
     key = None if listed else target_key(raw)
-    target = None if key is None else raw[key]
+    target = target_of_object(raw) if key is None else raw[key]
     rest = [(name, item) for name, item in items_of(raw) if key is None or name != key]
     whole = whole or listed or not is_plain(raw) or _rows(raw) != samples
     if isinstance(raw, Mapping):
@@ -125,12 +126,33 @@ def moved_to(
 
 
 def rebuild(raw: Any, items: Iterable[Any]) -> Any:
-    """Return a batch with the structure of ``raw`` and other ``items``; a mapping of any kind becomes a dict."""
+    """Return a batch with the structure of ``raw`` and other ``items``; a fixed mapping becomes a dict.
+
+    >>> from collections import UserDict
+    >>> rebuild(UserDict(x=1, y=2), [3, 4])
+    {'x': 3, 'y': 4}
+    >>> type(_).__name__
+    'UserDict'
+    """
     if isinstance(raw, Mapping):
-        return dict(zip(raw, items, strict=True))
+        named = dict(zip(raw, items, strict=True))
+        return named if type(raw) is dict else _mapping_like(raw, named)
     if is_list(raw):
         return type(raw)(*items) if hasattr(raw, "_fields") else type(raw)(items)
     return next(iter(items))
+
+
+def _mapping_like(raw: Mapping[Any, Any], named: dict[Any, Any]) -> Any:
+    """Return a copy of a mapping with other items, since users read some by attribute; else the items as a dict."""
+    other: Any
+    try:
+        other = copy(raw)
+        for name, item in named.items():
+            other[name] = item
+        kept = other is not raw and all(other[name] is item for name, item in named.items())
+    except Exception:  # whatever a mapping of the user's own says
+        return named
+    return other if kept else named
 
 
 def is_plain(raw: Any) -> bool:
@@ -140,7 +162,7 @@ def is_plain(raw: Any) -> bool:
     items = [item for _, item in items_of(raw)]
     if not items or not all(isinstance(item, Tensor) and item.dim() > 0 for item in items):
         return False
-    return all(is_dense(item) for item in items) and len({len(item) for item in items}) == 1
+    return all(is_dense(item) for item in items) and len({length_of(item) for item in items}) == 1
 
 
 def is_dense(tensor: Tensor) -> bool:
@@ -161,7 +183,7 @@ def _rows_of(tensor: Tensor, start: int, stop: int) -> Tensor:
 
 
 def _rows(raw: Any) -> int:
-    return next((len(item) for _, item in items_of(raw) if isinstance(item, Tensor) and item.dim()), 0)
+    return next((length_of(item) for _, item in items_of(raw) if isinstance(item, Tensor) and item.dim()), 0)
 
 
 def _like(batch: Batch, raw: Any, samples: int) -> Batch:

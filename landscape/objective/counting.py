@@ -26,11 +26,24 @@ def is_list(raw: Any) -> bool:
     return isinstance(raw, tuple | list) and not isinstance(raw, PackedSequence)
 
 
+def length_of(tensor: Tensor) -> int:
+    """Return the number of rows of a tensor that has at least one axis; a nested tensor has no ``len``."""
+    return tensor.size(0)
+
+
 def target_key(raw: Any) -> Any:
     """Return the key or the position of the target; None if the batch has no target."""
     if isinstance(raw, Mapping):
         return next((key for key in TARGET_KEYS if key in raw), None)
     return len(raw) - 1 if is_list(raw) and len(raw) > 1 and not is_sample_list(raw) else None
+
+
+def target_of_object(raw: Any) -> Tensor | None:
+    """Return the target that an object of the user's own, such as a dataclass, holds under a usual name."""
+    if isinstance(raw, Mapping | Tensor | PackedSequence) or is_list(raw):
+        return None
+    held = (getattr(raw, key, None) for key in TARGET_KEYS)
+    return next((item for item in held if isinstance(item, Tensor)), None)
 
 
 def is_sample_list(raw: Any) -> bool:
@@ -125,12 +138,8 @@ def candidates(raw: Any) -> tuple[int, ...]:
     key = target_key(raw)
     target = None if key is None else raw[key]
     if isinstance(target, Tensor):
-        rows = len(target) if target.dim() else 1
-        alike = (
-            is_list(raw)
-            and len(raw) > 2
-            and len({item.shape if isinstance(item, Tensor) else None for item in raw}) == 1
-        )
+        rows = length_of(target) if target.dim() else 1
+        alike = is_list(raw) and len(raw) > 2 and len({_shape_of(item) for item in raw}) == 1
         return (rows, len(raw)) if alike and rows != len(raw) else (rows,)
     options = [option for _, item in items_of(raw) if (option := _lengths(item))]
     shared = tuple(n for n in options[0] if all(n in option for option in options)) if options else ()
@@ -139,8 +148,8 @@ def candidates(raw: Any) -> tuple[int, ...]:
 
 def _of_object(raw: Any) -> tuple[int, ...]:
     """Return the number of targets of an object, or the length of its first tensor."""
-    held = [getattr(raw, key, None) for key in TARGET_KEYS] + list(getattr(raw, "__dict__", {}).values())
-    rows = _lengths(raw) or next(((len(item),) for item in held if isinstance(item, Tensor) and item.dim()), (1,))
+    held = [target_of_object(raw), *getattr(raw, "__dict__", {}).values()]
+    rows = _lengths(raw) or next(((length_of(item),) for item in held if isinstance(item, Tensor) and item.dim()), (1,))
     return rows[:1]
 
 
@@ -149,7 +158,7 @@ def _lengths(item: Any) -> tuple[int, ...]:
     if isinstance(item, PackedSequence):
         return (int(item.batch_sizes[0]),)
     if isinstance(item, Tensor):
-        return (len(item),) if item.dim() else ()
+        return (length_of(item),) if item.dim() else ()
     if not (isinstance(item, Mapping) or is_list(item)):
         return ()
     parts = list(item.values()) if isinstance(item, Mapping) else list(item)
@@ -159,6 +168,11 @@ def _lengths(item: Any) -> tuple[int, ...]:
         return rows
     both = (*rows, len(parts)) if len(parts) == 1 else (len(parts), *rows)
     return tuple(dict.fromkeys(both))
+
+
+def _shape_of(item: Any) -> Any:
+    """Return the shape of a tensor; None of anything else, and of ragged parts."""
+    return item.shape if isinstance(item, Tensor) and not item.is_nested else None
 
 
 def _kind(part: Any) -> str:

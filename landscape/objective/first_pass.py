@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -111,7 +112,7 @@ def _failure(program: ModelProgram, batch: Batch, error: Exception) -> Landscape
             "is a fault of landscape: please report it."
         )
     got = [_shape(item) for item in batch.inputs] + [f"{name}: {_shape(v)}" for name, v in batch.named.items()]
-    labelled = isinstance(batch.raw, dict) and "labels" in batch.raw and program.losses[0].name != "model"
+    labelled = isinstance(batch.raw, Mapping) and "labels" in batch.raw and program.losses[0].name != "model"
     return TaskError(
         f"the model does not run on the data. Called with {', '.join(got)} it failed: "
         f"{type(error).__name__}: {error}{code_place(error)}\n"
@@ -126,7 +127,7 @@ def _runs_itself(program: ModelProgram, batch: Batch) -> bool:
         with program.running():
             model = deepcopy(program.model)
             data = copied(batch)
-            if program.losses[0].name == "model" and not isinstance(data.raw, dict):
+            if program.losses[0].name == "model" and not isinstance(data.raw, Mapping):
                 model(*data.inputs, data.target)
             elif program.losses[0].name == "model":
                 model(**data.raw)

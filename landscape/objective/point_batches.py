@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.errors import ObjectiveError, type_and_line
+from landscape.errors import ObjectiveError, shortened, type_and_line
 from landscape.objective.batch_loss import ModelProgram, Program, evaluating
 from landscape.objective.moved_weights import AnyPoint
 from landscape.objective.read_weights import LARGE_LINEAR
@@ -25,6 +25,7 @@ LANE_BUDGET = {"cpu": 8 * _MiB, "cuda": 1024 * _MiB}  #: bytes that all lanes ma
 _ACTIVATION_SHARE = 4  # of a large model: its largest activation may take this part of the model's bytes
 _KEPT_SHARE = 3  # of a large model: levels of directions that are kept may take this part of the model's bytes
 _LEVEL_BYTES = 2
+_SHORT = 120  # characters of an error in a note
 SAMPLE_BUDGET = {"cpu": 2 * _MiB, "cuda": 1024 * _MiB}  #: bytes that the largest activation of a batch may take
 MOST_LANES = {"cpu": 128, "cuda": 1024}  #: at most this many points together
 FEWEST_LANES = 4  #: if fewer fit, points run one at a time
@@ -176,7 +177,7 @@ def _why_apart(program: ModelProgram, theta: Tensor) -> tuple[str, ...]:
                 warnings.simplefilter("ignore")  # about operations without a batching rule: slower, but right
                 joint = program.joint_totals(pair, 0)
         except Exception as error:
-            reason = type_and_line(error)[:120]
+            reason = shortened(type_and_line(error), _SHORT)
             return (f"points run one at a time: the model cannot run under torch.vmap ({reason})",)
     if not torch.allclose(apart, joint, rtol=1e-3, atol=1e-5, equal_nan=True):
         return ("points run one at a time: under torch.vmap the model gives other numbers",)

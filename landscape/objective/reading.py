@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from landscape.errors import TaskError, type_and_line
 from landscape.objective.batches import Batch, cut, is_plain, join_batches, make_batch, moved_to, rebuild, split_batches
-from landscape.objective.counting import Count, candidates, count_samples, is_list, items_of
+from landscape.objective.counting import Count, candidates, count_samples, is_list, items_of, length_of
 from landscape.objective.digest import raw_bytes
 
 _DATASET_BATCH = 256  # samples that are read from a Dataset at a time
@@ -140,7 +140,7 @@ def read_data(data: Any, *, max_samples: int | None = None, count: Count | None 
         data: a pair of tensors (inputs, targets), a dict of tensors of equal length, a torch Dataset of samples, or an
             iterable of batches. A batch is a tuple whose last item is the target, a dict (the target under ``labels``
             or ``targets``), or a tensor without a target. Any other object needs a forward function. Numpy arrays
-            become tensors, and mappings of any kind become dicts.
+            become tensors.
         max_samples: stop after this many samples.
         count: batch -> number of samples; by default the number of targets, or the length of a list.
 
@@ -178,7 +178,7 @@ def _is_empty(raw: Any) -> bool:
     if is_list(raw) and not raw:
         return True
     tensors = [item for _, item in items_of(raw) if isinstance(item, Tensor) and item.dim()]
-    return bool(tensors) and all(len(item) == 0 for item in tensors) and is_plain(raw)
+    return bool(tensors) and all(length_of(item) == 0 for item in tensors) and is_plain(raw)
 
 
 def _is_whole(data: Any) -> bool:
@@ -190,7 +190,7 @@ def _is_whole(data: Any) -> bool:
 
 def _head(data: Any, max_samples: int | None) -> Any:
     """Return the first samples of a whole data set, after a check that all tensors have one row per sample."""
-    lengths = {name: len(item) for name, item in items_of(data) if isinstance(item, Tensor) and item.dim()}
+    lengths = {name: length_of(item) for name, item in items_of(data) if isinstance(item, Tensor) and item.dim()}
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{name}: {length}" for name, length in lengths.items())
         raise TaskError(
@@ -288,7 +288,7 @@ def _same(first: Any, second: Any) -> bool:
     """Whether the second pass begins with the same batch; the first one may be shorter."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         if first.layout != torch.strided or second.layout != torch.strided:
-            return first.shape != second.shape or raw_bytes(first).tobytes() == raw_bytes(second).tobytes()
+            return _shape(first) != _shape(second) or raw_bytes(first).tobytes() == raw_bytes(second).tobytes()
         return torch.equal(first, second[: len(first)] if first.dim() and second.dim() else second)
     if (isinstance(first, Mapping) or is_list(first)) and (isinstance(second, Mapping) or is_list(second)):
         pairs = zip(items_of(first), items_of(second), strict=False)
@@ -296,10 +296,15 @@ def _same(first: Any, second: Any) -> bool:
     return True
 
 
+def _shape(tensor: Tensor) -> Any:
+    """Return the shape of a tensor, or those of its ragged parts."""
+    return [tuple(part.shape) for part in tensor.unbind()] if tensor.is_nested else tuple(tensor.shape)
+
+
 def _feed(sha: Any, raw: Any) -> None:
     """Add a batch to a hash: every tensor's dtype, shape and bytes, and plain values."""
     if isinstance(raw, Tensor):
-        sha.update(f"{raw.dtype} {tuple(raw.shape)}".encode())
+        sha.update(f"{raw.dtype} {_shape(raw)}".encode())
         sha.update(raw_bytes(raw))
     elif isinstance(raw, Mapping | tuple | list):
         for name, item in raw.items() if isinstance(raw, Mapping) else enumerate(raw):

@@ -16,7 +16,8 @@ from torch import Tensor
 from landscape import distributed
 from landscape.curvature.autograd.differences import difference_reach
 from landscape.curvature.autograd.grad import twice_differentiable
-from landscape.curvature.autograd.graphs import differentiating, refuse_once_differentiable
+from landscape.curvature.autograd.gradient import gradient_of
+from landscape.curvature.autograd.graphs import Graphs, HessianGraph, differentiating, refuse_once_differentiable
 from landscape.curvature.checks.derivatives import check_derivatives
 from landscape.curvature.checks.few_samples import few_samples
 from landscape.curvature.memory import slope_lanes
@@ -198,6 +199,8 @@ class SecondDerivative:
 
     def _second(self, x: Tensor, batch: int) -> Tensor:
         """Return the second derivative of one batch's total; the first if differences follow."""
+        if isinstance(self._program, ModelProgram) and self._program.scripted:
+            return torch.stack([self._of_script(self._theta + each * self._step, batch) for each in x])
         with torch.enable_grad(), twice_differentiable():
             x = x.clone().requires_grad_()
             with evaluating(self._program, batch, ON_SLICE):
@@ -218,3 +221,14 @@ class SecondDerivative:
                 refuse_once_differentiable([slope], _WITHOUT_RULES)
                 (second,) = torch.autograd.grad(slope.sum(), x, materialize_grads=True)
         return second.double()
+
+    def _of_script(self, point: Tensor, batch: int) -> Tensor:
+        """Return the same at one point of a TorchScript module, which has no graph from coefficients to parameters."""
+        graphs = Graphs(self._program, point, HessianGraph, [(0, len(point))])
+        steps = graphs.split(self._step)
+        if self._difference is None:
+            with differentiating("the second derivative along the slice", _WITHOUT_RULES):
+                return next(graphs.each([batch], keep=False)).form(steps, together=False)
+        slopes = gradient_of(self._program, point, batch, [True] * len(steps), ON_SLICE)
+        terms = [(slope * step).sum(dtype=torch.float64) for slope, step in zip(slopes, steps, strict=True)]
+        return torch.stack(terms).sum()

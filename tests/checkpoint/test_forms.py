@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -355,3 +356,13 @@ def test_a_layer_called_scales_beside_plain_weights_is_no_sign_of_quantised_ones
     torch.save(state, tmp_path / "net.pt")
     loaded = load_checkpoint(tmp_path / "net.pt", nn.Linear(8, 2))
     assert torch.equal(loaded.weight, net.weight)
+
+
+def test_arrays_of_numpy_and_sparse_tensors_are_weights(tmp_path):
+    net = mlp()
+    arrays = {name: tensor.numpy() for name, tensor in net.state_dict().items()}
+    sparse = {name: tensor.to_sparse() for name, tensor in net.state_dict().items()}
+    for form in ({"model": arrays, "log": np.ones(3)}, sparse):
+        torch.save(form, tmp_path / "net.pt")
+        loaded = load_checkpoint(tmp_path / "net.pt", mlp())
+        assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), net.parameters(), strict=True))

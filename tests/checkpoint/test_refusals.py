@@ -162,12 +162,17 @@ def test_a_missing_file_brings_near_names(tmp_path):
     assert f"Did you mean {tmp_path / 'resnet20.pth'}?" in message(tmp_path / "resnet_2.pth")
     assert "holds resnet20.pth" in message(tmp_path / "else")
     assert "neither does the folder" in message(tmp_path / "no" / "net.pt")
+    (tmp_path / "link.pt").symlink_to("nowhere.pt")
+    assert "is a link to nowhere.pt, which leads to no file" in message(tmp_path / "link.pt")
+    assert "is an address, not a file" in message("https://example.org/net.pt")
 
 
 @pytest.mark.parametrize(
     ("thing", "text"),
     [
         ({"epoch": 3, "loss": [0.1]}, "a dict with 'epoch': int, 'loss': list"),
+        ({"optimizer": {"state": {}, "param_groups": []}}, "the state of a training, such as its optimiser's"),
+        ({"fc.weight": torch.ones(2, 3, dtype=torch.int8)}, "'fc.weight': int8 tensor (2, 3).\nQuantised weights"),
         ([torch.ones(2), torch.ones(3)], "a list of 2: tensor (2,), tensor (3,)"),
         (torch.ones(2, 2), "tensor (2, 2)"),
         ({}, "an empty dict"),
@@ -260,6 +265,22 @@ def test_names_and_shapes_that_differ_are_listed_with_the_cause(tmp_path):
     torch.save(deeper.state_dict(), path)
     checkpoint = put_weights(read_checkpoint(path), ConvNet())  # a note, not a refusal: all that it has is there
     assert "2 tensors that the network lacks left out (extra.weight, extra.bias)" in checkpoint.form
+
+
+def test_causes_that_names_tell(tmp_path):
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    part = tmp_path / "model-00001-of-00002.pt"
+    torch.save(net[0].state_dict(prefix="0."), part)
+    assert "this file is part 1 of 2. Pass the folder" in message(part, net)
+    torch.save(dict(net.named_parameters()), tmp_path / "net.pt")
+    assert "no running statistics of BatchNorm" in message(tmp_path / "net.pt", net)
+    normed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 3)), nn.BatchNorm1d(3))
+    torch.save(normed.state_dict(), tmp_path / "normed.pt")
+    assert "weights in the file are parametrised" in message(tmp_path / "normed.pt", net)
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    assert "weights of the model are parametrised" in message(tmp_path / "net.pt", normed)
+    torch.save(net.to("meta").state_dict(), tmp_path / "net.pt")
+    assert "tensors of the meta device" in message(tmp_path / "net.pt", normed)
 
 
 def test_only_the_first_ten_names_are_listed(tmp_path):

@@ -100,14 +100,14 @@ def test_generator_is_read_once():
 
 @pytest.mark.parametrize("make", [dict, Encoding])
 @pytest.mark.parametrize("key", ["labels", "label", "targets", "target", "y"])
-def test_mappings_are_dicts_with_the_target_told_apart(make, key):
+def test_mappings_keep_their_class_and_have_the_target_told_apart(make, key):
     whole = make({"x": X, key: Y})
     parts = [make({"x": x, key: y}) for x, y in pieces(4, 4, 2)]
     for data in (whole, parts):
         (batch,) = read_batches(data).batches
         assert list(batch.named) == ["x"]
         assert batch.inputs == ()
-        assert type(batch.raw) is dict
+        assert type(batch.raw) is make
         assert torch.equal(batch.named["x"], X)
         assert torch.equal(batch.target, Y)
     assert read_batches(whole).digest == read_batches(parts).digest

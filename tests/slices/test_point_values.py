@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -114,3 +115,25 @@ def test_a_second_derivative_without_a_rule() -> None:
     bowl = ls.Objective.from_function(lambda x: NoRule.apply(x).sum(-1), torch.ones(3, dtype=torch.float64))
     with pytest.raises(CurvatureError, match=r"along the slice cannot be computed: NotImplementedError: .*refuses"):
         ls.slice_1d(bowl, steps=3, curvature=True)
+
+
+def small_net(norm: nn.Module | None = None) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), norm or nn.Identity(), nn.Tanh(), nn.Linear(6, 3)).double()
+
+
+@pytest.mark.parametrize("derivative", ["autograd", "difference"])
+def test_a_scripted_module_bends_as_the_module_does(derivative: str) -> None:
+    net, data = small_net(), (torch.randn(20, 4, dtype=torch.float64), torch.arange(20) % 3)
+    lines = [
+        ls.slice_1d(ls.Objective(model, data), steps=3, curvature=True, derivative=derivative)
+        for model in (net, torch.jit.script(net))
+    ]
+    np.testing.assert_allclose(lines[1].curvature, lines[0].curvature, rtol=1e-9)
+
+
+def test_batch_statistics_bend_as_differences_of_the_losses_say() -> None:
+    net, data = small_net(nn.BatchNorm1d(6)), (torch.randn(20, 4, dtype=torch.float64), torch.arange(20) % 3)
+    line = ls.slice_1d(ls.Objective(net, data, training=True), steps=3, span=1e-4, curvature=True)
+    assert line.curvature is not None
+    assert line.curvature[1] == pytest.approx(np.diff(line.loss, 2)[0] / 1e-8, rel=1e-4)

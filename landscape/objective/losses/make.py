@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ def make_loss(loss: str | Callable[..., Any], *, output: str | None = None, next
     - ``cross_entropy``: logits (N, C, ...) or (N, ..., C), with class indices (-100 is left out) or probabilities.
     - ``binary_cross_entropy``: logits; the mean over all elements.
     - ``mse``: the mean over all elements.
-    - ``model``: the ``.loss`` of the output.
+    - ``model``: the ``.loss`` of the output, or an output of one number.
     - torch's own losses: divided by what torch divides them by (:mod:`landscape.objective.losses.torch_losses`).
     - a callable of (output, target): returns one term per sample, shape (N,), or the batch mean, shape (). If the batch
       has no target, it gets the batch itself.
@@ -164,12 +164,14 @@ def value_of(given: str | Callable[..., Any]) -> Callable[[Any, Batch], Tensor]:
 
 
 def own_loss(output: Any) -> Tensor:
-    """Return the ``.loss`` of a model's output.
+    """Return the ``.loss`` of a model's output, or the output itself if it is one number.
 
     Raises:
         TaskError: if there is none.
     """
-    value = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
+    value = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    if isinstance(output, Tensor) and output.numel() == 1:
+        return output
     if not isinstance(value, Tensor):
         raise TaskError(
             f"the loss 'model' takes the .loss of the output, and the model returned {type(output).__name__} without "

@@ -88,8 +88,9 @@ def torch_loss(loss: Callable[..., Any], *, next_token: bool = False) -> Loss | 
         reading = Reading(_BINARY.get(base, ""), "binary" if base in _BINARY else "")
         count = samples_of if options.get("reduction") == "batchmean" else entries_of
         nonnegative = base in _DISTANCES
+    entries = partial(terms.entries, binary=base in _BINARY)
     return Loss(
-        name, terms.entries, count, nonnegative, per_sample=True, reading=reading, summed=summed,
+        name, entries, count, nonnegative, per_sample=True, reading=reading, summed=summed,
         likelihood=plain and _BINARY.get(base) == "logits",
     )  # fmt: skip
 
@@ -147,10 +148,14 @@ class _Terms:
             self._call = partial(loss, reduction="none")
         self._fitting: dict[tuple[torch.dtype, torch.device], Any] = {}
 
-    def entries(self, output: Any, batch: Batch) -> Tensor:
-        """Return the sum of the terms of a loss that compares entry with entry, or row with row."""
+    def entries(self, output: Any, batch: Batch, *, binary: bool = False) -> Tensor:
+        """Return the sum of the terms of a loss that compares entry with entry, or row with row.
+
+        Binary targets may be integers or truth values, which torch refuses.
+        """
         target = need_target(batch, self._name)
         predictions = wide(logits_of(output))
+        target = target.to(predictions.dtype) if binary else target
         self._refuse_weights_of_samples(predictions)
         terms = self._terms(predictions, target)
         if terms.shape not in (target.shape, target.shape[:1]):

@@ -1,4 +1,7 @@
-"""What the mean of a batch is divided by, found by cutting a batch in two: the parts must add up to the whole."""
+"""What the mean of a batch is divided by, found by cutting a batch in two: the parts must add up to the whole.
+
+The parts differ in size. Halves of data in a regular order would hold the same classes, and add up under any divisor.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from landscape.objective.moved_weights import AnyPoint
 
 _SAMPLES = 16  # in the batch that is cut
 _LOOKED_AT = 30  # pieces of data that are searched for one that tells the divisors apart
-_CUTS = 3  # that many batches are cut: the halves of one can hold the same classes
+_CUTS = 3  # that many batches are cut: the parts of one can hold the same classes
 _ALIKE = 1e-4  # relative: a sum that differs by less differs by rounding
 HIDDEN = (
     "the loss of a batch is not a mean over its samples or its labels, as with class weights, or samples that act on "
@@ -62,7 +65,7 @@ def weighting(
 
 
 class _Sums:
-    """The means of a batch and of its halves."""
+    """The means of a batch and of its parts."""
 
     def __init__(
         self,
@@ -70,16 +73,16 @@ class _Sums:
         point: AnyPoint,
         value_of: Callable[[Any, Batch], Tensor],
         piece: Batch,
-        halves: tuple[Batch, ...],
+        parts: tuple[Batch, ...],
     ) -> None:
-        self._parts = (piece, *halves)
+        self._parts = (piece, *parts)
         values = [value_of(program.with_batches((part,)).output(point, 0), part) for part in self._parts]
         self.several = values[0].numel() > 1
         self._means = [float(value.mean()) for value in values]
         self._alike = max(_ALIKE, 4 * float(torch.finfo(values[0].dtype).eps))
 
     def add_up(self, divisor: Count) -> bool:
-        """Return whether the halves' totals add up to that of the batch, if this divides the mean."""
+        """Return whether the parts' totals add up to that of the batch, if this divides the mean."""
         whole, *parts = (mean * divisor(part) for mean, part in zip(self._means, self._parts, strict=True))
         return abs(whole - sum(parts)) <= self._alike * sum(map(abs, parts))
 
@@ -97,8 +100,8 @@ def _shows_left_out(batch: Batch) -> bool:
 
 
 def _cuts(batches: tuple[Batch, ...]) -> list[tuple[Batch, tuple[Batch, ...]]]:
-    """Return a few samples and their halves, several times; first those whose halves differ in their labels."""
-    cuts = [(piece, _halves(piece)) for piece in islice(_pieces(batches), _LOOKED_AT)]
+    """Return a few samples and their two parts, several times; first those whose parts differ in their labels."""
+    cuts = [(piece, _parts_of(piece)) for piece in islice(_pieces(batches), _LOOKED_AT)]
     whole = [cut for cut in cuts if len(cut[1]) == 2]
     return sorted(whole, key=lambda cut: not _tells(*cut))[:_CUTS]
 
@@ -108,13 +111,13 @@ def _pieces(batches: tuple[Batch, ...]) -> Iterator[Batch]:
         yield from split_batches((batch,), _SAMPLES)
 
 
-def _halves(piece: Batch) -> tuple[Batch, ...]:
-    return split_batches((piece,), -(-piece.samples // 2))
+def _parts_of(piece: Batch) -> tuple[Batch, ...]:
+    return split_batches((piece,), max(1, 2 * piece.samples // 3))
 
 
-def _tells(piece: Batch, halves: tuple[Batch, ...]) -> bool:
-    """Return whether the divisors differ in the share that they give to the first half."""
-    shares = [divisor(halves[0]) / max(divisor(piece), 1) for divisor in _divisors(piece) if divisor is not one]
+def _tells(piece: Batch, parts: tuple[Batch, ...]) -> bool:
+    """Return whether the divisors differ in the share that they give to the first part."""
+    shares = [divisor(parts[0]) / max(divisor(piece), 1) for divisor in _divisors(piece) if divisor is not one]
     return max(shares) > min(shares)
 
 

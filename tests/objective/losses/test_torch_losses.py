@@ -205,3 +205,11 @@ def test_the_name_of_many_weights_tells_them_apart():
     one, other = (make_loss(nn.CrossEntropyLoss(torch.full((20,), value))).name for value in (1.0, 2.0))
     assert one.startswith("CrossEntropyLoss(weight=20 values ")
     assert one != other
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
+def test_binary_targets_may_be_integers(dtype):
+    net, x, y = nn.Linear(4, 2), torch.randn(30, 4), (torch.arange(60).reshape(30, 2) % 3 == 0)
+    loss = nn.BCEWithLogitsLoss(pos_weight=torch.tensor([1.0, 3.0]))
+    objective = Objective(net, (x, y.to(dtype)), loss)
+    assert objective.centre == pytest.approx(loss(net(x), y.float()).item(), rel=1e-6)

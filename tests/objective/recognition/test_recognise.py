@@ -127,3 +127,12 @@ def test_hidden_weights_are_noted_and_plain_means_are_not():
     plain = Objective(model, data, lambda z, y: (z.logsumexp(1) - z[:, 0]).mean(), batch_size=10)
     terms = Objective(model, data, lambda z, y: z.square().sum(1) * weight[y], batch_size=10)
     assert HIDDEN not in [*whole.notes, *plain.notes, *terms.notes]
+
+
+def test_class_weights_are_noticed_although_halves_of_the_data_hold_the_same_classes():
+    """The classes of a batch of 16 come in periods of 4, so its halves alone agree with any divisor."""
+    torch.manual_seed(0)
+    net, x, y = nn.Linear(4, 4), torch.randn(32, 4), torch.arange(32) % 4
+    weight = torch.tensor([0.2, 1.0, 3.0, 9.0])
+    objective = Objective(net, (x, y), lambda z, t: F.cross_entropy(z, t, weight=weight), batch_size=5)
+    assert HIDDEN in objective.notes
