@@ -48,7 +48,7 @@ def test_pypi_gets_a_description_without_links_into_the_repository(monkeypatch: 
     assert metadata.long_description_content_type == "text/markdown"
     assert "](docs/volume.md)" in (ROOT / "README.md").read_text()
     assert re.findall(r"\]\((?!https?:)", metadata.long_description) == []
-    assert "How to read a volume: what the numbers mean" in metadata.long_description
+    assert "getting started, how to read a volume, commands" in metadata.long_description
     assert "$ landscape volume" in metadata.long_description
     assert "Both nets above" in (ROOT / "README.md").read_text()  # the paragraph about the picture
     assert "Both nets above" not in metadata.long_description

@@ -35,6 +35,12 @@ def test_the_sentences_of_a_page_are_short_and_plain(page: Path) -> None:
     assert not mend, "\n".join(["to mend:", *mend])
 
 
+def test_the_readme_is_one_screen() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 50
+    assert max(map(len, lines)) <= 132  # as wide as a page of GitHub shows
+
+
 @pytest.mark.parametrize("name", cli.list_commands(None))
 def test_the_help_of_a_command_is_short_and_plain(name: str) -> None:
     command = cli.get_command(None, name)
