@@ -28,7 +28,6 @@ from landscape_cli.task import find_task, objective_of
 
 PER_RAY = 5  #: evaluations of a ray up to its first cutoff, as measured in benchmarks/
 PER_CUTOFF = 2  #: evaluations for each further cutoff
-_VECTORS_OF_PRODUCT = 5  # of the size of the model: theta, a step, a gradient, a product and its sum
 _SHOWN = 5  # names in a list; the others are counted
 _TRIAL = 1.0  # seconds that a trial block may take
 _LABEL = 13  # characters of the column of names
@@ -212,19 +211,17 @@ def look_at_memory(report: Report, objective: Objective) -> None:
 
 def look_at_curvature(report: Report, objective: Objective) -> None:
     """Say what second derivatives take, or why there are none; radii do without them, so that is no failure."""
-    if objective.large:
-        size = text.byte_size(_VECTORS_OF_PRODUCT * objective.layout.size * objective.dtype.itemsize)
-        words = f"not tried: for a model of this size a product takes at least {size} of flat vectors beyond the model"
-        report.add("curvature", words, curvature=None)
-        return
     op = Hessian(objective)
     try:
-        op.prepare()
+        if not op.lean:
+            op.prepare()
         peak = op.memory().peak()
     except LandscapeError as error:
         report.add("curvature", f"none: {one_line(in_flags(str(error)))}", curvature=False)
         return
     checked = "; ".join(op.check_notes) or "autograd agrees with differences"
+    if op.lean:  # on a model of this size it would take longer than all else here
+        checked = "autograd will be compared with differences before the first product"
     words = (
         f"{checked}; a product takes up to {text.byte_size(peak)} beyond the model, and "
         f"{text.byte_size(op.kept_bytes)} may be kept between products"

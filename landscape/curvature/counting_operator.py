@@ -63,11 +63,19 @@ class CountingOperator(Operator):
     def pick(self, values: Values) -> np.ndarray:
         return self._op.pick(values)
 
+    @property
+    def lean(self) -> bool:  # type: ignore[override]
+        return self._op.lean
+
     def summands(self) -> Sequence[Operator]:
         return [CountingOperator(part, self._report, self._at_once) for part in self._op.summands()]
 
     def _apply(self, vectors: Tensor) -> Tensor:
         return torch.cat(list(self._each(self._op.__matmul__, vectors)), dim=1)
+
+    def _add(self, vector: Tensor, out: Tensor) -> None:
+        self._op.add_product(vector, out)
+        self._report(self._op.share)
 
     def _forms(self, vectors: Tensor) -> Tensor:
         return torch.cat(list(self._each(self._op.forms, vectors)))

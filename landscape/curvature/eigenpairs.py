@@ -14,8 +14,9 @@ from torch import Tensor
 
 from landscape import distributed
 from landscape.curvature.counting_operator import counting
-from landscape.curvature.lanczos import ROUNDING, Krylov, Ritz
+from landscape.curvature.lanczos import CHANCE, ROUNDING, Krylov, Ritz, least_share
 from landscape.curvature.operator import Operator
+from landscape.curvature.outermost import Asked, outermost_pair
 from landscape.curvature.probes import check_operator, spending, within_room
 from landscape.errors import CurvatureError, check_count
 from landscape.rays.directions import check_seed
@@ -25,7 +26,6 @@ WHICH = ("largest", "smallest", "magnitude")
 BASIS_BYTES = 2**30  #: memory that the basis may take; a larger one is compressed
 MOST_VECTORS = 600  #: vectors that the basis may hold: with more, the small eigenproblem costs more than products
 _STUCK = 1.5  # residual over its rounding below which further products hardly help
-_CHANCE = 0.01  # probability that a search overlooks an eigenvalue
 _LEAST_LIMIT = 500  # products
 _SMALL = 500  # rows up to which the search takes at most n products
 _NEWEST = -1  # position of the newest waiting vector
@@ -106,6 +106,7 @@ def top_eigenpairs(
     max_products: int | None = None,
     max_seconds: float = math.inf,
     check: bool = True,
+    vectors: bool | None = None,
     seed: int = 0,
     progress: bool = False,
     on_progress: OnProgress[Eigenpairs] | None = None,
@@ -124,6 +125,8 @@ def top_eigenpairs(
     error of 1 in 100 over the random vectors. This costs about three products if a gap follows the k-th value, and up
     to a third more products otherwise.
 
+    A single pair of a large model comes from Lanczos that keeps two vectors (:mod:`landscape.curvature.outermost`).
+
     Accuracy: vectors are kept in the dtype of the operator, so in float32 a residual stays at about 1e-7 to 1e-6 of the
     largest |λ|. A pair that this keeps from ``rtol`` is returned unconverged, without further products, and the notes
     say so.
@@ -136,6 +139,8 @@ def top_eigenpairs(
         max_products: limit; by default 500, or 10 k if that is more. A run that reaches it returns what it has.
         max_seconds: the same for the time: no product begins after it, once there are k.
         check: whether to search for missed eigenvalues.
+        vectors: whether to return eigenvectors; by default not for a single pair of a large model, where they take as
+            many products again. The result then has vectors of shape (0, 1).
         seed: of the random vectors.
         progress, on_progress: as for :func:`landscape.trace`.
 
@@ -149,14 +154,18 @@ def top_eigenpairs(
     (array([3., 3., 2.]), np.True_)
     """
     limit, began = _validate(op, k, which, rtol, max_products), time.perf_counter()
+    if op.lean and k == 1:
+        asked = Asked(which, rtol, limit, began + max_seconds, check, bool(vectors), check_seed(seed))
+        with counting(op, most_products(op.size, limit), progress, on_progress) as op:
+            return outermost_pair(op, asked)
     with counting(op, most_products(op.size, limit), progress, on_progress) as op, spending(op) as spent:
         krylov = Krylov(op, _room(op, k), -1.0 if which == "smallest" else 1.0, check_seed(seed))
         pairs, complete = _iterate(krylov, _Wanted(k, which, rtol, limit, began + max_seconds, check))
         order = np.argsort(-krylov.sign * pairs.ritz.values[pairs.chosen], kind="stable")
         ritz, chosen, converged = pairs.ritz, pairs.chosen[order], pairs.converged[order]
-        vectors = krylov.vectors(ritz.weights[:, chosen]).double()
-        vectors /= torch.tensor([op.norm(vector) for vector in vectors], dtype=torch.float64).to(vectors)[:, None]
-        vectors *= _signs(op, vectors)[:, None]
+        found = krylov.vectors(ritz.weights[:, chosen]).double()
+        found /= torch.tensor([op.norm(vector) for vector in found], dtype=torch.float64).to(found)[:, None]
+        found *= _signs(op, found)[:, None]
     dtype = str(op.dtype).removeprefix("torch.")
     end = f"max_products = {limit:,}" if spent.cost.evaluations >= limit else f"max_seconds = {max_seconds:g}"
     notes = list(_notes(pairs, dtype, end))
@@ -168,7 +177,7 @@ def top_eigenpairs(
     settings = {"k": k, "which": which, "rtol": rtol, "max_products": limit, "check": check, "seed": seed}
     return Eigenpairs(
         values=krylov.sign * ritz.values[chosen] + 0.0,
-        vectors=vectors.to(op.dtype).T.contiguous().cpu().numpy(),
+        vectors=found.to(op.dtype).T.contiguous().cpu().numpy(),
         residuals=ritz.residuals[chosen],
         converged=converged,
         complete=complete,
@@ -258,7 +267,7 @@ def _missed(krylov: Krylov, pairs: _RitzPairs, wanted: _Wanted) -> _Missed:
     signs = (1.0, -1.0) if both else (1.0,)
     if search is None or any(search.largest_ritz_value(sign) > beyond for sign in signs):
         return _Missed.SEARCH_NEEDED
-    least = least_share(krylov.op.size, _CHANCE / len(signs))
+    least = least_share(krylov.op.size, CHANCE / len(signs))
     ruled_out = all(search.largest_share(beyond, sign) < least for sign in signs)
     return _Missed.RULED_OUT if ruled_out else _Missed.OPEN
 
@@ -269,18 +278,6 @@ def _start_search(krylov: Krylov, pairs: _RitzPairs) -> None:
         krylov.compress(pairs.ritz, pairs.chosen)
     if krylov.room:
         krylov.start()
-
-
-def least_share(n: int, chance: float) -> float:
-    """Return the share (u . z)^2 / |z|^2 below which a random z in n dimensions falls with this probability.
-
-    u is any unit vector. n times the share is nearly chi-squared, which lies below a small eps with probability
-    sqrt(2 · eps / pi).
-
-    >>> round(least_share(1000, 0.01) * 1e7, 3)
-    1.571
-    """
-    return chance**2 * float(np.pi) / 2 / n
 
 
 def _choose(values: np.ndarray, k: int, which: str) -> np.ndarray:

@@ -17,6 +17,7 @@ _PIECE = 2**13  # entries of each basis vector that are in float64 at a time: th
 _ASYMMETRIC = 0.1  # of the norm: an asymmetry above it is no rounding
 _NO_SHARE = 1e100  # a sum of squared polynomials above it bounds the share by 0 to any precision, and may overflow next
 _ATTEMPTS = 3  # draws of a random vector, in case one lies in the span of the basis
+CHANCE = 0.01  #: probability that a search overlooks an eigenvalue
 ROUNDING = 32.0  #: anything below this many units in the last place of the norm is rounding
 
 
@@ -255,3 +256,15 @@ class Krylov:
                 vector[at : at + _PIECE] -= along.to(dtype) @ piece
             total += along
         return total.cpu().numpy()
+
+
+def least_share(n: int, chance: float) -> float:
+    """Return the share (u . z)^2 / |z|^2 below which a random z in n dimensions falls with this probability.
+
+    u is any unit vector. n times the share is nearly chi-squared, which lies below a small eps with probability
+    sqrt(2 · eps / pi).
+
+    >>> round(least_share(1000, 0.01) * 1e7, 3)
+    1.571
+    """
+    return chance**2 * float(np.pi) / 2 / n

@@ -57,9 +57,11 @@ class Operator(ABC):
         rows: how many of the n rows this process holds: all, unless ranks hold parts (:mod:`..objective.holding`).
         holding: whether they do.
         share: the cost of a product of this summand, as a share of a product of the whole sum; 1 otherwise.
+        lean: whether vectors are so large that few of them should exist at a time.
     """
 
     share = 1.0
+    lean = False
 
     def __init__(
         self,
@@ -101,6 +103,13 @@ class Operator(ABC):
         product = self._apply(block if block.dim() > 1 else block[:, None])
         self._count(product.shape[1], started)
         return product if vectors.dim() > 1 else product[:, 0]
+
+    def add_product(self, vector: Tensor, out: Tensor) -> None:
+        """Add A @ v to ``out``; both have shape (n,), on ranks that hold parts (rows,)."""
+        block = self._checked(vector)
+        started = time.perf_counter()
+        self._add(block, out)
+        self._count(1.0, started)
 
     def forms(self, vectors: Tensor) -> Tensor:
         """Return the quadratic forms v . A v of the columns: (n, k) -> (k,), float64."""
@@ -160,6 +169,9 @@ class Operator(ABC):
     @abstractmethod
     def _apply(self, vectors: Tensor) -> Tensor:
         """Return A @ vectors for checked vectors: (n, k) -> (n, k)."""
+
+    def _add(self, vector: Tensor, out: Tensor) -> None:
+        out += self._apply(vector[:, None])[:, 0]
 
     def _forms(self, vectors: Tensor) -> Tensor:
         return self.total((vectors.double() * self._apply(vectors).double()).sum(0))

@@ -21,6 +21,7 @@ from landscape.results import Cost
 
 BLOCK_BYTES = 2**28  #: of one block of probes and of its product, each; an operator may split it further
 _WORD = 64
+_FILLED = 2**20  # entries of a large vector that are made at a time
 
 
 def signs(seed: int, index: int, n: int, summand: int = 0) -> np.ndarray:
@@ -99,6 +100,9 @@ class Probes:
         if self.exact:
             return columns_of([op.pick(partial(_unit, index)) for index in range(start, stop)], op)
         drawn = (sign_values(self.seed, index, self.size, summand) for index in range(start, stop))
+        if op.lean:
+            vectors = [_filled(values, op) for values in drawn]
+            return vectors[0][:, None] if len(vectors) == 1 else torch.stack(vectors, dim=1)
         return columns_of([op.pick(values) for values in drawn], op)
 
     def gaussian_block(self, count: int, op: Operator) -> Tensor:
@@ -116,6 +120,15 @@ class Probes:
         if self.exact:
             return np.zeros(samples.shape[1:])
         return np.std(samples, axis=0, ddof=1) / len(samples) ** 0.5
+
+
+def _filled(values: Values, op: Operator) -> Tensor:
+    """Return a vector, shape (n,), of values that are taken a few at a time."""
+    out = torch.empty(op.rows, dtype=op.dtype, device=op.device)
+    for start in range(0, op.rows, _FILLED):
+        stop = min(start + _FILLED, op.rows)
+        out[start:stop] = torch.from_numpy(values(start, stop))
+    return out
 
 
 def _unit(index: int, start: int, stop: int) -> np.ndarray:
@@ -137,7 +150,12 @@ def finite(product: Tensor, op: Operator) -> Tensor:
     """Return a product of ``op``; refuse NaN and infinity."""
     if not op.total((~torch.isfinite(product)).sum(dtype=torch.float64)):
         return product
-    raise CurvatureError(
+    raise not_finite(op)
+
+
+def not_finite(op: Operator) -> CurvatureError:
+    """Return the error for products that hold NaN or infinity."""
+    return CurvatureError(
         f"a product of the {op.describe().get('operator', type(op).__name__)} operator holds NaN or infinite entries, "
         "so its spectrum is not defined.\n"
         "The loss is not finite, or not twice differentiable, at the trained point. Likely causes are sqrt or log at "

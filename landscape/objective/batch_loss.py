@@ -22,7 +22,7 @@ from landscape.objective.batches import Batch
 from landscape.objective.deadline import check_deadline
 from landscape.objective.losses.loss import Loss, counts_of
 from landscape.objective.model import held_tensors, keep_freed_memory, places_of
-from landscape.objective.moved_weights import AnyPoint, Point, PointList
+from landscape.objective.moved_weights import AnyPoint, Point, PointList, moved_tensor
 from landscape.objective.overwritten import Overwritten
 from landscape.objective.parameters import Layout, fixed_parameters, moving_parameters
 from landscape.objective.read_weights import MovedWeight
@@ -166,7 +166,9 @@ class ModelProgram:
             output = self._evaluated(views, lambda: self._call(self.batches[batch]))
         return tree_map(detached, output) if self.differentiates else output
 
-    def leaves(self, theta: Tensor) -> list[Tensor]:
+    def leaves(self, theta: AnyPoint) -> list[Tensor]:
+        if isinstance(theta, Point):  # the weights themselves, without a copy
+            return [moved_tensor(own, entry, theta).detach() for own, entry in self.pairs]
         views = self.layout.split(theta)
         if not self.scripted:
             return [view.clone() for view in views]

@@ -23,7 +23,7 @@ from landscape.objective.read_weights import LARGE_LINEAR
 _MiB = 2**20
 LANE_BUDGET = {"cpu": 8 * _MiB, "cuda": 1024 * _MiB}  #: bytes that all lanes may take: about the cache on a CPU
 _ACTIVATION_SHARE = 4  # of a large model: its largest activation may take this part of the model's bytes
-_KEPT_SHARE = 3  # of a large model: levels of directions that are kept may take this part of the model's bytes
+_KEPT_SHARE = 6  # of a large model: levels of directions that are kept may take this part of the model's bytes
 _LEVEL_BYTES = 2
 _SHORT = 120  # characters of an error in a note
 SAMPLE_BUDGET = {"cpu": 2 * _MiB, "cuda": 1024 * _MiB}  #: bytes that the largest activation of a batch may take

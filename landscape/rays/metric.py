@@ -35,6 +35,11 @@ class Metric:
     log_scale_sum: float
     dead: tuple[str, ...]
 
+    @classmethod
+    def identity(cls, scope: Scope) -> Metric:
+        """Return the metric in which r is the Euclidean length."""
+        return cls("identity", scope, None, 0.0, ())
+
     @property
     def relative(self) -> bool:
         """Whether r is a share of the norm of the weights, so that its natural cap is 1."""
@@ -69,7 +74,7 @@ def make_metric(name: str, theta: Tensor, scope: Scope) -> Metric:
         ObjectiveError: for an unknown name, or if every filter has zero norm.
     """
     if name == "identity":
-        return Metric(name, scope, None, 0.0, ())
+        return Metric.identity(scope)
     if not isinstance(name, str) or name not in SCALES:
         raise ObjectiveError(f"the metric {name!r} is not known. Pass one of {', '.join(SCALES)}.")
     scale, dead = _of_weights(theta, scope) if name == "adaptive" else _of_filters(theta, scope, whole=name == "layer")

@@ -225,7 +225,7 @@ def _hessian(request: Request) -> Axes:
     op = Hessian(objective, metric=request.metric, check=request.check, derivative=request.derivative)
     if op.size < request.count:
         raise ObjectiveError("a plane needs two directions, and only one entry is in scope. Pass a wider `scope=...`.")
-    pairs = top_eigenpairs(op, request.count, seed=request.seed)
+    pairs = top_eigenpairs(op, request.count, seed=request.seed, vectors=True)
     steps = torch.from_numpy(pairs.vectors.T.copy()).to(objective.theta)
     if op.metric.scale is not None:
         steps *= op.metric.scale

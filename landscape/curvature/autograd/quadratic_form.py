@@ -78,7 +78,7 @@ Pushed = tuple[list[Tensor | None], Tensor | float]  #: tangents of the outputs,
 
 
 @dataclass
-class _Operation:
+class Operation:
     """One recorded call."""
 
     function: Callable[..., Any]
@@ -121,12 +121,14 @@ class IsolatedOp:
         moving: positions in ``flat`` of the tensors that have tangents.
     """
 
-    def __init__(self, operation: _Operation, flat: list[Any], spec: Any, moving: list[int]) -> None:
+    def __init__(self, operation: Operation, flat: list[Any], spec: Any, moving: list[int]) -> None:
         # not the operation itself: it holds this object, and a circle of references would keep a tape in memory
         self._function, self._outer_slopes = operation.function, operation.slopes
         self._flat, self._spec, self.moving = flat, spec, moving
         self._places = [
-            i for i, item in enumerate(_floats(operation.result)) if any(item is output for output in operation.outputs)
+            i
+            for i, item in enumerate(floats_of(operation.result))
+            if any(item is output for output in operation.outputs)
         ]
         self.at = [flat[i].detach() for i in moving]
         self._seeds: list[Tensor] | None = None
@@ -137,7 +139,7 @@ class IsolatedOp:
         for place, value in zip(self.moving, values, strict=True):
             changed[place] = value
         args, kwargs = tree_unflatten(changed, self._spec)
-        results = _floats(self._function(*args, **kwargs))
+        results = floats_of(self._function(*args, **kwargs))
         return tuple(results[i] for i in self._places)
 
     def push(self, along: list[Tensor]) -> Pushed:
@@ -160,7 +162,7 @@ class IsolatedOp:
         self._slopes = derivative(outputs, self._inputs, slopes, create_graph=True)
 
 
-def _push_frozen_norm(operation: _Operation, mean: Tensor, scale: Tensor, tangents: Tangents) -> Pushed:
+def _push_frozen_norm(operation: Operation, mean: Tensor, scale: Tensor, tangents: Tangents) -> Pushed:
     """Push tangents through y = w x^ + b with x^ = (x - mean) scale: y' = w x^' + w' x^ + b', D²y = 2 w' x^'."""
     named = dict(zip(("input", "mean", "var", "weight", "bias"), operation.args, strict=False)) | operation.kwargs
     x, weight, bias = named["input"].detach(), named.get("weight"), named.get("bias")
@@ -192,14 +194,7 @@ class Tape:
 
     def __init__(self, program: Callable[[], Tensor], leaves: list[Tensor]) -> None:
         self._leaves = leaves
-        recorder = _Recorder()
-        with torch.enable_grad(), recorder:
-            self.total = program()
-        self._operations = recorder.operations
-        outputs = [output for operation in self._operations for output in operation.outputs]
-        slopes = iter(torch.autograd.grad(self.total, outputs, allow_unused=True))
-        for operation in self._operations:
-            operation.slopes = [next(slopes) for _ in operation.outputs]
+        self.total, self._operations = recorded(program)
 
     def form(self, vectors: list[Tensor]) -> Tensor:
         """Return v . H v, float64, for a vector given as one tensor per leaf."""
@@ -214,12 +209,36 @@ class Tape:
         return total
 
 
+def recorded(program: Callable[[], Tensor], *, identities: bool = True) -> tuple[Tensor, list[Operation]]:
+    """Return the total that a program computes, and its operations with their slopes.
+
+    Args:
+        program: () -> total, a scalar.
+        identities: whether to list calls that return their input, such as a cast to the dtype that it has. The slope of
+            a leaf that passes one is a gradient of its weight.
+    """
+    recorder = _Recorder()
+    with torch.enable_grad(), recorder:
+        total = program()
+    operations = recorder.operations if identities else [each for each in recorder.operations if not _is_identity(each)]
+    outputs = [output for operation in operations for output in operation.outputs]
+    slopes = iter(torch.autograd.grad(total, outputs, allow_unused=True))
+    for operation in operations:
+        operation.slopes = [next(slopes) for _ in operation.outputs]
+    return total, operations
+
+
+def _is_identity(operation: Operation) -> bool:
+    inputs = {id(item) for item in tree_flatten((operation.args, operation.kwargs))[0] if isinstance(item, Tensor)}
+    return all(id(output) in inputs for output in operation.outputs)
+
+
 class _Recorder(TorchFunctionMode):
     """Keeps every call that returns a tensor which depends on the leaves; calls in place are made out of place."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.operations: list[_Operation] = []
+        self.operations: list[Operation] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -227,13 +246,13 @@ class _Recorder(TorchFunctionMode):
         if kwargs.get("inplace"):
             kwargs["inplace"] = False
         result = func(*args, **kwargs)
-        outputs = [item for item in _floats(result) if item.requires_grad]
+        outputs = [item for item in floats_of(result) if item.requires_grad]
         if outputs:
-            self.operations.append(_Operation(func, args, kwargs, result, outputs, []))
+            self.operations.append(Operation(func, args, kwargs, result, outputs, []))
         return result
 
 
-def _floats(result: Any) -> list[Tensor]:
+def floats_of(result: Any) -> list[Tensor]:
     return [item for item in tree_flatten(result)[0] if isinstance(item, Tensor) and item.is_floating_point()]
 
 

@@ -120,7 +120,7 @@ def _top(op: Operator, rank: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the largest positive eigenvalues and their vectors, orthonormal in float64."""
     if op.size == 1:
         return np.zeros(0), np.zeros((1, 0))
-    pairs = top_eigenpairs(op, min(rank, op.size - 1), seed=seed)
+    pairs = top_eigenpairs(op, min(rank, op.size - 1), seed=seed, vectors=True)
     kept = pairs.values > _LEAST * max(pairs.values.max(), 0.0)
     return pairs.values[kept], _orthonormal(pairs.vectors[:, kept].astype(np.float64))
 

@@ -1,0 +1,298 @@
+"""Products of large models: no flat copy of the parameters, no gradient, and only some samples at a time.
+
+A product takes the vector, the result, and the activations of a few samples (:mod:`.autograd.product_tape`). The leaves
+are the model's own weights. A batch is cut into pieces of samples, if the loss of two samples is the sum of the
+losses of each, which is tested away from the trained point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from landscape.curvature.autograd.graphs import HessianGraph, check_once, refuse_once_differentiable
+from landscape.curvature.autograd.product_tape import ProductTape
+from landscape.curvature.checks.differences import Outcome
+from landscape.curvature.checks.line import Line, check_line
+from landscape.curvature.operator import column_products
+from landscape.errors import CurvatureError
+from landscape.objective import Objective, Scope
+from landscape.objective.batch_loss import CENTRE, ModelProgram, evaluating
+from landscape.objective.batches import Batch, split_batches
+from landscape.objective.moved_weights import Point, PointList
+from landscape.objective.noise import Noise
+from landscape.objective.parameters import Entry
+
+_VECTORS = 2  # the vector and the product
+_PER_TAPE = 3  # peak of a product, in tapes of its piece: values, slopes, tangents, and one operation at work
+_PIECE_SHARE = 2  # without a limit, the peak of a piece may take this part of the model's bytes
+_KEPT_SHARE = 2  # without a limit, tapes that are kept may take this many times the model's bytes
+_FEW = 2  # samples that are compared with each of them alone
+_APART = 0.5  # shift of the weights at which pieces are compared with their batch, in their root mean square
+_SEPARABLE = 1e-5  # relative difference between a batch and the sum of its pieces
+_ROUNDINGS = 16  # the same in 16 bits, in units of the last place
+_AGREEMENT = 1e-3  # relative difference between the products of a tape and of torch's graph
+
+
+@dataclass(frozen=True)
+class LargeMemory:
+    """The memory of a product of a large model, beyond the model.
+
+    Attributes:
+        vector: bytes of a flat vector.
+        sample: bytes of values and slopes of one sample.
+        rows: samples in a piece.
+        kept: bytes of tapes that may be kept between products.
+    """
+
+    vector: int
+    sample: int
+    rows: int
+    kept: int
+
+    def peak(self) -> int:
+        """Return the largest number of bytes at a time, without what is kept."""
+        return _VECTORS * self.vector + _PER_TAPE * self.sample * self.rows
+
+
+class LargeProducts:
+    """Products and forms of the Hessian of a large model, in the coordinates of its scope.
+
+    Args:
+        objective: the loss around the trained point.
+        scope: which tensors move.
+
+    Attributes:
+        room: bytes that vectors may take besides, once :meth:`prepare` has run; None without a limit.
+    """
+
+    def __init__(self, objective: Objective, scope: Scope) -> None:
+        assert isinstance(objective.program, ModelProgram)
+        self._objective, self._whole = objective, objective.program
+        self._program, self._pieces = self._whole, [[batch] for batch in range(len(self._whole.counts))]
+        inside = {entry.name for entry in scope.entries}
+        entries = self._whole.layout.entries
+        self._moves = [entry.name in inside for entry in entries]
+        self._entries: list[Entry] = [entry for entry in entries if entry.name in inside]
+        self._leaves = self._whole.leaves(Point())
+        self._tapes: dict[int, ProductTape] = {}
+        self._forms_by_tape: bool | None = None  # whether a tape is right, once that is known
+        self._products_by_tape: bool | None = None
+        self._memory: LargeMemory | None = None
+        self.room: int | None = None
+
+    def prepare(self) -> None:
+        """Measure a sample, and cut the batches so that products fit the memory budget.
+
+        Raises:
+            CurvatureError: if a product of a single sample does not.
+        """
+        if self._memory is not None:
+            return
+        objective, whole = self._objective, self._whole
+        vector = sum(entry.size for entry in self._entries) * objective.dtype.itemsize
+        limit, model = objective.plan.limit, sum(own.numel() * own.element_size() for own, _ in whole.pairs)
+        most = max(batch.samples for batch in whole.batches)
+        single = self._with_rows(1)
+        rows = 1 if single is not None else most
+        first = ProductTape(self._call(whole if single is None else single, 0), self._moving())
+        check_once(first.total)
+        sample = -(-first.bytes // rows)
+        least = LargeMemory(vector, sample, rows, 0).peak()
+        if limit is not None and least > limit:
+            raise CurvatureError(
+                f"a product with the second derivative takes {least:,} bytes at a time, and the memory budget is "
+                f"{limit:,}. Pass `memory={least}` or more."
+            )
+        if single is not None:
+            room = model // _PIECE_SHARE if limit is None else (limit - _VECTORS * vector) // 2
+            rows = min(max(1, room // max(_PER_TAPE * sample, 1)), most)
+            self._cut(rows)
+        kept = int(_KEPT_SHARE * model)
+        if limit is not None:  # one half of what is left is for vectors, the other for tapes
+            self.room = (limit - LargeMemory(vector, sample, rows, 0).peak()) // 2
+            kept = self.room
+        self._memory = LargeMemory(vector, sample, rows, kept)
+
+    @property
+    def memory(self) -> LargeMemory:
+        """What products take."""
+        assert self._memory is not None, "prepare() comes first"
+        return self._memory
+
+    def check(self) -> tuple[str, ...]:
+        """Compare slopes and forms with differences on one sample; return notes (:mod:`.checks.line`).
+
+        Raises:
+            CurvatureError: if they disagree.
+        """
+        few = self._program.with_batches(split_batches(self._program.batches[:1], 1)[:1])
+
+        def form(vectors: list[Tensor]) -> Tensor:
+            return ProductTape(self._call(few, 0), self._moving()).form(vectors)
+
+        outcome, note = check_line(Line(few, self._leaves, self._moves), form)
+        if outcome is Outcome.AGREES:
+            self._forms_by_tape = True
+        elif outcome is Outcome.WRONG and self._agrees():
+            raise CurvatureError(
+                "autograd's second derivative is not that of the measured loss: differences of its slope along a "
+                "random direction say otherwise.\n`check=False` skips this check; the numbers are then autograd's."
+            )
+        return (note,) if note else ()
+
+    def form(self, vector: Tensor, batches: Sequence[int]) -> Tensor:
+        """Return v . A v of these batches' totals, float64, for a vector of shape (n,)."""
+        if self._forms_by_tape is None:
+            self._forms_by_tape = self._products_by_tape = self._agrees()
+        if not self._forms_by_tape:
+            product = torch.zeros_like(vector)
+            self._add_by_graph(self.split(vector), self.split(product), batches, 1.0)
+            return column_products(vector[:, None], product[:, None])[0]
+        pieces = self.split(vector)
+        total = vector.new_zeros((), dtype=torch.float64)
+        for tape in self._each(batches):
+            total += tape.form(pieces)
+        return total
+
+    def add_product(self, vector: Tensor, out: Tensor, batches: Sequence[int], divisor: float) -> None:
+        """Add A v / divisor of these batches' totals to ``out``; both have shape (n,)."""
+        vectors, places = self.split(vector), self.split(out)
+        if self._forms_by_tape is None:
+            self._forms_by_tape = self._products_by_tape = self._agrees()
+        if self._products_by_tape is None:
+            self._products_by_tape = self._forms_by_tape and self._consistent(vector)
+        if not self._products_by_tape:
+            self._add_by_graph(vectors, places, batches, divisor)
+            return
+        out *= divisor
+        for tape in self._each(batches):
+            tape.add_product(vectors, places)
+        out /= divisor
+
+    def split(self, vector: Tensor) -> list[Tensor]:
+        """Return the tensors of a vector, shape (n,), as views of it."""
+        pieces = vector.split([entry.size for entry in self._entries])
+        return [piece.view(entry.shape) for piece, entry in zip(pieces, self._entries, strict=True)]
+
+    def forget(self) -> None:
+        """Free the tapes that are kept."""
+        self._tapes.clear()
+
+    def _moving(self) -> list[Tensor]:
+        for leaf, moves in zip(self._leaves, self._moves, strict=True):
+            leaf.requires_grad_(moves)
+        return [leaf for leaf in self._leaves if leaf.requires_grad]
+
+    def _call(self, program: ModelProgram, piece: int) -> Callable[[], Tensor]:
+        def total() -> Tensor:
+            with evaluating(program, piece, CENTRE):
+                return program.total_of(self._leaves, piece)
+
+        return total
+
+    def _each(self, batches: Sequence[int]) -> Iterator[ProductTape]:
+        for batch in batches:
+            for piece in self._pieces[batch]:
+                tape = self._tapes.get(piece)
+                if tape is None:
+                    tape = ProductTape(self._call(self._program, piece), self._moving())
+                    used = sum(held.bytes for held in self._tapes.values())
+                    if used + tape.bytes <= self.memory.kept:
+                        self._tapes[piece] = tape
+                yield tape
+                del tape
+
+    def _with_rows(self, rows: int) -> ModelProgram | None:
+        """Return the program of the first batch in pieces; None if its loss is not the sum of theirs."""
+        whole = self._whole
+        if any(loss is not whole.losses[0] for loss in whole.losses):
+            return None
+        first = whole.batches[0]
+        if first.samples <= rows:
+            return whole
+        few = split_batches((first,), _FEW)[:1]
+        one, many = whole.with_batches(few), whole.with_batches(split_batches(few, 1))
+        if len(many.counts) != few[0].samples:
+            return None
+        # away from the trained point, where samples have different losses
+        noise = Noise([pair for pair, moves in zip(whole.pairs, self._moves, strict=True) if moves])
+        point = Point(((_APART, noise),))
+        together, apart = (_total(program, point, self._objective.device) for program in (one, many))
+        return many if abs(together - apart) <= _SEPARABLE * abs(together) else None
+
+    def _cut(self, rows: int) -> None:
+        """Cut the batches into pieces of at most so many samples."""
+        pieces: list[Batch] = []
+        self._pieces = []
+        for batch in self._whole.batches:
+            parts = split_batches((batch,), rows)
+            self._pieces.append(list(range(len(pieces), len(pieces) + len(parts))))
+            pieces += parts
+        self._program = self._whole.with_batches(tuple(pieces))
+
+    def _consistent(self, vector: Tensor) -> bool:
+        """Return whether the product of a tape, times the vector, is its form, which was compared with differences."""
+        vectors, out = self.split(vector), torch.zeros_like(vector)
+        tape = ProductTape(self._call(self._program, 0), self._moving())
+        tape.add_product(vectors, self.split(out))
+        form, product = tape.form(vectors), column_products(vector[:, None], out[:, None])[0]
+        eps = max(torch.finfo(entry.dtype).eps for entry in self._entries)
+        allowed = eps**0.5 * abs(form) + 10 * eps * float(vector.norm()) * float(out.norm())
+        return bool(abs(product - form) <= allowed)
+
+    def _agrees(self) -> bool:
+        """Return whether the tape and torch's graph of the first piece give the same product."""
+        generator = torch.Generator(self._objective.device).manual_seed(0)
+        moving = self._moving()
+        vectors = [
+            torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype, device=leaf.device) for leaf in moving
+        ]
+        places = [torch.zeros_like(leaf) for leaf in moving]
+        self._add_by_graph(vectors, places, (0,), -1.0, first=True)
+        size = _length(places)
+        try:
+            ProductTape(self._call(self._program, 0), self._moving()).add_product(vectors, places)
+        except Exception:  # whatever a model does, torch's graph remains
+            return False
+        eps = max(torch.finfo(entry.dtype).eps for entry in self._entries)
+        return _length(places) <= max(_AGREEMENT, _ROUNDINGS * eps) * size
+
+    def _add_by_graph(
+        self,
+        vectors: Sequence[Tensor],
+        places: Sequence[Tensor],
+        batches: Sequence[int],
+        divisor: float,
+        *,
+        first: bool = False,
+    ) -> None:
+        """Add products by torch's double backward pass; the values of gradients are freed before it."""
+        pieces = [piece for batch in batches for piece in self._pieces[batch]][: 1 if first else None]
+        for piece in pieces:
+            moving = self._moving()
+            with torch.enable_grad():
+                total = self._call(self._program, piece)()
+                check_once(total)
+                gradient = HessianGraph(total, moving).first
+            refuse_once_differentiable(gradient, HessianGraph.without_rules)
+            pairs = [(slope, v) for slope, v in zip(gradient, vectors, strict=True) if slope is not None]
+            edges = [torch.autograd.graph.get_gradient_edge(slope) for slope, _ in pairs if slope.requires_grad]
+            weights = [v.to(slope.dtype) for slope, v in pairs if slope.requires_grad]
+            del gradient, total, pairs
+            products = torch.autograd.grad(edges, moving, weights, allow_unused=True) if edges else [None] * len(moving)
+            for place, product in zip(places, products, strict=True):
+                if product is not None:
+                    place.add_(product, alpha=1 / divisor)
+
+
+def _length(items: Sequence[Tensor]) -> float:
+    return float(torch.stack([item.norm().double() for item in items]).norm())
+
+
+def _total(program: ModelProgram, point: Point, device: torch.device) -> float:
+    points = PointList([point], device)
+    return sum(float(program.totals(points, batch)[0]) for batch in range(len(program.counts)))

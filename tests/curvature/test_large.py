@@ -1,0 +1,171 @@
+"""Products of large models: the same numbers as from flat vectors, without the copies."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import landscape as ls
+from landscape.curvature.autograd.product_tape import ProductTape
+from landscape.curvature.large import LargeProducts
+from landscape.errors import CurvatureError
+
+
+class Words(nn.Module):
+    """A small language model with what large ones have: a tied embedding, attention, norms, a layer of rank one."""
+
+    def __init__(self, words: int = 11, width: int = 8) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(words, width, padding_idx=0)
+        self.norm = nn.LayerNorm(width)
+        self.mix = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width, bias=False)
+        self.scale = nn.Parameter(torch.ones(width))
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        x = self.embed(numbers)
+        q, k, v = self.mix(self.norm(x)).split(x.shape[-1], dim=-1)
+        x = x + self.out(F.scaled_dot_product_attention(q, k, v)) * self.scale
+        return F.linear(torch.tanh(x), self.embed.weight).mean(1)
+
+
+@pytest.fixture
+def problem() -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    torch.manual_seed(3)
+    return Words().double(), (torch.randint(1, 11, (6, 5)), torch.randint(0, 11, (6,)))
+
+
+def both(problem: tuple[nn.Module, tuple[Tensor, Tensor]], **options: object) -> list[ls.Hessian]:
+    model, data = problem
+    return [ls.Hessian(ls.Objective(model, data, scope="all", flat=flat, **options)) for flat in (False, True)]  # type: ignore[arg-type]
+
+
+def test_products_and_forms_equal_those_of_flat_vectors(problem: tuple[nn.Module, tuple[Tensor, Tensor]]) -> None:
+    large, flat = both(problem, batch_size=4)
+    vectors = torch.randn(flat.size, 2, dtype=torch.float64)
+    assert (large.lean, flat.lean) == (True, False)
+    assert torch.allclose(large @ vectors, flat @ vectors, rtol=1e-10, atol=1e-12)
+    assert torch.allclose(large.forms(vectors), flat.forms(vectors), rtol=1e-10, atol=1e-12)
+    out = vectors[:, 1].clone()
+    large.add_product(vectors[:, 0], out)
+    assert torch.allclose(out, vectors[:, 1] + (flat @ vectors)[:, 0], rtol=1e-10, atol=1e-12)
+
+
+def test_only_tensors_in_scope_move(problem: tuple[nn.Module, tuple[Tensor, Tensor]]) -> None:
+    model, data = problem
+    pair = [ls.Hessian(ls.Objective(model, data, scope="mix|norm", flat=flat)) for flat in (False, True)]
+    vector = torch.randn(pair[0].size, dtype=torch.float64)
+    assert torch.allclose(pair[0] @ vector, pair[1] @ vector, rtol=1e-10, atol=1e-12)
+
+
+def test_traces_have_the_same_samples(problem: tuple[nn.Module, tuple[Tensor, Tensor]]) -> None:
+    large, flat = both(problem)
+    one, other = (ls.trace(op, 3, seed=5) for op in (large, flat))
+    assert one.samples == pytest.approx(other.samples, rel=1e-9)
+
+
+def test_batches_run_in_pieces_if_their_losses_add_up(problem: tuple[nn.Module, tuple[Tensor, Tensor]]) -> None:
+    large, flat = both(problem, memory=60_000)
+    vector = torch.randn(flat.size, dtype=torch.float64)
+    assert torch.allclose(large @ vector, flat @ vector, rtol=1e-10, atol=1e-12)
+    products = large._large
+    assert isinstance(products, LargeProducts)
+    assert products.memory.rows < 6
+    assert len(products._pieces[0]) > 1
+
+
+class Together(Words):
+    """The same with samples that act on each other."""
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        out = super().forward(numbers)
+        return out - out.mean(0)
+
+
+def test_batches_whose_samples_act_on_each_other_stay_whole() -> None:
+    torch.manual_seed(1)
+    data = torch.randint(1, 11, (6, 5)), torch.randint(0, 11, (6,))
+    large, flat = both((Together().double(), data))
+    vector = torch.randn(flat.size, dtype=torch.float64)
+    assert torch.allclose(large @ vector, flat @ vector, rtol=1e-10, atol=1e-12)
+    assert large._large is not None
+    assert large._large.memory.rows == 6
+
+
+def test_a_memory_budget_below_one_product_is_refused(problem: tuple[nn.Module, tuple[Tensor, Tensor]]) -> None:
+    model, data = problem
+    op = ls.Hessian(ls.Objective(model, data, flat=False, memory=20_000))
+    with pytest.raises(CurvatureError, match=r"takes [\d,]+ bytes at a time, and the memory budget is 20,000"):
+        op.prepare()
+
+
+class _Slipping(torch.autograd.Function):
+    """A call that a tape does not see."""
+
+    @staticmethod
+    def forward(context: object, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(context: object, *slopes: Tensor) -> Tensor:
+        return slopes[0]
+
+
+class Hidden(Words):
+    def forward(self, numbers: Tensor) -> Tensor:
+        return super().forward(numbers) + _Slipping.apply(self.embed(numbers)).pow(3).sum(1) @ self.embed.weight.T
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_call_that_a_tape_does_not_see_goes_through_torchs_graph(check: bool) -> None:
+    torch.manual_seed(2)
+    model, data = Hidden().double(), (torch.randint(1, 11, (6, 5)), torch.randint(0, 11, (6,)))
+    objective, other = (ls.Objective(model, data, scope="all", flat=flat) for flat in (False, True))
+    large, flat = ls.Hessian(objective, check=check), ls.Hessian(other)
+    vector = torch.randn(flat.size, dtype=torch.float64)
+    assert torch.allclose(large.forms(vector[:, None]), flat.forms(vector[:, None]), rtol=1e-10)
+    assert torch.allclose(large @ vector, flat @ vector, rtol=1e-10, atol=1e-12)
+
+
+class Detached(Words):
+    def forward(self, numbers: Tensor) -> Tensor:
+        return super().forward(numbers) * (1 + self.embed.weight.detach().square().sum())
+
+
+def test_a_detached_part_is_an_error() -> None:
+    torch.manual_seed(2)
+    data = torch.randint(1, 11, (6, 5)), torch.randint(0, 11, (6,))
+    op = ls.Hessian(ls.Objective(Detached(), data, scope="all", flat=False))
+    with pytest.raises(CurvatureError, match="autograd's gradient is not the derivative"):
+        op.prepare()
+
+
+@pytest.mark.parametrize("which", ["largest", "smallest", "magnitude"])
+def test_the_outermost_eigenvalue_needs_few_vectors(which: str) -> None:
+    torch.manual_seed(0)
+    model, data = nn.Linear(3, 2, bias=False).double(), (torch.randn(5, 3).double(), torch.randint(0, 2, (5,)))
+    large, flat = both((model, data))
+    pair = ls.top_eigenpairs(large, 1, which=which, rtol=1e-6, vectors=True)
+    dense = torch.linalg.eigvalsh(flat @ torch.eye(flat.size, dtype=torch.float64))
+    expected = {"largest": dense[-1], "smallest": dense[0], "magnitude": dense[dense.abs().argmax()]}[which]
+    assert (pair.complete, pair.converged.tolist()) == (True, [True])
+    assert pair.values[0] == pytest.approx(float(expected), abs=1e-12)
+    vector = torch.from_numpy(pair.vectors[:, 0])
+    assert float((large @ vector - pair.values[0] * vector).norm()) <= 1e-9
+
+
+def test_an_eigenvalue_alone_has_no_vector(problem: tuple[nn.Module, tuple[Tensor, Tensor]]) -> None:
+    model, data = problem
+    op = ls.Hessian(ls.Objective(model, data, scope="out", flat=False), check=False)
+    pair, whole = ls.top_eigenpairs(op, 1, check=False), ls.top_eigenpairs(op, 2)
+    assert pair.vectors.shape == (0, 1)
+    assert pair.values[0] == pytest.approx(whole.values[0], rel=1e-3)
+
+
+def test_a_tape_of_a_cubic() -> None:
+    x = torch.tensor([1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    tape, out = ProductTape(lambda: (x**3).sum(), [x]), torch.ones(2, dtype=torch.float64)
+    tape.add_product([torch.tensor([1.0, -1.0], dtype=torch.float64)], [out])
+    assert out.tolist() == [1 + 6, 1 - 12]
