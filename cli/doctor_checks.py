@@ -30,6 +30,7 @@ PER_RAY = 5  #: evaluations of a ray up to its first cutoff, as measured in benc
 PER_CUTOFF = 2  #: evaluations for each further cutoff
 _SHOWN = 5  # names in a list; the others are counted
 _TRIAL = 1.0  # seconds that a trial block may take
+_TRIAL_RAYS = 8  # of a trial, at least
 _LABEL = 13  # characters of the column of names
 T = TypeVar("T")
 
@@ -234,8 +235,9 @@ def look_at_time(report: Report, objective: Objective, params: Mapping[str, Any]
     evaluations: float = PER_RAY + PER_CUTOFF * (len(params["cutoffs"]) - 1)
     seconds_per_ray = evaluations * seconds
     if report.ready and seconds_per_ray * objective.plan.block < _TRIAL:
-        trial = trial_run(objective, params).cost
-        evaluations, seconds_per_ray = trial.evaluations / objective.plan.block, trial.seconds / objective.plan.block
+        trial = trial_run(objective, params)
+        evaluations = float(trial.evaluations.mean())  # without those of the pilot rays, which come once
+        seconds_per_ray = evaluations * trial.cost.seconds / trial.cost.evaluations
     total = seconds_per_ray * params["directions"]
     words = (
         f"{text.duration(seconds)} per evaluation; {params['directions']:,} rays of about {evaluations:.0f} "
@@ -269,13 +271,13 @@ def seconds_per_evaluation(objective: Objective) -> float:
 
 
 def trial_run(objective: Objective, params: Mapping[str, Any]) -> Radii:
-    """Measure one block of rays: on a small net the search itself costs more than the evaluations."""
+    """Measure some blocks of rays: on a small net the search itself costs more than the evaluations."""
     return basin_radii(
         objective,
         params["cutoffs"],
         criterion=params["criterion"],
         metric=params["metric"],
-        directions=objective.plan.block,
+        directions=max(objective.plan.block, _TRIAL_RAYS),
         seed=params["seed"],
         max_radius=params["max_radius"],
         **({} if params["rtol"] is None else {"rtol": params["rtol"]}),

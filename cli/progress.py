@@ -229,9 +229,14 @@ def progress_line(done: float, total: float, measured: float, seconds: float, un
     '2.5 of 10 nets, 24.0 s each, 3 min 00 s left'
     >>> progress_line(40, 100, 30, 60.0, PERCENT), progress_line(0, 100, 0, 31.0, "hits")
     ('40 % of the budget, 2 min 00 s left', 'no hits yet after 31.0 s')
+    >>> progress_line(0, 100, 0, 2.0, PERCENT)
+    '0 % of the budget after 2.0 s'
     """
     if not measured:
-        return amount(done, total, unit) if done else f"no {unit} yet after {duration(seconds)}"
+        if done:
+            return amount(done, total, unit)
+        nothing = amount(0, total, unit) if unit == PERCENT else f"no {unit} yet"
+        return f"{nothing} after {duration(seconds)}"
     parts = [amount(done, total, unit)]
     rate = measured / seconds
     if unit != PERCENT:

@@ -71,6 +71,14 @@ def test_doctor_without_a_cap_says_what_is_above_the_centre(here: Path) -> None:
     assert "so there is no basin. Type --cutoff 0.05. Or type --criterion rise" in text
 
 
+def test_doctor_counts_the_passes_of_a_ray_alone(here: Path) -> None:
+    """The pilot rays come once: with few points at a time they must not count as passes of the trial rays."""
+    found = strict(run("doctor ckpt.pt --task my_task.py --lanes 1 --directions 100 --json").stdout)
+    radii = strict(run("radius ckpt.pt --task my_task.py --directions 8 --json").stdout)["rays"]
+    measured = np.mean([ray["evaluations"] for ray in radii])
+    assert found["evaluations_per_ray"] == pytest.approx(measured, rel=0.5)
+
+
 def test_doctor_asks_what_the_output_is_and_takes_the_answer(here: Path) -> None:
     Path("own_loss.py").write_text(TASK.replace('"cross_entropy"', "lambda out, y: out.square().mean()"))
     line = "doctor ckpt.pt --task own_loss.py --criterion kl"
