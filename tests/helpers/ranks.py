@@ -20,6 +20,7 @@ import torch
 import landscape as ls
 from landscape import distributed
 from landscape.volume import count_hits, importance_volume
+from landscape.volume.annealing import effort
 from landscape.volume.annealing import run as islands
 from landscape.volume.annealing.effort import Party
 
@@ -101,7 +102,7 @@ def slopes() -> dict[str, Any]:
 
 def walked() -> dict[str, Any]:
     """A few islands, since every exchange between ranks takes its time; and rays that a budget cuts."""
-    islands.PARTY = Party(2, 1, 4)
+    effort.PARTIES.update(dict.fromkeys(effort.PARTIES, Party(2, 2, 4)))
     found = islands.run_islands(bent(7, n=3), [0.5], metric="identity", rtol=0.05, budget=12_000)
     assert len(found.groups)
     few = islands.run_islands(bent(1, n=3), [0.5], metric="identity", rtol=0.05, budget=1_000)

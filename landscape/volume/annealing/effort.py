@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 _EXTRA, _EXTRA_OUT = 8.0, 2.0  # moves of each particle that a round makes whatever its levels; if it only goes out
 _ROUNDS = 5.0  # efforts 1 and 4: two rounds fill a small budget
 _FEWEST_LEVELS = 4
-_LEAST_OF_GROWTH = 0.5  # effort: the pilot's levels are as few as growth can do with
-_MOST_OUT = 8.0  # effort of a round of growth that only goes out
+_LEAST_OF_GROWTH = 4.0  # effort of a round of growth that comes back: less does better with one group that goes out
+_MOST_OUT = 16.0  # effort of a round of growth that only goes out
 _LEAST_GROWTH, _GROWTH, _MOST_GROWTH = 1.3, 4.0, 8.0  # of the effort, from round to round
 
 
@@ -21,11 +23,13 @@ class Party:
         groups: how many groups go out and back, one after the other.
         islands: of a group.
         each: particles of an island.
+        grows: whether they go the path of growth.
     """
 
     groups: int
     islands: int
     each: int
+    grows: bool = False
 
     @property
     def together(self) -> int:
@@ -44,12 +48,37 @@ class Party:
         """Return the levels at which one group moves so often on the way out alone."""
         return work / self.together - _EXTRA_OUT
 
+    def least_effort(self, levels: float) -> float:
+        """Return the least effort of a round of all groups, on a schedule of so many levels."""
+        return _LEAST_OF_GROWTH if self.grows else min(_FEWEST_LEVELS / levels, 1.0)
+
+    def effort_out(self, most: float, levels: float) -> float | None:
+        """Return the effort of a round that only goes out; None if the budget has no room for it.
+
+        Args:
+            most: levels that the budget pays for.
+            levels: of the schedule. Growth gains by more levels than its hasty pilot had.
+        """
+        effort = min(most / levels, _MOST_OUT if self.grows else 1.0)
+        return effort if effort >= min(_FEWEST_LEVELS / levels, 1.0) else None
+
     @property
     def _ways(self) -> float:
         return 2 + 1 / 2 / self.groups
 
+    def by_island(self, values: np.ndarray, widest: int) -> np.ndarray:
+        """Return values of the particles of a group, with NaN after each island up to so many particles."""
+        rows = values.reshape(self.islands, self.each)
+        return np.pad(rows, ((0, 0), (0, widest - self.each)), constant_values=np.nan).ravel()
 
-PARTY = Party(4, 2, 16)
+
+ISLANDS = 2  #: of a group
+PARTIES = {
+    "radius": Party(4, ISLANDS, 16),
+    "shell": Party(4, ISLANDS, 16),
+    "growth": Party(4, ISLANDS, 4, grows=True),  # on a way of thousands of nats, levels tell more than particles
+}  #: by the name of the path
+WIDEST = max(party.each for party in PARTIES.values())  #: particles of the largest islands
 
 
 def next_effort(most: float, least: float, before: float | None) -> float | None:
@@ -74,20 +103,3 @@ def next_effort(most: float, least: float, before: float | None) -> float | None
     if most - wanted < _GROWTH * wanted:  # too little would be left for another one
         wanted = most if before is None else min(most, _MOST_GROWTH * before)
     return wanted
-
-
-def least_effort(levels: float, path: str) -> float:
-    """Return the least effort of a round on a path whose schedule has so many levels."""
-    return _LEAST_OF_GROWTH if path == "growth" else min(_FEWEST_LEVELS / levels, 1.0)
-
-
-def effort_out(most: float, levels: float, path: str) -> float | None:
-    """Return the effort of a round that only goes out; None if the budget has no room for it.
-
-    Args:
-        most: levels that the budget pays for.
-        levels: of the schedule.
-        path: its name. Growth gains by more levels than its hasty pilot had.
-    """
-    effort = min(most / levels, _MOST_OUT if path == "growth" else 1.0)
-    return effort if effort >= min(_FEWEST_LEVELS / levels, 1.0) else None

@@ -13,7 +13,7 @@ from torch import Tensor
 from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.path import LEAST_FORCE, Place, next_on_bridge, spread, straight
-from landscape.volume.annealing.readings import gradients_at, rises_at, with_radii, with_rises
+from landscape.volume.annealing.readings import gradients_at, pieces, rises_at, with_radii, with_rises
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.ray_weights import statistics as w
 
@@ -109,11 +109,12 @@ class GrowthPath:
         """Return about the gradient of the hinges: of those that pull notably, at radii that are not too close."""
         _, b, s = place
         radii, counts = self._felt(place)
-        rises = self._rises(phi, radii)
+        unread = Particles.bare(phi, np.full((len(phi), len(radii)), np.nan))
+        rises = with_rises(self.body, unread, radii, first=0).values
         weights = b * expit((rises - 1) / _width(b)) * radii * counts
         rows, columns = np.nonzero(weights >= _NOTABLE * weights.max(axis=1, keepdims=True))
         total = torch.zeros_like(phi)
-        for some in self._pieces(phi, len(rows)):
+        for some in pieces(self.body, len(phi), len(rows)):
             chosen = torch.as_tensor(rows[some], device=phi.device)
             _, gradient = gradients_at(self.body, phi[chosen], radii[columns[some]])
             pull = torch.as_tensor(weights[rows[some], columns[some]], device=phi.device)[:, None]
@@ -126,22 +127,8 @@ class GrowthPath:
         inner = inner[inner > math.exp(place[0]) / _NEAR]
         apart = max(1, math.floor(math.log(_APART) / math.log(self.body.step_ratio) + 1e-9))
         felt = inner[::-1][apart // 2 :: apart][::-1]
-        counts = np.append(np.full(len(felt), len(inner) / max(len(felt), 1)), 1.0)
-        return np.append(felt, math.exp(place[0])), counts
-
-    def _rises(self, phi: Tensor, radii: np.ndarray) -> np.ndarray:
-        """Return the rises of each ray at each radius, shape (k, radii)."""
-        rows, columns = np.divmod(np.arange(len(phi) * len(radii)), len(radii))
-        found = [
-            rises_at(self.body, phi[torch.as_tensor(rows[some], device=phi.device)], radii[columns[some]])
-            for some in self._pieces(phi, len(rows))
-        ]
-        return np.concatenate(found).reshape(len(phi), len(radii))
-
-    def _pieces(self, phi: Tensor, count: int) -> list[slice]:
-        """Return how to take so many points, a few at a time: as many as there are rays, or as run together."""
-        size = max(len(phi), self.body.objective.plan.lanes)
-        return [slice(first, first + size) for first in range(0, count, size)]
+        counts = self._counts(felt, place[0]) * len(inner) / max(len(felt), 1)
+        return np.append(felt, math.exp(place[0])), np.append(counts, 1.0)
 
     def _inner(self, place: Place) -> int:
         """Return how many radii of the grid lie below the outer one."""
@@ -156,10 +143,21 @@ class GrowthPath:
         """Return the rises that the density at a place reads, shape (k, radii)."""
         return np.column_stack([values[:, : self._inner(place)], values[:, -1]])
 
+    def _counts(self, radii: np.ndarray, rho: float) -> np.ndarray:
+        """Return by how much each of these radii of the grid counts, shape (radii,).
+
+        All count less on a fine grid, so that its walls are as hard together as those of a coarse one. A radius begins
+        at nothing as the outer one reaches it, so that growth meets no step there.
+        """
+        share = min(1.0, math.log(self.body.step_ratio) / math.log(_APART))
+        return share * np.clip((rho - np.log(radii)) / math.log(_APART), 0.0, 1.0)
+
     def _penalties(self, particles: Particles, place: Place) -> np.ndarray:
         """Return b times the sum of h over the radii that a place reads, shape (k,)."""
         width = _width(place[1])
-        return place[1] * width * np.logaddexp(0.0, (self._read(particles.values, place) - 1) / width).sum(axis=1)
+        hinges = width * np.logaddexp(0.0, (self._read(particles.values, place) - 1) / width)
+        counts = np.append(self._counts(self.grid[: self._inner(place)], place[0]), 1.0)
+        return place[1] * (hinges * counts).sum(axis=1)
 
 
 def _width(b: float) -> float:

@@ -19,7 +19,7 @@ from landscape.volume.annealing.schedule import Level
 from landscape.volume.annealing.slices import slice_move
 
 _FASTEST = 4.0  # limit on the change of velocity in half a step, over the typical speed sqrt(n)
-_VARIED = (0.75, 0.5)  # steps are drawn from 0.75 to 1.25 of their length: orbits of one length may be in step
+_MOST_VARIED = 1.25  # steps are drawn up to so many times their length: orbits of one length may be in step
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,7 @@ class _Flight:
         self._path, self._place, self._stretch = path, level.place, level.stretch
         self._y = phi if level.stretch is None else sphere(level.stretch.invert(phi))
         self._velocity = tangent(normals(random, phi), self._y)
-        low, width = _VARIED
-        self._step = level.step * (low + width * random.random())
+        self._step = level.step * (level.shortest + (_MOST_VARIED - level.shortest) * random.random())
         self._most = _FASTEST * math.sqrt(phi.shape[1])
         self._read()
         self.half_way = self.score

@@ -19,7 +19,7 @@ from landscape.volume.annealing.schedule import Level, Schedule
 from landscape.volume.annealing.shell_path import ShellPath
 from landscape.volume.annealing.slices import cosines, moved_per_pass, slice_move
 from landscape.volume.annealing.star_body import StarBody
-from landscape.volume.annealing.stretch import Scores, Stretch
+from landscape.volume.annealing.stretch import Lessons, Scores, ScoreVariances, SymmetricMap
 from landscape.volume.annealing.walls_inside import walls_inside
 from landscape.volume.ray_weights import statistics as w
 
@@ -30,13 +30,14 @@ _ACCEPTED = 0.8  # wanted acceptance
 _FAIR = (0.6, 0.95)  # acceptance at which a step need not be tried again
 _MOVES, _MOVES_OF_GROWTH = (2, 5), (1, 2)  # fewest and most moves at a level
 _FEWEST_LEAPS, _MOST_LEAPS, _MOST_LEAPS_OF_GROWTH = 2, 16, 8  # growth reads many radii at each
+_SHORTEST_OF_GROWTH = 0.25  # of a step: no two narrow parts of a body are alike, so one length would not suit islands
 _MOST_SLICES = 32  # moves by slices in the place of one by leapfrog steps
 _ARCS, _SHORTEST_ARC = 4.0, 1e-6  # width of an arc over the mean angle moved, and its least
 _MOST_LEVELS, _MOST_SHELL_LEVELS = 2000, 200
 _HIGHEST = 1e7  # penalty of the shell's path at which no particle will get inside
 _MOST_SCORES, _MOST_RANK = 600, 128
 _MOST_BYTES = 2**28  # of the scores that are kept
-PARTICLES_OF_GROWTH, GAIN_OF_GROWTH = 12, 3.0  # a narrow body is thousands of nats from the first rays: haste pays
+PARTICLES_OF_GROWTH, GAIN_OF_GROWTH = 8, 1.5  # the same for a narrow body, where levels tell more than particles
 _FEWEST_GROWN = 4  # levels of growth below which nothing has been learnt
 _LOST = 30.0  # nats by which walls may cut what is inside at the cap, or growth fall below its best, before it ends
 _SHORT = 0.02  # a grid that begins at this share of the cap or below may be that of a narrow body
@@ -153,8 +154,9 @@ class _Pilot:
         if self._grows:
             self._count, self._gain = PARTICLES_OF_GROWTH, GAIN_OF_GROWTH
         self._quarter = math.pi / 2 / math.sqrt(n)  # time of a quarter of a great circle
-        self._scores = Scores(max(4 * self._count, min(_MOST_SCORES, _MOST_BYTES // (8 * n))), _MOST_RANK)
-        self._stretch: Stretch | None = None
+        most = max(4 * self._count, min(_MOST_SCORES, _MOST_BYTES // (8 * n)))
+        self._lessons: Lessons = ScoreVariances() if self._grows else Scores(most, _MOST_RANK)
+        self._stretch: SymmetricMap | None = None
         self._steps = {False: self._quarter / 3, True: self._quarter / 3}  # without and with the stretch
         self._log_mean = 0.0
         self._moves = 0
@@ -257,7 +259,7 @@ class _Pilot:
     def _settle(self, particles: Particles, place: Place, random: np.random.Generator) -> Particles:
         """Move the particles at a place, with and without the stretch, until the lengths of steps suit it."""
         fewest, most = _MOVES_OF_GROWTH if self._grows else _MOVES
-        fair = {False: False, True: self._stretch is None}
+        fair = {False: self._scaled, True: self._stretch is None}
         for turn in range(most):
             stretched = self._stretch is not None and (turn % 2 == 1 or (fair[False] and not fair[True]))
             level, spent = self._level(place, stretched), self._body.spent.evaluations
@@ -266,9 +268,8 @@ class _Pilot:
             self._hmc_gain = moved_per_pass(particles, moved.particles, self._hmc_passes)
             particles = moved.particles
             self._moves += 1
-            if not self._grows:  # particles of a narrow body differ too much in where it is narrow
-                for scores in moved.scores:
-                    self._scores.add(scores)
+            for scores in moved.scores:
+                self._lessons.add(scores)
             fair[stretched] = self._adapt(stretched, place, float(moved.accepted.mean()))
             if turn + 1 >= fewest and all(fair.values()):
                 break
@@ -286,7 +287,7 @@ class _Pilot:
     def _relearn(self) -> None:
         """Learn the stretch again; the first one begins with the step that suits without it."""
         before = self._stretch
-        self._stretch = self._scores.learn(before)
+        self._stretch = self._lessons.learn(before)
         if before is None and self._stretch is not None:
             self._steps[True] = self._steps[False]
 
@@ -295,11 +296,13 @@ class _Pilot:
         step = self._steps[stretched]
         most = _MOST_LEAPS_OF_GROWTH if self._grows else _MOST_LEAPS
         leaps = int(np.clip(math.ceil(self._quarter / step), _FEWEST_LEAPS, most))
-        return Level(place, step, leaps, self._stretch if stretched else None)
+        level = Level(place, step, leaps, self._stretch if stretched else None)
+        return replace(level, shortest=_SHORTEST_OF_GROWTH) if self._grows else level
 
     def _better_level(self, place: Place) -> Level:
         """Return a level with the stretch if it lets steps be longer; with slices if they have moved particles more."""
-        level = self._level(place, self._stretch is not None and self._steps[True] > self._steps[False])
+        longer = self._stretch is not None and self._steps[True] > self._steps[False]
+        level = self._level(place, longer or self._scaled)
         if not self._slices_win:
             return level
         return replace(level, slices=self._slices, width=self._width)
@@ -318,6 +321,11 @@ class _Pilot:
         angle = float(np.mean(np.arccos(cosines(particles, after))))
         self._width = float(np.clip(_ARCS * angle, _SHORTEST_ARC, 2 * math.pi))
         return after
+
+    @property
+    def _scaled(self) -> bool:
+        """Whether particles that grow have their scaling, which is then always used."""
+        return self._grows and self._stretch is not None
 
     def _random(self, level: int) -> np.random.Generator:
         seed, stage = self._key

@@ -70,12 +70,17 @@ def with_rises(body: StarBody, particles: Particles, radii: np.ndarray, first: i
     if not np.isnan(particles.values[:, first : first + len(radii)]).any():
         return particles
     values, phi = particles.values.copy(), particles.phi
-    for column, radius in enumerate(radii, start=first):
-        rows = np.flatnonzero(np.isnan(values[:, column]))
-        if len(rows):
-            chosen = phi[torch.as_tensor(rows, device=phi.device)]
-            values[rows, column] = rises_at(body, chosen, np.full(len(rows), radius))
+    rows, columns = np.nonzero(np.isnan(values[:, first : first + len(radii)]))
+    for some in pieces(body, len(phi), len(rows)):
+        chosen = phi[torch.as_tensor(rows[some], device=phi.device)]
+        values[rows[some], first + columns[some]] = rises_at(body, chosen, radii[columns[some]])
     return replace(particles, values=values)
+
+
+def pieces(body: StarBody, rays: int, count: int) -> list[slice]:
+    """Return how to read so many points of rays, a few at a time: as many as rays, or as run together."""
+    size = max(rays, body.objective.plan.lanes)
+    return [slice(first, first + size) for first in range(0, count, size)]
 
 
 def with_radii(body: StarBody, particles: Particles) -> Particles:

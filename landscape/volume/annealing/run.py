@@ -25,7 +25,7 @@ from landscape.rays.basin import check_basin
 from landscape.results import NOTHING, Cost, Islands, OnProgress, Radii, require_same_config
 from landscape.results.islands import PATHS, GroupRow, PilotRow, RoundRow
 from landscape.volume.annealing.budget import BUDGET, RAYS, Budget, radii_within
-from landscape.volume.annealing.effort import PARTY, effort_out, least_effort, next_effort
+from landscape.volume.annealing.effort import ISLANDS, PARTIES, WIDEST, Party, next_effort
 from landscape.volume.annealing.islands import Arrived, Key, backwards, difference, forwards, second_start
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.pilot import Piloted, TooFewLevels, find_schedule
@@ -264,17 +264,17 @@ class _Run:
             return (begun[-1].effort, int(begun[-1].groups)) if used < self._until else None
         assert pilot is not None
         full = [row for row in begun if row.groups > 1]
-        levels, path, dearer = pilot.levels, PATHS[int(pilot.path)], 1.0
+        levels, party, dearer = pilot.levels, PARTIES[PATHS[int(pilot.path)]], 1.0
         if full:  # what the last round cost, against the rule
             last = full[-1]
             spent = sum(group.evaluations for group in self._groups_of(last)) + last.evaluations
-            dearer = spent / (pilot.passes_per_level * PARTY.work(last.levels))
+            dearer = spent / (pilot.passes_per_level * party.work(last.levels))
         left = _SAFE * max(self._until - used, 0.0) * self._whole_passes() / pilot.passes_per_level
         before = full[-1].effort if full else None
-        effort = next_effort(PARTY.levels(left / dearer) / levels, least_effort(levels, path), before)
+        effort = next_effort(party.levels(left / dearer) / levels, party.least_effort(levels), before)
         if effort is not None:
-            return float(f"{effort:.3g}"), PARTY.groups
-        only_out = None if begun else effort_out(PARTY.levels_out(left), levels, path)
+            return float(f"{effort:.3g}"), party.groups
+        only_out = None if begun else party.effort_out(party.levels_out(left), levels)
         return None if only_out is None else (float(f"{only_out:.3g}"), 1)
 
     def _groups_of(self, row: RoundRow) -> list[GroupRow]:
@@ -295,8 +295,8 @@ class _Run:
             self.rounds.append(RoundRow(cutoff, len(begun), effort, len(levels) - 1, groups))
         row = self._rounds_of(cutoff)[-1]
         number, body, path = int(row.round), self.bodies[cutoff], piloted.schedule.path
+        party, seed = PARTIES[path.name], self.rays.config["seed"]
         stage = 1 + _STAGES_OF_CUTOFF * cutoff + _STAGES_OF_ROUND * (number + 1)
-        seed = self.rays.config["seed"]
         ends: list[Particles] = []
         done = [group.group for group in self._groups_of(row)]
         for group in range(groups):
@@ -305,14 +305,14 @@ class _Run:
             self.teller.stage = f"round {number + 1}, group {group + 1} of {groups}"
             body.spent.clear()
             check = self._check_of(body)
-            out = forwards(body, path, levels, PARTY.islands, PARTY.each, Key(seed, stage, group), check)
+            out = forwards(body, path, levels, party.islands, party.each, Key(seed, stage, group), check)
             ends.append(out.particles)
             if group in done:  # only its end is needed again
                 continue
             back = None
             if groups > 1:
-                back = backwards(path, levels, out.particles, PARTY.islands, Key(seed, stage + 1, group), check)
-            self._keep(GroupRow(cutoff, number, group, out.accepted, *body.spent.row), out, back)
+                back = backwards(path, levels, out.particles, party.islands, Key(seed, stage + 1, group), check)
+            self._keep(GroupRow(cutoff, number, group, out.accepted, *body.spent.row), party, out, back)
             report()
         self.teller.stage = f"round {number + 1}, second start"
         looked = self._look(row, body, piloted, levels, ends[0], Key(seed, stage + 2, 0))
@@ -320,11 +320,11 @@ class _Run:
         self.teller.learn(self.result(), cutoff)
         report()
 
-    def _keep(self, group: GroupRow, out: Arrived, back: Arrived | None) -> None:
+    def _keep(self, group: GroupRow, party: Party, out: Arrived, back: Arrived | None) -> None:
         self.groups.append(group)
         self.forwards.append(out.log_means)
         self.backwards.append(-back.log_means if back else np.full(len(out.log_means), np.inf))
-        self.log_radii.append(out.particles.log_radius)
+        self.log_radii.append(party.by_island(out.particles.log_radius, WIDEST))
 
     def _look(
         self, row: RoundRow, body: StarBody, piloted: Piloted, levels: list[Level], ends: Particles, key: Key
@@ -335,7 +335,7 @@ class _Run:
         own, shift, error = with_radii(body, ends), math.nan, math.nan
         if row.groups > 1:
             starts = path.look(self._longest(int(row.cutoff), len(ends)), levels[len(levels) // 2].place)
-            late = second_start(path, levels, starts, PARTY.islands, key, check)
+            late = second_start(path, levels, starts, PARTIES[path.name].islands, key, check)
             shift, error = difference(late, own.log_mass)
         survives = surviving_share(body, own)
         return RoundRow(*row[:5], shift, error, survives, float(own.censored.mean()), *body.spent.row)
@@ -385,7 +385,7 @@ class _Run:
         """Return the tables as a frozen result."""
         cost = self.cost
         rows = {"pilots": len(PilotRow._fields), "groups": len(GroupRow._fields), "rounds": len(RoundRow._fields)}
-        widths = {**rows, "forwards": PARTY.islands, "backwards": PARTY.islands, "log_radii": PARTY.together}
+        widths = {**rows, "forwards": ISLANDS, "backwards": ISLANDS, "log_radii": ISLANDS * WIDEST}
         tables = {name: np.array(getattr(self, name)).reshape(-1, width) for name, width in widths.items()}
         return Islands(
             **tables,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from landscape.volume.annealing.path import Path, Place
-from landscape.volume.annealing.stretch import Stretch
+from landscape.volume.annealing.stretch import SymmetricMap
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,16 @@ class Level:
         stretch: coordinates of the move; None for those of the metric.
         slices: number of moves by slices that take the place of leapfrog steps; 0 for none.
         width: length of the arc of a slice, radians.
+        shortest: share of ``step`` from which the steps of a move are drawn.
     """
 
     place: Place
     step: float
     leaps: int
-    stretch: Stretch | None
+    stretch: SymmetricMap | None
     slices: int = 0
     width: float = 0.0
+    shortest: float = 0.75
 
 
 @dataclass(frozen=True)

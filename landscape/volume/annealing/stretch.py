@@ -1,13 +1,16 @@
-"""A symmetric map that makes a density on the sphere rounder, learnt from its scores.
+"""Symmetric maps that make a density on the sphere rounder, learnt from its scores.
 
 Let phi have a density exp(-U) on the unit sphere of R^n. Its *score* is n phi + ∇U, with ∇U tangent at phi. Over the
 density the second moment of the score is close to that of the curvature, n + Hess U (the score identity). So directions
-in which scores are large are narrow, and the map shrinks them by the square root of the ratio.
+in which scores are large are narrow, and a map shrinks them by the square root of the ratio.
+
+:class:`Stretch` shrinks a few directions of any kind. :class:`Scaling` shrinks coordinates, each by itself.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +19,28 @@ _WIDE = 3.0  # a direction counts if its scores are so many times as large, squa
 _ONE_SCORE = 0.25  # and if no single score holds more than this share of its moment
 _FEWEST = 100  # scores, below which nothing is learnt
 _TINY = 1e-300
+_KEPT = 0.9  # share of what is known that stays as scores are added
+_RENEWED = 10  # additions of scores between two scalings: a schedule keeps each of them
+
+
+class SymmetricMap(Protocol):
+    """A as a change of coordinates phi = A y / |A y|."""
+
+    def apply(self, y: Tensor) -> Tensor:
+        """Return A y for each row y, shape (k, n)."""
+
+    def invert(self, x: Tensor) -> Tensor:
+        """Return A^-1 x for each row x, shape (k, n)."""
+
+
+class Lessons(Protocol):
+    """What scores teach."""
+
+    def add(self, scores: Tensor) -> None:
+        """Take in scores, shape (k, n)."""
+
+    def learn(self, old: SymmetricMap | None) -> SymmetricMap | None:
+        """Return the map that they teach, or the old one if there is little news; None if they teach none."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +92,7 @@ class Scores:
         while sum(map(len, self._kept)) - len(self._kept[0]) >= self.most:
             self._kept.pop(0)
 
-    def learn(self, old: Stretch | None) -> Stretch | None:
+    def learn(self, old: SymmetricMap | None) -> SymmetricMap | None:
         """Return the map that the kept scores teach, or the old one if there is little news.
 
         Directions come from one half of the scores and their moments from the other, so that chance alone makes no
@@ -94,3 +119,52 @@ class Scores:
         if not narrow.any():
             return None
         return Stretch(vectors[:, narrow].contiguous(), ratio[narrow] ** -0.5)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """A = diag(a), as a change of coordinates phi = A y / |A y|.
+
+    Attributes:
+        lengths: a, positive, shape (n,).
+    """
+
+    lengths: Tensor
+
+    def apply(self, y: Tensor) -> Tensor:
+        """Return A y for each row y, shape (k, n)."""
+        return y * self.lengths
+
+    def invert(self, x: Tensor) -> Tensor:
+        """Return A^-1 x for each row x, shape (k, n)."""
+        return x / self.lengths
+
+
+@dataclass
+class ScoreVariances:
+    """The variance of each coordinate of the latest scores, and the scaling a_i = (1 + variance_i / n)^(-1/2).
+
+    Particles that have not gone far have scores with a mean. The mean says where they drift, and nothing of how narrow
+    the body is, so it is taken off. Older scores count less.
+    """
+
+    _weight: float = 0.0
+    _sum: Tensor | float = 0.0
+    _squares: Tensor | float = 0.0
+    _fresh: int = 0
+
+    def add(self, scores: Tensor) -> None:
+        """Take in scores, shape (k, n)."""
+        self._weight = _KEPT * self._weight + 1
+        self._sum = _KEPT * self._sum + scores.mean(0)
+        self._squares = _KEPT * self._squares + scores.square().mean(0)
+        self._fresh += 1
+
+    def learn(self, old: SymmetricMap | None) -> SymmetricMap | None:
+        """Return the scaling that they teach; the old one if there is little news."""
+        if self._fresh < _RENEWED:
+            return old
+        self._fresh = 0
+        mean, square = torch.as_tensor(self._sum) / self._weight, torch.as_tensor(self._squares) / self._weight
+        variance = (square - mean.square()).clamp(min=0.0)
+        return Scaling((1 + variance / len(variance)).rsqrt())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -109,3 +110,27 @@ def test_places_between_two_levels_lie_between_them() -> None:
     assert shell.between((1.0, 0.0, 0.0), (4.0, 0.0, 0.0), 0.5) == (2.0, 0.0, 0.0)
     assert shell.between((0.0, 0.0, 0.0), (4.0, 0.0, 0.0), 0.25) == (1.0, 0.0, 0.0)
     assert shell.between((4.0, 1.0, 0.0), (4.0, 1.0, 1.0), 0.25) == (4.0, 1.0, 0.25)
+
+
+def test_growth_meets_no_step_at_a_radius_of_the_grid() -> None:
+    body, tiny = body_of(0.6), 1e-7
+    path = GrowthPath(body, np.array([0.2, 0.4, 0.6]))
+    phi = directions(6)
+    with body.objective.running():
+        below, above = (
+            path.log_density(path.look(phi, place), place)
+            for place in ((math.log(0.4) + change, 50.0, 0.0) for change in (-tiny, tiny))
+        )
+    assert np.allclose(below, above, rtol=0.0, atol=1e-3)
+
+
+def test_a_finer_grid_is_no_harder_while_particles_grow() -> None:
+    """Sums over the grid are about integrals over log r, whatever the ratio of its radii is."""
+    phi, totals = directions(6), []
+    place = (math.log(0.6), 50.0, 0.0)
+    for ratio in (1.05, 1.02):
+        body = replace(body_of(0.6), step_ratio=ratio)
+        path = GrowthPath(body, 0.6 * ratio ** np.arange(-round(math.log(30) / math.log(ratio)), 1.0))
+        with body.objective.running():
+            totals.append(path.log_density(path.look(phi, place), place))
+    assert np.allclose(totals[0], totals[1], rtol=0.02)

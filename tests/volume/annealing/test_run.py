@@ -19,7 +19,7 @@ from helpers.slow import slow_clock
 from landscape.results import Islands, Progress
 from landscape.volume import run_islands
 from landscape.volume.annealing import telling
-from landscape.volume.annealing.effort import PARTY
+from landscape.volume.annealing.effort import PARTIES
 from landscape.volume.annealing.run import REFERENCE_RAYS
 
 
@@ -49,7 +49,7 @@ def test_rounds_grow_and_the_budget_is_kept(blocks: list[Islands]) -> None:
     assert len(rounds) >= 1
     assert (np.diff([row.effort for row in rounds]) > 0).all()
     for row in rounds:
-        assert len(whole.of_round(row)) == PARTY.groups
+        assert len(whole.of_round(row)) == PARTIES["radius"].groups
 
 
 def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(blocks: list[Islands], tmp_path: Path) -> None:

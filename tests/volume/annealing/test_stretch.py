@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from landscape.volume.annealing.stretch import Scores, Stretch
+from landscape.volume.annealing.stretch import Scaling, Scores, ScoreVariances, Stretch
 
 N = 40
 
@@ -62,3 +62,24 @@ def test_few_new_scores_change_nothing() -> None:
     old = scores.learn(None)
     scores.add(scores_of(np.ones(N), 10, 1))
     assert scores.learn(old) is old
+
+
+def test_a_scaling_is_learnt_from_how_scores_vary_and_not_from_their_mean() -> None:
+    moments = np.ones(N)
+    moments[:2] = 99.0, 399.0
+    drift = 1000.0 * torch.arange(N, dtype=torch.float64)
+    lessons, rng = ScoreVariances(), np.random.default_rng(0)
+    for _ in range(100):
+        lessons.add(torch.from_numpy(rng.normal(size=(400, N)) * np.sqrt(N * moments)) + drift)
+    scaling = lessons.learn(None)
+    assert isinstance(scaling, Scaling)
+    # about (1 + 0.9) / (1 - 0.9) additions of 400 count: 5 sigma of a variance from 7,600 scores
+    assert np.allclose(scaling.lengths.numpy(), (1 + moments) ** -0.5, rtol=5 * 0.5 * np.sqrt(2 / 7600))
+    assert lessons.learn(scaling) is scaling
+
+
+def test_a_scaling_is_undone() -> None:
+    scaling = Scaling(torch.linspace(0.1, 1.0, N, dtype=torch.float64))
+    x = torch.randn(5, N, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(scaling.invert(scaling.apply(x)), x)
+    assert torch.allclose(scaling.apply(torch.ones(1, N, dtype=torch.float64))[0], scaling.lengths)
