@@ -3,6 +3,11 @@
     python -m benchmarks.nets_volume measure NAME GOOD.pt BAD.pt CUTOFF [CUTOFF ...] --budget 5min --step-ratio 1.1
     python -m benchmarks.nets_volume page                 prints the tables
 
+Budgets, step ratios and seeds may be several. This measures narrow nets at full and at fourfold effort:
+
+    python -m benchmarks.nets_volume measure swiss-roll good.pt bad.pt 0.1 1 --only bad --estimator annealed \
+        --step-ratio 1.5 1.1 1.05 1.02 --budget 2e6 8e6 --seed 0 1 2 3
+
 The checkpoints carry their task (``landscape train``), or a landscape.toml in their folder names it. Every run adds a
 line to the file of ``--rows`` as soon as it is done, and no run in the file is made twice.
 """
@@ -12,6 +17,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +122,9 @@ def main() -> None:
     parser.add_argument("name", nargs="?")
     parser.add_argument("nets", nargs="*", help="good and bad checkpoint, then cutoffs")
     parser.add_argument("--estimator", default="auto", choices=["auto", "annealed", "counted"])
-    parser.add_argument("--budget", default="5min", help="a time such as 15min, or passes over the data")
-    parser.add_argument("--step-ratio", type=float, default=2.0, help="resolution of the basin")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--budget", nargs="+", default=["5min"], help="a time such as 15min, or passes over the data")
+    parser.add_argument("--step-ratio", nargs="+", type=float, default=[2.0], help="resolution of the basin")
+    parser.add_argument("--seed", nargs="+", type=int, default=[0])
     parser.add_argument("--samples", type=int, help="the first of the training set only")
     parser.add_argument("--rays", type=int, default=1000)
     parser.add_argument("--only", choices=["good", "bad"])
@@ -128,9 +134,10 @@ def main() -> None:
         print("\n".join(table(read(given.rows))))
         return
     torch.set_num_threads(1)
-    effort = {"estimator": given.estimator, "budget": given.budget, "step_ratio": given.step_ratio}
-    settings = {"seed": given.seed, "rays": given.rays, **effort}
-    for cutoff in map(float, given.nets[2:]):
+    asked = product(map(float, given.nets[2:]), given.step_ratio, given.budget, given.seed)
+    for cutoff, ratio, budget, seed in asked:
+        effort = {"estimator": given.estimator, "budget": budget, "step_ratio": ratio}
+        settings = {"seed": seed, "rays": given.rays, **effort}
         for which, path in zip(("good", "bad"), given.nets[:2], strict=True):
             name = {"name": given.name, "which": which, "cutoff": cutoff, "samples": given.samples, **settings}
             known = given.rows.exists() and any(name.items() <= row.items() for row in read(given.rows))
@@ -139,6 +146,7 @@ def main() -> None:
             row = {**name, **measure(objective_of(Path(path), given.samples), cutoff, **settings)}
             append(given.rows, row)
             print(row, flush=True)
+    print("\n".join(table(read(given.rows))))
 
 
 if __name__ == "__main__":
