@@ -14,6 +14,15 @@ os.environ["OMP_NUM_THREADS"] = "1"
 pytest.register_assert_rewrite("helpers")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests marked ``cuda`` on a machine without a GPU."""
+    if item.get_closest_marker("cuda"):
+        import torch  # here, since it must see the variable above
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device that torch can use")
+
+
 @pytest.fixture(autouse=True)
 def measures_of_a_test_end_with_it() -> Iterator[None]:
     """Forget the sharpness measures that a test or a page of the docs has entered: the next may use the same name."""

@@ -55,11 +55,8 @@ def train(tracker: Tracker | None, epochs: int = 2, mixed: bool = False, device:
     }  # fmt: skip
 
 
-GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-
-
 @pytest.mark.parametrize("mixed", [False, True])
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=GPU)])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def test_training_is_the_same_bit_for_bit(mixed: bool, device: str) -> None:
     held = loader(shuffle=True)
     with Tracker(held, measures=CHEAP if mixed else MEASURES, every_steps=2, criterion="rise", directions=8) as tracker:
