@@ -92,10 +92,10 @@ class Hessian(SecondDerivative):
         return None
 
     def _forms_of(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
-        if self.lean:
-            return super()._forms_of(vectors, batches)
-        if not self._autograd or self.holding.ranks > 1:
+        if not self._autograd:
             return self._forms_by_products(vectors, batches)
+        if self.lean or self.holding.ranks > 1:
+            return super()._forms_of(vectors, batches)
         steps = self._steps(vectors)
         out = steps.new_zeros(len(steps), dtype=torch.float64)
         with self._differentiating():

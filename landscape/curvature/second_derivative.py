@@ -262,7 +262,7 @@ class SecondDerivative(Operator):
     def _forms_of(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
         """Return the part of the quadratic forms from these batches, (n, k) -> (k,)."""
         if self.holding.ranks > 1:
-            return self._forms_by_products(vectors, batches)
+            return self._forms_on_ranks(vectors, batches)
         if self._large is not None:
             with self._differentiating():
                 forms = [self._large.form(vector.contiguous(), batches) for vector in vectors.T]
@@ -274,6 +274,18 @@ class SecondDerivative(Operator):
                 for rows in self._blocks(len(steps)):
                     out[rows] += self._of(graph.form, steps[rows])
         return out / self._terms
+
+    def _forms_on_ranks(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
+        """Return the forms of vectors of which this rank holds a part; one step and one product exist at a time."""
+        out = vectors.new_zeros(vectors.shape[1], dtype=torch.float64)
+        with self._differentiating():
+            for graph in self._each(len(out), batches):
+                for column in range(len(out)):
+                    pieces = self._split(self._steps(vectors[:, column : column + 1]))
+                    for piece, product in zip(pieces, graph.product(pieces, together=False), strict=True):
+                        if product is not None:
+                            out[column] += column_products(piece.reshape(-1, 1), product.reshape(-1, 1))[0]
+        return self.total(out) / self._terms
 
     def _forms_by_products(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
         return self.total(column_products(vectors, self._products_of(vectors, batches)))

@@ -23,7 +23,9 @@ from landscape.objective.read_weights import LARGE_LINEAR
 _MiB = 2**20
 LANE_BUDGET = {"cpu": 8 * _MiB, "cuda": 1024 * _MiB}  #: bytes that all lanes may take: about the cache on a CPU
 _ACTIVATION_SHARE = 4  # of a large model: its largest activation may take this part of the model's bytes
-_KEPT_SHARE = 6  # of a large model: levels of directions that are kept may take this part of the model's bytes
+#: of a large model, by bytes of its widest weight: levels of directions that are kept may take this part of its bytes
+_KEPT_SHARE = {4: 0.45, 2: 0.2}
+_KEPT_OF_OTHERS = 0.25
 _LEVEL_BYTES = 2
 _SHORT = 120  # characters of an error in a note
 SAMPLE_BUDGET = {"cpu": 2 * _MiB, "cuda": 1024 * _MiB}  #: bytes that the largest activation of a batch may take
@@ -150,7 +152,9 @@ def plan_large(program: ModelProgram, activation: int, memory: int | None) -> Pl
             f"the memory budget is {memory:,} bytes, and one point needs {lane_bytes:,} (its largest weight and its "
             "activations). Pass a larger `memory=...`, or a smaller `batch_size=...`."
         )
-    kept = min(program.layout.size * _LEVEL_BYTES, _model_bytes(program) // _KEPT_SHARE)
+    width = max(own.element_size() for own, _ in program.pairs)
+    share = _KEPT_SHARE.get(width, _KEPT_OF_OTHERS)  # 8 bytes: there a quarter holds all levels
+    kept = min(program.layout.size * _LEVEL_BYTES, int(share * _model_bytes(program)))
     if memory is not None:
         kept = min(kept, memory - lane_bytes)
     room = None if memory is None else max(1, (memory - lane_bytes) // max(kept, 1))
