@@ -287,7 +287,7 @@ def trial_run(objective: Objective, params: Mapping[str, Any]) -> Radii:
 def advice(report: Report, typed: Sequence[str]) -> str:
     """Return the command to type next, or what to correct first."""
     failed = [check.name for check in report.checks if not check.passed]
-    if failed and failed != ["cutoffs"]:
+    if failed and not (failed == ["cutoffs"] and report.cutoffs):
         return f"correct what failed ({', '.join(failed)}), then run the doctor again"
     words = ["landscape", "volume", *typed]
     if report.cutoffs:

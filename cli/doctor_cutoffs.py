@@ -98,7 +98,10 @@ class CutoffCheck:
     def advice(self) -> str:
         """Say which cutoffs to type, and why these."""
         if not self.suggested:
-            return "Along most rays the loss does not rise above the centre: type a larger --max-radius"
+            return (
+                "Along most rays the loss does not rise above that of the centre, so it is no minimum. "
+                "Check the weights, the data and the loss"
+            )
         typed = " ".join(f"--cutoff {cutoff:g}" for cutoff in self.suggested)
         return f"Type {typed}" if self.seen is None else f"Type {typed}: most rays reach these inside the cap"
 

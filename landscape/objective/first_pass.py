@@ -103,6 +103,12 @@ def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
+_NAMES = (
+    "\nUnder the loss 'model' it got the inputs, and then the targets. A model of transformers takes them by name: "
+    "call the arrays of the data input_ids, attention_mask and labels."
+)
+
+
 def _failure(program: ModelProgram, batch: Batch, error: Exception) -> LandscapeError:
     """Return the error for a model that fails on the data."""
     if program.forward is None and _runs_itself(program, batch):
@@ -112,12 +118,16 @@ def _failure(program: ModelProgram, batch: Batch, error: Exception) -> Landscape
             "is a fault of landscape: please report it."
         )
     got = [_shape(item) for item in batch.inputs] + [f"{name}: {_shape(v)}" for name, v in batch.named.items()]
-    labelled = isinstance(batch.raw, Mapping) and "labels" in batch.raw and program.losses[0].name != "model"
+    own_loss, by_name = program.losses[0].name == "model", isinstance(batch.raw, Mapping)
+    labelled = by_name and "labels" in batch.raw and not own_loss
+    if own_loss and not by_name:
+        got.append(_shape(batch.target))
     return TaskError(
         f"the model does not run on the data. Called with {', '.join(got)} it failed: "
         f"{type(error).__name__}: {error}{code_place(error)}\n"
         "Check the inputs' shape and dtype, or pass a forward function: forward=lambda model, batch: ..."
         + ("\nIf the model computes its loss from the labels itself, pass `loss='model'`." if labelled else "")
+        + (_NAMES if own_loss and not by_name else "")
     )
 
 

@@ -283,3 +283,22 @@ def test_what_only_fails_with_other_parameters_is_not_blamed_on_the_data():
         ls.Objective(Choosy(5, 3).double(), (x, y))
     with pytest.raises(TaskError, match="does not run on the data"):
         ls.Objective(Choosy(4, 3).double(), (x, y))
+
+
+class ByName(nn.Module):
+    """Takes its inputs by name, as the models of transformers do: the second position is no target."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = nn.Embedding(9, 3)
+
+    def forward(self, input_ids, attention_mask=None, labels=None):
+        hidden = self.rows(input_ids)
+        return hidden if attention_mask is None else hidden * attention_mask[:, :, None]
+
+
+def test_a_model_that_takes_inputs_by_name_says_how_to_name_the_arrays():
+    ids, labels = torch.zeros(4, 6, dtype=torch.int64), torch.zeros(4, dtype=torch.int64)
+    with pytest.raises(TaskError, match=r"Called with int64 \(4, 6\), int64 \(4,\) it failed") as refused:
+        ls.Objective(ByName(), (ids, labels), "model", scope="all")
+    assert "call the arrays of the data input_ids, attention_mask and labels" in str(refused.value)

@@ -175,6 +175,7 @@ def own_loss(output: Any) -> Tensor:
     if not isinstance(value, Tensor):
         raise TaskError(
             f"the loss 'model' takes the .loss of the output, and the model returned {type(output).__name__} without "
-            "one.\nMake sure that the batch contains the labels, or pass `loss='cross_entropy'`."
+            "one.\nAdd the array labels to the data, or pass `loss='cross_entropy'`. For a causal language model the "
+            "labels are the input_ids again, with -100 at padding."
         )
     return value

@@ -71,6 +71,14 @@ def test_doctor_without_a_cap_says_what_is_above_the_centre(here: Path) -> None:
     assert "so there is no basin. Type --cutoff 0.05. Or type --criterion rise" in text
 
 
+def test_doctor_says_if_the_point_is_no_minimum(here: Path) -> None:
+    """A loss that falls along every ray has no cutoff to suggest, and no command to type next."""
+    Path("falling.py").write_text(TASK.replace('"cross_entropy"', "lambda out, y: 2000 - out.square().mean()"))
+    text = flat(run("doctor ckpt.pt --task falling.py --max-radius 0.1").stdout)
+    assert "does not rise above that of the centre, so it is no minimum" in text
+    assert "next: correct what failed (cutoffs)" in text
+
+
 def test_doctor_counts_the_passes_of_a_ray_alone(here: Path) -> None:
     """The pilot rays come once: with few points at a time they must not count as passes of the trial rays."""
     found = strict(run("doctor ckpt.pt --task my_task.py --lanes 1 --directions 100 --json").stdout)
