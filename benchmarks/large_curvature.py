@@ -62,9 +62,11 @@ def landscape(model: nn.Module, numbers: Tensor, task: str) -> Values:
     op = ls.Hessian(objective)
     if task == "trace":
         trace = ls.trace(op, PROBES)
-        return {"value": trace.value, "products": trace.cost.evaluations, "objective": made}
-    pairs = ls.top_eigenpairs(op, 1, max_products=PRODUCTS)
-    return {"value": float(pairs.values[0]), "products": pairs.cost.evaluations, "objective": made}
+        row = {"value": trace.value, "error": trace.standard_error, "products": trace.cost.evaluations}
+    else:
+        pairs = ls.top_eigenpairs(op, 1, max_products=PRODUCTS)
+        row = {"value": float(pairs.values[0]), "products": pairs.cost.evaluations}
+    return row | {"objective": made}
 
 
 def curvlinops(model: nn.Module, numbers: Tensor, task: str) -> Values:
@@ -76,7 +78,6 @@ def curvlinops(model: nn.Module, numbers: Tensor, task: str) -> Values:
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     op = peer.HessianLinearOperator(
         net, nn.CrossEntropyLoss(), parameters, [(numbers, targets)], check_deterministic=False,
-        num_data=len(targets),
     )  # fmt: skip
     if task == "trace":
         return _trace(lambda v: op @ v, sum(parameter.numel() for parameter in parameters))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from landscape import distributed
+from landscape.curvature.autograd.graphs import free_bytes
 from landscape.curvature.counting_operator import counting
 from landscape.curvature.lanczos import CHANCE, ROUNDING, Krylov, Ritz, least_share
 from landscape.curvature.operator import Operator
@@ -301,8 +302,16 @@ def _kept(krylov: Krylov, k: int) -> int:
 
 def _room(op: Operator, k: int) -> int:
     """Return how many vectors the basis may hold."""
-    most = min(MOST_VECTORS, within_room(op, BASIS_BYTES) // (op.size * op.dtype.itemsize))
-    return min(op.size, max(most, 2 * k + 20))
+    vector = op.size * op.dtype.itemsize
+    most, least = min(MOST_VECTORS, within_room(op, BASIS_BYTES) // vector), min(2 * k + 20, op.size)
+    if op.lean:
+        free = free_bytes(op.device) if op.room is None else op.room
+        if least * vector > free:
+            raise CurvatureError(
+                f"{k} eigenpairs keep {least} vectors, {least * vector:,} bytes, and there is room for {free:,}.\n"
+                "Pass `k=1`, which keeps two vectors, or a larger `memory=...`."
+            )
+    return min(op.size, max(most, least))
 
 
 def default_max_products(k: int) -> int:

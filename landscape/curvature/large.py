@@ -8,7 +8,7 @@ losses of each, which is tested away from the trained point.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -27,9 +27,10 @@ from landscape.objective.noise import Noise
 from landscape.objective.parameters import Entry
 
 _VECTORS = 2  # the vector and the product
-_PER_TAPE = 3  # peak of a product, in tapes of its piece: values, slopes, tangents, and one operation at work
-_PIECE_SHARE = 2  # without a limit, the peak of a piece may take this part of the model's bytes
-_KEPT_SHARE = 2  # without a limit, tapes that are kept may take this many times the model's bytes
+_PER_PRODUCT = 2.2  # peak of a product, in tapes of its piece: values, slopes, tangents, and one operation at work
+_PER_FORM = 1.6  # the same for a form, which frees tangents on its way
+_ROOM_OF_PRODUCTS = 2.4  # without a limit, activations of products may take this many times the model's bytes
+_ROOM_OF_FORMS = 3.1  # the same for forms, which have one vector less
 _FEW = 2  # samples that are compared with each of them alone
 _APART = 0.5  # shift of the weights at which pieces are compared with their batch, in their root mean square
 _SEPARABLE = 1e-5  # relative difference between a batch and the sum of its pieces
@@ -39,23 +40,60 @@ _AGREEMENT = 1e-3  # relative difference between the products of a tape and of t
 
 @dataclass(frozen=True)
 class LargeMemory:
-    """The memory of a product of a large model, beyond the model.
+    """The memory of products of a large model, beyond the model.
 
     Attributes:
         vector: bytes of a flat vector.
         sample: bytes of values and slopes of one sample.
         rows: samples in a piece.
-        kept: bytes of tapes that may be kept between products.
+        room: bytes that activations may take, tapes that are kept included.
     """
 
     vector: int
     sample: int
     rows: int
-    kept: int
+    room: int
+
+    def least(self) -> int:
+        """Return the largest number of bytes at a time, without what is kept."""
+        return _VECTORS * self.vector + round(_PER_PRODUCT * self.sample * self.rows)
 
     def peak(self) -> int:
-        """Return the largest number of bytes at a time, without what is kept."""
-        return _VECTORS * self.vector + _PER_TAPE * self.sample * self.rows
+        """Return the largest number of bytes at a time."""
+        return max(self.least(), _VECTORS * self.vector + self.room)
+
+
+@dataclass
+class _Pieces:
+    """The batches, cut into pieces of samples, and the tapes of pieces that are kept.
+
+    Attributes:
+        program: the loss of the pieces.
+        of_batch: the numbers of the pieces of each batch.
+        kept: bytes of tapes that may be kept.
+    """
+
+    program: ModelProgram
+    of_batch: list[list[int]]
+    kept: int = 0
+    tapes: dict[int, ProductTape] = field(default_factory=dict)
+
+    @classmethod
+    def cut(cls, whole: ModelProgram, rows: int, kept: int) -> _Pieces:
+        """Cut each batch into equal pieces of at most so many samples."""
+        pieces: list[Batch] = []
+        of_batch = []
+        for batch in whole.batches:
+            count = -(-batch.samples // rows)
+            parts = split_batches((batch,), -(-batch.samples // count))
+            of_batch.append(list(range(len(pieces), len(pieces) + len(parts))))
+            pieces += parts
+        return cls(whole.with_batches(tuple(pieces)), of_batch, kept)
+
+    @classmethod
+    def whole(cls, whole: ModelProgram, kept: int = 0) -> _Pieces:
+        """Leave the batches as they are."""
+        return cls(whole, [[batch] for batch in range(len(whole.counts))], kept)
 
 
 class LargeProducts:
@@ -72,13 +110,12 @@ class LargeProducts:
     def __init__(self, objective: Objective, scope: Scope) -> None:
         assert isinstance(objective.program, ModelProgram)
         self._objective, self._whole = objective, objective.program
-        self._program, self._pieces = self._whole, [[batch] for batch in range(len(self._whole.counts))]
+        self._for_products = self._for_forms = _Pieces.whole(self._whole)
         inside = {entry.name for entry in scope.entries}
         entries = self._whole.layout.entries
         self._moves = [entry.name in inside for entry in entries]
         self._entries: list[Entry] = [entry for entry in entries if entry.name in inside]
         self._leaves = self._whole.leaves(Point())
-        self._tapes: dict[int, ProductTape] = {}
         self._forms_by_tape: bool | None = None  # whether a tape is right, once that is known
         self._products_by_tape: bool | None = None
         self._memory: LargeMemory | None = None
@@ -101,21 +138,26 @@ class LargeProducts:
         first = ProductTape(self._call(whole if single is None else single, 0), self._moving())
         check_once(first.total)
         sample = -(-first.bytes // rows)
-        least = LargeMemory(vector, sample, rows, 0).peak()
-        if limit is not None and least > limit:
+        least = LargeMemory(vector, sample, rows, 0).least()
+        if limit is None:
+            rooms = [round(share * model) for share in (_ROOM_OF_PRODUCTS, _ROOM_OF_FORMS)]
+        elif least > limit:
             raise CurvatureError(
                 f"a product with the second derivative takes {least:,} bytes at a time, and the memory budget is "
                 f"{limit:,}. Pass `memory={least}` or more."
             )
-        if single is not None:
-            room = model // _PIECE_SHARE if limit is None else (limit - _VECTORS * vector) // 2
-            rows = min(max(1, room // max(_PER_TAPE * sample, 1)), most)
-            self._cut(rows)
-        kept = int(_KEPT_SHARE * model)
-        if limit is not None:  # one half of what is left is for vectors, the other for tapes
-            self.room = (limit - LargeMemory(vector, sample, rows, 0).peak()) // 2
-            kept = self.room
-        self._memory = LargeMemory(vector, sample, rows, kept)
+        else:  # one half of what is left is for other vectors
+            left = limit - _VECTORS * vector
+            rooms = [max(left // 2, least - _VECTORS * vector)] * 2
+            self.room = left - rooms[0]
+        cuts = []
+        for room, per_tape in zip(rooms, (_PER_PRODUCT, _PER_FORM), strict=True):
+            count = rows if single is None else min(max(1, int(room / max(per_tape * sample, 1))), most)
+            kept = max(0, int(room - (per_tape - 1) * sample * count))
+            cuts.append(_Pieces.whole(whole, kept) if single is None else _Pieces.cut(whole, count, kept))
+            rows = count if len(cuts) == 1 else rows
+        self._for_products, self._for_forms = cuts
+        self._memory = LargeMemory(vector, sample, rows, rooms[0])
 
     @property
     def memory(self) -> LargeMemory:
@@ -123,13 +165,18 @@ class LargeProducts:
         assert self._memory is not None, "prepare() comes first"
         return self._memory
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of tapes that may be kept between products."""
+        return self._for_products.kept
+
     def check(self) -> tuple[str, ...]:
         """Compare slopes and forms with differences on one sample; return notes (:mod:`.checks.line`).
 
         Raises:
             CurvatureError: if they disagree.
         """
-        few = self._program.with_batches(split_batches(self._program.batches[:1], 1)[:1])
+        few = self._whole.with_batches(split_batches(self._whole.batches[:1], 1)[:1])
 
         def form(vectors: list[Tensor]) -> Tensor:
             return ProductTape(self._call(few, 0), self._moving()).form(vectors)
@@ -154,7 +201,8 @@ class LargeProducts:
             return column_products(vector[:, None], product[:, None])[0]
         pieces = self.split(vector)
         total = vector.new_zeros((), dtype=torch.float64)
-        for tape in self._each(batches):
+        self._for_products.tapes.clear()
+        for tape in self._each(self._for_forms, batches):
             total += tape.form(pieces)
         return total
 
@@ -169,7 +217,8 @@ class LargeProducts:
             self._add_by_graph(vectors, places, batches, divisor)
             return
         out *= divisor
-        for tape in self._each(batches):
+        self._for_forms.tapes.clear()
+        for tape in self._each(self._for_products, batches):
             tape.add_product(vectors, places)
         out /= divisor
 
@@ -180,7 +229,8 @@ class LargeProducts:
 
     def forget(self) -> None:
         """Free the tapes that are kept."""
-        self._tapes.clear()
+        self._for_products.tapes.clear()
+        self._for_forms.tapes.clear()
 
     def _moving(self) -> list[Tensor]:
         for leaf, moves in zip(self._leaves, self._moves, strict=True):
@@ -194,17 +244,15 @@ class LargeProducts:
 
         return total
 
-    def _each(self, batches: Sequence[int]) -> Iterator[ProductTape]:
-        for batch in batches:
-            for piece in self._pieces[batch]:
-                tape = self._tapes.get(piece)
-                if tape is None:
-                    tape = ProductTape(self._call(self._program, piece), self._moving())
-                    used = sum(held.bytes for held in self._tapes.values())
-                    if used + tape.bytes <= self.memory.kept:
-                        self._tapes[piece] = tape
-                yield tape
-                del tape
+    def _each(self, cut: _Pieces, batches: Sequence[int]) -> Iterator[ProductTape]:
+        for piece in (piece for batch in batches for piece in cut.of_batch[batch]):
+            tape = cut.tapes.get(piece)
+            if tape is None:
+                tape = ProductTape(self._call(cut.program, piece), self._moving())
+                if sum(held.bytes for held in cut.tapes.values()) + tape.bytes <= cut.kept:
+                    cut.tapes[piece] = tape
+            yield tape
+            del tape
 
     def _with_rows(self, rows: int) -> ModelProgram | None:
         """Return the program of the first batch in pieces; None if its loss is not the sum of theirs."""
@@ -224,20 +272,10 @@ class LargeProducts:
         together, apart = (_total(program, point, self._objective.device) for program in (one, many))
         return many if abs(together - apart) <= _SEPARABLE * abs(together) else None
 
-    def _cut(self, rows: int) -> None:
-        """Cut the batches into pieces of at most so many samples."""
-        pieces: list[Batch] = []
-        self._pieces = []
-        for batch in self._whole.batches:
-            parts = split_batches((batch,), rows)
-            self._pieces.append(list(range(len(pieces), len(pieces) + len(parts))))
-            pieces += parts
-        self._program = self._whole.with_batches(tuple(pieces))
-
     def _consistent(self, vector: Tensor) -> bool:
         """Return whether the product of a tape, times the vector, is its form, which was compared with differences."""
         vectors, out = self.split(vector), torch.zeros_like(vector)
-        tape = ProductTape(self._call(self._program, 0), self._moving())
+        tape = ProductTape(self._call(self._for_products.program, 0), self._moving())
         tape.add_product(vectors, self.split(out))
         form, product = tape.form(vectors), column_products(vector[:, None], out[:, None])[0]
         eps = max(torch.finfo(entry.dtype).eps for entry in self._entries)
@@ -255,7 +293,7 @@ class LargeProducts:
         self._add_by_graph(vectors, places, (0,), -1.0, first=True)
         size = _length(places)
         try:
-            ProductTape(self._call(self._program, 0), self._moving()).add_product(vectors, places)
+            ProductTape(self._call(self._for_products.program, 0), self._moving()).add_product(vectors, places)
         except Exception:  # whatever a model does, torch's graph remains
             return False
         eps = max(torch.finfo(entry.dtype).eps for entry in self._entries)
@@ -271,11 +309,12 @@ class LargeProducts:
         first: bool = False,
     ) -> None:
         """Add products by torch's double backward pass; the values of gradients are freed before it."""
-        pieces = [piece for batch in batches for piece in self._pieces[batch]][: 1 if first else None]
+        cut = self._for_products
+        pieces = [piece for batch in batches for piece in cut.of_batch[batch]][: 1 if first else None]
         for piece in pieces:
             moving = self._moving()
             with torch.enable_grad():
-                total = self._call(self._program, piece)()
+                total = self._call(cut.program, piece)()
                 check_once(total)
                 gradient = HessianGraph(total, moving).first
             refuse_once_differentiable(gradient, HessianGraph.without_rules)

@@ -157,7 +157,7 @@ class SecondDerivative(Operator):
     @property
     def kept_bytes(self) -> int:
         """Bytes that graphs may take between products, to make the next one faster."""
-        return self._graphs.budget if self._large is None else self._large.memory.kept
+        return self._graphs.budget if self._large is None else self._large.kept_bytes
 
     @property
     def room(self) -> int | None:

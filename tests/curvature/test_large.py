@@ -73,7 +73,7 @@ def test_batches_run_in_pieces_if_their_losses_add_up(problem: tuple[nn.Module, 
     products = large._large
     assert isinstance(products, LargeProducts)
     assert products.memory.rows < 6
-    assert len(products._pieces[0]) > 1
+    assert len(products._for_products.of_batch[0]) > 1
 
 
 class Together(Words):
@@ -162,6 +162,13 @@ def test_an_eigenvalue_alone_has_no_vector(problem: tuple[nn.Module, tuple[Tenso
     pair, whole = ls.top_eigenpairs(op, 1, check=False), ls.top_eigenpairs(op, 2)
     assert pair.vectors.shape == (0, 1)
     assert pair.values[0] == pytest.approx(whole.values[0], rel=1e-3)
+
+
+def test_more_pairs_than_memory_holds_are_refused(problem: tuple[nn.Module, tuple[Tensor, Tensor]]) -> None:
+    model, data = problem
+    op = ls.Hessian(ls.Objective(model, data, scope="all", flat=False, memory=80_000), check=False)
+    with pytest.raises(CurvatureError, match=r"3 eigenpairs keep 26 vectors, [\d,]+ bytes.*\n.*`k=1`"):
+        ls.top_eigenpairs(op, 3)
 
 
 def test_a_tape_of_a_cubic() -> None:

@@ -22,7 +22,7 @@ from landscape.objective.batch_loss import CENTRE, ModelProgram, evaluating
 from landscape.objective.noise import rms
 
 #: relative to the size of each tensor: the loss of a language model bends within 1e-3, and others show rounding there
-_STEPS = ((1e-4, 3e-5), (1e-2, 3e-3))
+_STEPS = ((1e-4, 3e-5), (1e-3, 3e-4), (1e-2, 3e-3))
 _ROUNDINGS = 8  # a sum over a net is off by up to about this many roundings of its terms
 _CANCELLED = 30.0  # how much larger the terms of a slope may be than the slope
 _CONFIRMED = 2  # directions along which a derivative must fail
