@@ -24,6 +24,7 @@ from benchmarks.calibration import Run, volume_of
 from benchmarks.page import FIGURES, command_line, machine, put_section, seed_range
 from benchmarks.rows import Row, append, read
 from benchmarks.workers import in_turn
+from landscape.volume.annealing.effort import PARTY
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -35,7 +36,6 @@ HEADING = "What a volume costs, against n"
 FIGURE = FIGURES / "volume_cost.png"
 ENOUGH = ("settled", "reliable")
 TIMES = 4  # the next budget over this one
-_POINTS = ("particles", "chains")  # settings that say how many points a run moves together
 _DOUBLE = 8  # bytes
 
 
@@ -49,13 +49,12 @@ def prepare(task: str, estimator: str) -> Callable[[], Row]:
     def once() -> Row:
         volume = volume_of(run, body)
         estimate = volume.results[0]
-        points = next((volume.config[name] for name in _POINTS if volume.config.get(name)), volume.directions)
         return {
             "used": volume.estimator,
             "error": estimate.log_volume - body.truth,
             "verdict": estimate.verdict,
             "passes": volume.cost.evaluations,
-            "points": int(points),
+            "points": max(body.objective.plan.block, PARTY.together),
         }
 
     return once
@@ -102,7 +101,8 @@ def section(rows: Sequence[Row]) -> Iterator[str]:
         "Passes, seconds and memory of the first budget that gives `settled` or `reliable`; each budget is "
         f"{TIMES} times the one before. If none does, the largest one tried. {machine().split(',')[0]}, one thread. "
         "Ellipsoid: curvatures 1/i around theta. Ball: theta is 0.6 of the radius off its centre. Memory: the peak "
-        "beyond what the process held before, in MiB and over the bytes of the points that move together. "
+        "beyond what the process held before, in MiB and over the bytes of the points that move together: rays of a "
+        "block, or the particles of a group, whichever are more. "
         "`python -m benchmarks.volume_cost`"
     )
     yield ""

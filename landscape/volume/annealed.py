@@ -11,7 +11,7 @@ import numpy as np
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.objective.shards.whole import require_whole
-from landscape.results import AnnealedVolume, Check, Islands, OnProgress, VolumeEstimate
+from landscape.results import AnnealedVolume, Check, Cost, Islands, OnProgress, VolumeEstimate
 from landscape.results.ball import log_ball
 from landscape.results.progress import PERCENT, telling
 from landscape.volume.annealing.run import run_islands
@@ -21,7 +21,18 @@ from landscape.volume.ray_weights import statistics as w
 
 
 class NoWholeRound(LandscapeError):
-    """The budget was spent before any round of islands was whole."""
+    """The budget was spent before any round of islands was whole.
+
+    Attributes:
+        cost: what was spent.
+    """
+
+    def __init__(self, cutoff: float, cost: Cost) -> None:
+        super().__init__(
+            f"the budget was used up before a first round was whole at the cutoff {cutoff:g} "
+            f"({cost.evaluations:,.0f} passes).\nPass a longer `budget=...`."
+        )
+        self.cost = cost
 
 
 def annealed_volume(
@@ -67,10 +78,12 @@ def volume_from_islands(islands: Islands) -> AnnealedVolume:
     - log V has moved by no more than that, or by chance, since a round of a fourth of the effort;
     - chains that begin at the longest uniform rays end where the particles end, within the error of log m;
     - at least 90 % of V is left on a finer grid;
-    - the uniform rays do not show more than the estimate.
+    - the uniform rays do not show more than the estimate, unless it may be the chance of a few rays whose length the
+      particles reach too.
 
     Its interval runs from the lower end of :func:`landscape.volume.ray_weights.statistics.interval_of` the islands to
-    its upper end or to the way back, whichever is higher, widened by the tolerance of the radii.
+    its upper end, to the way back, or to the mean over the uniform rays, whichever is highest. It is widened by the
+    tolerance of the radii.
 
     Failure mode: a part of the basin that no particle and no uniform ray has met is not in the estimate, and leaves no
     trace.
@@ -82,10 +95,7 @@ def volume_from_islands(islands: Islands) -> AnnealedVolume:
     """
     known = [cutoff for cutoff in range(len(islands.cutoffs)) if len(islands.whole(cutoff))]
     if not known:
-        raise NoWholeRound(
-            f"the budget was used up before a first round was whole at the cutoff {islands.cutoffs[0]:g} "
-            f"({islands.cost.evaluations:,.0f} passes).\nPass a longer `budget=...`."
-        )
+        raise NoWholeRound(islands.cutoffs[0], islands.cost)
     rounds = [rounds_of(islands, cutoff) for cutoff in known]
     most = max(len(each[-1].out) for each in rounds)
     trail = [
@@ -124,14 +134,16 @@ def _estimate(islands: Islands, cutoff: int, rounds: list[Round]) -> VolumeEstim
     last, base = rounds[-1], _base(islands)
     tolerance = islands.steepness * float(islands.config["rtol"])
     value = base + last.value
-    checks = checks_of(rounds, w.log_mean(islands.reference_masses[:, cutoff]))
+    longest = float(np.log(islands.reference_radii[:, cutoff].max()))
+    masses = islands.reference_masses[:, cutoff]
+    checks = checks_of(rounds, masses, longest)
     ceiling = _ceiling(islands)
     bound = value + math.log(1 - w.CONFIDENCE) - tolerance
     settled = all(check.met for check in checks)
     interval = (bound, ceiling)
     if settled:
         low, high = w.interval_of(last.out)
-        high = max(high, last.value_back)
+        high = max(high, last.value_back, w.log_mean(masses))
         interval = (base + low - tolerance, min(base + high + tolerance, ceiling))
     return VolumeEstimate(
         cutoff=islands.cutoffs[cutoff],

@@ -101,15 +101,17 @@ class AutoVolumes:
     Attributes:
         volumes: by estimator, in the order in which they were measured.
         notes: why it measured these and nothing else.
+        wasted: what islands have cost that are in none of the volumes.
     """
 
     volumes: dict[str, Volume]
     notes: tuple[str, ...]
+    wasted: Cost = NOTHING
 
     @property
     def best(self) -> Volume:
         """The volume to report: the best estimate at each cutoff, with the cost of all."""
-        cost = sum((volume.cost for volume in self.volumes.values()), NOTHING)
+        cost = sum((volume.cost for volume in self.volumes.values()), self.wasted)
         return replace(best_volume(self.volumes, "this run"), cost=cost)
 
 
@@ -183,12 +185,18 @@ def _measure_from(
         volumes["annealed"] = annealed(missing, left)
     except TooLittleTime:
         return AutoVolumes(volumes, (_used_up(budget),))
-    except (NoWholeRound, ObjectiveError) as error:
-        words = str(error)
-        return AutoVolumes(volumes, (words[0].upper() + words[1:],))
+    except NoWholeRound as error:
+        return AutoVolumes(volumes, (_sentence(error),), error.cost)
+    except ObjectiveError as error:
+        return AutoVolumes(volumes, (_sentence(error),))
     unreached = set(missing) - {row.cutoff for row in volumes["annealed"].results}
     notes = [f"No round of islands was whole at cutoff {cutoff:g}: pass a longer `budget=...`." for cutoff in unreached]
     return AutoVolumes(volumes, tuple(sorted(notes)))
+
+
+def _sentence(error: Exception) -> str:
+    words = str(error)
+    return words[0].upper() + words[1:]
 
 
 def _used_up(budget: str | float) -> str:

@@ -77,7 +77,7 @@ def count_hits(
     limit = Budget() if budget is None else Budget.parse(budget)
     march = March(max_radius, _RTOL, step_ratio, first_step)
     counting = _Counting.start(objective, cutoffs, criterion, metric, seed, march, hits)
-    started = time.perf_counter()
+    started, passes = time.perf_counter(), 0.0
     with objective.running(), limit.deadline(), telling(progress, on_progress, "hits", hits) as tell:
         try:
             if resume is not None:
@@ -88,8 +88,10 @@ def count_hits(
                 counting.draw(min(counting.block, directions - counting.rays))
                 tell(Progress(min(hits, int(counting.inside.min())), hits, counting.result))
         except OutOfBudget as cut:
-            if not counting.rays:
-                raise too_little_time(cut.passes, time.perf_counter() - started) from None
+            passes += cut.passes
+    passes += counting.cost.evaluations
+    if not counting.rays and math.isfinite(limit.seconds):
+        raise too_little_time(passes, time.perf_counter() - started)
     return counting.result()
 
 

@@ -36,7 +36,7 @@ def test_budgets_grow_until_there_is_a_verdict_and_no_run_is_made_twice(
 
 def test_a_run_tells_its_cost_and_how_many_points_it_moved() -> None:
     row = volume_cost.prepare(json.dumps(vars(Run("ellipsoid9", "uniform", 2000, 0))), "uniform")()
-    assert row["points"] == 500  # rays
+    assert row["points"] == 512  # rays of a block
     assert row["passes"] > 500
     assert volume_cost.copies({"peak": 7200, "points": 10, "n": 45}) == 2.0
 

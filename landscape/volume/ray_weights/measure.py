@@ -219,20 +219,6 @@ class MeasureOnRays:
         return self.measure.dimension * self.effective_log_radius(radii)
 
 
-def lengthened(table: np.ndarray, log_lengths: np.ndarray) -> np.ndarray:
-    """Return effective log radii, a and b of rays for steps of length exp(log_lengths) in place of 1, same shape.
-
-    Radii grow by that length, a falls by its square, and b by the length itself.
-
-    Args:
-        table: effective log radius, a and b of each ray, shape (rays, 3), or (rays, 0) for volumes.
-        log_lengths: log |A y|, shape (rays,).
-    """
-    if not table.shape[1]:
-        return table
-    return np.column_stack([table[:, 0] + log_lengths, table[:, 1:] * np.exp(-np.outer(log_lengths, [2, 1]))])
-
-
 def fine_rtol(steepness: float) -> float:
     """Return the relative tolerance of radii that moves log m by at most 0.1 nats, from 1e-6 to 1e-3.
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from landscape.volume.annealing.verdict import Round, checks_of
+from landscape.volume.annealing.verdict import Round, chance_of, checks_of
 
 OUT = np.array([-10.4, -10.2, -10.1, -9.9, -10.0, -9.8, -10.3, -9.9])
-SOUND = Round(4.0, 80, OUT, OUT + 0.3, 0.1, 0.2, 1.0, 0.5)
-EARLIER = Round(1.0, 20, OUT - 0.2, OUT + 0.5, 0.1, 0.2, 1.0, 0.5)
+SOUND = Round(4.0, 80, OUT, OUT + 0.3, 0.1, 0.2, 1.0, 0.5, 0.0)
+EARLIER = Round(1.0, 20, OUT - 0.2, OUT + 0.5, 0.1, 0.2, 1.0, 0.5, 0.0)
 
 FAULTS = {
     "islands": ([EARLIER, replace(SOUND, out=OUT[:4], back=OUT[:4] + 0.3)], -12.0),
@@ -24,8 +24,16 @@ FAULTS = {
 }
 
 
-def failed(rounds: list[Round], rays: float) -> list[str]:
-    return [check.name for check in checks_of(rounds, rays) if not check.met]
+def failed(rounds: list[Round], rays: float | np.ndarray, longest: float = -1.0) -> list[str]:
+    """The conditions that fail, for rays of one log mass or of several."""
+    return [check.name for check in checks_of(rounds, np.zeros(100) + rays, longest) if not check.met]
+
+
+def heavy(count: int, excess: float) -> np.ndarray:
+    """100 rays, of which so many carry a mean that is so many nats above -10."""
+    masses = np.full(100, -200.0)
+    masses[:count] = -10 + excess + np.log(100 / count)
+    return masses
 
 
 def test_sound_rounds_meet_every_condition() -> None:
@@ -49,3 +57,20 @@ def test_without_a_round_of_a_fourth_of_the_effort_nothing_is_settled() -> None:
 def test_the_way_back_is_the_log_of_the_mean_inverse() -> None:
     assert SOUND.value_back == pytest.approx(-np.log(np.mean(np.exp(-SOUND.back))))
     assert SOUND.value == pytest.approx(np.log(np.mean(np.exp(OUT))))
+
+
+def test_a_lucky_ray_is_chance_unless_it_is_too_heavy_or_longer_than_all_particles() -> None:
+    rounds = [EARLIER, SOUND]
+    assert failed(rounds, heavy(1, 2.3)) == []
+    assert failed(rounds, heavy(1, 2.3), longest=0.02) == ["uniform rays"]
+    assert failed(rounds, heavy(1, 5.0)) == ["uniform rays"]
+    assert failed(rounds, heavy(8, 2.3)) == ["uniform rays"]
+    assert failed(rounds, heavy(100, 0.6)) == ["uniform rays"]
+
+
+def test_the_chance_bounds_what_heavy_tails_do() -> None:
+    """Weights of a Pareto distribution with tail index 0.9: the bound is below 5 % in at most 5 % of the sets."""
+    random = np.random.default_rng(0)
+    weights = -0.9 * np.log(random.random((2000, 512)))
+    low = np.mean([chance_of(row, np.log(10.0)) < 0.05 for row in weights])
+    assert low <= 0.05
