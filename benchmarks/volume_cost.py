@@ -24,7 +24,7 @@ from benchmarks.calibration import Run, volume_of
 from benchmarks.page import FIGURES, command_line, machine, put_section, seed_range
 from benchmarks.rows import Row, append, read
 from benchmarks.workers import in_turn
-from landscape.volume.annealing.effort import PARTY
+from landscape.volume.annealing.effort import PARTIES
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -54,7 +54,7 @@ def prepare(task: str, estimator: str) -> Callable[[], Row]:
             "error": estimate.log_volume - body.truth,
             "verdict": estimate.verdict,
             "passes": volume.cost.evaluations,
-            "points": max(body.objective.plan.block, PARTY.together),
+            "points": max(body.objective.plan.block, *(party.together for party in PARTIES.values())),
         }
 
     return once
