@@ -112,7 +112,8 @@ class Islands(Result):
         groups: a :class:`GroupRow` per group that is done, shape (groups, 6).
         forwards, backwards: log of the mean weight of each island of these groups, shape (groups, islands): estimates
             of log E[r^n] from below and from above. Infinite backwards for a round that only goes out.
-        log_radii: log r at the ends of their particles, shape (groups, particles).
+        log_radii: log r at the ends of their particles, shape (groups, particles); NaN in places that islands of fewer
+            particles leave empty.
         rounds: a :class:`RoundRow` per round that has begun, shape (rounds, 11).
         reference_radii: radii along the uniform reference rays, shape (rays, cutoffs). They show if the function has
             changed.

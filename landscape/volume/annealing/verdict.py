@@ -72,7 +72,7 @@ def rounds_of(islands: Islands, cutoff: int) -> list[Round]:
     for row in islands.whole(cutoff):
         members = islands.of_round(row)
         out, back = islands.forwards[members].ravel(), islands.backwards[members].ravel()
-        longest = float(islands.log_radii[members].max())
+        longest = float(np.nanmax(islands.log_radii[members]))  # smaller islands leave places empty
         look = (row.start_shift, row.start_error, row.survives, row.censored, longest)
         found.append(Round(row.effort, int(row.levels), out, back, *look))
     return found

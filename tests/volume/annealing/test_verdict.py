@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from landscape.volume.annealing.verdict import Round, chance_of, checks_of
+from helpers.every_kind import ISLANDS
+from landscape.results.islands import RoundRow
+from landscape.volume.annealing.verdict import Round, chance_of, checks_of, rounds_of
 
 OUT = np.array([-10.4, -10.2, -10.1, -9.9, -10.0, -9.8, -10.3, -9.9])
 SOUND = Round(4.0, 80, OUT, OUT + 0.3, 0.1, 0.2, 1.0, 0.5, 0.0)
@@ -74,3 +76,11 @@ def test_the_chance_bounds_what_heavy_tails_do() -> None:
     weights = -0.9 * np.log(random.random((2000, 512)))
     low = np.mean([chance_of(row, np.log(10.0)) < 0.05 for row in weights])
     assert low <= 0.05
+
+
+def test_the_longest_end_is_found_among_islands_of_fewer_particles() -> None:
+    """Places that islands leave empty hold NaN."""
+    log_radii = np.where(np.arange(10) < 8, ISLANDS.log_radii, np.nan)
+    whole = RoundRow(0, 0, 1.0, 20, 2, 0.1, 0.2, 1.0, 0.5, 100.0, 100.0)
+    (only,) = rounds_of(replace(ISLANDS, log_radii=log_radii, rounds=np.array([whole])), 0)
+    assert only.longest == ISLANDS.log_radii[:, :8].max()
