@@ -11,7 +11,7 @@ import numpy as np
 
 from landscape.results.base import Cost, Result, max_radius_of
 from landscape.results.dataset import Layout, Variable
-from landscape.results.table import columns, percent
+from landscape.results.table import at_least, columns
 from landscape.results.units import TEXT
 from landscape.results.volume import Volume
 
@@ -249,7 +249,7 @@ class AnnealedVolume(Volume):
                 f"{scatter:.2f}",
                 below(backwards),
                 f"{shift:+,.1f}" if math.isfinite(shift) else "-",
-                percent(survives) if math.isfinite(survives) else "-",
+                at_least(survives) if math.isfinite(survives) else "-",
             ]
             for cutoff, _, levels, forwards, scatter, backwards, shift, survives in self.trail
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from collections.abc import Collection, Sequence
@@ -176,6 +177,15 @@ def percent(share: float, digits: int = 1) -> str:
     if 100 - least / 2 <= 100 * share < 100:
         return f">{100 - least:.{digits}f} %"
     return f"{100 * share:.{digits}f} %"
+
+
+def at_least(share: float) -> str:
+    """Return a share in whole per cent, rounded down: never more than it is.
+
+    >>> at_least(0.899), at_least(0.9)
+    ('89 %', '90 %')
+    """
+    return f"{math.floor(100 * share + 1e-9)} %"
 
 
 def duration(seconds: float) -> str:

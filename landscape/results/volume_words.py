@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from landscape.results.estimate import VolumeEstimate
-from landscape.results.table import Table, columns
+from landscape.results.table import Table, at_least, columns
 
 _NARROW = 0.3  # nats: an interval narrower than this is given with two decimals
 _WHOLE = 0.1  # nats below the ball: a basin that is surely no further below fills the ball
@@ -127,12 +127,7 @@ def resolution_cell(row: VolumeEstimate) -> str:
     """Return q, and the share of V that a finer grid leaves if somebody looked."""
     if math.isnan(row.resolution):
         return "-"
-    return f"{row.resolution:g}, {left_on_finer_grid(row)}" if not math.isnan(row.survives) else f"{row.resolution:g}"
-
-
-def left_on_finer_grid(row: VolumeEstimate) -> str:
-    """Return the share of V that a finer grid leaves, rounded down."""
-    return f"{math.floor(100 * row.survives + 1e-9)} %"
+    return f"{row.resolution:g}, {at_least(row.survives)}" if not math.isnan(row.survives) else f"{row.resolution:g}"
 
 
 def sentence(row: VolumeEstimate, body: Body) -> str:
@@ -185,5 +180,5 @@ def _claim(row: VolumeEstimate, body: Body) -> str:
 def _grid(row: VolumeEstimate) -> str:
     if math.isnan(row.resolution):
         return ""
-    left = "" if math.isnan(row.survives) else f" (a finer grid leaves {left_on_finer_grid(row)} of it)"
+    left = "" if math.isnan(row.survives) else f" (a finer grid leaves {at_least(row.survives)} of it)"
     return f", at a radial resolution of q = {row.resolution:g}{left}"

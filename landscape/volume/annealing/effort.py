@@ -11,7 +11,7 @@ _EXTRA, _EXTRA_OUT = 8.0, 2.0  # moves of each particle that a round makes whate
 _ROUNDS = 5.0  # efforts 1 and 4: two rounds fill a small budget
 _FEWEST_LEVELS = 4
 _LEAST_OF_GROWTH = 4.0  # effort of a round of growth that comes back: less does better with one group that goes out
-_MOST_OUT = 16.0  # effort of a round of growth that only goes out
+_MOST_OUT = 16.0  # effort of a round that only goes out
 _LEAST_GROWTH, _GROWTH, _MOST_GROWTH = 1.3, 4.0, 8.0  # of the effort, from round to round
 
 
@@ -57,9 +57,9 @@ class Party:
 
         Args:
             most: levels that the budget pays for.
-            levels: of the schedule. Growth gains by more levels than its hasty pilot had.
+            levels: of the schedule. A hasty pilot has made fewer than serve best.
         """
-        effort = min(most / levels, _MOST_OUT if self.grows else 1.0)
+        effort = min(most / levels, _MOST_OUT)
         return effort if effort >= min(_FEWEST_LEVELS / levels, 1.0) else None
 
     @property

@@ -1,15 +1,21 @@
-"""Pilot particles, whose only purpose is a schedule: they find the places of a path and how to move there."""
+"""Pilot particles, whose only purpose is a schedule: they find the places of a path and how to move there.
+
+A hasty pilot goes first. It tells what a careful one costs. If the budget cannot pay for that, its own schedule serves:
+islands on it are as honest, and scatter more.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from landscape.errors import OutOfBudget
 from landscape.rays.streams import Purpose, stream
+from landscape.results.islands import PATHS, PilotRow
 from landscape.volume.annealing.growth_path import GrowthPath
 from landscape.volume.annealing.moves import move
 from landscape.volume.annealing.particles import Particles
@@ -23,12 +29,9 @@ from landscape.volume.annealing.stretch import Lessons, Scores, ScoreVariances, 
 from landscape.volume.annealing.walls_inside import walls_inside
 from landscape.volume.ray_weights import statistics as w
 
-PARTICLES, GAIN = 32, 0.5  # of a pilot, and wanted standard deviation of the gains in log-weight from level to level
-CAREFUL_PARTICLES, CAREFUL_GAIN = 64, 0.35  # in a middling number of dimensions
-_CAREFUL = range(100, 2000)  # dimensions in which a stretch has much to learn and moves are cheap
+_MIDDLING = range(100, 2000)  # dimensions in which a stretch has much to learn and moves are cheap
 _ACCEPTED = 0.8  # wanted acceptance
 _FAIR = (0.6, 0.95)  # acceptance at which a step need not be tried again
-_MOVES, _MOVES_OF_GROWTH = (2, 5), (1, 2)  # fewest and most moves at a level
 _FEWEST_LEAPS, _MOST_LEAPS, _MOST_LEAPS_OF_GROWTH = 2, 16, 8  # growth reads many radii at each
 _SHORTEST_OF_GROWTH = 0.25  # of a step: no two narrow parts of a body are alike, so one length would not suit islands
 _MOST_SLICES = 32  # moves by slices in the place of one by leapfrog steps
@@ -37,11 +40,39 @@ _MOST_LEVELS, _MOST_SHELL_LEVELS = 2000, 200
 _HIGHEST = 1e7  # penalty of the shell's path at which no particle will get inside
 _MOST_SCORES, _MOST_RANK = 600, 128
 _MOST_BYTES = 2**28  # of the scores that are kept
-PARTICLES_OF_GROWTH, GAIN_OF_GROWTH = 8, 1.5  # the same for a narrow body, where levels tell more than particles
 _FEWEST_GROWN = 4  # levels of growth below which nothing has been learnt
 _LOST = 30.0  # nats by which walls may cut what is inside at the cap, or growth fall below its best, before it ends
 _SHORT = 0.02  # a grid that begins at this share of the cap or below may be that of a narrow body
 _NARROW = 0.02  # a body whose rays all end this much below the cap, in log r, is not one for the shell
+
+
+@dataclass(frozen=True)
+class Care:
+    """How carefully a pilot goes.
+
+    Attributes:
+        particles: how many.
+        gain: wanted standard deviation of the gains in log-weight from level to level.
+        moves: fewest and most at a level.
+        learns: whether the particles learn a stretch; few teach nothing.
+    """
+
+    particles: int
+    gain: float
+    moves: tuple[int, int]
+    learns: bool = True
+
+    @property
+    def work(self) -> float:
+        """Cost of a path, as a multiple of one move of one particle at each level."""
+        return self.particles * sum(self.moves) / 2
+
+
+HASTY = Care(6, 3.0, (1, 1), learns=False)
+CAREFUL, MIDDLING = Care(32, 0.5, (2, 5)), Care(64, 0.35, (2, 5))
+GROWING = Care(8, 1.5, (1, 2))  # a narrow body, where levels tell more than particles
+_MORE_LEVELS = 1.2  # of a careful pilot than of a hasty one
+_HASTY = 1  # index of the hasty pilot's random numbers
 
 
 @dataclass(frozen=True)
@@ -87,7 +118,8 @@ def find_schedule(
     check_shell: Callable[[], None] | None = None,
     check_growth: Callable[[], None] | None = None,
     check_end: Callable[[], None] | None = None,
-    most_grown: int | None = None,
+    affords: Callable[[float], bool] = lambda _: True,
+    known: PilotRow | None = None,
 ) -> Piloted:
     """Return the schedule for a body, on the path that suits it.
 
@@ -101,7 +133,8 @@ def find_schedule(
         check: called before every leapfrog step; it may raise :class:`OutOfBudget` to stop.
         check_shell: the same on the path of the shell, if the grid begins far below the cap: such a body may be narrow.
         check_growth, check_end: the same while particles grow, and from then to the end of the path.
-        most_grown: if an earlier pilot chose growth, the number of levels at which it ended.
+        affords: returns whether the budget pays for a careful pilot that costs so many times what was spent so far.
+        known: what an earlier pilot of this body found; its decisions are taken again.
 
     Raises:
         TooFewLevels: if no end of the path is in sight.
@@ -109,14 +142,15 @@ def find_schedule(
     """
     key = (seed, stage)
     if math.isinf(body.max_radius):
-        return _Pilot(RadiusPath.of(body), body, key, check).run()
-    if most_grown is None:
+        return _by_two(_Pilot.run, RadiusPath.of(body), body, key, check, affords, known)
+    grown = known is not None and PATHS[int(known.path)] == GrowthPath.name
+    if not grown:
         short = body.first_step < _SHORT * body.max_radius
         path = ShellPath(body, _grid(body)[:-1])
         if not (short and walls_inside(path, *key)):
             look = check_shell if short and check_shell else check
             try:
-                found = _Pilot(path, body, key, look).shrink()
+                found = _by_two(_Pilot.shrink, path, body, key, look, affords, known)
                 if found.reaches(math.log(body.max_radius) - _NARROW):
                     return found
             except TooFewLevels:
@@ -124,8 +158,36 @@ def find_schedule(
             except OutOfBudget:
                 if not short:
                     raise
-    growing = _Pilot(GrowthPath(body, _grid(body)), body, key, check_growth or check, most_grown)
+    most = int(known.tried) if known is not None and grown else None
+    growing = _Pilot(GrowthPath(body, _grid(body)), body, key, check_growth or check, GROWING, most)
     return growing.grow(check_end or check)
+
+
+def _by_two(
+    go: Callable[[_Pilot], Piloted],
+    path: Path,
+    body: StarBody,
+    key: tuple[int, int],
+    check: Callable[[], None],
+    affords: Callable[[float], bool],
+    known: PilotRow | None,
+) -> Piloted:
+    """Return the schedule of a careful pilot, or that of a hasty one if the careful one is too dear."""
+    hasty = None
+    with suppress(TooFewLevels):
+        hasty = go(_Pilot(path, body, key, check, HASTY, index=_HASTY))
+    care = MIDDLING if body.dimension in _MIDDLING else CAREFUL
+    if hasty is not None:
+        dearer = _MORE_LEVELS * care.work / HASTY.work
+        served = known.passes_per_level == hasty.passes_per_level if known else not affords(dearer)
+        if served:
+            return hasty
+    try:
+        return go(_Pilot(path, body, key, check, care))
+    except OutOfBudget:
+        if hasty is None:
+            raise
+        return hasty
 
 
 def _grid(body: StarBody) -> np.ndarray:
@@ -144,18 +206,18 @@ class _Pilot:
         body: StarBody,
         key: tuple[int, int],
         check: Callable[[], None],
+        care: Care,
         most: int | None = None,
+        index: int = 0,
     ) -> None:
-        self._path, self._body, self._check, self._key = path, body, check, key
+        self._path, self._body, self._check, self._key, self._index = path, body, check, key, index
+        self._care = care
         self._most = _MOST_LEVELS if most is None else most - 1
         n = body.dimension
         self._grows = isinstance(path, GrowthPath)
-        self._count, self._gain = (CAREFUL_PARTICLES, CAREFUL_GAIN) if n in _CAREFUL else (PARTICLES, GAIN)
-        if self._grows:
-            self._count, self._gain = PARTICLES_OF_GROWTH, GAIN_OF_GROWTH
         self._quarter = math.pi / 2 / math.sqrt(n)  # time of a quarter of a great circle
-        most = max(4 * self._count, min(_MOST_SCORES, _MOST_BYTES // (8 * n)))
-        self._lessons: Lessons = ScoreVariances() if self._grows else Scores(most, _MOST_RANK)
+        most_scores = max(4 * care.particles, min(_MOST_SCORES, _MOST_BYTES // (8 * n)))
+        self._lessons: Lessons = ScoreVariances() if self._grows else Scores(most_scores, _MOST_RANK)
         self._stretch: SymmetricMap | None = None
         self._steps = {False: self._quarter / 3, True: self._quarter / 3}  # without and with the stretch
         self._log_mean = 0.0
@@ -215,7 +277,7 @@ class _Pilot:
         """Put the particles at the start of the path."""
         self._spent_before, self._moves = self._body.spent.evaluations, 0
         place = self._path.start
-        self._particles = start_of(self._path, self._body, self._count, self._random(0))
+        self._particles = start_of(self._path, self._body, self._care.particles, self._random(0))
         self._levels = [self._level(place, False)]
         self._log_mean = w.log_mean(self._path.log_density(self._particles, place))
 
@@ -240,7 +302,7 @@ class _Pilot:
     def _step(self) -> None:
         """Go to the next level."""
         particles, place = self._particles, self._levels[-1].place
-        there, complete = self._path.following(particles, place, self._gain)
+        there, complete = self._path.following(particles, place, self._care.gain)
         gain = gains(self._path, place, particles, there, complete)
         if not np.isfinite(gain).any():
             raise TooFewLevels
@@ -254,11 +316,11 @@ class _Pilot:
 
     def _cost_of_a_move(self) -> float:
         """Return the passes over the data that a move of one particle has cost."""
-        return (self._body.spent.evaluations - self._spent_before) / max(self._moves, 1) / self._count
+        return (self._body.spent.evaluations - self._spent_before) / max(self._moves, 1) / self._care.particles
 
     def _settle(self, particles: Particles, place: Place, random: np.random.Generator) -> Particles:
         """Move the particles at a place, with and without the stretch, until the lengths of steps suit it."""
-        fewest, most = _MOVES_OF_GROWTH if self._grows else _MOVES
+        fewest, most = self._care.moves
         fair = {False: self._scaled, True: self._stretch is None}
         for turn in range(most):
             stretched = self._stretch is not None and (turn % 2 == 1 or (fair[False] and not fair[True]))
@@ -268,8 +330,9 @@ class _Pilot:
             self._hmc_gain = moved_per_pass(particles, moved.particles, self._hmc_passes)
             particles = moved.particles
             self._moves += 1
-            for scores in moved.scores:
-                self._lessons.add(scores)
+            if self._care.learns:
+                for scores in moved.scores:
+                    self._lessons.add(scores)
             fair[stretched] = self._adapt(stretched, place, float(moved.accepted.mean()))
             if turn + 1 >= fewest and all(fair.values()):
                 break
@@ -329,4 +392,4 @@ class _Pilot:
 
     def _random(self, level: int) -> np.random.Generator:
         seed, stage = self._key
-        return stream(Purpose.CHAIN, seed, 0, step=level, stage=stage)
+        return stream(Purpose.CHAIN, seed, self._index, step=level, stage=stage)

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from landscape.errors import ObjectiveError
 from landscape.objective.evaluate import GRADIENT_COST, run_backward
-from landscape.rays import finer_radii
+from landscape.rays import Metric, RandomDirections, finer_radii
 from landscape.results import Radii
 from landscape.volume.annealing.particles import Particles
+from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.ray_weights.survival import finer_than
 
+_LONGEST = 64  # uniform rays from which a second start is drawn
 HIGHEST = 1e9  #: larger rises, over that of the cutoff, and values that are NaN or infinite count as this
 
 
@@ -29,6 +31,20 @@ def check_room(rays: Radii) -> None:
                 "and particles find no room to walk in.\n"
                 "Pass a larger cutoff, or check that the loss is continuous at theta."
             )
+
+
+def along_longest(metric: Metric, theta: Tensor, seed: int, masses: np.ndarray, count: int) -> Tensor:
+    """Return the directions of the longest uniform rays, each as often as it takes, shape (count, n).
+
+    Args:
+        metric, theta, seed: what the rays were drawn with.
+        masses: log mass of each ray.
+        count: how many directions.
+    """
+    longest = np.argsort(-masses, kind="stable")[: min(_LONGEST, count)]
+    chosen = [int(longest[index % len(longest)]) for index in range(count)]
+    phi = metric.scope.gather(RandomDirections(metric, seed, theta).steps(chosen)).double()
+    return sphere(phi if metric.scale is None else phi / metric.scale.double())
 
 
 def rises_at(body: StarBody, phi: Tensor, radii: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 """A run of islands within a budget: rounds of growing effort for each cutoff, each of them whole or not counted.
 
-For each cutoff a pilot fixes the schedule. Then rounds follow, each with four times the effort of the one before; the
-last one takes what is left of the budget. A round consists of groups of islands that go out and back, and of a look at
-its end: chains from a second start, and a finer grid. What is done is kept by group, so a run that is stopped continues
-to the same numbers. The pilot is made again then: its random numbers are its own.
+For each cutoff a pilot fixes the schedule, a hasty one if the budget is small. Then rounds follow, each with four times
+the effort of the one before; the last one takes what is left of the budget. A round consists of groups of islands that
+go out and back, and of a look at its end: chains from a second start, and a finer grid. What is done is kept by group,
+so a run that is stopped continues to the same numbers. The pilot is made again then: its random numbers are its own.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from landscape import distributed
 from landscape.errors import LandscapeError, OutOfBudget
 from landscape.objective import Objective
-from landscape.rays import Metric, RandomDirections, basin_radii, make_metric
+from landscape.rays import Metric, basin_radii, make_metric
 from landscape.rays.basin import check_basin
 from landscape.results import NOTHING, Cost, Islands, OnProgress, Radii, require_same_config
 from landscape.results.islands import PATHS, GroupRow, PilotRow, RoundRow
@@ -29,8 +28,7 @@ from landscape.volume.annealing.effort import ISLANDS, PARTIES, WIDEST, Party, n
 from landscape.volume.annealing.islands import Arrived, Key, backwards, difference, forwards, second_start
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.pilot import Piloted, TooFewLevels, find_schedule
-from landscape.volume.annealing.points import sphere
-from landscape.volume.annealing.readings import check_room, surviving_share, with_radii
+from landscape.volume.annealing.readings import along_longest, check_room, surviving_share, with_radii
 from landscape.volume.annealing.schedule import Level
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.telling import Teller
@@ -42,7 +40,6 @@ _SHELL, _GROWTH = 0.5, 0.6  # of that: when the path of the shell is given up, a
 _END_OF_GROWTH = 1.6  # of that: when particles that have grown must be at the end of the path
 _SAFE = 0.9  # share of what is left that the last round is planned for
 _STAGES_OF_CUTOFF, _STAGES_OF_ROUND = 4096, 4  # random numbers: stages of a cutoff, and of a round
-_LONGEST = 64  # uniform rays from which the second start is drawn
 
 
 def run_islands(
@@ -231,7 +228,12 @@ class _Run:
         """Return the schedule of a cutoff; its cost counts once."""
         body, known = self.bodies[cutoff], self._pilot_of(cutoff)
         body.spent.clear()
-        self.teller.stage = "pilot"
+        self.teller.stage, begun = "pilot", self._used()
+
+        def affords(dearer: float) -> bool:
+            used = self._used(body.spent.evaluations)
+            return used + dearer * (used - begun) <= self._until
+
         # what it costs to make a pilot again is no passes, but it is time
         again = known is not None and math.isinf(self.limit.seconds)
         check = (lambda: None) if again else self._check_of(body)
@@ -243,7 +245,8 @@ class _Run:
             check_shell=None if known else self._check_of(body, _SHELL),
             check_growth=None if known else self._check_of(body, _GROWTH),
             check_end=check if again else self._check_of(body, _END_OF_GROWTH),
-            most_grown=int(known.tried) if known and PATHS[int(known.path)] == "growth" else None,
+            affords=affords,
+            known=known,
         )
         if known and piloted.tried != known.tried:
             raise OutOfBudget
@@ -334,19 +337,13 @@ class _Run:
         path, check = piloted.schedule.path, self._check_of(body)
         own, shift, error = with_radii(body, ends), math.nan, math.nan
         if row.groups > 1:
-            starts = path.look(self._longest(int(row.cutoff), len(ends)), levels[len(levels) // 2].place)
+            config, masses = self.rays.config, self.masses[:, int(row.cutoff)]
+            longest = along_longest(self.metric, self.objective.theta, config["seed"], masses, len(ends))
+            starts = path.look(longest, levels[len(levels) // 2].place)
             late = second_start(path, levels, starts, PARTIES[path.name].islands, key, check)
             shift, error = difference(late, own.log_mass)
         survives = surviving_share(body, own)
         return RoundRow(*row[:5], shift, error, survives, float(own.censored.mean()), *body.spent.row)
-
-    def _longest(self, cutoff: int, count: int) -> Tensor:
-        """Return the directions of the longest uniform rays, each as often as it takes, shape (count, n)."""
-        longest = np.argsort(-self.masses[:, cutoff], kind="stable")[: min(_LONGEST, count)]
-        directions = RandomDirections(self.metric, self.rays.config["seed"], self.objective.theta)
-        steps = directions.steps([int(longest[index % len(longest)]) for index in range(count)])
-        phi = self.metric.scope.gather(steps).double()
-        return sphere(phi if self.metric.scale is None else phi / self.metric.scale.double())
 
     def _check_of(self, body: StarBody, share: float = 1.0) -> Callable[[], None]:
         """Return what raises once a share of what is left now is spent, counting what the body has spent just now."""

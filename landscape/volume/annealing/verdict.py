@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import betainc
 
 from landscape.results import Check, Islands
-from landscape.results.table import percent
+from landscape.results.table import at_least
 from landscape.volume.ray_weights import statistics as w
 
 SETTLED_ISLANDS = 8  # at least so many
@@ -152,8 +152,7 @@ def checks_of(rounds: list[Round], log_masses: np.ndarray, longest: float) -> tu
             last.survives,
             SETTLED_SURVIVES,
             last.survives >= SETTLED_SURVIVES,
-            f"{percent(last.survives, 0)} of V is left on a finer grid; "
-            f"at least {percent(SETTLED_SURVIVES, 0)} must be",
+            f"{at_least(last.survives)} of V is left on a finer grid; at least {at_least(SETTLED_SURVIVES)} must be",
         ),
         Check(
             "uniform rays",

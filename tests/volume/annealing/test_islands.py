@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from landscape.errors import OutOfBudget
 from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
+from landscape.results.islands import PATHS, PilotRow
 from landscape.volume.annealing.islands import Key, backwards, forwards, second_start
 from landscape.volume.annealing.pilot import Piloted, find_schedule
 from landscape.volume.annealing.star_body import StarBody
@@ -83,6 +85,53 @@ def test_out_and_back_are_unbiased(case: tuple[StarBody, Piloted, float, str]) -
     assert abs(means.mean() - 1) < 4 * means.std(ddof=1) / math.sqrt(ISLANDS)
     inverse = np.exp(back.log_means + truth)
     assert abs(inverse.mean() - 1) < 4 * inverse.std(ddof=1) / math.sqrt(ISLANDS)
+
+
+@pytest.mark.parametrize("name", ["radius", "shell"])
+def test_a_hasty_schedule_serves_if_a_careful_one_is_too_dear(name: str) -> None:
+    """It costs a tenth of it, islands on it are unbiased, and a run that goes on takes it again."""
+    loss, cap, truth = CASES[name]
+    body = body_of(loss, cap)
+    with body.objective.running():
+        asked: list[float] = []
+        hasty = find_schedule(body, 0, 1, nothing, affords=lambda dearer: bool(asked.append(dearer)))
+        spent = body.spent.evaluations
+        body.spent.clear()
+        careful = find_schedule(body, 0, 1, nothing)
+        both = body.spent.evaluations
+        again = find_schedule(body, 0, 1, nothing, known=row_of(hasty))
+        out = forwards(body, hasty.schedule.path, hasty.schedule.at(2.0), ISLANDS, 8, Key(1, 5, 0), nothing)
+    assert 1 / 2.5 < asked[0] * spent / (both - spent) < 2.5
+    assert 10 * spent < both
+    assert steps_of(again) == steps_of(hasty)
+    assert len(hasty.schedule) < len(careful.schedule)
+    means = np.exp(out.log_means - truth)
+    assert abs(means.mean() - 1) < 4 * means.std(ddof=1) / math.sqrt(ISLANDS)
+
+
+def test_a_careful_pilot_that_the_budget_ends_leaves_the_hasty_schedule() -> None:
+    body = body_of(half_space, 1.0)
+    with body.objective.running():
+        hasty = find_schedule(body, 0, 1, nothing, affords=lambda dearer: False)
+        most = 2 * body.spent.evaluations
+        body.spent.clear()
+
+        def check() -> None:
+            if body.spent.evaluations > most:
+                raise OutOfBudget
+
+        assert steps_of(find_schedule(body, 0, 1, check)) == steps_of(hasty)
+
+
+def steps_of(piloted: Piloted) -> list[float]:
+    """Return the step of each level."""
+    return [level.step for level in piloted.schedule.levels]
+
+
+def row_of(piloted: Piloted) -> PilotRow:
+    """Return what a run keeps of a pilot."""
+    path = PATHS.index(piloted.schedule.path.name)
+    return PilotRow(0, path, len(piloted.schedule), piloted.passes_per_level, piloted.tried, 0.0, 0.0)
 
 
 def test_islands_end_uniform_in_the_body() -> None:

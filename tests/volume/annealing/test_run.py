@@ -17,7 +17,7 @@ from helpers.islands import BUDGET, assert_same_islands, bowl, islands
 from helpers.moments import some
 from helpers.slow import slow_clock
 from landscape.results import Islands, Progress
-from landscape.volume import run_islands
+from landscape.volume import run_islands, volume_from_islands
 from landscape.volume.annealing import telling
 from landscape.volume.annealing.effort import PARTIES
 from landscape.volume.annealing.run import REFERENCE_RAYS
@@ -58,6 +58,19 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(blocks: list[Islands],
         kept = ls.Store(tmp_path / "run.h5")["islands"]
         assert isinstance(kept, Islands)
         assert_same_islands(islands(resume=kept), blocks[-1])
+
+
+def test_a_small_budget_gives_a_bound_and_goes_on_to_the_same_bytes() -> None:
+    """A careful pilot would cost all of it. A hasty one leaves enough for islands that go out."""
+    small = islands(budget=8000, max_radius=0.83)
+    assert small.cost.evaluations < 8000
+    (row,) = small.whole(0)
+    assert row.groups == 1
+    cap_ball = math.log(4 / 3 * math.pi * 0.83**3)
+    bound = volume_from_islands(small).results[0].bound
+    assert cap_ball - 8 < bound < cap_ball
+    assert islands(max_radius=0.83).pilots[0, 3] != small.pilots[0, 3]
+    assert_same_islands(islands(budget=8000, max_radius=0.83, resume=small), small)
 
 
 def test_a_larger_budget_goes_on_from_the_rounds_that_are_whole(blocks: list[Islands]) -> None:

@@ -84,3 +84,11 @@ def test_the_longest_end_is_found_among_islands_of_fewer_particles() -> None:
     whole = RoundRow(0, 0, 1.0, 20, 2, 0.1, 0.2, 1.0, 0.5, 100.0, 100.0)
     (only,) = rounds_of(replace(ISLANDS, log_radii=log_radii, rounds=np.array([whole])), 0)
     assert only.longest == ISLANDS.log_radii[:, :8].max()
+
+
+def test_the_share_on_a_finer_grid_is_rounded_down() -> None:
+    """A share just below the limit must not read as the limit."""
+    checks = {
+        check.name: check for check in checks_of([EARLIER, replace(SOUND, survives=0.8999)], np.full(9, -12.0), -1.0)
+    }
+    assert checks["finer grid"].words == "89 % of V is left on a finer grid; at least 90 % must be"
