@@ -13,6 +13,7 @@ from benchmarks.rows import Row
 
 UNMET = "spikes"  #: the published class: what no ray has met leaves no trace
 CLAIMS = ("reliable", "settled", "lower bound", "approximation")
+MANY_SEEDS = 20  #: of one body and budget, from which on they have a line of their own
 _ROUNDING = 1e-9  # nats
 
 
@@ -128,6 +129,21 @@ def by_body(rows: Sequence[Row]) -> Iterator[str]:
             f"| {body} | {n:,} | {estimator} | {budget:,} | {len(runs)} | {middle:+.2f} ({low:+.2f} to {high:+.2f}) "
             f"| {reliable} | {settled} | {bound} | {marked} | {passes:,.0f} | {seconds:.1f} |"
         )
+
+
+def many_seeds(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield one line per body and budget with many seeds: how many runs are close, have a verdict, or are wrong."""
+    groups: dict[tuple[int, str, str, int], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["n"], row["body"], row["estimator"], row["budget"]), []).append(row)
+    yield "| body | n | estimator | budget | seeds | within 1 nat | reliable | settled | bound | interval misses |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
+    for (n, body, estimator, budget), runs in sorted(groups.items()):
+        if len(runs) < MANY_SEEDS:
+            continue
+        close, misses = sum(abs(row["error"]) <= 1 for row in runs), sum(not right(row) for row in runs)
+        counts = " | ".join(str(sum(row["verdict"] == verdict for row in runs)) for verdict in CLAIMS[:3])
+        yield f"| {body} | {n:,} | {estimator} | {budget:,} | {len(runs)} | {close} | {counts} | {misses} |"
 
 
 def by_budget(rows: Sequence[Row]) -> Iterator[str]:

@@ -49,6 +49,10 @@ def section(rows: Sequence[Row]) -> Iterator[str]:
     yield from tables.wrong(finished)
     yield from tables.failures(rows)
     yield ""
+    yield f"Bodies of which {tables.MANY_SEEDS} seeds or more were measured; every seed counts."
+    yield ""
+    yield from tables.many_seeds(finished)
+    yield ""
     yield "![errors against n for each budget and verdict](figures/known_bodies.png)"
     yield ""
     yield (
