@@ -12,6 +12,7 @@ is a column of its own. Attention runs as plain operations for the peers, since 
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import math
@@ -110,9 +111,9 @@ def eigenthings(model: nn.Module, numbers: Tensor, task: str) -> Values:
 
 def pyhessian(model: nn.Module, numbers: Tensor, task: str) -> Values:
     """Measure with PyHessian, which finds the eigenvalue of largest absolute value."""
-    import pyhessian.hessian as source
     from pyhessian import hessian
 
+    source: Any = importlib.import_module("pyhessian.hessian")  # the package hides it behind the class
     count, inner = [0], source.hessian_vector_product
 
     def counted(*arguments: Any) -> Any:
