@@ -22,9 +22,9 @@ _FIRM, _STIFF = 50.0, 2e4  # b: penalty of a rise of one above the cutoff; while
 _INSIDE = 0.7  # share of particles inside at which the bridge begins
 _FIRST = 0.5  # first outer radius, over the first radius of the grid
 _FASTEST = 1.0  # log of the largest factor by which the outer radius grows
-_NOTABLE = 0.01  # the force follows hinges that pull at least so much as the strongest of the ray
 _NEAR = 20.0  # of radii nearer to theta than this share of the outer one it knows nothing
-_APART = 1.5  # it reads radii of the grid that are about this factor apart; each stands for those between
+_APART = 1.25  # radii of the grid that are read lie up to this factor apart: a force that skipped some would be wrong
+_FULL = 1.5  # a radius counts in full once the outer one is so many times as large, and on a grid as coarse
 _SLOWEST = 0.002
 _LEAST_STEP = 0.02  # by which b grows at least, relatively
 _LEAST_GAIN = 0.5  # of what a step outwards would gain if nothing were in the way
@@ -32,14 +32,14 @@ _LEAST_GAIN = 0.5  # of what a step outwards would gain if nothing were in the w
 
 @dataclass(frozen=True)
 class GrowthPath:
-    """rho^n exp(-b sum of h(u(g phi)) over the grid's g < rho and rho itself), then a bridge to r^n.
+    """rho^n exp(-b sum of c(g) h(u(g phi)) over radii g < rho of the grid and rho itself), then a bridge to r^n.
 
     h is a soft hinge at the cutoff, and narrower the larger b is. A place is (log rho, b, s). First rho grows. Then b
     does, until most particles are inside. Then s goes from 0 to 1.
 
     Attributes:
         body: whose grid it is.
-        grid: its radii, ascending, up to the cap.
+        grid: radii that are read, ascending, up to the cap; r^n knows the others.
         last: log of the outer radius at which growth ends; infinite while a pilot seeks it.
     """
 
@@ -47,6 +47,12 @@ class GrowthPath:
     grid: np.ndarray
     last: float = math.inf
     name: str = "growth"
+
+    @classmethod
+    def of(cls, body: StarBody, grid: np.ndarray) -> GrowthPath:
+        """Return the path of a body that reads some radii of its grid, not too close to each other, and the cap."""
+        every = max(1, math.floor(math.log(_APART) / math.log(body.step_ratio)))
+        return cls(body, np.append(grid[-1 - every :: -every][::-1], grid[-1]))
 
     @property
     def start(self) -> Place:
@@ -106,33 +112,32 @@ class GrowthPath:
         return straight(here, there, share)
 
     def force(self, phi: Tensor, place: Place) -> Tensor:
-        """Return about the gradient of the hinges: of those that pull notably, at radii that are not too close."""
+        """Return the gradient of the hinges, but for those at radii that are close to theta."""
         _, b, s = place
         radii, counts = self._felt(place)
-        unread = Particles.bare(phi, np.full((len(phi), len(radii)), np.nan))
-        rises = with_rises(self.body, unread, radii, first=0).values
-        weights = b * expit((rises - 1) / _width(b)) * radii * counts
-        rows, columns = np.nonzero(weights >= _NOTABLE * weights.max(axis=1, keepdims=True))
+        rows, columns = np.divmod(np.arange(len(phi) * len(radii)), len(radii))
         total = torch.zeros_like(phi)
         for some in pieces(self.body, len(phi), len(rows)):
-            chosen = torch.as_tensor(rows[some], device=phi.device)
-            _, gradient = gradients_at(self.body, phi[chosen], radii[columns[some]])
-            pull = torch.as_tensor(weights[rows[some], columns[some]], device=phi.device)[:, None]
-            total.index_add_(0, chosen, -pull * gradient)
+            chosen, at = torch.as_tensor(rows[some], device=phi.device), columns[some]
+            rises, gradient = gradients_at(self.body, phi[chosen], radii[at])
+            pull = b * expit((rises - 1) / _width(b)) * radii[at] * counts[at]
+            total.index_add_(0, chosen, -torch.as_tensor(pull, device=phi.device)[:, None] * gradient)
         return tangent(max(1 - s, LEAST_FORCE) * total, phi)
 
     def _felt(self, place: Place) -> tuple[np.ndarray, np.ndarray]:
-        """Return the radii that the force reads, and how many of the grid each stands for."""
+        """Return the radii that the force reads, and by how much each counts."""
         inner = self.grid[: self._inner(place)]
         inner = inner[inner > math.exp(place[0]) / _NEAR]
-        apart = max(1, math.floor(math.log(_APART) / math.log(self.body.step_ratio) + 1e-9))
-        felt = inner[::-1][apart // 2 :: apart][::-1]
-        counts = self._counts(felt, place[0]) * len(inner) / max(len(felt), 1)
-        return np.append(felt, math.exp(place[0])), np.append(counts, 1.0)
+        return np.append(inner, math.exp(place[0])), np.append(self._counts(inner, place[0]), 1.0)
 
     def _inner(self, place: Place) -> int:
         """Return how many radii of the grid lie below the outer one."""
         return int((self.grid < math.exp(place[0]) * (1 - 1e-9)).sum())
+
+    @property
+    def _ratio(self) -> float:
+        """Ratio of neighbouring radii that are read."""
+        return float(self.grid[1] / self.grid[0]) if len(self.grid) > 2 else self.body.step_ratio
 
     @property
     def _top(self) -> float:
@@ -149,8 +154,8 @@ class GrowthPath:
         All count less on a fine grid, so that its walls are as hard together as those of a coarse one. A radius begins
         at nothing as the outer one reaches it, so that growth meets no step there.
         """
-        share = min(1.0, math.log(self.body.step_ratio) / math.log(_APART))
-        return share * np.clip((rho - np.log(radii)) / math.log(_APART), 0.0, 1.0)
+        share = min(1.0, math.log(self._ratio) / math.log(_FULL))
+        return share * np.clip((rho - np.log(radii)) / math.log(_FULL), 0.0, 1.0)
 
     def _penalties(self, particles: Particles, place: Place) -> np.ndarray:
         """Return b times the sum of h over the radii that a place reads, shape (k,)."""

@@ -70,7 +70,7 @@ class Care:
 
 HASTY = Care(6, 3.0, (1, 1), learns=False)
 CAREFUL, MIDDLING = Care(32, 0.5, (2, 5)), Care(64, 0.35, (2, 5))
-GROWING = Care(8, 1.5, (1, 2))  # a narrow body, where levels tell more than particles
+GROWING = Care(4, 1.5, (1, 2))  # a narrow body, where levels tell more than particles
 _MORE_LEVELS = 1.2  # of a careful pilot than of a hasty one
 _HASTY = 1  # index of the hasty pilot's random numbers
 
@@ -159,7 +159,7 @@ def find_schedule(
                 if not short:
                     raise
     most = int(known.tried) if known is not None and grown else None
-    growing = _Pilot(GrowthPath(body, _grid(body)), body, key, check_growth or check, GROWING, most)
+    growing = _Pilot(GrowthPath.of(body, _grid(body)), body, key, check_growth or check, GROWING, most)
     return growing.grow(check_end or check)
 
 
