@@ -35,7 +35,7 @@ def largest(values: Tensor, axes: Sequence[int]) -> Tensor:
     [[4.0], [1.0]]
     """
     out = values.new_zeros(_filters(values, axes), dtype=torch.float64)
-    for rows, piece in _pieces(values):
+    for rows, piece in _pieces(values, wide=False):
         part = out[rows] if _by_row(values, axes) else out
         part.copy_(torch.maximum(part, piece.abs().amax(_inside(values, axes), keepdim=True)))
     return out
@@ -49,13 +49,15 @@ def whole_squares(values: Tensor, axes: Sequence[int], maxima: Tensor, count: in
         maxima: of the whole filters, over all shards.
         count: entries of a whole filter.
     """
-    unit, bits = _power(maxima), _bits(count)
+    bits = _bits(count)
+    half, odd = divmod(bits, 2)
+    scale = 2.0**half / _power(maxima)  # a power of two, so that (value · scale)² rounds as (value / unit)² does
     out = torch.zeros_like(maxima, dtype=torch.int64)
     for rows, piece in _pieces(values):
         by_row = _by_row(values, axes)
-        shares = piece / (unit[rows] if by_row else unit)
+        squares = (piece * (scale[rows] if by_row else scale)).square_()
         part = out[rows] if by_row else out
-        part += shares.square_().mul_(2.0**bits).round_().long().sum(_inside(values, axes), keepdim=True)
+        part += (squares.mul_(2.0) if odd else squares).round_().long().sum(_inside(values, axes), keepdim=True)
     return out
 
 
@@ -93,13 +95,14 @@ def _by_row(values: Tensor, axes: Sequence[int]) -> bool:
     return values.dim() > 0 and 0 in axes
 
 
-def _pieces(values: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yield some rows of a tensor at a time, in float64."""
+def _pieces(values: Tensor, *, wide: bool = True) -> Iterator[tuple[slice, Tensor]]:
+    """Yield some rows of a tensor at a time, in float64 if ``wide``."""
     if not values.numel():
         return
     if values.dim() == 0:
-        yield slice(None), values.double()
+        yield slice(None), values.double() if wide else values
         return
     step = max(1, _PIECE * values.shape[0] // values.numel())
     for start in range(0, values.shape[0], step):
-        yield slice(start, start + step), values[start : start + step].double()
+        rows = values[start : start + step]
+        yield slice(start, start + step), rows.double() if wide else rows
