@@ -105,7 +105,8 @@ def _bytes(tensor: Tensor) -> int:
 
 _NAMES = (
     "\nUnder the loss 'model' it got the inputs, and then the targets. A model of transformers takes them by name: "
-    "call the arrays of the data input_ids, attention_mask and labels."
+    "call the arrays of the data input_ids, attention_mask and labels. If the model returns predictions, pass another "
+    "loss, such as `loss='cross_entropy'`."
 )
 
 

@@ -113,14 +113,28 @@ def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.to(wide.to_complex()) if tensor.is_complex() else tensor
 
 
-def places_of(model: nn.Module) -> list[tuple[dict[str, Any], str, int]]:
+def places_of(model: nn.Module) -> list[tuple[Any, Any, int]]:
     """Return every place where a module stores a parameter or buffer; tied tensors have several places.
 
-    A place is (dict, key, index of the tensor in :func:`held_tensors`).
+    A place is (dict or list, key, index of the tensor in :func:`held_tensors`). Attributes count, and so do lists and
+    dicts in them.
     """
     index = {id(tensor): i for i, tensor in enumerate(held_tensors(model))}
-    stores = [store for module in model.modules() for store in (module._parameters, module._buffers)]
-    return [(store, key, index[id(held)]) for store in stores for key, held in store.items() if held is not None]
+    stores = [store for module in model.modules() for store in _stores_of(module)]
+    pairs = ((store, store.items() if isinstance(store, dict) else enumerate(store)) for store in stores)
+    return [
+        (store, key, index[id(held)])
+        for store, items in pairs
+        for key, held in items
+        if isinstance(held, Tensor) and id(held) in index
+    ]
+
+
+def _stores_of(module: nn.Module) -> list[dict[str, Any] | list[Any]]:
+    """Return the dicts and lists of a module that may hold parameters; recurrent layers renew theirs."""
+    own = ("_parameters", "_buffers", "_modules", *(("_flat_weights",) if isinstance(module, nn.RNNBase) else ()))
+    others = [value for key, value in vars(module).items() if key not in own and isinstance(value, dict | list)]
+    return [module._parameters, module._buffers, vars(module), *others]
 
 
 def held_tensors(model: nn.Module) -> list[Tensor]:

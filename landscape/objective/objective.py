@@ -29,6 +29,7 @@ from landscape.objective.digest import digest_of
 from landscape.objective.evaluate import Evaluation, run_pass
 from landscape.objective.from_checkpoint import FromCheckpoint
 from landscape.objective.function_program import FunctionProgram, checked_vector
+from landscape.objective.held_elsewhere import refuse_held_elsewhere
 from landscape.objective.large import origin_of, trained_values
 from landscape.objective.losses.accuracy import accuracy_counts
 from landscape.objective.losses.kl import kl_from, reading_for_kl
@@ -154,6 +155,7 @@ class Objective(FromCheckpoint):
         self.notes = [*read.notes, *batch_notes(trial, batches, batch_size), *said, *scope_notes(selected, model)]
         program = program.with_losses((loss_terms,)).with_batches(batches)
         self._set_up(program, theta, layout, selected)
+        refuse_held_elsewhere(program.with_batches((trial.batch,)), theta)
         self.samples = read.samples
         self.data_hash = held.same_on_all("data", read.digest)
         self.loss_name = loss_terms.name

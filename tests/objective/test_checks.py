@@ -302,3 +302,8 @@ def test_a_model_that_takes_inputs_by_name_says_how_to_name_the_arrays():
     with pytest.raises(TaskError, match=r"Called with int64 \(4, 6\), int64 \(4,\) it failed") as refused:
         ls.Objective(ByName(), (ids, labels), "model", scope="all")
     assert "call the arrays of the data input_ids, attention_mask and labels" in str(refused.value)
+
+
+def test_a_model_that_returns_predictions_is_told_another_loss():
+    with pytest.raises(TaskError, match="If the model returns predictions, pass another loss"):
+        ls.Objective(nn.Linear(5, 3).double(), table(), "model")

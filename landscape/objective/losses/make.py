@@ -108,10 +108,12 @@ def check_targets(loss: Loss, output: Any, first: Batch, batches: tuple[Batch, .
             kind = "class indices" if indices else "probabilities"
             odd = known[(known < 0) | (known > most)].unique().tolist() if indices else []
             hint = f"\nTo leave {odd[0]} out: torch.nn.CrossEntropyLoss(ignore_index={odd[0]})" if len(odd) == 1 else ""
+            other = "for class indices pass `loss='cross_entropy'`"
+            if loss.name != "binary_cross_entropy":
+                other = "for one logit per sample pass `loss='binary_cross_entropy'`"
             raise TaskError(
                 f"{loss.name} takes {kind} from 0 to {most} for this model, and the targets run from {low:g} to "
-                f"{high:g}.\nRenumber or scale the targets; for one logit per sample pass "
-                "`loss='binary_cross_entropy'`, for regression `loss='mse'`." + hint
+                f"{high:g}.\nRenumber or scale the targets; {other}, for regression `loss='mse'`." + hint
             )
 
 

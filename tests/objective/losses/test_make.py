@@ -119,6 +119,12 @@ def test_targets_that_are_no_probabilities_are_refused(value):
             check_targets(make_loss(name), output, batch, (batch,))
 
 
+def test_class_indices_for_a_binary_loss_are_told_the_other_loss():
+    batch = batch_of(torch.zeros(4, 1), torch.tensor([0, 1, 2, 0]))
+    with pytest.raises(TaskError, match="for class indices pass `loss='cross_entropy'`"):
+        check_targets(make_loss("binary_cross_entropy"), randn(4, 1), batch, (batch,))
+
+
 # Binary cross entropy and squared error
 
 
