@@ -163,7 +163,6 @@ def goes_on(net: Path, count: int) -> dict[str, bytes]:
     return arrays_of(net / f"{count}.h5")
 
 
-@pytest.mark.xdist_group("whole run")
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_rank_that_is_killed_ends_all_soon_and_the_run_goes_on_with_any_number(
     net: Path, whole: dict[str, bytes], victim: int
@@ -187,7 +186,6 @@ def test_a_rank_that_is_killed_ends_all_soon_and_the_run_goes_on_with_any_number
         assert goes_on(net, count) == whole
 
 
-@pytest.mark.xdist_group("whole run")
 def test_torchrun_ends_when_a_rank_is_killed(net: Path, whole: dict[str, bytes]) -> None:
     def kill(pids: list[int]) -> None:
         once_kept(net / "run.h5", lambda: os.kill(worker(pids[0], "1"), signal.SIGKILL))

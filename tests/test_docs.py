@@ -13,7 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from _pytest.mark import ParameterSet
 
 from helpers.commands import landscape
 from helpers.documents import Block, blocks, commands, difference
@@ -64,14 +63,7 @@ def run_commands(block: Block) -> list[str]:
     return wrong
 
 
-TRAINERS = pytest.mark.xdist_group("trainers")  # they import lightning and transformers, once
-
-
-def run_once(page: Path) -> ParameterSet:
-    return pytest.param(page, id=page.name, marks=[TRAINERS] if page.name == "training-loops.md" else [])
-
-
-@pytest.mark.parametrize("page", [run_once(page) for page in PAGES if page.name not in MADE_BY_A_COMMAND])
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in MADE_BY_A_COMMAND], ids=lambda p: p.name)
 def test_the_page_runs_and_shows_what_is_printed(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     wrong = run_page(page.read_text())

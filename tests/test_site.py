@@ -14,8 +14,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TUTORIALS = sorted(path.stem for path in (ROOT / "docs" / "tutorials").glob("*.py"))
 
-pytestmark = pytest.mark.xdist_group("site")  # one process builds it, for all tests
-
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:

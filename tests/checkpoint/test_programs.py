@@ -18,7 +18,6 @@ from landscape.checkpoint import read_checkpoint
 from landscape.checkpoint.programs import FixedBatch
 from landscape.errors import CheckpointError
 
-pytestmark = pytest.mark.xdist_group("programs")  # they share a fixture of the module
 IMAGES = torch.randn(10, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(10) % 2
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 
 import landscape as ls
+from helpers.children import Child, command, stop_once_written
 from helpers.commands import SMALL, run, stored, strict
 from landscape.results import Progress
 from landscape_cli import basin_run
@@ -110,53 +108,25 @@ def test_the_file_is_opened_before_the_checkpoint_is_read(here: Path) -> None:
 # interruptions
 
 
-def long_run(folder: Path, out: str, *flags: str) -> subprocess.Popen[str]:
-    """A run in a process of its own that commits often and lasts for seconds."""
-    line = [
-        "volume",
-        "ckpt.pt",
-        "--estimator",
-        "uniform",
-        "--task",
-        "my_task.py",
-        "--directions",
-        "9000",
-        "--memory",
-        "6kB",
-        "-q",
-        "--out",
-    ]
-    # a shell that starts the tests in the background would have Ctrl-C ignored
-    code = "import signal; signal.signal(2, signal.default_int_handler); from landscape_cli.main import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *line, out, *flags],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+LONG = "volume ckpt.pt --estimator uniform --task my_task.py --directions 3000 -q"
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_run_resumes_to_the_same_bytes(here: Path, stop: signal.Signals) -> None:
-    with long_run(here, "run.h5") as process:
-        while not Path("run.h5").exists() and process.poll() is None:
-            time.sleep(0.005)
-        process.send_signal(stop)
-        words = process.communicate()[1]
+    with Child(command(*LONG.split(), "--memory", "6kB", "--out", "run.h5")) as process:  # it commits often
+        words = stop_once_written(process, Path("run.h5"), stop)[1]
     partial = stored()
     done = int(partial.done.sum())
-    assert 0 < done < 9000
+    assert 0 < done < 3000
     if stop == signal.SIGINT:
         assert process.returncode == 130
-        assert f"interrupted after {done:,} of 9,000 rays, kept in run.h5" in words
+        assert f"interrupted after {done:,} of 3,000 rays, kept in run.h5" in words
         assert words.count("\n") == 1
         assert "--memory 6000 --out run.h5 --resume" in words
     shown = " ".join(run("show run.h5").stdout.split())
-    assert f"{done:,} of 9,000 rays; continue with: landscape volume ckpt.pt" in shown
-    line = "volume ckpt.pt --estimator uniform --task my_task.py --directions 9000 -q --out"
-    run(f"{line} run.h5 --resume")
-    run(f"{line} whole.h5")
+    assert f"{done:,} of 3,000 rays; continue with: landscape volume ckpt.pt" in shown
+    run(f"{LONG} --out run.h5 --resume")
+    run(f"{LONG} --out whole.h5")
     resumed, whole = stored(), stored("whole.h5")
     assert resumed.radii.tobytes() == whole.radii.tobytes()
     assert resumed.status.tobytes() == whole.status.tobytes()

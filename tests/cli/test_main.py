@@ -12,14 +12,23 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from helpers.children import Child, command
 from landscape_cli import main
 from landscape_cli.main import COMMANDS, cli
 
 
-def landscape(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own."""
-    command = [sys.executable, "-c", "from landscape_cli.main import main; main()", *words]
-    return subprocess.run(command, capture_output=True, text=True, **options)  # type: ignore[call-overload, no-any-return]
+def landscape(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a fresh process."""
+    line = [sys.executable, "-c", "from landscape_cli.main import main; main()", *words]
+    return subprocess.run(line, capture_output=True, text=True)
+
+
+def forked(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own that has imported everything."""
+    with Child(command(*words), cwd=cwd) as process:
+        printed, said = process.communicate()
+    assert process.returncode is not None
+    return subprocess.CompletedProcess(words, process.returncode, printed, said)
 
 
 @pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
@@ -65,7 +74,7 @@ def test_every_command_has_a_module_and_a_help(name: str) -> None:
     ],
 )
 def test_misuse_exits_2_and_begins_with_error(words: list[str], expected: str) -> None:
-    done = landscape(*words)
+    done = forked(*words)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("Error: ")
@@ -74,19 +83,18 @@ def test_misuse_exits_2_and_begins_with_error(words: list[str], expected: str) -
 
 
 def test_an_error_in_the_options_says_where_they_are_listed() -> None:
-    lines = landscape("volume", "ckpt.pt", "--nope").stderr.splitlines()
+    lines = forked("volume", "ckpt.pt", "--nope").stderr.splitlines()
     assert lines[0].startswith("Error: No such option '--nope'")
     assert lines[-1].endswith("See: landscape volume --help")
 
 
 def test_a_long_message_is_wrapped(tmp_path: Path) -> None:
     (tmp_path / "net.pt").write_bytes(b"x" * 100)
-    lines = landscape("volume", "net.pt", cwd=tmp_path).stderr.splitlines()
+    lines = forked("volume", "net.pt", cwd=tmp_path).stderr.splitlines()
     assert len(lines) > 1
     assert max(map(len, lines)) <= 80
-    lines = landscape(
-        "volume", "net.pt", "--estimator", "laplace", "--directions", "3", cwd=tmp_path
-    ).stderr.splitlines()
+    done = forked("volume", "net.pt", "--estimator", "laplace", "--directions", "3", cwd=tmp_path)
+    lines = done.stderr.splitlines()
     assert lines[-1] == "See: landscape volume --help"
     assert max(map(len, lines)) <= 80
 

@@ -6,21 +6,28 @@ from itertools import pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 
+def laid_out(figure: Figure) -> RendererAgg:
+    """Give everything on a figure its place, without a picture of it, unless it has one. Return what measures texts."""
+    canvas = FigureCanvasAgg(figure)
+    if figure.stale:
+        figure.draw_without_rendering()
+    return canvas.get_renderer()
+
+
 def words(figure: Figure) -> str:
-    FigureCanvasAgg(figure).draw()
+    laid_out(figure)
     return "\n".join(text.get_text() for text in figure.findobj(Text))
 
 
 def boxes(figure: Figure) -> list[tuple[Any, Bbox]]:
     """Everything with words on it and the space that it takes: axes with their ticks, titles, notes, legends."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    renderer = laid_out(figure)
     found: list[Any] = []
     for part in (figure, *figure.subfigs):
         found += [*part.texts, *part.legends, part._suptitle]  # type: ignore[attr-defined]
@@ -29,7 +36,7 @@ def boxes(figure: Figure) -> list[tuple[Any, Bbox]]:
             getattr(axes, name, None) for name in ("xaxis", "yaxis", "zaxis", "title", "_left_title", "_right_title")
         ]
         found += [*axes.texts, axes.get_legend()]  # type: ignore[attr-defined]
-    sized = [(part, part.get_tightbbox(canvas.get_renderer())) for part in found if part is not None]
+    sized = [(part, part.get_tightbbox(renderer)) for part in found if part is not None]
     return [(part, box) for part, box in sized if box is not None and box.width]
 
 
@@ -43,12 +50,11 @@ def assert_nothing_is_cut_off(figure: Figure) -> None:
 
 def assert_tick_labels_stay_apart(figure: Figure, least: int = 2) -> None:
     """On the x axis of each part. ``least``: how many labels the figure shows at least."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    renderer = laid_out(figure)
     count = 0
     for axes in figure.axes:
         labels = [label for label in axes.get_xticklabels() if label.get_text() and label.get_visible()]
-        extents = [label.get_window_extent(canvas.get_renderer()) for label in labels]
+        extents = [label.get_window_extent(renderer) for label in labels]
         shown = [box for box in extents if axes.bbox.x0 - 1 < (box.x0 + box.x1) / 2 < axes.bbox.x1 + 1]
         count += len(shown)
         for left, right in pairwise(sorted(shown, key=lambda box: box.x0)):

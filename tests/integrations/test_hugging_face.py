@@ -16,7 +16,7 @@ from helpers.training import CHEAP, make_net, points, same, seed_all, states
 from landscape.errors import LandscapeError
 from landscape.results import Snapshot
 
-pytestmark = [pytest.mark.xdist_group("trainers"), pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 class Samples(Dataset[Any]):

@@ -19,7 +19,7 @@ from helpers.training import CHEAP, loader, make_net, points, same, seed_all, st
 from landscape.errors import LandscapeError, MissingExtraError, StoreError
 from landscape.results import Snapshot
 
-pytestmark = [pytest.mark.xdist_group("trainers"), pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,9 @@ RESULTS: dict[str, SpectralDensity | LayerTraces | Eigenpairs] = {
 }
 
 
+@cache
 def drawn(name: str) -> dict[str, Figure]:
+    """The figures of a result, which tests only look at."""
     return plots.figures_of(RESULTS[name], PAIRS if name in ("density", "exact") else None)
 
 

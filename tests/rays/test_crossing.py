@@ -92,7 +92,7 @@ def test_the_first_of_several_crossings_is_taken() -> None:
     def rise(ray: np.ndarray, r: np.ndarray) -> np.ndarray:
         return SCALE[ray] * r**2 * (1.2 + np.sin(12 * r))
 
-    run = search(rise, [0.5, 1.0], first_step=0.002, step_ratio=1.004, max_points=2000)
+    run = search(rise, [0.5, 1.0], first_step=0.01, step_ratio=1.03, max_points=2000)
     grid = np.linspace(0, 3, 30_001)
     table = rise(np.arange(RAYS)[:, None], grid[None, :])
     for column, cutoff in enumerate([0.5, 1.0]):

@@ -23,7 +23,6 @@ from landscape.reproduce.study import Study
 from landscape.store import Store
 from landscape.training import Member, TrainingSummary
 
-pytestmark = pytest.mark.xdist_group("animation")  # they share a fixture of the module
 TINY = Study(frames=5, frame_pixels=11, span=0.5)
 
 

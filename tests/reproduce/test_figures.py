@@ -19,8 +19,6 @@ from landscape.reproduce.nets import Net, load_nets
 from landscape.store import Store
 from landscape.training import Member
 
-pytestmark = pytest.mark.xdist_group("figures")  # they share a fixture of the module
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -13,7 +13,6 @@ import pytest
 from helpers.commands import run
 from landscape.reproduce import study as settings
 
-pytestmark = pytest.mark.xdist_group("images")  # they share a fixture of the module
 TINY = replace(
     settings.QUICK_IMAGES,
     factors=(0.0, 0.3),

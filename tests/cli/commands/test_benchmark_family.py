@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import click
@@ -14,13 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.commands import MAIN, flat, run
+from helpers import children
+from helpers.children import Child
+from helpers.commands import flat, run
 from helpers.families import MEASURES, RATES, WIDTHS, checkpoints
 from landscape.errors import LandscapeError
 from landscape.measures import REGISTRY
 from landscape.ranking.family import find_nets, table_of
 from landscape.results import NetMeasures, Runs
 from landscape.store import Store
+from landscape_cli import processes
 from landscape_cli.benchmark_family import measured, settings_of
 from landscape_cli.commands.benchmark import command
 
@@ -87,8 +89,8 @@ def test_a_killed_run_continues(family: Path) -> None:
     """A measure kills the process at the fourth net. What was measured is kept; the rest comes out as in one go."""
     command = f"benchmark {family} {OWN} --keep-all --out bench.h5 --jobs 1 {QUICK}".split()
     Path("kill").touch()
-    killed = subprocess.run([sys.executable, "-c", MAIN, *command], capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL
+    with Child(children.command(*command)) as killed:
+        assert killed.wait() == -signal.SIGKILL
     first = nets_in("bench.h5")
     assert len(first) == 3
     Path("kill").unlink()
@@ -104,7 +106,8 @@ def test_a_killed_run_continues(family: Path) -> None:
     assert all(np.array_equal(first[name].seconds, resumed[name].seconds) for name in first)
 
 
-def test_processes_give_the_same_numbers(family: Path) -> None:
+def test_processes_give_the_same_numbers(family: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "SPAWN", multiprocessing.get_context("fork"))
     with click.Context(command, info_name="benchmark") as context:
         words = [str(family), "--measures", "mine.py:size,gradient-norm", "--out", "bench.h5", "--jobs", "2"]
         command.parse_args(context, words)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import torch
 
+from helpers.children import Child, command
 from helpers.commands import run
 from helpers.studies import TINY
+from landscape.reproduce import animation, captioned_figure
 from landscape.reproduce import study as settings
 from landscape.reproduce.run import reproduce
 
-pytestmark = pytest.mark.xdist_group("reproduce")  # they share a fixture of the module
-TESTS = Path(__file__).parents[2]
 GIFS = {"animation-random.gif", "animation-hessian.gif"}
 KINDS = ["png", "gif", "gif", "png", "png", "png", "png", "png"]
 
@@ -72,6 +68,14 @@ def test_the_commands_on_the_page_can_be_typed(out: Path) -> None:
         command.make_context(name, arguments)
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the drawing, which takes most of the time. For tests of what is measured: they look at the tables."""
+    monkeypatch.setattr(captioned_figure, "save", lambda figure, path: path.write_bytes(b"a picture"))
+    monkeypatch.setattr(animation, "animated_gif", lambda *_: b"an animation")
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_there_is_not_measured_again(out: Path) -> None:
     before = {path.name: path.read_bytes() for path in (out / "swiss-roll" / "figures").glob("*.csv")}
     made: list[str] = []
@@ -80,6 +84,7 @@ def test_what_is_there_is_not_measured_again(out: Path) -> None:
     assert {path.name: path.read_bytes() for path in (out / "swiss-roll" / "figures").glob("*.csv")} == before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_was_stopped_goes_on(out: Path, tmp_path: Path) -> None:
     def stop(name: str) -> None:
         made.append(name)
@@ -100,26 +105,18 @@ def test_a_run_that_was_stopped_goes_on(out: Path, tmp_path: Path) -> None:
         assert (tmp_path / "swiss-roll" / "figures" / path.name).read_bytes() == path.read_bytes()
 
 
-RUNNER = """
-from landscape.reproduce import study
-from helpers.studies import TINY
-from landscape_cli.main import main
-study.QUICK = TINY
-main()
-"""
-
-
-def test_a_run_that_was_killed_goes_on_to_the_same_numbers(out: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_that_was_killed_goes_on_to_the_same_numbers(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed while it trains the minefield. Stops in a measurement are tested above."""
-    words = [sys.executable, "-c", RUNNER, "reproduce", "swiss-roll", "--quick", "--jobs", "1", "--out", str(tmp_path)]
+    monkeypatch.setattr(settings, "QUICK", TINY)
+    words = ["reproduce", "swiss-roll", "--quick", "--jobs", "1", "--out", tmp_path]
     (tmp_path / "swiss-roll").mkdir()
     (tmp_path / "swiss-roll" / "nets").symlink_to(out / "swiss-roll" / "nets")
-    # as many threads as here, where other tests may have changed them: sums are rounded alike
-    same = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     told: list[str] = []
     for last in ("bad minima", ""):
-        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=TESTS, env=same) as process:
-            assert process.stderr is not None
+        with Child(command(*words)) as process:
             for line in process.stderr:
                 # how many there are depends on when the run ends, which is not the same on every processor
                 if named := re.match(r"\d[\d. a-z]*: (.*)", line):  # a time and a measurement, no line of progress
@@ -127,6 +124,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_numbers(out: Path, tmp_path: 
                 if last and last in line:
                     process.kill()
                     break
+            process.wait()
     assert process.returncode == 0
     assert (tmp_path / "index.html").exists()
     # what was under way when it was killed is told twice, all else once

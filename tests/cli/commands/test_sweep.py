@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
 
-from helpers.commands import MAIN, landscape
+from helpers.commands import landscape
 
 
 def test_a_sweep_prints_its_levels_and_is_not_trained_twice(tmp_path: Path) -> None:
@@ -72,12 +70,11 @@ def test_every_combination_of_axes_is_trained(tmp_path: Path) -> None:
 
 
 def test_two_processes_train_the_same_nets(tmp_path: Path) -> None:
+    """Fresh ones; other tests of a pool use forks."""
     words = ["sweep", "swiss-roll", "--poison", "0.2,0.4", "--seeds", "1", "--steps", "20", "-q", "--out"]
-    assert landscape(*words, str(tmp_path / "one"), "--jobs", "1").exit_code == 0
-    script = f"import sys\nif __name__ == '__main__':\n    {MAIN}\n"
-    (tmp_path / "main.py").write_text(script)
-    done = subprocess.run([sys.executable, tmp_path / "main.py", *words, tmp_path / "two", "--jobs", "2"], check=True)
-    assert done.returncode == 0
+    for folder, jobs in (("one", 1), ("two", 2)):
+        done = landscape(*words, tmp_path / folder, "--jobs", jobs)
+        assert done.exit_code == 0, done.output
     for path in (tmp_path / "one").iterdir():
         first, second = (torch.load(p, weights_only=True)["state_dict"] for p in (path, tmp_path / "two" / path.name))
         assert all(torch.equal(first[name], second[name]) for name in first)

@@ -7,8 +7,6 @@ import os
 import pty
 import re
 import signal
-import subprocess
-import sys
 import termios
 import time
 from pathlib import Path
@@ -17,8 +15,9 @@ import pytest
 import torch
 from click.testing import Result
 
-from helpers.commands import MAIN, landscape
-from landscape.training import FullBatchTraining
+from helpers.children import Child, command
+from helpers.commands import landscape
+from landscape.training import FullBatchTraining, StateFile
 
 
 def test_poison_is_in_the_line_the_json_and_the_checkpoint(tmp_path: Path) -> None:
@@ -80,25 +79,27 @@ def test_checkpoints_on_the_way_are_those_of_a_shorter_look(tmp_path: Path) -> N
     assert landscape("doctor", str(tmp_path / names[0]), "--cutoff", "2").exit_code == 0
 
 
+def keep_each_step() -> None:
+    defaults = StateFile.__init__.__defaults__
+    assert defaults
+    StateFile.__init__.__defaults__ = (0.0, *defaults[1:])
+
+
 def test_a_training_killed_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGINT and SIGKILL, each at a moment of its own; the state is kept at each step."""
     words = ["train", "swiss-roll", "--poison", "0.3", "--steps", "800", "-q", "--out"]
     landscape(*words, str(tmp_path / "whole.pt"))
-    eager = "from landscape.training import StateFile; d = StateFile.__init__; "
-    eager += "d.__defaults__ = 0.0, d.__defaults__[1]; "
     out = tmp_path / "net.pt"
     state = tmp_path / "net.pt.unfinished"
     for number, kill in enumerate((signal.SIGINT, signal.SIGKILL)):
         resume = ["--resume"] if number else []
-        child = subprocess.Popen(
-            [sys.executable, "-c", eager + MAIN, *words, str(out), *resume], stderr=subprocess.PIPE, text=True
-        )
+        child = Child(command(*words, out, *resume, before=keep_each_step))
         before = state.stat().st_mtime_ns if state.exists() else 0
         while not state.exists() or state.stat().st_mtime_ns == before:
             assert child.poll() is None, child.communicate()[1]
             time.sleep(0.005)
         time.sleep(0.1)
-        os.kill(child.pid, kill)
+        child.send_signal(kill)
         told = child.communicate()[1]
         assert child.returncode in (130, -signal.SIGKILL), told
         if kill == signal.SIGINT:
@@ -178,9 +179,8 @@ def test_train_shows_a_bar_with_both_accuracies(tmp_path: Path) -> None:
     """On a terminal; a log gets none."""
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (24, 100))
-    code = "from landscape_cli.main import main; main()"
-    words = ["train", "swiss-roll", "--steps", "5", "--out", str(tmp_path / "ckpt.pt")]
-    subprocess.run([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=slave, check=True)
+    with Child(command("train", "swiss-roll", "--steps", "5", "--out", tmp_path / "ckpt.pt"), stderr=slave) as child:
+        assert child.wait() == 0
     os.close(slave)
     shown = os.read(master, 100_000).decode()
     os.close(master)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 import landscape as ls
+from helpers.children import Child, command
 from helpers.commands import KEYS, SMALL, TASK, flat, make_task, run, strict
 
 ROW_KEYS = {
@@ -129,12 +128,11 @@ def test_the_cap_is_what_was_asked_for(here: Path) -> None:
 
 
 def test_a_cutoff_below_the_centre_is_one_clear_error(here: Path) -> None:
-    code = "from landscape_cli.main import main; main()"
-    line = ["volume", "ckpt.pt", "--task", "my_task.py", "--cutoff", "1e-6", "-q"]
-    done = subprocess.run([sys.executable, "-c", code, *line], cwd=here, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr.startswith("Error: the loss at the trained point is ")
-    assert "--criterion rise" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stderr.count("Error") == 1
+    with Child(command("volume", "ckpt.pt", "--task", "my_task.py", "--cutoff", "1e-6", "-q")) as process:
+        printed, said = process.communicate()
+    assert process.returncode == 2
+    assert printed == ""
+    assert said.startswith("Error: the loss at the trained point is ")
+    assert "--criterion rise" in said
+    assert "Traceback" not in said
+    assert said.count("Error") == 1
