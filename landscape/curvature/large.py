@@ -29,7 +29,7 @@ from landscape.objective.parameters import Entry
 _VECTORS = 2  # the vector and the product
 _PER_PRODUCT = 2.2  # peak of a product, in tapes of its piece: values, slopes, tangents, and one operation at work
 _PER_FORM = 1.6  # the same for a form, which frees tangents on its way
-_ROOM_OF_PRODUCTS = 2.4  # without a limit, activations of products may take this many times the model's bytes
+_ROOM_OF_PRODUCTS = 1.8  # without a limit, activations of products may take this many times the model's bytes
 _ROOM_OF_FORMS = 3.1  # the same for forms, which have one vector less
 _FEW = 2  # samples that are compared with each of them alone
 _APART = 0.5  # shift of the weights at which pieces are compared with their batch, in their root mean square
