@@ -88,7 +88,8 @@ for row in better.results:
 # ## Keep it
 #
 # One file holds all results. `landscape show run.h5` and `landscape plot run.h5` read it again. `to_frame()` turns a
-# result into a pandas table, with units in the names of its columns.
+# result into a pandas table, with units in the names of its columns. pandas comes with
+# `pip install 'landscape-lab[notebook]'`.
 
 # %%
 with ls.Store("run.h5", write=True) as store:
