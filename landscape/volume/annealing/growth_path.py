@@ -24,6 +24,8 @@ _FIRST = 0.5  # first outer radius, over the first radius of the grid
 _FASTEST = 1.0  # log of the largest factor by which the outer radius grows
 _NEAR = 20.0  # of radii nearer to theta than this share of the outer one it knows nothing
 _APART = 1.25  # radii of the grid that are read lie up to this factor apart: a force that skipped some would be wrong
+_HARD = 4.0  # all radii count in full once b has grown by this factor
+_NOTABLE = 0.01  # as b grows, the force follows hinges that pull at least so much as the strongest of the ray
 _FULL = 1.5  # a radius counts in full once the outer one is so many times as large, and on a grid as coarse
 _SLOWEST = 0.002
 _LEAST_STEP = 0.02  # by which b grows at least, relatively
@@ -39,31 +41,36 @@ class GrowthPath:
 
     Attributes:
         body: whose grid it is.
-        grid: radii that are read, ascending, up to the cap; r^n knows the others.
+        grid: radii that are read while rho grows, ascending, up to the cap.
+        others: the other radii of the body's grid, ascending, which are read once b grows.
         last: log of the outer radius at which growth ends; infinite while a pilot seeks it.
     """
 
     body: StarBody
     grid: np.ndarray
+    others: np.ndarray
     last: float = math.inf
     name: str = "growth"
 
     @classmethod
     def of(cls, body: StarBody, grid: np.ndarray) -> GrowthPath:
-        """Return the path of a body that reads some radii of its grid, not too close to each other, and the cap."""
+        """Return the path of a body with such a grid, ascending, up to the cap."""
         every = max(1, math.floor(math.log(_APART) / math.log(body.step_ratio)))
-        return cls(body, np.append(grid[-1 - every :: -every][::-1], grid[-1]))
+        first = (np.arange(len(grid))[::-1] % every) == 0
+        return cls(body, grid[first], grid[~first])
 
     @property
     def start(self) -> Place:
         return (math.log(_FIRST * self.grid[0]), _FIRM, 0.0)
 
     def look(self, phi: Tensor, place: Place) -> Particles:
-        unread = np.full((len(phi), len(self.grid) + 1), np.nan)
+        unread = np.full((len(phi), len(self.grid) + len(self.others) + 1), np.nan)
         return self.complete(Particles.bare(phi, unread), place)
 
     def complete(self, particles: Particles, place: Place) -> Particles:
-        now = with_rises(self.body, particles, self.grid[: self._inner(place)], first=0)
+        now = with_rises(self.body, particles, self._inner(self.grid, place), first=0)
+        if place[1] > _FIRM:
+            now = with_rises(self.body, now, self._inner(self.others, place), first=len(self.grid))
         values = now.values.copy()
         values[:, -1] = rises_at(self.body, now.phi, np.full(len(now), math.exp(place[0])))
         now = replace(now, values=values)
@@ -78,7 +85,8 @@ class GrowthPath:
         rho, b, s = place
         if s == 0 and rho < self._top:
             return self._grown(particles, place, wanted)
-        inside = (self._read(particles.values, place) < 1).all(axis=1).mean()
+        particles = self.complete(particles, (rho, max(b, _HARD * _FIRM), s))
+        inside = (self._read(particles.values, (rho, math.inf, s)) < 1).all(axis=1).mean()
         if s == 0 and b < _STIFF and inside < _INSIDE:
             step = 1.0
             now = self._penalties(particles, place)
@@ -112,32 +120,38 @@ class GrowthPath:
         return straight(here, there, share)
 
     def force(self, phi: Tensor, place: Place) -> Tensor:
-        """Return the gradient of the hinges, but for those at radii that are close to theta."""
+        """Return the gradient of the hinges, but for those at radii that are close to theta, or that hardly pull."""
         _, b, s = place
         radii, counts = self._felt(place)
         rows, columns = np.divmod(np.arange(len(phi) * len(radii)), len(radii))
+        if b > _FIRM:  # then most hinges do not pull at all
+            unread = Particles.bare(phi, np.full((len(phi), len(radii)), np.nan))
+            rises = with_rises(self.body, unread, radii, first=0).values
+            pulls = expit((rises - 1) / _width(b)) * radii * counts
+            rows, columns = np.nonzero(pulls >= _NOTABLE * pulls.max(axis=1, keepdims=True))
         total = torch.zeros_like(phi)
         for some in pieces(self.body, len(phi), len(rows)):
             chosen, at = torch.as_tensor(rows[some], device=phi.device), columns[some]
-            rises, gradient = gradients_at(self.body, phi[chosen], radii[at])
-            pull = b * expit((rises - 1) / _width(b)) * radii[at] * counts[at]
+            found, gradient = gradients_at(self.body, phi[chosen], radii[at])
+            pull = b * expit((found - 1) / _width(b)) * radii[at] * counts[at]
             total.index_add_(0, chosen, -torch.as_tensor(pull, device=phi.device)[:, None] * gradient)
         return tangent(max(1 - s, LEAST_FORCE) * total, phi)
 
     def _felt(self, place: Place) -> tuple[np.ndarray, np.ndarray]:
         """Return the radii that the force reads, and by how much each counts."""
-        inner = self.grid[: self._inner(place)]
-        inner = inner[inner > math.exp(place[0]) / _NEAR]
-        return np.append(inner, math.exp(place[0])), np.append(self._counts(inner, place[0]), 1.0)
+        radii, counts = self._radii(place), self._counts(place)
+        near = radii < math.exp(place[0]) / _NEAR
+        return radii[~near], counts[~near]
 
-    def _inner(self, place: Place) -> int:
-        """Return how many radii of the grid lie below the outer one."""
-        return int((self.grid < math.exp(place[0]) * (1 - 1e-9)).sum())
+    @staticmethod
+    def _inner(radii: np.ndarray, place: Place) -> np.ndarray:
+        """Return those of ascending radii that lie below the outer one."""
+        return radii[: int((radii < math.exp(place[0]) * (1 - 1e-9)).sum())]
 
-    @property
-    def _ratio(self) -> float:
-        """Ratio of neighbouring radii that are read."""
-        return float(self.grid[1] / self.grid[0]) if len(self.grid) > 2 else self.body.step_ratio
+    def _radii(self, place: Place) -> np.ndarray:
+        """Return the radii that the density at a place reads; the last one is the outer one."""
+        others = self._inner(self.others, place)[: None if place[1] > _FIRM else 0]
+        return np.concatenate([self._inner(self.grid, place), others, [math.exp(place[0])]])
 
     @property
     def _top(self) -> float:
@@ -146,23 +160,30 @@ class GrowthPath:
 
     def _read(self, values: np.ndarray, place: Place) -> np.ndarray:
         """Return the rises that the density at a place reads, shape (k, radii)."""
-        return np.column_stack([values[:, : self._inner(place)], values[:, -1]])
+        own, first = len(self._inner(self.grid, place)), len(self.grid)
+        others = len(self._inner(self.others, place)) if place[1] > _FIRM else 0
+        return np.column_stack([values[:, :own], values[:, first : first + others], values[:, -1]])
 
-    def _counts(self, radii: np.ndarray, rho: float) -> np.ndarray:
-        """Return by how much each of these radii of the grid counts, shape (radii,).
+    def _counts(self, place: Place) -> np.ndarray:
+        """Return by how much each of the radii counts that a place reads, shape (radii,).
 
-        All count less on a fine grid, so that its walls are as hard together as those of a coarse one. A radius begins
-        at nothing as the outer one reaches it, so that growth meets no step there.
+        While rho grows, all count less on a fine grid, so that its walls are as hard together as those of a coarse one.
+        A radius begins at nothing as the outer one reaches it, so that growth meets no step there. As b grows, all come
+        to count in full.
         """
-        share = min(1.0, math.log(self._ratio) / math.log(_FULL))
-        return share * np.clip((rho - np.log(radii)) / math.log(_FULL), 0.0, 1.0)
+        rho, b, _ = place
+        own = self._inner(self.grid, place)
+        ratio = float(self.grid[1] / self.grid[0]) if len(self.grid) > 2 else self.body.step_ratio
+        growing = min(1.0, math.log(ratio) / math.log(_FULL)) * np.clip((rho - np.log(own)) / math.log(_FULL), 0.0, 1.0)
+        others = len(self._radii(place)) - len(own) - 1
+        counts = np.concatenate([growing, np.zeros(others), [1.0]])
+        return counts + (1 - counts) * min(math.log(b / _FIRM) / math.log(_HARD), 1.0)
 
     def _penalties(self, particles: Particles, place: Place) -> np.ndarray:
         """Return b times the sum of h over the radii that a place reads, shape (k,)."""
         width = _width(place[1])
         hinges = width * np.logaddexp(0.0, (self._read(particles.values, place) - 1) / width)
-        counts = np.append(self._counts(self.grid[: self._inner(place)], place[0]), 1.0)
-        return place[1] * (hinges * counts).sum(axis=1)
+        return place[1] * (hinges * self._counts(place)).sum(axis=1)
 
 
 def _width(b: float) -> float:

@@ -66,7 +66,8 @@ def paths() -> dict[str, tuple[Path, Place]]:
         "radius, another place to read": (radius, (0.7, math.log(0.3))),
         "shell": (ShellPath(capped, grid), (3.0, 0.0, 0.0)),
         "shell with walls": (ShellPath(capped, grid), (3.0, 5.0, 0.0)),
-        "growth": (GrowthPath(capped, np.append(grid, 0.6)), (math.log(0.5), 50.0, 0.0)),
+        "growth": (GrowthPath(capped, np.append(grid, 0.6), np.array([])), (math.log(0.5), 50.0, 0.0)),
+        "growth, hard": (GrowthPath(capped, np.array([0.2, 0.6]), np.array([0.4])), (math.log(0.6), 150.0, 0.0)),
         "mass": (mass, (0.7, math.log(0.8))),
     }
 
@@ -79,7 +80,7 @@ def test_the_force_is_the_gradient_of_the_log_density(name: str) -> None:
     with path.body.objective.running():  # type: ignore[attr-defined]
         force, expected = path.force(phi, place), differences(path, phi, place)
     error = float((force - expected).abs().max() / expected.abs().max())
-    assert error < (0.05 if name in ("mass", "growth") else 1e-4)
+    assert error < (0.05 if name in ("mass", "growth", "growth, hard") else 1e-4)
 
 
 @pytest.mark.parametrize("name", paths())
@@ -114,7 +115,7 @@ def test_places_between_two_levels_lie_between_them() -> None:
 
 def test_growth_meets_no_step_at_a_radius_of_the_grid() -> None:
     body, tiny = body_of(0.6), 1e-7
-    path = GrowthPath(body, np.array([0.2, 0.4, 0.6]))
+    path = GrowthPath(body, np.array([0.2, 0.4, 0.6]), np.array([]))
     phi = directions(6)
     with body.objective.running():
         below, above = (
@@ -130,7 +131,20 @@ def test_a_finer_grid_is_no_harder_while_particles_grow() -> None:
     place = (math.log(0.6), 50.0, 0.0)
     for ratio in (1.05, 1.02):
         body = replace(body_of(0.6), step_ratio=ratio)
-        path = GrowthPath(body, 0.6 * ratio ** np.arange(-round(math.log(30) / math.log(ratio)), 1.0))
+        path = GrowthPath(body, 0.6 * ratio ** np.arange(-round(math.log(30) / math.log(ratio)), 1.0), np.array([]))
         with body.objective.running():
             totals.append(path.log_density(path.look(phi, place), place))
     assert np.allclose(totals[0], totals[1], rtol=0.02)
+
+
+def test_growth_reads_some_radii_of_a_fine_grid_and_all_of_them_in_the_end() -> None:
+    body = replace(body_of(0.6), step_ratio=1.1)
+    grid = 0.6 * 1.1 ** np.arange(-20, 1.0)
+    path = GrowthPath.of(body, grid)
+    assert np.array_equal(np.sort(np.concatenate([path.grid, path.others])), grid)
+    assert path.grid[-1] == 0.6
+    assert 1.2 < path.grid[1] / path.grid[0] < 1.25
+    with body.objective.running():
+        soft, hard = (path.look(directions(3), (math.log(0.6), b, 0.0)).values for b in (50.0, 100.0))
+    assert np.isnan(soft).any(axis=0).sum() == len(path.others) + 1  # the cap itself is the outer radius
+    assert np.isnan(hard).any(axis=0).sum() == 1
