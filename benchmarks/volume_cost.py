@@ -95,6 +95,11 @@ def copies(row: Row) -> float:
     return float(row["peak"] / (row["points"] * row["n"] * _DOUBLE))
 
 
+def _milliseconds(row: Row) -> float:
+    """Return the time of a pass."""
+    return float(1000 * row["seconds"] / row["passes"])
+
+
 def section(rows: Sequence[Row]) -> Iterator[str]:
     """Yield the lines of the section."""
     yield (
@@ -106,7 +111,7 @@ def section(rows: Sequence[Row]) -> Iterator[str]:
         "`python -m benchmarks.volume_cost`"
     )
     yield ""
-    yield "![passes, seconds and memory against n](figures/volume_cost.png)"
+    yield "![passes, time per pass and memory against n](figures/volume_cost.png)"
     yield ""
     yield "| body | n | seed | verdict | log V - truth | passes | s | MiB | copies of the points |"
     yield "|---|---|---|---|---|---|---|---|---|"
@@ -119,9 +124,9 @@ def section(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Draw passes, seconds and copies of the points against n; open markers have no verdict yet."""
+    """Draw passes, time per pass and copies of the points against n; open markers have no verdict yet."""
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
-    values: tuple[Callable[[Row], float], ...] = (lambda row: row["passes"], lambda row: row["seconds"], copies)
+    values: tuple[Callable[[Row], float], ...] = (lambda row: row["passes"], _milliseconds, copies)
     for shape, marker, color in (("ellipsoid", "o", "C0"), ("ball", "s", "C1")):
         for met in (True, False):
             chosen = [row for row in last_runs(rows) if row["shape"] == shape and (row["verdict"] in ENOUGH) == met]
@@ -135,7 +140,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
                     mfc=color if met else "none",
                     label=label if chosen else None,
                 )
-    for axis, title in zip(axes, ("passes to a verdict", "seconds to a verdict", "copies of the points"), strict=True):
+    for axis, title in zip(axes, ("passes", "milliseconds per pass", "copies of the points"), strict=True):
         axis.set(xscale="log", yscale="log", xlabel="n", title=title)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
