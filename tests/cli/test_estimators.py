@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 
 import landscape as ls
+from helpers.children import Child, command, stop_once_written
 from helpers.commands import KEYS, flat, run, strict
 from helpers.stores import assert_same_arrays
 from landscape.objective.deadline import seconds_left
 from landscape.results import AnnealedVolume, Islands, LaplaceVolume, OnProgress, Progress
+from landscape.volume import run_islands
+from landscape.volume.annealing import effort
 from landscape_cli import estimators, time_left
 from landscape_cli.options import CURVATURES, ESTIMATORS, PROPOSALS
 
@@ -35,8 +36,9 @@ def task():
     return landscape.Task(model=nn.Linear(3, 1), data=(points, torch.zeros(64, 1)), loss="mse")
 """
 NET = "volume ckpt.pt --task bowl.py --metric identity --cutoff 0.3"
-BUDGET = "--directions 20 --rtol 0.05 --budget 60000"
-QUICK = f"{NET} --estimator annealed --rtol 0.05 --budget 3000"  # too little for a round
+BUDGET = "--directions 20 --rtol 0.05 --budget 18000"
+QUICK = f"{NET} --estimator annealed --rtol 0.05 --budget 1000"  # too little for a round
+LONGER = QUICK.replace("1000", "18000")
 
 
 def weights() -> dict[str, torch.Tensor]:
@@ -44,13 +46,51 @@ def weights() -> dict[str, torch.Tensor]:
     return {"weight": torch.zeros(1, 3), "bias": torch.zeros(1)}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def small_islands() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for path in ("radius", "shell"):
+            patch.setitem(effort.PARTIES, path, effort.Party(groups=4, islands=effort.ISLANDS, each=4))
+        yield
+
+
+def fill(folder: Path) -> Path:
+    """Put a checkpoint whose loss is a quadratic of three weights, and its task, into a folder."""
+    (folder / "bowl.py").write_text(TASK)
+    torch.save(weights(), folder / "ckpt.pt")
+    return folder
+
+
 @pytest.fixture
 def bowl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a checkpoint whose loss is a quadratic of three weights, and its task."""
+    """A working folder with that checkpoint."""
     monkeypatch.chdir(tmp_path)
-    Path("bowl.py").write_text(TASK)
-    torch.save(weights(), "ckpt.pt")
-    return tmp_path
+    return fill(tmp_path)
+
+
+class Whole(NamedTuple):
+    """A run that nothing has stopped: its file, and what it printed and said."""
+
+    path: Path
+    stdout: str
+    stderr: str
+
+
+def whole_run(folder: Path, line: str) -> Whole:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(fill(folder))
+        done = run(f"{line} --out run.h5")
+    return Whole(folder / "run.h5", done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def whole_auto(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return whole_run(tmp_path_factory.mktemp("auto"), f"{NET} {BUDGET}")
+
+
+@pytest.fixture(scope="module")
+def whole_annealed(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return whole_run(tmp_path_factory.mktemp("annealed"), LONGER)
 
 
 def objective() -> ls.Objective:
@@ -70,8 +110,9 @@ def test_the_choices_are_those_of_the_library() -> None:
     assert set(CURVATURES) == set(quadratic.CURVATURES)
 
 
-def test_auto_is_the_default_and_prints_both_estimates_in_one_table(bowl: Path) -> None:
-    done = run(f"{NET} {BUDGET} --out run.h5")
+def test_auto_is_the_default_and_prints_both_estimates_in_one_table(bowl: Path, whole_auto: Whole) -> None:
+    done = whole_auto
+    shutil.copy(done.path, "run.h5")
     heads = [line for line in done.stdout.splitlines() if line.startswith("cutoff") and "estimator" in line]
     assert len(heads) == 1
     assert heads[0].split() == ["cutoff", "estimator", "log", "V", "bounds,", "95", "%", "verdict", "ess"]
@@ -81,7 +122,7 @@ def test_auto_is_the_default_and_prints_both_estimates_in_one_table(bowl: Path) 
     assert "annealing islands of particles until" in flat(done.stderr)
     assert "passes over the data are spent" in flat(done.stderr)
     assert ls.Store("run.h5").names() == ["annealed", "islands", "radii", "volume"]
-    found = strict(run(f"{NET} {BUDGET} --json").stdout)
+    found = strict(run(f"{NET} {BUDGET} --out run.h5 --resume --json").stdout)
     assert found.keys() >= KEYS | {"centre", "volumes"}
     assert found["centre"] == pytest.approx(objective().centre)
     assert list(found["volumes"]) == ["uniform", "annealed"]
@@ -90,13 +131,13 @@ def test_auto_is_the_default_and_prints_both_estimates_in_one_table(bowl: Path) 
     assert kept.summary()["results"] == found["volumes"]["annealed"]["results"]
     # the same budget again measures nothing, and so does a smaller one
     before = Path("run.h5").read_bytes()
-    for budget in (60000, 40000):
-        again = run(f"{NET} {BUDGET.replace('60000', str(budget))} --out run.h5 --resume")
+    for budget in (18000, 12000):
+        again = run(f"{NET} {BUDGET.replace('18000', str(budget))} --out run.h5 --resume")
         assert again.stdout == done.stdout
         assert Path("run.h5").read_bytes() == before
     # a larger one goes on
     first = ls.Store("run.h5")["islands"]
-    run(f"{NET} {BUDGET.replace('60000', '120000')} --out run.h5 --resume -q")
+    run(f"{NET} {BUDGET.replace('18000', '40000')} --out run.h5 --resume -q")
     more = ls.Store("run.h5")["islands"]
     assert isinstance(first, Islands)
     assert isinstance(more, Islands)
@@ -113,26 +154,24 @@ def test_auto_anneals_nothing_where_uniform_rays_are_reliable(bowl: Path) -> Non
     assert ls.Store("run.h5").names() == ["radii", "volume"]
 
 
-def test_auto_from_python(bowl: Path) -> None:
+def test_auto_from_python(bowl: Path, whole_auto: Whole) -> None:
     auto = partial(ls.log_volume, objective(), [0.3], metric="identity", estimator="auto")
-    found = auto(budget=60000, directions=20, rtol=0.05)
-    line = strict(run(f"{NET} {BUDGET} --json").stdout)
+    found = auto(budget=18000, directions=20, rtol=0.05)
+    line = strict(run(f"{NET} {BUDGET} --json --resume --out {whole_auto.path}").stdout)
     assert found.estimator == line["estimator"]
     assert found.results[0].log_volume == pytest.approx(line["results"][0]["log_volume"], abs=0.2)
     assert auto(max_radius=0.001).estimator == "uniform"
     assert auto(budget=100, directions=20).estimator == "uniform"
 
 
-def test_a_budget_that_is_too_small_says_so_and_can_be_continued(bowl: Path) -> None:
+def test_a_budget_that_is_too_small_says_so_and_can_be_continued(bowl: Path, whole_annealed: Whole) -> None:
     done = run(f"{NET} --directions 20 --budget 400")
     assert "The budget of 400 was used up before annealing could begin" in flat(done.stdout)
     assert ">=" in done.stdout
     assert "used up before a first round was whole" in run(f"{QUICK} --out run.h5", code=2).stderr
     assert ls.Store("run.h5").names() == ["islands"]
-    line = QUICK.replace("3000", "45000")
-    run(f"{line} --out run.h5 --resume")
-    run(f"{line} --out whole.h5")
-    resumed, whole = (ls.Store(path)["annealed"] for path in ("run.h5", "whole.h5"))
+    run(f"{LONGER} --out run.h5 --resume")
+    resumed, whole = (ls.Store(path)["annealed"] for path in ("run.h5", whole_annealed.path))
     assert isinstance(resumed, AnnealedVolume)
     assert isinstance(whole, AnnealedVolume)
     assert len(resumed.log_weights) == len(whole.log_weights) == 8
@@ -158,7 +197,7 @@ def test_rays_of_a_slow_net_are_cut_at_a_quarter_of_the_budget(bowl: Path) -> No
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, when: Callable[[Progress[Any]], bool]) -> None:
     """Press Ctrl-C as soon as islands say so."""
-    measure = estimators.run_islands
+    measure = run_islands
 
     def stopped(*arguments: Any, on_progress: OnProgress[Islands], **options: Any) -> Islands:
         def report(progress: Progress[Islands]) -> None:
@@ -171,20 +210,27 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, when: Callable[[Progress[Any]],
     monkeypatch.setattr(estimators, "run_islands", stopped)
 
 
-def test_ctrl_c_prints_and_keeps_the_last_whole_round(bowl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let islands run to their end again."""
+    monkeypatch.setattr(estimators, "run_islands", run_islands)
+
+
+def test_ctrl_c_prints_and_keeps_the_last_whole_round(
+    bowl: Path, whole_auto: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
     interrupted(monkeypatch, lambda progress: progress.news and len(progress.snapshot().whole(0)) > 0)
     done = run(f"{NET} {BUDGET} --out run.h5", code=130)
     assert "of the budget and 1 whole round, kept in run.h5; continue with: landscape volume" in done.stderr
     assert "annealed: 8 islands" in done.stdout
     assert "to quote:" in done.stdout
     assert ls.Store("run.h5").names() == ["annealed", "islands", "radii", "volume"]
-    assert strict(run(f"{NET} {BUDGET} --json", code=130).stdout)["volumes"].keys() == {"uniform", "annealed"}
-    monkeypatch.undo()
-    monkeypatch.chdir(bowl)
+    shutil.copy("run.h5", "again.h5")
+    found = strict(run(f"{NET} {BUDGET} --json --resume --out again.h5", code=130).stdout)
+    assert found["volumes"].keys() == {"uniform", "annealed"}
+    go_on(monkeypatch)
     run(f"{NET} {BUDGET} --out run.h5 --resume -q")
-    run(f"{NET} {BUDGET} --out whole.h5 -q")
     for name in ("islands", "annealed"):
-        assert_same_arrays(ls.Store("run.h5")[name], ls.Store("whole.h5")[name])
+        assert_same_arrays(ls.Store("run.h5")[name], ls.Store(whole_auto.path)[name])
 
 
 def test_ctrl_c_before_a_round_is_whole_prints_what_there_is(bowl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,21 +240,17 @@ def test_ctrl_c_before_a_round_is_whole_prints_what_there_is(bowl: Path, monkeyp
     assert "passes over the data, kept in run.h5" in flat(done.stderr)
     assert "uniform: 20 rays" in done.stdout
     assert ls.Store("run.h5").names() == ["radii", "volume"]
-    alone = run(f"{NET} --estimator annealed --budget 60000 --out new.h5", code=130)
+    alone = run(f"{NET} --estimator annealed --budget 18000 --out new.h5", code=130)
     assert alone.stdout == ""
     assert "nothing was kept" in alone.stderr
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_annealed_run_resumes_to_the_same_bytes(bowl: Path, stop: signal.Signals) -> None:
-    line = f"{QUICK.replace('3000', '60000')} -q --out"
-    code = "import signal; signal.signal(2, signal.default_int_handler); from landscape_cli.main import main; main()"
-    command = [sys.executable, "-c", code, *line.split(), "run.h5"]
-    with subprocess.Popen(command, cwd=bowl, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        while not Path("run.h5").exists() and process.poll() is None:
-            time.sleep(0.005)
-        process.send_signal(stop)
-        words = process.communicate()[1]
+def test_a_stopped_annealed_run_resumes_to_the_same_bytes(
+    bowl: Path, whole_annealed: Whole, stop: signal.Signals
+) -> None:
+    with Child(command(*LONGER.split(), "-q", "--out", "run.h5")) as process:
+        words = stop_once_written(process, Path("run.h5"), stop)[1]
     partial = ls.Store("run.h5")["islands"]
     assert isinstance(partial, Islands)
     assert not partial.done.all()
@@ -217,10 +259,9 @@ def test_a_stopped_annealed_run_resumes_to_the_same_bytes(bowl: Path, stop: sign
         assert process.returncode == 130, words
         assert "kept in run.h5; continue with: landscape volume ckpt.pt" in words
         assert words.count("\n") == 1
-    run(f"{line} run.h5 --resume")
-    run(f"{line} whole.h5")
+    run(f"{LONGER} -q --out run.h5 --resume")
     for name in ("islands", "annealed"):
-        assert_same_arrays(ls.Store("run.h5")[name], ls.Store("whole.h5")[name])
+        assert_same_arrays(ls.Store("run.h5")[name], ls.Store(whole_annealed.path)[name])
 
 
 def test_importance_is_kept_and_continued(bowl: Path) -> None:
@@ -259,8 +300,9 @@ def test_laplace_is_kept_beside_the_others(bowl: Path) -> None:
     assert isinstance(ls.Store("run.h5")["laplace"], LaplaceVolume)
 
 
-def test_overwrite_takes_everything_of_the_old_run_with_it(bowl: Path) -> None:
-    run(f"{NET} {BUDGET} --out run.h5 -q")
+def test_overwrite_takes_everything_of_the_old_run_with_it(bowl: Path, whole_auto: Whole) -> None:
+    shutil.copy(whole_auto.path, "run.h5")
+    assert ls.Store("run.h5").names() == ["annealed", "islands", "radii", "volume"]
     run(f"{NET} --estimator uniform --directions 40 --seed 1 --out run.h5 --overwrite -q")
     assert ls.Store("run.h5").names() == ["radii", "volume"]
     run("curvature ckpt.pt --task bowl.py --top 1 --out run.h5 -q")
@@ -330,7 +372,7 @@ def test_a_stored_run_of_other_settings_is_refused(bowl: Path) -> None:
         ("--measure gaussian --sigma 1", "measure: stored None, asked 'gaussian'"),
         ("--rtol 0.01", "rtol: stored 0.05, asked 0.01"),
     ):
-        for line in (QUICK, QUICK.replace("3000", "4000")):  # whether or not anything is missing
+        for line in (QUICK, QUICK.replace("1000", "1500")):  # whether or not anything is missing
             assert words in run(f"{line} {flags} --out run.h5 --resume", code=2).stderr
     assert Path("run.h5").read_bytes() == before
 
@@ -340,6 +382,6 @@ def test_a_file_is_about_one_trained_point(bowl: Path) -> None:
     state = torch.load("ckpt.pt")
     state["weight"] += 0.01
     torch.save(state, "other.pt")
-    for flags in ("--estimator annealed --budget 3000 --resume", "--estimator uniform", "--estimator laplace"):
+    for flags in ("--estimator annealed --budget 1000 --resume", "--estimator uniform", "--estimator laplace"):
         done = run(f"volume other.pt --task bowl.py --metric identity --cutoff 0.3 {flags} --out run.h5", code=2)
         assert "another trained point (ckpt.pt)" in flat(done.stderr)
