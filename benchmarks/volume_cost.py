@@ -105,9 +105,9 @@ def section(rows: Sequence[Row]) -> Iterator[str]:
     yield (
         "Passes, seconds and memory of the first budget that gives `settled` or `reliable`; each budget is "
         f"{TIMES} times the one before. If none does, the largest one tried. {machine().split(',')[0]}, one thread. "
-        "Ellipsoid: curvatures 1/i around theta. Ball: theta is 0.6 of the radius off its centre. Memory: the peak "
-        "beyond what the process held before, in MiB and over the bytes of the points that move together: rays of a "
-        "block, or the particles of a group, whichever are more. "
+        "Ellipsoid: curvatures 1/i around theta. Ball: theta is 0.6 of the radius off its centre. The memory is the "
+        "peak beyond what the process held before. It is also given over the bytes of the points that move together. "
+        "These are the rays of a block or the particles of a group, whichever are more. "
         "`python -m benchmarks.volume_cost`"
     )
     yield ""
