@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import trapezoid
 
 import landscape as ls
 from helpers.curvature_results import make_density, make_traces, results
@@ -126,5 +127,5 @@ def test_the_default_width_shows_both_bulk_and_outliers() -> None:
     grid = density.grid()
     assert len(grid) < 5000
     smooth = density.density(grid)
-    assert np.trapezoid(smooth, grid) == pytest.approx(1.0, abs=1e-4)
-    assert np.trapezoid(smooth[grid > 400], grid[grid > 400]) == pytest.approx(1e-6, rel=1e-3)
+    assert trapezoid(smooth, grid) == pytest.approx(1.0, abs=1e-4)
+    assert trapezoid(smooth[grid > 400], grid[grid > 400]) == pytest.approx(1e-6, rel=1e-3)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import trapezoid
 
 import landscape as ls
 from helpers.commands import flat, make_task, run, strict, trained_weights
@@ -80,7 +81,7 @@ def test_json_is_one_strict_object_with_every_error(here: Path) -> None:
     assert len(found["layers"]["standard_errors"]) == 2
     assert found["layers"]["total_standard_error"] > 0
     density = found["density"]
-    assert np.trapezoid(density["density"], density["grid"]) == pytest.approx(1, abs=1e-6)
+    assert trapezoid(density["density"], density["grid"]) == pytest.approx(1, abs=1e-6)
     assert len(density["density_error"]) == len(density["grid"])
     assert found["log_determinant"].keys() >= {"value", "standard_error", "quadrature_error", "negative", "shift"}
     parts = ("eigenpairs", "trace", "layers", "density", "log_determinant")
