@@ -120,6 +120,10 @@ class StandIn:
     def __setstate__(self, state: Any) -> None:
         pass
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Complain in the words of later torch: torch 2.6 fills any object as a dict."""
+        raise pickle.UnpicklingError(f"Can only setitem on a dict, but got {type(self)}")
+
 
 def stand_in(name: str) -> type[StandIn]:
     """Return a class of stand-ins that has the name of the class that it replaces."""

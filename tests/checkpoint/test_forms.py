@@ -135,7 +135,7 @@ def save_sharded(folder: Path) -> Weights:
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch says that it saves in a single process
-        dcp.save(content, checkpoint_id=folder, no_dist=True)
+        dcp.save(content, checkpoint_id=folder)
     return state
 
 

@@ -87,7 +87,7 @@ def save(form: str) -> str:
     if form == "sharded":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dcp.save({"model": state}, checkpoint_id="sharded", no_dist=True)
+            dcp.save({"model": state}, checkpoint_id="sharded")
         return "sharded"
     if form == "adapter":
         Path("adapter").mkdir()
