@@ -240,6 +240,7 @@ class ModelProgram:
                     module.sparse = False
             with untouched_rng(), torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "There is a performance drop")  # of operations without a vmap rule
+                warnings.filterwarnings("ignore", "Using `torch.compile")  # of our hook, which may fire twice
                 yield
         finally:
             self._viewed = None
