@@ -1,8 +1,9 @@
-"""Values on a GPU against those of the CPU, and then times on the GPU: one script of at most eight minutes.
+"""Compare values on a GPU with those of the CPU, then take times on the GPU, in at most eight minutes.
 
-``python -m benchmarks.gpu`` first measures small nets on the CPU and on the GPU: slices, radii, products, traces,
-eigenvalues, volumes, a run that begins on one and is continued on the other, and nets without flat vectors. It prints
-each largest relative difference. If one is larger than its tolerance, the script ends with exit code 1 after the table.
+``python -m benchmarks.gpu`` first measures small nets on the CPU and on the GPU. It compares slices, radii, products,
+traces, eigenvalues and volumes. It also compares nets without flat vectors, and a run that goes on on the other device.
+It prints each largest relative difference. If one is larger than its tolerance, the script ends with exit code 1 after
+the table.
 
 Then it times a plane of ResNet-20, traces of its Hessian, and volumes of nets of 10^4 to 10^6 weights, against bare
 forward passes and the packages that are installed. A part that would begin after the time limit is left out by name.
@@ -216,7 +217,7 @@ def plane_row(timer: Timer, size: Size) -> str:
 
 
 def trace_row(timer: Timer, size: Size) -> str:
-    """Return the time of a trace of ResNet-20 as a line, beside packages that are installed."""
+    """Return a line: the time of a trace of ResNet-20, ours and that of each installed package."""
     model, data = _resnet(size)
     bare = bare_pass(model, data, timer, size)
     op = ls.Hessian(ls.Objective(model, data, scope="all", device=timer.device), check=False)

@@ -52,7 +52,7 @@ class CutoffCheck:
 
     @property
     def better(self) -> Sequence[float]:
-        """The cutoffs that the next command needs; empty if those of now can stay."""
+        """The cutoffs for the next command; empty if the cutoffs that were typed can stay."""
         return () if len(self.inside) == len(self.cutoffs) else self.inside or self.suggested
 
     def facts(self) -> dict[str, Any]:

@@ -50,10 +50,10 @@ def refuse_held_elsewhere(program: ModelProgram, theta: AnyPoint) -> None:
     allowed = alike * max(abs(placed), abs(true)) + _ROUNDINGS * torch.finfo(theta.dtype).eps
     if abs(placed - true) > allowed:
         raise ObjectiveError(
-            "the model or the loss reads parameters that are held outside of the modules, such as in a list that a "
-            f"function captured: near the trained point the loss would be {placed:.6g}, and it is {true:.6g} if the "
-            "parameters themselves are changed.\nRead them from the model in the forward pass and in the loss, as "
-            "model.layer.weight or model.parameters()."
+            "the model or the loss reads parameters that are held outside of the modules. A function may have captured "
+            f"a list of them, for instance. So near the trained point the loss would be {placed:.6g}. It is {true:.6g} "
+            "if the parameters themselves are changed.\nRead them from the model in the forward pass and in the loss, "
+            "as model.layer.weight or model.parameters()."
         )
 
 
