@@ -162,6 +162,20 @@ def each(
     return [results[index] for index in range(len(chunks))]
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let this rank work on its own in the block, as if there were no others; they must not wait for it meanwhile.
+
+    Use it inside ``compute`` of :func:`each`, whose results all ranks get afterwards.
+    """
+    global _group
+    before, _group = _group, _ALONE
+    try:
+        yield
+    finally:
+        _group = before
+
+
 def added(part: Callable[[slice], torch.Tensor]) -> torch.Tensor:
     """Return the sum over ranks of ``part(mine)``, where ``mine`` takes every rank's own share of a sequence.
 

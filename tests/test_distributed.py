@@ -32,7 +32,7 @@ def test_the_same_bytes_on_one_two_and_three_ranks(tmp_path: Path) -> None:
             with np.load(folder / f"{rank}.npz") as held:
                 found.append({name: held[name] for name in held.files})
     assert len(found) == 6
-    assert len(found[0]) == 18
+    assert len(found[0]) == 19
     for other in found[1:]:
         for name, values in found[0].items():
             assert np.isfinite(values).any(), name

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from landscape import distributed
 from landscape.errors import LandscapeError, OutOfBudget
@@ -25,11 +26,10 @@ from landscape.results import NOTHING, Cost, Islands, OnProgress, Radii, require
 from landscape.results.islands import PATHS, GroupRow, PilotRow, RoundRow
 from landscape.volume.annealing.budget import BUDGET, RAYS, Budget, radii_within
 from landscape.volume.annealing.effort import ISLANDS, PARTIES, WIDEST, Party, next_effort
-from landscape.volume.annealing.islands import Arrived, Key, backwards, difference, forwards, second_start
-from landscape.volume.annealing.particles import Particles
+from landscape.volume.annealing.groups import Check, Seen, Walked, Ways, apart, go_through
+from landscape.volume.annealing.islands import Key
 from landscape.volume.annealing.pilot import Piloted, TooFewLevels, find_schedule
-from landscape.volume.annealing.readings import along_longest, check_room, surviving_share, with_radii
-from landscape.volume.annealing.schedule import Level
+from landscape.volume.annealing.readings import along_longest, check_room
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.telling import Teller
 from landscape.volume.ray_weights.measure import Measure, fine_rtol, make_measure, measure_on_uniform_rays
@@ -297,53 +297,54 @@ class _Run:
         if not begun or begun[-1].whole:
             self.rounds.append(RoundRow(cutoff, len(begun), effort, len(levels) - 1, groups))
         row = self._rounds_of(cutoff)[-1]
-        number, body, path = int(row.round), self.bodies[cutoff], piloted.schedule.path
-        party, seed = PARTIES[path.name], self.rays.config["seed"]
+        number, body = int(row.round), self.bodies[cutoff]
+        seed = self.rays.config["seed"]
         stage = 1 + _STAGES_OF_CUTOFF * cutoff + _STAGES_OF_ROUND * (number + 1)
-        ends: list[Particles] = []
+        ways = Ways(body, piloted.schedule.path, levels, PARTIES[piloted.schedule.path.name], seed, stage)
         done = [group.group for group in self._groups_of(row)]
-        for group in range(groups):
-            if group in done and group > 0:
-                continue
+
+        def go(group: int, check: Check) -> Walked:
             self.teller.stage = f"round {number + 1}, group {group + 1} of {groups}"
-            body.spent.clear()
-            check = self._check_of(body)
-            out = forwards(body, path, levels, party.islands, party.each, Key(seed, stage, group), check)
-            ends.append(out.particles)
-            if group in done:  # only its end is needed again
-                continue
-            back = None
-            if groups > 1:
-                back = backwards(path, levels, out.particles, party.islands, Key(seed, stage + 1, group), check)
-            self._keep(GroupRow(cutoff, number, group, out.accepted, *body.spent.row), party, out, back)
-            report()
+            return ways.go(group, back=groups > 1 and group not in done, check=check)
+
+        missing = [group for group in range(groups) if group == 0 or group not in done]
+        together = distributed.count() if apart(groups) else 1
+        for first in range(0, len(missing), together):
+            wave = missing[first : first + together]
+            gone = go_through(wave, go, body.spent, self._check_of(body), alone=together > 1)
+            for group, went in zip(wave, gone, strict=True):
+                walked = went.within(self._affords(), body.spent)
+                if group not in done:  # otherwise only its end was needed again
+                    self._keep(GroupRow(cutoff, number, group, walked.accepted, *body.spent.row), walked)
+                    report()
         self.teller.stage = f"round {number + 1}, second start"
-        looked = self._look(row, body, piloted, levels, ends[0], Key(seed, stage + 2, 0))
-        self.rounds[self.rounds.index(row)] = looked
+
+        def look(key: Key, check: Check) -> Seen:
+            return ways.look(self._longest(cutoff, ways.party) if groups > 1 else None, key, check)
+
+        key, check = Key(seed, stage + 2, 0), self._check_of(body)
+        (went_back,) = go_through([key], look, body.spent, check, alone=together > 1)
+        seen = went_back.within(self._affords(), body.spent)
+        self.rounds[self.rounds.index(row)] = RoundRow(*row[:5], *seen, *body.spent.row)
         self.teller.learn(self.result(), cutoff)
         report()
 
-    def _keep(self, group: GroupRow, party: Party, out: Arrived, back: Arrived | None) -> None:
+    def _keep(self, group: GroupRow, walked: Walked) -> None:
         self.groups.append(group)
-        self.forwards.append(out.log_means)
-        self.backwards.append(-back.log_means if back else np.full(len(out.log_means), np.inf))
-        self.log_radii.append(party.by_island(out.particles.log_radius, WIDEST))
+        self.forwards.append(walked.forwards)
+        self.backwards.append(walked.backwards)
+        self.log_radii.append(walked.log_radii)
 
-    def _look(
-        self, row: RoundRow, body: StarBody, piloted: Piloted, levels: list[Level], ends: Particles, key: Key
-    ) -> RoundRow:
-        """Return the round with its end filled in: the second start, the finer grid and the share at the cap."""
-        body.spent.clear()
-        path, check = piloted.schedule.path, self._check_of(body)
-        own, shift, error = with_radii(body, ends), math.nan, math.nan
-        if row.groups > 1:
-            config, masses = self.rays.config, self.masses[:, int(row.cutoff)]
-            longest = along_longest(self.metric, self.objective.theta, config["seed"], masses, len(ends))
-            starts = path.look(longest, levels[len(levels) // 2].place)
-            late = second_start(path, levels, starts, PARTIES[path.name].islands, key, check)
-            shift, error = difference(late, own.log_mass)
-        survives = surviving_share(body, own)
-        return RoundRow(*row[:5], shift, error, survives, float(own.censored.mean()), *body.spent.row)
+    def _longest(self, cutoff: int, party: Party) -> Tensor:
+        """Return directions of the longest uniform rays, as many as a group has particles."""
+        seed, masses = self.rays.config["seed"], self.masses[:, cutoff]
+        return along_longest(self.metric, self.objective.theta, seed, masses, party.together)
+
+    def _affords(self) -> Callable[[float], bool]:
+        """Return what tells whether a budget in passes has room for so many more; a time has cut already."""
+        used, timed = self._used(), math.isfinite(self.limit.seconds)
+        until = used + (self._until - used)
+        return lambda passes: timed or self._used(passes) < until
 
     def _check_of(self, body: StarBody, share: float = 1.0) -> Callable[[], None]:
         """Return what raises once a share of what is left now is spent, counting what the body has spent just now."""

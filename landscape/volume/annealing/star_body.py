@@ -43,9 +43,9 @@ class Spent:
         """Count evaluations that each read such a share of the data, shape (k,)."""
         self.count(float(read.sum()), len(read))
 
-    def count(self, evaluations: float, calls: int) -> None:
+    def count(self, evaluations: float, calls: float) -> None:
         """Count what something else has added up."""
-        self.evaluations, self.calls = self.evaluations + evaluations, self.calls + calls
+        self.evaluations, self.calls = self.evaluations + evaluations, self.calls + int(calls)
 
     @property
     def row(self) -> tuple[float, float]:
