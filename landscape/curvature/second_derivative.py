@@ -15,6 +15,7 @@ from landscape.curvature.autograd.grad import twice_differentiable
 from landscape.curvature.autograd.graphs import Graph, Graphs, HessianGraph, differentiating
 from landscape.curvature.checks.derivatives import check_derivatives, why_apart
 from landscape.curvature.checks.few_samples import few_samples
+from landscape.curvature.checks.symmetry import require_symmetric
 from landscape.curvature.large import LargeMemory, LargeProducts
 from landscape.curvature.memory import ProductMemory, Room
 from landscape.curvature.operator import Operator, column_products, parts_of
@@ -66,7 +67,8 @@ class SecondDerivative(Operator):
         if self._large is None:
             self._graphs = Graphs(objective.program, objective.theta, self.kind, self.scope.ranges, memory)
         self._width = objective.plan.lanes if objective.program.together else 1
-        self._check, self._prepared = check and not objective.program.sharded, False
+        sharded = objective.program.sharded
+        self._check, self._check_symmetry, self._prepared = check and not sharded, check and sharded, False
         self._own_memory = memory
         self._room: Room | None = None
         self._autograd = True
@@ -125,6 +127,9 @@ class SecondDerivative(Operator):
         layout, ranges = objective.layout, self.scope.ranges
         if objective.program.sharded:
             notes.append("autograd was not compared with differences: no rank holds all of a sharded model")
+            if self._check_symmetry and self._autograd:
+                with objective.running(), self._told():
+                    require_symmetric(self._graphs, layout.held, layout.holding, objective.theta)
         self._keep_limit()
         if self._check or self._width > 1:
             few = few_samples(objective.program, objective.theta)

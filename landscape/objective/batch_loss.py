@@ -270,8 +270,12 @@ class ModelProgram:
 
     def _totals_of(self, views: Iterable[Tensor], batch: Batch, loss: Loss) -> Tensor:
         def total(*views: Tensor) -> Tensor:
-            with self._placed([*views, *self._fresh_buffers()]):
+            kept = self._placed_now()
+            try:  # no context manager here: torch 2.6 cannot compile one
+                self._place([*views, *self._fresh_buffers()])
                 return loss.total(self._call(batch), batch)
+            finally:
+                self._put_back(kept)
 
         return vmap(total)(*views)
 
@@ -307,14 +311,24 @@ class ModelProgram:
             yield
             return
         assert tensors is not None
-        kept = [store[key] for store, key, _ in self._places]
+        kept = self._placed_now()
         try:
-            for store, key, which in self._places:
-                store[key] = tensors[which]
+            self._place(tensors)
             yield
         finally:
-            for (store, key, _), tensor in zip(self._places, kept, strict=True):
-                store[key] = tensor
+            self._put_back(kept)
+
+    def _placed_now(self) -> list[Tensor]:
+        """Return what the modules hold in each of their places."""
+        return [store[key] for store, key, _ in self._places]
+
+    def _place(self, tensors: list[Tensor]) -> None:
+        for store, key, which in self._places:
+            store[key] = tensors[which]
+
+    def _put_back(self, kept: list[Tensor]) -> None:
+        for (store, key, _), tensor in zip(self._places, kept, strict=True):
+            store[key] = tensor
 
     def _own_derivatives(self) -> AbstractContextManager[Any]:
         """Return the context in which a model that takes derivatives itself can run."""
