@@ -108,6 +108,14 @@ def test_the_environment_is_left_as_it_was(exported, monkeypatch):
     assert os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] == "0"
 
 
+PROGRAMS = ("models/model.json", "serialized_exported_program.json")  # its entry in today's archives, and by torch 2.6
+
+
+def program_entry(path: pathlib.Path) -> str:
+    """Return the name of the entry that holds the program's text."""
+    return next(name for name in zipfile.ZipFile(path).namelist() if name.endswith(PROGRAMS))
+
+
 def rewrite(
     path: pathlib.Path, out: pathlib.Path, change: Callable[[str], str], entry: str = "", name: str = ""
 ) -> pathlib.Path:
@@ -115,7 +123,7 @@ def rewrite(
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(out, "w") as target:
         for info in source.infolist():
             content, written = source.read(info), info.filename
-            if written.endswith("models/model.json"):
+            if written.endswith(PROGRAMS):
                 content, written = change(content.decode()).encode(), name or written
             target.writestr(written, content)
         if entry:
@@ -143,7 +151,9 @@ TRAPS = {
 )
 def test_an_exported_program_with_code_in_its_text_is_refused(name, trap, exported, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = zipfile.ZipFile(exported["free"]).read("free/models/model.json").decode()
+    text = zipfile.ZipFile(exported["free"]).read(program_entry(exported["free"])).decode()
+    if trap == "a guard" and "guards_code" not in text:
+        pytest.skip("this torch writes no guards")
     changed = TRAPS[trap](text)
     json.loads(changed)
     assert changed != text
@@ -154,9 +164,11 @@ def test_an_exported_program_with_code_in_its_text_is_refused(name, trap, export
 
 
 @pytest.mark.parametrize(
-    "entry", ["free/data/constants/opaque_obj_0", "free/data/aotinductor/model.so", "FREE/models/MODEL.json"]
+    "entry", ["free/data/constants/opaque_obj_0", "free/data/aotinductor/model.so", "the program in capitals"]
 )
 def test_an_exported_program_with_objects_or_compiled_code_is_refused(entry, exported, tmp_path):
+    if entry == "the program in capitals":
+        entry = program_entry(exported["free"]).upper()
     path = rewrite(exported["free"], tmp_path / "trap.pt2", str, entry)
     with pytest.raises(CheckpointError, match="could run any code"):
         read_checkpoint(path)
