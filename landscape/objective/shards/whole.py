@@ -23,6 +23,7 @@ from landscape.objective.shards.model import (
 )
 from landscape.objective.shards.places import Shards
 from landscape.objective.shards.program import ShardedProgram
+from landscape.objective.shared_memory import refuse_shared_memory
 
 Said = TypeVar("Said")
 
@@ -58,6 +59,7 @@ class Held:
             if is_sharded(model):
                 return cls._sharded(model, device, dtype)
         place = check_values(model)
+        refuse_shared_memory(model)
         check_device(device or place)
         model = moved(model, device, dtype)
         return cls(model, Layout.of(model), dict(model.named_parameters()), torch.device(device or place), ModelProgram)
