@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 import sysconfig
 import traceback
+from collections.abc import Callable
+from functools import wraps
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TypeGuard
+from typing import ParamSpec, TypeGuard, TypeVar
+
+Taken = ParamSpec("Taken")
+Given = TypeVar("Given")
 
 
 class LandscapeError(Exception):
@@ -45,6 +50,10 @@ class OutOfBudget(LandscapeError):
 
     def __init__(self) -> None:
         super().__init__("The budget was used up before this was whole: pass a longer `budget=...`.")
+
+
+class ProgramEnded(Exception):
+    """A user's code raised something that would end the program, such as SystemExit."""
 
 
 class StoreError(LandscapeError):
@@ -126,6 +135,28 @@ def type_and_line(error: BaseException) -> str:
     """
     name, line = type(error).__name__, first_line(error)
     return name if line == name else f"{name}: {line}"
+
+
+def keeps_running(function: Callable[Taken, Given]) -> Callable[Taken, Given]:
+    """Let a function that runs a user's code raise ProgramEnded in place of what would end the program.
+
+    That is the SystemExit of sys.exit() or of argparse, and exceptions of the user's that are no Exception. Ctrl-C and
+    the end of a generator or of a task pass.
+    """
+
+    @wraps(function)
+    def call(*args: Taken.args, **kwargs: Taken.kwargs) -> Given:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            if isinstance(error, Exception | KeyboardInterrupt | GeneratorExit):
+                raise
+            if type(error).__name__ == "CancelledError":  # that of asyncio, which takes long to import
+                raise
+            said = f"it raised {error!r}, which would end the whole program"
+            raise ProgramEnded(said).with_traceback(error.__traceback__) from error
+
+    return call
 
 
 def code_place(error: BaseException) -> str:

@@ -16,21 +16,27 @@ ROOT = Path(__file__).parents[1]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 
 
+# an sdist holds the files of cli/ under the name that they are imported by
+FOLDERS = {"landscape": ROOT / "landscape", "landscape_cli": ROOT / "cli"}
+if not FOLDERS["landscape_cli"].exists():
+    FOLDERS["landscape_cli"] = ROOT / "typings" / "landscape_cli"
+
+
 def package_name(folder: Path) -> str:
-    top, *inner = folder.relative_to(ROOT).parts
-    return ".".join(["landscape_cli" if top == "cli" else top, *inner])
+    name, top = next((name, top) for name, top in FOLDERS.items() if folder.is_relative_to(top))
+    return ".".join([name, *folder.relative_to(top).parts])
 
 
 def test_every_package_is_found() -> None:
     rules = SETTINGS["packages"]["find"]
     found = {name for where in rules["where"] for name in find_packages(str(ROOT / where), include=rules["include"])}
-    folders = [path.parent for top in ("landscape", "cli") for path in (ROOT / top).rglob("__init__.py")]
+    folders = [path.parent for top in FOLDERS.values() for path in top.rglob("__init__.py")]
     assert found == {package_name(folder) for folder in folders}
     assert {"landscape.volume.annealing", "landscape_cli.commands"} <= found
 
 
 def test_every_file_beside_the_code_is_package_data() -> None:
-    files = [path for top in ("landscape", "cli") for path in (ROOT / top).rglob("*") if path.is_file()]
+    files = [path for top in FOLDERS.values() for path in top.rglob("*") if path.is_file()]
     data = [path for path in files if path.suffix not in (".py", ".pyc")]
     assert data
     left_out = []

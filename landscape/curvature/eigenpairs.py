@@ -151,8 +151,8 @@ def top_eigenpairs(
 
     >>> from landscape.curvature.operator import Dense
     >>> pairs = top_eigenpairs(Dense(torch.diag(torch.tensor([3.0, 1.0, 3.0, 2.0], dtype=torch.float64))), k=3)
-    >>> pairs.values.round(6), pairs.converged.all()
-    (array([3., 3., 2.]), np.True_)
+    >>> pairs.values.round(6), bool(pairs.converged.all())
+    (array([3., 3., 2.]), True)
     """
     limit, began = _validate(op, k, which, rtol, max_products), time.perf_counter()
     if op.lean and k == 1:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.utils._pytree import tree_map
 
-from landscape.errors import LandscapeError, ObjectiveError, code_place, type_and_line
+from landscape.errors import LandscapeError, ObjectiveError, code_place, keeps_running, type_and_line
 from landscape.objective.batches import Batch
 from landscape.objective.deadline import check_deadline
 from landscape.objective.losses.loss import Loss, counts_of
@@ -346,6 +346,7 @@ class ModelProgram:
                 buffer.copy_(original)
                 self._versions[i] = buffer._version
 
+    @keeps_running
     def _call(self, batch: Batch) -> Any:
         if self.forward is not None:
             return self.forward(self.model, batch.raw)

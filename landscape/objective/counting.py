@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from landscape.errors import TaskError
+from landscape.errors import LandscapeError, TaskError, code_place, keeps_running, type_and_line
 
 TARGET_KEYS = ("labels", "label", "targets", "target", "y", "Y")
 Count = Callable[[Any], int]  #: batch as it is in the data -> number of samples
@@ -93,7 +93,7 @@ def count_samples(raws: Sequence[Any], count: Count | None = None) -> tuple[list
         TaskError: if both lengths change, or ``count`` returns no positive number.
     """
     if count is not None:
-        return [_checked(count(raw)) for raw in raws], False, ()
+        return [counted(count, raw) for raw in raws], False, ()
     if any(map(is_sample_list, raws)) and all(map(is_list, raws)):
         return [len(raw) for raw in raws], True, ()
     options = [candidates(raw) for raw in raws]
@@ -182,9 +182,23 @@ def _kind(part: Any) -> str:
     return type(part).__name__ if isinstance(part, Mapping) or is_list(part) else "value"
 
 
-def _checked(count: Any) -> int:
-    if isinstance(count, Tensor) and count.numel() == 1:
-        count = int(count)
-    if not isinstance(count, int) or count < 1:
-        raise TaskError(f"count_samples must return the number of samples of a batch, at least 1, not {count!r}.")
-    return count
+def counted(count: Count, raw: Any) -> int:
+    """Return what a user's function says of a batch.
+
+    Raises:
+        TaskError: if it fails, or returns no positive number.
+    """
+    try:
+        said = keeps_running(count)(raw)
+    except LandscapeError:
+        raise
+    except Exception as error:
+        raise TaskError(
+            f"count_samples fails on a batch ({type(raw).__name__}): {type_and_line(error)}{code_place(error)}\n"
+            "It gets a batch as it is in the data, and must return the number of samples."
+        ) from error
+    if isinstance(said, Tensor) and said.numel() == 1:
+        said = int(said)
+    if not isinstance(said, int) or said < 1:
+        raise TaskError(f"count_samples must return the number of samples of a batch, at least 1, not {said!r}.")
+    return said

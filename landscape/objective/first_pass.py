@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from landscape.errors import LandscapeError, ObjectiveError, TaskError, code_place, type_and_line
+from landscape.errors import LandscapeError, ObjectiveError, TaskError, code_place, keeps_running, type_and_line
 from landscape.objective.batch_loss import CENTRE, ModelProgram, evaluating, out_of_memory
 from landscape.objective.batches import Batch, copied
 from landscape.objective.moved_weights import AnyPoint
@@ -136,7 +136,7 @@ def _runs_itself(program: ModelProgram, batch: Batch) -> bool:
     """Whether a copy of the model runs on the batch as torch would run it."""
     try:
         with program.running():
-            model = deepcopy(program.model)
+            model = keeps_running(deepcopy(program.model).__call__)
             data = copied(batch)
             if program.losses[0].name == "model" and not isinstance(data.raw, Mapping):
                 model(*data.inputs, data.target)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.errors import ObjectiveError
+from landscape.errors import ObjectiveError, keeps_running
 from landscape.objective.batch_loss import detached
 from landscape.objective.model import check_device
 from landscape.objective.moved_weights import PointList
@@ -27,7 +27,7 @@ class FunctionProgram:
     together = True
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        self._function = function
+        self._function = keeps_running(function)
         self._differentiates = False  # whether the function takes derivatives of its own
 
     def totals(self, points: Tensor | PointList, batch: int) -> Tensor:

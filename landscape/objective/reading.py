@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from landscape.errors import TaskError, type_and_line
+from landscape.errors import LandscapeError, TaskError, code_place, keeps_running, type_and_line
 from landscape.objective.batches import Batch, cut, is_plain, join_batches, make_batch, moved_to, rebuild, split_batches
-from landscape.objective.counting import Count, candidates, count_samples, is_list, items_of, length_of
+from landscape.objective.counting import Count, candidates, count_samples, counted, is_list, items_of, length_of
 from landscape.objective.digest import raw_bytes
 
 _DATASET_BATCH = 256  # samples that are read from a Dataset at a time
@@ -233,7 +233,7 @@ def _read_iterable(data: Any, max_samples: int | None, count: Count | None) -> t
                 f"reading stopped after {MOST_BATCHES:,} batches: the data have no length, so they may be endless, and "
                 "all batches are kept in memory.\nPass `max_samples=...`, or a list of batches."
             )
-        size = count(raw) if count else candidates(raw)[0]
+        size = candidates(raw)[0] if count is None else counted(count, raw)
         if max_samples is not None and seen + size > max_samples:
             if not is_plain(raw) or len(next(iter(items_of(raw)))[1]) != size:
                 if not raws:
@@ -267,19 +267,26 @@ def _has_length(data: Any) -> bool:
 
 
 def _collated(iterator: Iterator[Any]) -> Iterator[Any]:
-    """Yield the batches; samples that a DataLoader cannot stack are an error that says what to pass."""
+    """Yield the batches; what the user's data raise is an error that says where."""
+    number = 0
     while True:
+        number += 1
         try:
-            raw = next(iterator)
+            raw = keeps_running(next)(iterator)
         except StopIteration:
             return
-        except (TypeError, RuntimeError) as error:
-            if "default_collate" not in str(error) and "stack expects each tensor" not in str(error):
-                raise
+        except LandscapeError:
+            raise
+        except Exception as error:
+            if "default_collate" in str(error) or "stack expects each tensor" in str(error):
+                raise TaskError(
+                    f"the samples of the dataset cannot be stacked to a batch: {type_and_line(error)}\n"
+                    "Give the dataset a transform that makes tensors of equal shape. Or pass a "
+                    "DataLoader(dataset, batch_size=..., collate_fn=...) and a forward function for its batches."
+                ) from error
             raise TaskError(
-                f"the samples of the dataset cannot be stacked to a batch: {type_and_line(error)}\n"
-                "Give the dataset a transform that makes tensors of equal shape. Or pass a "
-                "DataLoader(dataset, batch_size=..., collate_fn=...) and a forward function for its batches."
+                f"batch {number} of the data cannot be read: {type_and_line(error)}{code_place(error)}\n"
+                "The dataset or its loader raised this. Try it without landscape: for batch in data: pass."
             ) from error
         yield raw
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from landscape.errors import TaskError
+from landscape.errors import TaskError, keeps_running
 from landscape.objective.batches import Batch
 from landscape.objective.losses.loss import Loss, float64_sum, one, samples_of
 from landscape.objective.losses.named import binary_cross_entropy, cross_entropy, misfit, squared_error
@@ -154,8 +154,10 @@ def value_of(given: str | Callable[..., Any]) -> Callable[[Any, Batch], Tensor]:
     if not callable(given):
         return lambda output, batch: own_loss(output)
 
+    run = keeps_running(given)
+
     def value(output: Any, batch: Batch) -> Tensor:
-        said = given(output, batch.raw if batch.target is None else batch.target)
+        said = run(output, batch.raw if batch.target is None else batch.target)
         if not isinstance(said, Tensor):
             raise TaskError(
                 f"the loss returned {type(said).__name__}; it must return a tensor: one term per sample, or the mean."
