@@ -91,9 +91,13 @@ def choose(states: Sequence[State], name: str, path: object) -> list[State]:
     names = [state.name for state in states if state.keys]
     tops = {key.partition(".")[0] for state in states for key in state.tensors if "." in key}
     names += sorted(top for top in tops if not top.isdigit())
+    if not names:
+        raise CheckpointError(
+            f"{path} holds one set of weights, and it has no name, so none is called {name!r}. Leave `weights=...` out."
+        )
     raise CheckpointError(
         f"{path} holds {'several sets' if chosen else 'no set'} of weights called {name!r}. "
-        f"Names in it: {', '.join(names[:12]) or 'none, it holds one set'}{', ...' if len(names) > 12 else ''}.\n"
+        f"Names in it: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}.\n"
         "Pass one of them as `weights=...`, or leave it out."
     )
 

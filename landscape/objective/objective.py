@@ -214,7 +214,8 @@ class Objective(FromCheckpoint):
         self.theta_hash = digest_of(chain(trained_values(program, theta), program.constants))
         if sum(program.counts) == 0:
             raise ObjectiveError("every target is left out (-100), so the loss has no term. Check the targets.")
-        self.centre = check_centre(program, theta, self.device)
+        self.centre, said = check_centre(program, theta, self.device)
+        self.notes += said
 
     def __repr__(self) -> str:
         fixed = left_out(self.scope)
@@ -370,7 +371,7 @@ class Objective(FromCheckpoint):
         """Return the same objective with another program on the same data, such as one with other losses."""
         other = copy(self)
         other._program, other._kl, other.notes = program, None, list(self.notes)
-        other.centre = check_centre(program, self.trained, self.device)
+        other.centre, _ = check_centre(program, self.trained, self.device)
         return other
 
     def _centre_output(self, batch: int) -> Any:

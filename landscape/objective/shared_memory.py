@@ -91,7 +91,9 @@ def _buffer_error(name: str, buffer: str) -> ObjectiveError:
 
 def _error(name: str, tensor: Tensor, other: str, neighbour: Tensor) -> ObjectiveError:
     same = tensor.shape == neighbour.shape and tensor.stride() == neighbour.stride()
-    tied = f"make them one parameter: model.{other} = model.{name}" if same else "keep one, and compute the other from it"
+    tied = (
+        f"make them one parameter: model.{other} = model.{name}" if same else "keep one, and compute the other from it"
+    )
     return ObjectiveError(
         f"the parameters {name} and {other} share memory, and points would move each alone.\n"
         f"If they are tied, {tied}{'' if same else ' in the forward pass'}. If they are not, give one its own memory: "

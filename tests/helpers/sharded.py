@@ -134,7 +134,7 @@ def curvatures(kind: str) -> None:
 def refuses_second_derivatives(objective: ls.Objective) -> None:
     """An error, and no wrong number, with a torch that differentiates tensor parallelism only once."""
     for make in (ls.Hessian, ls.GaussNewton):
-        with pytest.raises(LandscapeError, match="is not symmetric.*\n.*torch 2.11 or later"):
+        with pytest.raises(LandscapeError, match=r"is not symmetric.*\n.*torch 2.11 or later"):
             ls.trace(make(objective), 2)
 
 

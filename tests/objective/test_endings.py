@@ -78,7 +78,9 @@ PLACES: dict[str, Callable[[BaseException], Any]] = {
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(("error", "shown"), [(SystemExit(3), r"SystemExit\(3\)"), (Halt("off"), r"Halt\('off'\)")])
 def test_what_would_end_the_program_is_an_error(place: str, error: BaseException, shown: str) -> None:
-    with pytest.raises(LandscapeError, match=rf"{shown}, which would end the whole program \(test_endings.py, line \d+\)"):
+    with pytest.raises(
+        LandscapeError, match=rf"{shown}, which would end the whole program \(test_endings.py, line \d+\)"
+    ):
         PLACES[place](error)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -225,6 +226,29 @@ def test_functions_that_are_no_objective_are_refused():
         Objective.from_function(lambda x: x.square().sum(-1) + torch.rand(()), torch.ones(3))
     with pytest.raises(ObjectiveError, match="trained point is nan"):
         Objective.from_function(lambda x: x.sum(-1).log(), -torch.ones(3))
+
+
+class Drawing(nn.Linear):
+    """Draws a random number in each pass; one pass in ``period``, on average, adds noise."""
+
+    def __init__(self, period: float) -> None:
+        super().__init__(4, 3)
+        self.period = period
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + float(torch.rand(()) * self.period < 1)
+
+
+def test_noise_in_few_passes_is_refused_and_draws_without_effect_are_stated():
+    torch.manual_seed(0)  # 1 in 20: that 300 passes show none has a chance of 2e-7
+    data = (torch.linspace(-1, 1, 40).reshape(10, 4), torch.linspace(-1, 1, 30).reshape(10, 3))
+    with pytest.raises(ObjectiveError, match=r"not deterministic: \d+ evaluations .*\n.*draws random numbers"):
+        Objective(Drawing(20), data, "mse")
+    notes = Objective(Drawing(math.inf), data, "mse").notes
+    assert [
+        note for note in notes if re.search(r"\d+ passes at the trained point gave the same loss.* \d+ % of the", note)
+    ]
+    assert not [note for note in Objective(nn.Linear(4, 3), data, "mse").notes if "draws" in note]
 
 
 def test_points_of_another_shape_are_refused():
