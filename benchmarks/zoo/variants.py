@@ -87,7 +87,7 @@ def quantisation_aware() -> nn.Module:
     model.qconfig = torch.ao.quantization.get_default_qat_qconfig("fbgemm")
     prepared = torch.ao.quantization.prepare_qat(model)
     prepared(torch.randn(INPUTS))  # sets the scales
-    return prepared.eval()
+    return prepared.apply(torch.ao.quantization.disable_observer).eval()
 
 
 class RoundedLinear(nn.Linear):

@@ -15,6 +15,7 @@ from landscape.curvature.autograd.grad import twice_differentiable
 from landscape.curvature.autograd.graphs import Graph, Graphs, HessianGraph, differentiating
 from landscape.curvature.checks.derivatives import check_derivatives, why_apart
 from landscape.curvature.checks.few_samples import few_samples
+from landscape.curvature.checks.suspects import refuse_fake_quantisation
 from landscape.curvature.checks.symmetry import require_symmetric
 from landscape.curvature.large import LargeMemory, LargeProducts
 from landscape.curvature.memory import ProductMemory, Room
@@ -134,6 +135,8 @@ class SecondDerivative(Operator):
         if self._check or self._width > 1:
             few = few_samples(objective.program, objective.theta)
         if self._check:
+            if isinstance(objective.program, ModelProgram):
+                refuse_fake_quantisation(objective.program.model)
             products = self._autograd and self.kind is HessianGraph
             self.check_notes = check_derivatives(few, layout, ranges, products=products)
             notes += self.check_notes

@@ -65,6 +65,23 @@ def check_values(model: nn.Module) -> torch.device:
     return next(iter(named.values())).device
 
 
+def refuse_live_observers(model: nn.Module) -> None:
+    """Refuse a network in quantisation-aware training with observers on: a pass changes what the next one gives.
+
+    An observer that only watches, as before quantisation after training, changes nothing.
+
+    Raises:
+        ObjectiveError: it says how to switch them off.
+    """
+    for name, module in model.named_modules():
+        on = [getattr(module, flag, None) for flag in ("observer_enabled", "fake_quant_enabled")]
+        if all(isinstance(each, Tensor) and bool(each.any()) for each in on):
+            raise ObjectiveError(
+                f"the observer of {name} is still on, so each pass changes how the next one is quantised, also in "
+                "evaluation mode.\nSwitch the observers off: model.apply(torch.ao.quantization.disable_observer)."
+            )
+
+
 def moved(model: nn.Module, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Module:
     """Return the model on another device or in another dtype; a copy, so that the caller's model stays unchanged."""
     if device is None and dtype is None:

@@ -83,6 +83,13 @@ def test_a_set_of_weights_is_chosen_by_name(tmp_path):
     )
 
 
+def test_one_set_of_weights_has_no_name(tmp_path):
+    torch.save(weights(), tmp_path / "plain.pt")
+    assert "one set of weights, and it has no name, so none is called 'ema'. Leave" in refusal(
+        tmp_path / "plain.pt", mlp(), weights="ema"
+    )
+
+
 def test_weights_that_are_there_under_two_names(tmp_path):
     own = weights()
     loop = {"state_dict": own, "state_dict_ema": own}

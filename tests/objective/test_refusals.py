@@ -50,6 +50,29 @@ def test_models_that_cannot_be_measured(make, words):
         Objective(make(), table())
 
 
+def quantisation_aware(*, watch_only: bool = False) -> nn.Module:
+    """Prepare a net whose observers are on; they only watch if ``watch_only``."""
+    qat = torch.ao.quantization
+    model = mlp()
+    model.qconfig = qat.get_default_qat_qconfig("fbgemm")
+    return qat.prepare_qat(model.train()).apply(qat.disable_fake_quant if watch_only else qat.enable_fake_quant)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch calls its quantisation deprecated
+def test_observers_that_are_on_are_refused_and_those_that_are_off_are_measured():
+    with pytest.raises(
+        ObjectiveError, match=r"observer of 0.* is still on(.|\n)*torch.ao.quantization.disable_observer"
+    ):
+        Objective(quantisation_aware(), table())
+    Objective(quantisation_aware(watch_only=True), table())
+    model = quantisation_aware()
+    model(table()[0])  # observes once
+    model.apply(torch.ao.quantization.disable_observer)
+    x, y = table()
+    own = nn.functional.cross_entropy(model.eval()(x), y)
+    assert Objective(model, (x, y)).centre == pytest.approx(float(own), rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("dtype", "scope"), [(torch.int8, "weight_codes"), (torch.complex64, "weight_codes"), (torch.complex64, "all")]
 )

@@ -26,7 +26,7 @@ from torch import Tensor
 from landscape.curvature.autograd.graphs import Graph, differentiating
 from landscape.curvature.checks.differences import TOLERANCE, Comparison, Outcome, compare
 from landscape.curvature.checks.few_samples import FewSamples
-from landscape.curvature.checks.suspects import likely_causes
+from landscape.curvature.checks.suspects import SKIP, likely_causes
 from landscape.errors import CurvatureError, type_and_line
 from landscape.objective import Layout
 
@@ -237,7 +237,7 @@ def _gradient_error(few: FewSamples, moving: Moving, offset: float, found: Compa
     return CurvatureError(
         f"autograd's gradient is not the derivative of the measured loss. {_place(offset)}, along a random direction, "
         f"it gives {found.derivative:.4g}, and differences of the loss give {found.difference:.4g} (two step sizes "
-        f"agree).\n{likely_causes(few, moving.moves)}\n{_SKIP}"
+        f"agree).\n{likely_causes(few, moving.moves)}\n{SKIP}"
     )
 
 
@@ -249,12 +249,9 @@ def _product_error(few: FewSamples, moving: Moving, offset: float, found: Compar
         f"its norm for {', '.join(names[:_SHOWN])}{more} is {found.derivative:.4g}, and differences of the gradient "
         f"give {found.difference:.4g} (two step sizes agree).\n"
         f"{likely_causes(few, moving.moves, second=True)}\n"
-        "`derivative='difference'` takes products from differences of the gradient. " + _SKIP
+        "`derivative='difference'` takes products from differences of the gradient. " + SKIP
     )
 
 
 def _place(offset: float) -> str:
     return "Near the trained point" if offset else "At the trained point"
-
-
-_SKIP = "`check=False` skips this check; the numbers are then those of autograd."

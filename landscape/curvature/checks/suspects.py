@@ -8,16 +8,18 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 
 from landscape.curvature.checks.few_samples import FewSamples
+from landscape.errors import CurvatureError
 
 _HERE = str(Path(__file__).resolve().parents[2])
 _TORCH = str(Path(torch.__file__).resolve().parent)
 _STOPS = {"detach", "detach_", "__get__"}
 _STEPS = {"round", "round_", "floor", "ceil", "trunc", "sign", "argmax", "heaviside", "one_hot", "bernoulli"}
+SKIP = "`check=False` skips this check; the numbers are then those of autograd."
 _MOST = 3  # causes named in an error
 
 
@@ -45,6 +47,26 @@ class _Watch(TorchFunctionMode):
 
     def _note(self, what: str, where: str) -> None:
         self.found.setdefault(f"{what} in {where}" if where else what)
+
+
+def refuse_fake_quantisation(model: nn.Module) -> None:
+    """Refuse a network whose weights or activations are rounded to few levels in the forward pass.
+
+    Its loss is a staircase. Autograd passes straight through the rounding, and a network in 32 bits, which all of these
+    are, is compared with differences over many stairs only.
+
+    Raises:
+        CurvatureError: it says what to measure instead.
+    """
+    for name, module in model.named_modules():
+        on = getattr(module, "fake_quant_enabled", None)
+        if isinstance(on, Tensor) and bool(on.any()):
+            raise CurvatureError(
+                f"{name} rounds to few levels (fake quantisation), so the loss is a staircase without a second "
+                "derivative. Autograd's would be that of another loss.\nSwitch it off to measure the network without "
+                "rounding: model.apply(torch.ao.quantization.disable_fake_quant). Radii, slices and volumes need no "
+                "derivative. " + SKIP
+            )
 
 
 def likely_causes(few: FewSamples, moves: Any, *, second: bool = False) -> str:

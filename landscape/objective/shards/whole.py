@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from landscape.errors import ObjectiveError
 from landscape.objective.batch_loss import ModelProgram, Program
-from landscape.objective.model import check_device, check_values, moved
+from landscape.objective.model import check_device, check_values, moved, refuse_live_observers
 from landscape.objective.parameters import Layout
 from landscape.objective.shards.model import (
     is_sharded,
@@ -60,6 +60,7 @@ class Held:
                 return cls._sharded(model, device, dtype)
         place = check_values(model)
         refuse_shared_memory(model)
+        refuse_live_observers(model)
         check_device(device or place)
         model = moved(model, device, dtype)
         return cls(model, Layout.of(model), dict(model.named_parameters()), torch.device(device or place), ModelProgram)

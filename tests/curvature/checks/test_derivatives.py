@@ -200,3 +200,20 @@ def test_a_wrong_second_rule_of_a_sure_net_is_found() -> None:
     objective = sure(lambda a, b, x: b(HalfSquare.apply(a(x))), 50.0, 0)
     with pytest.raises(CurvatureError, match="product H v is not the derivative"):
         Hessian(objective) @ torch.randn(objective.dimension)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch calls its quantisation deprecated
+def test_curvature_through_fake_quantisation_is_refused() -> None:
+    qat = torch.ao.quantization
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)).train()
+    model.qconfig = qat.get_default_qat_qconfig("fbgemm")  # type: ignore[assignment]
+    model, data = qat.prepare_qat(model), (torch.randn(20, 4), torch.arange(20) % 3)
+    model(data[0])  # observes once
+    objective = ls.Objective(model.apply(qat.disable_observer), data)
+    with pytest.raises(CurvatureError, match=r"staircase(.|\n)*torch.ao.quantization.disable_fake_quant"):
+        ls.trace(Hessian(objective), 2)
+    plain = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    plain.load_state_dict(model.state_dict(), strict=False)
+    off = ls.Objective(model.apply(qat.disable_fake_quant), data)
+    traces = [ls.trace(Hessian(each), 2, seed=1).samples for each in (off, ls.Objective(plain, data))]
+    np.testing.assert_allclose(*traces, rtol=1e-4)
