@@ -15,7 +15,9 @@ PATIENCE = 100.0  #: seconds that a run may take in all
 FORKS = multiprocessing.get_context("forkserver")
 SLOW = [
     "torch.distributed.run",
+    "torch._dynamo",
     "torch.fx.experimental.symbolic_shapes",
+    "landscape.slices",
     "landscape.volume",
     "landscape_cli.estimators",
     "helpers.sharded",

@@ -96,14 +96,16 @@ def losses(kind: str) -> None:
     planes = [ls.slice_2d(each, steps=3, orthogonal=True) for each in (whole, objective)]
     same(planes[1].loss, planes[0].loss, False)
     same(planes[1].cosine, planes[0].cosine, False)
-    pilot = {"first_step": 0.05}  # a pilot run would take most of the time
-    for criterion in ("loss", "kl"):
-        cutoff = 1.2 * whole.centre if criterion == "loss" else 0.2
-        one, other = (
-            ls.log_volume(each, [cutoff], estimator="uniform", criterion=criterion, directions=2, rtol=0.1, **pilot)
-            for each in (whole, objective)
-        )
-        same(other.results[0].log_volume, one.results[0].log_volume, exact)
+    rays = {"directions": 2, "rtol": 0.1, "first_step": 0.2}  # a pilot run would take most of the time
+    for criterion, cutoff in (("loss", 1.2 * whole.centre), ("kl", 0.2)):
+        one, other = (ls.basin_radii(each, [cutoff], criterion=criterion, **rays) for each in (whole, objective))
+        same(other.radii, one.radii, exact)
+    cutoffs = [1.2 * whole.centre]
+    volumes = [
+        ls.log_volume(each, cutoffs, estimator="uniform", max_radius=0.4, **rays).results[0]
+        for each in (whole, objective)
+    ]
+    same(volumes[1].log_volume, volumes[0].log_volume, exact)
     for tensor, kept in zip(local_values(model), before, strict=True):
         assert torch.equal(tensor, kept)
 
