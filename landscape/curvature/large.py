@@ -27,9 +27,9 @@ from landscape.objective.noise import Noise
 from landscape.objective.parameters import Entry
 
 _VECTORS = 2  # the vector and the product
-_PER_PRODUCT = 2.2  # peak of a product, in tapes of its piece: values, slopes, tangents, and one operation at work
-_PER_FORM = 1.6  # the same for a form, which frees tangents on its way
-_ROOM_OF_PRODUCTS = 1.8  # without a limit, activations of products may take this many times the model's bytes
+_PER_PRODUCT = 2.4  # peak of a product, in tapes of its piece: values, slopes, tangents, and one operation at work
+_PER_FORM = 2.0  # the same for a form, which frees tangents on its way
+_ROOM_OF_PRODUCTS = 2.1  # without a limit, activations of products may take this many times the model's bytes
 _ROOM_OF_FORMS = 3.1  # the same for forms, which have one vector less
 _FEW = 2  # samples that are compared with each of them alone
 _APART = 0.5  # shift of the weights at which pieces are compared with their batch, in their root mean square
@@ -136,7 +136,6 @@ class LargeProducts:
         single = self._with_rows(1)
         rows = 1 if single is not None else most
         first = ProductTape(self._call(whole if single is None else single, 0), self._moving())
-        check_once(first.total)
         sample = -(-first.bytes // rows)
         least = LargeMemory(vector, sample, rows, 0).least()
         if limit is None:
@@ -176,7 +175,7 @@ class LargeProducts:
         Raises:
             CurvatureError: if they disagree.
         """
-        few = self._whole.with_batches(split_batches(self._whole.batches[:1], 1)[:1])
+        few = self._one_sample()
 
         def form(vectors: list[Tensor]) -> Tensor:
             return ProductTape(self._call(few, 0), self._moving()).form(vectors)
@@ -272,10 +271,13 @@ class LargeProducts:
         together, apart = (_total(program, point, self._objective.device) for program in (one, many))
         return many if abs(together - apart) <= _SEPARABLE * abs(together) else None
 
+    def _one_sample(self) -> ModelProgram:
+        return self._whole.with_batches(split_batches(self._whole.batches[:1], 1)[:1])
+
     def _consistent(self, vector: Tensor) -> bool:
         """Return whether the product of a tape, times the vector, is its form, which was compared with differences."""
         vectors, out = self.split(vector), torch.zeros_like(vector)
-        tape = ProductTape(self._call(self._for_products.program, 0), self._moving())
+        tape = ProductTape(self._call(self._one_sample(), 0), self._moving())
         tape.add_product(vectors, self.split(out))
         form, product = tape.form(vectors), column_products(vector[:, None], out[:, None])[0]
         eps = max(torch.finfo(entry.dtype).eps for entry in self._entries)

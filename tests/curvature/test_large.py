@@ -96,8 +96,8 @@ def test_batches_whose_samples_act_on_each_other_stay_whole() -> None:
 
 def test_a_memory_budget_below_one_product_is_refused(problem: tuple[nn.Module, tuple[Tensor, Tensor]]) -> None:
     model, data = problem
-    op = ls.Hessian(ls.Objective(model, data, flat=False, memory=20_000))
-    with pytest.raises(CurvatureError, match=r"takes [\d,]+ bytes at a time, and the memory budget is 20,000"):
+    op = ls.Hessian(ls.Objective(model, data, flat=False, memory=14_000))
+    with pytest.raises(CurvatureError, match=r"takes [\d,]+ bytes at a time, and the memory budget is 14,000"):
         op.prepare()
 
 

@@ -209,23 +209,28 @@ class Tape:
         return total
 
 
-def recorded(program: Callable[[], Tensor], *, identities: bool = True) -> tuple[Tensor, list[Operation]]:
-    """Return the total that a program computes, and its operations with their slopes.
-
-    Args:
-        program: () -> total, a scalar.
-        identities: whether to list calls that return their input, such as a cast to the dtype that it has. The slope of
-            a leaf that passes one is a gradient of its weight.
-    """
-    recorder = _Recorder()
-    with torch.enable_grad(), recorder:
-        total = program()
-    operations = recorder.operations if identities else [each for each in recorder.operations if not _is_identity(each)]
+def recorded(program: Callable[[], Tensor]) -> tuple[Tensor, list[Operation]]:
+    """Return the total that a program computes, and its operations with their slopes."""
+    total, operations = listed(program)
     outputs = [output for operation in operations for output in operation.outputs]
     slopes = iter(torch.autograd.grad(total, outputs, allow_unused=True))
     for operation in operations:
         operation.slopes = [next(slopes) for _ in operation.outputs]
     return total, operations
+
+
+def listed(program: Callable[[], Tensor], *, identities: bool = True) -> tuple[Tensor, list[Operation]]:
+    """Return the total that a program computes, and its operations without slopes.
+
+    Args:
+        program: () -> total, a scalar.
+        identities: whether to list calls that return their input, such as a cast to the dtype that it has.
+    """
+    recorder = _Recorder()
+    with torch.enable_grad(), recorder:
+        total = program()
+    operations = recorder.operations
+    return total, operations if identities else [each for each in operations if not _is_identity(each)]
 
 
 def _is_identity(operation: Operation) -> bool:
