@@ -137,7 +137,7 @@ def auto(run: BasinRun) -> VolumeReport:
     def hits(left: str | float) -> Volume | None:
         if run.params["measure"] != "lebesgue":
             return None
-        volumes["counted"] = counted_points(run, left, budget)
+        volumes["counted"] = counted_points(run, left, budget, gives_up=True)
         return volumes["counted"]
 
     def islands(missing: list[float], left: str | float) -> Volume:
@@ -238,13 +238,14 @@ def uniform_rays(run: BasinRun, limit: Limit | None = None) -> tuple[Radii, Volu
     return radii, run.keep(RAYS.volume, fresh or is_by_another_measure(run, RAYS.volume), make, Volume)
 
 
-def counted_points(run: BasinRun, left: str | float, budget: str) -> CountedVolume:
+def counted_points(run: BasinRun, left: str | float, budget: str, *, gives_up: bool = False) -> CountedVolume:
     """Return the volume from points counted in the ball of the cap; both are stored.
 
     Args:
         run: the command.
         left: what the count may cost.
         budget: what was typed for the whole run.
+        gives_up: whether to stop early if too few will hit.
     """
     params = run.params
     run.say(f"counting points in the ball of the cap, until {WANTED} hit or {spelt(left)} spent")
@@ -254,6 +255,7 @@ def counted_points(run: BasinRun, left: str | float, budget: str) -> CountedVolu
             run.objective,
             params["cutoffs"],
             budget=left,
+            gives_up=gives_up,
             resume=stored,
             on_progress=on_progress,
             **run.basin_options,

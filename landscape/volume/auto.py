@@ -1,8 +1,8 @@
 """The ``auto`` estimator: the cheapest estimator that measures V, within a budget.
 
 Uniform rays come first, for at most a quarter of the budget. Under a cap, hits near the cap are counted next, unless
-all rays end so far below it that there will be none. Annealed islands take the rest of the budget, at the cutoffs where
-neither was reliable.
+all rays end so far below it that there will be none. The count is given up early if too few come. Annealed islands take
+the rest of the budget, at the cutoffs where neither was reliable.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def auto_volume(
     def counted(left: str | float) -> Volume | None:
         if measure != "lebesgue":
             return None
-        return counted_volume(objective, cutoffs, budget=left, **told, **options)
+        return counted_volume(objective, cutoffs, budget=left, gives_up=True, **told, **options)
 
     def annealed(some: Sequence[float], left: str | float) -> Volume:
         return annealed_volume(objective, some, budget=left, rtol=rtol, **told, **options, **by)

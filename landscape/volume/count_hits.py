@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import gammaincinv
 from torch import Tensor
 
 from landscape import distributed
@@ -31,7 +32,10 @@ from landscape.results.progress import telling
 from landscape.volume.annealing.budget import BUDGET, Budget, too_little_time
 
 WANTED = 100  #: hits in the basin at which a count stops: an error of a tenth of V
+RELIABLE_HITS = 50  #: fewer hits in the basin give a lower bound
 MOST_RAYS = 1_000_000
+_LOOK = 0.1  # of a budget, after which a count may be given up
+_SURELY = 0.95  # probability with which fewer hits come than are wanted
 _RTOL = 1e-3  # of the pilot rays, the only radii that are searched
 
 
@@ -48,6 +52,7 @@ def count_hits(
     hits: int = WANTED,
     directions: int = MOST_RAYS,
     budget: str | float | None = BUDGET,
+    gives_up: bool = False,
     resume: Hits | None = None,
     progress: bool = False,
     on_progress: OnProgress[Hits] | None = None,
@@ -61,6 +66,7 @@ def count_hits(
         directions: the most rays to draw.
         budget: what to spend at most, such as ``2min`` or 20000 (full passes over the data); None for no limit. A
             number of passes gives the same numbers on every machine.
+        gives_up: whether to stop once a tenth of the budget is spent, if hardly 50 hits would come for all of it.
         resume: a partial result with the same settings; its rays are kept.
         progress: show a bar of the hits.
         on_progress: called after every block of rays, with a :class:`landscape.results.Progress`.
@@ -84,7 +90,10 @@ def count_hits(
                 counting.go_on_from(resume)
             elif first_step is None:
                 counting.settle()
+            look = _Look(limit) if gives_up else None
             while counting.open_cutoffs and counting.rays < directions and limit.used(counting.cost) < 1:
+                if look is not None and look.is_hopeless(counting):
+                    break
                 counting.draw(min(counting.block, directions - counting.rays))
                 tell(Progress(min(hits, int(counting.inside.min())), hits, counting.result))
         except OutOfBudget as cut:
@@ -164,6 +173,10 @@ class _Counting:
             cutoff for cutoff, inside in zip(self.cutoffs, self.inside, strict=True) if inside < self.config["hits"]
         ]
 
+    def hits_among(self, rays: int, cutoff: float) -> int:
+        """Return how many of the first rays hit the basin of a cutoff."""
+        return sum(int(((ray < rays) & (np.maximum(loss, peak) < cutoff)).sum()) for ray, _, loss, peak in self.kept)
+
     def settle(self) -> None:
         """Settle the grid as uniform rays of this seed do."""
         pilot = Pilot(self.objective, self.points.metric, self.points.seed, self.criterion, self.cutoffs[0], self.march)
@@ -239,6 +252,38 @@ class _Counting:
             cost=self.cost,
             pilot=self.pilot,
         )
+
+
+@dataclass
+class _Look:
+    """A look at a count once a tenth of the budget is spent.
+
+    If the budget is in passes, the look is at its first rays. So a count that goes on later is judged by the same ones.
+
+    Attributes:
+        limit: the budget.
+        rays: how many the look is at; 0 before the time has come.
+        share: of the budget that they have cost.
+    """
+
+    limit: Budget
+    rays: int = 0
+    share: float = _LOOK
+
+    def is_hopeless(self, counting: _Counting) -> bool:
+        """Return whether fewer hits than a verdict needs will come at any cutoff that lacks some."""
+        if not self.rays:
+            self._begin(counting)
+        if not self.rays or counting.rays < self.rays:
+            return False
+        hits = counting.hits_among(self.rays, counting.open_cutoffs[-1])
+        return bool(gammaincinv(hits + 1, _SURELY) < RELIABLE_HITS * self.share)
+
+    def _begin(self, counting: _Counting) -> None:
+        if math.isfinite(self.limit.passes):
+            self.rays = math.ceil(_LOOK * self.limit.passes)
+        elif (used := self.limit.used(counting.cost)) >= _LOOK:
+            self.rays, self.share = counting.rays, used
 
 
 def _no_hits() -> tuple[np.ndarray, ...]:

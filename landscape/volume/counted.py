@@ -25,11 +25,10 @@ from landscape.rays import finer_in_blocks, make_metric
 from landscape.rays.uniform_points import UniformPoints
 from landscape.results import NOTHING, Check, Cost, Count, CountedVolume, Hits, VolumeEstimate
 from landscape.results.ball import log_ball
-from landscape.volume.count_hits import count_hits
+from landscape.volume.count_hits import RELIABLE_HITS, count_hits
 from landscape.volume.options import CountOptions
 from landscape.volume.ray_weights.survival import finer_than
 
-RELIABLE_HITS = 50  #: fewer hits in the basin give a lower bound
 _LEVEL = 0.95
 _LOOKED_AT = 64  # hits that are looked at again on a finer grid, for each cutoff
 
@@ -46,7 +45,8 @@ def counted_volume(
     - The estimate of P is (k - 1) / (N - 1), which is unbiased (Haldane 1945); k / N if a budget ended the count.
     - The interval is exact (Clopper & Pearson 1934). N rays hold at least k hits, and N - 1 rays at most k - 1.
     - With at least 50 hits the verdict is ``reliable``. With fewer it is ``lower bound``, and both bounds still hold,
-      each with 95 % confidence. Without a hit there is no lower bound, and the upper one is log(3 / N) below the ball.
+      each with 95 % confidence, also if a look on the way gave the count up: each look may err in 2.5 %. Without a hit
+      there is no lower bound, and the upper one is log(N / 3.7) below the ball.
     - The hits below the cutoff, walls or not, give V_sub in the same way (``log_sublevel_volume``). It is at least V at
       every resolution.
 
@@ -115,7 +115,8 @@ def _estimate(hits: Hits, column: int, count: Count, cap: float) -> VolumeEstima
     reliable = k >= RELIABLE_HITS
     share = (k - 1) / (rays - 1) if count.stopped and rays > 1 else k / max(rays, 1)
     value = cap + (math.log(share) if share > 0 else -math.inf)
-    bounds = _interval(rays, k, 2 * _LEVEL - 1, stopped=count.stopped)
+    # a count that has not come to its end may have been given up after a look, so its bounds allow for two looks
+    bounds = _interval(rays, k, 2 * _LEVEL - 1 if count.stopped else _LEVEL, stopped=count.stopped)
     low, high = _interval(rays, k, stopped=count.stopped) if reliable else bounds
     words = f"{k:,} of {rays:,} uniform points in the ball of the cap lie in the basin; a verdict needs {RELIABLE_HITS}"
     return VolumeEstimate(
