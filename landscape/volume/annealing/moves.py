@@ -73,6 +73,15 @@ def move(
     return Moved(particles.where(taken, proposed), accepted, (flight.half_way, flight.score))
 
 
+def _drawn_steps(level: Level, count: int, random: np.random.Generator) -> Tensor:
+    """Return the length of a leapfrog step of each particle, shape (k, 1)."""
+    if level.own_steps:
+        varied = _MOST_VARIED * (level.shortest / _MOST_VARIED) ** random.random((count, 1))
+    else:
+        varied = np.full((count, 1), level.shortest + (_MOST_VARIED - level.shortest) * random.random())
+    return torch.as_tensor(level.step * varied)
+
+
 class _Flight:
     """Directions in the coordinates of a level, with their velocities."""
 
@@ -80,7 +89,7 @@ class _Flight:
         self._path, self._place, self._stretch = path, level.place, level.stretch
         self._y = phi if level.stretch is None else sphere(level.stretch.invert(phi))
         self._velocity = tangent(normals(random, phi), self._y)
-        self._step = level.step * (level.shortest + (_MOST_VARIED - level.shortest) * random.random())
+        self._step = _drawn_steps(level, len(phi), random).to(phi.device)
         self._most = _FASTEST * math.sqrt(phi.shape[1])
         self._read()
         self.half_way = self.score

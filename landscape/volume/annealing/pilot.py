@@ -16,6 +16,7 @@ import numpy as np
 from landscape.errors import OutOfBudget
 from landscape.rays.streams import Purpose, stream
 from landscape.results.islands import PATHS, PilotRow
+from landscape.volume.annealing.care import CAREFUL, GROWING, HASTY, MIDDLING, MORE_LEVELS, Care, may_grow
 from landscape.volume.annealing.growth_path import GrowthPath
 from landscape.volume.annealing.moves import move
 from landscape.volume.annealing.particles import Particles
@@ -33,7 +34,8 @@ _MIDDLING = range(100, 2000)  # dimensions in which a stretch has much to learn 
 _ACCEPTED = 0.8  # wanted acceptance
 _FAIR = (0.6, 0.95)  # acceptance at which a step need not be tried again
 _FEWEST_LEAPS, _MOST_LEAPS, _MOST_LEAPS_OF_GROWTH = 2, 16, 8  # growth reads many radii at each
-_SHORTEST_OF_GROWTH = 0.25  # of a step: no two narrow parts of a body are alike, so one length would not suit islands
+_SHORTEST_OF_GROWTH = 0.25  # of a step
+_SHORTEST_OF_ISLANDS = 0.125  # the same for islands that grow: they meet narrower parts of the body than the pilot did
 _MOST_SLICES = 32  # moves by slices in the place of one by leapfrog steps
 _ARCS, _SHORTEST_ARC = 4.0, 1e-6  # width of an arc over the mean angle moved, and its least
 _MOST_LEVELS, _MOST_SHELL_LEVELS = 2000, 200
@@ -43,36 +45,8 @@ _MOST_BYTES = 2**28  # of the scores that are kept
 _FEWEST_GROWN = 4  # levels of growth below which nothing has been learnt
 _LOST = 30.0  # nats by which walls may cut what is inside at the cap, or growth fall below its best, before it ends
 _SHORT = 0.02  # a grid that begins at this share of the cap or below may be that of a narrow body
-_NARROW = 0.02  # a body whose rays all end this much below the cap, in log r, is not one for the shell
-
-
-@dataclass(frozen=True)
-class Care:
-    """How carefully a pilot goes.
-
-    Attributes:
-        particles: how many.
-        gain: wanted standard deviation of the gains in log-weight from level to level.
-        moves: fewest and most at a level.
-        learns: whether the particles learn a stretch; few teach nothing.
-    """
-
-    particles: int
-    gain: float
-    moves: tuple[int, int]
-    learns: bool = True
-
-    @property
-    def work(self) -> float:
-        """Cost of a path, as a multiple of one move of one particle at each level."""
-        return self.particles * sum(self.moves) / 2
-
-
-HASTY = Care(6, 3.0, (1, 1), learns=False)
-CAREFUL, MIDDLING = Care(32, 0.5, (2, 5)), Care(64, 0.35, (2, 5))
-GROWING = Care(4, 1.5, (1, 2))  # a narrow body, where levels tell more than particles
-_MORE_LEVELS = 1.2  # of a careful pilot than of a hasty one
 _HASTY = 1  # index of the hasty pilot's random numbers
+_NARROW = 0.02  # a body whose rays all end this much below the cap, in log r, is not one for the shell
 
 
 @dataclass(frozen=True)
@@ -117,7 +91,7 @@ def find_schedule(
     *,
     check_shell: Callable[[], None] | None = None,
     check_growth: Callable[[], None] | None = None,
-    check_end: Callable[[], None] | None = None,
+    share: Callable[[], float] = lambda: 0.0,
     affords: Callable[[float], bool] = lambda _: True,
     known: PilotRow | None = None,
 ) -> Piloted:
@@ -132,7 +106,8 @@ def find_schedule(
         seed, stage: key the random numbers.
         check: called before every leapfrog step; it may raise :class:`OutOfBudget` to stop.
         check_shell: the same on the path of the shell, if the grid begins far below the cap: such a body may be narrow.
-        check_growth, check_end: the same while particles grow, and from then to the end of the path.
+        check_growth: the same on the path of growth.
+        share: returns the share of the pilot's budget that is spent, which ends growth.
         affords: returns whether the budget pays for a careful pilot that costs so many times what was spent so far.
         known: what an earlier pilot of this body found; its decisions are taken again.
 
@@ -159,8 +134,7 @@ def find_schedule(
                 if not short:
                     raise
     most = int(known.tried) if known is not None and grown else None
-    growing = _Pilot(GrowthPath.of(body, _grid(body)), body, key, check_growth or check, GROWING, most)
-    return growing.grow(check_end or check)
+    return _Pilot(GrowthPath.of(body, _grid(body)), body, key, check_growth or check, GROWING, most).grow(share)
 
 
 def _by_two(
@@ -178,7 +152,7 @@ def _by_two(
         hasty = go(_Pilot(path, body, key, check, HASTY, index=_HASTY))
     care = MIDDLING if body.dimension in _MIDDLING else CAREFUL
     if hasty is not None:
-        dearer = _MORE_LEVELS * care.work / HASTY.work
+        dearer = MORE_LEVELS * care.work / HASTY.work
         served = known.passes_per_level == hasty.passes_per_level if known else not affords(dearer)
         if served:
             return hasty
@@ -244,31 +218,31 @@ class _Pilot:
         self._begin()
         return self._go(lost)
 
-    def grow(self, check_end: Callable[[], None]) -> Piloted:
+    def grow(self, share: Callable[[], float]) -> Piloted:
         """Grow until the estimate has fallen far below its best, or the budget ends that; then go to the path's end.
 
         The particles go no further out than where the estimate was best.
 
         Args:
-            check_end: called before every leapfrog step after growth; it may raise to stop.
+            share: returns the share of the pilot's budget that is spent.
         """
-        path = self._path
+        path, cap = self._path, math.log(self._body.max_radius)
         assert isinstance(path, GrowthPath)
         self._begin()
         best, grown = self._state, 1
-        try:
-            while self._levels[-1].place[0] < math.log(self._body.max_radius):
-                if self._log_mean < best.log_mean - _LOST or len(self._levels) > self._most:
+        way = [(share(), path.start[0])]
+        with suppress(TooFewLevels):
+            while way[-1][1] < cap and len(self._levels) <= self._most and may_grow(way, cap):
+                if self._log_mean < best.log_mean - _LOST:
                     break
                 self._step()
                 grown = len(self._levels)
+                way.append((share(), self._levels[-1].place[0]))
                 if self._log_mean >= best.log_mean:
                     best = self._state
-        except (TooFewLevels, OutOfBudget):
-            pass
         if best.levels < _FEWEST_GROWN:
             raise TooFewLevels
-        self._check, self._most = check_end, _MOST_LEVELS
+        self._most = _MOST_LEVELS
         self._return_to(best)
         self._path = replace(path, last=self._levels[-1].place[0])
         return replace(self._go(lambda: False), tried=grown)
@@ -363,9 +337,11 @@ class _Pilot:
         return replace(level, shortest=_SHORTEST_OF_GROWTH) if self._grows else level
 
     def _better_level(self, place: Place) -> Level:
-        """Return a level with the stretch if it lets steps be longer; with slices if they have moved particles more."""
+        """Return a level for islands, with the stretch if steps are longer then, or slices if particles moved more."""
         longer = self._stretch is not None and self._steps[True] > self._steps[False]
         level = self._level(place, longer or self._scaled)
+        if self._grows:
+            return replace(level, shortest=_SHORTEST_OF_ISLANDS, own_steps=True)
         if not self._slices_win:
             return level
         return replace(level, slices=self._slices, width=self._width)

@@ -36,7 +36,7 @@ from landscape.volume.ray_weights.measure import Measure, fine_rtol, make_measur
 
 REFERENCE_RAYS = 512  # uniform rays measured first
 _PILOT = 0.5  # share of a cutoff's budget that its pilot may use up
-_SHELL, _GROWTH = 0.5, 0.6  # of that: when the path of the shell is given up, and when particles stop growing
+_SHELL = 0.5  # of that: when the path of the shell is given up
 _END_OF_GROWTH = 1.6  # of that: when particles that have grown must be at the end of the path
 _SAFE = 0.9  # share of what is left that the last round is planned for
 _STAGES_OF_CUTOFF, _STAGES_OF_ROUND = 4096, 4  # random numbers: stages of a cutoff, and of a round
@@ -230,9 +230,8 @@ class _Run:
         body.spent.clear()
         self.teller.stage, begun = "pilot", self._used()
 
-        def affords(dearer: float) -> bool:
-            used = self._used(body.spent.evaluations)
-            return used + dearer * (used - begun) <= self._until
+        def share() -> float:
+            return (self._used(body.spent.evaluations) - begun) / max(self._until - begun, 1e-9)
 
         # what it costs to make a pilot again is no passes, but it is time
         again = known is not None and math.isinf(self.limit.seconds)
@@ -243,9 +242,9 @@ class _Run:
             1 + _STAGES_OF_CUTOFF * cutoff,
             check,
             check_shell=None if known else self._check_of(body, _SHELL),
-            check_growth=None if known else self._check_of(body, _GROWTH),
-            check_end=check if again else self._check_of(body, _END_OF_GROWTH),
-            affords=affords,
+            check_growth=check if again else self._check_of(body, _END_OF_GROWTH),
+            share=(lambda: 0.0) if known else share,
+            affords=lambda dearer: (1 + dearer) * share() <= 1,
             known=known,
         )
         if known and piloted.tried != known.tried:

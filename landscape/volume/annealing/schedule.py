@@ -22,6 +22,7 @@ class Level:
         slices: number of moves by slices that take the place of leapfrog steps; 0 for none.
         width: length of the arc of a slice, radians.
         shortest: share of ``step`` from which the steps of a move are drawn.
+        own_steps: whether each particle draws a step of its own, log-uniformly; else one for all is drawn uniformly.
     """
 
     place: Place
@@ -31,6 +32,7 @@ class Level:
     slices: int = 0
     width: float = 0.0
     shortest: float = 0.75
+    own_steps: bool = False
 
 
 @dataclass(frozen=True)

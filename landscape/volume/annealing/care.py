@@ -1,0 +1,51 @@
+"""How carefully a pilot goes, and how long it may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_GROWTH, _LONG_GROWTH = 0.6, 0.9  # share of a pilot's budget for growth, and if the cap is near
+_NEAR = 0.5  # share of what the last half of that gained, in log radius: later halves gain less
+
+
+@dataclass(frozen=True)
+class Care:
+    """How carefully a pilot goes.
+
+    Attributes:
+        particles: how many.
+        gain: wanted standard deviation of the gains in log-weight from level to level.
+        moves: fewest and most at a level.
+        learns: whether the particles learn a stretch; few teach nothing.
+    """
+
+    particles: int
+    gain: float
+    moves: tuple[int, int]
+    learns: bool = True
+
+    @property
+    def work(self) -> float:
+        """Cost of a path, as a multiple of one move of one particle at each level."""
+        return self.particles * sum(self.moves) / 2
+
+
+HASTY = Care(6, 3.0, (1, 1), learns=False)
+CAREFUL, MIDDLING = Care(32, 0.5, (2, 5)), Care(64, 0.35, (2, 5))
+GROWING = Care(4, 1.5, (1, 2))  # a narrow body, where levels tell more than particles
+MORE_LEVELS = 1.2  #: of a careful pilot than of a hasty one
+
+
+def may_grow(way: list[tuple[float, float]], cap: float) -> bool:
+    """Return whether particles may grow on: for a share of the pilot's budget, and for more if the cap is near then.
+
+    Args:
+        way: the share of the budget that was spent at each level, and log of the outer radius there.
+        cap: log of the cap.
+    """
+    spent, radius = way[-1]
+    if spent < _GROWTH:
+        return True
+    half = (way[0][0] + spent) / 2
+    gained = radius - next(before for used, before in reversed(way) if used <= half)
+    return spent < _LONG_GROWTH and cap - radius <= _NEAR * gained
