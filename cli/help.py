@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from landscape_cli.beside import beside
+
 _TASK = ("task", "model", "data", "loss")
 _KEPT = ("out", "resume", "as_json")
 #: by command, what ``--help`` explains; a command that is not here explains all its options
@@ -80,11 +82,12 @@ SHORT = {
     "sharpness metric": "Scale of a perturbation.",
     "track metric": "Scale of a perturbation.",
 }
+WORDS = "landscape_cli.help.words"  #: in the context's meta: what was typed after ``landscape``
 _ALL = "landscape_cli.help.all"  # in the context's meta: whether to explain every option
 
 
 class ShortHelp(click.Command):
-    """A command whose ``--help`` fits one screen."""
+    """A command whose ``--help`` fits one screen. It may run as several processes."""
 
     @classmethod
     def of(cls, command: click.Command, name: str) -> ShortHelp:
@@ -93,6 +96,10 @@ class ShortHelp(click.Command):
             name, command.context_settings, command.callback, command.params, command.help,
             no_args_is_help=command.no_args_is_help, epilog=example_of(name),
         )  # fmt: skip
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with beside(ctx.params.pop("processes", None), ctx.find_root().meta[WORDS]):
+            return super().invoke(ctx)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         params = super().get_params(ctx)

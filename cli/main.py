@@ -20,7 +20,7 @@ from landscape.errors import LandscapeError
 from landscape_cli.clock import begin
 from landscape_cli.flags import in_flags
 from landscape_cli.heartbeat import be_quiet, end, stage
-from landscape_cli.help import ShortHelp
+from landscape_cli.help import WORDS, ShortHelp
 from landscape_cli.interrupts import INTERRUPTED, kept_apart_from_errors, noticing
 from landscape_cli.quiet import quiet_libraries
 from landscape_cli.torchrun import spreading
@@ -73,6 +73,7 @@ class LazyGroup(click.Group):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f"Did you mean: landscape {near[0]}?" if near else f"The commands are {', '.join(COMMANDS)}."
             raise click.UsageError(f"there is no command {args[0]!r}. {hint}", ctx)
+        ctx.meta[WORDS] = list(args)
         be_quiet(bool(_SAY_NOTHING & set(args)))
         if args and args[0] in LONG:
             stage("loading")

@@ -188,6 +188,13 @@ objective = together(
     click.option("--compile", is_flag=True, help="Compile the evaluation of many points: for long runs."),
 )
 
+processes = click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Measure with N processes of this machine, to the same bytes; each takes its share of the cores.",
+)
+
 rays = together(
     click.option(
         "--cutoff", "cutoffs", type=Number(), multiple=True, default=(0.1,), show_default=True,

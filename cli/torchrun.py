@@ -12,10 +12,15 @@ import click
 SPREAD = ("volume", "radius", "slice", "curvature")
 
 
+def started() -> int:
+    """Return how many processes work on this command; 1 without ``torchrun``."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextmanager
 def spreading() -> Iterator[None]:
     """Share what the block measures among the processes that ``torchrun`` started; do nothing without it."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if started() == 1:
         yield
         return
     if os.environ.get("RANK") != "0":

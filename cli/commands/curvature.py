@@ -53,6 +53,7 @@ asking = options.together(
 @options.centre
 @options.keeping
 @options.json_flag
+@options.processes
 @options.quiet
 @click.pass_context
 def command(context: click.Context, **params: Any) -> None:

@@ -11,6 +11,7 @@ from landscape_cli import options
 
 @click.command("radius")
 @options.measuring
+@options.processes
 @click.option("--csv", "as_csv", is_flag=True, help="Print one line per ray and cutoff instead of the table.")
 @click.pass_context
 def command(context: click.Context, **params: Any) -> None:

@@ -48,6 +48,7 @@ shape = options.together(
     help="Write a plane as .vts or .vtp (ParaView) or .html (interactive page). May be repeated.",
 )  # fmt: skip
 @options.json_flag
+@options.processes
 @options.quiet
 @click.pass_context
 def command(context: click.Context, **params: Any) -> None:

@@ -37,6 +37,7 @@ _APPLIES_TO = {
 @options.objective
 @options.keeping
 @options.json_flag
+@options.processes
 @options.quiet
 @click.pass_context
 def command(context: click.Context, **params: Any) -> None:

@@ -40,7 +40,7 @@ CALLS: dict[str, list[Callable[..., Any]]] = {
 #: options that say what to do with results, or choose between functions: no keyword has their name
 ONLY_OPTIONS = {
     "out", "outs", "overwrite", "resume", "as_json", "as_csv", "quiet", "exports", "dim", "operator", "trace", "layers",
-    "density", "table", "jobs", "step", "figure",
+    "density", "table", "jobs", "processes", "step", "figure",
 }  # fmt: skip
 #: where an option is another word for a keyword, or one keyword has another default in each function
 RENAMED = {"slice directions": "direction"}
