@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +80,11 @@ def _distributed(value: Tensor, own: Tensor) -> Tensor:
     from torch.distributed.tensor import distribute_tensor  # needs a torch with torch.distributed
 
     mesh, placements = own.device_mesh, own.placements  # type: ignore[attr-defined]
-    return distribute_tensor(value.to(own.dtype), mesh, placements, src_data_rank=None)
+    # torch 2.6 has no such option: there rank 0 sends the others their parts, which are the same
+    alone: dict[str, Any] = (
+        {"src_data_rank": None} if "src_data_rank" in signature(distribute_tensor).parameters else {}
+    )
+    return distribute_tensor(value.to(own.dtype), mesh, placements, **alone)
 
 
 def _load_adapter(model: nn.Module, state: State, own: Mapping[str, Tensor]) -> Match | None:
