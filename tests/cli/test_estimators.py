@@ -15,12 +15,11 @@ import torch
 import landscape as ls
 from helpers.children import Child, command, stop_once_written
 from helpers.commands import KEYS, flat, run, strict
+from helpers.islands import few_particles
 from helpers.stores import assert_same_arrays
 from landscape.objective.deadline import seconds_left
 from landscape.results import AnnealedVolume, Islands, LaplaceVolume, OnProgress, Progress
 from landscape.volume import run_islands
-from landscape.volume.annealing import effort
-from landscape.volume.annealing import run as islands
 from landscape_cli import estimators, time_left
 from landscape_cli.options import CURVATURES, ESTIMATORS, PROPOSALS
 
@@ -49,11 +48,8 @@ def weights() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(autouse=True, scope="module")
 def small_islands() -> Iterator[None]:
-    """Eight islands in two groups, of two particles each: the time of a step hardly depends on how many move."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(islands, "ISLANDS", 4)
-        for path in ("radius", "shell"):
-            patch.setitem(effort.PARTIES, path, effort.Party(groups=2, islands=4, each=2))
+        few_particles(patch)
         yield
 
 

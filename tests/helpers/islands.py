@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 
 import landscape as ls
 from helpers.stores import assert_same_arrays
 from landscape.results import Islands
 from landscape.volume import run_islands
+from landscape.volume.annealing import effort, run
 
-BUDGET = 60_000  #: passes over the data, for a round or more in three dimensions
+BUDGET = 12_000  #: passes over the data, for a round of few particles in three dimensions
+
+
+def few_particles(patch: pytest.MonkeyPatch) -> None:
+    """Let a round have eight islands in two groups, of two particles each: a move takes about as long as one of many.
+
+    For tests of what is kept and continued. They say nothing about how well the islands measure.
+    """
+    patch.setattr(run, "ISLANDS", 4)
+    for path in ("radius", "shell"):
+        patch.setitem(effort.PARTIES, path, effort.Party(groups=2, islands=4, each=2))
 
 
 def bowl(lanes: int | None = None) -> ls.Objective:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import landscape as ls
-from helpers.islands import BUDGET, assert_same_islands, bowl, islands
+from helpers.islands import BUDGET, assert_same_islands, bowl, few_particles, islands
 from helpers.moments import some
 from helpers.slow import slow_clock
 from landscape.results import Islands, Progress
@@ -23,13 +24,20 @@ from landscape.volume.annealing.effort import PARTIES
 from landscape.volume.annealing.run import REFERENCE_RAYS
 
 
+@pytest.fixture(autouse=True, scope="module")
+def small_islands() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        few_particles(patch)
+        yield
+
+
 @pytest.fixture(scope="module")
 def told() -> list[Progress[Islands]]:
     """All that a run says."""
     said: list[Progress[Islands]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(telling, "_EVERY", 0.0)
-        islands((1.0, 2.0), on_progress=said.append)
+        islands((1.0, 2.0), budget=2 * BUDGET, on_progress=said.append)
     return said
 
 
@@ -62,15 +70,24 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(blocks: list[Islands],
 
 def test_a_small_budget_gives_a_bound_and_goes_on_to_the_same_bytes() -> None:
     """A careful pilot would cost all of it. A hasty one leaves enough for islands that go out."""
-    small = islands(budget=8000, max_radius=0.83)
-    assert small.cost.evaluations < 8000
+    small = islands(budget=5000, max_radius=0.83)
+    assert small.cost.evaluations < 5000
     (row,) = small.whole(0)
     assert row.groups == 1
     cap_ball = math.log(4 / 3 * math.pi * 0.83**3)
     bound = volume_from_islands(small).results[0].bound
     assert cap_ball - 8 < bound < cap_ball
-    assert islands(max_radius=0.83).pilots[0, 3] != small.pilots[0, 3]
-    assert_same_islands(islands(budget=8000, max_radius=0.83, resume=small), small)
+    first: list[Islands] = []
+
+    def stop(progress: Progress[Islands]) -> None:
+        if progress.news:
+            first.append(progress.snapshot())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        islands(budget=60_000, max_radius=0.83, on_progress=stop)
+    assert first[0].pilots[0, 3] != small.pilots[0, 3]  # a large budget pays for a careful pilot
+    assert_same_islands(islands(budget=5000, max_radius=0.83, resume=small), small)
 
 
 def test_a_larger_budget_goes_on_from_the_rounds_that_are_whole(blocks: list[Islands]) -> None:
@@ -134,7 +151,7 @@ def test_what_is_said_meanwhile(told: list[Progress[Islands]]) -> None:
     words = [progress.words for progress in told]
     assert words[0] == "uniform rays"
     assert "pilot; cutoff 1" in words
-    assert "round 1, group 1 of 4; cutoff 2" in words
+    assert "round 1, group 1 of 2; cutoff 2" in words
     later = [text for text in words if "; cutoff 2 log V" in text]
     truth = math.log(4 / 3 * math.pi * 2**1.5)
     assert abs(float(later[0].split("log V ")[1].split()[0]) - truth) < 1
