@@ -52,15 +52,17 @@ class Party:
         """Return the least effort of a round of all groups, on a schedule of so many levels."""
         return _LEAST_OF_GROWTH if self.grows else min(_FEWEST_LEVELS / levels, 1.0)
 
-    def effort_out(self, most: float, levels: float) -> float | None:
+    def effort_out(self, most: float, levels: float, before: float | None) -> float | None:
         """Return the effort of a round that only goes out; None if the budget has no room for it.
 
         Args:
             most: levels that the budget pays for.
             levels: of the schedule. A hasty pilot has made fewer than serve best.
+            before: effort of the round before, which only went out too; None for the first one.
         """
         effort = min(most / levels, _MOST_OUT)
-        return effort if effort >= min(_FEWEST_LEVELS / levels, 1.0) else None
+        least = min(_FEWEST_LEVELS / levels, 1.0) if before is None else _GROWTH * before
+        return effort if effort >= least else None
 
     @property
     def _ways(self) -> float:

@@ -276,7 +276,8 @@ class _Run:
         effort = next_effort(party.levels(left / dearer) / levels, party.least_effort(levels), before)
         if effort is not None:
             return float(f"{effort:.3g}"), party.groups
-        only_out = None if begun else party.effort_out(party.levels_out(left), levels)
+        before = begun[-1].effort if begun else None
+        only_out = None if full else party.effort_out(party.levels_out(left), levels, before)
         return None if only_out is None else (float(f"{only_out:.3g}"), 1)
 
     def _groups_of(self, row: RoundRow) -> list[GroupRow]:
