@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from typing import Any, TypeVar
 
@@ -148,8 +149,14 @@ def find_measures(names: str | Sequence[str | Definition]) -> list[Definition]:
     return list(chosen.values())
 
 
+@cache
+def _entry_points() -> tuple[metadata.EntryPoint, ...]:
+    """Look through the installed packages, once: that takes longer than many a measure of a small net."""
+    return tuple(metadata.entry_points(group=ENTRY_POINTS))
+
+
 def _load_entry_points() -> None:
-    for point in metadata.entry_points(group=ENTRY_POINTS):
+    for point in _entry_points():
         try:
             point.load()  # its decorators enter the measures
         except Exception as error:

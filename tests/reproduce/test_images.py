@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from helpers.commands import run
+from landscape.reproduce import captioned_figure
 from landscape.reproduce import study as settings
 
 TINY = replace(
@@ -36,6 +37,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         np.savez(folder / f"{split}.npz", inputs=inputs.astype(np.uint8), targets=targets)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings, "QUICK_IMAGES", TINY)
+        # the tests look at the page and the tables, and drawing takes most of the time
+        patch.setattr(captioned_figure, "save", lambda figure, path: path.write_bytes(b"a picture"))
         for recipe in ("mnist", "cifar10"):
             run(
                 f"reproduce images --recipe {recipe} --quick --jobs 1 -q --data {folder} --images 20 --out {folder}/out"
