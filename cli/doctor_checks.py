@@ -17,7 +17,7 @@ from landscape.curvature import Hessian
 from landscape.errors import LandscapeError
 from landscape.objective import Layout, Objective, Scope
 from landscape.objective.large import FLAT_LIMIT
-from landscape.rays import AnyMetric, Metric, basin_radii, make_metric, metric_of, random_directions
+from landscape.rays import AnyMetric, Metric, Reach, basin_radii, make_metric, metric_of, random_directions
 from landscape.results import Radii
 from landscape.results.table import percent
 from landscape.volume.annealing.run import BUDGET
@@ -121,11 +121,14 @@ def examine(params: Mapping[str, Any], typed: Sequence[str]) -> Report:
                 metric = report.attempt("metric", look_at_metric, report, lambda: metric_of(objective, named))
             report.attempt("data", look_at_data, report, objective)
             report.attempt("centre", look_at_centre, report, objective)
-            report.attempt("cutoffs", look_at_cutoffs, report, objective, metric, params)
+            cutoffs = report.attempt("cutoffs", CutoffCheck.of, objective, metric, params)
+            if cutoffs is not None:
+                report.attempt("cutoffs", look_at_cutoffs, report, cutoffs)
             report.attempt("memory", look_at_memory, report, objective)
             look_at_curvature(report, objective)
             if metric is not None:
-                report.attempt("time", look_at_time, report, objective, params)
+                seen = None if cutoffs is None else cutoffs.seen
+                report.attempt("time", look_at_time, report, objective, params, seen)
     report.advice = advice(report, typed)
     return report
 
@@ -194,8 +197,7 @@ def look_at_centre(report: Report, objective: Objective) -> None:
     report.add("accuracy", words, accuracy=accuracy)
 
 
-def look_at_cutoffs(report: Report, objective: Objective, metric: AnyMetric | None, params: Mapping[str, Any]) -> None:
-    check = CutoffCheck.of(objective, metric, params)
+def look_at_cutoffs(report: Report, check: CutoffCheck) -> None:
     report.facts |= check.facts()
     report.cutoffs = check.better
     report.add("cutoffs", check.words())
@@ -230,8 +232,9 @@ def look_at_curvature(report: Report, objective: Objective) -> None:
     report.add("curvature", words, curvature=True, curvature_bytes=peak, curvature_kept_bytes=op.kept_bytes)
 
 
-def look_at_time(report: Report, objective: Objective, params: Mapping[str, Any]) -> None:
-    seconds = seconds_per_evaluation(objective)
+def look_at_time(report: Report, objective: Objective, params: Mapping[str, Any], seen: Reach | None) -> None:
+    # another evaluation of a large model may take longer than all else here
+    seconds = seconds_per_evaluation(objective) if seen is None or not objective.large else seen.seconds
     evaluations: float = PER_RAY + PER_CUTOFF * (len(params["cutoffs"]) - 1)
     seconds_per_ray = evaluations * seconds
     if report.ready and seconds_per_ray * objective.plan.block < _TRIAL:

@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 from landscape.errors import ObjectiveError, first_line
 from landscape.objective.parameters import fixed_parameters, moving_parameters
 
+_SUMMED = {torch.float64, torch.float32, torch.bfloat16, torch.float16}
 _PIECE = 2**20  # entries that are checked at a time: a check of all would take a copy of a large tensor
 _LARGEST_MAPPING = 31 * 2**20  # bytes; glibc ignores sizes above 32 MiB when it adapts its threshold
 
@@ -60,9 +61,16 @@ def check_values(model: nn.Module) -> torch.device:
             "only those can move. Measure the model before quantisation."
         )
     for name, parameter in named.items():
-        if not all(bool(torch.isfinite(piece).all()) for piece in parameter.detach().reshape(-1).split(_PIECE)):
+        if not all(_finite(piece) for piece in parameter.detach().reshape(-1).split(_PIECE)):
             raise ObjectiveError(f"the parameter {name} holds NaN or infinite values: the training has diverged.")
     return next(iter(named.values())).device
+
+
+def _finite(values: Tensor) -> bool:
+    """Whether all values are finite. Their sum says so ten times faster, unless it overflows."""
+    if values.dtype in _SUMMED and bool(torch.isfinite(values.sum())):
+        return True
+    return bool(torch.isfinite(values).all())
 
 
 def refuse_live_observers(model: nn.Module) -> None:

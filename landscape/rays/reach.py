@@ -27,11 +27,13 @@ class Reach:
         centre: the criterion at the trained point.
         cap: the largest radius that was tried, in metric units.
         highest: the largest value along each ray, shape (rays,); infinite if the loss was NaN or infinite.
+        seconds: time of an evaluation; NaN if it was not measured.
     """
 
     centre: float
     cap: float
     highest: np.ndarray
+    seconds: float = math.nan
 
     def count(self, cutoff: float) -> int:
         """Return how many of the rays reach a cutoff inside the cap."""
@@ -75,7 +77,8 @@ def reach(
         objective: the loss around the trained point.
         metric: the unit of the cap.
         criterion, max_radius, seed: as for :func:`landscape.basin_radii`.
-        rays: how many at most; after 5 seconds no further ray begins.
+        rays: how many at most; after 5 seconds no further ray begins, and no further point of a ray if points
+            run one at a time.
 
     Returns:
         how high each ray rises, or None if there is no cap.
@@ -85,17 +88,27 @@ def reach(
         return None
     directions = random_directions(objective, metric, seed)
     centre, block = objective.centre_of(criterion), max(1, objective.plan.lanes // len(_SHARES))
-    started, highest = time.perf_counter(), []
+    # a slow point can take all the time that there is: the cap says most, so it comes first, and alone
+    groups = [_SHARES] if objective.plan.lanes > 1 else [_SHARES[i : i + 1] for i in range(len(_SHARES) - 1, -1, -1)]
+    started, spent, evaluations, highest = time.perf_counter(), 0.0, 0, []
     with objective.running():
         for first in range(0, rays, block):
             steps = directions.steps(list(range(first, min(first + block, rays))))
-            rows = np.repeat(np.arange(len(steps)), len(_SHARES))
-            values = objective.along(steps, np.tile(cap * _SHARES, len(steps)), rows=rows, criterion=criterion).values
-            heights = np.where(np.isfinite(values), values, np.inf).reshape(len(steps), -1)
-            highest.extend(heights.max(axis=1).tolist())
+            heights = np.full(len(steps), -np.inf)
+            for shares in groups:
+                began = time.perf_counter()
+                rows = np.repeat(np.arange(len(steps)), len(shares))
+                radii = np.tile(cap * shares, len(steps))
+                values = objective.along(steps, radii, rows=rows, criterion=criterion).values
+                values = np.where(np.isfinite(values), values, np.inf).reshape(len(steps), -1)
+                heights = np.maximum(heights, values.max(axis=1))
+                spent, evaluations = spent + time.perf_counter() - began, evaluations + len(rows)
+                if time.perf_counter() - started > _SECONDS:
+                    break
+            highest.extend(heights.tolist())
             if time.perf_counter() - started > _SECONDS:
                 break
-    return Reach(centre, cap, np.array(highest))
+    return Reach(centre, cap, np.array(highest), spent / max(evaluations, 1))
 
 
 def roundest(low: float, high: float) -> float:

@@ -315,3 +315,11 @@ def test_a_model_that_accelerate_offloads_is_told_what_to_do() -> None:
     model = accelerate.cpu_offload(torch.nn.Linear(2, 2), execution_device="cpu")
     with pytest.raises(ObjectiveError, match="offloaded by accelerate"):
         Objective(model, (torch.zeros(3, 2), torch.zeros(3, dtype=torch.long)))
+
+
+def test_large_finite_weights_are_no_sign_of_divergence() -> None:
+    """Their sum overflows, and they do not."""
+    model = nn.Linear(4, 2)
+    with torch.no_grad():
+        model.bias.fill_(3e38)
+    assert math.isfinite(Objective(model, (torch.zeros(3, 4), torch.zeros(3, dtype=torch.long))).centre)

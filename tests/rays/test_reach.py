@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
+import pytest
 import torch
 
 import landscape as ls
@@ -80,3 +82,17 @@ def test_the_criterion_and_few_points_at_a_time() -> None:
     assert np.allclose(loss.highest - objective.centre, rise.highest)
     assert rise.centre == 0.0
     assert len(rise.highest) == 3
+
+
+def test_slow_points_stop_after_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss of one point takes longer than there is: the ray is judged by the cap alone, and its time is known."""
+    torch.manual_seed(0)
+    model, data = torch.nn.Linear(3, 2), (torch.randn(8, 3), torch.randint(0, 2, (8,)))
+    objective = ls.Objective(model, data, flat=False)
+    monkeypatch.setattr(sys.modules[reach.__module__], "_SECONDS", 0.0)
+    metric = metric_of(objective, "filter")
+    seen = reach(objective, metric)
+    assert seen is not None
+    at_cap = objective.along(random_directions(objective, metric, 0).steps([0]), np.ones(1)).values
+    assert seen.highest.tolist() == at_cap.tolist()
+    assert 0 < seen.seconds < 5
