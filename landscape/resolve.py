@@ -279,11 +279,17 @@ def _nothing_fits(checkpoint: Checkpoint, network: nn.Module | None, data: Any) 
         )
     lacking = "no network to put them into" + (", and no data to measure the loss on" if data is None else "")
     given = " and `data='data.npz'`" if data is None else ""
+    named = ""
+    if name := checkpoint.architecture:
+        named = (
+            f"\nThe file names the network {name}. If it is one of timm, pass `model='timm:create_model'` and "
+            f"""`model_args={{"model_name": "{name}"}}`; if of torchvision, `model='torchvision.models:{name}'`."""
+        )
     return (
         f"{path} holds weights ({checkpoint.form}), {lacking}; there is no {SETTINGS_FILE} in its folder or in the "
         "working folder that names them.\n"
         f"Pass `model='my_net.py:make_net'`{given}, or `task='my_task.py'` "
-        "(in it: def task(): return landscape.Task(model=..., data=..., loss=...))."
+        "(in it: def task(): return landscape.Task(model=..., data=..., loss=...))." + named
     )
 
 

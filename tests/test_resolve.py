@@ -217,6 +217,14 @@ def test_nothing_fits():
     assert "does not exist" in message("absent.pt", error=CheckpointError)
 
 
+def test_a_file_that_names_its_network_says_how_to_build_it():
+    torch.save({"arch": "resnet18", "state_dict": torch.load("net.pt")}, "named.pt")
+    said = message("named.pt")
+    assert "names the network resnet18" in said
+    assert '`model_args={"model_name": "resnet18"}`' in said
+    assert "`model='torchvision.models:resnet18'`" in said
+
+
 # --- mistakes in the user's code ---
 
 

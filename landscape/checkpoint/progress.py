@@ -1,8 +1,9 @@
-"""How far the training was when a checkpoint was written, if the checkpoint says so."""
+"""What a checkpoint says of its training: how far it was, and which network it trained."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 _STEPS = ("global_step", "global_steps", "step", "steps", "iteration", "iter", "iter_num", "num_updates")
 _EPOCHS = ("epoch",)
 _INSIDE = ("meta", "trainer_state", "state", "training", "extra_state")  # where some libraries keep them
+_ARCHITECTURE = re.compile(r"[\w.\-]{1,80}")  # a name, and no sentence
 _TRAINER_STATE = "trainer_state.json"
 
 
@@ -39,6 +41,16 @@ def folder_progress(folder: Path) -> tuple[int | None, float | None]:
     except (OSError, ValueError):  # no such file, or not JSON
         return None, None
     return file_progress(content)
+
+
+def architecture_of(content: Any) -> str | None:
+    """Return the name of the network that a file names under ``arch``, as training scripts of timm and torchvision do.
+
+    >>> architecture_of({"arch": "resnet18", "state_dict": {}}), architecture_of({"arch": "my net; see notes"})
+    ('resnet18', None)
+    """
+    named = content.get("arch") if isinstance(content, Mapping) else None
+    return named if isinstance(named, str) and _ARCHITECTURE.fullmatch(named) else None
 
 
 def _first(places: list[Mapping[Any, Any]], names: tuple[str, ...]) -> float | None:

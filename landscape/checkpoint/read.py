@@ -25,7 +25,7 @@ from landscape.checkpoint.huggingface import (
 )
 from landscape.checkpoint.pickles import Loaded, StandIn, load_pickle
 from landscape.checkpoint.programs import read_exported, read_torchscript
-from landscape.checkpoint.progress import file_progress, folder_progress
+from landscape.checkpoint.progress import architecture_of, file_progress, folder_progress
 from landscape.checkpoint.search import State, choose, find_states, is_bookkeeping
 from landscape.checkpoint.sharded import METADATA, read_sharded
 from landscape.errors import CheckpointError
@@ -50,6 +50,7 @@ class Checkpoint:
         arguments, data_arguments: Lightning's hyper-parameters of the network and of the data module.
         task_args: what the user's function ``task()`` was called with, if ``landscape train`` called it with arguments.
         step, epoch: how far the training was, if the file says so.
+        architecture: the name of the network, if the file says so.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class Checkpoint:
     task_args: dict[str, Any] = field(default_factory=dict, repr=False)
     step: int | None = None
     epoch: float | None = None
+    architecture: str | None = None
 
 
 def read_checkpoint(path: str | Path, *, unsafe: bool = False, weights: str | None = None) -> Checkpoint:
@@ -226,6 +228,7 @@ def _from_pickle(path: Path, file: Loaded) -> Checkpoint:
         task_args=dict(task_args) if isinstance(task_args, Mapping) else {},
         step=step,
         epoch=epoch,
+        architecture=architecture_of(loaded),
     )
 
 

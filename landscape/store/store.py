@@ -102,6 +102,13 @@ class Store:
             self._lock.release()
             self._lock = None
 
+    def __repr__(self) -> str:
+        try:
+            held = ", ".join(self.names()) or "no results yet"
+        except StoreError:
+            held = "cannot be read" if self.path.exists() else "no file yet"
+        return f"<Store {self.path}: {held}>"
+
     def names(self) -> list[str]:
         """Return the names of the results in the file, sorted."""
         if self._new():

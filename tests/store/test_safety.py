@@ -288,3 +288,11 @@ def test_interrupt_in_the_middle_of_a_put_leaves_no_trace(path: Path, monkeypatc
             Store(path)["radii"] = make_radii(4)
     assert leftovers(path.parent) == []
     assert_same(Store(path)["radii"], make_radii(3))
+
+
+def test_a_store_shows_its_path_and_its_results(path: Path) -> None:
+    assert repr(Store(path)) == f"<Store {path}: no file yet>"
+    Store(path)["radii"] = make_radii(3)
+    assert repr(Store(path)) == f"<Store {path}: radii>"
+    path.write_bytes(b"torn")
+    assert repr(Store(path)) == f"<Store {path}: cannot be read>"
