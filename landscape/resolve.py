@@ -14,6 +14,7 @@ from torch import nn
 
 from landscape import recipes
 from landscape.checkpoint import Checkpoint, own_model, put_weights, read_checkpoint
+from landscape.checkpoint.huggingface import names_network
 from landscape.errors import TaskError
 from landscape.inputs import load_data
 from landscape.inputs.lightning import arguments_for, is_data_module
@@ -269,18 +270,27 @@ def _name(named: Any) -> str:
     return str(getattr(named, "__name__", named))
 
 
+_BY_NAME = (
+    "with arrays that are called as the model calls them, such as input_ids, attention_mask and labels. "
+    "The loss is then that of the model."
+)
+
+
 def _nothing_fits(checkpoint: Checkpoint, network: nn.Module | None, data: Any) -> str:
     """Return the message for a checkpoint whose network or data are missing."""
     path = checkpoint.path
     if network is not None:
         return (
             f"there is a network for {path} ({checkpoint.form}), and no data to measure the loss on.\n"
-            "Pass `data='data.npz'` or `data='my_data.py:batches'`, and `loss='cross_entropy'` or another."
+            "Pass `data='data.npz'` or `data='my_data.py:batches'`, "
+            + (_BY_NAME if names_network(path) else "and `loss='cross_entropy'` or another.")
         )
     lacking = "no network to put them into" + (", and no data to measure the loss on" if data is None else "")
     given = " and `data='data.npz'`" if data is None else ""
     named = ""
-    if name := checkpoint.architecture:
+    if names_network(path.parent):
+        named = f"\nIts folder is one of Hugging Face, and names the network. Pass the folder: {path.parent}."
+    elif name := checkpoint.architecture:
         named = (
             f"\nThe file names the network {name}. If it is one of timm, pass `model='timm:create_model'` and "
             f"""`model_args={{"model_name": "{name}"}}`; if of torchvision, `model='torchvision.models:{name}'`."""

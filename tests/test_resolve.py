@@ -225,6 +225,14 @@ def test_a_file_that_names_its_network_says_how_to_build_it():
     assert "`model='torchvision.models:resnet18'`" in said
 
 
+def test_a_file_out_of_a_folder_of_hugging_face_says_to_pass_the_folder(folder):
+    assert "Pass the folder" not in message("net.pt")
+    write("config.json", '{"architectures": ["BertModel"]}')
+    assert f"Its folder is one of Hugging Face, and names the network. Pass the folder: {folder}." in message(
+        str(folder / "net.pt")
+    )
+
+
 # --- mistakes in the user's code ---
 
 

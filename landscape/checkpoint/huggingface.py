@@ -57,6 +57,15 @@ def read_folder(folder: Path, names: Sequence[str]) -> tuple[dict[str, Tensor], 
     )
 
 
+def names_network(folder: Path) -> bool:
+    """Whether a folder has a config.json that names a class of transformers."""
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):  # no such file, or not JSON
+        return False
+    return isinstance(config, Mapping) and bool(config.get("architectures"))
+
+
 def base_folder(adapter: Path, config: Mapping[str, Any]) -> Path | None:
     """Return the folder of an adapter's base network: in the working folder or beside it; None if there is none."""
     name = str(config.get("base_model_name_or_path") or "")

@@ -228,6 +228,14 @@ def test_memory_that_runs_out_in_the_first_pass_is_no_misfit_of_model_and_data()
         Objective(Breaks(OOM, at_one_sample=True), [(torch.ones(1, 6), torch.zeros(1, dtype=torch.long))])
 
 
+def test_an_index_without_a_row_names_the_tokenizer():
+    model = nn.Sequential(nn.EmbeddingBag(5, 4), nn.Linear(4, 3))
+    words = torch.full((10, 2), 5)
+    with pytest.raises(TaskError, match=r"larger than the last row of an embedding\. .* tokenizer"):
+        Objective(nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(8, 3)), (words, torch.arange(10) % 3))
+    assert Objective(model, (words - 1, torch.arange(10) % 3)).samples == 10
+
+
 def test_outputs_at_the_centre_that_fail_are_told():
     parts = {"net": lambda net, batch: net(batch[0])}
     objective = Objective(mlp(), table(), forward=lambda net, batch: parts["net"](net, batch))
