@@ -214,7 +214,7 @@ def test_random_states_survive_data_that_fail():
         raise OSError("disk on fire")
 
     before = torch.get_rng_state()
-    with pytest.raises(OSError, match="disk on fire"):
+    with pytest.raises(TaskError, match=r"batch 2 of the data cannot be read: OSError: disk on fire \(test_batches.py"):
         read_batches(broken())
     assert torch.equal(torch.get_rng_state(), before)
 
