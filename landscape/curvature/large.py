@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from landscape.curvature.autograd.graphs import HessianGraph, check_once, refuse_once_differentiable
+from landscape.curvature.autograd.graphs import Graph, HessianGraph, check_once, refuse_once_differentiable
 from landscape.curvature.autograd.product_tape import ProductTape
 from landscape.curvature.checks.differences import Outcome
 from landscape.curvature.checks.line import Line, check_line
@@ -97,19 +98,21 @@ class _Pieces:
 
 
 class LargeProducts:
-    """Products and forms of the Hessian of a large model, in the coordinates of its scope.
+    """Products and forms of a second derivative of a large model, in the coordinates of its scope.
 
     Args:
         objective: the loss around the trained point.
         scope: which tensors move.
+        kind: that of the Hessian or of the Gauss-Newton matrix.
 
     Attributes:
         room: bytes that vectors may take besides, once :meth:`prepare` has run; None without a limit.
     """
 
-    def __init__(self, objective: Objective, scope: Scope) -> None:
+    def __init__(self, objective: Objective, scope: Scope, kind: type[Graph] = HessianGraph) -> None:
         assert isinstance(objective.program, ModelProgram)
         self._objective, self._whole = objective, objective.program
+        self._hessian = kind is HessianGraph
         self._for_products = self._for_forms = _Pieces.whole(self._whole)
         inside = {entry.name for entry in scope.entries}
         entries = self._whole.layout.entries
@@ -135,7 +138,7 @@ class LargeProducts:
         most = max(batch.samples for batch in whole.batches)
         single = self._with_rows(1)
         rows = 1 if single is not None else most
-        first = ProductTape(self._call(whole if single is None else single, 0), self._moving())
+        first = self._tape(whole if single is None else single, 0)
         sample = -(-first.bytes // rows)
         least = LargeMemory(vector, sample, rows, 0).least()
         if limit is None:
@@ -243,11 +246,24 @@ class LargeProducts:
 
         return total
 
+    def _tape(self, program: ModelProgram, piece: int) -> ProductTape:
+        """Return the tape of a piece; that of the Gauss-Newton matrix knows where the predictions are."""
+        if self._hessian:
+            return ProductTape(self._call(program, piece), self._moving())
+        loss, data = program.losses[piece], program.batches[piece]
+
+        def predictions() -> Any:
+            with evaluating(program, piece, CENTRE):
+                output = program.output_of(self._leaves, piece)
+            return output if loss.opaque else loss.reading.predictions(output)
+
+        return ProductTape(predictions, self._moving(), lambda output: loss.total(output, data))
+
     def _each(self, cut: _Pieces, batches: Sequence[int]) -> Iterator[ProductTape]:
         for piece in (piece for batch in batches for piece in cut.of_batch[batch]):
             tape = cut.tapes.get(piece)
             if tape is None:
-                tape = ProductTape(self._call(cut.program, piece), self._moving())
+                tape = self._tape(cut.program, piece)
                 if sum(held.bytes for held in cut.tapes.values()) + tape.bytes <= cut.kept:
                     cut.tapes[piece] = tape
             yield tape
@@ -277,7 +293,7 @@ class LargeProducts:
     def _consistent(self, vector: Tensor) -> bool:
         """Return whether the product of a tape, times the vector, is its form, which was compared with differences."""
         vectors, out = self.split(vector), torch.zeros_like(vector)
-        tape = ProductTape(self._call(self._one_sample(), 0), self._moving())
+        tape = self._tape(self._one_sample(), 0)
         tape.add_product(vectors, self.split(out))
         form, product = tape.form(vectors), column_products(vector[:, None], out[:, None])[0]
         eps = max(torch.finfo(entry.dtype).eps for entry in self._entries)
@@ -313,6 +329,11 @@ class LargeProducts:
         """Add products by torch's double backward pass; the values of gradients are freed before it."""
         cut = self._for_products
         pieces = [piece for batch in batches for piece in cut.of_batch[batch]][: 1 if first else None]
+        if not self._hessian and not first:
+            raise CurvatureError(
+                "products with the Gauss-Newton matrix of this large model need flat vectors: some of its operations "
+                "cannot be recorded. Pass `flat=True` to Objective, or use `Hessian`."
+            )
         for piece in pieces:
             moving = self._moving()
             with torch.enable_grad():

@@ -47,7 +47,7 @@ class SecondDerivative(Operator):
         metric: str = "identity",
         memory: int | None = None,
         check: bool = True,
-        lean: bool = False,
+        lean: bool = True,
     ) -> None:
         if not isinstance(objective, Objective):
             raise CurvatureError(
@@ -64,7 +64,7 @@ class SecondDerivative(Operator):
             self.scope.size, objective.dtype, objective.device, parts, rows=self.scope.held, holding=holding
         )  # fmt: skip
         self._terms = float(sum(objective.program.counts))
-        self._large = LargeProducts(objective, self.scope) if self.lean else None
+        self._large = LargeProducts(objective, self.scope, self.kind) if self.lean else None
         if self._large is None:
             self._graphs = Graphs(objective.program, objective.theta, self.kind, self.scope.ranges, memory)
         self._width = objective.plan.lanes if objective.program.together else 1

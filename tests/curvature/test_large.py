@@ -176,3 +176,34 @@ def test_a_tape_of_a_cubic() -> None:
     tape, out = ProductTape(lambda: (x**3).sum(), [x]), torch.ones(2, dtype=torch.float64)
     tape.add_product([torch.tensor([1.0, -1.0], dtype=torch.float64)], [out])
     assert out.tolist() == [1 + 6, 1 - 12]
+
+
+def squashed(logits: Tensor, target: Tensor) -> Tensor:
+    return (torch.softmax(logits, 1) - F.one_hot(target, 11)).square().sum(1).mean()
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", squashed])
+@pytest.mark.parametrize("memory", [None, 60_000])
+def test_the_gauss_newton_matrix_equals_that_of_flat_vectors(
+    problem: tuple[nn.Module, tuple[Tensor, Tensor]], loss: object, memory: int | None
+) -> None:
+    model, data = problem
+    ops = [
+        ls.GaussNewton(ls.Objective(model, data, loss, scope="all", flat=flat, memory=None if flat else memory))  # type: ignore[arg-type]
+        for flat in (False, True)
+    ]
+    large, flat = ops
+    vectors = torch.randn(flat.size, 2, dtype=torch.float64)
+    assert (large.lean, flat.lean) == (True, False)
+    assert torch.allclose(large @ vectors, flat @ vectors, rtol=1e-10, atol=1e-12)
+    assert torch.allclose(large.forms(vectors), flat.forms(vectors), rtol=1e-10, atol=1e-12)
+    hessian = ls.Hessian(flat.objective)
+    assert not torch.allclose(large @ vectors, hessian @ vectors, rtol=1e-3)
+
+
+def test_a_gauss_newton_matrix_that_no_tape_gives_is_refused() -> None:
+    torch.manual_seed(2)
+    data = torch.randint(1, 11, (6, 5)), torch.randint(0, 11, (6,))
+    op = ls.GaussNewton(ls.Objective(Hidden().double(), data, scope="all", flat=False))
+    with pytest.raises(CurvatureError, match="`flat=True`"):
+        op @ torch.ones(op.size, dtype=torch.float64)

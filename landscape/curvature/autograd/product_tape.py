@@ -14,6 +14,8 @@ A step is a layer that is bilinear in input and weight (:mod:`.product_rules`), 
 and is computed again when torch differentiates it.
 
 The form is the sum of g . D²f[x', x'] over all steps, as in :mod:`.quadratic_form`. It needs no sweep back.
+
+The Gauss-Newton matrix leaves out the second derivatives of the steps that compute the predictions.
 """
 
 from __future__ import annotations
@@ -49,8 +51,9 @@ class ProductTape:
     """The total of a batch as the steps that computed it.
 
     Args:
-        program: () -> total, a scalar that depends on ``leaves``.
+        program: () -> total, a scalar that depends on ``leaves``; or predictions, if there is a ``loss``.
         leaves: tensors that require gradients.
+        loss: predictions -> total. With it H is the Gauss-Newton matrix.
 
     Raises:
         CurvatureError: if the total does not depend on a leaf.
@@ -66,12 +69,14 @@ class ProductTape:
     (tensor([ 6., 12.]), 18.0)
     """
 
-    def __init__(self, program: Callable[[], Tensor], leaves: Sequence[Tensor]) -> None:
+    def __init__(
+        self, program: Callable[[], Any], leaves: Sequence[Tensor], loss: Callable[[Any], Tensor] | None = None
+    ) -> None:
         nodes = {id(leaf): Node(leaf.detach()) for leaf in leaves}
         self._leaves = [nodes[id(leaf)] for leaf in leaves]
-        total, operations = listed(program, identities=False)
+        total, operations, before = listed(program, loss, identities=False)
         check_once(total)
-        self._steps, outputs = _steps_of(operations, nodes, total)
+        self._steps, outputs = _steps_of(operations, nodes, total, 0 if loss is None else before)
         del operations  # the graph frees what nothing else needs, on its way back
         slopes = torch.autograd.grad(total, list(outputs.values()), allow_unused=True)
         for node, slope in zip(outputs, slopes, strict=True):
@@ -240,7 +245,7 @@ class Run:
 
 
 def _steps_of(
-    operations: Sequence[Operation], nodes: dict[int, Node], total: Tensor
+    operations: Sequence[Operation], nodes: dict[int, Node], total: Tensor, straight: int
 ) -> tuple[list[Step], dict[Node, Tensor]]:
     """Return the steps, and the outputs whose slopes they need, each with its tensor in the graph.
 
@@ -248,9 +253,10 @@ def _steps_of(
         operations: all that ran; they keep the tensors alive, so that an id names one tensor.
         nodes: those of the leaves by id; those of the outputs come in.
         total: the last output.
+        straight: how many operations count as linear: those before the loss, for the Gauss-Newton matrix.
     """
     readers = _readers(operations, total)
-    spans = _spans(operations, set(nodes), readers)
+    spans = _spans(operations, set(nodes), readers, straight)
 
     def node_of(tensor: Tensor) -> Node:
         return nodes.get(id(tensor)) or Node(tensor.detach())
@@ -265,6 +271,7 @@ def _steps_of(
             nodes[id(first.outputs[0])] = y
         else:
             steps.append(Run(group, nodes, {key for key, reading in readers.items() if reading[-1] >= stop}))
+        steps[-1].curved &= start >= straight
         if steps[-1].curved:
             graph = {nodes[id(o)]: o for operation in group for o in operation.outputs if id(o) in nodes}
             slopes |= {node: graph[node] for node in steps[-1].outputs}
@@ -281,8 +288,10 @@ def _readers(operations: Sequence[Operation], total: Tensor) -> dict[int, list[i
     return readers
 
 
-def _spans(operations: Sequence[Operation], leaves: set[int], readers: dict[int, list[int]]) -> list[tuple[int, int]]:
-    """Return the first operation of each step and the one after its last."""
+def _spans(
+    operations: Sequence[Operation], leaves: set[int], readers: dict[int, list[int]], border: int
+) -> list[tuple[int, int]]:
+    """Return the first operation of each step and the one after its last; no step goes across the border."""
     spans: list[tuple[int, int]] = []
     start = 0
     for number, operation in enumerate(operations):
@@ -290,7 +299,7 @@ def _spans(operations: Sequence[Operation], leaves: set[int], readers: dict[int,
         if kernel or has_rule(operation.function, operation.args, operation.kwargs):
             spans += [*_cut(operations, readers, start, number), (number, number + 1)]
             start = number + 1
-        elif number + 1 - start == _LONGEST:
+        elif number + 1 in (start + _LONGEST, border):
             spans += _cut(operations, readers, start, number + 1)
             start = number + 1
     return spans + _cut(operations, readers, start, len(operations))

@@ -211,7 +211,7 @@ class Tape:
 
 def recorded(program: Callable[[], Tensor]) -> tuple[Tensor, list[Operation]]:
     """Return the total that a program computes, and its operations with their slopes."""
-    total, operations = listed(program)
+    total, operations, _ = listed(program)
     outputs = [output for operation in operations for output in operation.outputs]
     slopes = iter(torch.autograd.grad(total, outputs, allow_unused=True))
     for operation in operations:
@@ -219,18 +219,27 @@ def recorded(program: Callable[[], Tensor]) -> tuple[Tensor, list[Operation]]:
     return total, operations
 
 
-def listed(program: Callable[[], Tensor], *, identities: bool = True) -> tuple[Tensor, list[Operation]]:
-    """Return the total that a program computes, and its operations without slopes.
+def listed(
+    program: Callable[[], Any], loss: Callable[[Any], Tensor] | None = None, *, identities: bool = True
+) -> tuple[Tensor, list[Operation], int]:
+    """Return the total that a program computes, its operations without slopes, and how many precede the loss.
 
     Args:
-        program: () -> total, a scalar.
+        program: () -> total, a scalar, or what ``loss`` takes.
+        loss: what the program returns -> total; None if that is the total.
         identities: whether to list calls that return their input, such as a cast to the dtype that it has.
     """
     recorder = _Recorder()
     with torch.enable_grad(), recorder:
         total = program()
+        before = len(recorder.operations)
+        if loss is not None:
+            total = loss(total)
     operations = recorder.operations
-    return total, operations if identities else [each for each in operations if not _is_identity(each)]
+    if not identities:
+        before = sum(not _is_identity(each) for each in operations[:before])
+        operations = [each for each in operations if not _is_identity(each)]
+    return total, operations, before
 
 
 def _is_identity(operation: Operation) -> bool:
