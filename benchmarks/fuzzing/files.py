@@ -87,7 +87,7 @@ def _write_checkpoints(net: nn.Module, folder: Path) -> None:
     safetensors.torch.save_file(state, folder / "net.safetensors")
     torch.jit.script(net).save(str(folder / "script.pt"))
     torch.export.save(torch.export.export(net, (torch.ones(4, 2),)), folder / "exported.pt2")
-    dcp.save({"model": state, "epoch": 3}, checkpoint_id=folder / "sharded", no_dist=True)
+    dcp.save({"model": state, "epoch": 3}, checkpoint_id=folder / "sharded")
     shards = folder / "huggingface"
     shards.mkdir()
     for index, part in enumerate(("0.", "2.")):
