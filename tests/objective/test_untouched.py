@@ -167,10 +167,16 @@ def measure(objective: ls.Objective) -> None:
     """Call all that can be called."""
     objective.loss_at(objective.theta.repeat(3, 1) * 1.01)
     objective.accuracy()
-    for criterion in ("rise", "kl"):
-        radii = ls.basin_radii(objective, [0.01], criterion=criterion, directions=3, rtol=0.1)
+    once = {
+        "directions": 2,
+        "rtol": 0.1,
+        "first_step": 0.1,
+        "max_radius": 0.2,
+    }  # no pilot run
+    for criterion, options in (("rise", {"directions": 2, "rtol": 0.1}), ("kl", once)):
+        radii = ls.basin_radii(objective, [0.01], criterion=criterion, **options)
         assert radii.done.all()
-    volume = ls.log_volume(objective, [objective.centre + 0.01], estimator="uniform", directions=3, rtol=0.1)
+    volume = ls.log_volume(objective, [objective.centre + 0.01], estimator="uniform", **once)
     assert volume.dimension > 0
     for kind in (ls.Hessian, ls.GaussNewton):
         # in training mode spectral norm turns its vectors behind autograd's back, which the check rightly refuses
