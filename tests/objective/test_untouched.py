@@ -167,12 +167,7 @@ def measure(objective: ls.Objective) -> None:
     """Call all that can be called."""
     objective.loss_at(objective.theta.repeat(3, 1) * 1.01)
     objective.accuracy()
-    once = {
-        "directions": 2,
-        "rtol": 0.1,
-        "first_step": 0.1,
-        "max_radius": 0.2,
-    }  # no pilot run
+    once = {"directions": 2, "rtol": 0.1, "first_step": 0.1, "max_radius": 0.2}  # no pilot run
     for criterion, options in (("rise", {"directions": 2, "rtol": 0.1}), ("kl", once)):
         radii = ls.basin_radii(objective, [0.01], criterion=criterion, **options)
         assert radii.done.all()

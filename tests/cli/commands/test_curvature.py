@@ -172,10 +172,9 @@ def test_progress_goes_to_a_log(here: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_plot_draws_what_there_is(here: Path) -> None:
     run(f"curvature {SMALL} {ALL} --out run.h5 -q")
     run(f"curvature {SMALL} --top 2 --metric filter --out run.h5 -q")
-    for suffix in ("png", "svg", "pdf"):
-        done = run(f"plot run.h5 --out figures --format {suffix}")
-        drawn = ("density", "eigenpairs", "filter-eigenpairs", "layers", "log-determinant", "trace")
-        assert sorted(done.stdout.split()) == [f"figures/run-hessian-{name}.{suffix}" for name in drawn]
+    done = run("plot run.h5 --out figures --format svg")
+    drawn = ("density", "eigenpairs", "filter-eigenpairs", "layers", "log-determinant", "trace")
+    assert sorted(done.stdout.split()) == [f"figures/run-hessian-{name}.svg" for name in drawn]
     assert "holds 6 results" in run("plot run.h5 --out all.png", code=2).output
     # only what was found of the very same matrix is marked in a density
     marked = Path("figures/run-hessian-density.svg").read_text()
