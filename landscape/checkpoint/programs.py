@@ -38,7 +38,8 @@ def read_torchscript(path: Path) -> nn.Module:
     """Return the network in a TorchScript archive, on the CPU. Its program runs in torch's interpreter."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # torch calls the format itself deprecated
+            for kind in (DeprecationWarning, FutureWarning):  # torch calls the format itself deprecated
+                warnings.simplefilter("ignore", kind)
             module = torch.jit.load(str(path), map_location="cpu")
     except RuntimeError as error:
         raise CheckpointError(

@@ -99,7 +99,7 @@ def test_arviz_reads_the_chains_and_agrees_with_us() -> None:
     assert arviz.ess(data, method="mean").samples.item() == pytest.approx(
         effective_sample_size(measure.chains), rel=0.02
     )
-    table = arviz.summary(arviz.InferenceData(posterior=data), round_to=12)
+    table = arviz.summary(data, round_to=12)
     assert table.loc["samples", "mean"] == pytest.approx(measure.value, abs=1e-9)
 
 
