@@ -15,8 +15,9 @@ from torch.utils._pytree import tree_flatten
 from landscape.curvature.checks.few_samples import FewSamples
 from landscape.errors import CurvatureError
 
-_HERE = str(Path(__file__).resolve().parents[2])
-_TORCH = str(Path(torch.__file__).resolve().parent)
+_OWN = (Path(__file__).parents[2], Path(torch.__file__).parent)
+#: code that is not the user's; an environment may be reached through a link, and frames name the path of the link
+_NOT_THE_USERS = (*map(str, _OWN), *(str(folder.resolve()) for folder in _OWN), "<")
 _STOPS = {"detach", "detach_", "__get__"}
 _STEPS = {"round", "round_", "floor", "ceil", "trunc", "sign", "argmax", "heaviside", "one_hot", "bernoulli"}
 SKIP = "`check=False` skips this check; the numbers are then those of autograd."
@@ -111,7 +112,7 @@ def _caller() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith((_HERE, _TORCH, "<")):
+        if not file.startswith(_NOT_THE_USERS):
             return f"{Path(file).name}, line {frame.f_lineno}"
         frame = frame.f_back
     return ""
