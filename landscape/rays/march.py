@@ -23,6 +23,7 @@ from landscape.results import Cost
 
 PILOT = 16  #: uniform rays that settle the grid
 _CALLS = 12  # evaluations that a ray takes, at most as a rule
+_LEAST_RATIO = 1.001  # of neighbouring radii: 2,300 points a decade, and more would never end
 _PILOT_STEP = 1 / 16  # first step of the pilot rays, over the cap
 _PILOT_RATIO = 2.0  # step ratio of the pilot rays
 _BEYOND_MEDIAN = 1.08  # a point of the grid lies at this share of the median radius of the pilot rays
@@ -45,7 +46,7 @@ class March:
         for name, valid, hint in (
             ("max_radius", self.max_radius is None or self.max_radius > 0, "a positive radius, or leave it out"),
             ("rtol", 1e-9 <= self.rtol <= 0.1, "a relative width from 1e-9 to 0.1"),
-            ("step_ratio", 1 < self.step_ratio <= 16, "a ratio above 1 and at most 16"),
+            ("step_ratio", _LEAST_RATIO <= self.step_ratio <= 16, f"a ratio from {_LEAST_RATIO:g} to 16"),
             ("first_step", self.first_step is None or self.first_step > 0, "a positive length, or leave it out"),
         ):
             if not valid:

@@ -206,7 +206,7 @@ class _Counting:
         indices = range(self.rays, self.rays + count)
         steps, radii = self.points.steps(indices), self.points.radii(indices)
         seen = self.objective.along(steps, radii, ceiling=np.full(count, ceiling), criterion=self.criterion)
-        hits = np.flatnonzero(seen.values < ceiling)
+        hits = np.flatnonzero(np.isfinite(seen.values) & (seen.values < ceiling))  # -inf is a wall, as it is for rays
         peaks, walls_cost = self._peaks(steps, radii, hits, ceiling)
         block = self.rays + hits, radii[hits], seen.values[hits], peaks
         self.kept.append(block)

@@ -274,6 +274,7 @@ def test_a_run_on_other_weights_is_not_continued() -> None:
         ({"seed": -1}, "seed"),
         ({"rtol": 0.0}, "rtol"),
         ({"step_ratio": 1.0}, "step_ratio"),
+        ({"step_ratio": 1 + 1e-9}, "from 1.001 to 16"),
         ({"max_radius": 0.0}, "max_radius"),
     ],
 )

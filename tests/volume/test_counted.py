@@ -56,6 +56,16 @@ def test_a_ring_adds_to_the_sublevel_volume_alone() -> None:
     assert "and no wall" in volume.evidence()
 
 
+def test_a_loss_of_minus_infinity_is_a_wall_as_it_is_for_rays() -> None:
+    def f(x: torch.Tensor) -> torch.Tensor:
+        r = x.norm(dim=-1)
+        return torch.where(r > 0.55, -math.inf, r)
+
+    pit = ls.Objective.from_function(f, torch.zeros(8, dtype=torch.float64))
+    row = counted_volume(pit, [1.0], metric="identity", max_radius=0.8, first_step=0.5, hits=60).results[0]
+    assert abs(row.log_volume - log_ball(8, 0.55)) < 4.5 / math.sqrt(60)
+
+
 def test_what_a_finer_grid_leaves_is_the_share_of_hits_without_a_wall_there() -> None:
     def f(x: torch.Tensor) -> torch.Tensor:
         r = x.norm(dim=-1)

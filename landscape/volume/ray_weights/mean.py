@@ -46,8 +46,10 @@ def volume_from_radii(
     at most e^-a (Markov). So V is at least 0.05 of the estimate with 95 % confidence. The upper end is what the cap
     allows.
 
-    Failure mode: both rely on the first crossing on the grid of the search. V is that of the basin at the resolution of
-    the grid (``resolution``), without walls that lie between two of its points (:mod:`landscape.rays.crossing`).
+    Failure modes: ``reliable`` relies on rays that have met every part of the basin that matters. A part in fewer than
+    3/K of all directions leaves no trace in K rays with a probability of 5 % or more; the two bounds hold without it.
+    And both rely on the first crossing on the grid of the search. V is that of the basin at the resolution of the grid
+    (``resolution``), without walls that lie between two of its points (:mod:`landscape.rays.crossing`).
 
     Args:
         radii: what :func:`landscape.basin_radii` returned, or plain radii, shape (rays,) or (rays, cutoffs).

@@ -28,6 +28,7 @@ from landscape.volume.ray_weights.radial_integral import log_radial_mass, log_ra
 
 _MOST_MOVED = 0.1  # nats that the tolerance of the radii may move log m
 _FINEST, _COARSEST = 1e-6, 1e-3  # limits of that tolerance
+_SMALLEST_SIGMA, _LARGEST_SIGMA = 1e-100, 1e100  # float64 must hold sigma^2 and its inverse
 MEASURES = ("lebesgue", "gaussian")
 CENTRES = ("zero", "theta")
 
@@ -237,9 +238,10 @@ def check_measure(measure: str, sigma: float | None, measure_centre: str) -> Non
     for name, value, known in (("measure", measure, MEASURES), ("measure_centre", measure_centre, CENTRES)):
         if value not in known:
             raise LandscapeError(f"the {name} {value!r} is not known. Pass one of {', '.join(known)}.")
-    if measure == "gaussian" and (sigma is None or not 0 < sigma < math.inf):
+    if measure == "gaussian" and (sigma is None or not _SMALLEST_SIGMA <= sigma <= _LARGEST_SIGMA):
         raise LandscapeError(
-            f"a gaussian measure needs the standard deviation of each parameter, sigma above 0; got sigma = {sigma}.\n"
+            "a gaussian measure needs the standard deviation of each parameter, sigma from "
+            f"{_SMALLEST_SIGMA:g} to {_LARGEST_SIGMA:g}; got sigma = {sigma}.\n"
             "Pass `sigma=...`, for instance that of the initialisation."
         )
     if measure == "lebesgue" and sigma is not None:

@@ -117,6 +117,8 @@ def test_the_result_says_which_measure_it_is(tmp_path: Path) -> None:
         ({"measure": "gauss"}, ["measure 'gauss'", "gaussian"]),
         ({"measure": "gaussian"}, ["sigma = None", "initialisation"]),
         ({"measure": "gaussian", "sigma": 0.0}, ["sigma = 0.0"]),
+        ({"measure": "gaussian", "sigma": 1e-200}, ["from 1e-100 to 1e+100", "sigma = 1e-200"]),
+        ({"measure": "gaussian", "sigma": 1e200}, ["from 1e-100 to 1e+100", "sigma = 1e+200"]),
         ({"measure": "gaussian", "sigma": 1.0, "measure_centre": "origin"}, ["measure_centre 'origin'", "zero, theta"]),
         ({"sigma": 1.0}, ["measure='gaussian'"]),
         ({"measure": "gaussian", "sigma": 1.0, "estimator": "laplace"}, ["laplace", "uniform", "annealed"]),
