@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,13 +18,16 @@ BUDGET = 12_000  #: passes over the data, for a round of few particles in three 
 
 
 def few_particles(patch: pytest.MonkeyPatch) -> None:
-    """Let a round have eight islands in two groups, of two particles each: a move takes about as long as one of many.
+    """Let a group have four islands of two particles, and a round of wide bodies two groups.
+
+    A move takes about as long as one of many particles.
 
     For tests of what is kept and continued. They say nothing about how well the islands measure.
     """
     patch.setattr(run, "ISLANDS", 4)
-    for path in ("radius", "shell"):
-        patch.setitem(effort.PARTIES, path, effort.Party(groups=2, islands=4, each=2))
+    for path, party in effort.PARTIES.items():
+        groups = party.groups if party.grows else 2
+        patch.setitem(effort.PARTIES, path, replace(party, groups=groups, islands=4, each=2))
 
 
 def bowl(lanes: int | None = None) -> ls.Objective:
