@@ -55,4 +55,8 @@ def _nothing_around(*args: Any, **kwargs: Any) -> Iterator[None]:
 
 
 #: what checkpoint() looks up when it is called, and what takes its place
-_PARTS = {"CheckpointFunction": _Plain, "_checkpoint_without_reentrant_generator": _nothing_around}
+_PARTS = {
+    "CheckpointFunction": _Plain,
+    "_checkpoint_without_reentrant_generator": _nothing_around,  # up to torch 2.13
+    "_checkpoint_without_reentrant_generator_impl": _nothing_around,  # from torch 2.14 on
+}

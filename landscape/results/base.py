@@ -71,7 +71,7 @@ class Result(Shown):
         return (
             arrays.keys() == others.keys()
             and all(_same_bits(array, others[name]) for name, array in arrays.items())
-            and _same(self.attributes(), other.attributes())
+            and same_values(self.attributes(), other.attributes())
         )
 
     @classmethod
@@ -164,12 +164,12 @@ def _same_bits(first: np.ndarray, second: np.ndarray) -> bool:
     return bits.tobytes() == other_bits.tobytes()
 
 
-def _same(first: Any, second: Any) -> bool:
+def same_values(first: Any, second: Any) -> bool:
     """Return whether two plain values agree, NaN with NaN."""
     if isinstance(first, dict) and isinstance(second, dict):
-        return first.keys() == second.keys() and all(_same(value, second[key]) for key, value in first.items())
+        return first.keys() == second.keys() and all(same_values(value, second[key]) for key, value in first.items())
     if isinstance(first, list) and isinstance(second, list):
-        return len(first) == len(second) and all(map(_same, first, second))
+        return len(first) == len(second) and all(map(same_values, first, second))
     if isinstance(first, float) and isinstance(second, float) and math.isnan(first):
         return math.isnan(second)
     return bool(first == second)

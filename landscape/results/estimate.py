@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from landscape.results.base import plain, same_values
 from landscape.results.table import decimal
 from landscape.results.verdicts import Check, grade
 
@@ -67,6 +68,12 @@ class VolumeEstimate:
             object.__setattr__(self, "bound", self.interval[0])
             if math.isnan(self.upper_bound):
                 object.__setattr__(self, "upper_bound", self.interval[1])
+
+    def __eq__(self, other: object) -> bool:
+        # written out, since NaN equals NaN: Python's own comparison of dataclasses says so up to 3.12 only
+        if type(self) is not type(other):
+            return NotImplemented
+        return same_values(plain(self), plain(other))
 
     @property
     def measured(self) -> bool:

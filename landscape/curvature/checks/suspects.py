@@ -103,6 +103,9 @@ def _in_custom_function() -> bool:
     while frame is not None:
         if frame.f_code.co_filename == torch.autograd.function.__file__:
             return True
+        first = frame.f_locals.get(next(iter(frame.f_code.co_varnames), ""))
+        if isinstance(first, torch.autograd.function.FunctionCtx):  # torch 2.14 has no frame of its own around it
+            return True
         frame = frame.f_back
     return False
 

@@ -131,7 +131,8 @@ def test_vectors_run_one_at_a_time_if_an_operation_has_no_batched_second_derivat
         torch.testing.assert_close(
             (operator @ vectors)[:, column], torch.cat([item.flatten() for item in wanted]), rtol=1e-9, atol=1e-12
         )
-    assert any("one vector at a time" in note for note in objective.notes)
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 14):  # later torch has the rule
+        assert any("one vector at a time" in note for note in objective.notes)
 
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning")
