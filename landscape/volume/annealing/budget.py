@@ -19,7 +19,7 @@ import numpy as np
 from landscape import distributed
 from landscape.errors import LandscapeError, OutOfBudget
 from landscape.objective.deadline import deadline
-from landscape.results import Cost, OnProgress, Progress, Radii
+from landscape.results import NOTHING, Cost, OnProgress, Progress, Radii
 
 BUDGET = "2min"  #: by default
 RAYS = 1 / 4  #: share of a budget that uniform rays may cost
@@ -69,6 +69,10 @@ class Budget:
         """Return the share of the budget that is spent."""
         return max(cost.seconds / self.seconds, cost.evaluations / self.passes)
 
+    def passes_at(self, speed: float) -> float:
+        """Return the budget in passes, if a time is spent at so many passes a second."""
+        return self.passes if math.isfinite(self.passes) else self.seconds * speed
+
     def deadline(self, late: float = 0.0) -> AbstractContextManager[None]:
         """Return a context in which no batch of a pass begins once a time is over by a tenth.
 
@@ -76,6 +80,15 @@ class Budget:
             late: seconds of the time that are gone already.
         """
         return deadline(_GRACE * self.seconds - late)
+
+
+def speed_of(cost: Cost, before: Cost = NOTHING) -> float:
+    """Return the passes a second that were made since an earlier cost.
+
+    >>> speed_of(Cost(900.0, 9, 3.0), before=Cost(100.0, 1, 1.0))
+    400.0
+    """
+    return (cost.evaluations - before.evaluations) / max(cost.seconds - before.seconds, 1e-9)
 
 
 class _Enough(Exception):

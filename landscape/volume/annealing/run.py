@@ -24,8 +24,8 @@ from landscape.rays import Metric, basin_radii, make_metric
 from landscape.rays.basin import check_basin
 from landscape.results import NOTHING, Cost, Islands, OnProgress, Radii, require_same_config
 from landscape.results.islands import PATHS, GroupRow, PilotRow, RoundRow
-from landscape.volume.annealing.budget import BUDGET, RAYS, Budget, radii_within
-from landscape.volume.annealing.effort import ISLANDS, PARTIES, WIDEST, Party, next_effort
+from landscape.volume.annealing.budget import BUDGET, RAYS, Budget, radii_within, speed_of
+from landscape.volume.annealing.effort import ISLANDS, PARTIES, WIDEST, next_effort
 from landscape.volume.annealing.groups import Check, Seen, Walked, Ways, apart, go_through
 from landscape.volume.annealing.islands import Key
 from landscape.volume.annealing.pilot import Piloted, TooFewLevels, find_schedule
@@ -146,6 +146,7 @@ class _Run:
     finished: bool = False
     wasted: Cost = NOTHING
     _until: float = 1.0
+    _speed: float | None = None  # of the last round, passes a second
 
     @classmethod
     def start(
@@ -233,6 +234,11 @@ class _Run:
         def share() -> float:
             return (self._used(body.spent.evaluations) - begun) / max(self._until - begun, 1e-9)
 
+        def affords(dearer: float) -> bool:
+            # the few particles of a hasty pilot are slow, so a time is reckoned at the speed of the rays
+            needs = dearer * body.spent.evaluations / self.limit.passes_at(speed_of(self.rays.cost))
+            return self._used(body.spent.evaluations) + needs <= self._until
+
         # what it costs to make a pilot again is no passes, but it is time
         again = known is not None and math.isinf(self.limit.seconds)
         check = (lambda: None) if again else self._check_of(body)
@@ -244,7 +250,7 @@ class _Run:
             check_shell=None if known else self._check_of(body, _SHELL),
             check_growth=check if again else self._check_of(body, _END_OF_GROWTH),
             share=(lambda: 0.0) if known else share,
-            affords=lambda dearer: (1 + dearer) * share() <= 1,
+            affords=affords,
             known=known,
         )
         if known and piloted.tried != known.tried:
@@ -271,7 +277,8 @@ class _Run:
             last = full[-1]
             spent = sum(group.evaluations for group in self._groups_of(last)) + last.evaluations
             dearer = spent / (pilot.passes_per_level * party.work(last.levels))
-        left = _SAFE * max(self._until - used, 0.0) * self._whole_passes() / pilot.passes_per_level
+        passes = self.limit.passes_at(self._speed or speed_of(self.cost))
+        left = _SAFE * max(self._until - used, 0.0) * passes / pilot.passes_per_level
         before = full[-1].effort if full else None
         effort = next_effort(party.levels(left / dearer) / levels, party.least_effort(levels), before)
         if effort is not None:
@@ -283,16 +290,9 @@ class _Run:
     def _groups_of(self, row: RoundRow) -> list[GroupRow]:
         return [group for group in self.groups if group[:2] == row[:2]]
 
-    def _whole_passes(self) -> float:
-        """Return the budget in passes, at the speed so far if it is a time."""
-        if math.isfinite(self.limit.passes):
-            return self.limit.passes
-        cost = self.cost
-        return self.limit.seconds * cost.evaluations / max(cost.seconds, 1e-9)
-
     def _round(self, cutoff: int, effort: float, groups: int, piloted: Piloted, report: Callable[[], None]) -> None:
         """Do what a round lacks."""
-        levels = piloted.schedule.at(effort)
+        levels, before = piloted.schedule.at(effort), self.cost
         begun = self._rounds_of(cutoff)
         if not begun or begun[-1].whole:
             self.rounds.append(RoundRow(cutoff, len(begun), effort, len(levels) - 1, groups))
@@ -320,25 +320,24 @@ class _Run:
         self.teller.stage = f"round {number + 1}, second start"
 
         def look(key: Key, check: Check) -> Seen:
-            return ways.look(self._longest(cutoff, ways.party) if groups > 1 else None, key, check)
+            return ways.look(self._longest(cutoff, ways.party.together) if groups > 1 else None, key, check)
 
         key, check = Key(seed, stage + 2, 0), self._check_of(body)
         (went_back,) = go_through([key], look, body.spent, check, alone=together > 1)
         seen = went_back.within(self._affords(), body.spent)
         self.rounds[self.rounds.index(row)] = RoundRow(*row[:5], *seen, *body.spent.row)
+        self._speed = speed_of(self.cost, before)
         self.teller.learn(self.result(), cutoff)
         report()
 
     def _keep(self, group: GroupRow, walked: Walked) -> None:
         self.groups.append(group)
-        self.forwards.append(walked.forwards)
-        self.backwards.append(walked.backwards)
-        self.log_radii.append(walked.log_radii)
+        for name in ("forwards", "backwards", "log_radii"):
+            getattr(self, name).append(getattr(walked, name))
 
-    def _longest(self, cutoff: int, party: Party) -> Tensor:
-        """Return directions of the longest uniform rays, as many as a group has particles."""
-        seed, masses = self.rays.config["seed"], self.masses[:, cutoff]
-        return along_longest(self.metric, self.objective.theta, seed, masses, party.together)
+    def _longest(self, cutoff: int, count: int) -> Tensor:
+        """Return directions of the longest uniform rays."""
+        return along_longest(self.metric, self.objective.theta, self.rays.config["seed"], self.masses[:, cutoff], count)
 
     def _affords(self) -> Callable[[float], bool]:
         """Return what tells whether a budget in passes has room for so many more; a time has cut already."""

@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import landscape as ls
 from helpers.islands import BUDGET, assert_same_islands, bowl, few_particles, islands
 from helpers.moments import some
-from helpers.slow import slow_clock
+from helpers.slow import Clock, slow_clock
 from landscape.results import Islands, Progress
 from landscape.volume import run_islands, volume_from_islands
 from landscape.volume.annealing import telling
 from landscape.volume.annealing.effort import PARTIES
+from landscape.volume.annealing.pilot import find_schedule
 from landscape.volume.annealing.run import REFERENCE_RAYS
 
 
@@ -155,6 +157,41 @@ def test_a_time_that_ends_before_the_rays_keeps_what_was_whole(
     short = islands(budget="1s", resume=blocks[-2])
     assert short.groups.tobytes() == blocks[-2].groups.tobytes()
     assert short.done.all()
+
+
+def clocked_bowl(clock: Clock) -> ls.Objective:
+    """Return the bowl, of which a call takes time by the clock: much for the call, and a little for each point."""
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        clock.now += 0.05 + 0.001 * (x.numel() // 3)
+        return (x - 0.2).square().sum(-1)
+
+    return ls.Objective.from_function(f, torch.zeros(3, dtype=torch.float64))
+
+
+def in_time(clock: Clock, budget: str) -> Islands:
+    return run_islands(clocked_bowl(clock), (1.0,), metric="identity", rtol=0.05, max_radius=0.83, budget=budget)
+
+
+def test_a_careful_pilot_is_not_refused_because_few_particles_are_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = slow_clock(monkeypatch)
+    careful, hasty = in_time(clock, "200s"), in_time(clock, "20s")
+    assert hasty.pilots[0, 3] != careful.pilots[0, 3]
+    some = in_time(clock, "100s")
+    assert some.pilots.tolist() == careful.pilots.tolist()
+    assert some.cost.seconds < 110
+
+
+def test_a_slow_pilot_does_not_make_the_last_round_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = slow_clock(monkeypatch)
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        found = find_schedule(*arguments, **options)
+        clock.now += 60
+        return found
+
+    monkeypatch.setattr("landscape.volume.annealing.run.find_schedule", slow)
+    assert 160 < in_time(clock, "200s").cost.seconds < 220
 
 
 def test_what_is_said_meanwhile(told: list[Progress[Islands]]) -> None:
