@@ -12,11 +12,10 @@ from contextlib import contextmanager
 
 import click
 
-from landscape_cli.torchrun import started
+from landscape import distributed
 
 _BESIDE = "LANDSCAPE_BESIDE"  # set in the environment of the processes that are started here
 _POLL, _PATIENCE = 0.2, 5.0  # seconds between looks, and for a process to end by itself
-_MISUSE = 2
 
 
 @contextmanager
@@ -39,19 +38,16 @@ def beside(processes: int | None, words: Sequence[str]) -> Iterator[None]:
     if not processes or processes == 1:
         yield
         return
-    if started() > 1:
+    if (launched := distributed.launched()) > 1:
         raise click.UsageError(
-            f"--processes {processes} starts processes, but torchrun has started {started()} already. Leave out one of "
+            f"--processes {processes} starts processes, but torchrun has started {launched} already. Leave out one of "
             "the two."
         )
     threads = max(1, (os.cpu_count() or 1) // processes)
-    told = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-    limited = {**told, "OMP_NUM_THREADS": str(threads)}
-    others = [_start(words, {**limited, **_numbered(rank)}) for rank in range(1, processes)]
-    os.environ.update({**told, **_numbered(0)})
+    first, *rest = told_of_each_other(processes)
+    others = [_start(words, {**told, "OMP_NUM_THREADS": str(threads)}) for told in rest]
+    os.environ.update(first)
     import torch  # for speed alone: most commands end before they need it
-
-    from landscape import distributed
 
     torch.set_num_threads(threads)
     joined = threading.Event()
@@ -65,15 +61,13 @@ def beside(processes: int | None, words: Sequence[str]) -> Iterator[None]:
         _end(others)
 
 
-def _numbered(rank: int) -> dict[str, str]:
-    return {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-
-
-def _free_port() -> int:
+def told_of_each_other(count: int) -> list[dict[str, str]]:
+    """Return environment variables for each process on this machine that tell it of the others, as torchrun does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+        port = probe.getsockname()[1]
+    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
 
 
 def _start(words: Sequence[str], told: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -102,7 +96,7 @@ def _watch(others: Sequence[subprocess.Popen[bytes]], joined: threading.Event) -
                     f"{other.returncode}). Leave out --processes to see why.",
                     err=True,
                 )
-                os._exit(_MISUSE)
+                os._exit(click.UsageError.exit_code)
 
 
 def _end(others: Sequence[subprocess.Popen[bytes]]) -> None:

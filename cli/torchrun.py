@@ -9,18 +9,15 @@ from contextlib import contextmanager
 
 import click
 
+from landscape import distributed
+
 SPREAD = ("volume", "radius", "slice", "curvature")
-
-
-def started() -> int:
-    """Return how many processes work on this command; 1 without ``torchrun``."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager
 def spreading() -> Iterator[None]:
     """Share what the block measures among the processes that ``torchrun`` started; do nothing without it."""
-    if started() == 1:
+    if distributed.launched() == 1:
         yield
         return
     if os.environ.get("RANK") != "0":
@@ -34,7 +31,5 @@ def spreading() -> Iterator[None]:
             f"landscape {command} would do the same on every rank: only {', '.join(SPREAD)} share their work. "
             "Type it without torchrun."
         )
-    from landscape import distributed  # for speed alone: it imports torch
-
     with distributed.spread():
         yield

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import landscape as ls
 from helpers.processes import PATIENCE, together
+from helpers.task_folder import with_a_net
 from landscape import distributed
 
 SOON = 20.0  # seconds in which a run is to end once a rank is gone
@@ -70,24 +70,8 @@ def test_a_rank_that_fails_ends_all(tmp_path: Path, what: str, words: str) -> No
         assert words in done.stderr
 
 
-TASK = """
-import torch
-import landscape as ls
-
-def task():
-    torch.manual_seed(0)
-    x = torch.randn(60, 2)
-    return ls.Task(model=torch.nn.Linear(2, 2), data=(x, (x[:, 0] > 0).long()), loss="cross_entropy")
-"""
 LINE = "landscape volume net.pt --estimator uniform --task task.py --cutoff 0.5 --directions 40 --out run.h5"
 VOLUME = LINE.split()
-
-
-def with_a_net(folder: Path) -> Path:
-    (folder / "task.py").write_text(TASK)
-    weights = {"weight": torch.tensor([[-9.0, 0.0], [9.0, 0.0]]), "bias": torch.zeros(2)}
-    torch.save(weights, folder / "net.pt")
-    return folder
 
 
 @pytest.fixture

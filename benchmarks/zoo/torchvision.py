@@ -118,7 +118,7 @@ def sizes_of(name: str) -> dict[str, int]:
 def detection(name: str, model: nn.Module) -> Trial:
     """Return a trial of a detector, which returns its losses in training mode only.
 
-    A net of two stages draws its training boxes at random. So each forward pass seeds the generator anew.
+    A net of two stages draws its training boxes at random. So each forward pass begins with the same seed.
     """
     images = [torch.rand(3, 64, 64) for _ in range(2)]
     box = torch.tensor([[4.0, 4.0, 40.0, 50.0]])

@@ -73,6 +73,12 @@ def _finite(values: Tensor) -> bool:
     return bool(torch.isfinite(values).all())
 
 
+def is_on(module: nn.Module, flag: str) -> bool:
+    """Whether a module of quantisation-aware training has a flag that is on."""
+    value = getattr(module, flag, None)
+    return isinstance(value, Tensor) and bool(value.any())
+
+
 def refuse_live_observers(model: nn.Module) -> None:
     """Refuse a network in quantisation-aware training with observers on: a pass changes what the next one gives.
 
@@ -82,8 +88,7 @@ def refuse_live_observers(model: nn.Module) -> None:
         ObjectiveError: it says how to switch them off.
     """
     for name, module in model.named_modules():
-        on = [getattr(module, flag, None) for flag in ("observer_enabled", "fake_quant_enabled")]
-        if all(isinstance(each, Tensor) and bool(each.any()) for each in on):
+        if is_on(module, "observer_enabled") and is_on(module, "fake_quant_enabled"):
             raise ObjectiveError(
                 f"the observer of {name} is still on, so each pass changes how the next one is quantised, also in "
                 "evaluation mode.\nSwitch the observers off: model.apply(torch.ao.quantization.disable_observer)."

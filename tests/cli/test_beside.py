@@ -6,27 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import torch
-
 import landscape as ls
 from helpers.processes import together
+from helpers.task_folder import with_a_net
 
-TASK = """
-import torch
-import landscape as ls
-
-def task():
-    torch.manual_seed(0)
-    x = torch.randn(60, 2)
-    return ls.Task(model=torch.nn.Linear(2, 2), data=(x, (x[:, 0] > 0).long()), loss="cross_entropy")
-"""
 BESIDE = "import os, time; from landscape_cli.beside import beside\n"
 
 
 def command(folder: Path) -> list[str]:
     """Return words that measure a small net in a folder, up to the name of the results file."""
-    (folder / "task.py").write_text(TASK)
-    torch.save({"weight": torch.tensor([[-9.0, 0.0], [9.0, 0.0]]), "bias": torch.zeros(2)}, folder / "net.pt")
+    with_a_net(folder)
     line = "landscape volume net.pt --task task.py --cutoff 0.5 --budget 12000 --estimator annealed --out"
     return line.split()
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.ranks import forked
+from landscape_cli.beside import told_of_each_other
 
 PATIENCE = 100.0  #: seconds that a run may take in all
 FORKS = multiprocessing.get_context("forkserver")
@@ -52,14 +52,10 @@ def together(
         then: called with their process ids once they run.
         wait: seconds until those that have not ended are killed; their code is then that of SIGKILL.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     output = [cwd / f"rank-{rank}" for rank in range(count)]
     running = [
-        FORKS.Process(target=forked, args=(words, {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, cwd, into))
-        for rank, into in enumerate(output)
+        FORKS.Process(target=forked, args=(words, told, cwd, into))
+        for told, into in zip(told_of_each_other(count), output, strict=True)
     ]
     for process in running:
         process.start()

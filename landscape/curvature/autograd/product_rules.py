@@ -23,7 +23,7 @@ Tangents = dict[Node, Tensor]
 
 
 class Bent:
-    """The derivatives of slopes along v, by tensor. Those of the leaves are added to the caller's tensors.
+    """The derivatives of slopes along v, by tensor. Derivatives of leaves are added to the caller's tensors.
 
     Args:
         leaves: the caller's tensor for each leaf.

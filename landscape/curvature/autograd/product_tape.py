@@ -251,7 +251,7 @@ def _steps_of(
 
     Args:
         operations: all that ran; they keep the tensors alive, so that an id names one tensor.
-        nodes: those of the leaves by id; those of the outputs come in.
+        nodes: by the id of their tensors. The leaves are there already; outputs are added.
         total: the last output.
         straight: how many operations count as linear: those before the loss, for the Gauss-Newton matrix.
     """

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_flatten
 
 from landscape.curvature.checks.few_samples import FewSamples
 from landscape.errors import CurvatureError
+from landscape.objective.model import is_on
 
 _OWN = (Path(__file__).parents[2], Path(torch.__file__).parent)
 #: code that is not the user's; an environment may be reached through a link, and frames name the path of the link
@@ -60,8 +61,7 @@ def refuse_fake_quantisation(model: nn.Module) -> None:
         CurvatureError: it says what to measure instead.
     """
     for name, module in model.named_modules():
-        on = getattr(module, "fake_quant_enabled", None)
-        if isinstance(on, Tensor) and bool(on.any()):
+        if is_on(module, "fake_quant_enabled"):
             raise CurvatureError(
                 f"{name} rounds to few levels (fake quantisation), so the loss is a staircase without a second "
                 "derivative. Autograd's would be that of another loss.\nSwitch it off to measure the network without "

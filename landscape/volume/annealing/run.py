@@ -323,8 +323,8 @@ class _Run:
             return ways.look(self._longest(cutoff, ways.party.together) if groups > 1 else None, key, check)
 
         key, check = Key(seed, stage + 2, 0), self._check_of(body)
-        (went_back,) = go_through([key], look, body.spent, check, alone=together > 1)
-        seen = went_back.within(self._affords(), body.spent)
+        (looked,) = go_through([key], look, body.spent, check, alone=together > 1)
+        seen = looked.within(self._affords(), body.spent)
         self.rounds[self.rounds.index(row)] = RoundRow(*row[:5], *seen, *body.spent.row)
         self._speed = speed_of(self.cost, before)
         self.teller.learn(self.result(), cutoff)
@@ -341,14 +341,17 @@ class _Run:
 
     def _affords(self) -> Callable[[float], bool]:
         """Return what tells whether a budget in passes has room for so many more; a time has cut already."""
-        used, timed = self._used(), math.isfinite(self.limit.seconds)
-        until = used + (self._until - used)
+        until, timed = self._end_of(), math.isfinite(self.limit.seconds)
         return lambda passes: timed or self._used(passes) < until
+
+    def _end_of(self, share: float = 1.0) -> float:
+        """Return the share of the budget that is spent once a share of what is left now is."""
+        used = self._used()
+        return used + share * (self._until - used)
 
     def _check_of(self, body: StarBody, share: float = 1.0) -> Callable[[], None]:
         """Return what raises once a share of what is left now is spent, counting what the body has spent just now."""
-        used_before = self._used()
-        until = used_before + share * (self._until - used_before)
+        until = self._end_of(share)
 
         def check() -> None:
             used = self._used(body.spent.evaluations)
