@@ -1,17 +1,22 @@
-"""The page docs/compatibility.md."""
+"""The page docs/compatibility.md, which also holds the rows measured so far."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from benchmarks.page import ROOT, machine
 from benchmarks.zoo.families import FAMILIES
-from benchmarks.zoo.measure import COLUMNS, REFUSED, RIGHT, Row
+from benchmarks.zoo.measure import COLUMNS, REFUSED, TRACEBACK, Row
 
 PAGE = ROOT / "docs" / "compatibility.md"
+NOT_BUILT = "Not built with these versions: "
+REFUSALS = "## Refusals"
 HEAD = """\
 # Compatibility
 
 Models of every kind, each with a real batch of its kind, and what was measured on them. `python -m benchmarks.zoo
---page` writes this page; `python -m benchmarks.zoo NAME` measures one model again.
+--page` measures all of them and writes this page; with `NAME` it measures one model, and the other rows stay.
 
 | column | what is compared |
 |---|---|
@@ -27,44 +32,91 @@ below.
 """
 
 
-def write_page(rows: dict[str, list[Row]], date: str) -> None:
-    """Write the page from the rows of each family."""
-    missing = {family: [row for row in group if not row.size] for family, group in rows.items()}
-    rows = {family: [row for row in group if row.size] for family, group in rows.items()}
-    everything = [row for group in rows.values() for row in group]
-    outcomes = [outcome for row in everything for outcome, _ in row.cells.values()]
-    counts = {name: outcomes.count(name) for name in sorted(set(outcomes))}
-    said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    parts = [
-        HEAD,
-        f"{len(everything)} models on {date}: of {len(outcomes):,} cells {said}.\n",
-        f"{machine()}; {versions()}.\n",
-    ]
+def put(family: str, row: Row, order: Sequence[str]) -> None:
+    """Put one row into the page, in place of the row of the same model.
+
+    Args:
+        family: of the model.
+        row: what was measured.
+        order: the names of the family's models; rows of other names leave the page.
+    """
+    rows = read_rows(PAGE.read_text()) if PAGE.exists() else {}
+    by_name = {old.name: old for old in rows.get(family, [])} | {row.name: row}
+    rows[family] = [by_name[name] for name in order if name in by_name]
+    PAGE.write_text(text_of({family: rows[family] for family in FAMILIES if family in rows}, surroundings()))
+
+
+def text_of(rows: dict[str, list[Row]], made_on: str) -> str:
+    """Return the page with the rows of each family, and one line on the machine and the packages."""
+    parts = [HEAD, totals(rows) + "\n", made_on + "\n"]
     refusals: dict[str, int] = {}
     for family, group in rows.items():
+        built = [row for row in group if row.size]
         parts.append(f"## {FAMILIES[family]}\n")
-        head = "| model | parameters | " + " | ".join(COLUMNS) + " | seconds |"
-        parts.append(
-            "\n".join([head, "|---|--:|" + "---|" * len(COLUMNS) + "--:|", *(line(row, refusals) for row in group)])
-            + "\n"
-        )
-        if missing[family]:
-            parts.append(f"Not built with these versions: {', '.join(row.name for row in missing[family])}.\n")
+        head = "| model | parameters | " + " | ".join(COLUMNS) + " | seconds | measured |"
+        rule = "|---|--:|" + "---|" * len(COLUMNS) + "--:|---|"
+        parts.append("\n".join([head, rule, *(line(row, refusals) for row in built)]) + "\n")
+        missing = [row.name for row in group if not row.size]
+        if missing:
+            parts.append(f"{NOT_BUILT}{', '.join(missing)}.\n")
     if refusals:
-        parts.append("## Refusals\n")
-        parts += [f"{number}. " + "\\\n   ".join(words.strip().splitlines()) for words, number in refusals.items()]
-    PAGE.write_text("\n".join(parts).rstrip() + "\n")
+        parts.append(f"{REFUSALS}\n")
+        parts += [f"{number}. " + "\\\n   ".join(words.splitlines()) for words, number in refusals.items()]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def totals(rows: dict[str, list[Row]]) -> str:
+    """Return one line: how many models are on the page, and how many cells have each outcome."""
+    built = [row for group in rows.values() for row in group if row.size]
+    outcomes = [outcome for row in built for outcome, _ in row.cells.values()]
+    said = ", ".join(f"{outcomes.count(name):,} {name}" for name in sorted(set(outcomes)))
+    return f"{len(built)} models: of {len(outcomes):,} cells {said}."
+
+
+def read_rows(text: str) -> dict[str, list[Row]]:
+    """Return the rows of a page, by family, as :func:`text_of` wrote them.
+
+    The words of a wrong cell are not on the page: they come back empty.
+    """
+    body, _, listed = text.partition(f"{REFUSALS}\n")
+    numbered = re.findall(r"^(\d+)\. (.*(?:\n   .*)*)", listed, re.MULTILINE)
+    refusals = {number: words.replace("\\\n   ", "\n") for number, words in numbered}
+    rows: dict[str, list[Row]] = {}
+    families = {f"## {heading}": family for family, heading in FAMILIES.items()}
+    for written in body.splitlines():
+        if written in families:
+            rows[families[written]] = group = []
+        elif rows and written.startswith("| ") and not written.startswith("| model |"):
+            group.append(row_of(written, refusals))
+        elif written.startswith(NOT_BUILT):
+            names = written.removeprefix(NOT_BUILT).removesuffix(".").split(", ")
+            group += [Row(name, {"centre": (TRACEBACK, "not built")}, 0, 0.0) for name in names]
+    return rows
+
+
+def row_of(written: str, refusals: dict[str, str]) -> Row:
+    """Return the row that a line of a table holds."""
+    name, size, *outcomes, seconds, date = written.strip("| ").split(" | ")
+    cells = {}
+    for column, outcome in zip(COLUMNS, outcomes, strict=True):
+        word, _, number = outcome.rstrip(")").partition(" (")
+        cells[column] = (word, refusals[number] if number else "")
+    return Row(name, cells, int(size.replace(",", "")), float(seconds), date)
 
 
 def line(row: Row, refusals: dict[str, int]) -> str:
     """Return one row of the table; a refusal gets the number of its words."""
     cells = []
-    for column in COLUMNS:
-        outcome, words = row.cells.get(column, ("", ""))
+    for outcome, words in row.cells.values():
         if outcome == REFUSED:
-            outcome = f"refused ({refusals.setdefault(words, len(refusals) + 1)})"
-        cells.append(outcome if outcome != RIGHT else "right")
-    return f"| {row.name} | {row.size:,} | " + " | ".join(cells) + f" | {row.seconds:.1f} |"
+            outcome += f" ({refusals.setdefault(words.strip(), len(refusals) + 1)})"
+        cells.append(outcome)
+    return f"| {row.name} | {row.size:,} | " + " | ".join(cells) + f" | {row.seconds:.1f} | {row.date} |"
+
+
+def surroundings() -> str:
+    """Return one line on the machine and the packages of this run."""
+    return f"Last rows: {machine()}; {versions()}."
 
 
 def versions() -> str:

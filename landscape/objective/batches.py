@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -93,36 +93,41 @@ def join_batches(raws: list[Any], counts: list[int]) -> tuple[list[Any], list[in
 def moved_to(
     raw: Any,
     device: torch.device | None,
-    dtype: torch.dtype | None,
+    dtypes: Sequence[torch.dtype],
     target_dtype: torch.dtype | None,
     *,
     target: bool = False,
 ) -> Any:
-    """Return a batch on ``device``, with floating-point inputs in ``dtype``; other objects keep theirs.
+    """Return a batch on ``device``, with floating-point inputs in one of ``dtypes``; other objects keep theirs.
 
     Args:
         raw: the batch as it is in the data.
         device: None for where it is.
-        dtype: of floating-point inputs; None for their own.
+        dtypes: of floating-point inputs. An input in another dtype gets the first of them, if there is one.
         target_dtype: of floating-point targets; None for their own.
         target: whether ``raw`` is a target.
     """
     if isinstance(raw, Tensor):
-        cast = (target_dtype if target else dtype) if raw.is_floating_point() else None
-        return raw.detach().to(device=device, dtype=cast)
+        cast = target_dtype if target else _one_of(dtypes, raw.dtype)
+        return raw.detach().to(device=device, dtype=cast if raw.is_floating_point() else None)
     if isinstance(raw, PackedSequence):
         packed: Any = raw  # torch declares only some of the forms of its method
-        return packed.to(device=device, dtype=dtype if raw.data.is_floating_point() else None)
+        return packed.to(device=device, dtype=_one_of(dtypes, raw.data.dtype))
     if isinstance(raw, Mapping) or is_list(raw):
         key = target_key(raw)
         return rebuild(
             raw,
             [
-                moved_to(item, device, dtype, target_dtype, target=target or (key is not None and name == key))
+                moved_to(item, device, dtypes, target_dtype, target=target or (key is not None and name == key))
                 for name, item in items_of(raw)
             ],
         )
     return raw.to(device) if device is not None and hasattr(raw, "to") else raw
+
+
+def _one_of(dtypes: Sequence[torch.dtype], own: torch.dtype) -> torch.dtype | None:
+    """Return the dtype that an input gets; None for its own."""
+    return dtypes[0] if dtypes and own.is_floating_point and own not in dtypes else None
 
 
 def rebuild(raw: Any, items: Iterable[Any]) -> Any:

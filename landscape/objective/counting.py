@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -82,7 +82,7 @@ def count_samples(raws: Sequence[Any], count: Count | None = None) -> tuple[list
     """Return the number of samples of each batch, whether the batches are lists of samples, and notes.
 
     A list of tensors may be a list of samples or one of inputs. If the lengths of the lists change from batch to batch,
-    they count samples. If the lengths of the tensors change, these do. If neither changes, every batch has the same
+    they count samples. If the lengths of the tensors change, these do. If no length changes, every batch has the same
     weight, and a note says what was assumed.
 
     Args:
@@ -90,7 +90,7 @@ def count_samples(raws: Sequence[Any], count: Count | None = None) -> tuple[list
         count: counts the samples of a batch instead.
 
     Raises:
-        TaskError: if both lengths change, or ``count`` returns no positive number.
+        TaskError: if both lengths change, or only those of other tensors, or ``count`` returns no positive number.
     """
     if count is not None:
         return [counted(count, raw) for raw in raws], False, ()
@@ -106,13 +106,14 @@ def count_samples(raws: Sequence[Any], count: Count | None = None) -> tuple[list
     second = [
         option[1] if len(option) > 1 else n if by_list else option[0] for option, n in zip(options, lists, strict=True)
     ]
-    if len(set(first)) == len(set(second)) == 1:
+    lengths_vary = len({tuple(_all_lengths(raw)) for raw in raws}) > 1
+    if len(set(first)) == len(set(second)) == 1 and not lengths_vary:
         note = (
             f"a batch may hold {first[0]:,} samples or {second[0]:,}; {first[0]:,} was assumed. If that is wrong, pass "
             "count_samples=lambda batch: ..."
         )
         return first, first == lists, (note,)
-    if len(set(first)) > 1 and len(set(second)) > 1:
+    if (len(set(first)) > 1) == (len(set(second)) > 1):
         raise TaskError(
             f"the batches do not tell how many samples they hold: {first[0]:,} or {second[0]:,} in the first one, and "
             f"{first[-1]:,} or {second[-1]:,} in the last one.\nPass a function that counts them: "
@@ -168,6 +169,15 @@ def _lengths(item: Any) -> tuple[int, ...]:
         return rows
     both = (*rows, len(parts)) if len(parts) == 1 else (len(parts), *rows)
     return tuple(dict.fromkeys(both))
+
+
+def _all_lengths(raw: Any) -> Iterator[int]:
+    """Yield the lengths of all tensors of a batch, also of those in tuples, lists and mappings."""
+    if isinstance(raw, Tensor) and raw.dim():
+        yield length_of(raw)
+    elif isinstance(raw, Mapping) or is_list(raw):
+        for _, item in items_of(raw):
+            yield from _all_lengths(item)
 
 
 def _shape_of(item: Any) -> Any:

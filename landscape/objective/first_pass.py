@@ -109,6 +109,8 @@ _NAMES = (
     "loss, such as `loss='cross_entropy'`."
 )
 
+_LISTS = "\nA list of numbers stays a list. For a model that takes tensors, pass torch.tensor(numbers)."
+
 #: torch's words for it name neither the embedding nor the index
 _OUT_OF_RANGE = (
     "\nAn index in the data is larger than the last row of an embedding. Were they made by the tokenizer of this model?"
@@ -134,6 +136,7 @@ def _failure(program: ModelProgram, batch: Batch, error: Exception) -> Landscape
         "Check the inputs' shape and dtype, or pass a forward function: forward=lambda model, batch: ..."
         + ("\nIf the model computes its loss from the labels itself, pass `loss='model'`." if labelled else "")
         + (_NAMES if own_loss and not by_name else "")
+        + (_LISTS if any(isinstance(item, list) for item in (*batch.inputs, *batch.named.values())) else "")
         + (_OUT_OF_RANGE if isinstance(error, IndexError) and "out of range in self" in str(error) else "")
     )
 

@@ -131,7 +131,7 @@ class Objective(FromCheckpoint):
         given = read_data(data, max_samples=max_samples, count=count_samples)
         # targets in 16 bits would lose digits, and the named losses compute in 32 bits at least
         wide = None if dtype is None else torch.promote_types(dtype, torch.float32)
-        here = partial(moved_to, device=place, dtype=layout.entries[0].dtype, target_dtype=wide)
+        here = partial(moved_to, device=place, dtypes=layout.kernel_dtypes, target_dtype=wide)
         first = given.first(here)
         options: dict[str, Any] = {"forward": forward, "training": training, "compile": compile}
         program = held.program(model, (first,), loss_terms, layout, **options)

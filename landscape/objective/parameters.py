@@ -142,6 +142,12 @@ class Layout:
             wide = torch.promote_types(wide, entry.dtype)
         return wide
 
+    @property
+    def kernel_dtypes(self) -> tuple[torch.dtype, ...]:
+        """The dtypes of all tensors with two or more dimensions, in their order; of all tensors, if there is none."""
+        kernels = [entry for entry in self.entries if len(entry.shape) > 1] or self.entries
+        return tuple(dict.fromkeys(entry.dtype for entry in kernels))
+
     def flatten(self, tensors: Mapping[str, Tensor], device: torch.device | None = None) -> Tensor:
         """Return a new flat vector holding ``tensors``, shape (D,)."""
         vector = torch.empty(self.held, dtype=self.dtype, device=device)
@@ -300,10 +306,10 @@ def _matching(name: str, layout: Layout) -> list[Entry]:
                 "takes a list of patterns."
             )
     chosen = [entry for entry in layout.entries if matches(entry)]
-    if not chosen:
+    if not any(entry.size for entry in chosen):
         known = ", ".join(entry.name for entry in layout.entries[:10]) or "none"
         raise ObjectiveError(
-            f"scope {name!r} matches no parameter, so nothing would move.\n"
+            f"scope {name!r} matches {'only empty tensors' if chosen else 'no parameter'}, so nothing would move.\n"
             f"The model's parameters: {known}{', ...' if len(layout.entries) > 10 else ''}. "
             "Pass `scope='all'`, or a regular expression that matches some of them."
         )

@@ -130,17 +130,19 @@ def read_batches(
         join: make one batch of all that are alike, for :func:`split_batches` to cut; otherwise keep the batches.
     """
     read = read_data(data, max_samples=max_samples)
-    return (read.joined() if join else read).batches(lambda raw: moved_to(raw, device, dtype, None))
+    return (read.joined() if join else read).batches(
+        lambda raw: moved_to(raw, device, () if dtype is None else (dtype,), None)
+    )
 
 
 def read_data(data: Any, *, max_samples: int | None = None, count: Count | None = None) -> Data:
     """Read ``data`` once.
 
     Args:
-        data: a pair of tensors (inputs, targets), a dict of tensors of equal length, a torch Dataset of samples, or an
-            iterable of batches. A batch is a tuple whose last item is the target, a dict (the target under ``labels``
-            or ``targets``), or a tensor without a target. Any other object needs a forward function. Numpy arrays
-            become tensors.
+        data: a pair of tensors (inputs, targets), one tensor of inputs, a dict of tensors of equal length, a torch
+            Dataset of samples, or an iterable of batches. A batch is a tuple whose last item is the target, a dict (the
+            target under ``labels`` or ``targets``), or a tensor without a target. Any other object needs a forward
+            function. Numpy arrays become tensors.
         max_samples: stop after this many samples.
         count: batch -> number of samples; by default the number of targets, or the length of a list.
 
@@ -183,9 +185,23 @@ def _is_empty(raw: Any) -> bool:
 
 def _is_whole(data: Any) -> bool:
     """Whether ``data`` is the whole data set as tensors, not an iterable of batches."""
-    if isinstance(data, Mapping):
+    if isinstance(data, Mapping | Tensor | np.ndarray):
         return True
+    if isinstance(data, tuple) and any(_is_numbers(item) for item in data):
+        raise TaskError(
+            "the data are a tuple that holds a list of numbers. A list is not made into a tensor.\nPass tensors or "
+            "arrays: data=(torch.tensor(inputs), torch.tensor(targets))."
+        )
     return isinstance(data, tuple) and len(data) >= 2 and all(isinstance(item, Tensor | np.ndarray) for item in data)
+
+
+def _is_numbers(item: Any) -> bool:
+    """Whether an item is a list of numbers, or of lists of them."""
+    while isinstance(item, list) and item:
+        item = item[0]
+        if isinstance(item, int | float):
+            return True
+    return False
 
 
 def _head(data: Any, max_samples: int | None) -> Any:

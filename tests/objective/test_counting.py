@@ -143,6 +143,16 @@ def test_samples_that_cannot_be_told_are_asked_for():
         count_samples(raws, lambda batch: "many")
 
 
+def test_lengths_that_change_elsewhere_are_asked_about():
+    """Time-major frames, and a target of flat labels and two lengths, as CTC takes it."""
+    sizes = ((3, 7), (5, 8))
+    raws = [(torch.ones(12, n, 5), (torch.ones(m), torch.ones(n), torch.ones(n))) for n, m in sizes]
+    with pytest.raises(TaskError, match=r"12 or 3 in the first one, and 12 or 3 in the last one\.\n.*count_samples="):
+        count_samples(raws)
+    assert count_samples(raws, lambda raw: len(raw[1][1]))[0] == [3, 5]
+    assert count_samples(raws[:1])[0] == [12]  # one batch: its weight is 1, and a note says so
+
+
 def test_a_function_counts_the_samples():
     model = nn.EmbeddingBag(11, 3).double()
     tokens, offsets, y = torch.arange(20) % 11, torch.arange(0, 20, 4), torch.arange(5) % 3

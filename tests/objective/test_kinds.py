@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -118,3 +121,46 @@ def test_soft_targets_a_rounding_above_one_are_taken() -> None:
     target = torch.zeros(6, 3)
     target[:, 0] = 1.0000001
     assert ls.Objective(net, (x, target)).centre == pytest.approx(F.cross_entropy(net(x), target).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("whole", [torch.Tensor.clone, torch.Tensor.numpy])
+def test_one_tensor_of_inputs_is_all_the_data(whole: Callable[[Tensor], object]) -> None:
+    net, x = nn.Linear(4, 4), torch.randn(10, 4)
+    objective = ls.Objective(net, whole(x), lambda output, batch: F.mse_loss(output, batch))
+    assert objective.samples == 10
+    assert objective.centre == pytest.approx(F.mse_loss(net(x), x).item(), rel=1e-5)
+
+
+class Mixed(nn.Module):
+    """Kernels of some dtypes, and a first parameter of float64 without dimensions, as ``np.log`` makes it."""
+
+    def __init__(self, *dtypes: torch.dtype) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(np.log(2)))
+        self.parts = nn.ModuleList(nn.Linear(4, 3, dtype=dtype) for dtype in dtypes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = [part(x.to(part.weight.dtype) if len(self.parts) > 1 else x).float() for part in self.parts]
+        return self.scale.exp() * torch.stack(outputs).sum(0)
+
+
+@pytest.mark.parametrize("dtypes", [(torch.float32,), (torch.float16, torch.float32)])
+def test_inputs_keep_a_dtype_that_a_kernel_has(dtypes: tuple[torch.dtype, ...]) -> None:
+    net, x, y = Mixed(*dtypes), torch.randn(10, 4), torch.arange(10) % 3
+    assert ls.Objective(net, (x, y)).centre == pytest.approx(F.cross_entropy(net(x), y).item(), rel=1e-6)
+    assert ls.Objective(Mixed(torch.float32), (x.double(), y)).samples == 10  # no kernel has it: so float32
+
+
+@pytest.mark.parametrize(("shape", "layer"), [((8,), nn.Linear(4, 3)), ((8, 2, 2), nn.Conv2d(4, 3, 1))])
+def test_class_indices_as_floats_are_told_from_probabilities(shape: tuple[int, ...], layer: nn.Module) -> None:
+    x = torch.randn(8, 4, *shape[1:])
+    with pytest.raises(LandscapeError, match=r"Make the class indices integers: target.long\(\)"):
+        ls.Objective(layer, (x, (torch.arange(x[:, 0].numel()) % 3).float().view(shape)))
+
+
+def test_numbers_in_lists_are_named() -> None:
+    x, y = torch.randn(6, 4), torch.arange(6) % 3
+    with pytest.raises(LandscapeError, match=r"tuple that holds a list of numbers(.|\n)*torch.tensor\(inputs\)"):
+        ls.Objective(nn.Linear(4, 3), (x, y.tolist()))
+    with pytest.raises(LandscapeError, match=r"A list of numbers stays a list(.|\n)*torch.tensor\(numbers\)"):
+        ls.Objective(nn.Linear(4, 3), [(x.tolist(), y.tolist())])

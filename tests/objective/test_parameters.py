@@ -139,6 +139,15 @@ def test_scope_without_weights_names_the_way_out():
         Scope.select("weights", Layout.of(nn.BatchNorm1d(3)))
 
 
+def test_scope_of_empty_tensors_moves_nothing():
+    net = nn.Module()
+    net.full, net.empty = nn.Parameter(torch.ones(2)), nn.Parameter(torch.empty(0))
+    layout = Layout.of(net)
+    assert Scope.select("empty|full", layout).size == 2
+    with pytest.raises(ObjectiveError, match="matches only empty tensors, so nothing would move"):
+        Scope.select("empty", layout)
+
+
 def test_gather_and_scatter_are_inverse_and_leave_the_rest_alone():
     layout = Layout.from_shapes({"a": (2, 3), "b": (4,), "c": (5, 1)})
     scope = Scope.select("a|c", layout)

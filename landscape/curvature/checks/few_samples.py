@@ -99,6 +99,8 @@ class FewSamples:
 def few_samples(program: Program, theta: Tensor) -> FewSamples:
     """Return the first few samples in float64; if the model does not run so, the whole batch or its own dtype.
 
+    A model in float64 may compute a part in float32. If float64 throughout gives another loss, its own dtypes count.
+
     Raises:
         ObjectiveError: if the loss of the first batch cannot be evaluated.
     """
@@ -129,8 +131,7 @@ def _candidates(program: Program, theta: Tensor) -> Iterator[tuple[Program, bool
     scripted = any(isinstance(module, torch.jit.ScriptModule) for module in program.model.modules())
     if fits and not scripted:
         yield from ((one, True) for one in alone)
-    if not wide or scripted:
-        yield from ((one, False) for one in alone)
+    yield from ((one, False) for one in alone)
 
 
 def _agreeing(program: Program, theta: Tensor, *, double: bool) -> FewSamples:

@@ -45,6 +45,8 @@ class _Watch(TorchFunctionMode):
             self._note("detach()" if name != "__get__" else ".data", _caller())
         elif name in _STEPS or "fake_quantize" in name:
             self._note(f"{name}()", _caller())
+        elif "embedding" in name and (kwargs or {}).get("max_norm") is not None:
+            self._note("max_norm of an embedding, which is scaled without gradients,", _caller())
         return result
 
     def _note(self, what: str, where: str) -> None:

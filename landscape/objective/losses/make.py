@@ -98,7 +98,7 @@ def check_targets(loss: Loss, output: Any, first: Batch, batches: tuple[Batch, .
     for target in (batch.target for batch in batches if isinstance(batch.target, Tensor) and batch.target.numel()):
         left_out = reading.left_out(rows, reading.aligned(first.target))
         indices = left_out is not None and reading.kind == "classes"
-        if reading.kind == "classes" and not indices and not target.is_floating_point():
+        if reading.kind == "classes" and not indices and (not target.is_floating_point() or target.dim() < rows.dim()):
             raise misfit(rows, first.target)
         known = target[reading.kept(target)] if indices else target
         most = rows.shape[-1] - 1 if indices else 1

@@ -41,6 +41,8 @@ def misfit(logits: Tensor, target: Tensor) -> TaskError:
     hint = "Pass `loss='binary_cross_entropy'` for one logit per sample, or `loss='mse'` for regression."
     if not target.is_floating_point() and target.shape == (*logits.shape[:-1], 1) and logits.shape[-1] > 1:
         hint = f"Drop the last axis of the targets: target.squeeze({target.dim() - 1}). {hint}"
+    if target.is_floating_point() and bool((target == target.round()).all()):
+        hint = f"Make the class indices integers: target.long(). {hint}"
     return TaskError(
         f"cross_entropy needs a class index for each row of logits; the model returned shape {tuple(logits.shape)} for "
         f"{target.dtype} targets of shape {tuple(target.shape)}.\n{hint}"

@@ -218,3 +218,27 @@ def test_curvature_through_fake_quantisation_is_refused() -> None:
     off = ls.Objective(model.apply(qat.disable_fake_quant), data)
     traces = [ls.trace(Hessian(each), 2, seed=1).samples for each in (off, ls.Objective(plain, data))]
     np.testing.assert_allclose(*traces, rtol=1e-4)
+
+
+def test_a_net_in_float64_that_jumps_by_a_rounding_of_float32_is_measured_as_it_is() -> None:
+    """Boxes are chosen by scores in float32, for instance: in float64 throughout the loss is another one."""
+
+    def forward(first: nn.Module, second: nn.Module, x: Tensor) -> Tensor:
+        h = first(x).tanh()
+        score = (1 + 1e-9 * x[:, :1].abs()).to(torch.float32)
+        return second(torch.where(score > 1, 3 * h, h))
+
+    net, (x, y) = Two(forward).double(), data(torch.float64)
+    objective = ls.Objective(net, (x, y), scope="all")
+    vector = torch.randn(objective.dimension, dtype=torch.float64)
+    plain = Two(lambda a, b, x: b(a(x).tanh())).double()
+    plain.load_state_dict(net.state_dict())
+    want = Hessian(ls.Objective(plain, (x, y), scope="all")) @ vector
+    assert torch.allclose(Hessian(objective) @ vector, want, atol=1e-9)
+
+
+def test_rows_that_are_scaled_to_a_largest_norm_are_named_as_the_cause() -> None:
+    net = nn.Sequential(nn.Embedding(9, 4, max_norm=0.5), nn.Flatten(), nn.Linear(8, 3)).double()
+    x, y = torch.arange(18).reshape(9, 2) % 9, torch.arange(9) % 3
+    with pytest.raises(CurvatureError, match="Likely cause: max_norm of an embedding, which is scaled without gradi"):
+        ls.trace(Hessian(ls.Objective(net, (x, y), scope="all")), probes=2)
