@@ -32,9 +32,10 @@ demo: $(BIN)/.installed
 test: $(BIN)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n $(WORKERS)
+	@echo "mypy runs beside pytest; what it says follows"
+	@mkdir -p build; $(BIN)/mypy > build/mypy.txt 2>&1 & types=$$!; \
+	$(BIN)/pytest -n $(WORKERS); tests=$$?; wait $$types; types=$$?; cat build/mypy.txt; exit $$((tests | types))
 
 # the docs as a site in build/site: warnings are errors, and the tutorials run
 docs: $(BIN)/.installed
