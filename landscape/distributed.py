@@ -11,6 +11,7 @@ Outside :func:`spread` nothing here acts, even if other code has made a process 
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import tempfile
 import time
@@ -51,6 +52,8 @@ class _Message:
 
 
 _ALONE = _Group(0, 1, None)
+_ROOM = 4096  # bytes of a message that one exchange carries
+_LENGTH = 8  # bytes that tell how long it is
 _SAMPLE = 64  # entries per row in a checksum
 FAIL_TOGETHER = 30.0  #: seconds that ranks may lie apart if they fail for the same reason
 _POLL = 0.01  # seconds
@@ -314,9 +317,37 @@ def _exchange(mine: _Message) -> list[_Message]:
 
     messages: list[Any] = [None] * _group.size
     with exchanging(_group.size):
-        dist.all_gather_object(messages, mine, group=_group.handle)
+        if dist.get_backend(_group.handle) == "gloo":
+            messages = [pickle.loads(words) for words in _gathered(pickle.dumps(mine))]
+        else:
+            dist.all_gather_object(messages, mine, group=_group.handle)
     _over = any(message.place == _END for message in messages)
     return messages
+
+
+def _gathered(mine: bytes) -> list[bytes]:
+    """Return the bytes of all ranks. A short message takes one exchange; torch's own function always takes two."""
+    sent = _swapped(_padded(mine, _ROOM))
+    lengths = [int.from_bytes(part[:_LENGTH], "big") for part in sent]
+    if max(lengths) > _ROOM:
+        sent = _swapped(_padded(mine, max(lengths)))
+    return [part[_LENGTH : _LENGTH + length] for part, length in zip(sent, lengths, strict=True)]
+
+
+def _padded(words: bytes, room: int) -> bytes:
+    """Return the length of a message and so much of it as there is room for."""
+    return len(words).to_bytes(_LENGTH, "big") + words[:room].ljust(room, b"\0")
+
+
+def _swapped(mine: bytes) -> list[bytes]:
+    """Return what all ranks send, which is of one length."""
+    import torch
+    import torch.distributed as dist
+
+    sent = torch.frombuffer(bytearray(mine), dtype=torch.uint8)
+    parts = [torch.empty_like(sent) for _ in range(_group.size)]
+    dist.all_gather(parts, sent, group=_group.handle)
+    return [part.numpy().tobytes() for part in parts]
 
 
 def _reason(error: RuntimeError) -> str:

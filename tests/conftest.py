@@ -30,10 +30,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip("needs a CUDA device that torch can use")
 
 
+def pytest_collection() -> None:
+    """Collect no garbage meanwhile: what is imported stays, and looking it through takes a quarter of the time."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """Spare what is imported by now, half a million objects that stay, from every later collection of garbage."""
-    gc.collect()
+    """Spare what is imported by now, half a million objects, from every later collection of garbage."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

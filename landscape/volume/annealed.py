@@ -56,7 +56,7 @@ def annealed_volume(
 
     >>> import torch
     >>> bowl = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(2, dtype=torch.float64))
-    >>> disc = annealed_volume(bowl, [4.0], metric="identity", budget=150_000).results[0]
+    >>> disc = annealed_volume(bowl, [4.0], metric="identity", budget=60_000).results[0]
     >>> round(math.exp(disc.log_volume) / math.pi, 4), disc.verdict
     (4.0, 'settled')
     """

@@ -39,7 +39,7 @@ def task():
 """
 COMMANDS = [
     "radius {name}.pt --task t.py --directions 10 --cutoff 0.9 --out {name}.h5",
-    "volume {name}.pt --task t.py --cutoff 0.9 --cutoff 1 --budget 3000 --out {name}-volume.h5",
+    "volume {name}.pt --task t.py --cutoff 0.9 --cutoff 1 --budget 1500 --out {name}-volume.h5",
     "volume {name}.pt --task t.py --cutoff 0.9 --estimator laplace",
     "slice {name}.pt --task t.py --steps 5 --out {name}.h5",
     "slice {name}.pt --task t.py --steps 3 --dim 2 --out {name}.h5",

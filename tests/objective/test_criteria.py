@@ -191,7 +191,7 @@ def test_memory_does_not_grow_with_the_number_of_directions():
     objective = Objective(model, table(), memory=2_000_000)
     before = live_bytes()
     peaks = []
-    for directions in (100, 600):
+    for directions in (100, 300):
         seen: list[int] = []
 
         def look(progress, directions=directions, seen=seen):

@@ -107,7 +107,7 @@ def test_rays_that_end_at_once_count_as_nothing(walls: int, monkeypatch: pytest.
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         few_particles(monkeypatch)
-        volume = annealed_volume(body, [4.0], metric="identity", budget=15_000, rtol=0.01)
+        volume = annealed_volume(body, [4.0], metric="identity", budget=8_000, rtol=0.01)
         assert volume_text(volume)
     assert len(volume.log_weights) == 8  # a whole round, out and back
     row = volume.results[0]
