@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterable, Iterator
@@ -47,8 +48,10 @@ def in_flags(message: str, command: click.Command | None = None) -> str:
 
     def flag(match: re.Match[str]) -> str:
         option, value = known[match["name"]], match["value"].strip("'\"")
-        bare = value in ("...", "") or option.is_flag
-        return option.opts[0] if bare else f"{option.opts[0]} {shlex.quote(_VALUES.get(value, value))}"
+        if value in ("...", "") or option.is_flag:
+            return option.opts[0]
+        values = ast.literal_eval(value) if option.multiple and value.startswith("['") else [value]
+        return " ".join(f"{option.opts[0]} {shlex.quote(_VALUES.get(item, item))}" for item in values)
 
     message = re.sub(rf"`(?P<name>{names})=(?P<value>[^`\n]*)`", flag, message)
     if "set" not in known:

@@ -146,9 +146,9 @@ class Draws:
         return scope.gather(own.scatter(values, torch.zeros_like(theta)))
 
     def points(
-        self, std: float | Tensor, shape: str = "normal", count: int | None = None
+        self, std: float | Tensor, shape: str = "normal", which: range | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return loss and accuracy at theta + std · z_k for each draw, shape (count,) each, float64.
+        """Return loss and accuracy at theta + std · z_k for each draw k, shape (draws,) each, float64.
 
         A loss of NaN counts as infinity. The accuracy is NaN if there is none.
 
@@ -156,9 +156,9 @@ class Draws:
             std: of each entry in scope, one number or shape (n,). Losses for a single number times the metric are kept
                 and shared: call ``draws.at(sigma)`` for these.
             shape: of z: ``normal``, or ``uniform`` on [-1, 1].
-            count: how many draws; by default all.
+            which: the draws, a range of step 1; by default all.
         """
-        count = self.count if count is None else count
+        which = range(self.count) if which is None else which
         objective = self.objective
         scale = torch.as_tensor(std, dtype=objective.theta.dtype, device=objective.theta.device)
 
@@ -166,10 +166,10 @@ class Draws:
             return self._evaluator.measure(self._moved(self._block(indices, shape) * scale))
 
         lanes = self._evaluator.lanes
-        parts = [range(start, min(start + lanes, count)) for start in range(0, count, lanes)]
+        parts = [which[start : start + lanes] for start in range(0, len(which), lanes)]
         with objective.running():
             pieces = distributed.each(parts, at, lambda: distributed.sample(objective.theta))
-        self.charge(count, count)
+        self.charge(len(which), len(which))
         loss, accuracy = (np.concatenate(column) for column in zip(*pieces, strict=True))
         return np.where(np.isnan(loss), np.inf, loss), accuracy
 
@@ -189,13 +189,13 @@ class Draws:
         key = (float(sigma), plain, shape)
         return self.once(key, lambda: self.points(sigma if plain else sigma * self.scale, shape))
 
-    def few(self, sigma: float, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return losses and accuracies of the first draws at theta + sigma · z_k; those of all draws are kept."""
+    def some(self, sigma: float, which: range) -> tuple[np.ndarray, np.ndarray]:
+        """Return losses and accuracies of some draws at theta + sigma · z_k; those of all draws are kept."""
         kept = self._kept.get((float(sigma), True, "normal"))
-        if kept is None and count < self.count:
-            return self.points(sigma, count=count)
+        if kept is None and len(which) < self.count:
+            return self.points(sigma, which=which)
         losses, accuracies = kept or self.at(sigma, "identity")
-        return losses[:count], accuracies[:count]
+        return losses[which.start : which.stop], accuracies[which.start : which.stop]
 
     @cached_property
     def accuracy(self) -> float:

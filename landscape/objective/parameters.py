@@ -302,8 +302,8 @@ def _matching(name: str, layout: Layout) -> list[Entry]:
             )
             raise ObjectiveError(
                 f"scope {name!r} matches the {kind} parameter {entry.name} ({entry.dtype}), and only real "
-                f"floating-point parameters can move.\n{hint}Leave it out: scope=['first.weight', 'second.weight'] "
-                "takes a list of patterns."
+                f"floating-point parameters can move.\n{hint}Leave it out with a list of patterns: "
+                "`scope=['first.weight', 'second.weight']`."
             )
     chosen = [entry for entry in layout.entries if matches(entry)]
     if not any(entry.size for entry in chosen):

@@ -21,6 +21,7 @@ STEPS = click.command()(click.option("--steps", type=int)(lambda steps: None))
         ("Pass `max_radius=math.inf`.", "Pass --max-radius none."),
         ("Pass `cutoffs=...`, then `resume=True`.", "Pass --cutoff, then --resume."),
         ("Pass `steps=11`.", "Pass --steps 11."),
+        ("Pass `scope=['weights', 'a b']`.", "Pass --scope weights --scope 'a b'."),
         # no keyword of a command
         ("Pass `n=5`.",) * 2,
         # a path, code to copy, words of a user
