@@ -1,9 +1,10 @@
-"""Put the rankings of the two families into docs/sharpness.md.
+"""Put the rankings of the families into docs/sharpness.md.
 
 python -m benchmarks.sharpness_families FAMILIES --mnist DATA
 landscape benchmark FAMILIES/roll --measures core,... --budget 25s --out roll.h5
 landscape benchmark FAMILIES/images --measures core,... --budget 45s --out images.h5
-python -m benchmarks.sharpness_findings --roll roll.h5 --images images.h5
+landscape benchmark FAMILIES/digits --measures average-case,... --budget 8s --out digits.h5
+python -m benchmarks.sharpness_findings --roll roll.h5 --images images.h5 --digits digits.h5
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from benchmarks.closed_forms import PAGE
 from benchmarks.page import command_line, put_section
 from landscape.results.ranking import Ranking
 
-HEADINGS = {"roll": "Nets on the swiss roll", "images": "Nets on MNIST"}
+HEADINGS = {"roll": "Nets on the swiss roll", "images": "Nets on MNIST", "digits": "Nets on digits, five seeds each"}
 
 
 def section(ranking: Ranking) -> list[str]:
     """Return the headline and the table of a ranking: one row per measure, the best first, then the baselines."""
     axes = [f"ψ {axis}" for axis in ranking.axes]
-    heads = ["measure", "Ψ", "95 %", *axes, "τ", "CMI", "partial", "noise", "passes", "seconds"]
+    signs = ["sign error", "90th", "worst"] if len(ranking.sign_errors) else []
+    heads = ["measure", "Ψ", "95 %", *axes, "τ", "CMI", "partial", *signs, "noise", "passes", "seconds"]
     lines = [f"{ranking.headline}", "", f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for place in ranking.order:
         name = ranking.measures[place]
@@ -33,12 +35,20 @@ def section(ranking: Ranking) -> list[str]:
             f"{low:.2f} to {high:.2f}" if math.isfinite(low) else "-",
             *(cell(value) for value in ranking.psi[:, place]),
             *(cell(ranking.estimate(statistic, name)) for statistic in ("tau", "cmi", "partial")),
+            *((cell(value) for value in sign_error(ranking, place)) if signs else ()),
             "-" if math.isnan(ranking.noise[place]) else f"{100 * ranking.noise[place]:.0f} %",
             cell(ranking.passes[place], 0),
             cell(ranking.seconds[place], 1),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, "", *(f"- {note}" for note in ranking.notes)]
+
+
+def sign_error(ranking: Ranking, place: int) -> tuple[float, float, float]:
+    """Return mean, 90th percentile and largest value over environments of the robust sign error of one measure."""
+    name = ranking.measures[place]
+    mean, ninth = (ranking.estimate(statistic, name) for statistic in ("sign-error", "sign-error-90"))
+    return mean, ninth, float(ranking.sign_error_largest[place])
 
 
 def cell(value: float, digits: int = 2) -> str:
