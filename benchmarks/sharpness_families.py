@@ -68,7 +68,9 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     for name in given.family or SWEEPS:
         if name != "images" or given.mnist:
-            print(table(train(SWEEPS[name], given.folder / name, given.mnist if name == "images" else None)), flush=True)
+            print(
+                table(train(SWEEPS[name], given.folder / name, given.mnist if name == "images" else None)), flush=True
+            )
 
 
 if __name__ == "__main__":
