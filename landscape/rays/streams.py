@@ -18,8 +18,10 @@ What torch draws (initial weights, dropout) comes from torch's own generator, se
 from __future__ import annotations
 
 from enum import Enum, unique
+from typing import Any
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 
 _ZERO = range(1)
 _ANY = range(2**64)
@@ -81,6 +83,23 @@ class Purpose(Enum):
     SECOND_START = (_ANY, _ZERO, _STEPS, range(2**63 + 60, 2**63 + 61))
 
 
+class _NoEntropy(ISeedSequence):
+    """The seed of a generator whose key and counter are set after it is made.
+
+    ``Philox(key=...)`` asks the system for random numbers, does not use them, and takes most of its time for it.
+    """
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
+        """Return zeros."""
+        return np.zeros(n_words, dtype)
+
+
+_UNUSED: Any = _NoEntropy()
+_NOTHING_DRAWN: dict[str, Any] = {
+    "bit_generator": "Philox", "buffer": np.zeros(4, np.uint64), "buffer_pos": 4, "has_uint32": 0, "uinteger": 0
+}  # fmt: skip
+
+
 def words(purpose: Purpose, seed: int, index: int, part: int, step: int, stage: int) -> tuple[np.ndarray, np.ndarray]:
     """Return key and counter of a stream, shapes (2,) and (4,).
 
@@ -109,7 +128,10 @@ def stream(
     """
     key, counter = words(purpose, seed, index, part, step, stage)
     counter[0] = draws
-    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+    bits = np.random.Philox(_UNUSED)
+    state: Any = _NOTHING_DRAWN | {"state": {"counter": counter, "key": key}}
+    bits.state = state
+    return np.random.Generator(bits)
 
 
 def sample_order(seed: int, count: int) -> np.ndarray:
