@@ -6,7 +6,7 @@ import math
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,16 +15,18 @@ from torch import nn
 from landscape.checkpoint import read_checkpoint
 from landscape.curvature import Hessian
 from landscape.errors import LandscapeError
+from landscape.inputs import Task
 from landscape.objective import Layout, Objective, Scope
 from landscape.objective.large import FLAT_LIMIT
 from landscape.rays import AnyMetric, Metric, Reach, basin_radii, make_metric, metric_of, random_directions
+from landscape.resolve import resolve_task
 from landscape.results import Radii
 from landscape.results.table import percent
 from landscape.volume.annealing.run import BUDGET
 from landscape_cli import text
 from landscape_cli.doctor_cutoffs import CutoffCheck
 from landscape_cli.flags import in_flags
-from landscape_cli.task import find_task, objective_of
+from landscape_cli.task import TASK, keywords, objective_of
 
 PER_RAY = 5  #: evaluations of a ray up to its first cutoff, as measured in benchmarks/
 PER_CUTOFF = 2  #: evaluations for each further cutoff
@@ -107,7 +109,7 @@ def examine(params: Mapping[str, Any], typed: Sequence[str]) -> Report:
     """
     report = Report()
     report.attempt("checkpoint", look_at_checkpoint, report, params)
-    task = report.attempt("task", find_task, params) if report.ready else None
+    task = report.attempt("task", look_at_task, report, params) if report.ready else None
     if task is not None:
         report.attempt("model", look_at_model, report, task.model)
         scope = report.attempt("scope", look_at_scope, report, task.model, params)
@@ -137,6 +139,14 @@ def look_at_checkpoint(report: Report, params: Mapping[str, Any]) -> None:
     """Describe the file by itself: that helps even if no task fits it."""
     checkpoint = read_checkpoint(params["checkpoint"], unsafe=params["unsafe"], weights=params["weights"])
     report.add("checkpoint", checkpoint.form, checkpoint=str(checkpoint.path), form=checkpoint.form)
+
+
+def look_at_task(report: Report, params: Mapping[str, Any]) -> Task:
+    """Return the task. The line on the checkpoint then says which weights the network got, as other commands do."""
+    task, checkpoint = resolve_task(params["checkpoint"], **keywords(params, TASK))
+    report.checks[0] = replace(report.checks[0], text=in_flags(checkpoint.form))
+    report.facts["form"] = checkpoint.form
+    return task
 
 
 def look_at_model(report: Report, model: nn.Module) -> None:

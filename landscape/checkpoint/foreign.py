@@ -16,7 +16,7 @@ FOREIGN = {
     "text": "a text file",
     "hdf5": "an HDF5 file (data, or a results file: for those use landscape show)",
     "keras": f"a Keras (TensorFlow) model. {_CONVERT}",
-    "onnx": f"an ONNX graph. {_CONVERT}",
+    "onnx": f"an ONNX graph, or one of TensorFlow or Core ML, which begin alike. {_CONVERT}",
     "gguf": f"a GGUF file (llama.cpp), usually with quantised weights. {_CONVERT} (of the model before quantisation)",
     "tflite": f"a TensorFlow Lite model. {_CONVERT}",
     "flax": f"a msgpack file, as flax (JAX) writes its weights. {_CONVERT}",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from helpers.commands import TASK, flat, run, strict
@@ -96,6 +97,13 @@ def test_doctor_asks_what_the_output_is_and_takes_the_answer(here: Path) -> None
     told = flat(run(f"{line} --output logits").stdout)
     assert "accuracy 100.0 %" in told
     assert "--output logits --criterion kl" in told
+
+
+def test_doctor_names_other_weights_that_fit_too(here: Path) -> None:
+    weights = torch.load("ckpt.pt", weights_only=True)
+    torch.save({"state_dict": weights, "ema_state_dict": weights}, "two.pt")
+    text = flat(run("doctor two.pt --task my_task.py").stdout)
+    assert "taken before those under 'ema_state_dict', which fit too (--weights chooses)" in text
 
 
 BROKEN = {
