@@ -12,7 +12,7 @@ from torch import Tensor
 
 from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.particles import Particles
-from landscape.volume.annealing.path import LEAST_FORCE, Place, next_on_bridge, spread, straight
+from landscape.volume.annealing.path import LEAST_FORCE, Place, spread, straight
 from landscape.volume.annealing.readings import gradients_at, pieces, rises_at, with_radii, with_rises
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.ray_weights import statistics as w
@@ -28,6 +28,7 @@ _HARD = 4.0  # all radii count in full once b has grown by this factor
 _NOTABLE = 0.01  # as b grows, the force follows hinges that pull at least so much as the strongest of the ray
 _FULL = 1.5  # a radius counts in full once the outer one is so many times as large, and on a grid as coarse
 _SLOWEST = 0.002
+_BRIDGE = 8  # places of the bridge
 _LEAST_STEP = 0.02  # by which b grows at least, relatively
 _LEAST_GAIN = 0.5  # of what a step outwards would gain if nothing were in the way
 
@@ -94,7 +95,7 @@ class GrowthPath:
                 step *= 0.6
             there = (rho, min(b * (1 + step), _STIFF), 0.0)
         else:
-            there = (rho, b, next_on_bridge(s))
+            there = (rho, b, min(1.0, (round(s * _BRIDGE) + 1) / _BRIDGE))
         return there, self.complete(particles, there)
 
     def _grown(self, particles: Particles, place: Place, wanted: float) -> tuple[Place, Particles]:

@@ -1,4 +1,4 @@
-"""A move of particles over the sphere that leaves a density as it is: geodesic Hamiltonian Monte Carlo."""
+"""A move of particles over the sphere that leaves a density as it is: Hamiltonian Monte Carlo."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.path import Path
-from landscape.volume.annealing.points import normals, sphere
+from landscape.volume.annealing.points import normals
 from landscape.volume.annealing.radius_path import RadiusPath
 from landscape.volume.annealing.schedule import Level
 from landscape.volume.annealing.slices import slice_move
@@ -40,13 +39,13 @@ class Moved:
 def move(
     path: Path, level: Level, particles: Particles, random: np.random.Generator, check: Callable[[], None]
 ) -> Moved:
-    """Move as the level says: by slices, or by leapfrog steps along great circles (Byrne & Girolami 2013).
+    """Move as the level says: by slices, or by leapfrog steps (Neal 2011) of points on the rays.
 
-    With phi = A y / |A y| the density of y is that of phi times |A y|^-n. The velocity of y is standard normal in the
-    tangent space. The end is accepted with probability min(1, exp(H - H')), H = -log density + |velocity|² / 2.
+    The end is accepted with probability min(1, exp(H - H')), with H = -log density + n |x|² / 2 + |velocity|² / 2.
+    Between kicks points turn exactly as under a normal density (Shahbaba, Lan, Johnson & Neal 2014).
 
     The force need not be the gradient of the log density. Steps are reversible and keep the volume under any force that
-    depends on phi alone, and the acceptance weighs the density itself.
+    depends on the point alone, and the acceptance weighs the density itself.
 
     Args:
         path, level: the density and how to move.
@@ -83,30 +82,38 @@ def _drawn_steps(level: Level, count: int, random: np.random.Generator) -> Tenso
 
 
 class _Flight:
-    """Directions in the coordinates of a level, with their velocities."""
+    """Points x = A z on the rays of some directions, in the coordinates z of a level, with their velocities.
+
+    On its ray a point is as far from theta as a normal one with variance 1/n. So z has the density of a ray times
+    exp(-n |A z|² / 2). Between kicks z turns as under exp(-n |z|² / 2), and the kicks make up for the difference.
+    """
 
     def __init__(self, path: Path, level: Level, phi: Tensor, random: np.random.Generator) -> None:
         self._path, self._place, self._stretch = path, level.place, level.stretch
-        self._y = phi if level.stretch is None else sphere(level.stretch.invert(phi))
-        self._velocity = tangent(normals(random, phi), self._y)
-        self._step = _drawn_steps(level, len(phi), random).to(phi.device)
-        self._most = _FASTEST * math.sqrt(phi.shape[1])
+        n = phi.shape[1]
+        self._frequency = math.sqrt(n)
+        lengths = np.sqrt(random.chisquare(n, (len(phi), 1)) / n)
+        x = phi * torch.as_tensor(lengths, device=phi.device)
+        self._z = x if level.stretch is None else level.stretch.invert(x)
+        self._velocity = normals(random, phi)
+        angle = self._frequency * _drawn_steps(level, len(phi), random).to(phi.device)
+        self._cos, self._sin = torch.cos(angle), torch.sin(angle)
+        self._half = angle / self._frequency / 2
+        self._most = _FASTEST * self._frequency
         self._read()
         self.half_way = self.score
         self._left = level.leaps // 2
 
     def energy(self) -> np.ndarray:
-        """Return |velocity|² / 2 + n log |A y|, shape (k,)."""
-        return (self._velocity.square().sum(1) / 2 + self._log_jacobian).cpu().numpy()
+        """Return |velocity|² / 2 + n |x|² / 2, shape (k,)."""
+        return (self._velocity.square().sum(1) + self._frequency**2 * self._squared).cpu().numpy() / 2
 
     def leap(self) -> None:
-        """Take one step: half a kick by the force, a great circle, half a kick."""
+        """Take one step: half a kick by the force, a turn, half a kick."""
         self._kick()
-        speed = torch.linalg.vector_norm(self._velocity, dim=1, keepdim=True)
-        cos, sin = torch.cos(speed * self._step), torch.sin(speed * self._step)
-        y = sphere(self._y * cos + self._velocity / speed * sin)  # over many steps rounding would leave the sphere
-        self._velocity = tangent(self._velocity * cos - self._y * speed * sin, y)
-        self._y = y
+        z, turned = self._z, self._velocity / self._frequency
+        self._z = z * self._cos + turned * self._sin
+        self._velocity = (turned * self._cos - z * self._sin) * self._frequency
         self._read()
         self._kick()
         self._left -= 1
@@ -114,24 +121,18 @@ class _Flight:
             self.half_way = self.score
 
     def _kick(self) -> None:
-        change = self._force * (self._step / 2)
-        # a wild force is cut; it is still a function of phi alone
+        change = self._force * self._half
+        # a wild force is cut; it is still a function of z alone
         size = torch.linalg.vector_norm(change, dim=1, keepdim=True)
         self._velocity = self._velocity + change * torch.clamp(self._most / size, max=1.0)
 
     def _read(self) -> None:
-        """Find phi, the force on y, and the score."""
-        n = self._y.shape[1]
-        if self._stretch is None:
-            self.phi = self._y
-            force = self._path.force(self.phi, self._place)
-            self._force, self._log_jacobian = force, self._y.new_zeros(len(self._y))
-        else:
-            x = self._stretch.apply(self._y)
-            length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-            self.phi = x / length
-            force = self._path.force(self.phi, self._place)
-            pulled = self._stretch.apply(force / length - n * x / length.square())
-            self._force = tangent(pulled, self._y)
-            self._log_jacobian = n * length[:, 0].log()
+        """Find phi, the force on z beside that of the turn, and the score."""
+        n, stretch = self._z.shape[1], self._stretch
+        x = self._z if stretch is None else stretch.apply(self._z)
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        self.phi, self._squared = x / length, length[:, 0].square()
+        force = self._path.force(self.phi, self._place)
+        by_x = force / length
+        self._force = by_x if stretch is None else stretch.transpose_apply(by_x - n * x) + n * self._z
         self.score = n * self.phi - force

@@ -55,13 +55,7 @@ class Path(Protocol):
         """Return the place at this share of the way from one place to the next."""
 
 
-BRIDGE = 8  #: places of a bridge
 LEAST_FORCE = 0.15  #: of the last penalties, so that particles still feel walls at the end of a bridge
-
-
-def next_on_bridge(s: float) -> float:
-    """Return the next share of the last density on a bridge."""
-    return min(1.0, (round(s * BRIDGE) + 1) / BRIDGE)
 
 
 def straight(here: Place, there: Place, share: float) -> Place:

@@ -26,14 +26,14 @@ from landscape.volume.annealing.schedule import Level, Schedule
 from landscape.volume.annealing.shell_path import ShellPath
 from landscape.volume.annealing.slices import cosines, moved_per_pass, slice_move
 from landscape.volume.annealing.star_body import StarBody
-from landscape.volume.annealing.stretch import Lessons, Scores, ScoreVariances, SymmetricMap
+from landscape.volume.annealing.stretch import Lessons, LinearChange, Scores, ScoreVariances
 from landscape.volume.annealing.walls_inside import walls_inside
 from landscape.volume.ray_weights import statistics as w
 
 _MIDDLING = range(100, 2000)  # dimensions in which a stretch has much to learn and moves are cheap
 _ACCEPTED = 0.8  # wanted acceptance
 _FAIR = (0.6, 0.95)  # acceptance at which a step need not be tried again
-_FEWEST_LEAPS, _MOST_LEAPS, _MOST_LEAPS_OF_GROWTH = 2, 16, 8  # growth reads many radii at each
+_FEWEST_LEAPS, _MOST_LEAPS = 2, 8  # more levels do better than longer flights
 _SHORTEST_OF_GROWTH = 0.25  # of a step
 _SHORTEST_OF_ISLANDS = 0.125  # the same for islands that grow: they meet narrower parts of the body than the pilot did
 _MOST_SLICES = 32  # moves by slices in the place of one by leapfrog steps
@@ -192,7 +192,7 @@ class _Pilot:
         self._quarter = math.pi / 2 / math.sqrt(n)  # time of a quarter of a great circle
         most_scores = max(4 * care.particles, min(_MOST_SCORES, _MOST_BYTES // (8 * n)))
         self._lessons: Lessons = ScoreVariances() if self._grows else Scores(most_scores, _MOST_RANK)
-        self._stretch: SymmetricMap | None = None
+        self._stretch: LinearChange | None = None
         self._steps = {False: self._quarter / 3, True: self._quarter / 3}  # without and with the stretch
         self._log_mean = 0.0
         self._moves = 0
@@ -331,8 +331,7 @@ class _Pilot:
     def _level(self, place: Place, stretched: bool) -> Level:
         """Return a level with or without the stretch."""
         step = self._steps[stretched]
-        most = _MOST_LEAPS_OF_GROWTH if self._grows else _MOST_LEAPS
-        leaps = int(np.clip(math.ceil(self._quarter / step), _FEWEST_LEAPS, most))
+        leaps = int(np.clip(math.ceil(self._quarter / step), _FEWEST_LEAPS, _MOST_LEAPS))
         level = Level(place, step, leaps, self._stretch if stretched else None)
         return replace(level, shortest=_SHORTEST_OF_GROWTH) if self._grows else level
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from landscape.volume.annealing.path import Path, Place
-from landscape.volume.annealing.stretch import SymmetricMap
+from landscape.volume.annealing.stretch import LinearChange
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Level:
     place: Place
     step: float
     leaps: int
-    stretch: SymmetricMap | None
+    stretch: LinearChange | None
     slices: int = 0
     width: float = 0.0
     shortest: float = 0.75

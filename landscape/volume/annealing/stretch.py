@@ -1,15 +1,16 @@
-"""Symmetric maps that make a density on the sphere rounder, learnt from its scores.
+"""Linear changes of coordinates that make a density on the sphere rounder, learnt from its scores.
 
 Let phi have a density exp(-U) on the unit sphere of R^n. Its *score* is n phi + ∇U, with ∇U tangent at phi. Over the
 density the second moment of the score is close to that of the curvature, n + Hess U (the score identity). So directions
 in which scores are large are narrow, and a map shrinks them by the square root of the ratio.
 
-:class:`Stretch` shrinks a few directions of any kind. :class:`Scaling` shrinks coordinates, each by itself.
+:class:`Stretch` shrinks a few directions of any kind, and coordinates that are narrow still. :class:`Scaling` shrinks
+coordinates alone, each by itself.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -23,11 +24,14 @@ _KEPT = 0.9  # share of what is known that stays as scores are added
 _RENEWED = 10  # additions of scores between two scalings: a schedule keeps each of them
 
 
-class SymmetricMap(Protocol):
-    """A as a change of coordinates phi = A y / |A y|."""
+class LinearChange(Protocol):
+    """A as a change of coordinates x = A y."""
 
     def apply(self, y: Tensor) -> Tensor:
         """Return A y for each row y, shape (k, n)."""
+
+    def transpose_apply(self, force: Tensor) -> Tensor:
+        """Return A' f for each row f, shape (k, n)."""
 
     def invert(self, x: Tensor) -> Tensor:
         """Return A^-1 x for each row x, shape (k, n)."""
@@ -39,17 +43,18 @@ class Lessons(Protocol):
     def add(self, scores: Tensor) -> None:
         """Take in scores, shape (k, n)."""
 
-    def learn(self, old: SymmetricMap | None) -> SymmetricMap | None:
+    def learn(self, old: LinearChange | None) -> LinearChange | None:
         """Return the map that they teach, or the old one if there is little news; None if they teach none."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A = 1 + V (diag(a) - 1) V', as a change of coordinates phi = A y / |A y|.
+    """A = (1 + V (diag(a) - 1) V') diag(s).
 
     Attributes:
         vectors: V, orthonormal columns, shape (n, k).
         lengths: a, positive, shape (k,).
+        scale: s, positive, shape (n,); None for ones.
 
     >>> axis = torch.tensor([[1.0], [0.0]], dtype=torch.float64)
     >>> half = Stretch(axis, torch.tensor([0.5], dtype=torch.float64))
@@ -61,14 +66,24 @@ class Stretch:
 
     vectors: Tensor
     lengths: Tensor
+    scale: Tensor | None = None
 
     def apply(self, y: Tensor) -> Tensor:
         """Return A y for each row y, shape (k, n)."""
-        return torch.addmm(y, (y @ self.vectors) * (self.lengths - 1), self.vectors.T)
+        return self._along(y if self.scale is None else y * self.scale, self.lengths)
+
+    def transpose_apply(self, force: Tensor) -> Tensor:
+        """Return A' f for each row f, shape (k, n)."""
+        f = self._along(force, self.lengths)
+        return f if self.scale is None else f * self.scale
 
     def invert(self, x: Tensor) -> Tensor:
         """Return A^-1 x for each row x, shape (k, n)."""
-        return torch.addmm(x, (x @ self.vectors) * (1 / self.lengths - 1), self.vectors.T)
+        y = self._along(x, 1 / self.lengths)
+        return y if self.scale is None else y / self.scale
+
+    def _along(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return torch.addmm(x, (x @ self.vectors) * (lengths - 1), self.vectors.T)
 
 
 @dataclass
@@ -92,7 +107,7 @@ class Scores:
         while sum(map(len, self._kept)) - len(self._kept[0]) >= self.most:
             self._kept.pop(0)
 
-    def learn(self, old: SymmetricMap | None) -> SymmetricMap | None:
+    def learn(self, old: LinearChange | None) -> LinearChange | None:
         """Return the map that the kept scores teach, or the old one if there is little news.
 
         Directions come from one half of the scores and their moments from the other, so that chance alone makes no
@@ -105,8 +120,6 @@ class Scores:
         second = torch.cat([scores[1::2] for scores in self._kept])
         n = first.shape[1]
         k = min(self.rank, len(first) // 2, n - 1)
-        if k < 1:
-            return None
         moments, combined = torch.linalg.eigh(first @ first.T)
         vectors = first.T @ combined[:, -k:] / moments[-k:].clamp(min=_TINY).sqrt()
         vectors, _ = torch.linalg.qr(vectors)
@@ -114,16 +127,29 @@ class Scores:
         along = squared.mean(0)
         others = (second.square().sum(1).mean() - along.sum()) / (n - k)
         ratio = along / torch.clamp(others, min=float(n))
-        shared = squared.amax(0) < _ONE_SCORE * squared.sum(0)
-        narrow = (ratio > _WIDE) & shared & torch.isfinite(ratio)
-        if not narrow.any():
-            return None
-        return Stretch(vectors[:, narrow].contiguous(), ratio[narrow] ** -0.5)
+        narrow = (ratio > _WIDE) & _shared(squared) & torch.isfinite(ratio)
+        directions = Stretch(vectors[:, narrow].contiguous(), ratio[narrow] ** -0.5)
+        scale = _scale_of(directions.transpose_apply(torch.cat(self._kept)))
+        return replace(directions, scale=scale) if scale is not None or narrow.any() else None
+
+
+def _scale_of(scores: Tensor) -> Tensor | None:
+    """Return the lengths that scores of shape (k, n) teach for coordinates, shape (n,); None if none is narrow."""
+    squared = scores.square()
+    moments = squared.mean(0)
+    ratio = moments / moments.median().clamp(min=float(scores.shape[1]))
+    ratio = torch.where(_shared(squared) & torch.isfinite(ratio), ratio, 1.0)
+    return ratio.clamp(min=1.0).rsqrt() if bool((ratio > _WIDE).any()) else None
+
+
+def _shared(squared: Tensor) -> Tensor:
+    """Return where no single one of some squares, shape (k, m), holds much of their sum, shape (m,)."""
+    return squared.amax(0) < _ONE_SCORE * squared.sum(0)
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """A = diag(a), as a change of coordinates phi = A y / |A y|.
+    """A = diag(a).
 
     Attributes:
         lengths: a, positive, shape (n,).
@@ -134,6 +160,10 @@ class Scaling:
     def apply(self, y: Tensor) -> Tensor:
         """Return A y for each row y, shape (k, n)."""
         return y * self.lengths
+
+    def transpose_apply(self, force: Tensor) -> Tensor:
+        """Return A' f for each row f, shape (k, n)."""
+        return force * self.lengths
 
     def invert(self, x: Tensor) -> Tensor:
         """Return A^-1 x for each row x, shape (k, n)."""
@@ -160,7 +190,7 @@ class ScoreVariances:
         self._squares = _KEPT * self._squares + scores.square().mean(0)
         self._fresh += 1
 
-    def learn(self, old: SymmetricMap | None) -> SymmetricMap | None:
+    def learn(self, old: LinearChange | None) -> LinearChange | None:
         """Return the scaling that they teach; the old one if there is little news."""
         if self._fresh < _RENEWED:
             return old

@@ -46,6 +46,6 @@ def walls_inside(path: ShellPath, seed: int, stage: int) -> bool:
         angle = np.where(outside, np.minimum((rises - _AIM) / size[:, 0].cpu().numpy(), _LONGEST), 0.0)
         turn = torch.as_tensor(angle, device=phi.device)[:, None]
         phi = sphere(phi * torch.cos(turn) - slope / size * torch.sin(turn))
-    there = with_rises(body, path.look(phi, path.start), path.grid, first=1).values
-    walls = there[:, 1:].max(axis=1, initial=0.0)
+    there = with_rises(body, path.look(phi, path.start), path.grid, first=path.grid_column).values
+    walls = there[:, path.grid_column :].max(axis=1, initial=0.0)
     return bool((walls > np.maximum(there[:, 0], _HIGH)).mean() > 1 / 2)

@@ -40,6 +40,19 @@ def effective_sample_size(log_weights: np.ndarray) -> float:
     return float(w.sum() ** 2 / (w**2).sum())
 
 
+def weighted_spread(log_weights: np.ndarray) -> float:
+    """Return the standard deviation of log-weights, each counted with its weight: 0 if one carries all.
+
+    >>> round(weighted_spread(np.array([1.0, -1.0, -900.0])), 3)
+    0.648
+    """
+    if not np.isfinite(log_weights).any():
+        return 0.0
+    known = log_weights[np.isfinite(log_weights)]
+    share = np.exp(known - logsumexp(known))
+    return float(np.sqrt(max(share @ known**2 - (share @ known) ** 2, 0.0)))
+
+
 def largest_share(log_weights: np.ndarray) -> float:
     """Return the share of the sum that the largest weight carries."""
     if not np.isfinite(log_weights).any():

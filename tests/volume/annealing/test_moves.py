@@ -1,19 +1,24 @@
-"""Moves along great circles: how long their steps are."""
+"""Moves by leapfrog steps: how long steps are, and what they leave as it is."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
+from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.moves import move
-from landscape.volume.annealing.path import start_of
+from landscape.volume.annealing.particles import Particles
+from landscape.volume.annealing.path import Place, start_of
 from landscape.volume.annealing.radius_path import RadiusPath
 from landscape.volume.annealing.schedule import Level
 from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.annealing.stretch import Stretch
 from landscape.volume.ray_weights.measure import make_measure
 
 N, COUNT = 6, 64
@@ -38,3 +43,55 @@ def test_particles_that_draw_their_own_steps_move_where_one_length_is_too_long()
             moved = [move(path, level, particles, random, lambda: None).accepted for _ in range(4)]
             accepted[own] = float(np.mean(moved))
     assert accepted[True] > 3 * accepted[False]
+
+
+class Slab:
+    """Directions close to a plane off the centre: exp(-k n (phi_1 - c)² / 2)."""
+
+    narrowness, centre = 400.0, 0.3
+
+    def look(self, phi: torch.Tensor, place: Place) -> Particles:
+        return Particles.bare(phi, phi[:, :1].numpy())
+
+    def log_density(self, particles: Particles, place: Place) -> np.ndarray:
+        n = particles.phi.shape[1]
+        return -self.narrowness * n * np.square(particles.values[:, 0] - self.centre) / 2
+
+    def force(self, phi: torch.Tensor, place: Place) -> torch.Tensor:
+        slope = torch.zeros_like(phi)
+        slope[:, 0] = -self.narrowness * phi.shape[1] * (phi[:, 0] - self.centre)
+        return tangent(slope, phi)
+
+
+def in_the_slab(count: int, n: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return draws of the slab's density, shape (count, n), and a fine table of its cosines.
+
+    The cosine has the density of the slab times that of uniform directions, (1 - t²)^((n - 3) / 2).
+    """
+    table = np.linspace(-1, 1, 200_001)
+    log_density = -Slab.narrowness * n * np.square(table - Slab.centre) / 2
+    log_density[1:-1] += (n - 3) / 2 * np.log1p(-np.square(table[1:-1]))
+    weights = np.exp(log_density - log_density.max())
+    cosines = np.interp(random.random(count), np.cumsum(weights) / weights.sum(), table)
+    rest = random.normal(size=(count, n - 1))
+    rest *= np.sqrt(1 - cosines**2)[:, None] / np.linalg.norm(rest, axis=1, keepdims=True)
+    return np.column_stack([cosines, rest]), cosines
+
+
+@pytest.mark.parametrize("n", [3, 40])
+def test_moves_in_a_narrow_body_off_the_centre_accept_long_steps_and_leave_the_density_as_it_is(n: int) -> None:
+    random, count = np.random.default_rng(0), 2000
+    drawn, cosines = in_the_slab(count, n, random)
+    axis = torch.eye(n, dtype=torch.float64)[:, :1]
+    stretch = Stretch(axis, torch.tensor([(1 + Slab.narrowness) ** -0.5], dtype=torch.float64))
+    slab: Any = Slab()
+    level = Level((1.0,), 0.1 / math.sqrt(n), 4, stretch)
+    moved = move(slab, level, slab.look(torch.from_numpy(drawn), level.place), random, lambda: None)
+    assert moved.accepted.mean() > 0.85
+    after = moved.particles.phi[:, 0].numpy()
+    assert np.abs(np.corrcoef(after, cosines)[0, 1]) < 0.9
+    # as many particles on each side of the median as before, and as far from it: 4 sigma
+    middle = np.median(cosines)
+    assert abs((after > middle).mean() - 0.5) < 4 * 0.5 * math.sqrt(2 / count)
+    ratio = np.abs(after - middle).mean() / np.abs(cosines - middle).mean()
+    assert abs(ratio - 1) < 4 * math.sqrt(2 * (math.pi / 2 - 1) / count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
@@ -30,8 +31,13 @@ def bowl(x: torch.Tensor) -> torch.Tensor:
     return ((x - 0.2).square() * curvatures).sum(-1)
 
 
-def body_of(cap: float, **measure: object) -> StarBody:
-    objective = Objective.from_function(bowl, torch.zeros(N, dtype=torch.float64))
+def ridge(x: torch.Tensor) -> torch.Tensor:
+    """Return a bowl with a smooth wall across the way along the first axis."""
+    return bowl(x) + 20 * torch.exp(-0.5 * ((x[..., 0] - 0.3) / 0.1).square())
+
+
+def body_of(cap: float, loss: Callable[[torch.Tensor], torch.Tensor] = bowl, **measure: object) -> StarBody:
+    objective = Objective.from_function(loss, torch.zeros(N, dtype=torch.float64))
     rays = basin_radii(objective, [2.0], metric="identity", directions=32, max_radius=cap, rtol=1e-9)
     metric = make_metric("identity", objective.theta, objective.scope)
     return StarBody.of(objective, metric, rays, 2.0, make_measure(objective, metric, **measure))  # type: ignore[arg-type]
@@ -55,7 +61,7 @@ def differences(path: Path, phi: torch.Tensor, place: Place) -> torch.Tensor:
 def paths() -> dict[str, tuple[Path, Place]]:
     """Return a path of each kind with a place before any bridge."""
     open_body, capped = body_of(math.inf), body_of(0.6)
-    grid = np.array([0.2, 0.4])
+    grid, ridged = np.array([0.2, 0.4]), body_of(0.6, ridge)
     with open_body.objective.running():
         radius = RadiusPath.of(open_body)
     gaussian = body_of(math.inf, measure="gaussian", sigma=0.7)
@@ -65,6 +71,7 @@ def paths() -> dict[str, tuple[Path, Place]]:
         "radius": (radius, (0.7, math.log(0.8))),
         "radius, another place to read": (radius, (0.7, math.log(0.3))),
         "shell": (ShellPath(capped, grid), (3.0, 0.0, 0.0)),
+        "shell, a wall on the way": (ShellPath(ridged, grid), (3.0, 0.0, 0.0)),
         "shell with walls": (ShellPath(capped, grid), (3.0, 5.0, 0.0)),
         "growth": (GrowthPath(capped, np.append(grid, 0.6), np.array([])), (math.log(0.5), 50.0, 0.0)),
         "growth, hard": (GrowthPath(capped, np.array([0.2, 0.6]), np.array([0.4])), (math.log(0.6), 150.0, 0.0)),
@@ -111,6 +118,33 @@ def test_places_between_two_levels_lie_between_them() -> None:
     assert shell.between((1.0, 0.0, 0.0), (4.0, 0.0, 0.0), 0.5) == (2.0, 0.0, 0.0)
     assert shell.between((0.0, 0.0, 0.0), (4.0, 0.0, 0.0), 0.25) == (1.0, 0.0, 0.0)
     assert shell.between((4.0, 1.0, 0.0), (4.0, 1.0, 1.0), 0.25) == (4.0, 1.0, 0.25)
+
+
+def test_the_shell_holds_down_a_wall_on_the_way_to_the_cap() -> None:
+    """The direction along the first axis is low at the cap, and high in the middle."""
+    body = body_of(0.6, ridge)
+    path = ShellPath(body, np.array([0.2, 0.4]))
+    along = torch.eye(N, dtype=torch.float64)[:2]
+    with body.objective.running():
+        walled, free = path.log_density(path.look(along, path.start), (1.0, 0.0, 0.0))
+        particles = path.look(along, path.start)
+    assert particles.values[0, 0] < 1
+    assert particles.values[1, 0] < 1
+    assert walled < -5 < free
+
+
+def test_the_bridge_begins_where_no_particle_is_cut_off() -> None:
+    """Half of the directions are walled, and none of the particles that stay behind a wall is left then."""
+    body = body_of(0.6, ridge)
+    path = ShellPath(body, np.array([0.2, 0.4]))
+    with body.objective.running():
+        half = path.look(torch.eye(N, dtype=torch.float64)[[0, 1] * 8], path.start)
+        there, _ = path.following(half, (3.0, 0.0, 0.0), 0.5)
+        free = path.look(torch.eye(N, dtype=torch.float64)[[1, 1] * 8], path.start)
+        bridge, _ = path.following(free, (3.0, 0.0, 0.0), 0.5)
+    assert there[0] > 3.0
+    assert there[2] == 0.0
+    assert bridge[2] > 0.0
 
 
 def test_growth_meets_no_step_at_a_radius_of_the_grid() -> None:

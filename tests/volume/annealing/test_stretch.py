@@ -38,6 +38,30 @@ def test_narrow_directions_are_found_with_their_lengths() -> None:
     assert np.allclose(np.sort(stretch.lengths.numpy()), [1 / 20, 1 / 10], rtol=error)
 
 
+def test_coordinates_that_are_narrow_still_are_scaled() -> None:
+    """There are more of them than directions that may be kept."""
+    moments = np.ones(N)
+    moments[::4] = 100.0
+    scores = Scores(most=4000, rank=4)
+    scores.add(torch.from_numpy(np.random.default_rng(0).normal(size=(4000, N)) * np.sqrt(N * moments)))
+    stretch = scores.learn(None)
+    assert stretch is not None
+    lengths = torch.linalg.vector_norm(stretch.apply(torch.eye(N, dtype=torch.float64)), dim=1).numpy()
+    # all ten are short, whether by a direction, by the scale or by some of both
+    assert (lengths[::4] < 0.3).all()
+    assert np.allclose(np.delete(lengths, np.s_[::4]), 1.0, atol=0.1)
+
+
+def test_a_map_of_directions_and_coordinates_is_undone_and_transposed() -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors, _ = torch.linalg.qr(torch.randn(N, 3, dtype=torch.float64, generator=generator))
+    scale = torch.linspace(0.1, 1.0, N, dtype=torch.float64)
+    stretch = Stretch(vectors, torch.tensor([0.1, 2.0, 0.5], dtype=torch.float64), scale)
+    x, y = torch.randn(2, 5, N, dtype=torch.float64, generator=generator)
+    assert torch.allclose(stretch.invert(stretch.apply(x)), x)
+    assert torch.allclose((stretch.apply(x) * y).sum(1), (x * stretch.transpose_apply(y)).sum(1))
+
+
 def test_chance_alone_makes_no_direction_narrow() -> None:
     for seed in range(20):
         scores = Scores(most=200, rank=60)
