@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.scheduling import ALONE, TRAINERS, scope_of
+from helpers.scheduling import ALONE, RANKS, TRAINERS, scope_of
 
 ROOT = Path(__file__).parents[1]
 PAGE = "tests/test_docs.py::test_the_page_runs_and_shows_what_is_printed[{}]"
@@ -22,15 +22,24 @@ PAGE = "tests/test_docs.py::test_the_page_runs_and_shows_what_is_printed[{}]"
         ("tests/test_docs.py::test_links_between_pages_lead_somewhere", "tests/test_docs.py"),
         ("tests/integrations/test_lightning.py::test_a", "trainers"),
         (PAGE.format("training-loops.md"), "trainers"),
+        ("tests/cli/test_beside.py::test_a", "ranks"),
+        ("tests/objective/shards/test_sharded.py::test_a", "ranks"),
     ],
 )
 def test_the_work_that_a_test_belongs_to(test: str, scope: str) -> None:
     assert scope_of(test) == scope
 
 
+def _forks(path: Path) -> bool:
+    return "from helpers.processes import" in path.read_text() and path.name != "test_scheduling.py"
+
+
 def test_what_is_named_is_there() -> None:
     file, _, name = ALONE.partition("::")
     assert f"def {name}" in (ROOT / file).read_text()
     *files, page = TRAINERS
+    forking = [f"{path.relative_to(ROOT)}" for path in sorted(ROOT.glob("tests/**/*.py")) if _forks(path)]
+    assert forking
+    assert [name for name in forking if not name.startswith(RANKS)] == []
     assert all((ROOT / f"{file}.py").exists() for file in files)
     assert (ROOT / "docs" / page.strip("[]")).exists()

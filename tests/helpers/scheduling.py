@@ -11,6 +11,12 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 ALONE = "tests/test_docs.py::test_the_page_runs"  #: each page of the docs is work of its own
+RANKS = (
+    "tests/cli/test_beside",
+    "tests/integrations/test_processes",
+    "tests/objective/shards/",
+    "tests/test_distributed",
+)
 TRAINERS = ("tests/integrations/test_hugging_face", "tests/integrations/test_lightning", "[training-loops.md]")
 
 
@@ -29,4 +35,6 @@ def scope_of(nodeid: str) -> str:
     """Return the name of the work that a test belongs to."""
     if any(part in nodeid for part in TRAINERS):
         return "trainers"  # lightning and transformers take seconds to import
+    if nodeid.startswith(RANKS):
+        return "ranks"  # their processes are forks of one, which takes seconds to import what they need
     return nodeid if nodeid.startswith(ALONE) else nodeid.split("::", 1)[0]
