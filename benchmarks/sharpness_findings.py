@@ -3,7 +3,7 @@
 python -m benchmarks.sharpness_families FAMILIES --mnist DATA
 landscape benchmark FAMILIES/roll --measures core,... --budget 25s --out roll.h5
 landscape benchmark FAMILIES/images --measures core,... --budget 45s --out images.h5
-landscape benchmark FAMILIES/digits --measures average-case,... --budget 8s --out digits.h5
+landscape benchmark FAMILIES/digits --measures average-case,... --budget 8s --test-size 597 --out digits.h5
 python -m benchmarks.sharpness_findings --roll roll.h5 --images images.h5 --digits digits.h5
 """
 
