@@ -1,6 +1,7 @@
 # Two targets do all set-up on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
-WORKERS ?= 2
+# one more than the cores of a small machine: a worker waits for the disk and for its processes now and then
+WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo

@@ -35,7 +35,7 @@ SPECTRA = {
     "flat": 1.0 + 0.1 * np.random.default_rng(0).standard_normal(120),
 }
 PARTS = (Part("a.weight", 0, 70), Part("a.bias", 70, 80), Part("b.weight", 80, 120))
-SEEDS = 200
+SEEDS = 100
 Z = 4.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,22 @@ import numpy as np
 import pytest
 
 import landscape as ls
-from helpers.commands import SMALL, run, stored, strict
+from helpers.commands import SMALL, fill, run, stored, strict
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the rays and the volume of a small net."""
+    folder = fill(tmp_path_factory.mktemp("measured"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run(f"volume {SMALL} --estimator uniform --cutoff 0.5 --out run.h5")
+    return folder / "run.h5"
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
-def test_plot_writes_every_format(here: Path, suffix: str) -> None:
-    run(f"volume {SMALL} --estimator uniform --cutoff 0.5 --out run.h5")
+def test_plot_writes_every_format(here: Path, suffix: str, measured: Path) -> None:
+    shutil.copy(measured, "run.h5")
     done = run(f"plot run.h5 --out figures --format {suffix}")
     names = [f"figures/run-{name}.{suffix}" for name in ("radii", "rays", "weights")]
     assert done.stdout.split() == names

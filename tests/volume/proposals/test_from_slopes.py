@@ -114,7 +114,7 @@ def test_an_interrupted_run_learns_the_same_and_continues_to_the_same_bits() -> 
     snapshots: list[ls.Radii] = []
     whole = importance_volume(body, [0.1, 0.5], on_progress=lambda p: snapshots.append(p.snapshot()), **options)
     assert len(snapshots) > 2
-    for partial in snapshots[:-1]:
+    for partial in (snapshots[0], snapshots[-2]):
         again = importance_volume(body, [0.1, 0.5], resume=partial, **options)
         assert again.log_weights.tobytes() == whole.log_weights.tobytes()
         assert again.results == whole.results
