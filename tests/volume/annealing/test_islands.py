@@ -18,12 +18,12 @@ from landscape.volume.annealing.pilot import Piloted, find_schedule
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.ray_weights.measure import make_measure
 
-N = 4
+N = 6
 ISLANDS = 32
 
 
 def body_of(loss: object, cap: float = math.inf) -> StarBody:
-    """Return the body below 1 of a function of points, shape (..., 4)."""
+    """Return the body below 1 of a function of points, shape (..., 6)."""
     objective = Objective.from_function(loss, torch.zeros(N, dtype=torch.float64))  # type: ignore[arg-type]
     rays = basin_radii(objective, [1.0], metric="identity", directions=64, max_radius=cap, rtol=1e-6)
     metric = make_metric("identity", objective.theta, objective.scope)
