@@ -33,7 +33,7 @@ from landscape.volume.ray_weights import statistics as w
 _MIDDLING = range(100, 2000)  # dimensions in which a stretch has much to learn and moves are cheap
 _ACCEPTED = 0.8  # wanted acceptance
 _FAIR = (0.6, 0.95)  # acceptance at which a step need not be tried again
-_FEWEST_LEAPS, _MOST_LEAPS = 2, 8  # more levels do better than longer flights
+_FEWEST_LEAPS, _MOST_LEAPS, _MOST_LEAPS_OF_GROWTH = 2, 16, 8  # growth reads many radii at each
 _SHORTEST_OF_GROWTH = 0.25  # of a step
 _SHORTEST_OF_ISLANDS = 0.125  # the same for islands that grow: they meet narrower parts of the body than the pilot did
 _MOST_SLICES = 32  # moves by slices in the place of one by leapfrog steps
@@ -331,7 +331,8 @@ class _Pilot:
     def _level(self, place: Place, stretched: bool) -> Level:
         """Return a level with or without the stretch."""
         step = self._steps[stretched]
-        leaps = int(np.clip(math.ceil(self._quarter / step), _FEWEST_LEAPS, _MOST_LEAPS))
+        most = _MOST_LEAPS_OF_GROWTH if self._grows else _MOST_LEAPS
+        leaps = int(np.clip(math.ceil(self._quarter / step), _FEWEST_LEAPS, most))
         level = Level(place, step, leaps, self._stretch if stretched else None)
         return replace(level, shortest=_SHORTEST_OF_GROWTH) if self._grows else level
 
