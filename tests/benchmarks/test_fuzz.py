@@ -14,7 +14,7 @@ from benchmarks.fuzz import Outcome, good_files, run_inputs
 from benchmarks.fuzzing.mutations import damaged
 from landscape_cli.commands import show
 
-INPUTS = 200
+INPUTS = 300
 
 
 def test_no_bad_input_ends_in_a_traceback_hangs_or_crashes() -> None:
