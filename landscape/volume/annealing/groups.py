@@ -17,10 +17,11 @@ from torch import Tensor
 
 from landscape import distributed
 from landscape.errors import OutOfBudget
-from landscape.volume.annealing.effort import WIDEST, Party
+from landscape.volume.annealing.effort import PARTIES, WIDEST, Party
 from landscape.volume.annealing.islands import Key, backwards, difference, forwards, second_start
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.path import Path
+from landscape.volume.annealing.pilot import Piloted, TooFewLevels
 from landscape.volume.annealing.readings import surviving_share, with_radii
 from landscape.volume.annealing.schedule import Level
 from landscape.volume.annealing.star_body import Spent, StarBody
@@ -131,9 +132,36 @@ class Went(Generic[Found]):
         return self.found
 
 
-def apart(groups: int) -> bool:
-    """Return whether each rank takes groups of its own."""
-    return 1 < distributed.count() <= groups
+def side_by_side(groups: int) -> int:
+    """Return how many groups go at a time: one for each rank, if there are no more ranks than groups; else one."""
+    return distributed.count() if distributed.count() <= groups else 1
+
+
+def by_first(find: Callable[[], Piloted], body: StarBody) -> Piloted:
+    """Return what a pilot finds, on every rank. The first rank sends it alone where ranks take groups of their own.
+
+    The others would wait for it at every step otherwise, and bring little help.
+
+    Args:
+        find: sends a pilot into the body.
+        body: whose ``spent`` is set to what the pilot has spent, on every rank.
+    """
+    if side_by_side(min(party.groups for party in PARTIES.values())) == 1:
+        return find()
+
+    def alone() -> tuple[Piloted | type[OutOfBudget | TooFewLevels], tuple[float, float]]:
+        with distributed.alone():
+            try:
+                return find().sendable(), body.spent.row
+            except (OutOfBudget, TooFewLevels) as error:
+                return type(error), body.spent.row
+
+    found, spent = distributed.from_first(alone)
+    body.spent.clear()
+    body.spent.count(*spent)
+    if isinstance(found, Piloted):
+        return found.at(body)
+    raise found
 
 
 def go_through(

@@ -65,6 +65,14 @@ class Piloted:
     particles: Particles | None
     tried: int
 
+    def sendable(self) -> Piloted:
+        """Return it without the body and the particles, to be sent to another rank."""
+        return replace(self, schedule=self.schedule.at_body(None), particles=None)
+
+    def at(self, body: StarBody) -> Piloted:
+        """Return it with a body, which is another rank's copy of its own."""
+        return replace(self, schedule=self.schedule.at_body(body))
+
     def reaches(self, log_radius: float) -> bool:
         """Return whether half of the particles end beyond this radius."""
         return self.particles is not None and float(np.median(self.particles.log_radius)) > log_radius

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from landscape.results import NOTHING, Cost, Islands, OnProgress, Radii, require
 from landscape.results.islands import PATHS, GroupRow, PilotRow, RoundRow
 from landscape.volume.annealing.budget import BUDGET, RAYS, Budget, radii_within, speed_of
 from landscape.volume.annealing.effort import ISLANDS, PARTIES, WIDEST, next_effort
-from landscape.volume.annealing.groups import Check, Seen, Walked, Ways, apart, go_through
+from landscape.volume.annealing.groups import Check, Seen, Walked, Ways, by_first, go_through, side_by_side
 from landscape.volume.annealing.islands import Key
 from landscape.volume.annealing.pilot import Piloted, TooFewLevels, find_schedule
 from landscape.volume.annealing.readings import along_longest, check_room
@@ -162,8 +163,7 @@ class _Run:
         """Return a run with nothing done but its reference rays."""
         on_rays = measure_on_uniform_rays(measure, objective, metric, rays)
         bodies = [StarBody.of(objective, metric, rays, cutoff, measure) for cutoff in rays.cutoffs]
-        config = {**rays.config, **measure.describe()}
-        masses = on_rays.log_mass(rays.radii)
+        config, masses = {**rays.config, **measure.describe()}, on_rays.log_mass(rays.radii)
         return cls(objective, metric, rays, bodies, masses, limit, config, started, teller)
 
     @property
@@ -242,7 +242,8 @@ class _Run:
         # what it costs to make a pilot again is no passes, but it is time
         again = known is not None and math.isinf(self.limit.seconds)
         check = (lambda: None) if again else self._check_of(body)
-        piloted = find_schedule(
+        find = partial(
+            find_schedule,
             body,
             self.rays.config["seed"],
             1 + _STAGES_OF_CUTOFF * cutoff,
@@ -253,6 +254,7 @@ class _Run:
             affords=affords,
             known=known,
         )
+        piloted = by_first(find, body)
         if known and piloted.tried != known.tried:
             raise OutOfBudget
         if not known:
@@ -277,7 +279,7 @@ class _Run:
             last = full[-1]
             spent = sum(group.evaluations for group in self._groups_of(last)) + last.evaluations
             dearer = spent / (pilot.passes_per_level * party.work(last.levels))
-        passes = self.limit.passes_at(self._speed or speed_of(self.cost))
+        passes = self.limit.passes_at(self._speed or side_by_side(party.groups) * speed_of(self.cost))
         left = _SAFE * max(self._until - used, 0.0) * passes / pilot.passes_per_level
         before = full[-1].effort if full else None
         effort = next_effort(party.levels(left / dearer) / levels, party.least_effort(levels), before)
@@ -297,8 +299,7 @@ class _Run:
         if not begun or begun[-1].whole:
             self.rounds.append(RoundRow(cutoff, len(begun), effort, len(levels) - 1, groups))
         row = self._rounds_of(cutoff)[-1]
-        number, body = int(row.round), self.bodies[cutoff]
-        seed = self.rays.config["seed"]
+        number, body, seed = int(row.round), self.bodies[cutoff], self.rays.config["seed"]
         stage = 1 + _STAGES_OF_CUTOFF * cutoff + _STAGES_OF_ROUND * (number + 1)
         ways = Ways(body, piloted.schedule.path, levels, PARTIES[piloted.schedule.path.name], seed, stage)
         done = [group.group for group in self._groups_of(row)]
@@ -308,7 +309,7 @@ class _Run:
             return ways.go(group, back=groups > 1 and group not in done, check=check)
 
         missing = [group for group in range(groups) if group == 0 or group not in done]
-        together = distributed.count() if apart(groups) else 1
+        together = side_by_side(groups)
         for first in range(0, len(missing), together):
             wave = missing[first : first + together]
             gone = go_through(wave, go, body.spent, self._check_of(body), alone=together > 1)
@@ -374,9 +375,8 @@ class _Run:
                 "the stored run measured another function: its reference rays have other radii than they have now.\n"
                 "Measure with the same model, data, loss and forward, or start over with `resume=None`."
             )
-        self.pilots = [PilotRow(*row) for row in past.pilots.tolist()]
-        self.groups = [GroupRow(*row) for row in past.groups.tolist()]
-        self.rounds = [RoundRow(*row) for row in past.rounds.tolist()]
+        for name, kind in (("pilots", PilotRow), ("groups", GroupRow), ("rounds", RoundRow)):
+            setattr(self, name, [kind(*row) for row in getattr(past, name).tolist()])
         for name in ("forwards", "backwards", "log_radii"):
             setattr(self, name, list(getattr(past, name)))
         self.seconds_before = past.cost.seconds

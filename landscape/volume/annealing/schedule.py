@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from landscape.volume.annealing.path import Path, Place
+from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.stretch import LinearChange
 
 
@@ -49,6 +51,11 @@ class Schedule:
 
     def __len__(self) -> int:
         return len(self.levels) - 1
+
+    def at_body(self, body: StarBody | None) -> Schedule:
+        """Return it for another copy of its body, or without one."""
+        path: Any = self.path
+        return replace(self, path=replace(path, body=body))
 
     def at(self, effort: float) -> list[Level]:
         """Return the levels at another effort: so many times as many, spread evenly over those of the pilot."""
