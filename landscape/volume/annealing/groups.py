@@ -30,6 +30,8 @@ Task = TypeVar("Task")
 Found = TypeVar("Found")
 Check = Callable[[], None]
 
+_CROWDED = 0.8  # speed of a rank beside others, over that of one alone
+
 
 class Walked(NamedTuple):
     """A group that has gone out and back.
@@ -135,6 +137,12 @@ class Went(Generic[Found]):
 def side_by_side(groups: int) -> int:
     """Return how many groups go at a time: one for each rank, if there are no more ranks than groups; else one."""
     return distributed.count() if distributed.count() <= groups else 1
+
+
+def faster(groups: int) -> float:
+    """Return how many times as fast as one rank alone the groups go, carefully reckoned."""
+    together = side_by_side(groups)
+    return 1.0 if together == 1 else _CROWDED * together
 
 
 def by_first(find: Callable[[], Piloted], body: StarBody) -> Piloted:

@@ -27,7 +27,7 @@ from landscape.results import NOTHING, Cost, Islands, OnProgress, Radii, require
 from landscape.results.islands import PATHS, GroupRow, PilotRow, RoundRow
 from landscape.volume.annealing.budget import BUDGET, RAYS, Budget, radii_within, speed_of
 from landscape.volume.annealing.effort import ISLANDS, PARTIES, WIDEST, next_effort
-from landscape.volume.annealing.groups import Check, Seen, Walked, Ways, by_first, go_through, side_by_side
+from landscape.volume.annealing.groups import Check, Seen, Walked, Ways, by_first, faster, go_through, side_by_side
 from landscape.volume.annealing.islands import Key
 from landscape.volume.annealing.pilot import Piloted, TooFewLevels, find_schedule
 from landscape.volume.annealing.readings import along_longest, check_room
@@ -279,7 +279,7 @@ class _Run:
             last = full[-1]
             spent = sum(group.evaluations for group in self._groups_of(last)) + last.evaluations
             dearer = spent / (pilot.passes_per_level * party.work(last.levels))
-        passes = self.limit.passes_at(self._speed or side_by_side(party.groups) * speed_of(self.cost))
+        passes = self.limit.passes_at(self._speed or faster(party.groups) * speed_of(self.cost))
         left = _SAFE * max(self._until - used, 0.0) * passes / pilot.passes_per_level
         before = full[-1].effort if full else None
         effort = next_effort(party.levels(left / dearer) / levels, party.least_effort(levels), before)

@@ -12,7 +12,7 @@ from landscape import distributed
 from landscape.errors import OutOfBudget
 from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
-from landscape.volume.annealing.groups import Went, by_first, go_through, side_by_side
+from landscape.volume.annealing.groups import Went, by_first, faster, go_through, side_by_side
 from landscape.volume.annealing.pilot import Piloted, TooFewLevels, find_schedule
 from landscape.volume.annealing.star_body import Spent, StarBody
 from landscape.volume.ray_weights.measure import make_measure
@@ -58,6 +58,7 @@ def test_ranks_take_groups_of_their_own_unless_some_would_get_none(
 ) -> None:
     monkeypatch.setattr(distributed, "_group", distributed._Group(0, ranks, None))
     assert side_by_side(groups) == together
+    assert faster(groups) == pytest.approx(1.0 if together == 1 else 0.8 * together)
     with distributed.alone():
         assert (distributed.rank(), distributed.count()) == (0, 1)
     assert distributed.count() == ranks
