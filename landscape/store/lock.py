@@ -53,6 +53,7 @@ class WriterLock:
                 f"{target} cannot be written: no lock file can be made next to it ({reason(error)}); nothing was "
                 f"changed.\nPut that right ({fix}), or write to another file, such as other.h5."
             ) from error
+        weakref.finalize(self, self._file.close)  # for a writer that is dropped and never closed
         _HELD.add(self)
 
     @property

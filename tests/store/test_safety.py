@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from helpers.stores import assert_same, leftovers, make_radii, make_volume, run_
 from landscape.errors import StoreError
 from landscape.results import Radii
 from landscape.store import Store
+from landscape.store.lock import WriterLock
 
 
 @pytest.fixture
@@ -296,3 +299,15 @@ def test_a_store_shows_its_path_and_its_results(path: Path) -> None:
     assert repr(Store(path)) == f"<Store {path}: radii>"
     path.write_bytes(b"torn")
     assert repr(Store(path)) == f"<Store {path}: cannot be read>"
+
+
+def test_a_lock_that_is_dropped_lets_others_in(tmp_path: Path) -> None:
+    lock = WriterLock(tmp_path / "run.h5")
+    with pytest.raises(StoreError, match="is being written by another run"):
+        WriterLock(tmp_path / "run.h5")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del lock
+        gc.collect()
+    assert not [warning for warning in caught if warning.category is ResourceWarning]
+    WriterLock(tmp_path / "run.h5").release()
