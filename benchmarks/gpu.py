@@ -1,4 +1,4 @@
-"""Compare values of a GPU with those of the CPU, then time the GPU. It takes at most eight minutes.
+"""Check that a GPU gives the values of the CPU. Then time it. It takes at most eight minutes.
 
 ``python -m benchmarks.gpu`` first measures small nets on the CPU and on the GPU. It compares slices, radii, products,
 traces, eigenvalues and volumes. It also compares nets without flat vectors, and a run that goes on on the other device.

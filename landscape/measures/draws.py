@@ -190,7 +190,7 @@ class Draws:
         return self.once(key, lambda: self.points(sigma if plain else sigma * self.scale, shape))
 
     def some(self, sigma: float, which: range) -> tuple[np.ndarray, np.ndarray]:
-        """Return losses and accuracies of some draws at theta + sigma · z_k; those of all draws are kept."""
+        """Return losses and accuracies of some draws at theta + sigma · z_k. Once all are known they are kept."""
         kept = self._kept.get((float(sigma), True, "normal"))
         if kept is None and len(which) < self.count:
             return self.points(sigma, which=which)

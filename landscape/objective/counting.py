@@ -90,7 +90,8 @@ def count_samples(raws: Sequence[Any], count: Count | None = None) -> tuple[list
         count: counts the samples of a batch instead.
 
     Raises:
-        TaskError: if both lengths change, or only those of other tensors, or ``count`` returns no positive number.
+        TaskError: if both lengths change, or only those of tensors beside these; or if ``count`` gives no positive
+            number.
     """
     if count is not None:
         return [counted(count, raw) for raw in raws], False, ()

@@ -127,12 +127,13 @@ class _Flight:
         self._velocity = self._velocity + change * torch.clamp(self._most / size, max=1.0)
 
     def _read(self) -> None:
-        """Find phi, the force on z beside that of the turn, and the score."""
+        """Find the direction phi, the force of a kick, and the score."""
         n, stretch = self._z.shape[1], self._stretch
         x = self._z if stretch is None else stretch.apply(self._z)
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
         self.phi, self._squared = x / length, length[:, 0].square()
         force = self._path.force(self.phi, self._place)
-        by_x = force / length
-        self._force = by_x if stretch is None else stretch.transpose_apply(by_x - n * x) + n * self._z
+        self._force = force / length
+        if stretch is not None:  # the turn follows n |z|² / 2, and the density has n |x|² / 2
+            self._force = stretch.transpose_apply(self._force - n * x) + n * self._z
         self.score = n * self.phi - force

@@ -16,7 +16,7 @@ from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.ray_weights import statistics as w
 
 _INSIDE = 0.97  # share of particles below the cutoff at these radii at which b stops growing
-_FREE_WAY = 0.9  # share inside all along their rays at which the bridge begins: it loses the others, and does not know
+_FREE_WAY = 0.9  # share inside all along their rays at which the bridge begins; the others are lost on it
 _FASTEST, _FASTEST_WALLS = 1.5, 3.0  # penalties grow by at most these factors
 _FREE = 0.5  # rises up to this cost nothing on the way to the cap
 _LEAST_ON_BRIDGE = 1 / 8  # smallest step
@@ -28,10 +28,10 @@ _BELOW = (0.7, 0.5)  # radii over the cap at which the loss is held down too: mo
 class ShellPath:
     """exp(-(1-s) (b u + c w)) · m(phi)^s.
 
-    u is the highest of the rises at the cap and at two radii below, over that of the cutoff. w is the sum of
-    max(u(g) - 1/2, 0)² over the grid's radii g below the cap. A place is (b, c, s). First b grows, until most particles
-    are below the cutoff there. Then c grows, unless many particles are inside all along their rays, or until they
-    are. Then s goes from 0 to 1.
+    u(g) is the rise at the radius g, over that of the cutoff. u is the largest of u(g) at the cap and at two radii
+    below it. w is the sum of max(u(g) - 1/2, 0)² over the grid's radii below the cap. A place is (b, c, s). First b
+    grows, until most particles have u < 1. Then c grows, until most are inside all along their rays; often they are
+    already. Then s goes from 0 to 1.
 
     Attributes:
         body: which has a cap.
