@@ -63,13 +63,21 @@ class Peak:
     values: int
 
 
-def climb(function: Function, ball: Ball, zero: Tensor, gradients: int, noise: Callable[[int], Tensor]) -> Peak:
+def climb(
+    function: Function,
+    ball: Ball,
+    zero: Tensor,
+    gradients: int,
+    noise: Callable[[int], Tensor],
+    top: Tensor | None = None,
+) -> Peak:
     """Return the largest value of a function on a ball that a search with ``gradients`` gradients finds.
 
     The search begins where the gradient at 0 points. On a Euclidean ball it follows the Krylov space as long as a
     quadratic describes the function within a tenth. Then, and on the other ball, it moves to the farthest point in the
     direction of the gradient. It halves a step that does not rise (Frank & Wolfe 1956; Journée et al. 2010 for
-    convex functions). At a peak of the other ball it begins again at random signs.
+    convex functions). If gradients are left at a peak, it begins again: on a box at random signs, on a Euclidean ball
+    once along ``top``. So ``top`` never makes the value smaller.
 
     Args:
         function: to climb.
@@ -77,12 +85,14 @@ def climb(function: Function, ball: Ball, zero: Tensor, gradients: int, noise: C
         zero: the origin, shape (n,), for shape and dtype.
         gradients: how many it may take, at least 2.
         noise: returns random vector k, shape (n,); it is 0 for entries that cannot move.
+        top: the top eigenvector of the Hessian at 0, shape (n,), if it is known. The search takes the end of it with
+            the larger value. The two values that tell count as one gradient.
 
     >>> bowl = Function(lambda u: float(u @ u), lambda u: (float(u @ u), 2 * u))
     >>> round(climb(bowl, Ball(3.0, "l2"), torch.zeros(2), 5, lambda k: torch.ones(2)).rise, 4)
     9.0
     """
-    search = _Search(function, ball, zero, gradients, noise)
+    search = _Search(function, ball, zero, gradients, noise, top)
     if ball.norm == "l2":
         search.krylov()
     search.steps()
@@ -92,8 +102,16 @@ def climb(function: Function, ball: Ball, zero: Tensor, gradients: int, noise: C
 class _Search:
     """The state of a search: the best point, its value and gradient, and what is left to spend."""
 
-    def __init__(self, function: Function, ball: Ball, zero: Tensor, most: int, noise: Callable[[int], Tensor]) -> None:
-        self.function, self.ball, self.noise, self.most = function, ball, noise, most
+    def __init__(
+        self,
+        function: Function,
+        ball: Ball,
+        zero: Tensor,
+        most: int,
+        noise: Callable[[int], Tensor],
+        top: Tensor | None,
+    ) -> None:
+        self.function, self.ball, self.noise, self.most, self.top = function, ball, noise, most, top
         self.gradients = self.values = self.restarts = 0
         self.point, self.best = zero, -math.inf
         self.centre, self.slope = self.evaluate(zero)
@@ -110,6 +128,18 @@ class _Search:
         """Return the next random point of the sphere."""
         self.restarts += 1
         return self.ball.farthest(self.noise(self.restarts - 1))
+
+    def next_start(self) -> Tensor | None:
+        """Return where to begin again at a peak; None if there is no place left."""
+        if self.ball.norm == "linf":
+            return self.random()
+        top, self.top = self.top, None
+        self.most -= 1  # for the two values
+        if top is None or not self.going:
+            return None
+        ends = [self.ball.farthest(top), self.ball.farthest(-top)]
+        self.values += 2
+        return max(ends, key=self.function.value)
 
     def evaluate(self, point: Tensor) -> tuple[float, Tensor]:
         """Return value and gradient at a point, and keep it if it is the best; a value of NaN counts as infinite."""
@@ -152,9 +182,10 @@ class _Search:
         while self.going:
             step = self.ball.farthest(slope) - at
             if _dot(slope, step) <= _CONVERGED * abs(value - self.centre):
-                if self.ball.norm == "l2":
+                start = self.next_start()
+                if start is None:
                     return
-                at, share = self.random(), 1.0
+                at, share = start, 1.0
                 value, slope = self.evaluate(at)
                 continue
             reached = self._on_sphere(at + share * step, slope, at)

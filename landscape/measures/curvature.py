@@ -7,17 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from landscape.curvature import Hessian, top_eigenpairs
-from landscape.curvature.eigenpairs import default_max_products
 from landscape.curvature.probes import Probes, finite
 from landscape.measures.draws import PRODUCT_COST, Draws
 from landscape.measures.reading import Reading
 from landscape.measures.registry import measure
+from landscape.measures.top_pair import top_pair
 from landscape.objective import Objective
-from landscape.results import Eigenpairs
 from landscape.results.sharpness import EXACT, LOWER_BOUND, UNKNOWN
 
-_SHARE = 1 / 2  # of the budget that is left, for the search for the largest eigenvalue
 _AT_ONCE = 10  # products between two looks at the clock; they share one graph
 
 
@@ -75,35 +72,6 @@ def frobenius(objective: Objective, draws: Draws) -> Reading:
     value = math.sqrt(float(samples.mean()))
     square_error = _error(samples, products.exact)
     return Reading(value, square_error / (2 * value) if value else 0.0, reasons=products.reasons, samples=samples)
-
-
-def top_pair(draws: Draws) -> Eigenpairs:
-    """Return the largest eigenvalue of C H C with its eigenvector, known already or measured once for all measures."""
-
-    def search() -> Eigenpairs:
-        for result in draws.known:
-            if isinstance(result, Eigenpairs) and _is_top(result, draws.hessian):
-                return result
-        before, left = draws.left(), draws.rest()
-        most = default_max_products(1)
-        if math.isfinite(left.passes):
-            most = min(most, max(1, int(_SHARE * left.passes / PRODUCT_COST)))
-        pairs = top_eigenpairs(
-            draws.hessian, k=1, seed=draws.settings.seed, max_seconds=_SHARE * left.seconds, max_products=most
-        )
-        draws.charge(PRODUCT_COST * pairs.cost.evaluations, pairs.cost.calls)
-        ended = draws.left() <= (1 - _SHARE) * before or pairs.cost.evaluations == most < default_max_products(1)
-        draws.cut = ended and not (pairs.complete and bool(pairs.converged[0]))
-        return pairs
-
-    return draws.once("top eigenpair", search)
-
-
-def _is_top(pairs: Eigenpairs, op: Hessian) -> bool:
-    """Whether stored eigenpairs hold the largest of this operator, converged."""
-    about = op.describe()
-    same = all(pairs.config.get(key) == value for key, value in about.items())
-    return same and pairs.which == "largest" and pairs.complete and bool(pairs.converged[0])
 
 
 def shared_products(draws: Draws) -> Products:

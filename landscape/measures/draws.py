@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -48,6 +48,8 @@ class Draws:
         settings: metric, sizes, seed.
         budget: what all measures together may cost; the time counts from now.
         known: results of other measurements, which are used if they are of this net.
+        paid: shared work that measures of an earlier run have paid for, with the passes that were spent before it. If
+            it is done again it costs nothing, so that a run which was killed counts what an unbroken one counts.
 
     Attributes:
         objective, settings: as given.
@@ -55,6 +57,7 @@ class Draws:
         rho: size of the perturbation for the measure that runs now.
         spent: what everything so far has cost.
         cut: whether the budget ended the measure that runs now; each measure that stops early says so here.
+        pays: shared work that the measure that runs now pays for, as in ``paid``.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Draws:
         settings: Settings,
         budget: Budget = UNLIMITED,
         known: Iterable[Result] = (),
+        paid: Mapping[str, float] | None = None,
     ) -> None:
         require_whole(objective.program, "the sharpness")
         check_seed(settings.seed)
@@ -74,6 +78,7 @@ class Draws:
         self.cut = False
         self.budget = budget
         self.known = tuple(known)
+        self.paid, self.pays = dict(paid or {}), dict[str, float]()
         self._clock = stopwatch()
         self._kept: dict[Any, Any] = {}
         self._kept_cut: set[Any] = set()
@@ -109,13 +114,30 @@ class Draws:
         """Return what ``compute`` returns, computed only once for all measures that ask with this key."""
         if key not in self._kept:
             before, self.cut = self.cut, False
-            self._kept[key] = compute()
+            self._kept[key] = self._counted(_name(key), compute)
             if self.cut:
                 self._kept_cut.add(key)
             self.cut = before
         self.cut |= key in self._kept_cut
         kept: Kept = self._kept[key]
         return kept
+
+    def has(self, key: Any) -> bool:
+        """Whether ``once`` with this key costs nothing: it is computed, or an earlier run has paid for it."""
+        return key in self._kept or _name(key) in self.paid
+
+    def _counted(self, name: str, compute: Callable[[], Kept]) -> Kept:
+        """Return what ``compute`` returns. Work that is paid for is done with the budget of then, and costs nothing."""
+        now = self.spent
+        if name in self.paid:
+            self.spent = replace(now, evaluations=self.paid[name])
+        begun = self.spent
+        result = compute()
+        if name in self.paid:
+            self.spent = now
+        elif self.spent != begun:
+            self.pays[name] = begun.evaluations
+        return result
 
     def noise(self, index: int, shape: str = "normal") -> Tensor:
         """Return z of one perturbation, for the entries in scope of the objective, shape (n,), float32."""
@@ -191,10 +213,9 @@ class Draws:
 
     def some(self, sigma: float, which: range) -> tuple[np.ndarray, np.ndarray]:
         """Return losses and accuracies of some draws at theta + sigma · z_k. Once all are known they are kept."""
-        kept = self._kept.get((float(sigma), True, "normal"))
-        if kept is None and len(which) < self.count:
+        if not self.has((float(sigma), True, "normal")) and len(which) < self.count:
             return self.points(sigma, which=which)
-        losses, accuracies = kept or self.at(sigma, "identity")
+        losses, accuracies = self.at(sigma, "identity")
         return losses[which.start : which.stop], accuracies[which.start : which.stop]
 
     @cached_property
@@ -207,12 +228,15 @@ class Draws:
         """The Hessian in the metric: one operator, so that measures share its graphs."""
         return Hessian(self.objective, metric=self.settings.metric)
 
-    @cached_property
+    @property
     def rounding(self) -> float:
         """How much the loss moves if each weight moves by its own rounding: smaller differences mean nothing.
 
         The largest change over four draws of w (1 + eps · sign), with eps of the dtype.
         """
+        return self.once("rounding", self._rounding)
+
+    def _rounding(self) -> float:
         theta = self.objective.scope.gather(self.objective.theta)
         eps = torch.finfo(theta.dtype).eps
         signs = torch.stack([self.noise(_FAR + 2 * k).sign() for k in range(_ROUNDING_DRAWS)]).to(theta)
@@ -220,9 +244,12 @@ class Draws:
         losses = self.objective.loss_at(self._moved(signs * (eps * theta.abs())))
         return max(float(np.max(np.abs(losses - self.objective.centre))), eps * abs(self.objective.centre))
 
-    @cached_property
+    @property
     def pass_seconds(self) -> float:
         """Seconds of one pass over the data at a single point."""
+        return self.once("pass", self._pass_seconds)
+
+    def _pass_seconds(self) -> float:
         clock = stopwatch()
         self.objective.loss_at(self.objective.theta[None])
         self.charge(1)
@@ -238,6 +265,15 @@ class Draws:
     def _evaluator(self) -> PointEvaluator:
         with self.objective.running():
             return PointEvaluator(self.objective)
+
+
+def _name(key: Any) -> str:
+    """Return the name of shared work in a results file.
+
+    >>> _name("products"), _name((0.1, True, "normal"))
+    ('products', '0.1 True normal')
+    """
+    return " ".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
 def mean_and_error(samples: np.ndarray) -> tuple[float, float]:

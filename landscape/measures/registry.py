@@ -37,6 +37,7 @@ class Definition:
         anytime: whether it fills the time that it gets: such measures are taken last.
         shares: name of the measure whose run it reads, so that it costs nothing after that one; "" if none.
         closed_form: whether ``benchmarks/closed_forms.py`` compares it with a closed form.
+        after: name of the measure that it is taken after, if both are wanted, since it uses what that one finds.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Definition:
     anytime: bool = False
     shares: str = ""
     closed_form: bool = False
+    after: str = ""
 
     def invariances(self, metric: str) -> tuple[str, ...]:
         """Return what leaves this measure unchanged in a metric."""
@@ -69,6 +71,7 @@ def measure(
     anytime: bool = False,
     shares: str = "",
     closed_form: bool = False,
+    after: str = "",
 ) -> Callable[[Decorated], Decorated]:
     """Return a decorator that makes a function of (objective, draws) a sharpness measure.
 
@@ -83,6 +86,7 @@ def measure(
         anytime: whether it fills the time that it gets, so that the others come first.
         shares: name of the measure whose run it reads, so that it costs nothing after that one.
         closed_form: whether a closed form confirms it.
+        after: name of the measure that it is taken after, if both are wanted, since it uses what that one finds.
 
     Raises:
         LandscapeError: for another word, or a name that is taken by another function.
@@ -110,7 +114,17 @@ def measure(
                 f"there is a measure {name!r} already, by {_origin(known.function)}. Use another name."
             )
         REGISTRY[name] = Definition(
-            name, function, larger, tuple(invariant), core, rho, tuple(adaptive), anytime, shares, closed_form
+            name,
+            function,
+            larger,
+            tuple(invariant),
+            core,
+            rho,
+            tuple(adaptive),
+            anytime,
+            shares,
+            closed_form,
+            after,
         )
         return function
 

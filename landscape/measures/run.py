@@ -24,6 +24,8 @@ from landscape.results.progress import telling
 from landscape.results.sharpness import ESTIMATE, EXACT, FAILED, UNKNOWN, Measure, SharpnessTable
 from landscape.volume.annealing.budget import Budget
 
+Row = tuple[str, Definition, float | None]  #: of the table: name, measure, and rho if it takes one
+
 
 def sharpness(
     objective: Objective,
@@ -115,14 +117,14 @@ def sharpness(
     limit = UNLIMITED if budget is None else Budget.parse(budget)
     if normalise_logits:
         objective = with_normalised_logits(objective)
-    shared = Draws(objective, settings, limit, known)
+    shared = Draws(objective, settings, limit, known, _paid(taken, wanted, limit))
     found: dict[str, Measure] = {}
 
     def table() -> SharpnessTable:
         return SharpnessTable({name: found[name] for name, *_ in wanted if name in found}, _notes(objective))
 
     with telling(progress, on_progress, "measures", len(wanted)) as tell:
-        for name, definition, size in sorted(wanted, key=lambda row: (row[1].anytime, bool(row[1].shares))):
+        for name, definition, size in _in_order(wanted):
             shared.rho = size
             config = _config(shared, definition, normalise_logits)
             kept = _kept(name, taken, config, limit)
@@ -152,8 +154,17 @@ def _kept(name: str, taken: Mapping[str, Measure], config: dict[str, Any], limit
     if name not in taken:
         return None
     require_same_config(taken[name].config, config, f"measure {name}")
-    again = taken[name].verdict == FAILED or cut_by_less(taken[name].cut_by, limit)
-    return None if again else taken[name]
+    return None if _again(taken[name], limit) else taken[name]
+
+
+def _again(measure: Measure, limit: Budget) -> bool:
+    return measure.verdict == FAILED or cut_by_less(measure.cut_by, limit)
+
+
+def _paid(taken: Mapping[str, Measure], wanted: Sequence[Row], limit: Budget) -> dict[str, float]:
+    """Return the shared work that the measures which need not be taken again have paid for."""
+    kept = [taken[name] for name, *_ in wanted if name in taken and not _again(taken[name], limit)]
+    return {work: spent for measure in kept for work, spent in measure.pays.items()}
 
 
 def cut_by_less(cut_by: str, limit: Budget) -> bool:
@@ -166,7 +177,7 @@ def cut_by_less(cut_by: str, limit: Budget) -> bool:
 
 def take(definition: Definition, draws: Draws, config: dict[str, Any]) -> Measure:
     """Return one measure; a LandscapeError that it raises becomes the reason of a failed one."""
-    before, started, draws.cut = draws.spent, time.perf_counter(), False
+    before, started, draws.cut, draws.pays = draws.spent, time.perf_counter(), False, {}
     try:
         reading = _reading(definition, called(definition, draws))
     except LandscapeError as refusal:
@@ -182,13 +193,20 @@ def take(definition: Definition, draws: Draws, config: dict[str, Any]) -> Measur
     return Measure(
         definition.name, value, error, verdict, reasons, definition.larger,
         definition.invariances(draws.settings.metric), np.asarray(reading.samples, dtype=np.float64),
-        {**config, **reading.config}, cost,
+        {**config, **_named_apart(reading.config, config)}, cost, pays=draws.pays,
     )  # fmt: skip
 
 
-def _rows(
-    definitions: Sequence[Definition], sizes: Sequence[float | None]
-) -> Iterator[tuple[str, Definition, float | None]]:
+def _named_apart(taken: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings that a measure has chosen, under names that hide none of those that were asked for.
+
+    >>> _named_apart({"layer": "2.weight", "sigma": 0.1}, {"layer": None})
+    {'layer_taken': '2.weight', 'sigma': 0.1}
+    """
+    return {f"{key}_taken" if key in asked else key: value for key, value in taken.items()}
+
+
+def _rows(definitions: Sequence[Definition], sizes: Sequence[float | None]) -> Iterator[Row]:
     """Yield the rows of the table: name, measure, and rho if it takes one."""
     for definition in definitions:
         if definition.rho is None:
@@ -197,6 +215,15 @@ def _rows(
         for size in sizes:
             suffix = f"@{size:g}" if len(sizes) > 1 else ""
             yield f"{definition.name}{suffix}", definition, definition.rho if size is None else float(size)
+
+
+def _in_order(rows: Sequence[Row]) -> list[Row]:
+    """Return rows in the order in which they are taken: each behind those that it reads, and the longest last."""
+    ordered: list[Row] = []
+    for row in sorted(rows, key=lambda row: (row[1].anytime, bool(row[1].shares))):
+        ordered += [other for other in rows if other[0] == row[1].after and other not in ordered]
+        ordered += [row] if row not in ordered else []
+    return ordered
 
 
 def _config(draws: Draws, definition: Definition, normalise_logits: bool) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from landscape.measures.draws import Draws
 from landscape.measures.reading import Reading, rise_reading
 from landscape.measures.registry import measure
 from landscape.measures.slopes import Slopes
+from landscape.measures.top_pair import known_direction
 from landscape.objective import Objective
 from landscape.objective.batch_loss import ModelProgram, evaluating
 from landscape.objective.evaluate import GRADIENT_COST
@@ -30,6 +31,7 @@ _AT = "at points of the ball"
     rho=0.25,
     invariant=("permutation",),
     adaptive=("relu-rescaling",),
+    after="lambda-max",
 )
 def worst_case_l2(objective: Objective, draws: Draws) -> Reading:
     """Return the mean over batches of the largest L(w + d) - L(w) on that batch, with |d / c| <= rho, c of the metric.
@@ -40,9 +42,10 @@ def worst_case_l2(objective: Objective, draws: Draws) -> Reading:
 
     Source: Andriushchenko, Croce, Müller, Hein & Flammarion 2023. Departure: they search by Auto-PGD (Croce & Hein
     2020) with 20 steps. This search has as many gradients and follows Krylov spaces. It starts along the gradient of
-    each batch, not at the top eigenvector of the Hessian.
+    each batch. With the gradients that are left at a peak it starts again along the top eigenvector of C H C, if
+    ``lambda-max`` is taken in the same run or the file holds it (``config["top_eigenvector"]``).
     """
-    return _over_batches(draws, "l2")
+    return _over_batches(draws, "l2", known_direction(draws))
 
 
 @measure(
@@ -62,7 +65,7 @@ def worst_case_linf(objective: Objective, draws: Draws) -> Reading:
     return _over_batches(draws, "linf")
 
 
-def _over_batches(draws: Draws, norm: str) -> Reading:
+def _over_batches(draws: Draws, norm: str, top: Tensor | None = None) -> Reading:
     """Return the mean of the largest rise on each batch, weighted by the number of terms."""
     objective = draws.objective
     ball = Ball(draws.needed_rho(), norm)
@@ -72,10 +75,11 @@ def _over_batches(draws: Draws, norm: str) -> Reading:
     for batch in filled:
         if rises and draws.left() <= 0:
             break
-        rises.append(highest_rise(draws, ball, draws.scale, [batch]).rise)
+        rises.append(highest_rise(draws, ball, draws.scale, [batch], top).rise)
     value = float(np.average(rises, weights=[program.counts[batch] for batch in filled[: len(rises)]]))
     size = max(batch.samples for batch in program.batches) if isinstance(program, ModelProgram) else 1
-    reading = rise_reading(np.array(rises), value, 0.0, draws, norm=norm, gradients=GRADIENTS, batch_size=size)
+    about = {"norm": norm, "gradients": GRADIENTS, "batch_size": size, "top_eigenvector": top is not None}
+    reading = rise_reading(np.array(rises), value, 0.0, draws, **about)
     if len(rises) < len(filled):
         draws.cut = True
         reason = f"the budget ended after {len(rises)} of {len(filled)} batches. Pass a larger `budget=...`"
@@ -83,8 +87,11 @@ def _over_batches(draws: Draws, norm: str) -> Reading:
     return replace(reading, verdict=reading.verdict or LOWER_BOUND)
 
 
-def highest_rise(draws: Draws, ball: Ball, scale: Tensor, batches: Sequence[int]) -> Peak:
-    """Return the highest point found for the loss on these batches, at w + scale · u with u in the ball."""
+def highest_rise(draws: Draws, ball: Ball, scale: Tensor, batches: Sequence[int], top: Tensor | None = None) -> Peak:
+    """Return the highest point found for the loss on these batches, at w + scale · u with u in the ball.
+
+    ``top`` is a direction of u, shape (n,), along which a search may begin again (:func:`ascent.climb`).
+    """
     objective = draws.objective
     theta, counts = objective.theta, objective.program.counts
 
@@ -92,9 +99,8 @@ def highest_rise(draws: Draws, ball: Ball, scale: Tensor, batches: Sequence[int]
         return draws.noise(index).to(theta) * (scale != 0)
 
     with objective.running():
-        peak = climb(
-            loss_around(objective, scale, batches), ball, theta.new_zeros(objective.dimension), GRADIENTS, noise
-        )
+        zero = theta.new_zeros(objective.dimension)
+        peak = climb(loss_around(objective, scale, batches), ball, zero, GRADIENTS, noise, top)
     share = sum(counts[batch] for batch in batches) / sum(counts)
     draws.charge((GRADIENT_COST * peak.gradients + peak.values) * share, peak.gradients + peak.values)
     return peak

@@ -46,6 +46,7 @@ class Measure(Result):
         config: everything that determines the number.
         cost: full passes over the data; a gradient counts as three, a product with the Hessian as six.
         cut_by: the budget that ended the measure before it was done; empty if none did.
+        pays: work in its cost that other measures use too, with the passes that were spent before it.
     """
 
     kind: ClassVar[str] = "measure"
@@ -66,6 +67,7 @@ class Measure(Result):
     config: dict[str, Any]
     cost: Cost
     cut_by: str = ""
+    pays: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def _revive(cls, name: str, value: Any) -> Any:

@@ -63,6 +63,34 @@ def test_a_box_has_its_peak_in_a_corner_if_no_entry_of_the_hessian_is_negative()
     assert peak.point.tolist() == [0.5] * N
 
 
+def test_a_known_top_eigenvector_finds_the_peak_that_the_gradient_does_not_point_at():
+    """The gradient lies along one eigenvector, so its Krylov space never leaves it."""
+    hessian, gradient = np.diag([1.0, 3.0, 0.5]), np.array([0.1, 0.0, 0.0])
+    (function, taken), zero = quadratic(hessian, gradient), torch.zeros(3, dtype=torch.float64)
+    best = largest_on_ball(hessian, gradient, 2.0)
+    truth = gradient @ best + best @ hessian @ best / 2
+
+    def peak(top, gradients=GRADIENTS):
+        return climb(function, Ball(2.0, "l2"), zero, gradients, lambda k: torch.ones(3), top)
+
+    assert peak(None).rise == pytest.approx(2.2)
+    for sign in (1.0, -1.0):
+        taken.clear()
+        known = peak(torch.tensor([0.0, sign, 0.0], dtype=torch.float64))
+        assert known.rise == pytest.approx(truth, rel=1e-3)
+        assert len(taken) == known.gradients < GRADIENTS
+    assert peak(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)).rise == pytest.approx(2.2)  # a worse one
+
+
+def test_a_top_eigenvector_is_of_no_use_without_gradients_that_are_left():
+    hessian, generator = random_hessian(0, np.linspace)
+    function, taken = quadratic(hessian, np.zeros(N))
+    top, noise = torch.linalg.eigh(torch.from_numpy(hessian))[1][:, -1], torch.from_numpy(generator.standard_normal(N))
+    peak = climb(function, Ball(0.5, "l2"), torch.zeros(N, dtype=torch.float64), 5, lambda k: noise, top)
+    assert len(taken) == peak.gradients == 5
+    assert peak.values <= 1
+
+
 def test_the_peak_of_a_hill_lies_inside_the_ball():
     hessian, gradient = -np.diag([1.0, 2.0, 4.0]), np.array([1.0, 1.0, 1.0])
     peak = search(hessian, gradient, Ball(5.0, "l2"), np.random.default_rng(0))

@@ -46,7 +46,7 @@ def test_softmax_regression_exactly_with_a_probe_per_entry(softmax_regression):
     objective, truth = softmax_regression
     measure = ls.sharpness(objective, "relative-flatness", probes=24)["relative-flatness"]
     assert measure.value == pytest.approx(truth, rel=1e-10)
-    assert (measure.verdict, measure.config["layer"]) == ("exact", "weight")
+    assert (measure.verdict, measure.config["layer_taken"]) == ("exact", "weight")
 
 
 @pytest.mark.parametrize("probes", [4, 12])
@@ -66,8 +66,8 @@ def test_a_convolution_counts_as_the_matrix_of_its_filters(layer):
     x = torch.randn(5, 1, 4, 4, generator=generator, dtype=torch.float64)
     objective = ls.Objective(model, (x, torch.arange(5) % 3))
     measure = ls.sharpness(objective, "relative-flatness", layer=layer)["relative-flatness"]
-    assert measure.config["layer"] == (layer or "2.weight")  # the last but one
-    assert measure.value == pytest.approx(kappa_by_blocks(objective, measure.config["layer"]), rel=1e-9)
+    assert measure.config["layer_taken"] == (layer or "2.weight")  # the last but one
+    assert measure.value == pytest.approx(kappa_by_blocks(objective, measure.config["layer_taken"]), rel=1e-9)
 
 
 def test_the_units_of_a_transposed_convolution_are_its_output_channels():

@@ -82,6 +82,31 @@ def test_a_search_costs_at_most_twenty_gradients_per_batch(net):
     assert table["worst-case-linf"].cost.evaluations <= 20 * 3 + 1e-9
 
 
+@pytest.mark.parametrize("metric", ["identity", "adaptive", "filter"])
+def test_a_run_with_lambda_max_starts_along_its_eigenvector_too(net, metric):
+    objective = ls.Objective(net[0], net[1], batch_size=4)
+    alone = ls.sharpness(objective, "worst-case-l2", metric=metric, rho=0.5)["worst-case-l2"]
+    table = ls.sharpness(objective, ["worst-case-l2", "lambda-max"], metric=metric, rho=0.5)
+    known = table["worst-case-l2"]
+    assert (alone.config["top_eigenvector"], known.config["top_eigenvector"]) == (False, True)
+    assert (known.samples >= alone.samples).all()
+    assert known.cost.evaluations <= 20 * 3 + 1 + 4
+    assert table["lambda-max"].cost.evaluations > 0  # pays for its own search
+
+
+@pytest.mark.parametrize("metric", ["identity", "adaptive"])
+def test_the_eigenvector_reaches_what_the_gradient_misses(metric):
+    """The gradient lies along the first axis. The eigenvector of C H C, and not that of H, is the second one."""
+    w, h = torch.tensor([1.0, 4.0, 0.1], dtype=torch.float64), torch.tensor([1.0, 3.0, 5.0], dtype=torch.float64)
+    slope = torch.tensor([0.1, 0.0, 0.0], dtype=torch.float64)
+    bowl = ls.Objective.from_function(lambda x: ((x - w).square() * h / 2 + slope * (x - w)).sum(-1), w)
+    scale = w if metric == "adaptive" else torch.ones(3)
+    known = ls.sharpness(bowl, ["worst-case-l2", "lambda-max"], metric=metric, rho=0.5)["worst-case-l2"]
+    assert known.value >= 0.995 * 0.5**2 / 2 * float((scale.square() * h).max())
+    alone = ls.sharpness(bowl, ["worst-case-l2"], metric=metric, rho=0.5)["worst-case-l2"]
+    assert alone.value < 0.5 * known.value
+
+
 def test_a_wall_in_the_ball_is_an_infinite_rise_that_says_so():
     wall = ls.Objective.from_function(
         lambda x: torch.where(x.square().sum(-1) > 1e-2, torch.inf, x.sum(-1)), torch.zeros(3)
