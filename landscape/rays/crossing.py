@@ -92,14 +92,17 @@ class FirstCrossing:
         self.lower = np.zeros(size)
         self.upper = np.full(size, np.inf)
         self.calls = np.zeros(rays, dtype=np.int64)
-        self.points_r = np.zeros((rays, _ROOM))
-        self.points_u = np.zeros((rays, _ROOM))
+        # NaN where a ray has no point yet: no comparison holds for it
+        self.points_r = np.full((rays, _ROOM), np.nan)
+        self.points_u = np.full((rays, _ROOM), np.nan)
         self.points_exact = np.zeros((rays, _ROOM), dtype=bool)
         self._cutoff = np.zeros(rays, dtype=np.int64)  # position of the cutoff that each ray looks for
         self._inner = np.zeros(rays)  # the point of the grid before the last; the centre at first
         self._outer = np.zeros(rays)  # the last point of the grid that was evaluated
         self._outer_rise = np.full(rays, -np.inf)  # u there; all points of the grid before are inside
         self._marched = np.zeros(rays, dtype=np.int64)  # points of the grid so far
+        self._bracket = _Bracket(np.zeros(rays), np.full(rays, np.inf))  # of the cutoff that each ray looks for
+        self._log_crossing = np.full(rays, np.nan)  # the predicted log radius in this bracket
         self._log_width = np.full(rays, np.inf)  # of the bracket when it last halved
         self._since_halved = np.zeros(rays, dtype=np.int64)  # points since then
         self._max_radius = np.broadcast_to(np.asarray(max_radius, dtype=np.float64), rays)
@@ -116,13 +119,11 @@ class FirstCrossing:
 
     def propose(self, rays: np.ndarray) -> np.ndarray:
         """Return the next radius for each of these rays."""
-        rise = self.rises[self._cutoff[rays]]
-        bracket = self._bracket(rays, rise)
+        closing = ~self._bracket.of(rays).marching
         radius = np.empty(len(rays))
-        marching, closing = bracket.marching, ~bracket.marching
-        radius[marching] = self._next_on_grid(rays[marching])
+        radius[~closing] = self._next_on_grid(rays[~closing])
         if closing.any():
-            radius[closing] = self._close(rays[closing], bracket.of(closing), rise[closing])
+            radius[closing] = self._close(rays[closing])
         return radius
 
     def tell(self, rays: np.ndarray, radii: np.ndarray, rises: np.ndarray, exact: np.ndarray) -> None:
@@ -136,7 +137,8 @@ class FirstCrossing:
         """
         if self.calls.max() == self.points_r.shape[1]:
             room = ((0, 0), (0, self.points_r.shape[1]))
-            self.points_r, self.points_u = np.pad(self.points_r, room), np.pad(self.points_u, room)
+            self.points_r = np.pad(self.points_r, room, constant_values=np.nan)
+            self.points_u = np.pad(self.points_u, room, constant_values=np.nan)
             self.points_exact = np.pad(self.points_exact, room)
         column, heights = self.calls[rays], np.where(np.isfinite(rises), rises, np.inf)
         self.points_r[rays, column] = radii
@@ -152,9 +154,6 @@ class FirstCrossing:
             self._since_halved[finished], self._log_width[finished] = 0, np.inf
             waiting = finished[self._cutoff[finished] < len(self.rises)]
 
-    def _known(self, rays: np.ndarray) -> np.ndarray:
-        return np.arange(self.points_r.shape[1]) < self.calls[rays, None]
-
     def _next_on_grid(self, rays: np.ndarray) -> np.ndarray:
         """Return the next point of each ray's grid; the cap is the last."""
         return np.minimum(self._first_step[rays] * self._powers[self._marched[rays]], self._max_radius[rays])
@@ -164,13 +163,13 @@ class FirstCrossing:
         self._inner[rays], self._outer[rays], self._outer_rise[rays] = self._outer[rays], radii, heights
         self._marched[rays] += 1
 
-    def _bracket(self, rays: np.ndarray, rise: np.ndarray) -> _Bracket:
+    def _find_bracket(self, rays: np.ndarray, rise: np.ndarray) -> _Bracket:
         """Return the bracket of each ray's current cutoff: two points of the grid, or two points between them."""
         marching = self._outer_rise[rays] < rise
         inner = np.where(marching, self._outer[rays], self._inner[rays])
         outer = np.where(marching, np.inf, self._outer[rays])
         r = self.points_r[rays]
-        between = self._known(rays) & (r > inner[:, None]) & (r < outer[:, None])
+        between = (r > inner[:, None]) & (r < outer[:, None])
         outside = between & (self.points_u[rays] >= rise[:, None])
         high = np.minimum(outer, np.where(outside, r, np.inf).min(axis=1))
         low = np.maximum(inner, np.where(between & (r < high[:, None]), r, 0.0).max(axis=1))
@@ -180,19 +179,24 @@ class FirstCrossing:
         """Settle the current cutoff of the rays that are done with it, and return those rays."""
         column = self._cutoff[rays]
         rise = self.rises[column]
-        bracket = self._bracket(rays, rise)
+        bracket = self._find_bracket(rays, rise)
         low, high = bracket.low, bracket.high
         self.lower[rays, column], self.upper[rays, column] = low, high
-        crossing = np.clip(np.exp(self._interpolate(rays, bracket, rise)), low, high)
-        crossed = ~bracket.marching & self._closed(rays, bracket, rise, crossing)
+        log_crossing, crossing, crossed = np.full(len(rays), np.nan), low, ~bracket.marching
+        closing = np.flatnonzero(crossed)
+        if len(closing):
+            part = rays[closing], bracket.of(closing), rise[closing]
+            log_crossing[closing] = self._interpolate(*part)
+            crossing = np.clip(np.exp(log_crossing), low, high)
+            crossed[closing] = self._closed(*part, crossing[closing])
         censored = bracket.marching & (low >= self._max_radius[rays])
         vanished = (low == 0) & (high < _VANISHED * self._first_step[rays])
         done = crossed | censored | vanished | (self.calls[rays] >= self._max_points)
-        status = np.select([crossed, censored], [RayStatus.CROSSED, RayStatus.CENSORED], RayStatus.UNFINISHED)
+        status = np.where(crossed, RayStatus.CROSSED, np.where(censored, RayStatus.CENSORED, RayStatus.UNFINISHED))
         radius = np.where(crossed & np.isfinite(crossing), crossing, low)
         self.status[rays[done], column[done]] = status[done]
         self.radii[rays[done], column[done]] = radius[done]
-        self._note_pace(rays, bracket)
+        self._keep_bracket(rays, bracket, log_crossing)
         return rays[done]
 
     def _closed(self, rays: np.ndarray, bracket: _Bracket, rise: np.ndarray, crossing: np.ndarray) -> np.ndarray:
@@ -207,16 +211,18 @@ class FirstCrossing:
 
     def _rise_at(self, rays: np.ndarray, radius: np.ndarray) -> np.ndarray:
         """Return u at an evaluated radius; 0 at the centre."""
-        here = self._known(rays) & (self.points_r[rays] == radius[:, None])
+        here = self.points_r[rays] == radius[:, None]
         return np.where(here, self.points_u[rays], 0.0).max(axis=1)
 
     def _exact_at(self, rays: np.ndarray, radius: np.ndarray) -> np.ndarray:
         """Return whether the loss at an evaluated radius is known exactly."""
-        here = self._known(rays) & (self.points_r[rays] == radius[:, None])
+        here = self.points_r[rays] == radius[:, None]
         return (here & self.points_exact[rays]).any(axis=1)
 
-    def _note_pace(self, rays: np.ndarray, bracket: _Bracket) -> None:
-        """Count the points since the bracket last halved."""
+    def _keep_bracket(self, rays: np.ndarray, bracket: _Bracket, log_crossing: np.ndarray) -> None:
+        """Keep what the next point depends on, and count the points since the bracket last halved."""
+        self._bracket.low[rays], self._bracket.high[rays] = bracket.low, bracket.high
+        self._log_crossing[rays] = log_crossing
         marching = bracket.marching
         with np.errstate(divide="ignore", invalid="ignore"):
             width = np.where(marching, np.inf, np.log(bracket.high) - np.log(bracket.low))
@@ -224,11 +230,11 @@ class FirstCrossing:
         self._log_width[rays] = np.where(halved, width, self._log_width[rays])
         self._since_halved[rays] = np.where(halved, 0, self._since_halved[rays] + 1)
 
-    def _close(self, rays: np.ndarray, bracket: _Bracket, rise: np.ndarray) -> np.ndarray:
+    def _close(self, rays: np.ndarray) -> np.ndarray:
         """Return a radius inside the bracket: near the predicted crossing, or the middle if that is slow."""
+        bracket, crossing = self._bracket.of(rays), self._log_crossing[rays]
         with np.errstate(divide="ignore"):
             bottom, top = np.log(bracket.low), np.log(bracket.high)
-        crossing = self._interpolate(rays, bracket, rise)
         # once the inner end is close enough, only a point just outside can close the bracket
         placed = crossing - bottom <= self._rtol
         target = np.where(placed, np.maximum(crossing, bottom) + _BEYOND * self._rtol, crossing - _AIM * self._rtol)
@@ -257,18 +263,15 @@ class FirstCrossing:
             rising = curves.rising(inner, third) & curves.rising(outer, third)
             inside = (parabola > inner.x) & (parabola < outer.x)
             slope = np.clip((third.y - outer.y) / (third.x - outer.x), *_SLOPES)
-            cases = [
-                (~outer.known, np.full(len(rays), np.nan)),
-                (inner.known & third.known & rising & inside, parabola),
-                (inner.known, line),
-                (third.known & (slope > 0), curves.power_law(target, outer, slope)),
-            ]
-        return np.select([applies for applies, _ in cases], [log_radius for _, log_radius in cases], bowl)
+            radius = np.where(third.known & (slope > 0), curves.power_law(target, outer, slope), bowl)
+        radius = np.where(inner.known, line, radius)
+        radius = np.where(inner.known & third.known & rising & inside, parabola, radius)
+        return np.where(outer.known, radius, np.nan)
 
     def _log_points(self, rays: np.ndarray) -> LogPoints:
         """Return all points of these rays, in logarithms."""
         r, u = self.points_r[rays], self.points_u[rays]
-        usable = self._known(rays) & (u > 0) & np.isfinite(u)
+        usable = (u > 0) & np.isfinite(u)
         with np.errstate(divide="ignore", invalid="ignore"):
             return LogPoints(r, np.log(r), np.log(u), usable)
 
