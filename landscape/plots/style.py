@@ -15,6 +15,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib import figure as mpl_figure
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
 
 from landscape.errors import LandscapeError
@@ -37,6 +39,17 @@ _LINE_STYLES = ("-", "--", ":", "-.")
 
 class Figure(mpl_figure.Figure):
     """A figure that shows itself at the end of a notebook cell, though pyplot knows nothing of it."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw everything; before a file is written, only give everything its place.
+
+        Matplotlib draws each file twice. The first drawing serves the layout alone and is thrown away.
+        """
+        engine = self.get_layout_engine()
+        if self.canvas.is_saving() and isinstance(engine, ConstrainedLayoutEngine):
+            engine.execute(self)
+        else:
+            super().draw(renderer)
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         """Return the picture and its size on the page, as IPython asks for it."""

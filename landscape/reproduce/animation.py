@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import SymmetricalLogLocator
 from PIL import Image
@@ -19,7 +18,7 @@ from torch.func import functional_call
 from landscape.curvature import Hessian
 from landscape.objective import Objective
 from landscape.plots.boundary import area_of
-from landscape.plots.style import CLASSES, WIDTH, bare
+from landscape.plots.style import CLASSES, WIDTH, Figure, bare
 from landscape.reproduce.boundaries import draw_boundary
 from landscape.reproduce.captioned_figure import CaptionedFigure, TableCell
 from landscape.reproduce.curvature import eigenpairs_of

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from landscape.plots.style import CLASSES, WIDTH
+from landscape.plots.style import CLASSES, WIDTH, Figure
 from landscape.rays import basin_radii
 from landscape.reproduce.captioned_figure import CaptionedFigure, TableCell
 from landscape.reproduce.measurement_cache import MeasurementCache

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter
 
 from landscape.plots.boundary import draw_boundary as draw_areas
 from landscape.plots.scale import Scale
-from landscape.plots.style import COLOURS, WIDTH
+from landscape.plots.style import COLOURS, WIDTH, Figure
 from landscape.reproduce.captioned_figure import CaptionedFigure, TableCell
 from landscape.reproduce.decision_boundary import EXTENT, logit_of, measure_boundary
 from landscape.reproduce.measurement_cache import MeasurementCache

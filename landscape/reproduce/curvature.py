@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matplotlib.figure import Figure
-
 from landscape.curvature import Hessian, top_eigenpairs, trace
 from landscape.objective import Objective
-from landscape.plots.style import WIDTH, bare
+from landscape.plots.style import WIDTH, Figure, bare
 from landscape.reproduce.captioned_figure import CaptionedFigure, TableCell
 from landscape.reproduce.measurement_cache import MeasurementCache
 from landscape.reproduce.nets import Net

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from landscape.plots.style import PERCENT, WIDTH, bare
+from landscape.plots.style import PERCENT, WIDTH, Figure, bare
 from landscape.reproduce.captioned_figure import CaptionedFigure
 from landscape.reproduce.study import SWISS_ROLL
 from landscape.reproduce.style import colour_of, correlation_text, level_axis, side_by_side

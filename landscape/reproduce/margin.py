@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from landscape.plots.style import WIDTH, bare
+from landscape.plots.style import WIDTH, Figure, bare
 from landscape.reproduce.boundaries import boundary_of, draw_boundary
 from landscape.reproduce.captioned_figure import CaptionedFigure, TableCell
 from landscape.reproduce.measurement_cache import MeasurementCache

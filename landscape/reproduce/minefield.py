@@ -12,12 +12,11 @@ import torch
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from landscape.objective import Objective
 from landscape.objective.digest import digest
-from landscape.plots.style import COLOURS, PERCENT, WIDTH, bare
+from landscape.plots.style import COLOURS, PERCENT, WIDTH, Figure, bare
 from landscape.recipes import load_recipe
 from landscape.reproduce.captioned_figure import CaptionedFigure, TableCell
 from landscape.reproduce.measurement_cache import MeasurementCache

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from landscape.plots.style import WIDTH, bare
+from landscape.plots.style import WIDTH, Figure, bare
 from landscape.reproduce.basin import radii_of
 from landscape.reproduce.captioned_figure import CaptionedFigure
 from landscape.reproduce.measurement_cache import MeasurementCache

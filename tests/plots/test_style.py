@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,7 +11,10 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from helpers.slice_results import make_plane
+from landscape import plots
 from landscape.errors import LandscapeError
+from landscape.plots import style
 from landscape.plots.style import COLOURS, cutoff_styles, save, shades
 
 
@@ -44,6 +48,28 @@ def test_files_of_each_format(tmp_path: Path, ending: str, magic: bytes) -> None
     path = tmp_path / "new" / f"figure.{ending}"
     save(small_figure(), path)
     assert path.read_bytes().startswith(magic)
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_a_file_is_drawn_once_and_is_the_one_of_matplotlib(ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def written() -> tuple[bytes, int]:
+        """The file, and how often its background was drawn."""
+        figure, count = plots.filled_figure(make_plane()), 0
+        draw = figure.patch.draw
+
+        def counted(*args: object) -> None:
+            nonlocal count
+            count += 1
+            draw(*args)
+
+        figure.patch.draw = counted  # type: ignore[method-assign]
+        with mpl.rc_context({"svg.hashsalt": "same"}):
+            figure.savefig(file := io.BytesIO(), format=ending, metadata={"Date": None} if ending == "svg" else None)
+        return file.getvalue(), count
+
+    ours, drawn = written()
+    monkeypatch.setattr(style.Figure, "draw", Figure.draw)
+    assert (ours, drawn) == (written()[0], 1)
 
 
 def test_an_unwritable_place_is_one_clear_error(tmp_path: Path) -> None:
