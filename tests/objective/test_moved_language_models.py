@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,12 +13,17 @@ from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.moved_weights import flat_step
 from landscape.rays import metric_of, random_directions
 
-pytest.importorskip("transformers")
 GPT2 = {"n_embd": 16, "n_layer": 1, "n_head": 2, "vocab_size": 400, "n_positions": 12}
 LLAMA = {
     "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
     "num_key_value_heads": 1, "vocab_size": 400, "max_position_embeddings": 12,
 }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def transformers() -> Any:
+    """The package, which takes a second to import: only the worker of these tests needs it."""
+    return pytest.importorskip("transformers")
 
 
 @pytest.mark.parametrize(
@@ -28,11 +35,9 @@ LLAMA = {
     ],
 )
 def test_a_moved_point_has_the_loss_of_the_flat_vector(
-    name: str, options: dict[str, int], dtype: torch.dtype, rel: float
+    name: str, options: dict[str, int], dtype: torch.dtype, rel: float, transformers: Any
 ) -> None:
     """To ``rel`` of the rise."""
-    import transformers
-
     torch.manual_seed(0)
     kind = getattr(transformers, f"{name}LMHeadModel" if name == "GPT2" else f"{name}ForCausalLM")
     model = kind(getattr(transformers, f"{name}Config")(**options)).to(dtype).eval()

@@ -29,6 +29,7 @@ from landscape.objective.parameters import Layout
 SAMPLES = 4  #: samples of the first batch that are enough: every batch goes through the same operations
 _LOW = (torch.float32, torch.float16, torch.bfloat16)
 _TO_LOW = {Tensor.float, Tensor.half, Tensor.bfloat16}
+_PLAIN = {int, float, bool, str, type(None)}  #: most arguments that are no tensors; asking for them first saves time
 _LARGE = 1e3  # larger numbers count as this much
 _VECTORS = 12  # flat vectors in float64 that the checks hold at a time
 
@@ -234,6 +235,9 @@ def _wide_argument(item: Any) -> Any:
 
 def _mapped(change: Callable[[Any], Any], item: Any) -> Any:
     """Return the item with every tensor in it changed, like ``tree_map``, but fast for what operations take."""
-    if type(item) in (tuple, list):
-        return type(item)(_mapped(change, part) for part in item)
+    kind = type(item)
+    if kind in _PLAIN:
+        return item
+    if kind in (tuple, list):
+        return kind([_mapped(change, part) for part in item])
     return change(item) if isinstance(item, Tensor) or not isinstance(item, tuple | dict) else tree_map(change, item)
