@@ -30,13 +30,14 @@ demo: $(BIN)/.installed
 	@echo "  $(BIN)/landscape show $(DEMO)/run.h5                   what is in the results file"
 	@echo "  $(BIN)/landscape volume YOUR.pt --model pkg.mod:Net --data data.npz --loss cross_entropy"
 
+# what is compiled is kept, whatever the shell says: each worker and each process of the tests would compile it again
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(BIN)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports
-	@echo "mypy runs beside pytest; what it says follows"
-	@mkdir -p build; $(BIN)/mypy > build/mypy.txt 2>&1 & types=$$!; \
-	$(BIN)/pytest -n $(WORKERS); tests=$$?; wait $$types; types=$$?; cat build/mypy.txt; exit $$((tests | types))
+	@echo "lint-imports and mypy run beside pytest; what they say follows"
+	@mkdir -p build; { $(BIN)/lint-imports && $(BIN)/mypy; } > build/checks.txt 2>&1 & checks=$$!; \
+	$(BIN)/pytest -n $(WORKERS); tests=$$?; wait $$checks; checks=$$?; cat build/checks.txt; exit $$((tests | checks))
 
 # the docs as a site in build/site: warnings are errors, and the tutorials run
 docs: $(BIN)/.installed
