@@ -156,11 +156,11 @@ class _Sums:
     """Sparse sums of pair weights into a contingency table per cell, and of that into its margins."""
 
     joint: sparse.csr_matrix  # (codes, pairs)
-    margins: tuple[sparse.csr_matrix, ...]  # of the measure, of the target, of both: (..., codes)
-    by_subset: tuple[sparse.csr_matrix, ...]  # (sets, ...) of the joint table and of each margin, with factors
-    agreement: sparse.csr_matrix  # (sets, codes)
-    v_sum: sparse.csr_matrix  # (cells, codes)
-    g_sum: sparse.csr_matrix  # (cells, codes)
+    margins: tuple[sparse.csc_matrix, ...]  # of the measure, of the target, of both: (..., codes)
+    by_subset: tuple[sparse.csc_matrix, ...]  # (sets, ...) of the joint table and of each margin, with factors
+    agreement: sparse.csc_matrix  # (sets, codes)
+    v_sum: sparse.csc_matrix  # (cells, codes)
+    g_sum: sparse.csc_matrix  # (cells, codes)
 
     @classmethod
     def of(cls, pair: np.ndarray, cell: np.ndarray, v: np.ndarray, g: np.ndarray, table: PairTable) -> _Sums:
@@ -169,14 +169,12 @@ class _Sums:
         of_cell, v_of, g_of = codes // _SIGNS**2, codes // _SIGNS % _SIGNS - 1, codes % _SIGNS - 1
         v_codes, v_place = _numbered(of_cell * _SIGNS + v_of + 1, cells * _SIGNS)
         g_codes, g_place = _numbered(of_cell * _SIGNS + g_of + 1, cells * _SIGNS)
-        numbers = np.arange(len(codes))
 
-        def matrix(rows: np.ndarray, data: np.ndarray, height: int) -> sparse.csr_matrix:
-            return sparse.csr_matrix((data.astype(np.float32), (rows, numbers)), shape=(height, len(codes)))
+        def matrix(rows: np.ndarray, data: np.ndarray, height: int) -> sparse.csc_matrix:
+            return _one_in_each_column(rows, data.astype(np.float32), height)
 
-        def to_subset(cells_of: np.ndarray, data: np.ndarray | float = 1.0) -> sparse.csr_matrix:
-            entries = (table.factor[cells_of] * data, (table.subset[cells_of], np.arange(len(cells_of))))
-            return sparse.csr_matrix(entries, shape=(len(table.subsets), len(cells_of)))
+        def to_subset(cells_of: np.ndarray, data: np.ndarray | float = 1.0) -> sparse.csc_matrix:
+            return _one_in_each_column(table.subset[cells_of], table.factor[cells_of] * data, len(table.subsets))
 
         ones = np.ones(len(codes))
         entries = np.ones(len(pair), dtype=np.float32), (code, pair)
@@ -210,6 +208,12 @@ class _Sums:
         settled = entropy <= _SETTLED * np.maximum(sums[3], 1.0)
         share = np.where(settled, np.nan, information / np.where(settled, 1.0, entropy))
         return share.T, np.where(np.abs(covariance) < _NO_COVARIANCE, 0.0, np.sign(covariance)).T
+
+
+def _one_in_each_column(rows: np.ndarray, data: np.ndarray, height: int) -> sparse.csc_matrix:
+    """Return a matrix whose column i holds ``data[i]`` in row ``rows[i]``; scipy need not look for duplicates."""
+    starts = np.arange(len(rows) + 1, dtype=np.int32)
+    return sparse.csc_matrix((data, rows.astype(np.int32), starts), shape=(height, len(rows)))
 
 
 def _numbered(codes: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
