@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.curvature.autograd.differences import GradientDifferences
+from landscape.curvature.autograd.differences import KINKS, USELESS, GradientDifferences
 from landscape.curvature.autograd.graphs import GaussNewtonGraph, HessianGraph
 from landscape.curvature.second_derivative import SecondDerivative
 from landscape.errors import CurvatureError
@@ -33,11 +33,12 @@ class Hessian(SecondDerivative):
         check: before the first product, compare gradient and product with differences on a few samples
             (:mod:`landscape.curvature.checks.derivatives`).
         derivative: ``autograd``, or ``difference``: products from differences of gradients, for operations that torch
-            can differentiate only once. A product then costs four gradients.
+            can differentiate only once. A product then costs four gradients in float64, and eight if kinks are near.
 
     Attributes:
-        difference_error: of products by differences, estimated from two step sizes: the largest so far, relative to
-            the product.
+        difference_error: of products by differences: the largest so far, relative to the product. It is an estimate
+            (:class:`landscape.curvature.autograd.differences.GradientDifferences`).
+        form_error: of quadratic forms by differences: the largest so far.
 
     Raises:
         CurvatureError: for a loss that cannot be differentiated twice, for one whose derivative is not what autograd
@@ -67,17 +68,40 @@ class Hessian(SecondDerivative):
         if derivative not in DERIVATIVES:
             raise CurvatureError(f"derivative={derivative!r} is not known. Pass one of {', '.join(DERIVATIVES)}.")
         self._autograd = derivative == "autograd"
-        self._differences = None if self._autograd else GradientDifferences(objective, self.scope.ranges)
+        self._differences = None if lean else GradientDifferences(objective, self.scope.ranges, self._read)
         self.difference_error = 0.0
+        self._form_sizes: dict[tuple[int, ...], tuple[float, float]] = {}  # batches -> largest error, largest form
         if self._differences is not None:
             self._width = 1
 
     @property
+    def form_error(self) -> float:
+        return self._worst_forms()[0]
+
+    def _worst_forms(self) -> tuple[float, float]:
+        """Return the largest error of quadratic forms, and the size of the largest form."""
+        if not self._form_sizes:
+            return 0.0, 0.0
+        # either over all batches, or batch by batch; then their sum is what counts
+        single = [sizes for batches, sizes in self._form_sizes.items() if len(batches) == 1]
+        both = [(sum(error for error, _ in single), sum(size for _, size in single)), *self._form_sizes.values()]
+        error, size = max(both)
+        return error / self._terms, size / self._terms
+
+    @property
     def notes(self) -> tuple[str, ...]:
-        if self._autograd:
+        if self._differences is None:
             return ()
-        error = f"two step sizes differ by up to {self.difference_error:.1g} of a product"
-        return (f"products come from differences of gradients: {error}",)
+        arithmetic = "float64" if self._differences.double else str(self.objective.dtype).removeprefix("torch.")
+        form_error, largest = self._worst_forms()
+        words = []
+        if self.difference_error:
+            words.append(f"the error of a product is up to {self.difference_error:.1g} of its size")
+        if self._form_sizes:
+            words.append(f"the error of a quadratic form is up to {form_error:.1g}, and the largest is {largest:.2g}")
+        said = f"products come from differences of gradients in {arithmetic}: {'; '.join(words)}"
+        useless = self.difference_error > USELESS or form_error > USELESS * largest
+        return (said + (f". {KINKS}" if useless else ""),)
 
     def describe(self) -> dict[str, Any]:
         return super().describe() if self._autograd else {**super().describe(), "derivative": "difference"}
@@ -91,9 +115,14 @@ class Hessian(SecondDerivative):
             self.difference_error = max(self.difference_error, error)
         return None
 
+    def _read(self, product: Tensor) -> Tensor:
+        """Return a product of parameter space, (D,), in the coordinates of the metric, (n,)."""
+        read = self.scope.gather(product)
+        return read if self.metric.scale is None else read * self.metric.scale
+
     def _forms_of(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
-        if not self._autograd:
-            return self._forms_by_products(vectors, batches)
+        if self._differences is not None:
+            return self._forms_by_differences(self._differences, vectors, batches)
         if self.lean or self.holding.ranks > 1:
             return super()._forms_of(vectors, batches)
         steps = self._steps(vectors)
@@ -105,6 +134,18 @@ class Hessian(SecondDerivative):
                     return super()._forms_of(vectors, batches)
                 out += torch.stack([tape.form(self._graphs.split(step)) for step in steps])
         return out / self._terms
+
+    def _forms_by_differences(
+        self, differences: GradientDifferences, vectors: Tensor, batches: Sequence[int]
+    ) -> Tensor:
+        forms, key = [], tuple(batches)
+        with self._differentiating():
+            for vector in vectors.T:
+                form, error = differences.form(vector, self._steps(vector[:, None])[0], batches)
+                worst, largest = self._form_sizes.get(key, (0.0, 0.0))
+                self._form_sizes[key] = max(worst, error), max(largest, abs(form))
+                forms.append(form)
+        return torch.tensor(forms, dtype=torch.float64, device=self.device) / self._terms
 
 
 class GaussNewton(SecondDerivative):

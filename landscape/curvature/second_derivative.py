@@ -295,9 +295,6 @@ class SecondDerivative(Operator):
                             out[column] += column_products(piece.reshape(-1, 1), product.reshape(-1, 1))[0]
         return self.total(out) / self._terms
 
-    def _forms_by_products(self, vectors: Tensor, batches: Sequence[int]) -> Tensor:
-        return self.total(column_products(vectors, self._products_of(vectors, batches)))
-
     def pick(self, values: Values) -> np.ndarray:
         return self.scope.pick(values)
 

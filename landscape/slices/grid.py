@@ -133,7 +133,7 @@ class Grid:
         with objective.running():
             values = PointEvaluator(objective, recalibrate_bn=recalibrate_bn)
             second = None if curvature is None else SecondDerivative(objective, self.axes.flat(0), **curvature)
-            self.notes += second.notes if second is not None else ()
+            known = self.notes
             for rows in _blocks(len(self.done), self.width, values.lanes):
                 if self.done[rows].all():
                     continue
@@ -142,6 +142,7 @@ class Grid:
                 for piece in _even_pieces(block, values.lanes):
                     self._measure_points(piece, objective, values, second, known=not recalibrate_bn)
                 self.done[rows] = True
+                self.notes = known if second is None else tuple(dict.fromkeys((*known, *second.notes)))
                 self.seconds += time.perf_counter() - started
                 yield
 

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from landscape import distributed
-from landscape.curvature.autograd.differences import difference_reach
+from landscape.curvature.autograd.differences import KINKS, USELESS, GradientDifferences
 from landscape.curvature.autograd.grad import twice_differentiable
-from landscape.curvature.autograd.gradient import gradient_of
 from landscape.curvature.autograd.graphs import Graphs, HessianGraph, differentiating, refuse_once_differentiable
 from landscape.curvature.checks.derivatives import check_derivatives
 from landscape.curvature.checks.few_samples import few_samples
@@ -121,10 +120,8 @@ class SecondDerivative:
         objective: the loss around the trained point.
         step: the direction, shape (D,).
         check: first compare gradient and second derivative with differences on a few samples, as an operator does.
-        derivative: ``autograd``, or ``difference``: (f'(x + h) - f'(x - h)) / 2h, with h = ∛eps |theta| / |step|.
-
-    Attributes:
-        notes: why points run one at a time, if they do.
+        derivative: ``autograd``, or ``difference``: from differences of gradients along the step
+            (:mod:`landscape.curvature.autograd.differences`), one point at a time.
 
     Raises:
         ObjectiveError, CurvatureError: if the loss is not differentiable once or twice, or if autograd's derivative is
@@ -137,51 +134,50 @@ class SecondDerivative:
         self._theta, self._step = objective.theta, step
         self._terms = float(sum(self._program.counts))
         self._lanes = slope_lanes(objective, max(1, objective.plan.lanes // _GRAPH))
-        self.notes: tuple[str, ...] = ()
-        self._difference: float | None = None
+        self._notes: tuple[str, ...] = ()
+        self._differences: GradientDifferences | None = None
+        self._error = self._size = 0.0  # of values by differences, the largest so far
         if derivative == "difference":
-            reach = difference_reach(self._theta, objective.layout)
-            self._difference = reach / (float(step.double().norm()) or 1.0)
-        single = self._second(self._theta.new_zeros(1), 0)
-        if self._lanes > 1 and (reason := self._why_apart(single)):
-            self._lanes = 1
-            self.notes = (f"the second derivative runs one point at a time ({reason})",)
+            self._differences = GradientDifferences(objective, [(0, len(step))])
+            self._by_difference(self._differences, 0.0)
+        else:
+            single = self._second(self._theta.new_zeros(1), 0)
+            if self._lanes > 1 and (reason := self._why_apart(single)):
+                self._lanes = 1
+                self._notes = (f"the second derivative runs one point at a time ({reason})",)
         if check:
             few = few_samples(self._program, self._theta)
-            products = self._difference is None
-            self.notes += check_derivatives(few, objective.layout, objective.scope.ranges, products=products)
-        if self._difference is not None:
-            self.notes += (self._difference_note(),)
+            products = self._differences is None
+            self._notes += check_derivatives(few, objective.layout, objective.scope.ranges, products=products)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Why points run one at a time, if they do, and the error of differences at the points so far."""
+        if self._differences is None:
+            return self._notes
+        useless = self._error > USELESS * self._size
+        said = (
+            "the second derivative comes from differences of first ones: its error at the points measured is up to "
+            f"{self._error:.1g}, and its largest value is {self._size:.4g}"
+        )
+        return (*self._notes, said + (f". {KINKS}" if useless else ""))
 
     def at(self, x: Tensor) -> np.ndarray:
         """Return the second derivative at coefficients x, (k,) -> (k,) float64."""
-        if self._difference is not None:
-            return self._by_difference(x, self._difference)
+        if self._differences is not None:
+            return np.array([self._by_difference(self._differences, float(each)) for each in x])
         pieces = (
             torch.stack([self._second(piece, batch) for batch in range(len(self._program.counts))]).sum(0)
             for piece in x.split(self._lanes)
         )
         return torch.cat(list(pieces)).cpu().numpy() / self._terms
 
-    def _by_difference(self, x: Tensor, h: float) -> np.ndarray:
-        """Return the difference quotient of the slopes at coefficients x, (k,) -> (k,) float64."""
-        ends = torch.cat([x + h, x - h])
-        pieces = [
-            torch.stack([self._second(piece, batch) for batch in range(len(self._program.counts))]).sum(0)
-            for piece in ends.split(self._lanes)
-        ]
-        ahead, behind = torch.cat(pieces).cpu().numpy().reshape(2, -1)
-        return (ahead - behind) / (2 * h) / self._terms
-
-    def _difference_note(self) -> str:
-        """Return the error of differences at the trained point, from two step sizes, in words."""
-        assert self._difference is not None
-        zero = self._theta.new_zeros(1)
-        near, far = (float(self._by_difference(zero, step)[0]) for step in (self._difference, 2 * self._difference))
-        return (
-            "the second derivative comes from differences of first ones: two step sizes at the trained point differ by "
-            f"{abs(near - far):.1g} of {near:.4g}"
-        )
+    def _by_difference(self, differences: GradientDifferences, x: float) -> float:
+        """Return the second derivative at one coefficient, and keep the largest error."""
+        point = torch.add(self._theta, self._step, alpha=x) if x else None
+        form, error = differences.form(self._step, self._step, range(len(self._program.counts)), at=point)
+        self._error, self._size = max(self._error, error / self._terms), max(self._size, abs(form) / self._terms)
+        return form / self._terms
 
     def _why_apart(self, single: Tensor) -> str:
         """Say why two points cannot run together, or return "" if they can; ``single`` is the value at the centre."""
@@ -198,7 +194,7 @@ class SecondDerivative:
         )
 
     def _second(self, x: Tensor, batch: int) -> Tensor:
-        """Return the second derivative of one batch's total; the first if differences follow."""
+        """Return the second derivative of one batch's total."""
         if isinstance(self._program, ModelProgram) and self._program.scripted:
             return torch.stack([self._of_script(self._theta + each * self._step, batch) for each in x])
         with torch.enable_grad(), twice_differentiable():
@@ -213,9 +209,7 @@ class SecondDerivative:
                 )
             with differentiating("the second derivative along the slice", _WITHOUT_RULES):
                 # each total depends only on its own coefficient, so the gradient of their sum holds all slopes
-                (slope,) = torch.autograd.grad(total.sum(), x, create_graph=self._difference is None)
-                if self._difference is not None:
-                    return slope.double()
+                (slope,) = torch.autograd.grad(total.sum(), x, create_graph=True)
                 if not slope.requires_grad:  # a straight line
                     return torch.zeros_like(total)
                 refuse_once_differentiable([slope], _WITHOUT_RULES)
@@ -226,9 +220,5 @@ class SecondDerivative:
         """Return the same at one point of a TorchScript module, which has no graph from coefficients to parameters."""
         graphs = Graphs(self._program, point, HessianGraph, [(0, len(point))])
         steps = graphs.split(self._step)
-        if self._difference is None:
-            with differentiating("the second derivative along the slice", _WITHOUT_RULES):
-                return next(graphs.each([batch], keep=False)).form(steps, together=False)
-        slopes = gradient_of(self._program, point, batch, [True] * len(steps), ON_SLICE)
-        terms = [(slope * step).sum(dtype=torch.float64) for slope, step in zip(slopes, steps, strict=True)]
-        return torch.stack(terms).sum()
+        with differentiating("the second derivative along the slice", _WITHOUT_RULES):
+            return next(graphs.each([batch], keep=False)).form(steps, together=False)

@@ -233,3 +233,4 @@ def _resume(grid: Grid, past: Line | Plane) -> None:
     grid.done, grid.seconds = past.done.copy(), past.cost.seconds
     if isinstance(past, Line):
         grid.curvature = past.curvature.copy()
+        grid.notes = tuple(dict.fromkeys((*grid.notes, *past.notes)))  # such as the error at the points it measured

@@ -92,7 +92,8 @@ def laplace_volume(
         if balance.share < 1 and balance.shift not in by_shift:
             by_shift[balance.shift] = log_determinant(op, balance.shift, **settings, **told)
             _check_definite(by_shift[balance.shift], op.name, balance)
-        models.append(_Model(cutoff, 2 * (cutoff - centre), op.size, cap, balance, by_shift.get(balance.shift)))
+        log_det = by_shift.get(balance.shift)
+        models.append(_Model(cutoff, 2 * (cutoff - centre), op.size, cap, balance, log_det, op.notes))
     negative = float(op.size * density.negative_bounds[0]) if density is not None else 0.0
     cost = Cost(op.cost.evaluations, op.cost.calls, time.perf_counter() - started)
     config = laplace_config(op, criterion, cap, **settings)
@@ -158,6 +159,7 @@ class _Model:
         cap: R.
         balance: how the ellipsoid and the cap share in it.
         log_determinant: of the shifted matrix; None if the cap alone bounds the basin.
+        notes: what a user should know about the products.
     """
 
     cutoff: float
@@ -166,6 +168,7 @@ class _Model:
     cap: float
     balance: Balance
     log_determinant: LogDeterminant | None
+    notes: tuple[str, ...]
 
     def estimate(self, log_scale_sum: float) -> VolumeEstimate:
         """Return its log-volume, with the errors of the log-determinant."""
@@ -188,7 +191,7 @@ class _Model:
             censored_weight=math.nan,
             pareto_k=math.nan,
             verdict="approximation",
-            reasons=(_WHY_APPROXIMATE,),
+            reasons=(_WHY_APPROXIMATE, *self.notes),
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -56,8 +58,88 @@ def test_products_are_right_within_their_error(dtype: torch.dtype, metric: str) 
         assert off <= operator.difference_error <= (1e-8 if dtype == torch.float64 else 1e-2)
     forms = (vectors * wanted).sum(0)
     torch.testing.assert_close(operator.forms(vectors), forms, rtol=1e-2, atol=1e-3 * float(forms.abs().max()))
-    assert "two step sizes differ by up to" in operator.notes[0]
+    assert "differences of gradients in float64: the error of a product is up to" in operator.notes[0]
     assert operator.describe()["derivative"] == "difference"
+
+
+class Flat(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)
+
+
+def perceptron(activation: type[nn.Module]) -> nn.Module:
+    layers = [nn.Linear(64, 40), activation(), nn.Linear(40, 40), activation(), nn.Linear(40, 3)]
+    return nn.Sequential(Flat(), *layers)
+
+
+def convolutions(activation: type[nn.Module]) -> nn.Module:
+    layers = [nn.Conv2d(1, 8, 3, padding=1), activation(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1), activation()]
+    return nn.Sequential(*layers, Flat(), nn.Linear(128, 3))
+
+
+class Recorded(nn.Module):
+    """A net as a TorchScript module, which runs in its own dtype alone."""
+
+    def __new__(cls, net: nn.Module) -> nn.Module:
+        return torch.jit.trace(net, torch.randn(5, 1, 8, 8, dtype=next(net.parameters()).dtype))
+
+
+def trained(net: nn.Module, steps: int, data: tuple[Tensor, Tensor]) -> nn.Module:
+    optimiser = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        F.cross_entropy(net(data[0]), data[1]).backward()
+        optimiser.step()
+    return net
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU, nn.GELU])
+@pytest.mark.parametrize("make", [perceptron, convolutions])
+def test_the_stated_error_holds_at_kinks(make, activation: type[nn.Module], recorded: bool) -> None:
+    """A step that suits a smooth net in float32 holds hundreds of kinks: quotients over them agree on 3 H v."""
+    for seed, steps in ((0, 0), (1, 60)):
+        torch.manual_seed(seed)
+        data = torch.randn(100, 1, 8, 8), torch.randint(0, 3, (100,))
+        net = trained(make(activation), steps, data)
+        exact = ls.Hessian(ls.Objective(net, data, scope="all", dtype=torch.float64), check=False)
+        measured = ls.Objective(Recorded(net) if recorded else net, data, scope="all", batch_size=64)
+        for vector in torch.randn(2, exact.size):
+            operator = ls.Hessian(measured, derivative="difference", check=False)
+            wanted = exact @ vector.double()
+            off = float(((operator @ vector).double() - wanted).norm() / wanted.norm())
+            assert off <= operator.difference_error < (math.inf if recorded else 1e-3)
+            assert ("Do not use it" in operator.notes[0]) == (operator.difference_error > 0.5)
+            form = float(operator.forms(vector[:, None]))
+            assert abs(form - float(vector.double() @ wanted)) <= operator.form_error
+
+
+def test_a_kink_at_the_trained_point_is_told_plainly() -> None:
+    """The first unit is exactly 0 for every sample, so its gradient jumps in steps of every size."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    with torch.no_grad():
+        net[0].weight[0], net[0].bias[0] = 0.0, 0.0
+    kinked = ls.Objective(net, (torch.randn(30, 4), torch.randint(0, 3, (30,))), scope="all")
+    operator = ls.Hessian(kinked, derivative="difference")
+    operator @ torch.randn(operator.size)
+    assert operator.difference_error > 0.5
+    assert "Do not use it" in operator.notes[0]
+    line = ls.slice_1d(kinked, steps=3, span=1e-9, curvature=True, derivative="difference")
+    assert any("Do not use it" in note for note in line.notes)
+
+
+def test_every_point_of_a_slice_counts_for_its_error() -> None:
+    torch.manual_seed(0)
+    data = torch.randn(100, 1, 8, 8), torch.randint(0, 3, (100,))
+    net = ls.Objective(perceptron(nn.ReLU), data, scope="all")
+    options = {"steps": 5, "span": 0.5, "curvature": True, "check": False}
+    exact, line = (ls.slice_1d(net, derivative=name, **options) for name in ("autograd", "difference"))
+    (note,) = (note for note in line.notes if "differences of first ones" in note)
+    error = float(note.split("up to ")[1].split(",")[0])
+    # the slice by autograd is in float32
+    assert np.abs(line.curvature - exact.curvature).max() <= error + 1e-5 * np.abs(exact.curvature).max()
+    assert error < 1e-3 * np.abs(exact.curvature).max()
 
 
 def test_eigenpairs_and_a_slice_without_a_second_rule() -> None:
@@ -112,6 +194,8 @@ def test_differences_serve_the_volumes_too(kind: str) -> None:
         options = {"directions": 4} if estimator == "importance" else {"probes": 3, "steps": 5}
         volume = ls.log_volume(net, [net.centre + 1], estimator=estimator, derivative="difference", **options)
         assert np.isfinite(volume.results[0].log_volume)
+        said = "differences of gradients in float64: the error of a product" in " ".join(volume.results[0].reasons)
+        assert said == (estimator == "laplace")  # importance corrects for what its curvature gets wrong
 
 
 def test_an_unknown_derivative_is_refused() -> None:
