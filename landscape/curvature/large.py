@@ -138,7 +138,7 @@ class LargeProducts:
         most = max(batch.samples for batch in whole.batches)
         single = self._with_rows(1)
         rows = 1 if single is not None else most
-        first = self._tape(whole if single is None else single, 0)
+        first = self._tape(whole if single is None else single, 0, measured_alone=self._slow_backwards)
         sample = -(-first.bytes // rows)
         least = LargeMemory(vector, sample, rows, 0).least()
         if limit is None:
@@ -246,10 +246,16 @@ class LargeProducts:
 
         return total
 
-    def _tape(self, program: ModelProgram, piece: int) -> ProductTape:
+    @property
+    def _slow_backwards(self) -> bool:
+        """Whether a backward pass may take hundreds of times a forward pass: in 16 bits on many processors it does."""
+        narrow = any(entry.dtype.itemsize < 4 for entry in self._whole.layout.entries)
+        return narrow and self._objective.device.type == "cpu"
+
+    def _tape(self, program: ModelProgram, piece: int, *, measured_alone: bool = False) -> ProductTape:
         """Return the tape of a piece; that of the Gauss-Newton matrix knows where the predictions are."""
         if self._hessian:
-            return ProductTape(self._call(program, piece), self._moving())
+            return ProductTape(self._call(program, piece), self._moving(), measured_alone=measured_alone)
         loss, data = program.losses[piece], program.batches[piece]
 
         def predictions() -> Any:
@@ -257,7 +263,9 @@ class LargeProducts:
                 output = program.output_of(self._leaves, piece)
             return output if loss.opaque else loss.reading.predictions(output)
 
-        return ProductTape(predictions, self._moving(), lambda output: loss.total(output, data))
+        return ProductTape(
+            predictions, self._moving(), lambda output: loss.total(output, data), measured_alone=measured_alone
+        )
 
     def _each(self, cut: _Pieces, batches: Sequence[int]) -> Iterator[ProductTape]:
         for piece in (piece for batch in batches for piece in cut.of_batch[batch]):

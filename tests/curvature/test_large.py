@@ -171,6 +171,22 @@ def test_more_pairs_than_memory_holds_are_refused(problem: tuple[nn.Module, tupl
         ls.top_eigenpairs(op, 3)
 
 
+def test_memory_in_16_bits_is_measured_without_a_backward_pass(
+    problem: tuple[nn.Module, tuple[Tensor, Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On many processors such a pass takes hundreds of times a forward pass, and ``doctor`` asks for the memory."""
+    model, data = problem
+    op = ls.Hessian(ls.Objective(model.bfloat16(), data, scope="all", flat=False))
+    large = op._large
+    assert large is not None
+    with op.objective.running():
+        exact = large._tape(large._one_sample(), 0).bytes
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.autograd, "grad", lambda *_, **__: pytest.fail("a backward pass"))
+        sample = op.memory().sample
+    assert exact <= sample <= 1.3 * exact
+
+
 def test_a_tape_of_a_cubic() -> None:
     x = torch.tensor([1.0, 2.0], dtype=torch.float64, requires_grad=True)
     tape, out = ProductTape(lambda: (x**3).sum(), [x]), torch.ones(2, dtype=torch.float64)

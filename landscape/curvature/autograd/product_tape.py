@@ -54,6 +54,8 @@ class ProductTape:
         program: () -> total, a scalar that depends on ``leaves``; or predictions, if there is a ``loss``.
         leaves: tensors that require gradients.
         loss: predictions -> total. With it H is the Gauss-Newton matrix.
+        measured_alone: leave the slopes out. Such a tape only tells its bytes, and counts slopes as if none shared
+            memory.
 
     Raises:
         CurvatureError: if the total does not depend on a leaf.
@@ -70,7 +72,12 @@ class ProductTape:
     """
 
     def __init__(
-        self, program: Callable[[], Any], leaves: Sequence[Tensor], loss: Callable[[Any], Tensor] | None = None
+        self,
+        program: Callable[[], Any],
+        leaves: Sequence[Tensor],
+        loss: Callable[[Any], Tensor] | None = None,
+        *,
+        measured_alone: bool = False,
     ) -> None:
         nodes = {id(leaf): Node(leaf.detach()) for leaf in leaves}
         self._leaves = [nodes[id(leaf)] for leaf in leaves]
@@ -78,13 +85,17 @@ class ProductTape:
         check_once(total)
         self._steps, outputs = _steps_of(operations, nodes, total, 0 if loss is None else before)
         del operations  # the graph frees what nothing else needs, on its way back
-        slopes = torch.autograd.grad(total, list(outputs.values()), allow_unused=True)
-        for node, slope in zip(outputs, slopes, strict=True):
-            node.slope = slope
+        left_out = 0
+        if measured_alone:
+            left_out = sum(output.numel() * output.element_size() for output in outputs.values())
+        else:
+            slopes = torch.autograd.grad(total, list(outputs.values()), allow_unused=True)
+            for node, slope in zip(outputs, slopes, strict=True):
+                node.slope = slope
         self.total = total.detach()
         self._last = _last_uses(self._steps)
         own = {node.value.untyped_storage().data_ptr() for node in self._leaves}
-        self.bytes = sum(size for place, size in _sizes(self._steps).items() if place not in own)
+        self.bytes = left_out + sum(size for place, size in _sizes(self._steps).items() if place not in own)
 
     def form(self, vectors: Sequence[Tensor]) -> Tensor:
         """Return v . H v, float64, for a vector given as one tensor per leaf."""
