@@ -22,9 +22,11 @@ from landscape.objective import Objective
 from landscape.results.sharpness import NOT_MIXED
 from landscape.results.table import percent
 
+# Judged by `python -m benchmarks.llc_calibration` on problems of known value. With 50 in place of 150 independent draws,
+# 89 % of the runs that have mixed hold the known value within two standard errors, with 150 as many as should: 95 %.
 MIXED_RHAT = 1.1  #: split R-hat of the loss above which chains have not mixed
 MIXED_DISTANCE = 1.3  #: that of the distance, which the loss feels only in part
-MIXED_ESS = 50.0  #: effective sample size below which they have not
+MIXED_ESS = 150.0  #: effective sample size below which they have not
 MIXED_STARTS = 4.0  #: difference between the means of the two starts, in standard errors, above which they have not
 _LEAST_ACCEPTED = 0.1
 _PULL = 10.0  # γ, in units of 1 / mean squared weight
