@@ -76,7 +76,7 @@ def problems() -> Iterator[Problem]:
     """Yield the problems, the cheap ones first."""
     for name, curvatures in SPECTRA.items():
         h = torch.from_numpy(curvatures)
-        bowl = ls.Objective.from_function(lambda x, h=h: (x.square() * h).sum(-1) / 2, torch.zeros(len(h)).double())
+        bowl = quadratic(h)
         for gamma in (1.0, 100.0):
             a = NBETA * h + gamma
             options: dict[str, Any] = {"nbeta": NBETA, "gamma": gamma}
@@ -93,6 +93,11 @@ def problems() -> Iterator[Problem]:
         long = ls.sharpness(objective, "llc", seed=10**6, budget=None, **options)["llc"]
         name = f"linear net {'-'.join(map(str, widths))}, rank {rank}"
         yield Problem(name, objective, long.value, long.standard_error, {"nbeta": nbeta, "gamma": gamma})
+
+
+def quadratic(curvatures: Tensor) -> ls.Objective:
+    """Return the loss ½ Σ h x² around 0."""
+    return ls.Objective.from_function(lambda x: (x.square() * curvatures).sum(-1) / 2, torch.zeros_like(curvatures))
 
 
 def crossing(first: int, second: int) -> ls.Objective:

@@ -22,8 +22,8 @@ from landscape.objective import Objective
 from landscape.results.sharpness import NOT_MIXED
 from landscape.results.table import percent
 
-# Judged by `python -m benchmarks.llc_calibration` on problems of known value. With 50 in place of 150 independent draws,
-# 89 % of the runs that have mixed hold the known value within two standard errors, with 150 as many as should: 95 %.
+# Judged by `python -m benchmarks.llc_calibration` on problems of known value. Of the runs that have mixed, 95 % hold it
+# within two standard errors, as many as should; with 50 in place of 150 independent draws 89 % do.
 MIXED_RHAT = 1.1  #: split R-hat of the loss above which chains have not mixed
 MIXED_DISTANCE = 1.3  #: that of the distance, which the loss feels only in part
 MIXED_ESS = 150.0  #: effective sample size below which they have not
