@@ -16,7 +16,7 @@ from landscape import recipes
 from landscape.checkpoint import Checkpoint, own_model, put_weights, read_checkpoint
 from landscape.checkpoint.huggingface import names_network
 from landscape.errors import TaskError
-from landscape.inputs import load_data
+from landscape.inputs import read_data
 from landscape.inputs.lightning import arguments_for, is_data_module
 from landscape.inputs.settings import SETTINGS_FILE, Settings, read_settings
 from landscape.inputs.task import Task, _kind
@@ -100,13 +100,13 @@ def _from_settings(layers: list[Settings], checkpoint: Checkpoint) -> tuple[Task
         # other keys in the same toml file override the parts of its task too
         return _finish(_override(_call_task(source, checkpoint.task_args), layers, checkpoint), checkpoint)
     network, stored = _network(layers, checkpoint)
-    data = _data(layers, checkpoint)
+    data, notes = _data(layers, checkpoint)
     if network is None or data is None:
         raise TaskError(_nothing_fits(checkpoint, network, data))
     own = stored is None
     default = "model" if own and checkpoint.path.is_dir() else "cross_entropy"
     loss = _loss(layers) or default
-    task = Task(network, data, loss, name=checkpoint.path.stem, output=_output(layers))
+    task = Task(network, data, loss, name=checkpoint.path.stem, output=_output(layers), notes=notes)
     if own:
         return task, checkpoint
     task, checkpoint = _finish(task, checkpoint)
@@ -124,7 +124,9 @@ def _finish(task: Task, checkpoint: Checkpoint) -> tuple[Task, Checkpoint]:
 
 def _override(task: Task, layers: list[Settings], checkpoint: Checkpoint) -> Task:
     """Return the task with its data, loss and output replaced by those of the settings, if they name any."""
-    named = {"data": _data(layers, checkpoint), "loss": _loss(layers), "output": _output(layers)}
+    data, notes = _data(layers, checkpoint)
+    named = {"data": data, "loss": _loss(layers), "output": _output(layers)}
+    named["notes"] = None if data is None else notes
     return replace(task, **{key: value for key, value in named.items() if value is not None})
 
 
@@ -206,23 +208,27 @@ def _model_args(layers: list[Settings]) -> dict[str, Any]:
     return dict(value)
 
 
-def _data(layers: list[Settings], checkpoint: Checkpoint) -> Any:
-    """Return the named data; None if no settings name any. A data module gets the arguments that Lightning stored."""
+def _data(layers: list[Settings], checkpoint: Checkpoint) -> tuple[Any, tuple[str, ...]]:
+    """Return the named data and notes on them; None if no settings name any.
+
+    A data module gets the arguments that Lightning stored.
+    """
     source = _first(layers, "data")
     if source is None:
-        return None
+        return None, ()
     named, label = source.values["data"], source.label("data")
     if isinstance(named, str | Path):
         path = source.folder / os.path.expanduser(named)
         if os.path.exists(path) or not is_reference(str(named)):
-            return load_data(path)
+            file = read_data(path)
+            return file.data, file.notes
     data = _code(source, "data")
     if _makes_data(data):
         stored = arguments_for(data, checkpoint.data_arguments) if is_data_module(data) else {}
         data = call(data, stored, label)
     if data is None:
         raise TaskError(f"{label}: {_name(named)} returned None; it must return tensors or an iterable of batches.")
-    return data
+    return data, ()
 
 
 def _makes_data(thing: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,27 @@ TARGET_NAMES = ("targets", "target", "y", "labels", "label")
 #: inputs of transformers models; a file with one of these is a batch of named tensors
 _MODEL_INPUTS = ("input_ids", "inputs_embeds", "pixel_values", "input_values", "input_features")
 _CHANNELS = (1, 3, 4)
+_PIXELS = 100.0  # normalised images hold no larger number; those in [0, 255] do
 _FORMS = "npz, npy (a structured array), h5, pt (a dict or a pair of tensors) or safetensors"
+
+
+_NORMALISE = (
+    "If the net was trained on normalised images, write these to the file instead: (x / 255 - mean) / std, as float32 "
+    "with channels first."
+)
+
+
+@dataclass(frozen=True)
+class FileData:
+    """What is in a data file.
+
+    Attributes:
+        data: inputs and targets, or a dict of arrays for a transformers model, as :func:`load_data` returns them.
+        notes: what was done to images, and what to do if the net was trained on others.
+    """
+
+    data: tuple[Tensor, Tensor] | dict[str, Tensor]
+    notes: tuple[str, ...]
 
 
 def load_data(path: str | Path) -> tuple[Tensor, Tensor] | dict[str, Tensor]:
@@ -45,12 +66,18 @@ def load_data(path: str | Path) -> tuple[Tensor, Tensor] | dict[str, Tensor]:
         TaskError: if the file is missing, damaged or of another kind, a name is absent or ambiguous, the lengths
             differ, or an array holds Python objects.
     """
+    return read_data(path).data
+
+
+def read_data(path: str | Path) -> FileData:
+    """Return what :func:`load_data` does, and notes that say what was done to images."""
     path = locate(path, "data file", TaskError)
     if path.is_dir():
         raise TaskError(f"the data {path} is a folder. Pass a file ({_FORMS}), or `data='my_data.py:batches'`.")
     try:
         with _arrays(path) as arrays:
-            return _choose(arrays, path)
+            data = _choose(arrays, path)
+            return FileData(data, tuple(_notes(arrays, data)))
     except TaskError:
         raise
     except Exception as error:  # readers of damaged arrays, archives and HDF5 files raise nearly anything
@@ -157,6 +184,31 @@ def _choose(arrays: Mapping[str, Any], path: Path) -> tuple[Tensor, Tensor] | di
     if not y.is_floating_point() and y.dim() == 2 and y.shape[1] == 1:
         y = y[:, 0]
     return x, y
+
+
+def _notes(arrays: Mapping[str, Any], data: tuple[Tensor, Tensor] | dict[str, Tensor]) -> Iterator[str]:
+    """Say what was done to the images among the inputs, if there are any."""
+    if isinstance(data, tuple):
+        inputs = {_named(arrays, INPUT_NAMES)[0]: data[0]}
+    else:
+        inputs = {name: data[_last(name)] for name in _named(arrays, _MODEL_INPUTS)}
+    for name, tensor in inputs.items():
+        bytes_in_file = str(arrays[name].dtype).removeprefix("torch.") == "uint8"
+        if bytes_in_file and tensor.is_floating_point():
+            yield (
+                f"{name} holds uint8 images: they were divided by 255, so pixels lie in [0, 1], and no mean was taken "
+                f"off. {_NORMALISE}"
+            )
+        elif bytes_in_file and tensor.dim() == 2:
+            yield (
+                f"{name} holds uint8 numbers in rows: they became int64 and were not scaled. If they are pixels, write "
+                "the file as the net was trained: x / 255 as float32, or normalised."
+            )
+        elif tensor.dim() == 4 and tensor.is_floating_point() and len(tensor) and float(tensor.amax()) > _PIXELS:
+            yield (
+                f"{name} holds images with numbers up to {float(tensor.amax()):g}: they were taken as they are, not "
+                f"scaled. {_NORMALISE}"
+            )
 
 
 def _named(arrays: Mapping[str, Any], known: tuple[str, ...]) -> list[str]:

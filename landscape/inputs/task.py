@@ -29,6 +29,7 @@ class Task:
             says.
         name: what to call the task in results.
         count_samples: batch -> number of samples; by default the number of targets, or the length of a list.
+        notes: what a user should know about the data, such as how pixels were scaled.
 
     Raises:
         TaskError: for a part of the wrong type.
@@ -41,6 +42,7 @@ class Task:
     name: str = ""
     output: str | None = None
     count_samples: Callable[[Any], int] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, nn.Module):

@@ -41,6 +41,7 @@ class FoundTask(Protocol):
     name: str
     output: str | None
     count_samples: Callable[[Any], int] | None
+    notes: tuple[str, ...]
 
 
 class FoundCheckpoint(Protocol):
@@ -69,6 +70,7 @@ class FromCheckpoint:
 
     find_task: ClassVar[Callable[..., tuple[FoundTask, FoundCheckpoint]]]
     origin: Origin | None = None
+    notes: list[str]
 
     @classmethod
     def from_task(cls, task: FoundTask, **options: Any) -> Self:
@@ -81,6 +83,7 @@ class FromCheckpoint:
         make: Any = cls
         own = {"forward": task.forward, "output": task.output, "count_samples": task.count_samples}
         objective: Self = make(task.model, task.data, task.loss, **{**own, **options})
+        objective.notes = [*task.notes, *objective.notes]
         return objective
 
     @classmethod

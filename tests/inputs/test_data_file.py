@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from helpers.shared_data import shared_data
 from landscape.errors import TaskError
-from landscape.inputs import load_data
+from landscape.inputs import load_data, read_data
 
 INPUTS = np.arange(12, dtype=np.float32).reshape(4, 3)
 TARGETS = np.array([0, 1, 2, 1], dtype=np.int64)
@@ -99,6 +99,33 @@ def test_images_become_floats_with_channels_first(tmp_path):
     inputs, _ = load_data(write(tmp_path / "grey.npz", {"x": images[..., 0], "y": TARGETS}))
     assert inputs.shape == (4, 1, 5, 6)
     assert inputs.max() <= 1
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "h5", "pt"])
+@pytest.mark.parametrize(
+    ("name", "images", "said"),
+    [
+        ("x", IMAGES, "x holds uint8 images: they were divided by 255, so pixels lie in [0, 1], and no mean was taken"),
+        ("x", IMAGES[..., 0], "divided by 255"),
+        ("pixel_values", IMAGES, "pixel_values holds uint8 images: they were divided by 255"),
+        ("x", IMAGES.reshape(4, -1), "x holds uint8 numbers in rows: they became int64 and were not scaled"),
+        ("x", IMAGES.astype(np.float32), "x holds images with numbers up to 255: they were taken as they are"),
+        ("x", IMAGES.astype(np.float32) / 255, ""),
+        ("x", INPUTS, ""),
+    ],
+)
+def test_what_was_done_to_images_is_said(
+    name: str, images: np.ndarray, said: str, suffix: str, tmp_path: pathlib.Path
+) -> None:
+    path = write(tmp_path / f"data.{suffix}", {name: images, "y" if name == "x" else "labels": TARGETS})
+    notes = read_data(path).notes
+    assert len(notes) == bool(said)
+    for note in notes:
+        assert said in note
+        assert "as float32" in note
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,24 @@ def test_doctor_says_everything(here: Path) -> None:
     assert max(len(line) for line in done.stdout.splitlines() if "landscape volume" not in line) <= 80
 
 
+def test_doctor_and_a_run_say_what_was_done_to_the_pixels(here: Path) -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3))
+    torch.save(net.state_dict(), "net.pt")
+    (here / "net.py").write_text(
+        "import torch\ndef make():\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3))\n"
+    )
+    images = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3)).astype(np.uint8)
+    np.savez("images.npz", inputs=images, targets=np.arange(20) % 3)
+    words = "inputs holds uint8 images: they were divided by 255, so pixels lie in [0, 1], and no mean was taken off."
+    options = "net.pt --model net.py:make --data images.npz"
+    told = flat(run(f"doctor {options}").stdout)
+    assert words in told
+    assert "If the net was trained on normalised images, write these to the file instead" in told
+    assert words in strict(run(f"doctor {options} --json").stdout)["notes"][0]
+    assert words in flat(run(f"curvature {options} --trace --probes 2").stderr)
+
+
 def test_doctor_json(here: Path) -> None:
     found = strict(run("doctor ckpt.pt --task my_task.py --json --cutoff 1e-9 --cutoff 1").stdout)
     assert found["parameters"] == 42
