@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -34,6 +35,7 @@ _BOWL = 2.0  # slope of log u against log r of a quadratic bowl, assumed until p
 _SLOPES = (1 / 8, 32.0)  # plausible slopes of log u against log r
 _SLOW = 3  # points a bracket may take to halve (in log) before it is cut in the middle
 _VANISHED = 1e-12  # a ray outside already at this share of the first step has no radius to find
+_SHARED = 256  # powers of the step ratio are made so many at a time
 _ROOM = 8  # points that each ray has room for at first; the room doubles when it is full
 
 
@@ -109,9 +111,8 @@ class FirstCrossing:
         self._first_step = np.broadcast_to(np.asarray(first_step, dtype=np.float64), rays)
         self._rtol = rtol
         self._max_points = max_points + _points_to(self._max_radius, self._first_step, step_ratio)
-        with np.errstate(over="ignore"):
-            # one at a time: the powers of an array may differ in the last bit with its length
-            self._powers = np.array([np.float64(step_ratio) ** k for k in range(self._max_points)])
+        # rounded up, so that searches of other lengths share them
+        self._powers = _powers(float(step_ratio), -(-self._max_points // _SHARED) * _SHARED)
 
     def active(self) -> np.ndarray:
         """Return the rays that still need a point."""
@@ -274,6 +275,16 @@ class FirstCrossing:
         usable = (u > 0) & np.isfinite(u)
         with np.errstate(divide="ignore", invalid="ignore"):
             return LogPoints(r, np.log(r), np.log(u), usable)
+
+
+@lru_cache(maxsize=8)
+def _powers(step_ratio: float, count: int) -> np.ndarray:
+    """Return the powers 0 to ``count - 1`` of the step ratio; they may be infinite."""
+    with np.errstate(over="ignore"):
+        # one at a time: the powers of an array may differ in the last bit with its length
+        powers = np.array([np.float64(step_ratio) ** k for k in range(count)])
+    powers.flags.writeable = False
+    return powers
 
 
 def _points_to(cap: np.ndarray, first_step: np.ndarray, step_ratio: float) -> int:
