@@ -1,7 +1,7 @@
 """Put the rankings of the families into docs/sharpness.md.
 
 python -m benchmarks.sharpness_families FAMILIES --mnist DATA
-landscape benchmark FAMILIES/roll --measures core,... --budget 25s --out roll.h5
+landscape benchmark FAMILIES/roll --measures core,... --budget 60s --out roll.h5
 landscape benchmark FAMILIES/images --measures core,... --budget 45s --out images.h5
 landscape benchmark FAMILIES/digits --measures average-case,... --budget 8s --test-size 597 --out digits.h5
 python -m benchmarks.sharpness_findings --roll roll.h5 --images images.h5 --digits digits.h5
@@ -41,7 +41,8 @@ def section(ranking: Ranking) -> list[str]:
             cell(ranking.seconds[place], 1),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", *(f"- {note}" for note in ranking.notes)]
+    gaps = (f"{name}: {gap}" for name, gap in ranking.gaps.items())
+    return [*lines, "", *(f"- {note}" for note in (*gaps, *ranking.notes))]
 
 
 def sign_error(ranking: Ranking, place: int) -> tuple[float, float, float]:
