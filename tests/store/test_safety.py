@@ -166,8 +166,9 @@ def test_reader_sees_whole_states_while_another_process_writes(path: Path) -> No
 KILLER = """
 import struct
 folder, report = sys.argv[1], []
-for seed in range(30):
+for seed in range(34):
     rng, path = np.random.default_rng(seed), f"{folder}/{seed % 3}.h5"   # ten kills a file: it is taken up again
+    steps = []   # a write syncs its file, then its folder
     start = int(Store(path)["radii"].done.sum()) if os.path.exists(path) else 0
     reader, sink = os.pipe()
     child = os.fork()
@@ -175,6 +176,11 @@ for seed in range(30):
         sync = os.fsync
         def slow(file):   # stretches the steps of a write, so that kills fall between them
             time.sleep(0.002)
+            steps.append(file)
+            if seed >= 30 and len(steps) == 5 + (seed - 30) // 2:   # the file or the folder of the third write
+                if seed % 2:
+                    sync(file)
+                os.kill(os.getpid(), signal.SIGKILL)
             sync(file)
             time.sleep(0.002)
         os.fsync = slow
@@ -184,11 +190,12 @@ for seed in range(30):
                 os.write(sink, struct.pack("q", done))
     os.close(sink)
     acknowledged = start
-    if seed < 25:   # the last five are killed while they start up
+    if not 25 <= seed < 30:   # those five are killed while they start up
         acknowledged, = struct.unpack("q", os.read(reader, 8))
-    time.sleep(rng.uniform(0.0, 0.04))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    if seed < 30:
+        time.sleep(rng.uniform(0.0, 0.04))
+        os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)   # the last four kill themselves at a step, however busy the machine is
     while chunk := os.read(reader, 8):
         acknowledged, = struct.unpack("q", chunk)
     os.close(reader)
@@ -206,11 +213,13 @@ print(json.dumps(report))
 
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     report = json.loads(run_python(f"sys.argv = ['', {str(tmp_path)!r}]\n{KILLER}"))
-    assert len(report) == 30
+    assert len(report) == 34
     for start, acknowledged, held, _ in report:
         assert start <= acknowledged <= held <= acknowledged + 1
     assert any(part for *_, part in report)  # killed in the middle of a write
     assert any(held > acknowledged for _, acknowledged, held, _ in report)  # killed just after the renaming
+    at_a_step = [(held - acknowledged, part) for _, acknowledged, held, part in report[30:]]
+    assert at_a_step == [(0, True), (0, True), (1, False), (1, False)]
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["0.h5", "1.h5", "2.h5"]
 
 
