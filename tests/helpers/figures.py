@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +13,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+
+#: what pyparsing says from 3.3 on of its old names, by which older versions of matplotlib call it
+_OLD_NAMES = r"'\w+' (argument is deprecated,|deprecated -) use '\w+'"
+
+
+@contextmanager
+def no_warnings() -> Iterator[None]:
+    """Make every warning an error, but not those of pyparsing about the names by which matplotlib calls it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", _OLD_NAMES, DeprecationWarning)
+        yield
 
 
 def laid_out(figure: Figure) -> RendererAgg:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from helpers.every_kind import AVERAGE, EXACT, RESULTS, SHOWN, VOLUME, llc
-from helpers.figures import assert_nothing_is_cut_off, words
+from helpers.figures import assert_nothing_is_cut_off, no_warnings, words
 from landscape import plots
 from landscape.errors import LandscapeError
 from landscape.results import Result
@@ -26,8 +25,7 @@ def test_the_helper_has_every_kind() -> None:
 
 @pytest.mark.parametrize("name", [name for name in SHOWN if name not in WITHOUT])
 def test_every_kind_draws_itself_and_nothing_is_cut_off(name: str) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with no_warnings():
         figure = SHOWN[name].plot()
         assert_nothing_is_cut_off(figure)
     data, size = figure._repr_png_()  # type: ignore[attr-defined]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from helpers.curvature_results import OP, make_density, make_traces, results
-from helpers.figures import assert_nothing_is_cut_off, assert_tick_labels_stay_apart, words
+from helpers.figures import assert_nothing_is_cut_off, assert_tick_labels_stay_apart, no_warnings, words
 from helpers.spectra import Spectrum
 from landscape import plots
 from landscape.curvature import spectral_density, top_eigenpairs
@@ -58,8 +57,7 @@ def drawn(name: str) -> dict[str, Figure]:
 def test_every_figure_is_drawn_and_nothing_is_cut_off(name: str) -> None:
     figures = drawn(name)
     assert figures
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with no_warnings():
         for figure in figures.values():
             assert_nothing_is_cut_off(figure)
 

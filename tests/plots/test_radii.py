@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from helpers.figures import assert_nothing_is_cut_off, words
+from helpers.figures import assert_nothing_is_cut_off, no_warnings, words
 from landscape import plots
 from landscape.results import Cost, Radii, RayStatus, Volume
 from landscape.volume import volume_from_radii
@@ -65,8 +64,7 @@ HARD = {
 @pytest.mark.parametrize("radii", HARD.values(), ids=HARD.keys())
 def test_no_text_is_clipped_and_nothing_warns(radii: Radii) -> None:
     volume = volume_from_radii(radii)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with no_warnings():
         for figure in (
             plots.radius_histogram(radii), plots.loss_along_rays(radii), plots.sorted_weights(volume),
             plots.overview(radii, volume),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from helpers.figures import assert_nothing_is_cut_off, assert_tick_labels_stay_apart, words
+from helpers.figures import assert_nothing_is_cut_off, assert_tick_labels_stay_apart, laid_out, no_warnings, words
 from helpers.slice_results import make_line, make_plane, make_run, with_gaps
 from landscape import plots
 from landscape.results import Line, Plane
@@ -47,8 +46,7 @@ RESULTS: dict[str, Line | Plane] = {
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_every_figure_is_drawn_and_nothing_is_cut_off(name: str) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with no_warnings():
         figures = plots.figures_of(RESULTS[name])
         assert figures
         for figure in figures.values():
@@ -120,9 +118,10 @@ def test_a_facet_that_looks_higher_is_higher(size: int) -> None:
     """The lightness of a facet never falls as its mean height grows, and marks do not count."""
     x = np.linspace(-1, 1, size)
     loss = 10.0 ** (1.5 * np.sin(5 * x) * np.cos(4 * x[:, None]))
-    axes: Any = plots.surface_figure(make_plane(size, size, loss=loss)).axes[0]
-    (surface,) = axes.collections
-    facets = [np.asarray(facet)[:, 2].mean() for facet in surface._faces]
+    figure = plots.surface_figure(make_plane(size, size, loss=loss))
+    (surface,) = figure.axes[0].collections
+    laid_out(figure)
+    facets = surface.get_paths()  # as they are drawn: the one furthest away first
     colours = surface._original_facecolor if hasattr(surface, "_original_facecolor") else surface.get_facecolor()
     lightness = np.asarray(colours)[:, :3] @ [0.2126, 0.7152, 0.0722]
     every = -(-(size - 1) // 100)
