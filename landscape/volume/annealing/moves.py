@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from landscape.volume.annealing.schedule import Level
 from landscape.volume.annealing.slices import slice_move
 
 _FASTEST = 4.0  # limit on the change of velocity in half a step, over the typical speed sqrt(n)
+_FORGETS = 1.5  # radians after which a velocity keeps 1/e: about a quarter of a circle
 _MOST_VARIED = 1.25  # steps are drawn up to so many times their length: orbits of one length may be in step
 
 
@@ -44,6 +45,9 @@ def move(
     The end is accepted with probability min(1, exp(H - H')), with H = -log density + n |x|² / 2 + |velocity|² / 2.
     Between kicks points turn exactly as under a normal density (Shahbaba, Lan, Johnson & Neal 2014).
 
+    If the level says so, particles keep most of their velocity after a short move, so that many of them do not make a
+    random walk (Horowitz 1991). A particle that stays where it is turns back.
+
     The force need not be the gradient of the log density. Steps are reversible and keep the volume under any force that
     depends on the point alone, and the acceptance weighs the density itself.
 
@@ -58,8 +62,8 @@ def move(
             check()
             particles = slice_move(path.body, level.place[0] * path.body.dimension, particles, level.width, random)
         return Moved(particles, np.ones(len(particles)), ())
-    flight = _Flight(path, level, particles.phi, random)
-    before = flight.energy()
+    flight = _Flight(path, level, particles, random)
+    before, back = flight.energy(), -flight.velocity
     for _ in range(level.leaps):
         check()
         flight.leap()
@@ -69,6 +73,7 @@ def move(
         ratio = gain + before - flight.energy()
         accepted = np.where(np.isfinite(ratio), np.exp(np.minimum(ratio, 0.0)), 0.0)
     taken = random.random(len(accepted)) < accepted
+    particles, proposed = replace(particles, velocity=back), replace(proposed, velocity=flight.velocity)
     return Moved(particles.where(taken, proposed), accepted, (flight.half_way, flight.score))
 
 
@@ -88,15 +93,20 @@ class _Flight:
     exp(-n |A z|² / 2). Between kicks z turns as under exp(-n |z|² / 2), and the kicks make up for the difference.
     """
 
-    def __init__(self, path: Path, level: Level, phi: Tensor, random: np.random.Generator) -> None:
+    def __init__(self, path: Path, level: Level, particles: Particles, random: np.random.Generator) -> None:
+        phi = particles.phi
         self._path, self._place, self._stretch = path, level.place, level.stretch
         n = phi.shape[1]
         self._frequency = math.sqrt(n)
         lengths = np.sqrt(random.chisquare(n, (len(phi), 1)) / n)
         x = phi * torch.as_tensor(lengths, device=phi.device)
         self._z = x if level.stretch is None else level.stretch.invert(x)
-        self._velocity = normals(random, phi)
+        fresh = normals(random, phi)
         angle = self._frequency * _drawn_steps(level, len(phi), random).to(phi.device)
+        self.velocity = fresh
+        if level.goes_on and particles.velocity is not None:
+            kept = torch.exp(-level.leaps * angle / _FORGETS)
+            self.velocity = kept * particles.velocity + torch.sqrt(1 - kept.square()) * fresh
         self._cos, self._sin = torch.cos(angle), torch.sin(angle)
         self._half = angle / self._frequency / 2
         self._most = _FASTEST * self._frequency
@@ -106,14 +116,14 @@ class _Flight:
 
     def energy(self) -> np.ndarray:
         """Return |velocity|² / 2 + n |x|² / 2, shape (k,)."""
-        return (self._velocity.square().sum(1) + self._frequency**2 * self._squared).cpu().numpy() / 2
+        return (self.velocity.square().sum(1) + self._frequency**2 * self._squared).cpu().numpy() / 2
 
     def leap(self) -> None:
         """Take one step: half a kick by the force, a turn, half a kick."""
         self._kick()
-        z, turned = self._z, self._velocity / self._frequency
+        z, turned = self._z, self.velocity / self._frequency
         self._z = z * self._cos + turned * self._sin
-        self._velocity = (turned * self._cos - z * self._sin) * self._frequency
+        self.velocity = (turned * self._cos - z * self._sin) * self._frequency
         self._read()
         self._kick()
         self._left -= 1
@@ -124,7 +134,7 @@ class _Flight:
         change = self._force * self._half
         # a wild force is cut; it is still a function of z alone
         size = torch.linalg.vector_norm(change, dim=1, keepdim=True)
-        self._velocity = self._velocity + change * torch.clamp(self._most / size, max=1.0)
+        self.velocity = self.velocity + change * torch.clamp(self._most / size, max=1.0)
 
     def _read(self) -> None:
         """Find the direction phi, the force of a kick, and the score."""

@@ -20,6 +20,7 @@ class Particles:
         log_radius: log r(phi), shape (k,); NaN if not searched for.
         log_mass: log m(phi), which is n log r for volume, shape (k,); NaN likewise.
         censored: whether r is the cap, shape (k,), bool.
+        velocity: after the last move, in the coordinates of that move, shape (k, n); None before the first.
     """
 
     phi: Tensor
@@ -27,6 +28,7 @@ class Particles:
     log_radius: np.ndarray
     log_mass: np.ndarray
     censored: np.ndarray
+    velocity: Tensor | None = None
 
     @classmethod
     def bare(cls, phi: Tensor, values: np.ndarray) -> Particles:
@@ -46,18 +48,26 @@ class Particles:
         """Return some rows, which may repeat."""
         chosen = torch.as_tensor(rows, device=self.phi.device)
         return Particles(
-            self.phi[chosen], self.values[rows], self.log_radius[rows], self.log_mass[rows], self.censored[rows]
+            self.phi[chosen],
+            self.values[rows],
+            self.log_radius[rows],
+            self.log_mass[rows],
+            self.censored[rows],
+            None if self.velocity is None else self.velocity[chosen],
         )
 
     def where(self, chosen: np.ndarray, other: Particles) -> Particles:
         """Return the rows of ``other`` where ``chosen``, shape (k,), and these elsewhere."""
-        by_row = torch.as_tensor(chosen, device=self.phi.device)[:, None]
+        by_row, velocity = torch.as_tensor(chosen, device=self.phi.device)[:, None], None
+        if self.velocity is not None and other.velocity is not None:
+            velocity = torch.where(by_row, other.velocity, self.velocity)
         return Particles(
             torch.where(by_row, other.phi, self.phi),
             np.where(chosen[:, None], other.values, self.values),
             np.where(chosen, other.log_radius, self.log_radius),
             np.where(chosen, other.log_mass, self.log_mass),
             np.where(chosen, other.censored, self.censored),
+            velocity,
         )
 
     def put(self, rows: np.ndarray, other: Particles) -> Particles:

@@ -98,7 +98,7 @@ def find_schedule(
     check: Callable[[], None],
     *,
     check_shell: Callable[[], None] | None = None,
-    check_growth: Callable[[], None] | None = None,
+    check_last: Callable[[], None] | None = None,
     share: Callable[[], float] = lambda: 0.0,
     affords: Callable[[float], bool] = lambda _: True,
     known: PilotRow | None = None,
@@ -114,7 +114,7 @@ def find_schedule(
         seed, stage: key the random numbers.
         check: called before every leapfrog step; it may raise :class:`OutOfBudget` to stop.
         check_shell: the same on the path of the shell, if the grid begins far below the cap: such a body may be narrow.
-        check_growth: the same on the path of growth.
+        check_last: the same for a pilot without which there is no schedule: a hasty one, or one that grows.
         share: returns the share of the pilot's budget that is spent, which ends growth.
         affords: returns whether the budget pays for a careful pilot that costs so many times what was spent so far.
         known: what an earlier pilot of this body found; its decisions are taken again.
@@ -123,17 +123,17 @@ def find_schedule(
         TooFewLevels: if no end of the path is in sight.
         OutOfBudget: if ``check`` raises it before there is a schedule.
     """
-    key = (seed, stage)
+    key, last = (seed, stage), check_last or check
     if math.isinf(body.max_radius):
-        return _by_two(_Pilot.run, RadiusPath.of(body), body, key, check, affords, known)
+        return _by_two(_Pilot.run, RadiusPath.of(body), body, key, (last, check), affords, known)
     grown = known is not None and PATHS[int(known.path)] == GrowthPath.name
     if not grown:
         short = body.first_step < _SHORT * body.max_radius
         path = ShellPath(body, _grid(body)[:-1])
         if not (short and walls_inside(path, *key)):
-            look = check_shell if short and check_shell else check
+            checks = (check_shell, check_shell) if short and check_shell else (last, check)
             try:
-                found = _by_two(_Pilot.shrink, path, body, key, look, affords, known)
+                found = _by_two(_Pilot.shrink, path, body, key, checks, affords, known)
                 if found.reaches(math.log(body.max_radius) - _NARROW):
                     return found
             except TooFewLevels:
@@ -142,7 +142,7 @@ def find_schedule(
                 if not short:
                     raise
     most = int(known.tried) if known is not None and grown else None
-    return _Pilot(GrowthPath.of(body, _grid(body)), body, key, check_growth or check, GROWING, most).grow(share)
+    return _Pilot(GrowthPath.of(body, _grid(body)), body, key, last, GROWING, most).grow(share)
 
 
 def _by_two(
@@ -150,14 +150,14 @@ def _by_two(
     path: Path,
     body: StarBody,
     key: tuple[int, int],
-    check: Callable[[], None],
+    checks: tuple[Callable[[], None], Callable[[], None]],
     affords: Callable[[float], bool],
     known: PilotRow | None,
 ) -> Piloted:
     """Return the schedule of a careful pilot, or that of a hasty one if the careful one is too dear."""
-    hasty = None
+    (check_hasty, check), hasty = checks, None
     with suppress(TooFewLevels):
-        hasty = go(_Pilot(path, body, key, check, HASTY, index=_HASTY))
+        hasty = go(_Pilot(path, body, key, check_hasty, HASTY, index=_HASTY))
     care = MIDDLING if body.dimension in _MIDDLING else CAREFUL
     if hasty is not None:
         dearer = MORE_LEVELS * care.work / HASTY.work
@@ -279,7 +279,8 @@ class _Pilot:
                 raise TooFewLevels
             self._step()
         schedule = Schedule(self._path, tuple(self._levels))
-        return Piloted(schedule, self._cost_of_a_move(), self._particles, len(self._levels))
+        cost = self._cost_of_a_move() * schedule.longer_moves()
+        return Piloted(schedule, cost, self._particles, len(self._levels))
 
     def _step(self) -> None:
         """Go to the next level."""
@@ -350,9 +351,10 @@ class _Pilot:
         level = self._level(place, longer or self._scaled)
         if self._grows:
             return replace(level, shortest=_SHORTEST_OF_ISLANDS, own_steps=True)
-        if not self._slices_win:
-            return level
-        return replace(level, slices=self._slices, width=self._width)
+        if self._slices_win:
+            return replace(level, slices=self._slices, width=self._width)
+        turned = 1.0 if self._path.is_bridge(place) else min(1.0, level.leaps * level.step / self._quarter)
+        return replace(level, goes_on=True, share=1 / turned)
 
     def _try_slices(self, particles: Particles, place: Place, random: np.random.Generator) -> Particles:
         """Move by slices once, where a body may have edges, and compare with the last move by leapfrog steps."""

@@ -38,7 +38,7 @@ from landscape.volume.ray_weights.measure import Measure, fine_rtol, make_measur
 REFERENCE_RAYS = 512  # uniform rays measured first
 _PILOT = 0.5  # share of a cutoff's budget that its pilot may use up
 _SHELL = 0.5  # of that: when the path of the shell is given up
-_END_OF_GROWTH = 1.6  # of that: when particles that have grown must be at the end of the path
+_LAST = 1.6  # of that: when a pilot without which there is no schedule must be at the end of the path
 _SAFE = 0.9  # share of what is left that the last round is planned for
 _STAGES_OF_CUTOFF, _STAGES_OF_ROUND = 4096, 4  # random numbers: stages of a cutoff, and of a round
 
@@ -249,7 +249,7 @@ class _Run:
             1 + _STAGES_OF_CUTOFF * cutoff,
             check,
             check_shell=None if known else self._check_of(body, _SHELL),
-            check_growth=check if again else self._check_of(body, _END_OF_GROWTH),
+            check_last=check if again else self._check_of(body, _LAST),
             share=(lambda: 0.0) if known else share,
             affords=affords,
             known=known,

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from landscape.volume.annealing.path import Path, Place
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.stretch import LinearChange
@@ -25,6 +27,10 @@ class Level:
         width: length of the arc of a slice, radians.
         shortest: share of ``step`` from which the steps of a move are drawn.
         own_steps: whether each particle draws a step of its own, log-uniformly; else one for all is drawn uniformly.
+        goes_on: whether particles keep most of their velocity after a short move.
+        share: how dense levels should be on the way to it, over where moves turn by a quarter of a circle. Moves that
+            turn by a share a of that make a random walk: what has made a particle gain lasts for about 1/a² of them.
+            m levels with gains of one size then scatter by 1 / (a √m), and 1/a is the density that is best in all.
     """
 
     place: Place
@@ -35,6 +41,8 @@ class Level:
     width: float = 0.0
     shortest: float = 0.75
     own_steps: bool = False
+    goes_on: bool = False
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,16 +60,23 @@ class Schedule:
     def __len__(self) -> int:
         return len(self.levels) - 1
 
+    def longer_moves(self) -> float:
+        """Return how many leapfrog steps the moves of an effort make, over those of the pilot; the mean."""
+        leaps, shares = np.array([(level.leaps, level.share) for level in self.levels[1:]], dtype=float).T
+        return float((leaps @ shares) / (leaps.mean() * shares.sum()))
+
     def at_body(self, body: StarBody | None) -> Schedule:
         """Return it for another copy of its body, or without one."""
         path: Any = self.path
         return replace(self, path=replace(path, body=body))
 
     def at(self, effort: float) -> list[Level]:
-        """Return the levels at another effort: so many times as many, spread evenly over those of the pilot."""
+        """Return the levels at another effort: so many times as many, as dense as their shares say."""
         last = len(self)
         count = max(2, round(last * effort))
-        return [self._level(last * index / count) for index in range(count + 1)]
+        ends = np.cumsum([0.0, *(level.share for level in self.levels[1:])])
+        positions = np.interp(np.linspace(0.0, ends[-1], count + 1), ends, np.arange(last + 1.0))
+        return [self._level(float(position)) for position in positions]
 
     def _level(self, position: float) -> Level:
         """Return the level at a position between two of the pilot's; its move is that of the one beyond."""

@@ -95,3 +95,41 @@ def test_moves_in_a_narrow_body_off_the_centre_accept_long_steps_and_leave_the_d
     assert abs((after > middle).mean() - 0.5) < 4 * 0.5 * math.sqrt(2 / count)
     ratio = np.abs(after - middle).mean() / np.abs(cosines - middle).mean()
     assert abs(ratio - 1) < 4 * math.sqrt(2 * (math.pi / 2 - 1) / count)
+
+
+def test_many_short_moves_with_refusals_leave_the_density_as_it_is() -> None:
+    random, count, n = np.random.default_rng(1), 40_000, 12
+    drawn, cosines = in_the_slab(count, n, random)
+    slab: Any = Slab()
+    level = Level((1.0,), 1.7 * (n * Slab.narrowness) ** -0.5, 3, None, goes_on=True)
+    particles = slab.look(torch.from_numpy(drawn), level.place)
+    refused = []
+    for _ in range(12):
+        moved = move(slab, level, particles, random, lambda: None)
+        particles = moved.particles
+        refused.append(1 - moved.accepted.mean())
+    assert 0.3 < np.mean(refused) < 0.6
+    after = particles.phi[:, 0].numpy()
+    middle = np.median(cosines)
+    assert abs((after > middle).mean() - 0.5) < 4 * 0.5 * math.sqrt(2 / count)
+    ratio = np.abs(after - middle).mean() / np.abs(cosines - middle).mean()
+    assert abs(ratio - 1) < 4 * math.sqrt(2 * (math.pi / 2 - 1) / count)
+
+
+class Everywhere(Slab):
+    """Uniform directions."""
+
+    narrowness = 0.0
+
+
+def test_short_moves_go_on_where_the_last_one_went() -> None:
+    n, count, moves, turn = 200, 100, 5, 0.2
+    random, uniform = np.random.default_rng(2), Everywhere()
+    path: Any = uniform
+    start = torch.nn.functional.normalize(torch.from_numpy(random.normal(size=(count, n))))
+    level = Level((1.0,), turn / 2 / math.sqrt(n), 2, None, goes_on=True)
+    particles = uniform.look(start, level.place)
+    for _ in range(moves):
+        particles = move(path, level, particles, random, lambda: None).particles
+    angle = float(torch.arccos((particles.phi * start).sum(1)).mean())
+    assert 1.5 * turn * math.sqrt(moves) < angle < turn * moves  # a random walk gets as far as the root of its steps
