@@ -33,7 +33,7 @@ class Hessian(SecondDerivative):
         check: before the first product, compare gradient and product with differences on a few samples
             (:mod:`landscape.curvature.checks.derivatives`).
         derivative: ``autograd``, or ``difference``: products from differences of gradients, for operations that torch
-            can differentiate only once. A product then costs four gradients in float64, and eight if kinks are near.
+            can differentiate only once. A product then costs four gradients, and up to twelve if kinks are near.
 
     Attributes:
         difference_error: of products by differences: the largest so far, relative to the product. It is an estimate

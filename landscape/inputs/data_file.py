@@ -24,7 +24,7 @@ TARGET_NAMES = ("targets", "target", "y", "labels", "label")
 #: inputs of transformers models; a file with one of these is a batch of named tensors
 _MODEL_INPUTS = ("input_ids", "inputs_embeds", "pixel_values", "input_values", "input_features")
 _CHANNELS = (1, 3, 4)
-_PIXELS = 100.0  # normalised images hold no larger number; those in [0, 255] do
+_PIXELS = 100.0  # normalised images hold no larger number; images in [0, 255] do
 _FORMS = "npz, npy (a structured array), h5, pt (a dict or a pair of tensors) or safetensors"
 
 
@@ -40,7 +40,7 @@ class FileData:
 
     Attributes:
         data: inputs and targets, or a dict of arrays for a transformers model, as :func:`load_data` returns them.
-        notes: what was done to images, and what to do if the net was trained on others.
+        notes: what was done to images, and what to do if the net was trained on images scaled in another way.
     """
 
     data: tuple[Tensor, Tensor] | dict[str, Tensor]
@@ -58,7 +58,7 @@ def load_data(path: str | Path) -> tuple[Tensor, Tensor] | dict[str, Tensor]:
     Numbers are changed as follows:
 
     1. uint8 inputs with three or four axes are images: they become float32 in [0, 1] with channels first. (N, H, W, C)
-       with C of 1, 3 or 4 becomes (N, C, H, W), and (N, H, W) becomes (N, 1, H, W). No mean is taken off.
+       with C of 1, 3 or 4 becomes (N, C, H, W), and (N, H, W) becomes (N, 1, H, W). No mean is subtracted.
     2. float64 inputs and targets become float32; other integers and booleans become int64.
     3. integer targets of shape (N, 1) become (N,).
 
@@ -196,8 +196,8 @@ def _notes(arrays: Mapping[str, Any], data: tuple[Tensor, Tensor] | dict[str, Te
         bytes_in_file = str(arrays[name].dtype).removeprefix("torch.") == "uint8"
         if bytes_in_file and tensor.is_floating_point():
             yield (
-                f"{name} holds uint8 images: they were divided by 255, so pixels lie in [0, 1], and no mean was taken "
-                f"off. {_NORMALISE}"
+                f"{name} holds uint8 images: they were divided by 255, so pixels lie in [0, 1], and no mean was "
+                f"subtracted. {_NORMALISE}"
             )
         elif bytes_in_file and tensor.dim() == 2:
             yield (

@@ -86,7 +86,7 @@ def climb(
         gradients: how many it may take, at least 2.
         noise: returns random vector k, shape (n,); it is 0 for entries that cannot move.
         top: the top eigenvector of the Hessian at 0, shape (n,), if it is known. The search takes the end of it with
-            the larger value. The two values that tell count as one gradient.
+            the larger value. The two values that decide this count as one gradient.
 
     >>> bowl = Function(lambda u: float(u @ u), lambda u: (float(u @ u), 2 * u))
     >>> round(climb(bowl, Ball(3.0, "l2"), torch.zeros(2), 5, lambda k: torch.ones(2)).rise, 4)

@@ -285,17 +285,17 @@ def mean_and_error(samples: np.ndarray) -> tuple[float, float]:
     pairs = samples[: len(samples) // 2 * 2].reshape(-1, 2).mean(1)
     if not np.isfinite(samples).all():
         return math.inf, math.nan
-    return float(samples.mean()), few_samples(len(pairs)) * float(pairs.std(ddof=1) / math.sqrt(len(pairs)))
+    return float(samples.mean()), student_factor(len(pairs)) * float(pairs.std(ddof=1) / math.sqrt(len(pairs)))
 
 
-def few_samples(count: int) -> float:
+def student_factor(count: int) -> float:
     """Return the standard deviation of Student's t for a mean of ``count`` samples, by which its error is multiplied.
 
-    Ten samples know their own spread badly: their mean lies s / √10 off by 1.13 in the root mean square, with s their
-    standard deviation. With this factor (value - truth) / error has the standard deviation 1 for normal samples. It is
+    The spread s of ten samples is itself uncertain: the error of their mean, over s / √10, is 1.13 in the root mean
+    square. With this factor (value - truth) / error has the standard deviation 1 for normal samples. It is
     √((m - 1) / (m - 3)); three samples or fewer, whose t has no variance, get the factor of four.
 
-    >>> round(few_samples(10), 3), round(few_samples(100), 3)
+    >>> round(student_factor(10), 3), round(student_factor(100), 3)
     (1.134, 1.01)
     """
     count = max(count, 4)

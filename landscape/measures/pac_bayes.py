@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from landscape.errors import LandscapeError
-from landscape.measures.draws import Draws, few_samples
+from landscape.measures.draws import Draws, student_factor
 from landscape.measures.reading import Reading
 from landscape.measures.registry import measure
 from landscape.objective import Objective
@@ -129,7 +129,7 @@ def _line(damage: Callable[[int, int], np.ndarray], count: int, start: int) -> _
     pairs, highs, lows = (_relative(each) for each in (below, above, common))
     shares = pairs / (len(pairs) * height)
     shares[: len(highs)] += depth / height**2 * (highs - lows) / len(highs)
-    return _Line(k + share, few_samples(len(pairs)) * float(np.linalg.norm(shares)), below)
+    return _Line(k + share, student_factor(len(pairs)) * float(np.linalg.norm(shares)), below)
 
 
 def _log(damage: np.ndarray) -> float:

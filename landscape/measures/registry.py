@@ -37,7 +37,7 @@ class Definition:
         anytime: whether it fills the time that it gets: such measures are taken last.
         shares: name of the measure whose run it reads, so that it costs nothing after that one; "" if none.
         closed_form: whether ``benchmarks/closed_forms.py`` compares it with a closed form.
-        after: name of the measure that it is taken after, if both are wanted, since it uses what that one finds.
+        after: name of the measure whose result it uses; if both are wanted, that one is taken first.
     """
 
     name: str
@@ -86,7 +86,7 @@ def measure(
         anytime: whether it fills the time that it gets, so that the others come first.
         shares: name of the measure whose run it reads, so that it costs nothing after that one.
         closed_form: whether a closed form confirms it.
-        after: name of the measure that it is taken after, if both are wanted, since it uses what that one finds.
+        after: name of the measure whose result it uses; if both are wanted, that one is taken first.
 
     Raises:
         LandscapeError: for another word, or a name that is taken by another function.

@@ -218,7 +218,7 @@ def _rows(definitions: Sequence[Definition], sizes: Sequence[float | None]) -> I
 
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:
-    """Return rows in the order in which they are taken: each behind those that it reads, and the longest last."""
+    """Return rows in the order in which they are taken: after those whose results they use, anytime ones last."""
     ordered: list[Row] = []
     for row in sorted(rows, key=lambda row: (row[1].anytime, bool(row[1].shares))):
         ordered += [other for other in rows if other[0] == row[1].after and other not in ordered]

@@ -108,7 +108,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 3)).astype(np.uint8
 @pytest.mark.parametrize(
     ("name", "images", "said"),
     [
-        ("x", IMAGES, "x holds uint8 images: they were divided by 255, so pixels lie in [0, 1], and no mean was taken"),
+        ("x", IMAGES, "x holds uint8 images: they were divided by 255, so pixels lie in [0, 1], and no mean was"),
         ("x", IMAGES[..., 0], "divided by 255"),
         ("pixel_values", IMAGES, "pixel_values holds uint8 images: they were divided by 255"),
         ("x", IMAGES.reshape(4, -1), "x holds uint8 numbers in rows: they became int64 and were not scaled"),

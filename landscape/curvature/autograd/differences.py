@@ -19,15 +19,15 @@ from landscape.objective.holding import Holding
 PLACE = "around the trained point"
 USELESS = 0.5  #: a product whose error is a larger share of it says nothing
 KINKS = (
-    "Do not use it: at every step that the arithmetic resolves, the gradients jump, as at the kinks of a ReLU net, or "
-    "are rounding"
+    "Do not use it: at every step size that the arithmetic resolves, the differences hold jumps of the gradient, as at "
+    "the kinks of a ReLU net, or rounding alone"
 )
 _SHRINK = 16.0  # each step is so much smaller than the one before
 _STEPS = 6  # at most. In float64 the last is 10^-11 of theta: nets of 10^10 ReLUs have few kinks in it
 _EXPLAINED = 3.0  # times its rounding: two quotients that are so close agree
 _NEAR = 0.75  # power of eps: a relative step in which every operation rounds in another way, and few kinks lie
 _CASTS = 3  # roundings of step and product in their own dtype, and in the coordinates of a metric
-_LIMITED = 2  # one part in so many of a memory budget is for vectors in float64
+_LIMITED = 2  # vectors in float64 may take one part in so many of a memory budget
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class GradientDifferences:
     steps shrink until no kink lies in them (:func:`best_of`). The first step is |t v| = ∛eps |theta|, with the eps of
     the arithmetic: it balances rounding and third derivative.
 
-    How far gradients are rounded is measured too.
+    The rounding of gradients is measured too, by a second difference along a step so short that nothing else shows.
 
     Call all methods while the objective is running.
 
@@ -189,7 +189,7 @@ class GradientDifferences:
                 precise = _alone(self._program, batch)
                 value, slopes = total_and_gradient(precise, self._theta.double(), 0, self._moves, PLACE)
             require_same_loss(self._program, self._theta, total, value)
-        except Exception:  # whatever a model does in float64: its own dtype serves
+        except Exception:  # whatever a model raises in float64: then its own dtype is used
             return
         if not all(bool(torch.isfinite(slope).all()) for slope in slopes):
             return

@@ -28,9 +28,9 @@ class Level:
         shortest: share of ``step`` from which the steps of a move are drawn.
         own_steps: whether each particle draws a step of its own, log-uniformly; else one for all is drawn uniformly.
         goes_on: whether particles keep most of their velocity after a short move.
-        share: how dense levels should be on the way to it, over where moves turn by a quarter of a circle. Moves that
-            turn by a share a of that make a random walk: what has made a particle gain lasts for about 1/a² of them.
-            m levels with gains of one size then scatter by 1 / (a √m), and 1/a is the density that is best in all.
+        share: density of levels on the way to it, relative to a part of the path on which moves turn by a quarter of a
+            circle. Moves that turn by a times that make a random walk: what makes a particle gain lasts for about 1/a²
+            of them. The gains of m such levels scatter by 1 / (a √m), so the density 1/a is best overall.
     """
 
     place: Place
@@ -61,7 +61,7 @@ class Schedule:
         return len(self.levels) - 1
 
     def longer_moves(self) -> float:
-        """Return how many leapfrog steps the moves of an effort make, over those of the pilot; the mean."""
+        """Return the mean number of leapfrog steps of a move at any effort, relative to that of the pilot's moves."""
         leaps, shares = np.array([(level.leaps, level.share) for level in self.levels[1:]], dtype=float).T
         return float((leaps @ shares) / (leaps.mean() * shares.sum()))
 

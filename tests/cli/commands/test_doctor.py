@@ -41,7 +41,7 @@ def test_doctor_and_a_run_say_what_was_done_to_the_pixels(here: Path) -> None:
     )
     images = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3)).astype(np.uint8)
     np.savez("images.npz", inputs=images, targets=np.arange(20) % 3)
-    words = "inputs holds uint8 images: they were divided by 255, so pixels lie in [0, 1], and no mean was taken off."
+    words = "inputs holds uint8 images: they were divided by 255, so pixels lie in [0, 1], and no mean was subtracted."
     options = "net.pt --model net.py:make --data images.npz"
     told = flat(run(f"doctor {options}").stdout)
     assert words in told
