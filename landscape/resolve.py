@@ -16,7 +16,7 @@ from landscape import recipes
 from landscape.checkpoint import Checkpoint, own_model, put_weights, read_checkpoint
 from landscape.checkpoint.huggingface import names_network
 from landscape.errors import TaskError
-from landscape.inputs import read_data
+from landscape.inputs import read_data_file
 from landscape.inputs.lightning import arguments_for, is_data_module
 from landscape.inputs.settings import SETTINGS_FILE, Settings, read_settings
 from landscape.inputs.task import Task, _kind
@@ -220,7 +220,7 @@ def _data(layers: list[Settings], checkpoint: Checkpoint) -> tuple[Any, tuple[st
     if isinstance(named, str | Path):
         path = source.folder / os.path.expanduser(named)
         if os.path.exists(path) or not is_reference(str(named)):
-            file = read_data(path)
+            file = read_data_file(path)
             return file.data, file.notes
     data = _code(source, "data")
     if _makes_data(data):

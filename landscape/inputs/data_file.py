@@ -66,10 +66,10 @@ def load_data(path: str | Path) -> tuple[Tensor, Tensor] | dict[str, Tensor]:
         TaskError: if the file is missing, damaged or of another kind, a name is absent or ambiguous, the lengths
             differ, or an array holds Python objects.
     """
-    return read_data(path).data
+    return read_data_file(path).data
 
 
-def read_data(path: str | Path) -> FileData:
+def read_data_file(path: str | Path) -> FileData:
     """Return what :func:`load_data` does, and notes that say what was done to images."""
     path = locate(path, "data file", TaskError)
     if path.is_dir():

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from helpers.shared_data import shared_data
 from landscape.errors import TaskError
-from landscape.inputs import load_data, read_data
+from landscape.inputs import load_data, read_data_file
 
 INPUTS = np.arange(12, dtype=np.float32).reshape(4, 3)
 TARGETS = np.array([0, 1, 2, 1], dtype=np.int64)
@@ -121,7 +121,7 @@ def test_what_was_done_to_images_is_said(
     name: str, images: np.ndarray, said: str, suffix: str, tmp_path: pathlib.Path
 ) -> None:
     path = write(tmp_path / f"data.{suffix}", {name: images, "y" if name == "x" else "labels": TARGETS})
-    notes = read_data(path).notes
+    notes = read_data_file(path).notes
     assert len(notes) == bool(said)
     for note in notes:
         assert said in note
