@@ -99,7 +99,8 @@ class Hessian(SecondDerivative):
             words.append(f"the error of a product is up to {self.difference_error:.1g} of its size")
         if self._form_sizes:
             words.append(f"the error of a quadratic form is up to {form_error:.1g}, and the largest is {largest:.2g}")
-        said = f"products come from differences of gradients in {arithmetic}: {'; '.join(words)}"
+        said = f"products come from differences of gradients in {arithmetic}"
+        said += f": {'; '.join(words)}" if words else ""
         useless = self.difference_error > USELESS or form_error > USELESS * largest
         return (said + (f". {KINKS}" if useless else ""),)
 

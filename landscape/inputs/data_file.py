@@ -24,6 +24,8 @@ TARGET_NAMES = ("targets", "target", "y", "labels", "label")
 #: inputs of transformers models; a file with one of these is a batch of named tensors
 _MODEL_INPUTS = ("input_ids", "inputs_embeds", "pixel_values", "input_values", "input_features")
 _CHANNELS = (1, 3, 4)
+_BRIGHTEST = 255.0  # of 8 bits
+_SCALE = "If the net was trained on scaled images, write these to the file instead, as float32."
 _PIXELS = 100.0  # normalised images hold no larger number; images in [0, 255] do
 _FORMS = "npz, npy (a structured array), h5, pt (a dict or a pair of tensors) or safetensors"
 
@@ -207,7 +209,7 @@ def _notes(arrays: Mapping[str, Any], data: tuple[Tensor, Tensor] | dict[str, Te
         elif tensor.dim() == 4 and tensor.is_floating_point() and len(tensor) and float(tensor.amax()) > _PIXELS:
             yield (
                 f"{name} holds images with numbers up to {float(tensor.amax()):g}: they were taken as they are, not "
-                f"scaled. {_NORMALISE}"
+                f"scaled. {_NORMALISE if float(tensor.amax()) <= _BRIGHTEST else _SCALE}"
             )
 
 

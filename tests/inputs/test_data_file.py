@@ -113,6 +113,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 3)).astype(np.uint8
         ("pixel_values", IMAGES, "pixel_values holds uint8 images: they were divided by 255"),
         ("x", IMAGES.reshape(4, -1), "x holds uint8 numbers in rows: they became int64 and were not scaled"),
         ("x", IMAGES.astype(np.float32), "x holds images with numbers up to 255: they were taken as they are"),
+        ("x", IMAGES.astype(np.float32) * 257, "If the net was trained on scaled images, write these"),
         ("x", IMAGES.astype(np.float32) / 255, ""),
         ("x", INPUTS, ""),
     ],
@@ -126,6 +127,7 @@ def test_what_was_done_to_images_is_said(
     for note in notes:
         assert said in note
         assert "as float32" in note
+        assert ("x / 255" in note) == (images.max() <= 255)
 
 
 @pytest.mark.parametrize(
