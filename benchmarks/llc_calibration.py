@@ -111,7 +111,7 @@ def crossing(first: int, second: int) -> ls.Objective:
 
 
 def by_quadrature(first: int, second: int) -> float:
-    """Return nβ E L of a crossing: Gauss-Legendre on cells in log w."""
+    """Return nβ E L of a crossing under exp(-nβ L) on its box: Gauss-Legendre on cells in log w."""
     edges = np.append(0.0, np.geomspace(1e-5, 1.0, 250))
     nodes, weights = np.polynomial.legendre.leggauss(4)
     half = np.diff(edges)[:, None] / 2

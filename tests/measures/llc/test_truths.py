@@ -7,37 +7,19 @@ import pytest
 import torch
 
 import landscape as ls
-
-NBETA = 1e3
+from benchmarks.llc_calibration import NBETA, by_quadrature, crossing
 
 
 def taken(objective, **options):
     return ls.sharpness(objective, "llc", nbeta=NBETA, **options)["llc"]
 
 
-def crossing_by_quadrature(first, second):
-    """Return nβ E L of L = w1^2k1 w2^2k2 under exp(-nβ L) on the box [-1, 1]²: Gauss-Legendre on cells in log w."""
-    edges = np.append(0.0, np.geomspace(1e-5, 1.0, 250))
-    nodes, weights = np.polynomial.legendre.leggauss(4)
-    half = np.diff(edges)[:, None] / 2
-    w, dw = (edges[:-1, None] + half * (1 + nodes)).ravel(), (half * weights).ravel()
-    loss = np.outer(w ** (2 * first), w ** (2 * second))
-    density = np.outer(dw, dw) * np.exp(-NBETA * loss)
-    return NBETA * float((loss * density).sum() / density.sum())
-
-
 @pytest.mark.parametrize(("powers", "known"), [((1, 1), 0.387), ((1, 2), 0.226), ((2, 2), 0.160)])
 def test_normal_crossings_on_a_box(powers, known):
     """The box is part of the loss, which is infinite outside; there is no other pull (γ = 0)."""
-
-    def crossing(w):
-        loss = w[..., 0] ** (2 * powers[0]) * w[..., 1] ** (2 * powers[1])
-        return torch.where((w.abs() <= 1).all(-1), loss, math.inf)
-
-    truth = crossing_by_quadrature(*powers)
+    truth = by_quadrature(*powers)
     assert truth == pytest.approx(known, abs=6e-4)
-    objective = ls.Objective.from_function(crossing, torch.zeros(2, dtype=torch.float64))
-    measure = taken(objective, gamma=0.0, chains=100, steps=400)
+    measure = taken(crossing(*powers), gamma=0.0, chains=100, steps=400)
     assert measure.verdict == "estimate", measure.reasons
     assert measure.standard_error < 0.15 * truth
     assert abs(measure.value - truth) < 3 * measure.standard_error
