@@ -42,8 +42,8 @@ def worst_case_l2(objective: Objective, draws: Draws) -> Reading:
 
     Source: Andriushchenko, Croce, Müller, Hein & Flammarion 2023. Departure: they search by Auto-PGD (Croce & Hein
     2020) with 20 steps. This search has as many gradients and follows Krylov spaces. It starts along the gradient of
-    each batch. With the gradients that are left at a peak it starts again along the top eigenvector of C H C, if
-    ``lambda-max`` is taken in the same run or the file holds it (``config["top_eigenvector"]``).
+    each batch. If gradients are left at a peak, it starts again along the top eigenvector of C H C. The vector must be
+    known: ``lambda-max`` is taken in the same run, or the file holds it (``config["top_eigenvector"]``).
     """
     return _over_batches(draws, "l2", known_direction(draws))
 

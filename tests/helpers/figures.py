@@ -20,7 +20,7 @@ _OLD_NAMES = r"'\w+' (argument is deprecated,|deprecated -) use '\w+'"
 
 @contextmanager
 def no_warnings() -> Iterator[None]:
-    """Make every warning an error, but not those of pyparsing about the names by which matplotlib calls it."""
+    """Make every warning an error, except that matplotlib calls pyparsing by old names."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", _OLD_NAMES, DeprecationWarning)

@@ -28,10 +28,10 @@ _BELOW = (0.7, 0.5)  # radii over the cap at which the loss is held down too: mo
 class ShellPath:
     """exp(-(1-s) (b u + c w)) · m(phi)^s.
 
-    u(g) is the rise at the radius g, over that of the cutoff. u is the largest of u(g) at the cap and at two radii
-    below it. w is the sum of max(u(g) - 1/2, 0)² over the grid's radii below the cap. A place is (b, c, s). First b
-    grows, until most particles have u < 1. Then c grows, until most are inside all along their rays; often they are
-    already. Then s goes from 0 to 1.
+    u(g) is the rise of the loss at the radius g, divided by the rise at the cutoff. u is the largest of u(g) at the
+    cap and at two radii below it. w is the sum of max(u(g) - 1/2, 0)² over the grid's radii below the cap. A place is
+    (b, c, s). First b grows, until most particles have u < 1. Then c grows, until most are inside all along their rays.
+    Often they are already. Then s goes from 0 to 1.
 
     Attributes:
         body: which has a cap.
