@@ -57,6 +57,7 @@ _LENGTH = 8  # bytes that tell how long it is
 _SAMPLE = 64  # entries per row in a checksum
 FAIL_TOGETHER = 30.0  #: seconds that ranks may lie apart if they fail for the same reason
 _POLL = 0.01  # seconds
+_GLANCE = 1e-5  # seconds, so few that no exchange gets longer by them
 _WORDS = "landscape: last words"  # key in the store of the process group
 _RECENT = 60.0  # seconds after which words belong to another failure
 _END = -1  # the place of a rank that has left
@@ -197,7 +198,7 @@ def added(part: Callable[[slice], torch.Tensor]) -> torch.Tensor:
     own: list[torch.Tensor] = []
     each(range(_group.size), lambda index: own.append(part(slice(index, None, _group.size))))
     if _group.size > 1:
-        with exchanging(_group.size):
+        with exchanging(_group.size), let_go(*own):
             dist.all_reduce(own[0], group=_group.handle)
     return own[0]
 
@@ -214,6 +215,19 @@ def exchanging(ranks: int) -> Iterator[None]:
             f"another of the {ranks} ranks is gone, stopped or killed ({_reason(error)}).\n"
             "What is in a results file is kept: start all again, with `resume=...`."
         ) from error
+
+
+@contextmanager
+def let_go(*tensors: Any) -> Iterator[None]:
+    """Wait after an exchange of these tensors until its threads hold none of them any more.
+
+    A thread that drops a tensor last needs the lock of Python. With torch 2.6 the end of a process group waits for
+    those threads and has that lock meanwhile, so both would wait for ever.
+    """
+    before = [tensor._use_count() for tensor in tensors]
+    yield
+    while any(tensor._use_count() > uses for tensor, uses in zip(tensors, before, strict=True)):
+        time.sleep(_GLANCE)
 
 
 class Sampled(Protocol):
@@ -346,7 +360,8 @@ def _swapped(mine: bytes) -> list[bytes]:
 
     sent = torch.frombuffer(bytearray(mine), dtype=torch.uint8)
     parts = [torch.empty_like(sent) for _ in range(_group.size)]
-    dist.all_gather(parts, sent, group=_group.handle)
+    with let_go(sent, *parts):
+        dist.all_gather(parts, sent, group=_group.handle)
     return [part.numpy().tobytes() for part in parts]
 
 

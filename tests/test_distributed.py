@@ -6,12 +6,14 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import landscape as ls
 from helpers.processes import PATIENCE, together
@@ -203,3 +205,14 @@ def test_alone_nothing_is_spread() -> None:
     with distributed.spread():
         assert (distributed.rank(), distributed.count()) == (0, 1)
         assert distributed.from_first(lambda: 3) == 3
+
+
+def test_an_exchange_ends_when_no_thread_holds_its_tensors() -> None:
+    tensor = torch.zeros(3, requires_grad=True)
+    held: list[torch.Tensor] = []
+    thread = threading.Timer(0.2, held.clear)
+    with distributed.let_go(tensor):
+        held.append(tensor.view(3))  # a view holds its base
+        thread.start()
+    assert held == []
+    thread.join()

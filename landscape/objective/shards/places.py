@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from landscape.distributed import exchanging, fails_alone
+from landscape.distributed import exchanging, fails_alone, let_go
 from landscape.errors import RankError, type_and_line
 
 _NUMBERS = count()
@@ -121,8 +121,9 @@ class Shards:
         if self._broken:
             raise RankError(self._broken)
         if mine.numel():
-            with exchanging(self.ranks):
-                dist.all_gather(list(everyone.unbind()), mine.contiguous())
+            rows, sent = everyone.unbind(), mine.contiguous()
+            with exchanging(self.ranks), let_go(sent, *rows):
+                dist.all_gather(list(rows), sent)
         return everyone.to(values.device)
 
     def gathered(self, name: str, values: Tensor) -> Tensor:
