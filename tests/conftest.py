@@ -6,7 +6,6 @@ import gc
 import os
 import signal
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -15,6 +14,7 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 
 pytest.register_assert_rewrite("helpers")
+pytest_plugins = ["helpers.workers"]
 
 # A shell has commands in the background ignore Ctrl-C, and tests press it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -39,14 +39,6 @@ def pytest_collection_finish() -> None:
     """Spare what is imported by now, half a million objects, from every later collection of garbage."""
     gc.freeze()
     gc.enable()
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Give each worker whole files of tests."""
-    from helpers.scheduling import FilesTogether  # here, since pytest runs without xdist too
-
-    return FilesTogether(config, log)
 
 
 @pytest.fixture(autouse=True)
