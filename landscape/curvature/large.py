@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from landscape.curvature.autograd.graphs import Graph, HessianGraph, check_once, refuse_once_differentiable
 from landscape.curvature.autograd.product_tape import ProductTape
@@ -138,8 +139,7 @@ class LargeProducts:
         most = max(batch.samples for batch in whole.batches)
         single = self._with_rows(1)
         rows = 1 if single is not None else most
-        first = self._tape(whole if single is None else single, 0, measured_alone=self._slow_backwards)
-        sample = -(-first.bytes // rows)
+        sample = -(-self._bytes_of_first(whole if single is None else single) // rows)
         least = LargeMemory(vector, sample, rows, 0).least()
         if limit is None:
             rooms = [round(share * model) for share in (_ROOM_OF_PRODUCTS, _ROOM_OF_FORMS)]
@@ -251,6 +251,22 @@ class LargeProducts:
         """Whether a backward pass may take hundreds of times a forward pass: in 16 bits on many processors it does."""
         narrow = any(entry.dtype.itemsize < 4 for entry in self._whole.layout.entries)
         return narrow and self._objective.device.type == "cpu"
+
+    def _bytes_of_first(self, program: ModelProgram) -> int:
+        """Return the bytes of the tape of the first piece, from tensors that have shapes and no numbers.
+
+        The model has run on this piece before, so whatever it caches holds numbers by now.
+        """
+        leaves = self._leaves
+        try:
+            with program.running(), FakeTensorMode(allow_non_fake_inputs=True) as fake:
+                self._leaves = [fake.from_tensor(leaf) for leaf in leaves]
+                return self._tape(program, 0).bytes
+        except Exception:  # such as of a model that decides by numbers
+            self._leaves = leaves
+            return self._tape(program, 0, measured_alone=self._slow_backwards).bytes
+        finally:
+            self._leaves = leaves
 
     def _tape(self, program: ModelProgram, piece: int, *, measured_alone: bool = False) -> ProductTape:
         """Return the tape of a piece; that of the Gauss-Newton matrix knows where the predictions are."""

@@ -8,16 +8,22 @@ counts its calls, shows nothing of that: there a change in fewer than about half
 from __future__ import annotations
 
 import math
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from landscape.errors import ObjectiveError
-from landscape.objective.batch_loss import CENTRE, Program
+from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evaluating
+from landscape.objective.batches import Batch
 from landscape.objective.checks import random_state
 from landscape.objective.evaluate import run_pass
-from landscape.objective.moved_weights import AnyPoint, PointList
+from landscape.objective.losses.accuracy import accuracy_counts
+from landscape.objective.losses.loss import Loss
+from landscape.objective.moved_weights import AnyPoint, Point, PointList
 from landscape.results.table import percent
 
 _RANDOM = (
@@ -39,21 +45,51 @@ _RULE_OF_THREE = 3.0  # n passes without a change: its chance is below 3 / n wit
 _REPEAT_TOLERANCE = 1e-6  # relative: two evaluations of a deterministic loss may differ by rounding only
 
 
-def check_centre(program: Program, origin: AnyPoint, device: torch.device) -> tuple[float, tuple[str, ...]]:
-    """Return the loss at theta, having checked that it is finite and the same each time, and notes.
+@dataclass(frozen=True)
+class Centre:
+    """What is known about the trained point.
+
+    Attributes:
+        loss: the loss there.
+        notes: what a user should know about it.
+        right: right and all predictions of each batch; None if they were not counted.
+    """
+
+    loss: float
+    notes: tuple[str, ...] = ()
+    right: tuple[tuple[int, int], ...] | None = None
+
+
+def check_centre(program: Program, origin: AnyPoint, device: torch.device, output: Any = None) -> Centre:
+    """Return the loss at theta, having checked that it is finite and the same each time.
+
+    Right predictions of a large model are counted on the way, since each pass takes long.
+
+    Args:
+        program: the loss.
+        origin: theta.
+        device: where it is.
+        output: the model's output at theta on the only batch, if a pass has been made. It saves one.
 
     Raises:
         ObjectiveError: if it is not.
     """
     centre = origin[None] if isinstance(origin, Tensor) else PointList([origin], device)
+    right: list[tuple[int, int]] = []
+    counted = _counting(program, right) if isinstance(origin, Point) else program
 
-    def loss() -> float:
-        return float(run_pass(program, centre, place=CENTRE).values[0])
+    def loss(by: Program = program) -> float:
+        return float(run_pass(by, centre, place=CENTRE).values[0])
 
     with program.running():
-        before, started = random_state(), perf_counter()
-        first, second = loss(), loss()
+        before, held, started = random_state(), _attributes(program), perf_counter()
+        first, second = loss() if output is None else _loss_of(output, program), loss(counted)
         draws = before != random_state()
+        if output is not None:
+            # the earlier pass began from the same random numbers and attributes; a loss may have written to its output
+            again = draws or _differ(held, _attributes(program)) or not _same(first, second)
+            first, second = second, loss() if again else second
+        known = tuple(right) if len(right) == len(program.counts) else None
         if not math.isfinite(first):
             raise ObjectiveError(
                 f"the loss at the trained point is {first}, so there is no basin around it.\n"
@@ -65,7 +101,7 @@ def check_centre(program: Program, origin: AnyPoint, device: torch.device) -> tu
                 f"{first:.9g} and {second:.9g}.\n" + (_RANDOM if draws else _STATEFUL)
             )
         if not draws:
-            return first, ()
+            return Centre(first, (), known)
         passes = 2
         while passes < _PASSES and (program.sharded or perf_counter() - started < _SECONDS):  # ranks pass together
             passes += 1
@@ -74,7 +110,41 @@ def check_centre(program: Program, origin: AnyPoint, device: torch.device) -> tu
                     f"the loss is not deterministic: {passes - 1} evaluations at the same point gave {first:.9g}, and "
                     f"the next one {other:.9g}.\n{_RANDOM}"
                 )
-    return first, (_DRAWS.format(passes, percent(min(1.0, _RULE_OF_THREE / passes), 0)),)
+    return Centre(first, (_DRAWS.format(passes, percent(min(1.0, _RULE_OF_THREE / passes), 0)),), known)
+
+
+def _loss_of(output: Any, program: Program) -> float:
+    """Return the loss of an output on the only batch."""
+    assert isinstance(program, ModelProgram)
+    with evaluating(program, 0, CENTRE):
+        return float(program.losses[0].total(output, program.batches[0])) / program.counts[0]
+
+
+def _counting(program: Program, right: list[tuple[int, int]]) -> Program:
+    """Return a program that appends the right and all predictions of each batch to ``right`` as it runs."""
+    assert isinstance(program, ModelProgram)
+
+    def counting(loss: Loss) -> Loss:
+        def total(output: Any, batch: Batch) -> Tensor:
+            with suppress(Exception):  # the accuracy is asked for later, and the error is told then
+                right.append(accuracy_counts(loss, output, batch))
+            return loss.total(output, batch)
+
+        return replace(loss, total=total)
+
+    return program.with_losses(tuple(map(counting, program.losses)))
+
+
+def _attributes(program: Program) -> list[dict[str, Any]]:
+    """Return what each module of the model holds now."""
+    return [dict(vars(module)) for module in program.model.modules()] if isinstance(program, ModelProgram) else []
+
+
+def _differ(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> bool:
+    """Whether a module holds other objects than before."""
+    pairs = zip(before, after, strict=False)
+    changed = (one.keys() != other.keys() or any(one[key] is not other[key] for key in one) for one, other in pairs)
+    return len(before) != len(after) or any(changed)
 
 
 def _same(first: float, other: float) -> bool:

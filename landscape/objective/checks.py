@@ -55,6 +55,10 @@ class Trial:
     why: str = ""
     time_major: bool = False
 
+    def output_on(self, batches: Sequence[Batch]) -> Any:
+        """Return the output if it is that on all data; otherwise None."""
+        return self.output if len(batches) == 1 and batches[0].samples == self.batch.samples else None
+
 
 def try_first_batch(program: ModelProgram, theta: AnyPoint, first: Batch, alone: Batch, *, mixing: bool) -> Trial:
     """Run the model on a few samples and on their halves; on the whole batch if it does not run on a part.

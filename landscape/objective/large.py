@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from landscape.objective.batch_loss import ModelProgram, Program
 from landscape.objective.batches import Batch, copied
-from landscape.objective.losses.predictions import logits_of
-from landscape.objective.moved_weights import AnyPoint, Point
+from landscape.objective.losses.meanings import of_own_loss
+from landscape.objective.losses.predictions import Reading, logits_of
+from landscape.objective.moved_weights import FEW_OF_LARGE, AnyPoint, Point
 from landscape.objective.noise import Noise
 from landscape.objective.overwritten import Overwritten
 from landscape.objective.parameters import Entry, home
@@ -48,35 +49,53 @@ def trained_values(program: Program, origin: AnyPoint) -> Iterator[Tensor]:
 
 def origin_of(
     program: ModelProgram, flat: bool | None, first: Batch, held: Mapping[str, Tensor], place: torch.device
-) -> AnyPoint:
-    """Return the trained point in the form that serves this model, after a look at how it reads its weights."""
+) -> tuple[AnyPoint, Reading | None]:
+    """Return the trained point in the form that serves this model, after a look at how it reads its weights.
+
+    That look may tell what the model's own loss takes its logits for, too.
+    """
     if not is_large(program, flat):
-        return program.layout.flatten(held, place)
-    settle_reading(program, first)
-    return Point()
+        return program.layout.flatten(held, place), None
+    return Point(), settle_reading(program, first)
 
 
-def settle_reading(program: ModelProgram, batch: Batch) -> None:
+def settle_reading(program: ModelProgram, batch: Batch) -> Reading | None:
     """Find out on one batch how the model reads its weights, and set ``program.in_place`` if that cannot be caught.
 
     It cannot if the model writes to a weight, asks for its address, keeps it outside of its modules' parameters, or
     gives another output with the smallest tensor of each kind moved than with that tensor overwritten.
+
+    Returns:
+        what the model's own loss takes its logits for, if these passes tell it.
     """
-    program.in_place = _holds_on(program.model) or not _caught(program, copied(batch))
+    if _holds_on(program.model):
+        program.in_place = True
+        return None
+    caught, reading = _caught(program, copied(batch))
+    program.in_place = not caught
+    return reading
 
 
-def _caught(program: ModelProgram, batch: Batch) -> bool:
+def _caught(program: ModelProgram, batch: Batch) -> tuple[bool, Reading | None]:
+    """Return whether all reading of weights is seen, and the meaning of the model's own loss on few samples."""
     trial = program.with_batches((batch,))
     point = Point(((_PROBE, Noise(list(_smallest_of_each_kind(program)))),))
     try:
         with program.running():
             seen = logits_of(trial.output(point, 0))  # raises if the model writes
-            true = logits_of(trial.output_with(Overwritten(program.pairs, point, keep_all=False)))
-            return _agree(program, seen, true)
+            output = trial.output_with(Overwritten(program.pairs, point, keep_all=False))
+            caught = _agree(program, seen, logits_of(output))
     except UncaughtError:
-        return False
+        return False, None
     except Exception:  # what fails for another reason fails again, in the first pass, and is told there
-        return True
+        return True, None
+    if program.losses[0].name != "model" or batch.samples > FEW_OF_LARGE:
+        return caught, None
+    del seen
+    try:
+        return caught, of_own_loss(output, batch.target)
+    except Exception:  # an output without a loss of its own
+        return caught, None
 
 
 def _agree(program: ModelProgram, one: Tensor, other: Tensor) -> bool:

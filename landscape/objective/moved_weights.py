@@ -23,6 +23,7 @@ from landscape.objective.parameters import Entry
 
 Item = TypeVar("Item")
 PIECE = 2**17  #: entries that are moved at a time: they fit the cache of a processor
+FEW_OF_LARGE = 2  #: samples of a large model that are enough to find out what its loss means
 
 
 class Step(Protocol):

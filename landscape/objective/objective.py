@@ -15,12 +15,7 @@ from torch import Tensor, nn
 
 from landscape import distributed
 from landscape.errors import ObjectiveError, check_count
-from landscape.objective.batch_loss import (
-    CENTRE,
-    ModelProgram,
-    Program,
-    evaluating,
-)
+from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evaluating
 from landscape.objective.batches import moved_to, split_batches
 from landscape.objective.centre import check_centre
 from landscape.objective.checks import try_first_batch
@@ -135,7 +130,7 @@ class Objective(FromCheckpoint):
         first = given.first(here)
         options: dict[str, Any] = {"forward": forward, "training": training, "compile": compile}
         program = held.program(model, (first,), loss_terms, layout, **options)
-        theta = origin_of(program, flat, first, held.tensors, place)
+        theta, own = origin_of(program, flat, first, held.tensors, place)
         mixing = training or not loss_terms.per_sample or mixes_samples(model)
         alone = given.alone(here, batch_size if mixing else None)
         trial = try_first_batch(program, theta, first, alone, mixing=mixing)
@@ -144,8 +139,9 @@ class Objective(FromCheckpoint):
         batches = read.batches
         cut = len(batches) > 1 or (batch_size or read.samples) < read.samples
         program = program.with_batches((trial.batch,))
-        loss_terms, said = recognised(loss_terms, loss, output, program, theta, trial.output, batches, cut=cut)
-        check_targets(loss_terms, trial.output, trial.batch, batches)
+        trained = trial.output
+        loss_terms, said = recognised(loss_terms, loss, output, program, theta, trained, batches, cut=cut, own=own)
+        check_targets(loss_terms, trained, trial.batch, batches)
         self._output = output
         sample_bytes = trial.largest_bytes // trial.batch.samples
         if batch_size is not None or not trial.mixing:
@@ -154,7 +150,7 @@ class Objective(FromCheckpoint):
             )
         self.notes = [*read.notes, *batch_notes(trial, batches, batch_size), *said, *scope_notes(selected, model)]
         program = program.with_losses((loss_terms,)).with_batches(batches)
-        self._set_up(program, theta, layout, selected)
+        self._set_up(program, theta, layout, selected, None if program.differentiates else trial.output_on(batches))
         refuse_held_elsewhere(program.with_batches((trial.batch,)), theta)
         self.samples = read.samples
         self.data_hash = held.same_on_all("data", read.digest)
@@ -203,8 +199,8 @@ class Objective(FromCheckpoint):
         self.plan = plan_points(program, theta, 0, memory, lanes)
         return self
 
-    def _set_up(self, program: Program, theta: AnyPoint, layout: Layout, scope: Scope) -> None:
-        """Set the attributes that every objective has, and check the centre."""
+    def _set_up(self, program: Program, theta: AnyPoint, layout: Layout, scope: Scope, output: Any = None) -> None:
+        """Set the attributes that every objective has, and check the centre; ``output`` is the only batch's there."""
         self._program = program
         self._kl: Program | None = None
         self.trained = theta
@@ -214,8 +210,9 @@ class Objective(FromCheckpoint):
         self.theta_hash = digest_of(chain(trained_values(program, theta), program.constants))
         if sum(program.counts) == 0:
             raise ObjectiveError("every target is left out (-100), so the loss has no term. Check the targets.")
-        self.centre, said = check_centre(program, theta, self.device)
-        self.notes += said
+        self._centre = check_centre(program, theta, self.device, output)
+        self.centre = self._centre.loss
+        self.notes += self._centre.notes
 
     def __repr__(self) -> str:
         fixed = left_out(self.scope)
@@ -334,10 +331,11 @@ class Objective(FromCheckpoint):
         """
         if not isinstance(self._program, ModelProgram):
             return None
-        with self.running():
-            outputs = (self._centre_output(i) for i in range(self.batches))
-            loss = self._program.losses[0]
-            pairs = [accuracy_counts(loss, o, b) for o, b in zip(outputs, self._program.batches, strict=True)]
+        pairs: Any = self._centre.right
+        if pairs is None:
+            with self.running():
+                loss, batches = self._program.losses[0], self._program.batches
+                pairs = [accuracy_counts(loss, self._centre_output(i), batch) for i, batch in enumerate(batches)]
         right, known = (sum(column) for column in zip(*pairs, strict=True))
         return right / known if known else None
 
@@ -371,7 +369,8 @@ class Objective(FromCheckpoint):
         """Return the same objective with another program on the same data, such as one with other losses."""
         other = copy(self)
         other._program, other._kl, other.notes = program, None, list(self.notes)
-        other.centre, _ = check_centre(program, self.trained, self.device)
+        other._centre = check_centre(program, self.trained, self.device)
+        other.centre = other._centre.loss
         return other
 
     def _centre_output(self, batch: int) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
 
 import landscape as ls
@@ -171,19 +174,48 @@ def test_more_pairs_than_memory_holds_are_refused(problem: tuple[nn.Module, tupl
         ls.top_eigenpairs(op, 3)
 
 
-def test_memory_in_16_bits_is_measured_without_a_backward_pass(
-    problem: tuple[nn.Module, tuple[Tensor, Tensor]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On many processors such a pass takes hundreds of times a forward pass, and ``doctor`` asks for the memory."""
-    model, data = problem
-    op = ls.Hessian(ls.Objective(model.bfloat16(), data, scope="all", flat=False))
+def memory_without_backward(op: ls.Hessian, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """Return the bytes of a sample by the plan and by its tape; no backward pass may compute numbers for the plan."""
     large = op._large
     assert large is not None
     with op.objective.running():
         exact = large._tape(large._one_sample(), 0).bytes
+    grad = torch.autograd.grad
+
+    def without_numbers(outputs: Tensor, *args: Any, **options: Any) -> Any:
+        assert isinstance(outputs, FakeTensor), "a backward pass"
+        return grad(outputs, *args, **options)
+
     with monkeypatch.context() as patch:
-        patch.setattr(torch.autograd, "grad", lambda *_, **__: pytest.fail("a backward pass"))
-        sample = op.memory().sample
+        patch.setattr(torch.autograd, "grad", without_numbers)
+        return op.memory().sample, exact
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_memory_is_measured_without_numbers(
+    problem: tuple[nn.Module, tuple[Tensor, Tensor]], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, data = problem
+    op = ls.Hessian(ls.Objective(model.to(dtype), data, scope="all", flat=False))
+    sample, exact = memory_without_backward(op, monkeypatch)
+    assert sample == exact
+    assert op.objective.loss_at(op.objective.theta[None])[0] == pytest.approx(op.objective.centre, rel=1e-6)
+
+
+class Deciding(Words):
+    """The same with a branch that numbers decide."""
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        out = super().forward(numbers)
+        return out if out.isfinite().all() else out.nan_to_num()
+
+
+def test_memory_in_16_bits_is_measured_without_a_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On many processors such a pass takes hundreds of times a forward pass, and ``doctor`` asks for the memory."""
+    torch.manual_seed(3)
+    data = torch.randint(1, 11, (6, 5)), torch.randint(0, 11, (6,))
+    op = ls.Hessian(ls.Objective(Deciding().bfloat16(), data, scope="all", flat=False))
+    sample, exact = memory_without_backward(op, monkeypatch)
     assert exact <= sample <= 1.3 * exact
 
 

@@ -94,7 +94,7 @@ class ProductTape:
                 node.slope = slope
         self.total = total.detach()
         self._last = _last_uses(self._steps)
-        own = {node.value.untyped_storage().data_ptr() for node in self._leaves}
+        own = {_storage(node.value) for node in self._leaves}
         self.bytes = left_out + sum(size for place, size in _sizes(self._steps).items() if place not in own)
 
     def form(self, vectors: Sequence[Tensor]) -> Tensor:
@@ -338,11 +338,16 @@ def _constant(item: Any) -> Any:
 
 
 def _sizes(steps: Sequence[Step]) -> dict[int, int]:
-    """Return the bytes of the storages that the steps keep, by their address."""
+    """Return the bytes of each storage that the steps keep."""
     nodes = {node for step in steps for node in (*step.inputs, *step.outputs)}
     tensors = [tensor for node in nodes for tensor in (node.value, node.slope) if tensor is not None]
     tensors += [constant for step in steps if isinstance(step, Run) for constant in step.constants()]
-    return {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return {_storage(tensor): tensor.untyped_storage().nbytes() for tensor in tensors}
+
+
+def _storage(tensor: Tensor) -> int:
+    """Return what tells the storage of a tensor from others: an address of numbers is not there without numbers."""
+    return tensor.untyped_storage()._cdata
 
 
 def _last_uses(steps: Sequence[Step]) -> list[list[Node]]:

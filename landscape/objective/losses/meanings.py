@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from landscape.objective.losses.predictions import IGNORED_CLASS, Reading
+from landscape.objective.losses.make import own_loss
+from landscape.objective.losses.predictions import IGNORED_CLASS, Reading, logits_of
 from landscape.objective.moved_weights import AnyPoint, Point
 from landscape.objective.noise import Noise
 from landscape.objective.parameters import Entry
@@ -49,6 +50,19 @@ def only_one(found: list[Match]) -> Reading | None:
     if len(ranked) > 1 and ranked[0][0] * _CLOSER > ranked[1][0]:
         return None
     return ranked[0][1] if ranked else None
+
+
+def of_own_loss(output: Any, target: Any) -> Reading | None:
+    """Return what a model's own loss takes its logits for; None if it is none of torch's losses.
+
+    Args:
+        output: what the model returns at a point where the loss is not at rest.
+        target: what the loss compares with.
+
+    Raises:
+        TaskError: if the output holds no loss, or no predictions.
+    """
+    return only_one(matches(own_loss(output), logits_of(output), target))
 
 
 def left_out_of(target: Tensor) -> tuple[int, ...]:

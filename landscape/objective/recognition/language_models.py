@@ -10,8 +10,7 @@ from torch import Tensor
 
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import Batch
-from landscape.objective.losses.make import own_loss
-from landscape.objective.losses.meanings import matches, near_point, only_one
+from landscape.objective.losses.meanings import near_point, of_own_loss
 from landscape.objective.losses.predictions import IGNORED_CLASS, Reading, logits_of
 from landscape.objective.moved_weights import AnyPoint
 
@@ -77,8 +76,7 @@ def _moves_labels(program: ModelProgram, theta: AnyPoint) -> bool | None:
             if "labels" not in inspect.signature(program.model.forward).parameters:
                 return None
             program = program.with_forward(lambda model, _: model(*batch.inputs, **named))
-        output = program.output(near_point(theta, program.pairs), 0)
-        same = only_one(matches(own_loss(output), logits_of(output), batch.target))
+        same = of_own_loss(program.output(near_point(theta, program.pairs), 0), batch.target)
     except Exception:  # a model of another kind: the caller measures it without its own loss
         return None
     return None if same is None else same.next_token

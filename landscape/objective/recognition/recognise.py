@@ -16,8 +16,8 @@ from torch import Tensor
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import Batch, spread
 from landscape.objective.losses.loss import Loss, entries_of
-from landscape.objective.losses.make import divided_by, make_loss, own_loss, value_of
-from landscape.objective.losses.meanings import matches, near_point, only_one
+from landscape.objective.losses.make import divided_by, make_loss, value_of
+from landscape.objective.losses.meanings import matches, near_point, of_own_loss, only_one
 from landscape.objective.losses.named import classes_counted
 from landscape.objective.losses.predictions import (
     Reading,
@@ -28,11 +28,10 @@ from landscape.objective.losses.predictions import (
     sums_to_one,
 )
 from landscape.objective.losses.structure import tensors_of, with_tensors
-from landscape.objective.moved_weights import AnyPoint, Point
+from landscape.objective.moved_weights import FEW_OF_LARGE, AnyPoint, Point
 from landscape.objective.recognition.language_models import predicts_next
 from landscape.objective.recognition.weighting import telling_batch, weighting
 
-_FEW = 2  # samples of a large model
 _SEVERAL = 8  # values in [0, 1]; fewer may be logits
 
 
@@ -68,6 +67,7 @@ def recognised(
     batches: tuple[Batch, ...],
     *,
     cut: bool,
+    own: Reading | None = None,
 ) -> tuple[Loss, tuple[str, ...]]:
     """Return the loss with what could be found out about it, and notes for the user.
 
@@ -80,6 +80,7 @@ def recognised(
         trained: the model's output there.
         batches: all batches.
         cut: whether the data will run in more than one batch.
+        own: what the model's own loss takes the logits of the first batch for, if that is known.
     """
     target = program.batches[0].target
     if loss.per_sample:
@@ -90,9 +91,13 @@ def recognised(
             loss = replace(loss, reading=_kind_by_shape(loss.reading, trained, target))
         return loss, (*notes, *_checked(loss, output, trained, target), *_others(trained))
     with program.running():
+        first = program.batches[0]
         program, trained = _telling(program, theta, trained, batches)
         target = program.batches[0].target
-        reading = _of_function(given, program.batches[0], trained) if callable(given) else _of_model(program, theta)
+        if callable(given):
+            reading = _of_function(given, program.batches[0], trained)
+        else:
+            reading = own if own and program.batches[0] is first else _of_model(program, theta)
         if reading is None or _leaves_out_more(reading, trained, target, batches):
             reading, notes = _by_shape(loss.reading, program, theta, trained)
         else:
@@ -113,8 +118,9 @@ def _telling(
 ) -> tuple[ModelProgram, Any]:
     """Return the program on a batch that shows which targets are left out, and the trained model's output on it."""
     telling = telling_batch(batches, program.batches[0])
-    if isinstance(theta, Point):  # of a language model the predictions for a few samples fill a machine, in float64
-        telling = spread(telling, _FEW)
+    # of a large language model the predictions for a few samples fill a machine, in float64
+    if isinstance(theta, Point) and telling.samples > FEW_OF_LARGE:
+        telling = spread(telling, FEW_OF_LARGE)
     if telling is program.batches[0]:
         return program, trained
     other = program.with_batches((telling,))
@@ -200,8 +206,7 @@ def _of_function(function: Callable[..., Any], batch: Batch, trained: Any) -> Re
 def _of_model(program: ModelProgram, theta: AnyPoint) -> Reading | None:
     """Return what the model's own loss takes its logits for; None if it is none of torch's losses."""
     try:
-        output = program.output(near_point(theta, program.pairs), 0)
-        return only_one(matches(own_loss(output), logits_of(output), program.batches[0].target))
+        return of_own_loss(program.output(near_point(theta, program.pairs), 0), program.batches[0].target)
     except Exception:  # an output without predictions, or a point that the model does not reach
         return None
 

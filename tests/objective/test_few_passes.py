@@ -1,0 +1,119 @@
+"""A pass of a large model takes long: what one pass tells is not computed again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+
+import landscape as ls
+from helpers.models import CausalLM
+from landscape.errors import ObjectiveError
+from landscape.objective.centre import check_centre
+
+READING = 2  # passes that show how a large model reads its weights
+CENTRE = 2  # passes that are compared at the trained point
+
+
+class Passes:
+    """Counts the passes of a model, without those on tensors that hold no numbers."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.count = 0
+        model.register_forward_hook(self)
+
+    def __call__(self, model: nn.Module, inputs: object, output: Any) -> None:
+        self.count += not isinstance(output.logits, FakeTensor)
+
+
+def sentences(rows: int = 1, same: bool = False) -> dict[str, Tensor]:
+    ids = torch.randint(1, 11, (rows, 7), generator=torch.Generator().manual_seed(1))
+    return {"input_ids": ids, "labels": torch.full_like(ids, 3) if same else ids}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_objective_of_a_large_model_makes_four_passes(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = CausalLM().to(dtype)
+    passes = Passes(model)
+    objective = ls.Objective(model, sentences(), "model", flat=False)
+    assert passes.count == READING + CENTRE
+    accuracy = objective.accuracy()
+    ls.Hessian(objective).memory()
+    assert passes.count == READING + CENTRE
+    flat = ls.Objective(model, sentences(), "model", flat=True)
+    assert (objective.centre, accuracy) == (flat.centre, flat.accuracy())
+    assert (objective.program.losses[0].reading, objective.notes) == (flat.program.losses[0].reading, flat.notes)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5])
+@pytest.mark.parametrize("loss", ["model", "cross_entropy"])
+def test_what_is_shared_is_right_for_any_number_of_samples(rows: int, loss: str) -> None:
+    torch.manual_seed(0)
+    model, data = CausalLM().double(), sentences(rows)
+    large, flat = (ls.Objective(model, data, loss, flat=how, batch_size=2) for how in (False, True))
+    assert (large.centre, large.accuracy()) == (pytest.approx(flat.centre, rel=1e-14), flat.accuracy())
+
+
+def test_an_objective_with_other_losses_counts_by_them() -> None:
+    torch.manual_seed(0)
+    model = CausalLM().double()
+    one, other = (ls.Objective(model, sentences(same=same), "model", flat=False) for same in (False, True))
+    assert one.accuracy() != other.accuracy()
+    assert one.with_program(other.program).accuracy() == other.accuracy()
+
+
+def test_a_loss_that_writes_to_its_output_is_no_random_loss() -> None:
+    def shrunk(output: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(output.mul_(0.5), target)
+
+    torch.manual_seed(0)
+    model, data = nn.Linear(3, 4).double(), (torch.randn(2, 3).double(), torch.tensor([1, 3]))
+    truth = float(nn.functional.cross_entropy(model(data[0]) / 2, data[1]))
+    for flat in (False, True):
+        assert ls.Objective(model, data, shrunk, flat=flat).centre == pytest.approx(truth, rel=1e-14)
+
+
+class Noisy(CausalLM):
+    def forward(self, input_ids: Tensor, labels: Tensor | None = None) -> Any:
+        output = super().forward(input_ids, labels)
+        return type(output)(output.logits, output.loss + 1e-3 * torch.rand(()))
+
+
+def test_a_draw_that_a_shared_pass_repeats_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass before the check begins from the same random state as the check, so it draws the same."""
+    monkeypatch.setattr(sys.modules[check_centre.__module__], "_SECONDS", 0.0)  # as for a model whose passes take long
+    with pytest.raises(ObjectiveError, match=r"not deterministic.*\n.*draws random numbers"):
+        ls.Objective(Noisy(), sentences(), "model", flat=False)
+
+
+def test_an_accuracy_that_cannot_be_counted_is_told_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Callable[..., Any]:
+        raise ValueError("no classes")
+
+    objective = sys.modules[ls.Objective.__module__]
+    for module in (sys.modules[check_centre.__module__], objective):
+        monkeypatch.setattr(module, "accuracy_counts", broken)
+    large = ls.Objective(CausalLM(), sentences(), "model", flat=False)
+    with pytest.raises(ValueError, match="no classes"):
+        large.accuracy()
+
+
+class Remembering(CausalLM):
+    count = 0
+
+    def forward(self, input_ids: Tensor, labels: Tensor | None = None) -> Any:
+        output = super().forward(input_ids, labels)
+        self.count += 1
+        return type(output)(output.logits, output.loss * self.count)
+
+
+def test_an_attribute_that_changes_the_loss_is_found() -> None:
+    """A pass before the check begins with the attributes of the check."""
+    with pytest.raises(ObjectiveError, match=r"not deterministic.*\n.*keeps something from one call"):
+        ls.Objective(Remembering(), sentences(), "model", flat=False)
