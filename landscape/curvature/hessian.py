@@ -67,7 +67,6 @@ class Hessian(SecondDerivative):
         super().__init__(objective, scope=scope, metric=metric, memory=memory, check=check, lean=lean)
         if derivative not in DERIVATIVES:
             raise CurvatureError(f"derivative={derivative!r} is not known. Pass one of {', '.join(DERIVATIVES)}.")
-        self._autograd = derivative == "autograd"
         self._differences = None if lean else GradientDifferences(objective, self.scope.ranges, self._read)
         self.difference_error = 0.0
         self._form_sizes: dict[tuple[int, ...], tuple[float, float]] = {}  # batches -> largest error, largest form
@@ -105,7 +104,7 @@ class Hessian(SecondDerivative):
         return (said + (f". {KINKS}" if useless else ""),)
 
     def describe(self) -> dict[str, Any]:
-        return super().describe() if self._autograd else {**super().describe(), "derivative": "difference"}
+        return super().describe() if self._differences is None else {**super().describe(), "derivative": "difference"}
 
     def _add_products(self, steps: Tensor, batches: Sequence[int], out: Tensor) -> None:
         if self._differences is None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from landscape import distributed
+from landscape.curvature.autograd.differences import GradientDifferences
 from landscape.curvature.autograd.grad import twice_differentiable
 from landscape.curvature.autograd.graphs import Graph, Graphs, HessianGraph, differentiating
 from landscape.curvature.checks.derivatives import check_derivatives, why_apart
@@ -38,6 +39,7 @@ class SecondDerivative(Operator):
     kind: type[Graph]
     name = ""
     check_notes: tuple[str, ...] = ()  #: what the check of derivatives could not tell, once it has run
+    _differences: GradientDifferences | None = None  # where products come from, if not from autograd
 
     def __init__(
         self,
@@ -72,7 +74,6 @@ class SecondDerivative(Operator):
         self._check, self._check_symmetry, self._prepared = check and not sharded, check and sharded, False
         self._own_memory = memory
         self._room: Room | None = None
-        self._autograd = True
         self._check_kind(objective)
 
     def _check_kind(self, objective: Objective) -> None:
@@ -128,7 +129,7 @@ class SecondDerivative(Operator):
         layout, ranges = objective.layout, self.scope.ranges
         if objective.program.sharded:
             notes.append("autograd was not compared with differences: no rank holds all of a sharded model")
-            if self._check_symmetry and self._autograd:
+            if self._check_symmetry and self._differences is None:
                 with objective.running(), self._told():
                     require_symmetric(self._graphs, layout.held, layout.holding, objective.theta)
         self._keep_limit()
@@ -137,7 +138,7 @@ class SecondDerivative(Operator):
         if self._check:
             if isinstance(objective.program, ModelProgram):
                 refuse_fake_quantisation(objective.program.model)
-            products = self._autograd and self.kind is HessianGraph
+            products = self._differences is None and self.kind is HessianGraph
             self.check_notes = check_derivatives(few, layout, ranges, products=products)
             notes += self.check_notes
         if self._width > 1 and (reason := why_apart(few, layout, ranges, self.kind)):

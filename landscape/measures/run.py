@@ -18,6 +18,7 @@ from landscape.measures.own import called
 from landscape.measures.reading import Reading
 from landscape.measures.registry import Definition, find_measures
 from landscape.measures.settings import BUDGET, CHAINS, CUTOFF, DRAWS, PROBES, VOLUME_BUDGET, Settings
+from landscape.measures.top_pair import known_direction
 from landscape.objective import Objective
 from landscape.results import Cost, OnProgress, Progress, Result, require_same_config
 from landscape.results.progress import telling
@@ -128,6 +129,9 @@ def sharpness(
             shared.rho = size
             config = _config(shared, definition, normalise_logits)
             kept = _kept(name, taken, config, limit)
+            if kept is not None and _would_gain(definition, kept, shared):
+                shared.paid = {work: spent for work, spent in shared.paid.items() if work not in kept.pays}
+                kept = None
             free = definition.shares in found and found[definition.shares].verdict != FAILED
             if kept is not None:
                 found[name] = kept
@@ -155,6 +159,12 @@ def _kept(name: str, taken: Mapping[str, Measure], config: dict[str, Any], limit
         return None
     require_same_config(taken[name].config, config, f"measure {name}")
     return None if _again(taken[name], limit) else taken[name]
+
+
+def _would_gain(definition: Definition, measure: Measure, draws: Draws) -> bool:
+    """Whether a measure that was taken without the result of another can use it now, as one run with both would."""
+    without = bool(definition.after) and measure.config.get("top_eigenvector") is False
+    return without and known_direction(draws) is not None
 
 
 def _again(measure: Measure, limit: Budget) -> bool:

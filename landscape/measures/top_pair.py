@@ -40,13 +40,13 @@ def top_pair(draws: Draws) -> Eigenpairs:
 def known_direction(draws: Draws) -> Tensor | None:
     """Return the top eigenvector of C H C for the entries in scope of the objective, shape (n,), if it costs nothing.
 
-    It is known if this run has taken ``lambda-max``, or if the file held it.
+    It is known if this run has taken ``lambda-max``, or if the file held it. It is not computed for a large model.
     """
-    if not draws.has(_WORK) and _stored_pair(draws) is None:
+    if draws.hessian.lean or (not draws.has(_WORK) and _stored_pair(draws) is None):
         return None
     objective, vectors = draws.objective, top_pair(draws).vectors
     own = draws.metric.scope
-    if len(vectors) != own.size:  # it was not computed: a single pair of a large model
+    if len(vectors) != own.size:  # it was not computed
         return None
     vector = torch.from_numpy(vectors[:, 0]).to(objective.theta)
     return objective.scope.gather(own.scatter(vector, torch.zeros_like(objective.theta)))

@@ -62,7 +62,8 @@ class Child:
         said = self.stderr.read()
         self.wait()
         self._out.seek(0)
-        return self._out.read(), said
+        with self._out, self.stderr:
+            return self._out.read(), said
 
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)

@@ -94,6 +94,24 @@ def test_a_run_with_lambda_max_starts_along_its_eigenvector_too(net, metric):
     assert table["lambda-max"].cost.evaluations > 0  # pays for its own search
 
 
+def test_a_resumed_run_with_lambda_max_equals_one_run(net):
+    objective = ls.Objective(net[0], net[1], batch_size=4)
+    both = ["worst-case-l2", "lambda-max"]
+    whole = ls.sharpness(objective, both, rho=0.5)
+    first, second = ({name: ls.sharpness(objective, name, rho=0.5)[name]} for name in both)
+    for known in (first, second, first | second):  # each as a file that holds it
+        resumed = ls.sharpness(objective, both, rho=0.5, resume=known)
+        for name in both:
+            assert resumed[name].value == whole[name].value
+            assert resumed[name].pays == whole[name].pays
+        assert resumed["worst-case-l2"].config == whole["worst-case-l2"].config
+        assert resumed["worst-case-l2"].cost.evaluations == pytest.approx(whole["worst-case-l2"].cost.evaluations)
+    news = []
+    again = ls.sharpness(objective, both, rho=0.5, resume=dict(resumed.measures), on_progress=news.append)
+    assert not any(progress.news for progress in news)
+    assert again["worst-case-l2"].value == whole["worst-case-l2"].value
+
+
 @pytest.mark.parametrize("metric", ["identity", "adaptive"])
 def test_the_eigenvector_reaches_what_the_gradient_misses(metric):
     """The gradient lies along the first axis. The eigenvector of C H C, and not that of H, is the second one."""
