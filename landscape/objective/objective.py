@@ -152,8 +152,7 @@ class Objective(FromCheckpoint):
         program = program.with_losses((loss_terms,)).with_batches(batches)
         self._set_up(program, theta, layout, selected, None if program.differentiates else trial.output_on(batches))
         refuse_held_elsewhere(program.with_batches((trial.batch,)), theta)
-        self.samples = read.samples
-        self.data_hash = held.same_on_all("data", read.digest)
+        self.samples, self.data_hash = read.samples, held.same_on_all("data", read.digest)
         self.loss_name = loss_terms.name
         self._mixing = trial.mixing
         activation = sample_bytes * max(batch.samples for batch in batches)
