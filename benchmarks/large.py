@@ -1,7 +1,8 @@
 """Memory and time of large models: slices and radii against bare forward passes, and directions by entry.
 
 ``python -m benchmarks.large gpt2`` and ``python -m benchmarks.large llama`` print the tables of
-``docs/large-models.md``; ``python -m benchmarks.large normals`` times the generator alone.
+``docs/large-models.md``; ``python -m benchmarks.large doctor`` times ``landscape doctor`` of that Llama, and
+``python -m benchmarks.large normals`` the generator alone.
 
 Each case runs in a fresh process. Its peak memory is what the operating system saw (``VmHWM``) after the model was
 made. Times are of the processor, on one thread unless ``OMP_NUM_THREADS`` says otherwise. Bare passes are timed before
@@ -11,11 +12,13 @@ and after a measurement in the same process, and the fastest counts.
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -30,6 +33,15 @@ from landscape.rays.entries import levels
 _MiB = 2**20
 _NORMALS = 2**25
 CASES = {"gpt2": ("bare", "slice", "radii", "slice of longer text"), "llama": ("bare", "slice", "radii")}
+_TASK = """
+import landscape
+from benchmarks.large import llama
+
+
+def task():
+    model, data = llama(1, 128)
+    return landscape.Task(model=model, data=data, loss="model")
+"""
 _TILE = 2**20  # entries of random weights that are repeated: making a billion would take a minute
 
 
@@ -44,7 +56,7 @@ def gpt2(samples: int, tokens: int) -> tuple[nn.Module, dict[str, torch.Tensor]]
 
 def llama(samples: int, tokens: int) -> tuple[nn.Module, dict[str, torch.Tensor]]:
     """Return a Llama of 1.1 billion parameters in bfloat16 with random weights, and random text."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -56,7 +68,7 @@ def llama(samples: int, tokens: int) -> tuple[nn.Module, dict[str, torch.Tensor]
         with (
             mock.patch.object(nn.Linear, "reset_parameters", return_value=None),
             mock.patch.object(nn.Embedding, "reset_parameters", return_value=None),
-            mock.patch.object(LlamaForCausalLM, "_init_weights", return_value=None),
+            mock.patch.object(PreTrainedModel, "_init_weights", return_value=None),
         ):
             model = LlamaForCausalLM(config).eval()
     finally:
@@ -138,6 +150,22 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def doctor() -> str:
+    """Return what ``landscape doctor`` of the Llama takes, next to a bare pass."""
+    model, data = llama(1, 128)
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save(model.state_dict(), f"{folder}/llama.pt")
+        with torch.no_grad():
+            bare = min(seconds(partial(model, **data)) for _ in range(2))
+        del model
+        Path(folder, "task.py").write_text(_TASK)
+        command = "from landscape_cli.main import main; main()", "doctor", "llama.pt", "--task", "task.py"
+        subprocess.run([sys.executable, "-c", *command], cwd=folder, check=True)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    return f"doctor: {spent:.0f} s of the processor, {peak:,.0f} MiB; a bare pass: {bare:.1f} s"
+
+
 def normals() -> str:
     """Return how many normals a second one core makes, at best of five runs."""
     best = min(seconds(lambda: levels(0, 0, 0, _NORMALS)) for _ in range(5))
@@ -149,6 +177,9 @@ def main() -> None:
     if name == "normals":
         torch.set_num_threads(1)
         print(normals())
+        return
+    if name == "doctor":
+        print(doctor())
         return
     if len(sys.argv) > 2:
         print(json.dumps(measure(name, sys.argv[2])))

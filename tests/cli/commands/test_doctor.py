@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from torch._subclasses.fake_tensor import FakeTensor
 
 from helpers.commands import TASK, flat, run, strict
+from helpers.models import CausalLM
+from landscape.objective import large
+from landscape.rays.reach import reach
+from landscape_cli import doctor_checks
 from landscape_cli.doctor_checks import Report
 from landscape_cli.main import cli
 
@@ -177,3 +184,39 @@ def test_doctor_says_that_it_exits_0() -> None:
     done = CliRunner().invoke(cli, ["doctor", "--help"])
     assert 'Exits 0 even if checks fail: --json has "ready"' in flat(done.output)
     assert "mps" not in done.output
+
+
+LARGE_TASK = """
+import torch
+from helpers.models import CausalLM
+from landscape import Task
+
+
+def task():
+    ids = torch.tensor([[1, 4, 2, 8, 5, 7]])
+    return Task(model=CausalLM().bfloat16(), data={"input_ids": ids, "labels": ids}, loss="model")
+"""
+
+
+def test_doctor_makes_five_passes_of_a_large_model(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two show how the weights are read, two are compared at the trained point, and one looks at the cap."""
+    passes, forward = [], CausalLM.forward
+
+    def counted(model: CausalLM, input_ids: torch.Tensor, labels: torch.Tensor | None = None) -> Any:
+        output = forward(model, input_ids, labels)
+        passes.append(not isinstance(output.logits, FakeTensor))
+        return output
+
+    (here / "lm.py").write_text(LARGE_TASK)
+    torch.save(CausalLM().bfloat16().state_dict(), "lm.pt")
+    monkeypatch.setattr(CausalLM, "forward", counted)
+    for module in (large, doctor_checks):
+        monkeypatch.setattr(module, "FLAT_LIMIT", 0)
+    # as if a pass took long
+    monkeypatch.setattr(sys.modules[reach.__module__], "_SECONDS", 0.0)
+    monkeypatch.setattr(doctor_checks, "_TRIAL", 0.0)
+    found = strict(run("doctor lm.pt --task lm.py --criterion rise --cutoff 0.01 --json").stdout)
+    assert sum(passes) == 5
+    assert found["curvature_bytes"] > 0
+    assert found["seconds_per_evaluation"] > 0
+    assert found["rays_tried"] == 1

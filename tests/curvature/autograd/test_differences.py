@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -53,11 +51,13 @@ def test_products_are_right_within_their_error(dtype: torch.dtype, metric: str) 
     operator = ls.Hessian(objective(SmoothOnce.apply, dtype, batch_size=7), metric=metric, derivative="difference")
     vectors = torch.randn(operator.size, 3, dtype=torch.float64)
     wanted, got = exact @ vectors, (operator @ vectors).double()
+    stated = 1e-8 if dtype == torch.float64 else 1e-6  # differences are in float64, and products in float32
     for column in range(3):
         off = (got - wanted)[:, column].norm() / wanted[:, column].norm()
-        assert off <= operator.difference_error <= (1e-8 if dtype == torch.float64 else 1e-2)
+        assert off <= operator.difference_error <= stated
     forms = (vectors * wanted).sum(0)
-    torch.testing.assert_close(operator.forms(vectors), forms, rtol=1e-2, atol=1e-3 * float(forms.abs().max()))
+    off = (operator.forms(vectors) - forms).abs().max()
+    assert off <= operator.form_error <= 3 * stated * forms.abs().max()
     assert "differences of gradients in float64: the error of a product is up to" in operator.notes[0]
     assert operator.describe()["derivative"] == "difference"
 
@@ -108,7 +108,10 @@ def test_the_stated_error_holds_at_kinks(make, activation: type[nn.Module], reco
             operator = ls.Hessian(measured, derivative="difference", check=False)
             wanted = exact @ vector.double()
             off = float(((operator @ vector).double() - wanted).norm() / wanted.norm())
-            assert off <= operator.difference_error < (math.inf if recorded else 1e-3)
+            # a recorded net runs in float32 alone: its steps are larger, and kinks lie in them
+            limit = 1e-6 if not recorded else 0.1 if (make, activation) == (perceptron, nn.GELU) else 100 * off
+            assert off <= operator.difference_error < limit
+            assert off < 0.5
             assert ("Do not use it" in operator.notes[0]) == (operator.difference_error > 0.5)
             form = float(operator.forms(vector[:, None]))
             assert abs(form - float(vector.double() @ wanted)) <= operator.form_error
