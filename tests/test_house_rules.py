@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_files_and_functions_stay_short() -> None:
             source = path.read_text()
             if (lines := source.count("\n")) > 400:
                 long.append(f"{path.relative_to(ROOT)}: {lines} lines")
-            for node in ast.walk(ast.parse(source)):
+            for node in ast.walk(_tree(path)):
                 if isinstance(node, ast.FunctionDef) and node.end_lineno:
                     first = node.body[0]
                     documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
@@ -81,11 +82,17 @@ def test_messages_of_the_library_name_keywords() -> None:
     for path in (ROOT / "landscape").rglob("*.py"):
         if path.parent.name in ("reproduce", "reports"):  # they print the commands that made a figure or a file
             continue
-        for line, text in _texts(ast.parse(path.read_text())):
+        for line, text in _texts(_tree(path)):
             for flag in re.finditer(r"(?<![\w-])--[a-z][a-z-]*", text):
                 if not re.search(r"landscape [a-z]+ |pip install", text[: flag.start()]):
                     wrong.append(f"{path.relative_to(ROOT)}:{line}: {flag[0]}")
     assert not wrong
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    """Return what stands in a file of Python."""
+    return ast.parse(path.read_text())
 
 
 def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:

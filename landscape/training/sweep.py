@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy  # it loads scipy.stats when that is first used, which takes half a second
 import torch
-from scipy import stats
 
 from landscape.checkpoint import TASK_ARGS
 from landscape.errors import TaskError
@@ -225,7 +225,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
     """
     if len(x) < 3 or len(set(x)) == 1 or len(set(y)) == 1:
         return None
-    return float(stats.spearmanr(x, y).statistic)
+    return float(scipy.stats.spearmanr(x, y).statistic)
 
 
 def read_member(path: Path) -> tuple[dict[str, Any], TrainingSummary]:

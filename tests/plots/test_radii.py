@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-from helpers.figures import assert_nothing_is_cut_off, no_warnings, words
+from helpers.figures import assert_nothing_is_cut_off, laid_out, no_warnings, words
 from landscape import plots
 from landscape.results import Cost, Radii, RayStatus, Volume
 from landscape.volume import volume_from_radii
@@ -61,40 +62,45 @@ HARD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("radii", HARD.values(), ids=HARD.keys())
-def test_no_text_is_clipped_and_nothing_warns(radii: Radii) -> None:
-    volume = volume_from_radii(radii)
+@cache
+def drawn(name: str) -> dict[str, Figure]:
+    """The figures of hard radii, which tests only look at."""
+    radii, volume = HARD[name], volume_from_radii(HARD[name])
+    return {
+        "histogram": plots.radius_histogram(radii),
+        "rays": plots.loss_along_rays(radii),
+        "weights": plots.sorted_weights(volume),
+        "overview": plots.overview(radii, volume),
+    }
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_no_text_is_clipped_and_nothing_warns(name: str) -> None:
     with no_warnings():
-        for figure in (
-            plots.radius_histogram(radii), plots.loss_along_rays(radii), plots.sorted_weights(volume),
-            plots.overview(radii, volume),
-        ):  # fmt: skip
+        for figure in drawn(name).values():
             assert_nothing_is_cut_off(figure)
 
 
 def test_the_panel_titles_do_not_run_into_each_other() -> None:
-    radii = HARD["some censored, one unfinished"]
-    figure = plots.radius_histogram(radii)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    figure = drawn("some censored, one unfinished")["histogram"]
+    renderer = laid_out(figure)
     for axes in figure.axes:
-        left, right = (
-            title.get_window_extent(canvas.get_renderer()) for title in (axes._left_title, axes._right_title)
-        )
+        left, right = (title.get_window_extent(renderer) for title in (axes._left_title, axes._right_title))
         assert left.x1 < right.x0
 
 
 def test_cutoff_labels_stay_apart() -> None:
-    figure = plots.loss_along_rays(HARD["many cutoffs close together"])
+    figure = drawn("many cutoffs close together")["rays"]
     heights = sorted(text.get_position()[1] for text in figure.axes[0].texts)
     assert len(heights) == 5
     assert np.diff(heights).min() > 0.05
 
 
 def test_axes_carry_the_units_of_the_metric() -> None:
-    assert "relative perturbation r" in words(plots.radius_histogram(some_radii()))
-    assert "distance r" in words(plots.radius_histogram(some_radii(metric="identity")))
-    assert "loss above the centre" in words(plots.loss_along_rays(some_radii(criterion="rise")))
+    assert HARD["one ray"].config["metric"] == "filter"
+    assert "relative perturbation r" in words(drawn("one ray")["histogram"])
+    assert "distance r" in words(drawn("identity, rise")["histogram"])
+    assert "loss above the centre" in words(drawn("identity, rise")["rays"])
     assert "KL" in words(plots.loss_along_rays(some_radii(criterion="kl")))
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from helpers.figures import assert_nothing_is_cut_off, assert_tick_labels_stay_apart, laid_out, no_warnings, words
 from helpers.slice_results import make_line, make_plane, make_run, with_gaps
@@ -44,10 +46,16 @@ RESULTS: dict[str, Line | Plane] = {
 }
 
 
+@cache
+def drawn(name: str) -> dict[str, Figure]:
+    """The figures of a result, which tests only look at."""
+    return plots.figures_of(RESULTS[name])
+
+
 @pytest.mark.parametrize("name", RESULTS)
 def test_every_figure_is_drawn_and_nothing_is_cut_off(name: str) -> None:
     with no_warnings():
-        figures = plots.figures_of(RESULTS[name])
+        figures = drawn(name)
         assert figures
         for figure in figures.values():
             assert_nothing_is_cut_off(figure)
@@ -67,14 +75,14 @@ def test_every_format_is_written(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("result", "expected"),
+    ("name", "expected"),
     [
-        (make_line(), ["loss, log scale", "accuracy", "second derivative", "1 = each filter's own norm", "n = 12,345"]),
-        (RESULTS["line toward"], ["this checkpoint", "the other", "Euclidean distance 3"]),
-        (RESULTS["line with gaps"], ["NaN or infinite (5 points)"]),
-        (RESULTS["line not begun"], ["0 of 21 points measured so far"]),
+        ("line", ["loss, log scale", "accuracy", "second derivative", "1 = each filter's own norm", "n = 12,345"]),
+        ("line toward", ["this checkpoint", "the other", "Euclidean distance 3"]),
+        ("line with gaps", ["NaN or infinite (5 points)"]),
+        ("line not begun", ["0 of 21 points measured so far"]),
         (
-            make_plane(),
+            "plane",
             [
                 "\n0.1\n",
                 "\n1\n",
@@ -85,32 +93,32 @@ def test_every_format_is_written(tmp_path: Path, suffix: str) -> None:
                 "this checkpoint",
             ],
         ),
-        (RESULTS["identity"], ["Euclidean distance"]),
-        (make_run(), ["component 1: 80.0 % of the variance", "component 2: 12.3 %", "at most 0.072 off the plane"]),
-        (RESULTS["toward"], ["toward checkpoint 2", "less its part along x", "checkpoint 3"]),
+        ("identity", ["Euclidean distance"]),
+        ("run", ["component 1: 80.0 % of the variance", "component 2: 12.3 %", "at most 0.072 off the plane"]),
+        ("toward", ["toward checkpoint 2", "less its part along x", "checkpoint 3"]),
         (
-            RESULTS["hessian"],
+            "hessian",
             [
                 "the top two eigenvectors of the Hessian",
                 "eigenvector 1, eigenvalue 4.02\n(1 = filters' norms on average)",
                 "eigenvector 2, NOT converged\n(1 = filters' norms on average)",
             ],
         ),
-        (RESULTS["hessian line"], ["x along Hessian eigenvector 1, NOT converged\n"]),
-        (RESULTS["gaps"], ["16 of 21 rows measured so far", "NaN or infinite"]),
+        ("hessian line", ["x along Hessian eigenvector 1, NOT converged\n"]),
+        ("gaps", ["16 of 21 rows measured so far", "NaN or infinite"]),
     ],
 )
-def test_a_figure_says_what_it_shows(result: Line | Plane, expected: list[str]) -> None:
-    figures = plots.figures_of(result)
+def test_a_figure_says_what_it_shows(name: str, expected: list[str]) -> None:
+    figures = drawn(name)
     told = words(figures.get("filled") or figures["line"])
     for text in expected:
         assert text in told, told
 
 
 def test_the_surface_counts_what_it_leaves_out_and_cuts() -> None:
-    assert "12 points are NaN or infinite and left out" in words(plots.surface_figure(RESULTS["gaps"]))  # type: ignore[arg-type]
-    assert "are drawn at" in words(plots.surface_figure(RESULTS["deep"]))  # type: ignore[arg-type]
-    assert "drawn at" not in words(plots.surface_figure(make_plane()))
+    assert "12 points are NaN or infinite and left out" in words(drawn("gaps")["surface"])
+    assert "are drawn at" in words(drawn("deep")["surface"])
+    assert "drawn at" not in words(drawn("plane")["surface"])
 
 
 @pytest.mark.parametrize("size", [21, 151])
@@ -140,8 +148,9 @@ def test_the_trained_point_is_marked_on_the_surface_at_its_height() -> None:
     x, y, z = (float(values[0]) for values in star.get_data_3d())
     assert (x, y) == (0, 0)
     assert 4.0 < z < 4.05
-    assert "this checkpoint" in words(plots.surface_figure(make_run()))
-    assert "training run" in words(plots.surface_figure(make_run()))
+    told = words(drawn("run")["surface"])
+    assert "this checkpoint" in told
+    assert "training run" in told
 
 
 def test_decades_are_the_ticks_of_log_surfaces_and_colour_bars() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import scipy  # it loads scipy.stats when that is first used, which takes half a second
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 _FEWEST = 4  # draws in half a chain from which anything can be said
 
@@ -86,7 +86,7 @@ def _halves(values: np.ndarray) -> np.ndarray:
 
 def _normal_scores(values: np.ndarray) -> np.ndarray:
     """Return the normal quantiles of the ranks (Blom 1958)."""
-    ranks = rankdata(values).reshape(values.shape)
+    ranks = scipy.stats.rankdata(values).reshape(values.shape)
     scores: np.ndarray = ndtri((ranks - 0.375) / (values.size + 0.25))
     return scores
 
