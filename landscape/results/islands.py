@@ -26,6 +26,7 @@ class PilotRow(NamedTuple):
         passes_per_level: what a level costs a particle, full passes over the data.
         tried: levels that the pilot has been at.
         evaluations, calls: what it cost.
+        careful: levels before it began to hurry; infinite if it did not.
     """
 
     cutoff: float
@@ -35,6 +36,7 @@ class PilotRow(NamedTuple):
     tried: float
     evaluations: float
     calls: float
+    careful: float = math.inf
 
 
 class GroupRow(NamedTuple):
@@ -108,7 +110,7 @@ class Islands(Result):
     are done and its end has been looked at. All that follows from it is in these tables.
 
     Attributes:
-        pilots: a :class:`PilotRow` per cutoff whose schedule is known, shape (pilots, 7).
+        pilots: a :class:`PilotRow` per cutoff whose schedule is known, shape (pilots, 8).
         groups: a :class:`GroupRow` per group that is done, shape (groups, 6).
         forwards, backwards: log of the mean weight of each island of these groups, shape (groups, islands): estimates
             of log E[r^n] from below and from above. Infinite backwards for a round that only goes out.
@@ -195,7 +197,7 @@ class Islands(Result):
 
     def _coordinates(self) -> dict[str, Variable]:
         columns = {
-            "pilot_column": PilotRow._fields,
+            "pilot_column": PilotRow._fields[: self.pilots.shape[1]],  # older files lack the last one
             "group_column": GroupRow._fields,
             "round_column": RoundRow._fields,
         }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-_GROWTH, _LONG_GROWTH = 0.6, 0.9  # share of a pilot's budget for growth, and if the cap is near
+_GROWTH, _LONG_GROWTH = 0.6, 0.9  # share for growth of what was left of a pilot's budget, and if the cap is near
 _NEAR = 0.5  # share of what the last half of that gained, in log radius: later halves gain less
+_HURRIED = 1.0  # gain from level to level of a pilot that is late
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class Care:
     learns: bool = True
 
     @property
+    def hurried(self) -> Care:
+        """How a pilot goes on that is late: on levels further apart, with the fewest moves."""
+        return replace(self, gain=max(self.gain, _HURRIED), moves=(self.moves[0], self.moves[0]))
+
+    @property
     def work(self) -> float:
         """Cost of a path, as a multiple of one move of one particle at each level."""
         return self.particles * sum(self.moves) / 2
@@ -37,15 +43,16 @@ MORE_LEVELS = 1.2  #: of a careful pilot than of a hasty one
 
 
 def may_grow(way: list[tuple[float, float]], cap: float) -> bool:
-    """Return whether particles may grow on: for a share of the pilot's budget, and for more if the cap is near then.
+    """Return whether particles may grow on: for a share of what was left, and for more if the cap is near then.
 
     Args:
         way: the share of the budget that was spent at each level, and log of the outer radius there.
         cap: log of the cap.
     """
-    spent, radius = way[-1]
-    if spent < _GROWTH:
+    (begun, _), (spent, radius) = way[0], way[-1]
+    part = (spent - begun) / max(1 - begun, 1e-9)
+    if part < _GROWTH:
         return True
-    half = (way[0][0] + spent) / 2
+    half = (begun + spent) / 2
     gained = radius - next(before for used, before in reversed(way) if used <= half)
-    return spent < _LONG_GROWTH and cap - radius <= _NEAR * gained
+    return part < _LONG_GROWTH and cap - radius <= _NEAR * gained

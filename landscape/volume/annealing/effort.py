@@ -52,16 +52,22 @@ class Party:
         """Return the least effort of a round of all groups, on a schedule of so many levels."""
         return _LEAST_OF_GROWTH if self.grows else min(_FEWEST_LEVELS / levels, 1.0)
 
-    def effort_out(self, most: float, levels: float, before: float | None) -> float | None:
+    def effort_out(self, most: float, levels: float, before: float | None, *, timed: bool) -> float | None:
         """Return the effort of a round that only goes out; None if the budget has no room for it.
 
         Args:
             most: levels that the budget pays for.
             levels: of the schedule. A hasty pilot has made fewer than serve best.
             before: effort of the round before, which only went out too; None for the first one.
+            timed: whether the budget is a time. A machine that gets busy may cut the last round then, so a short one
+                goes first.
         """
         effort = min(most / levels, _MOST_OUT)
-        least = min(_FEWEST_LEVELS / levels, 1.0) if before is None else _GROWTH * before
+        if before is None:
+            least = min(_FEWEST_LEVELS / levels, 1.0)
+            effort = max(effort / _ROUNDS, min(least, effort)) if timed else effort
+        else:
+            least = (_LEAST_GROWTH if timed else _GROWTH) * before
         return effort if effort >= least else None
 
     @property

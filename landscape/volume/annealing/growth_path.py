@@ -20,6 +20,7 @@ from landscape.volume.ray_weights import statistics as w
 _SOFT = 0.25  # width of the hinge while rho grows, in rises of the cutoff
 _FIRM, _STIFF = 50.0, 2e4  # b: penalty of a rise of one above the cutoff; while rho grows, and at most
 _INSIDE = 0.7  # share of particles inside at which the bridge begins
+_FIRMEST = 1000.0  # b below which no bridge begins: islands are further outside than their pilot, and would fall on it
 _FIRST = 0.5  # first outer radius, over the first radius of the grid
 _FASTEST = 1.0  # log of the largest factor by which the outer radius grows
 _NEAR = 20.0  # of radii nearer to theta than this share of the outer one it knows nothing
@@ -88,7 +89,7 @@ class GrowthPath:
             return self._grown(particles, place, wanted)
         particles = self.complete(particles, (rho, max(b, _HARD * _FIRM), s))
         inside = (self._read(particles.values, (rho, math.inf, s)) < 1).all(axis=1).mean()
-        if s == 0 and b < _STIFF and inside < _INSIDE:
+        if s == 0 and (b < _FIRMEST or (b < _STIFF and inside < _INSIDE)):
             step = 1.0
             now = self._penalties(particles, place)
             while spread(self._penalties(particles, (rho, b * (1 + step), 0.0)) - now) > wanted and step > _LEAST_STEP:

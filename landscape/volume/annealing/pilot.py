@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -46,6 +47,7 @@ _FEWEST_GROWN = 4  # levels of growth below which nothing has been learnt
 _LOST = 30.0  # nats by which walls may cut what is inside at the cap, or growth fall below its best, before it ends
 _SHORT = 0.02  # a grid that begins at this share of the cap or below may be that of a narrow body
 _HASTY = 1  # index of the hasty pilot's random numbers
+_LATE, _LATE_IF_SHORT = 0.5, 0.15  # share of its budget after which a careful pilot hurries; on such a grid
 _NARROW = 0.02  # a body whose rays all end this much below the cap, in log r, is not one for the shell
 
 
@@ -58,12 +60,14 @@ class Piloted:
         passes_per_level: cost of a level, full passes over the data for each particle.
         particles: at the end of the path; None if the pilot did not get there.
         tried: number of levels that the pilot has been at.
+        careful: number of levels before it began to hurry; infinite if it did not.
     """
 
     schedule: Schedule
     passes_per_level: float
     particles: Particles | None
     tried: int
+    careful: float = math.inf
 
     def sendable(self) -> Piloted:
         """Return it without the body and the particles, to be sent to another rank."""
@@ -115,7 +119,8 @@ def find_schedule(
         check: called before every leapfrog step; it may raise :class:`OutOfBudget` to stop.
         check_shell: the same on the path of the shell, if the grid begins far below the cap: such a body may be narrow.
         check_last: the same for a pilot without which there is no schedule: a hasty one, or one that grows.
-        share: returns the share of the pilot's budget that is spent, which ends growth.
+        share: returns the share of the pilot's budget that is spent, which ends growth. A careful pilot that is late
+            hurries.
         affords: returns whether the budget pays for a careful pilot that costs so many times what was spent so far.
         known: what an earlier pilot of this body found; its decisions are taken again.
 
@@ -124,8 +129,12 @@ def find_schedule(
         OutOfBudget: if ``check`` raises it before there is a schedule.
     """
     key, last = (seed, stage), check_last or check
+
+    def late(levels: int, most: float = _LATE) -> bool:
+        return share() >= most if known is None else levels >= known.careful
+
     if math.isinf(body.max_radius):
-        return _by_two(_Pilot.run, RadiusPath.of(body), body, key, (last, check), affords, known)
+        return _by_two(_Pilot.run, RadiusPath.of(body), body, key, (last, check), late, affords, known)
     grown = known is not None and PATHS[int(known.path)] == GrowthPath.name
     if not grown:
         short = body.first_step < _SHORT * body.max_radius
@@ -133,7 +142,8 @@ def find_schedule(
         if not (short and walls_inside(path, *key)):
             checks = (check_shell, check_shell) if short and check_shell else (last, check)
             try:
-                found = _by_two(_Pilot.shrink, path, body, key, checks, affords, known)
+                is_late = partial(late, most=_LATE_IF_SHORT) if short else late
+                found = _by_two(_Pilot.shrink, path, body, key, checks, is_late, affords, known)
                 if found.reaches(math.log(body.max_radius) - _NARROW):
                     return found
             except TooFewLevels:
@@ -151,6 +161,7 @@ def _by_two(
     body: StarBody,
     key: tuple[int, int],
     checks: tuple[Callable[[], None], Callable[[], None]],
+    is_late: Callable[[int], bool],
     affords: Callable[[float], bool],
     known: PilotRow | None,
 ) -> Piloted:
@@ -165,7 +176,7 @@ def _by_two(
         if served:
             return hasty
     try:
-        return go(_Pilot(path, body, key, check, care))
+        return go(_Pilot(path, body, key, check, care, is_late=is_late))
     except OutOfBudget:
         if hasty is None:
             raise
@@ -191,9 +202,11 @@ class _Pilot:
         care: Care,
         most: int | None = None,
         index: int = 0,
+        is_late: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self._path, self._body, self._check, self._key, self._index = path, body, check, key, index
-        self._care = care
+        self._care, self._is_late, self._careful = care, is_late, math.inf
+        self._coarser = 1.0  # distance of levels, over that of a pilot that does not hurry
         self._most = _MOST_LEVELS if most is None else most - 1
         n = body.dimension
         self._grows = isinstance(path, GrowthPath)
@@ -280,10 +293,14 @@ class _Pilot:
             self._step()
         schedule = Schedule(self._path, tuple(self._levels))
         cost = self._cost_of_a_move() * schedule.longer_moves()
-        return Piloted(schedule, cost, self._particles, len(self._levels))
+        return Piloted(schedule, cost, self._particles, len(self._levels), self._careful)
 
     def _step(self) -> None:
         """Go to the next level."""
+        if math.isinf(self._careful) and self._is_late(len(self._levels)):
+            self._careful, calm = len(self._levels), self._care
+            self._care = calm.hurried
+            self._coarser = self._care.gain / calm.gain
         particles, place = self._particles, self._levels[-1].place
         there, complete = self._path.following(particles, place, self._care.gain)
         gain = gains(self._path, place, particles, there, complete)
@@ -342,7 +359,7 @@ class _Pilot:
         step = self._steps[stretched]
         most = _MOST_LEAPS_OF_GROWTH if self._grows else _MOST_LEAPS
         leaps = int(np.clip(math.ceil(self._quarter / step), _FEWEST_LEAPS, most))
-        level = Level(place, step, leaps, self._stretch if stretched else None)
+        level = Level(place, step, leaps, self._stretch if stretched else None, goes_on=self._grows)
         return replace(level, shortest=_SHORTEST_OF_GROWTH) if self._grows else level
 
     def _better_level(self, place: Place) -> Level:
@@ -354,7 +371,7 @@ class _Pilot:
         if self._slices_win:
             return replace(level, slices=self._slices, width=self._width)
         turned = 1.0 if self._path.is_bridge(place) else min(1.0, level.leaps * level.step / self._quarter)
-        return replace(level, goes_on=True, share=1 / turned)
+        return replace(level, goes_on=True, share=self._coarser * turned**-0.5)
 
     def _try_slices(self, particles: Particles, place: Place, random: np.random.Generator) -> Particles:
         """Move by slices once, where a body may have edges, and compare with the last move by leapfrog steps."""

@@ -260,7 +260,7 @@ class _Run:
         if not known:
             path = PATHS.index(piloted.schedule.path.name)
             found = (cutoff, path, len(piloted.schedule), piloted.passes_per_level, piloted.tried)
-            self.pilots.append(PilotRow(*found, *body.spent.row))
+            self.pilots.append(PilotRow(*found, *body.spent.row, piloted.careful))
             report()
         return piloted
 
@@ -285,8 +285,8 @@ class _Run:
         effort = next_effort(party.levels(left / dearer) / levels, party.least_effort(levels), before)
         if effort is not None:
             return float(f"{effort:.3g}"), party.groups
-        before = begun[-1].effort if begun else None
-        only_out = None if full else party.effort_out(party.levels_out(left), levels, before)
+        before, timed = begun[-1].effort if begun else None, math.isfinite(self.limit.seconds)
+        only_out = None if full else party.effort_out(party.levels_out(left), levels, before, timed=timed)
         return None if only_out is None else (float(f"{only_out:.3g}"), 1)
 
     def _groups_of(self, row: RoundRow) -> list[GroupRow]:

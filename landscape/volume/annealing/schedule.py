@@ -29,8 +29,8 @@ class Level:
         own_steps: whether each particle draws a step of its own, log-uniformly; else one for all is drawn uniformly.
         goes_on: whether particles keep most of their velocity after a short move.
         share: density of levels on the way to it, relative to a part of the path on which moves turn by a quarter of a
-            circle: one over the angle, in quarters. What has made a particle gain lasts for more moves where each of
-            them turns it less. This density was better than an even one, and than two others, on a trained net.
+            circle: one over the root of the angle, in quarters. What has made a particle gain lasts for more moves
+            where each of them turns it less, about as one over the angle. Then the root gives the least scatter.
     """
 
     place: Place

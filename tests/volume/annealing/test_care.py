@@ -17,6 +17,8 @@ EARLY = [(0.0, -5.0), (0.3, -1.0)]
         ([*EARLY, (0.6, -0.1)], True),  # 0.9 gained, and 0.1 to go
         ([(0.0, -5.0), (0.3, -0.15), (0.8, -0.1)], False),  # 0.05 gained, and 0.1 to go
         ([*EARLY, (0.9, -0.1)], False),
+        ([(0.7, -5.0), (0.8, -1.0), (0.87, -0.9)], True),  # the shell has used up most of it; half of the rest is spent
+        ([(0.7, -5.0), (0.8, -1.0), (0.98, -0.9)], False),
     ],
 )
 def test_growth_may_take_more_of_the_budget_if_the_cap_is_near(way: list[tuple[float, float]], goes_on: bool) -> None:

@@ -127,6 +127,25 @@ def test_a_careful_pilot_that_the_budget_ends_leaves_the_hasty_schedule() -> Non
         assert steps_of(find_schedule(body, 0, 1, check)) == steps_of(hasty)
 
 
+def test_a_careful_pilot_that_is_late_hurries() -> None:
+    """Islands on its levels are unbiased, and a run that goes on takes the same ones."""
+    loss, cap, truth = CASES["shell"]
+    body = body_of(loss, cap)
+    with body.objective.running():
+        calm = find_schedule(body, 0, 1, nothing)
+        passes = body.spent.evaluations
+        body.spent.clear()
+        late = find_schedule(body, 0, 1, nothing, share=lambda: 1.5 * body.spent.evaluations / passes)
+        assert 2 < late.careful < len(late.schedule) < len(calm.schedule)
+        assert body.spent.evaluations < 0.9 * passes
+        again = find_schedule(body, 0, 1, nothing, known=row_of(late))
+        out = forwards(body, late.schedule.path, late.schedule.at(2.0), ISLANDS, 8, Key(1, 5, 0), nothing)
+    assert math.isinf(calm.careful)
+    assert steps_of(again) == steps_of(late)
+    means = np.exp(out.log_means - truth)
+    assert abs(means.mean() - 1) < 4 * means.std(ddof=1) / math.sqrt(ISLANDS)
+
+
 def steps_of(piloted: Piloted) -> list[float]:
     """Return the step of each level."""
     return [level.step for level in piloted.schedule.levels]
@@ -135,7 +154,7 @@ def steps_of(piloted: Piloted) -> list[float]:
 def row_of(piloted: Piloted) -> PilotRow:
     """Return what a run keeps of a pilot."""
     path = PATHS.index(piloted.schedule.path.name)
-    return PilotRow(0, path, len(piloted.schedule), piloted.passes_per_level, piloted.tried, 0.0, 0.0)
+    return PilotRow(0, path, len(piloted.schedule), piloted.passes_per_level, piloted.tried, 0.0, 0.0, piloted.careful)
 
 
 def test_islands_end_uniform_in_the_body() -> None:

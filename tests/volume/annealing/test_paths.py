@@ -182,3 +182,15 @@ def test_growth_reads_some_radii_of_a_fine_grid_and_all_of_them_in_the_end() -> 
         soft, hard = (path.look(directions(3), (math.log(0.6), b, 0.0)).values for b in (50.0, 100.0))
     assert np.isnan(soft).any(axis=0).sum() == len(path.others) + 1  # the cap itself is the outer radius
     assert np.isnan(hard).any(axis=0).sum() == 1
+
+
+def test_growth_makes_walls_hard_before_its_bridge_though_all_particles_are_inside() -> None:
+    body = body_of(0.6, ridge)
+    path = GrowthPath(body, np.array([0.2, 0.4, 0.6]), np.array([]))
+    place = (math.log(0.6), 50.0, 0.0)
+    with body.objective.running():
+        free = path.look(torch.eye(N, dtype=torch.float64)[[1, 1] * 8], place)
+        while place[2] == 0:
+            before = place
+            place, free = path.following(free, place, 1.5)
+    assert before[1] >= 1000
