@@ -2,6 +2,9 @@
 
 Collection imports everything, which takes most of its time; a fork has it all. Each worker takes the next group of
 tests that nobody has taken: a file, since its tests share fixtures and modules that they alone import.
+
+On a machine with a GPU, a fork can neither use it nor differentiate if its parent has done so. So no test module does
+that when it is imported.
 """
 
 from __future__ import annotations

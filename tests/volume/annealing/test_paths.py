@@ -57,6 +57,18 @@ def differences(path: Path, phi: torch.Tensor, place: Place) -> torch.Tensor:
     return total - (total * phi).sum(1, keepdim=True) * phi
 
 
+NAMES = [
+    "radius",
+    "radius, another place to read",
+    "shell",
+    "shell, a wall on the way",
+    "shell with walls",
+    "growth",
+    "growth, hard",
+    "mass",
+]
+
+
 @cache
 def paths() -> dict[str, tuple[Path, Place]]:
     """Return a path of each kind with a place before any bridge."""
@@ -67,19 +79,20 @@ def paths() -> dict[str, tuple[Path, Place]]:
     gaussian = body_of(math.inf, measure="gaussian", sigma=0.7)
     with gaussian.objective.running():
         mass = RadiusPath.of(gaussian)
-    return {
-        "radius": (radius, (0.7, math.log(0.8))),
-        "radius, another place to read": (radius, (0.7, math.log(0.3))),
-        "shell": (ShellPath(capped, grid), (3.0, 0.0, 0.0)),
-        "shell, a wall on the way": (ShellPath(ridged, grid), (3.0, 0.0, 0.0)),
-        "shell with walls": (ShellPath(capped, grid), (3.0, 5.0, 0.0)),
-        "growth": (GrowthPath(capped, np.append(grid, 0.6), np.array([])), (math.log(0.5), 50.0, 0.0)),
-        "growth, hard": (GrowthPath(capped, np.array([0.2, 0.6]), np.array([0.4])), (math.log(0.6), 150.0, 0.0)),
-        "mass": (mass, (0.7, math.log(0.8))),
-    }
+    made = [
+        (radius, (0.7, math.log(0.8))),
+        (radius, (0.7, math.log(0.3))),
+        (ShellPath(capped, grid), (3.0, 0.0, 0.0)),
+        (ShellPath(ridged, grid), (3.0, 0.0, 0.0)),
+        (ShellPath(capped, grid), (3.0, 5.0, 0.0)),
+        (GrowthPath(capped, np.append(grid, 0.6), np.array([])), (math.log(0.5), 50.0, 0.0)),
+        (GrowthPath(capped, np.array([0.2, 0.6]), np.array([0.4])), (math.log(0.6), 150.0, 0.0)),
+        (mass, (0.7, math.log(0.8))),
+    ]
+    return dict(zip(NAMES, made, strict=True))
 
 
-@pytest.mark.parametrize("name", [name for name in paths() if name != "shell with walls"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "shell with walls"])
 def test_the_force_is_the_gradient_of_the_log_density(name: str) -> None:
     """It is exact for a quadratic loss, wherever its minimum lies. The shell leaves walls on the way to acceptance."""
     path, place = paths()[name]
@@ -90,7 +103,7 @@ def test_the_force_is_the_gradient_of_the_log_density(name: str) -> None:
     assert error < (0.05 if name in ("mass", "growth", "growth, hard") else 1e-4)
 
 
-@pytest.mark.parametrize("name", paths())
+@pytest.mark.parametrize("name", NAMES)
 def test_the_last_density_is_the_mass_of_the_ray(name: str) -> None:
     path, place = paths()[name]
     last = (1.0, place[1]) if name.startswith(("radius", "mass")) else (*place[:-1], 1.0)
@@ -102,7 +115,7 @@ def test_the_last_density_is_the_mass_of_the_ray(name: str) -> None:
     assert np.allclose(path.log_density(particles, last), N * points.effective_log_radius)
 
 
-@pytest.mark.parametrize("name", paths())
+@pytest.mark.parametrize("name", NAMES)
 def test_what_is_complete_for_one_place_is_completed_for_the_next(name: str) -> None:
     path, place = paths()[name]
     with path.body.objective.running():  # type: ignore[attr-defined]
