@@ -11,15 +11,14 @@ import numpy as np
 
 from landscape.results import Cost, Radii, RayStatus, Result, Volume, VolumeEstimate
 
-# A Python without torch, started in the folder of the tests. It starts quickly and can be killed.
-PREAMBLE = """
+NAMES = """
 import json, os, signal, sys, time
 import numpy as np
 from landscape.errors import StoreError
 from landscape.store import Store
 from helpers.stores import assert_same, make_radii
-assert "torch" not in sys.modules
 """
+WITHOUT_TORCH = 'assert "torch" not in sys.modules\n'  #: so that a process starts quickly
 
 
 def make_radii(done: int, total: int = 40, *, config: dict | None = None) -> Radii:
@@ -85,7 +84,7 @@ def assert_same(first: Result, second: Result) -> None:
 
 def start_python(code: str, *, prefix: tuple[str, ...] = ()) -> subprocess.Popen:
     return subprocess.Popen(
-        [*prefix, sys.executable, "-c", PREAMBLE + code],
+        [*prefix, sys.executable, "-c", NAMES + WITHOUT_TORCH + code],
         cwd=Path(__file__).parents[1],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from helpers.stores import assert_same, leftovers, make_radii, make_volume, run_python, start_python
+from helpers.children import Child
+from helpers.stores import NAMES, assert_same, leftovers, make_radii, make_volume, run_python, start_python
 from landscape.errors import StoreError
 from landscape.results import Radii
 from landscape.store import Store
@@ -27,6 +28,19 @@ from landscape.store.lock import WriterLock
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "run.h5"
+
+
+def forked(code: str) -> Child:
+    """Return a fork that runs code, with the names of ``run_python`` at hand."""
+    return Child(lambda: exec(NAMES + code, {"__name__": "__main__"}))
+
+
+def run_forked(code: str) -> str:
+    """Run code in a fork and return what it printed."""
+    with forked(code) as process:
+        printed, said = process.communicate()
+    assert process.returncode == 0, said
+    return printed
 
 
 # One writer at a time
@@ -77,7 +91,7 @@ def test_second_process_is_refused_until_the_first_is_killed(path: Path) -> None
 
 
 def test_forked_child_does_not_write_in_its_parents_name(path: Path) -> None:
-    assert "child: refused" in run_python(
+    assert "child: refused" in run_forked(
         f"store = Store({str(path)!r}, write=True)\nstore['radii'] = make_radii(7)\n"
         "if os.fork() == 0:\n"
         "    try:\n        store['radii'] = make_radii(1)\n"
@@ -145,7 +159,7 @@ def test_lock_file_of_someone_else_is_kept(tmp_path: Path) -> None:
 
 def test_reader_sees_whole_states_while_another_process_writes(path: Path) -> None:
     Store(path)["radii"] = make_radii(0)
-    writer = start_python(
+    writer = forked(
         f"with Store({str(path)!r}, write=True) as store:\n"
         "    for done in range(1, 41):\n        store['radii'] = make_radii(done)\n        time.sleep(0.002)"
     )
@@ -156,8 +170,8 @@ def test_reader_sees_whole_states_while_another_process_writes(path: Path) -> No
         seen.append(int(radii.done.sum()))
         assert_same(radii, make_radii(seen[-1]))
         assert seen[-1] >= seen[-2]
-    out, _ = writer.communicate()
-    assert writer.returncode == 0, out
+    _, said = writer.communicate()
+    assert writer.returncode == 0, said
     assert len(set(seen)) > 3
 
 
@@ -212,7 +226,7 @@ print(json.dumps(report))
 
 
 def test_killed_at_any_moment(tmp_path: Path) -> None:
-    report = json.loads(run_python(f"sys.argv = ['', {str(tmp_path)!r}]\n{KILLER}"))
+    report = json.loads(run_forked(f"sys.argv = ['', {str(tmp_path)!r}]\n{KILLER}"))
     assert len(report) == 34
     for start, acknowledged, held, _ in report:
         assert start <= acknowledged <= held <= acknowledged + 1
@@ -228,7 +242,7 @@ path = sys.argv[1]
 held = 0
 with Store(path, write=True) as store:
     try:
-        for done in range(10, 10_000, 10):
+        for done in range(50, 10_000, 50):
             store["radii"] = make_radii(done, done)
             held = done
     except StoreError as error:
@@ -251,7 +265,7 @@ def check_report(out: str, reason: str) -> None:
 
 def test_file_size_limit(path: Path) -> None:
     limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-    out = run_python(f"sys.argv = ['', {str(path)!r}]\n{limit}{FILL}")
+    out = run_forked(f"sys.argv = ['', {str(path)!r}]\n{limit}{FILL}")
     check_report(out, "file size limit reached")
 
 
