@@ -40,7 +40,22 @@ def family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("family")
 
 
-def nets_in(path: str) -> dict[str, NetMeasures]:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of a run that nothing stopped, of which tests look at the nets."""
+    folder, known = tmp_path_factory.mktemp("whole"), dict(REGISTRY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(rank, "INFORMATION_PERMUTATIONS", 4)
+        Path("mine.py").write_text(MEASURES)
+        checkpoints(Path("family"))
+        run(f"benchmark family {OWN} --keep-all --out bench.h5 --jobs 1 {QUICK}")
+    REGISTRY.clear()
+    REGISTRY.update(known)
+    return folder / "bench.h5"
+
+
+def nets_in(path: str | Path) -> dict[str, NetMeasures]:
     store = Store(path)
     found = {name: store[name] for name in store if name.startswith("net-")}
     return {name: result for name, result in found.items() if isinstance(result, NetMeasures)}
@@ -77,17 +92,16 @@ def test_a_measure_that_fails_is_a_stated_gap(family: Path) -> None:
     assert np.isfinite([net.values[1] for net in nets_in("bench.h5").values()]).sum() == 16
 
 
-def test_nets_that_have_not_converged_are_left_out(family: Path) -> None:
+def test_nets_that_have_not_converged_are_left_out(family: Path, whole: Path) -> None:
     done = run(f"benchmark {family} {OWN} --out bench.h5 --jobs 1 {QUICK}", code=2)
     assert "needs at least 20 configurations, and there are 19" in done.output
     assert not Path("bench.h5").exists()  # refused before anything was measured
-    run(f"benchmark {family} {OWN} --keep-all --out bench.h5 --jobs 1 {QUICK}")
-    nets = list(nets_in("bench.h5").values())
+    nets = list(nets_in(whole).values())
     assert table_of(nets).notes == ("1 of 20 nets were left out: their training did not converge.",)
     assert len(table_of(nets, keep_all=True).nets) == 20
 
 
-def test_a_killed_run_continues(family: Path) -> None:
+def test_a_killed_run_continues(family: Path, whole: Path) -> None:
     """A measure kills the process at the fourth net. What was measured is kept; the rest comes out as in one go."""
     command = f"benchmark {family} {OWN} --keep-all --out bench.h5 --jobs 1 {QUICK}".split()
     Path("kill").touch()
@@ -99,10 +113,9 @@ def test_a_killed_run_continues(family: Path) -> None:
     refused = run(" ".join(command), code=2)
     assert "bench.h5 already holds 3 nets" in refused.output
     run(" ".join(command) + " --resume")
-    run(" ".join(command).replace("bench.h5", "whole.h5"))
-    whole, resumed = nets_in("whole.h5"), nets_in("bench.h5")
-    assert list(resumed) == list(whole)
-    for name, net in whole.items():
+    unbroken, resumed = nets_in(whole), nets_in("bench.h5")
+    assert list(resumed) == list(unbroken)
+    for name, net in unbroken.items():
         assert np.array_equal(net.values, resumed[name].values)
         assert net.config == resumed[name].config
     assert all(np.array_equal(first[name].seconds, resumed[name].seconds) for name in first)
@@ -170,9 +183,8 @@ def test_folders_with_the_same_names_are_told_apart(family: Path) -> None:
         find_nets(["empty"])
 
 
-def test_a_missing_axis_is_named(family: Path) -> None:
-    run(f"benchmark {family} --measures gradient-norm --keep-all --out bench.h5 --jobs 1 {QUICK}")
-    nets = list(nets_in("bench.h5").values())
+def test_a_missing_axis_is_named(whole: Path) -> None:
+    nets = list(nets_in(whole).values())
     del nets[4].axes["lr"]
     with pytest.raises(LandscapeError, match=r"has no value on the axis 'lr'"):
         table_of(nets)

@@ -13,6 +13,7 @@ from helpers import children
 from helpers.children import Child
 from helpers.families import MEASURES, checkpoints
 from helpers.same_files import assert_same_files, contents
+from landscape.ranking import rank
 
 MEASURED = "average-case,worst-case-l2,pac-bayes,lambda-max,trace,frobenius,llc,critical,normalised"
 
@@ -61,6 +62,7 @@ def test_measures_of_checkpoints(here: Path) -> None:
 
 def test_nets_of_a_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(rank, "INFORMATION_PERMUTATIONS", 4)  # no kill comes as late as the ranking
     Path("mine.py").write_text(MEASURES)
     checkpoints(Path("family"))
     measured = f"--measures {tmp_path}/mine.py:size,gradient-norm,trace,average-case"
