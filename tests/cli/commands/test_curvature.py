@@ -172,17 +172,17 @@ def test_progress_goes_to_a_log(here: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_plot_draws_what_there_is(here: Path) -> None:
     run(f"curvature {SMALL} {ALL} --out run.h5 -q")
     run(f"curvature {SMALL} --top 2 --metric filter --out run.h5 -q")
+    run(f"curvature {SMALL} --density --operator ggn --out run.h5 -q")
     done = run("plot run.h5 --out figures --format svg")
-    drawn = ("density", "eigenpairs", "filter-eigenpairs", "layers", "log-determinant", "trace")
-    assert sorted(done.stdout.split()) == [f"figures/run-hessian-{name}.svg" for name in drawn]
-    assert "holds 6 results" in run("plot run.h5 --out all.png", code=2).output
+    hessian = ("density", "eigenpairs", "filter-eigenpairs", "layers", "log-determinant", "trace")
+    drawn = ["ggn-density", *(f"hessian-{name}" for name in hessian)]
+    assert sorted(done.stdout.split()) == [f"figures/run-{name}.svg" for name in drawn]
+    assert "holds 7 results" in run("plot run.h5 --out all.png", code=2).output
     # only what was found of the very same matrix is marked in a density
     marked = Path("figures/run-hessian-density.svg").read_text()
     assert "the 3 largest eigenvalues" in marked
     assert "ckpt.pt, scope weights, n = 32" in marked
-    run(f"curvature {SMALL} --density --operator ggn --out run.h5 -q")
-    run("plot run.h5 --out more --format svg")
-    assert "largest eigenvalues" not in Path("more/run-ggn-density.svg").read_text()
+    assert "largest eigenvalues" not in Path("figures/run-ggn-density.svg").read_text()
     run(f"curvature {SMALL} --density --out one.h5 -q")
     run("plot one.h5 --out one.pdf")
 
