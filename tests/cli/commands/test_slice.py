@@ -92,10 +92,10 @@ def test_along_the_eigenvectors_of_the_hessian(here: Path) -> None:
     assert held("line-hessian").curvature[3] == pytest.approx(held("line-hessian").config["eigenvalues"][0], rel=1e-4)
     assert "note: eigenvalues of the Hessian along the axes" in done.stdout
     assert "first the eigenvectors: at most 500 Hessian products" in done.stderr
+    assert "run-line-hessian.png" in run("plot run.h5 --out figures").stdout
     run(f"slice {SMALL} --directions hessian --dim 2 --out run.h5 -q")
     run(f"slice {SMALL} --directions hessian --dim 2 --out run.h5 --resume -q")
     assert ls.Store("run.h5").names() == ["line-hessian", "plane-hessian"]
-    assert "run-line-hessian.png" in run("plot run.h5 --out figures").stdout
 
 
 def test_json_is_one_strict_object(here: Path) -> None:
