@@ -61,6 +61,12 @@ class Party:
             before: effort of the round before, which only went out too; None for the first one.
             timed: whether the budget is a time. A machine that gets busy may cut the last round then, so a short one
                 goes first.
+
+        >>> growth = PARTIES["growth"]
+        >>> growth.effort_out(500, 500, None, timed=False), growth.effort_out(500, 500, None, timed=True)
+        (1.0, 0.2)
+        >>> growth.effort_out(400, 500, 0.2, timed=True), growth.effort_out(100, 500, 0.2, timed=True)
+        (0.8, None)
         """
         effort = min(most / levels, _MOST_OUT)
         if before is None:

@@ -18,9 +18,7 @@ from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.ray_weights import statistics as w
 
 _SOFT = 0.25  # width of the hinge while rho grows, in rises of the cutoff
-_FIRM, _STIFF = 50.0, 2e4  # b: penalty of a rise of one above the cutoff; while rho grows, and at most
-_INSIDE = 0.7  # share of particles inside at which the bridge begins
-_FIRMEST = 1000.0  # b below which no bridge begins: islands are further outside than their pilot, and would fall on it
+_FIRM, _STIFF = 50.0, 2e4  # b: penalty of a rise of one above the cutoff; while rho grows, and before the bridge
 _FIRST = 0.5  # first outer radius, over the first radius of the grid
 _FASTEST = 1.0  # log of the largest factor by which the outer radius grows
 _NEAR = 20.0  # of radii nearer to theta than this share of the outer one it knows nothing
@@ -29,6 +27,7 @@ _HARD = 4.0  # all radii count in full once b has grown by this factor
 _NOTABLE = 0.01  # as b grows, the force follows hinges that pull at least so much as the strongest of the ray
 _FULL = 1.5  # a radius counts in full once the outer one is so many times as large, and on a grid as coarse
 _SLOWEST = 0.002
+_SAME = 1e-9  # logs of radii that differ by less are one
 _BRIDGE = 8  # places of the bridge
 _LEAST_STEP = 0.02  # by which b grows at least, relatively
 _LEAST_GAIN = 0.5  # of what a step outwards would gain if nothing were in the way
@@ -39,7 +38,8 @@ class GrowthPath:
     """rho^n exp(-b sum of c(g) h(u(g phi)) over radii g < rho of the grid and rho itself), then a bridge to r^n.
 
     h is a soft hinge at the cutoff, and narrower the larger b is. A place is (log rho, b, s). First rho grows. Then b
-    does, until most particles are inside. Then s goes from 0 to 1.
+    does: that costs little, and a particle that is hardly outside somewhere would lose its ray on the bridge. Then s
+    goes from 0 to 1.
 
     Attributes:
         body: whose grid it is.
@@ -88,8 +88,7 @@ class GrowthPath:
         if s == 0 and rho < self._top:
             return self._grown(particles, place, wanted)
         particles = self.complete(particles, (rho, max(b, _HARD * _FIRM), s))
-        inside = (self._read(particles.values, (rho, math.inf, s)) < 1).all(axis=1).mean()
-        if s == 0 and (b < _FIRMEST or (b < _STIFF and inside < _INSIDE)):
+        if s == 0 and b < _STIFF:
             step = 1.0
             now = self._penalties(particles, place)
             while spread(self._penalties(particles, (rho, b * (1 + step), 0.0)) - now) > wanted and step > _LEAST_STEP:
@@ -100,17 +99,30 @@ class GrowthPath:
         return there, self.complete(particles, there)
 
     def _grown(self, particles: Particles, place: Place, wanted: float) -> tuple[Place, Particles]:
-        """Return the place of the largest outer radius at which log-weights gain with the wanted scatter."""
+        """Return the place of the largest outer radius at which log-weights gain with the wanted scatter.
+
+        On its way it stops at radii of the grid.
+        """
         rho, b, _ = place
         now, step = self.log_density(particles, place), _FASTEST
         while True:
-            there = (min(rho + step, self._top), b, 0.0)
+            reach = min(rho + step, self._top)
+            passed = self._log_grid[(self._log_grid > rho + _SAME) & (self._log_grid < reach)]
+            there = (float(passed[-1]) if len(passed) else reach, b, 0.0)
             grown = self.complete(particles, there)
             gain = self.log_density(grown, there) - now
             enough = w.log_mean(gain) > _LEAST_GAIN * self.body.dimension * (there[0] - rho)
             if (enough and spread(gain) <= wanted) or step < _SLOWEST:
                 return there, grown
             step *= 0.6
+
+    def on_grid(self, place: Place) -> bool:
+        """Return whether the outer radius is one of the grid.
+
+        A ray is searched on the grid. If it has a wall at the next radius of the grid, it may end at any wall between
+        the two, so it may be shorter than an outer radius there.
+        """
+        return bool((np.abs(self._log_grid - place[0]) < _SAME).any())
 
     def is_end(self, place: Place) -> bool:
         return place[2] >= 1.0
@@ -154,6 +166,10 @@ class GrowthPath:
         """Return the radii that the density at a place reads; the last one is the outer one."""
         others = self._inner(self.others, place)[: None if place[1] > _FIRM else 0]
         return np.concatenate([self._inner(self.grid, place), others, [math.exp(place[0])]])
+
+    @property
+    def _log_grid(self) -> np.ndarray:
+        return np.log(np.sort(np.concatenate([self.grid, self.others])))
 
     @property
     def _top(self) -> float:

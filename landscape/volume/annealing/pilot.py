@@ -242,7 +242,7 @@ class _Pilot:
     def grow(self, share: Callable[[], float]) -> Piloted:
         """Grow until the estimate has fallen far below its best, or the budget ends that; then go to the path's end.
 
-        The particles go no further out than where the estimate was best.
+        The particles go no further out than the radius of the grid at which the estimate was best.
 
         Args:
             share: returns the share of the pilot's budget that is spent.
@@ -259,9 +259,9 @@ class _Pilot:
                 self._step()
                 grown = len(self._levels)
                 way.append((share(), self._levels[-1].place[0]))
-                if self._log_mean >= best.log_mean:
+                if path.on_grid(self._levels[-1].place) and self._log_mean >= best.log_mean:
                     best = self._state
-        if best.levels < _FEWEST_GROWN:
+        if grown < _FEWEST_GROWN or best.levels < 2:
             raise TooFewLevels
         self._most = _MOST_LEVELS
         self._return_to(best)

@@ -206,4 +206,18 @@ def test_growth_makes_walls_hard_before_its_bridge_though_all_particles_are_insi
         while place[2] == 0:
             before = place
             place, free = path.following(free, place, 1.5)
-    assert before[1] >= 1000
+    assert before[1] == 2e4
+
+
+def test_growth_stops_at_radii_of_the_grid_and_knows_them() -> None:
+    body = body_of(0.6)
+    path = GrowthPath(body, np.array([0.2, 0.4, 0.6]), np.array([0.3]))
+    reached, place = [], (math.log(0.15), 50.0, 0.0)
+    with body.objective.running():
+        particles = path.look(directions(8), place)
+        while place[0] < math.log(0.6):
+            place, particles = path.following(particles, place, 1e9)
+            reached.append(math.exp(place[0]))
+    assert np.allclose([radius for radius in reached if radius > 0.19], [0.4, 0.6])
+    assert path.on_grid((math.log(0.3), 50.0, 0.0))
+    assert not path.on_grid((math.log(0.35), 50.0, 0.0))
