@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -105,17 +106,13 @@ def leaking(model: nn.Module, leak: float) -> nn.Module:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_the_batched_program_is_ordinary_training(classes: int) -> None:
     """Up to rounding, which 40 steps (jitter, leaks and a change of phase among them) do not yet blow up."""
-    data, at_40 = problem(classes), {}
+    data = problem(classes)
     training = FullBatchTraining(data, MEMBERS, SETTINGS)
-
-    def on_step(training: FullBatchTraining) -> None:
-        if training.step == 40:
-            at_40.update(enumerate(training.trained()))
-
-    training.run(on_step)
-    for index, member in enumerate(MEMBERS):
+    while training.step < 40:
+        training.advance()
+    for member, net in zip(MEMBERS, training.trained(), strict=True):
         for name, expected in plain_loop(data, member, 40).state_dict().items():
-            assert torch.allclose(at_40[index].state[name], expected, atol=2e-4), (member, name)
+            assert torch.allclose(net.state[name], expected, atol=2e-4), (member, name)
 
 
 def test_learning_rate_and_weight_decay_are_those_of_ordinary_training() -> None:
@@ -147,10 +144,18 @@ class Killed(Exception):
     """Stands for whatever ends a process."""
 
 
+STOPPING = replace(SETTINGS, fitted=0.3, settled=0.02)
+
+
+@cache
+def never_killed() -> list[TrainedNetwork]:
+    """The nets of a training whose members stop at different steps."""
+    return FullBatchTraining(problem(), MEMBERS, STOPPING).run()
+
+
 @pytest.mark.parametrize("step", [1, 20, 64, 149])
 def test_a_training_killed_after_any_step_goes_on_to_the_same_bits(step: int, tmp_path: Path) -> None:
-    data, settings = problem(), replace(SETTINGS, fitted=0.3, settled=0.02)
-    whole = FullBatchTraining(data, MEMBERS, settings).run()
+    data = problem()
     state_file = StateFile(tmp_path / "state", every=0.0)
 
     def kill(training: FullBatchTraining) -> None:
@@ -160,12 +165,12 @@ def test_a_training_killed_after_any_step_goes_on_to_the_same_bits(step: int, tm
             raise Killed
 
     with pytest.raises(Killed):
-        FullBatchTraining(data, MEMBERS, settings).run(kill)
-    again = FullBatchTraining(data, MEMBERS, settings)
+        FullBatchTraining(data, MEMBERS, STOPPING).run(kill)
+    again = FullBatchTraining(data, MEMBERS, STOPPING)
     assert state_file.restore(again)
     assert again.step == step
     resumed = again.run()
-    for first, second in zip(whole, resumed, strict=True):
+    for first, second in zip(never_killed(), resumed, strict=True):
         assert same(first, second)
         assert replace(first.summary, seconds=0) == replace(second.summary, seconds=0)
 
