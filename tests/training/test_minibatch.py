@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,14 @@ class Killed(Exception):
     """Stands for whatever ends a process."""
 
 
+@cache
+def never_killed() -> TrainedNetwork:
+    return MinibatchTraining(PROBLEM, [MEMBER], SETTINGS).run()[0]
+
+
 @pytest.mark.parametrize("step", [1, 10, 33, 59])
 def test_a_training_killed_after_any_step_goes_on_to_the_same_bits(step: int, tmp_path: Path) -> None:
-    whole = MinibatchTraining(PROBLEM, [MEMBER], SETTINGS).run()[0]
+    whole = never_killed()
     state_file = StateFile(tmp_path / "state", every=0.0)
 
     def kill(training: MinibatchTraining) -> None:
