@@ -55,8 +55,7 @@ def _cost(volume: Volume) -> str:
     if isinstance(volume, LaplaceVolume):
         return f"{volume.estimator}: {cost.evaluations:,.0f} products with the curvature, {duration(cost.seconds)}"
     rays = volume.directions if volume.unit == "rays" else 0
-    count = f"{volume.directions:,} {volume.unit}"
-    return paragraph(f"{volume.estimator}: {count}, {cost_text(cost.evaluations, cost.seconds, rays)}")
+    return paragraph(f"{volume.estimator}: {volume.count}, {cost_text(cost.evaluations, cost.seconds, rays)}")
 
 
 def _checks(rows: Sequence[VolumeEstimate]) -> str:

@@ -113,7 +113,8 @@ class Islands(Result):
         pilots: a :class:`PilotRow` per cutoff whose schedule is known, shape (pilots, 8).
         groups: a :class:`GroupRow` per group that is done, shape (groups, 6).
         forwards, backwards: log of the mean weight of each island of these groups, shape (groups, islands): estimates
-            of log E[r^n] from below and from above. Infinite backwards for a round that only goes out.
+            of log E[r^n] from below and from above. A round that only goes out has one island. The places of others are
+            NaN then, and its way back is infinite.
         log_radii: log r at the ends of their particles, shape (groups, particles); NaN in places that islands of fewer
             particles leave empty.
         rounds: a :class:`RoundRow` per round that has begun, shape (rounds, 11).
@@ -214,7 +215,8 @@ class Islands(Result):
 class AnnealedVolume(Volume):
     """A :class:`Volume` from annealed islands, with the evidence for or against it.
 
-    ``directions`` is the number of islands; ``log_weights`` holds one weight per island of the last whole round.
+    ``directions`` is the number of islands. ``log_weights`` holds one weight per island of the last whole round; NaN
+    where another cutoff has more islands.
 
     Attributes:
         trail: one row per whole round, shape (rounds, 8): index of its estimate in ``results``, effort, levels, log V
@@ -248,7 +250,7 @@ class AnnealedVolume(Volume):
                 f"{self.results[int(cutoff)].cutoff:g}",
                 f"{int(levels):,}",
                 below(forwards),
-                f"{scatter:.2f}",
+                f"{scatter:.2f}" if math.isfinite(scatter) else "-",
                 below(backwards),
                 f"{shift:+,.1f}" if math.isfinite(shift) else "-",
                 at_least(survives) if math.isfinite(survives) else "-",

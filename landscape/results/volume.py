@@ -185,7 +185,12 @@ class Volume(Result):
 
     def heading(self) -> str:
         """Return what the numbers are, and what they were measured with."""
-        return f"{self.quantity}: {self.estimator} estimator, {self.directions:,} {self.unit}, n = {self.dimension:,}"
+        return f"{self.quantity}: {self.estimator} estimator, {self.count}, n = {self.dimension:,}"
+
+    @property
+    def count(self) -> str:
+        """How many rays or islands there are, in words."""
+        return f"{self.directions:,} {self.unit if self.directions != 1 else self.unit.removesuffix('s')}"
 
     def evidence(self) -> str:
         """Return what speaks for or against the numbers, beyond the table; empty if there is no more."""

@@ -114,7 +114,7 @@ def volume_from_islands(islands: Islands) -> AnnealedVolume:
     ]
     return AnnealedVolume(
         results=tuple(_estimate(islands, cutoff, each) for cutoff, each in zip(known, rounds, strict=True)),
-        log_weights=np.stack([each[-1].out for each in rounds], axis=1),
+        log_weights=np.stack([_filled(each[-1].out, most) for each in rounds], axis=1),
         estimator="annealed",
         dimension=islands.dimension,
         directions=most,
@@ -122,6 +122,11 @@ def volume_from_islands(islands: Islands) -> AnnealedVolume:
         cost=islands.cost,
         trail=np.array(trail),
     )
+
+
+def _filled(out: np.ndarray, count: int) -> np.ndarray:
+    """Return log-weights with NaN in the places of islands that a round of fewer does not have."""
+    return np.append(out, np.full(count - len(out), np.nan))
 
 
 def _base(islands: Islands) -> float:

@@ -60,6 +60,30 @@ def test_a_cutoff_without_a_whole_round_has_no_estimate(measured: Islands) -> No
         volume_from_islands(replace(measured, rounds=rounds))
 
 
+def test_a_cutoff_of_one_island_stands_beside_one_of_eight(measured: Islands) -> None:
+    """A group that only goes out is one island, and nothing tells how far chance matters."""
+    small = islands(budget=8000, max_radius=0.83)
+    groups, rounds, pilots = small.groups.copy(), small.rounds.copy(), small.pilots.copy()
+    for rows in (groups, rounds, pilots):
+        rows[:, 0] = 1  # the second cutoff
+    tables = {"groups": groups, "rounds": rounds, "pilots": pilots}
+    first = {name: getattr(measured, name)[getattr(measured, name)[:, 0] == 0] for name in tables}
+    both = {name: np.vstack([first[name], tables[name]]) for name in tables}
+    for name in ("forwards", "backwards", "log_radii"):
+        both[name] = np.vstack([getattr(measured, name)[: len(first["groups"])], getattr(small, name)])
+    volume = volume_from_islands(replace(measured, **both))
+    assert np.isfinite(volume.log_weights[:, 0]).sum() == 8
+    assert np.isfinite(volume.log_weights[:, 1]).sum() == 1
+    assert volume.results[0] == volume_from_islands(measured).results[0]
+    alone = volume.results[1]
+    assert alone.verdict == "lower bound"
+    unmet = {check.name: check.words for check in alone.checks if not check.met}
+    assert unmet["islands"] == "the particles are one island; at least 8 independent ones are needed"
+    assert "does not tell how far chance matters" in unmet["spread of the islands"]
+    assert volume.evidence().splitlines()[-1].split()[3:5] == ["-", "-"]
+    assert "1 island, n = 3" in volume_from_islands(small).heading()
+
+
 def test_a_body_that_nothing_bounds_but_the_cap() -> None:
     flat = ls.Objective.from_function(lambda x: 0.0 * x.sum(-1), torch.zeros(3, dtype=torch.float64))
     options: dict[str, Any] = {"metric": "identity", "max_radius": 2.0, "budget": 80_000}

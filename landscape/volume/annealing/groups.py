@@ -38,7 +38,8 @@ class Walked(NamedTuple):
 
     Attributes:
         accepted: mean acceptance of the moves on the way out.
-        forwards, backwards: log-volumes of its islands out and back, shape (islands,); inf if it did not come back.
+        forwards, backwards: log-volumes of its islands out and back, shape (islands,). NaN in the places of islands
+            that there are not; inf backwards if it did not come back.
         log_radii: of the particles at the end, shape (islands * WIDEST,).
     """
 
@@ -64,6 +65,8 @@ class Ways:
     Attributes:
         body, path, levels, party: where they go, and how many.
         seed, stage: key their random numbers.
+        alone: whether the round has one group, which only goes out. Its particles are one island then: if half of them
+            are lost on a long way, copies of the others take their places.
         ends: particles at the end of the way out, of the groups that this rank took. The first rank takes the first.
     """
 
@@ -73,19 +76,23 @@ class Ways:
     party: Party
     seed: int
     stage: int
+    alone: bool
     ends: list[Particles] = field(default_factory=list)
 
     def go(self, group: int, *, back: bool, check: Check) -> Walked:
         """Take a group out, and back if so."""
         party, path, levels = self.party, self.path, self.levels
-        out = forwards(self.body, path, levels, party.islands, party.each, Key(self.seed, self.stage, group), check)
+        sizes = (1, party.together) if self.alone else (party.islands, party.each)
+        out = forwards(self.body, path, levels, *sizes, Key(self.seed, self.stage, group), check)
         self.ends.append(out.particles)
         returned = np.full(party.islands, np.inf)
         if back:
             key = Key(self.seed, self.stage + 1, group)
             returned = -backwards(path, levels, out.particles, party.islands, key, check).log_means
         log_radii = party.by_island(out.particles.log_radius, WIDEST)
-        return Walked(out.accepted, out.log_means, returned, log_radii)
+        gone = np.full(party.islands, np.nan)
+        gone[: len(out.log_means)] = out.log_means
+        return Walked(out.accepted, gone, returned, log_radii)
 
     def look(self, longest: Tensor | None, key: Key, check: Check) -> Seen:
         """Look again at the ends of the first group: from a second start, and on a finer grid.

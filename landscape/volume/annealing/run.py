@@ -301,7 +301,7 @@ class _Run:
         row = self._rounds_of(cutoff)[-1]
         number, body, seed = int(row.round), self.bodies[cutoff], self.rays.config["seed"]
         stage = 1 + _STAGES_OF_CUTOFF * cutoff + _STAGES_OF_ROUND * (number + 1)
-        ways = Ways(body, piloted.schedule.path, levels, PARTIES[piloted.schedule.path.name], seed, stage)
+        ways = Ways(body, piloted.schedule.path, levels, PARTIES[piloted.schedule.path.name], seed, stage, groups == 1)
         done = [group.group for group in self._groups_of(row)]
 
         def go(group: int, check: Check) -> Walked:

@@ -72,6 +72,7 @@ def rounds_of(islands: Islands, cutoff: int) -> list[Round]:
     for row in islands.whole(cutoff):
         members = islands.of_round(row)
         out, back = islands.forwards[members].ravel(), islands.backwards[members].ravel()
+        out, back = out[~np.isnan(out)], back[~np.isnan(out)]
         longest = float(np.nanmax(islands.log_radii[members]))  # smaller islands leave places empty
         look = (row.start_shift, row.start_error, row.survives, row.censored, longest)
         found.append(Round(row.effort, int(row.levels), out, back, *look))
@@ -118,14 +119,18 @@ def checks_of(rounds: list[Round], log_masses: np.ndarray, longest: float) -> tu
             float(len(last.out)),
             float(SETTLED_ISLANDS),
             len(last.out) >= SETTLED_ISLANDS,
-            f"{len(last.out)} independent islands; at least {SETTLED_ISLANDS} are needed",
+            f"{len(last.out)} independent islands; at least {SETTLED_ISLANDS} are needed"
+            if len(last.out) > 1
+            else f"the particles are one island; at least {SETTLED_ISLANDS} independent ones are needed",
         ),
         Check(
             "spread of the islands",
             scatter,
             SETTLED_SPREAD,
             scatter <= SETTLED_SPREAD,
-            f"the islands' log V scatter by {scatter:,.2f} nats; at most {SETTLED_SPREAD:g} may",
+            f"the islands' log V scatter by {scatter:,.2f} nats; at most {SETTLED_SPREAD:g} may"
+            if len(last.out) > 1
+            else "one island alone does not tell how far chance matters",
         ),
         Check(
             "gap to the way back",
