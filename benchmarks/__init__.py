@@ -14,6 +14,8 @@
 ``nets_volume``        volumes of good and bad minima within a budget, at a resolution
 ``recipes``            trains the families of docs/training.md
 ``real_checkpoints``   doctor and volume on published networks (``make real-checkpoints``)
+``difference_errors``  how often the stated error of products by differences holds
+``noise_errors``       how often the stated errors of measures of random noise hold
 ``same_numbers``       shows that a change of the code leaves every number as it was
 ``two_hosts``          annealed islands on two hosts give the bytes of one process
 =====================  =============================================================================================

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from landscape.curvature.autograd.graphs import Graph, HessianGraph, check_once, refuse_once_differentiable
+from landscape.curvature.autograd.narrow_linear import NarrowLinear
 from landscape.curvature.autograd.product_tape import ProductTape
 from landscape.curvature.checks.differences import Outcome
 from landscape.curvature.checks.line import Line, check_line
@@ -360,7 +361,7 @@ class LargeProducts:
             )
         for piece in pieces:
             moving = self._moving()
-            with torch.enable_grad():
+            with torch.enable_grad(), NarrowLinear():
                 total = self._call(cut.program, piece)()
                 check_once(total)
                 gradient = HessianGraph(total, moving).first

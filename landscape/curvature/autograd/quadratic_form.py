@@ -31,6 +31,7 @@ from landscape.curvature.autograd.conv_rules import (
     is_convolution,
 )
 from landscape.curvature.autograd.grad import derivative, twice_differentiable
+from landscape.curvature.autograd.narrow_linear import linear
 
 _PLAIN = {
     Tensor.add_: Tensor.add,
@@ -259,7 +260,8 @@ class _Recorder(TorchFunctionMode):
         func = _PLAIN.get(func, func)
         if kwargs.get("inplace"):
             kwargs["inplace"] = False
-        result = func(*args, **kwargs)
+        # slopes of leaves are not asked for
+        result = linear(*args, **kwargs, leaves=False) if func is F.linear else func(*args, **kwargs)
         outputs = [item for item in floats_of(result) if item.requires_grad]
         if outputs:
             self.operations.append(Operation(func, args, kwargs, result, outputs, []))
