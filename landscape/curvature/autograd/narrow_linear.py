@@ -17,6 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from landscape.objective.moved_weights import row_pieces, wide
 
+#: tells whether the processor has instructions for a dtype
+_NATIVE = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
 _WIDENED = 2**22  # entries of a weight that are widened at a time
 
 
@@ -44,11 +46,10 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, leaves:
 
 def has_slow_backward(weight: Tensor) -> bool:
     """Return whether torch's kernel for g w is slow for this weight."""
-    if weight.device.type != "cpu" or weight.dim() != 2:
+    if weight.device.type != "cpu" or weight.dim() != 2 or weight.dtype not in _NATIVE:
         return False
-    if weight.dtype == torch.bfloat16:
-        return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return weight.dtype == torch.float16 and not torch.ops.mkldnn._is_mkldnn_fp16_supported()
+    native = getattr(torch.ops.mkldnn, _NATIVE[weight.dtype], None)  # some builds of torch have no such library
+    return native is None or not native()
 
 
 def times_back(g: Tensor, w: Tensor) -> Tensor:
