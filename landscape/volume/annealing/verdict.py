@@ -107,9 +107,7 @@ def checks_of(rounds: list[Round], log_masses: np.ndarray, longest: float) -> tu
         longest: largest log r of these rays.
     """
     last = rounds[-1]
-    scatter = w.spread(last.out)
-    joint = math.hypot(last.error, w.relative_error(-last.back))
-    gap = last.value_back - last.value
+    scatter, gap = w.spread(last.out), last.value_back - last.value
     most_start = max(_ERRORS_OF_START * last.start_error, _SAME)
     excess = w.log_mean(log_masses) - last.value
     lucky = longest <= last.longest + _SAME_LENGTH and chance_of(log_masses, last.value) >= _CHANCE
@@ -136,7 +134,7 @@ def checks_of(rounds: list[Round], log_masses: np.ndarray, longest: float) -> tu
             "gap to the way back",
             gap,
             f"between 0 and {SETTLED_GAP:g}",
-            -max(_ERRORS * joint, _SAME / 2) <= gap <= SETTLED_GAP,
+            -max(_ERRORS * math.hypot(last.error, w.relative_error(-last.back)), _SAME / 2) <= gap <= SETTLED_GAP,
             f"the way back gives {gap:+,.2f} nats against the way out; 0 to {SETTLED_GAP:g} is asked"
             if math.isfinite(gap)
             else "the islands have not come back, so nothing is known from above",
