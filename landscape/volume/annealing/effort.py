@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,6 +36,11 @@ class Party:
         """Particles of a group."""
         return self.islands * self.each
 
+    @property
+    def alone(self) -> Party:
+        """One island that only goes out: levels tell more than particles, and islands that do not come back."""
+        return replace(self, groups=1, islands=1)
+
     def work(self, levels: float) -> float:
         """Return how often a round moves a particle: out, back, and one group half way from the second start."""
         return self.groups * self.together * (self._ways * levels + _EXTRA)
@@ -45,7 +50,7 @@ class Party:
         return max(work / (self.groups * self.together) - _EXTRA, 0.0) / self._ways
 
     def levels_out(self, work: float) -> float:
-        """Return the levels at which one group moves so often on the way out alone."""
+        """Return the levels at which a group moves so often on the way out."""
         return work / self.together - _EXTRA_OUT
 
     def least_effort(self, levels: float) -> float:
@@ -53,7 +58,7 @@ class Party:
         return _LEAST_OF_GROWTH if self.grows else min(_FEWEST_LEVELS / levels, 1.0)
 
     def effort_out(self, most: float, levels: float, before: float | None, *, timed: bool) -> float | None:
-        """Return the effort of a round that only goes out; None if the budget has no room for it.
+        """Return the effort of an island that only goes out; None if the budget has no room for it.
 
         Args:
             most: levels that the budget pays for.
@@ -62,7 +67,7 @@ class Party:
             timed: whether the budget is a time. A machine that gets busy may cut the last round then, so a short one
                 goes first.
 
-        >>> growth = PARTIES["growth"]
+        >>> growth = PARTIES["growth"].alone
         >>> growth.effort_out(500, 500, None, timed=False), growth.effort_out(500, 500, None, timed=True)
         (1.0, 0.2)
         >>> growth.effort_out(400, 500, 0.2, timed=True), growth.effort_out(100, 500, 0.2, timed=True)
@@ -80,10 +85,11 @@ class Party:
     def _ways(self) -> float:
         return 2 + 1 / 2 / self.groups
 
-    def by_island(self, values: np.ndarray, widest: int) -> np.ndarray:
-        """Return values of the particles of a group, with NaN after each island up to so many particles."""
-        rows = values.reshape(self.islands, self.each)
-        return np.pad(rows, ((0, 0), (0, widest - self.each)), constant_values=np.nan).ravel()
+    def by_island(self, values: np.ndarray, islands: int, widest: int) -> np.ndarray:
+        """Return values of the particles of a group, with NaN in the places of so many islands that are empty."""
+        places = np.full((islands, widest), np.nan)
+        places[: self.islands, : self.each] = values.reshape(self.islands, self.each)
+        return places.ravel()
 
 
 ISLANDS = 2  #: of a group

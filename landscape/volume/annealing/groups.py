@@ -65,8 +65,7 @@ class Ways:
     Attributes:
         body, path, levels, party: where they go, and how many.
         seed, stage: key their random numbers.
-        alone: whether the round has one group, which only goes out. Its particles are one island then: if half of them
-            are lost on a long way, copies of the others take their places.
+        alone: whether the round is one island that only goes out.
         ends: particles at the end of the way out, of the groups that this rank took. The first rank takes the first.
     """
 
@@ -81,17 +80,15 @@ class Ways:
 
     def go(self, group: int, *, back: bool, check: Check) -> Walked:
         """Take a group out, and back if so."""
-        party, path, levels = self.party, self.path, self.levels
-        sizes = (1, party.together) if self.alone else (party.islands, party.each)
-        out = forwards(self.body, path, levels, *sizes, Key(self.seed, self.stage, group), check)
+        party, path, levels = self.party.alone if self.alone else self.party, self.path, self.levels
+        out = forwards(self.body, path, levels, party.islands, party.each, Key(self.seed, self.stage, group), check)
         self.ends.append(out.particles)
-        returned = np.full(party.islands, np.inf)
+        gone, returned = np.full(self.party.islands, np.nan), np.full(self.party.islands, np.inf)
+        gone[: party.islands] = out.log_means
         if back:
             key = Key(self.seed, self.stage + 1, group)
             returned = -backwards(path, levels, out.particles, party.islands, key, check).log_means
-        log_radii = party.by_island(out.particles.log_radius, WIDEST)
-        gone = np.full(party.islands, np.nan)
-        gone[: len(out.log_means)] = out.log_means
+        log_radii = party.by_island(out.particles.log_radius, self.party.islands, WIDEST)
         return Walked(out.accepted, gone, returned, log_radii)
 
     def look(self, longest: Tensor | None, key: Key, check: Check) -> Seen:

@@ -267,7 +267,7 @@ class _Run:
     def _next_round(self, cutoff: int) -> tuple[float, int] | None:
         """Return effort and groups of the round that is not whole, or of the next one; None if there is no room.
 
-        If the budget has no room for a round of all groups, one group goes out for a bound, and does not come back.
+        If the budget has no room for a round of all groups, one island goes out for a bound, and does not come back.
         """
         begun, used, pilot = self._rounds_of(cutoff), self._used(), self._pilot_of(cutoff)
         if begun and not begun[-1].whole:
@@ -286,7 +286,7 @@ class _Run:
         if effort is not None:
             return float(f"{effort:.3g}"), party.groups
         before, timed = begun[-1].effort if begun else None, math.isfinite(self.limit.seconds)
-        only_out = None if full else party.effort_out(party.levels_out(left), levels, before, timed=timed)
+        only_out = None if full else party.alone.effort_out(party.alone.levels_out(left), levels, before, timed=timed)
         return None if only_out is None else (float(f"{only_out:.3g}"), 1)
 
     def _groups_of(self, row: RoundRow) -> list[GroupRow]:
