@@ -69,7 +69,7 @@ def test_tick_labels_do_not_run_into_each_other(span: float) -> None:
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_every_format_is_written(tmp_path: Path, suffix: str) -> None:
-    for name, figure in plots.figures_of(make_run()).items():
+    for name, figure in drawn("run").items():
         plots.save(figure, tmp_path / f"{name}.{suffix}")
         assert (tmp_path / f"{name}.{suffix}").stat().st_size > 2000
 
