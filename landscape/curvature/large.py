@@ -367,9 +367,12 @@ class LargeProducts:
                 gradient = HessianGraph(total, moving).first
             refuse_once_differentiable(gradient, HessianGraph.without_rules)
             pairs = [(slope, v) for slope, v in zip(gradient, vectors, strict=True) if slope is not None]
-            edges = [torch.autograd.graph.get_gradient_edge(slope) for slope, _ in pairs if slope.requires_grad]
+            # of a view: with torch 2.6 an edge does not keep alive what an autograd function in Python has computed
+            with torch.enable_grad():
+                slopes = [slope.view_as(slope) for slope, _ in pairs if slope.requires_grad]
+            edges = [torch.autograd.graph.get_gradient_edge(slope) for slope in slopes]
             weights = [v.to(slope.dtype) for slope, v in pairs if slope.requires_grad]
-            del gradient, total, pairs
+            del gradient, total, pairs, slopes
             products = torch.autograd.grad(edges, moving, weights, allow_unused=True) if edges else [None] * len(moving)
             for place, product in zip(places, products, strict=True):
                 if product is not None:
