@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-_GROWTH, _LONG_GROWTH = 0.6, 0.9  # share for growth of what was left of a pilot's budget, and if the cap is near
+_GROWTH, _LONG_GROWTH = 0.6, 0.9  # share for growth of what was left of a pilot's budget, and if the goal is near
 _NEAR = 0.5  # share of what the last half of that gained, in log radius: later halves gain less
 _HURRIED = 1.0  # gain from level to level of a pilot that is late
 
@@ -42,12 +42,12 @@ GROWING = Care(4, 1.5, (1, 2))  # a narrow body, where levels tell more than par
 MORE_LEVELS = 1.2  #: of a careful pilot than of a hasty one
 
 
-def may_grow(way: list[tuple[float, float]], cap: float) -> bool:
-    """Return whether particles may grow on: for a share of what was left, and for more if the cap is near then.
+def may_grow(way: list[tuple[float, float]], goal: float) -> bool:
+    """Return whether particles may grow on: for a share of what was left, and for more if the goal is near then.
 
     Args:
         way: the share of the budget that was spent at each level, and log of the outer radius there.
-        cap: log of the cap.
+        goal: log of the radius to reach.
     """
     (begun, _), (spent, radius) = way[0], way[-1]
     part = (spent - begun) / max(1 - begun, 1e-9)
@@ -55,4 +55,4 @@ def may_grow(way: list[tuple[float, float]], cap: float) -> bool:
         return True
     half = (begun + spent) / 2
     gained = radius - next(before for used, before in reversed(way) if used <= half)
-    return part < _LONG_GROWTH and cap - radius <= _NEAR * gained
+    return part < _LONG_GROWTH and goal - radius <= _NEAR * gained

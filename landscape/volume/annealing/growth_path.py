@@ -124,6 +124,12 @@ class GrowthPath:
         """
         return bool((np.abs(self._log_grid - place[0]) < _SAME).any())
 
+    def goal(self, rho: float) -> float:
+        """Return log of the radius to reach: the next one of the grid, or the cap from a radius of the grid."""
+        if self.on_grid((rho, _FIRM, 0.0)):
+            return self._top
+        return float(self._log_grid[np.searchsorted(self._log_grid, rho)])
+
     def is_end(self, place: Place) -> bool:
         return place[2] >= 1.0
 

@@ -253,7 +253,7 @@ class _Pilot:
         best, grown = self._state, 1
         way = [(share(), path.start[0])]
         with suppress(TooFewLevels):
-            while way[-1][1] < cap and len(self._levels) <= self._most and may_grow(way, cap):
+            while way[-1][1] < cap and len(self._levels) <= self._most and may_grow(way, path.goal(way[-1][1])):
                 if self._log_mean < best.log_mean - _LOST:
                     break
                 self._step()

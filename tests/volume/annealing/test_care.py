@@ -21,5 +21,5 @@ EARLY = [(0.0, -5.0), (0.3, -1.0)]
         ([(0.7, -5.0), (0.8, -1.0), (0.98, -0.9)], False),
     ],
 )
-def test_growth_may_take_more_of_the_budget_if_the_cap_is_near(way: list[tuple[float, float]], goes_on: bool) -> None:
-    assert may_grow(way, cap=0.0) is goes_on
+def test_growth_may_take_more_of_the_budget_if_the_goal_is_near(way: list[tuple[float, float]], goes_on: bool) -> None:
+    assert may_grow(way, goal=0.0) is goes_on

@@ -221,3 +221,6 @@ def test_growth_stops_at_radii_of_the_grid_and_knows_them() -> None:
     assert np.allclose([radius for radius in reached if radius > 0.19], [0.4, 0.6])
     assert path.on_grid((math.log(0.3), 50.0, 0.0))
     assert not path.on_grid((math.log(0.35), 50.0, 0.0))
+    assert [math.exp(path.goal(math.log(rho))) for rho in (0.1, 0.25, 0.35)] == pytest.approx([0.2, 0.3, 0.4])
+    assert math.exp(path.goal(path.start[0])) == pytest.approx(0.2)
+    assert math.exp(path.goal(math.log(0.4))) == pytest.approx(0.6)  # at a radius of the grid, the cap is next
