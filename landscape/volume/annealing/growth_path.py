@@ -29,6 +29,7 @@ _FULL = 1.5  # a radius counts in full once the outer one is so many times as la
 _SLOWEST = 0.002
 _SAME = 1e-9  # logs of radii that differ by less are one
 _BRIDGE = 8  # places of the bridge
+_FASTEST_WALLS = 0.35  # by which b grows at most, relatively: islands are further outside than their pilot
 _LEAST_STEP = 0.02  # by which b grows at least, relatively
 _LEAST_GAIN = 0.5  # of what a step outwards would gain if nothing were in the way
 
@@ -89,7 +90,7 @@ class GrowthPath:
             return self._grown(particles, place, wanted)
         particles = self.complete(particles, (rho, max(b, _HARD * _FIRM), s))
         if s == 0 and b < _STIFF:
-            step = 1.0
+            step = _FASTEST_WALLS
             now = self._penalties(particles, place)
             while spread(self._penalties(particles, (rho, b * (1 + step), 0.0)) - now) > wanted and step > _LEAST_STEP:
                 step *= 0.6
