@@ -37,7 +37,7 @@ test: $(BIN)/.installed
 	$(BIN)/ruff format --check .
 	@echo "lint-imports and mypy run beside pytest; what they say follows"
 	@mkdir -p build; { $(BIN)/lint-imports && $(BIN)/mypy; } > build/checks.txt 2>&1 & checks=$$!; \
-	$(BIN)/pytest --workers $(WORKERS); tests=$$?; wait $$checks; checks=$$?; cat build/checks.txt; exit $$((tests | checks))
+	$(BIN)/pytest -n $(WORKERS); tests=$$?; wait $$checks; checks=$$?; cat build/checks.txt; exit $$((tests | checks))
 
 # the docs as a site in build/site: warnings are errors, and the tutorials run
 docs: $(BIN)/.installed
@@ -62,7 +62,7 @@ dist-check: $(BIN)/.installed
 	rm -rf dist && git clone --quiet . dist/clone
 	$(BIN)/python -m build --outdir dist dist/clone
 	tar -xzf dist/landscape_lab-*.tar.gz -C dist
-	cd dist/landscape_lab-*/ && PYTHONPATH=$$PWD:$$PWD/typings ../../$(BIN)/pytest --workers $(WORKERS) tests
+	cd dist/landscape_lab-*/ && PYTHONPATH=$$PWD:$$PWD/typings ../../$(BIN)/pytest -n $(WORKERS) tests
 
 clean:
 	rm -rf $(VENV) $(DEMO)

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,6 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 
 pytest.register_assert_rewrite("helpers")
-pytest_plugins = ["helpers.workers"]
 
 # A shell has commands in the background ignore Ctrl-C, and tests press it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -40,6 +40,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     gc.enable()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Give each worker whole files of tests."""
+    from helpers.scheduling import FilesTogether  # here, since pytest runs without xdist too
+
+    return FilesTogether(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -250,10 +250,9 @@ def test_lazy_layers_take_their_shape_from_the_file(weights, tmp_path):
 # --- tensors of another machine ---
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="shows loading without CUDA")
 @pytest.mark.parametrize("zipped", [True, False])
 def test_storages_tagged_cuda_load_without_cuda(zipped, weights, tmp_path, monkeypatch):
-    if torch.cuda.is_available():  # asked here: workers are forks, and none could use a GPU that was found before
-        pytest.skip("shows loading without CUDA")
     with monkeypatch.context() as patch:
         patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
         path = save(weights, tmp_path / "gpu.pt", _use_new_zipfile_serialization=zipped)
