@@ -18,7 +18,7 @@ from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.ray_weights import statistics as w
 
 _SOFT = 0.25  # width of the hinge while rho grows, in rises of the cutoff
-_FIRM, _STIFF = 50.0, 2e4  # b: penalty of a rise of one above the cutoff; while rho grows, and before the bridge
+_FIRM, _STIFF = 50.0, 2e4  # b: penalty of a rise of one above the cutoff; while rho grows, and at most
 _FIRST = 0.5  # first outer radius, over the first radius of the grid
 _FASTEST = 1.0  # log of the largest factor by which the outer radius grows
 _NEAR = 20.0  # of radii nearer to theta than this share of the outer one it knows nothing
@@ -28,7 +28,8 @@ _NOTABLE = 0.01  # as b grows, the force follows hinges that pull at least so mu
 _FULL = 1.5  # a radius counts in full once the outer one is so many times as large, and on a grid as coarse
 _SLOWEST = 0.002
 _SAME = 1e-9  # logs of radii that differ by less are one
-_BRIDGE = 8  # places of the bridge
+_INSIDE = 0.7  # share of particles inside at which the bridge begins
+_BRIDGE = 8  # places of the bridge, and some before them: a wall may cost many nats of n log r
 _FASTEST_WALLS = 0.35  # by which b grows at most, relatively: islands are further outside than their pilot
 _LEAST_STEP = 0.02  # by which b grows at least, relatively
 _LEAST_GAIN = 0.5  # of what a step outwards would gain if nothing were in the way
@@ -39,8 +40,8 @@ class GrowthPath:
     """rho^n exp(-b sum of c(g) h(u(g phi)) over radii g < rho of the grid and rho itself), then a bridge to r^n.
 
     h is a soft hinge at the cutoff, and narrower the larger b is. A place is (log rho, b, s). First rho grows. Then b
-    does: that costs little, and a particle that is hardly outside somewhere would lose its ray on the bridge. Then s
-    goes from 0 to 1.
+    does, until most particles are inside. Then s goes from 0 to 1, at first by tiny steps, so that a particle that is
+    hardly outside somewhere gets inside before that costs it its ray.
 
     Attributes:
         body: whose grid it is.
@@ -89,14 +90,15 @@ class GrowthPath:
         if s == 0 and rho < self._top:
             return self._grown(particles, place, wanted)
         particles = self.complete(particles, (rho, max(b, _HARD * _FIRM), s))
-        if s == 0 and b < _STIFF:
+        inside = (self._read(particles.values, (rho, math.inf, s)) < 1).all(axis=1).mean()
+        if s == 0 and b < _STIFF and inside < _INSIDE:
             step = _FASTEST_WALLS
             now = self._penalties(particles, place)
             while spread(self._penalties(particles, (rho, b * (1 + step), 0.0)) - now) > wanted and step > _LEAST_STEP:
                 step *= 0.6
             there = (rho, min(b * (1 + step), _STIFF), 0.0)
         else:
-            there = (rho, b, min(1.0, (round(s * _BRIDGE) + 1) / _BRIDGE))
+            there = (rho, b, min(1.0, s + 1 / _BRIDGE, max(2 * s, 1 / self.body.dimension)))
         return there, self.complete(particles, there)
 
     def _grown(self, particles: Particles, place: Place, wanted: float) -> tuple[Place, Particles]:

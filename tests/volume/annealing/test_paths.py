@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -197,16 +198,19 @@ def test_growth_reads_some_radii_of_a_fine_grid_and_all_of_them_in_the_end() -> 
     assert np.isnan(hard).any(axis=0).sum() == 1
 
 
-def test_growth_makes_walls_hard_before_its_bridge_though_all_particles_are_inside() -> None:
-    body = body_of(0.6, ridge)
+def test_the_bridge_of_growth_begins_with_tiny_steps() -> None:
+    body = body_of(0.6)
     path = GrowthPath(body, np.array([0.2, 0.4, 0.6]), np.array([]))
-    place = (math.log(0.6), 50.0, 0.0)
+    shares = [0.0]
     with body.objective.running():
-        free = path.look(torch.eye(N, dtype=torch.float64)[[1, 1] * 8], place)
-        while place[2] == 0:
-            before = place
-            place, free = path.following(free, place, 1.5)
-    assert before[1] == 2e4
+        inside = path.look(directions(4), (math.log(0.2), 50.0, 0.0))
+        path = replace(path, last=math.log(0.2))
+        while shares[-1] < 1:
+            (_, _, share), inside = path.following(inside, (math.log(0.2), 50.0, shares[-1]), 1.5)
+            shares.append(share)
+    assert shares[1] == min(1 / 8, 1 / N)
+    assert all(after <= max(2 * before, 1 / N) for before, after in pairwise(shares))
+    assert max(np.diff(shares)) <= 1 / 8
 
 
 def test_growth_stops_at_radii_of_the_grid_and_knows_them() -> None:
