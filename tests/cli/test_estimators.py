@@ -37,8 +37,8 @@ def task():
 """
 NET = "volume ckpt.pt --task bowl.py --metric identity --cutoff 0.3"
 BUDGET = "--directions 20 --rtol 0.05 --budget 9000"
-QUICK = f"{NET} --estimator annealed --rtol 0.05 --budget 1000"  # too little for a round
-LONGER = QUICK.replace("1000", "9000")
+QUICK = f"{NET} --estimator annealed --rtol 0.05 --budget 500"  # too little for a round
+LONGER = QUICK.replace("500", "9000")
 
 
 def weights() -> dict[str, torch.Tensor]:
@@ -371,7 +371,7 @@ def test_a_stored_run_of_other_settings_is_refused(bowl: Path) -> None:
         ("--measure gaussian --sigma 1", "measure: stored None, asked 'gaussian'"),
         ("--rtol 0.01", "rtol: stored 0.05, asked 0.01"),
     ):
-        for line in (QUICK, QUICK.replace("1000", "1500")):  # whether or not anything is missing
+        for line in (QUICK, QUICK.replace("500", "700")):  # whether or not anything is missing
             assert words in run(f"{line} {flags} --out run.h5 --resume", code=2).stderr
     assert Path("run.h5").read_bytes() == before
 
@@ -381,6 +381,6 @@ def test_a_file_is_about_one_trained_point(bowl: Path) -> None:
     state = torch.load("ckpt.pt")
     state["weight"] += 0.01
     torch.save(state, "other.pt")
-    for flags in ("--estimator annealed --budget 1000 --resume", "--estimator uniform", "--estimator laplace"):
+    for flags in ("--estimator annealed --budget 500 --resume", "--estimator uniform", "--estimator laplace"):
         done = run(f"volume other.pt --task bowl.py --metric identity --cutoff 0.3 {flags} --out run.h5", code=2)
         assert "another trained point (ckpt.pt)" in flat(done.stderr)
