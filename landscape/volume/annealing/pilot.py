@@ -37,6 +37,7 @@ _FAIR = (0.6, 0.95)  # acceptance at which a step need not be tried again
 _FEWEST_LEAPS, _MOST_LEAPS, _MOST_LEAPS_OF_GROWTH = 2, 16, 8  # growth reads many radii at each
 _SHORTEST_OF_GROWTH = 0.25  # of a step
 _SHORTEST_OF_ISLANDS = 0.04  # the same for islands that grow: they meet narrower parts of the body than the pilot did
+_CALMER = 0.6  # their longest steps over those of the pilot: a particle that is stuck at a wall is soon lost
 _MOST_SLICES = 32  # moves by slices in the place of one by leapfrog steps
 _ARCS, _SHORTEST_ARC = 4.0, 1e-6  # width of an arc over the mean angle moved, and its least
 _MOST_LEVELS, _MOST_SHELL_LEVELS = 2000, 200
@@ -367,7 +368,7 @@ class _Pilot:
         longer = self._stretch is not None and self._steps[True] > self._steps[False]
         level = self._level(place, longer or self._scaled)
         if self._grows:
-            return replace(level, shortest=_SHORTEST_OF_ISLANDS, own_steps=True)
+            return replace(level, step=_CALMER * level.step, shortest=_SHORTEST_OF_ISLANDS, own_steps=True)
         if self._slices_win:
             return replace(level, slices=self._slices, width=self._width)
         turned = 1.0 if self._path.is_bridge(place) else min(1.0, level.leaps * level.step / self._quarter)
