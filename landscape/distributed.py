@@ -58,6 +58,7 @@ _SAMPLE = 64  # entries per row in a checksum
 FAIL_TOGETHER = 30.0  #: seconds that ranks may lie apart if they fail for the same reason
 _POLL = 0.01  # seconds
 _GLANCE = 1e-5  # seconds, so few that no exchange gets longer by them
+_LONGEST_HELD = 5.0  # seconds after which something else must hold a tensor of an exchange
 _WORDS = "landscape: last words"  # key in the store of the process group
 _RECENT = 60.0  # seconds after which words belong to another failure
 _END = -1  # the place of a rank that has left
@@ -219,14 +220,15 @@ def exchanging(ranks: int) -> Iterator[None]:
 
 @contextmanager
 def let_go(*tensors: Any) -> Iterator[None]:
-    """Wait after an exchange of these tensors until its threads hold none of them any more.
+    """Wait after an exchange of these tensors until the threads of gloo hold none of them any more.
 
     A thread that drops a tensor last needs the lock of Python. With torch 2.6 the end of a process group waits for
     those threads and has that lock meanwhile, so both would wait for ever.
     """
-    before = [tensor._use_count() for tensor in tensors]
+    before = [(tensor, tensor._use_count()) for tensor in tensors if tensor.is_cpu]
     yield
-    while any(tensor._use_count() > uses for tensor, uses in zip(tensors, before, strict=True)):
+    deadline = time.monotonic() + _LONGEST_HELD
+    while any(tensor._use_count() > uses for tensor, uses in before) and time.monotonic() < deadline:
         time.sleep(_GLANCE)
 
 
