@@ -43,10 +43,10 @@ class Definition:
     name: str
     function: Function
     larger: str
-    invariant: Sequence[str] = ()
+    invariant: tuple[str, ...] = ()
     core: bool = False
     rho: float | None = None
-    adaptive: Sequence[str] = ()
+    adaptive: tuple[str, ...] = ()
     anytime: bool = False
     shares: str = ""
     closed_form: bool = False
@@ -60,14 +60,33 @@ class Definition:
 REGISTRY: dict[str, Definition] = {}  #: every measure that is known, in the order of docs/sharpness.md
 
 
-def measure(name: str, *, larger: str, **claims: Any) -> Callable[[Decorated], Decorated]:
+def measure(
+    name: str,
+    *,
+    larger: str,
+    invariant: Sequence[str] = (),
+    core: bool = False,
+    rho: float | None = None,
+    adaptive: Sequence[str] = (),
+    anytime: bool = False,
+    shares: str = "",
+    closed_form: bool = False,
+    after: str = "",
+) -> Callable[[Decorated], Decorated]:
     """Return a decorator that makes a function of (objective, draws) a sharpness measure.
 
     Args:
         name: how it is called in tables: small letters, digits and hyphens.
         larger: what a larger value means: ``sharper`` or ``flatter``.
-        claims: what else is known of it: attributes of :class:`landscape.measures.registry.Definition`, such as
-            ``invariant=("permutation",)`` and ``rho=0.1``.
+        invariant: which changes of a net leave it unchanged: some of ``relu-rescaling``, ``permutation``,
+            ``logit-scale`` and ``batch-size``.
+        core: whether ``measures="core"`` contains it.
+        rho: size of its perturbation by default; None if it takes none.
+        adaptive: further invariances in the metric ``adaptive``.
+        anytime: whether it fills the time that it gets, so that the others come first.
+        shares: name of the measure whose run it reads, so that it costs nothing after that one.
+        closed_form: whether a closed form confirms it.
+        after: name of the measure whose result it uses; if both are wanted, that one is taken first.
 
     Raises:
         LandscapeError: for another word, or a name that is taken by another function.
@@ -84,8 +103,7 @@ def measure(name: str, *, larger: str, **claims: Any) -> Callable[[Decorated], D
         raise LandscapeError(
             f"`larger` says what a larger value means: one of {', '.join(DIRECTIONS)}, not {larger!r}."
         )
-    words = (*claims.get("invariant", ()), *claims.get("adaptive", ()))
-    unknown = [word for word in words if word not in INVARIANCES]
+    unknown = [word for word in (*invariant, *adaptive) if word not in INVARIANCES]
     if unknown:
         raise LandscapeError(f"the invariance {unknown[0]!r} is not known. Pass some of {', '.join(INVARIANCES)}.")
 
@@ -95,7 +113,19 @@ def measure(name: str, *, larger: str, **claims: Any) -> Callable[[Decorated], D
             raise LandscapeError(
                 f"there is a measure {name!r} already, by {_origin(known.function)}. Use another name."
             )
-        REGISTRY[name] = Definition(name, function, larger, **claims)
+        REGISTRY[name] = Definition(
+            name,
+            function,
+            larger,
+            tuple(invariant),
+            core,
+            rho,
+            tuple(adaptive),
+            anytime,
+            shares,
+            closed_form,
+            after,
+        )
         return function
 
     return enter
