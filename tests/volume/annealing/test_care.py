@@ -17,7 +17,7 @@ EARLY = [(0.0, -5.0), (0.3, -1.0)]
         ([*EARLY, (0.6, -0.1)], True),  # 0.9 gained, and 0.1 to go
         ([(0.0, -5.0), (0.3, -0.15), (0.8, -0.1)], False),  # 0.05 gained, and 0.1 to go
         ([*EARLY, (0.9, -0.1)], False),
-        ([(0.7, -5.0), (0.8, -1.0), (0.87, -0.9)], True),  # the shell has used up most of it; half of the rest is spent
+        ([(0.5, -1.0), (0.55, -0.95), (0.65, -0.9)], True),  # the shell took half of it, and much of the rest is left
         ([(0.7, -5.0), (0.8, -1.0), (0.98, -0.9)], False),
     ],
 )

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -198,19 +197,18 @@ def test_growth_reads_some_radii_of_a_fine_grid_and_all_of_them_in_the_end() -> 
     assert np.isnan(hard).any(axis=0).sum() == 1
 
 
-def test_the_bridge_of_growth_begins_with_tiny_steps() -> None:
-    body = body_of(0.6)
-    path = GrowthPath(body, np.array([0.2, 0.4, 0.6]), np.array([]))
+def test_the_bridge_of_growth_begins_with_tiny_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first share is one over the dimension, 5, and doubles until a step is as long as all others."""
+    monkeypatch.setattr("landscape.volume.annealing.growth_path._BRIDGE", 2)
+    body, top = body_of(0.6), math.log(0.2)
+    path = GrowthPath(body, np.array([0.2, 0.4, 0.6]), np.array([]), last=top)
     shares = [0.0]
     with body.objective.running():
-        inside = path.look(directions(4), (math.log(0.2), 50.0, 0.0))
-        path = replace(path, last=math.log(0.2))
+        inside = path.look(directions(4), (top, 50.0, 0.0))
         while shares[-1] < 1:
-            (_, _, share), inside = path.following(inside, (math.log(0.2), 50.0, shares[-1]), 1.5)
+            (_, _, share), inside = path.following(inside, (top, 50.0, shares[-1]), 1.5)
             shares.append(share)
-    assert shares[1] == min(1 / 8, 1 / N)
-    assert all(after <= max(2 * before, 1 / N) for before, after in pairwise(shares))
-    assert max(np.diff(shares)) <= 1 / 8
+    assert shares == pytest.approx([0.0, 0.2, 0.4, 0.8, 1.0])
 
 
 def test_growth_stops_at_radii_of_the_grid_and_knows_them() -> None:
