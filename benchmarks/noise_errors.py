@@ -22,7 +22,7 @@ from landscape.measures.settings import DRAWS
 from landscape.recipes.digits import digits, network
 
 MEASURES = ("average-case", "average-case-uniform", "pac-bayes", "pac-bayes-magnitude", "low-pass")
-WIDTH, DEPTH = 16, 2  # of the small nets; the others are those of the recipe, of 7,626 parameters
+WIDTH, DEPTH = 16, 2  # of the small nets; the recipe makes the others, which have 7,626 parameters
 NETS = ((False, 0.05), (True, 0.05), (True, 0.0005))  # whether a net is small, and the loss at which training ends
 SEEDS = (0, 1)
 TRUTH_SEED = 10**6  #: of the long run; runs have the seeds 0, 1, 2, ...

@@ -144,7 +144,7 @@ class Layout:
 
     @property
     def kernel_dtypes(self) -> tuple[torch.dtype, ...]:
-        """The dtypes of the tensors with two or more dimensions, in order; those of all tensors if there are none."""
+        """The dtypes of tensors with at least two dimensions, in order. Without such tensors, those of all."""
         kernels = [entry for entry in self.entries if len(entry.shape) > 1] or self.entries
         return tuple(dict.fromkeys(entry.dtype for entry in kernels))
 

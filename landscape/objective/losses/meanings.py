@@ -53,7 +53,7 @@ def only_one(found: list[Match]) -> Reading | None:
 
 
 def of_own_loss(output: Any, target: Any) -> Reading | None:
-    """Return what a model's own loss takes its logits for; None if it is none of torch's losses.
+    """Return how a model's own loss reads its logits; None if no loss of torch reads them so.
 
     Args:
         output: what the model returns at a point where the loss is not at rest.

@@ -61,7 +61,7 @@ class Schedule:
         return len(self.levels) - 1
 
     def longer_moves(self) -> float:
-        """Return the mean number of leapfrog steps of a move at any effort, relative to that of the pilot's moves."""
+        """Return how many times as many leapfrog steps as a move of the pilot a move of islands takes, in the mean."""
         leaps, shares = np.array([(level.leaps, level.share) for level in self.levels[1:]], dtype=float).T
         return float((leaps @ shares) / (leaps.mean() * shares.sum()))
 

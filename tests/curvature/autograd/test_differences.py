@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import landscape as ls
+from benchmarks.difference_errors import convolutions, perceptron, trained
 from landscape.errors import CurvatureError, LandscapeError
 
 
@@ -62,35 +63,11 @@ def test_products_are_right_within_their_error(dtype: torch.dtype, metric: str) 
     assert operator.describe()["derivative"] == "difference"
 
 
-class Flat(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1)
-
-
-def perceptron(activation: type[nn.Module]) -> nn.Module:
-    layers = [nn.Linear(64, 40), activation(), nn.Linear(40, 40), activation(), nn.Linear(40, 3)]
-    return nn.Sequential(Flat(), *layers)
-
-
-def convolutions(activation: type[nn.Module]) -> nn.Module:
-    layers = [nn.Conv2d(1, 8, 3, padding=1), activation(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1), activation()]
-    return nn.Sequential(*layers, Flat(), nn.Linear(128, 3))
-
-
 class Recorded(nn.Module):
     """A net as a TorchScript module, which runs in its own dtype alone."""
 
     def __new__(cls, net: nn.Module) -> nn.Module:
         return torch.jit.trace(net, torch.randn(5, 1, 8, 8, dtype=next(net.parameters()).dtype))
-
-
-def trained(net: nn.Module, steps: int, data: tuple[Tensor, Tensor]) -> nn.Module:
-    optimiser = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
-    for _ in range(steps):
-        optimiser.zero_grad()
-        F.cross_entropy(net(data[0]), data[1]).backward()
-        optimiser.step()
-    return net
 
 
 @pytest.mark.parametrize("recorded", [False, True])
