@@ -16,7 +16,6 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from landscape.curvature.autograd.graphs import Graph, HessianGraph, check_once, refuse_once_differentiable
-from landscape.curvature.autograd.narrow_linear import NarrowLinear
 from landscape.curvature.autograd.product_tape import ProductTape
 from landscape.curvature.checks.differences import Outcome
 from landscape.curvature.checks.line import Line, check_line
@@ -249,7 +248,7 @@ class LargeProducts:
 
     @property
     def _slow_backwards(self) -> bool:
-        """Whether a backward pass may take hundreds of times a forward pass: in 16 bits on many processors it does."""
+        """Whether a backward pass may take long: in 16 bits some operations have slow kernels on many processors."""
         narrow = any(entry.dtype.itemsize < 4 for entry in self._whole.layout.entries)
         return narrow and self._objective.device.type == "cpu"
 
@@ -361,7 +360,7 @@ class LargeProducts:
             )
         for piece in pieces:
             moving = self._moving()
-            with torch.enable_grad(), NarrowLinear():
+            with torch.enable_grad():
                 total = self._call(cut.program, piece)()
                 check_once(total)
                 gradient = HessianGraph(total, moving).first

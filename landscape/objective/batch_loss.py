@@ -23,6 +23,7 @@ from landscape.objective.deadline import check_deadline
 from landscape.objective.losses.loss import Loss, counts_of
 from landscape.objective.model import held_tensors, keep_freed_memory, places_of
 from landscape.objective.moved_weights import AnyPoint, Point, PointList, moved_tensor
+from landscape.objective.narrow_products import gains, sums_in_float32
 from landscape.objective.overwritten import Overwritten
 from landscape.objective.parameters import Layout, fixed_parameters, moving_parameters
 from landscape.objective.read_weights import MovedWeight
@@ -110,6 +111,7 @@ class ModelProgram:
         held = [*self.model.buffers(), *fixed_parameters(self.model)]
         self._set_buffers(tuple(tensor.detach().clone() for tensor in held))
         self._places = [] if self.scripted else places_of(self.model)
+        self._narrow = gains(self.model) and not compile  # a compiled program has kernels of its own
         self._set_data(batches, (loss,) * len(batches))
 
     @property
@@ -238,7 +240,8 @@ class ModelProgram:
             for module in self.model.modules():
                 if isinstance(module, nn.Embedding | nn.EmbeddingBag):
                     module.sparse = False
-            with untouched_rng(), torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+            sums = sums_in_float32() if self._narrow else nullcontext()
+            with untouched_rng(), torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings(), sums:
                 warnings.filterwarnings("ignore", "There is a performance drop")  # of operations without a vmap rule
                 warnings.filterwarnings("ignore", "Using `torch.compile")  # of our hook, which may fire twice
                 yield

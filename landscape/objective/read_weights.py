@@ -109,9 +109,10 @@ def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     out = flat.new_empty(len(flat), len(whole))
     for rows in row_pieces(whole.shape, LARGE_LINEAR):
         part = moved_rows(whole, weight.entry, weight.point, rows)
-        torch.mm(flat, part.t(), out=out[:, rows])
-    if bias is not None:
-        out += bias
+        if bias is None:
+            torch.mm(flat, part.t(), out=out[:, rows])
+        else:  # in 16 bits the sum with the bias is rounded once
+            torch.addmm(bias[rows], flat, part.t(), out=out[:, rows])
     return out.view(*inputs.shape[:-1], len(whole))
 
 

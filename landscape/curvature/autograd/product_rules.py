@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from landscape.curvature.autograd.narrow_linear import times_back
-
 
 @dataclass(eq=False)
 class Node:
@@ -90,7 +88,7 @@ class Linear:
         return F.linear(x, w) if self.transposed else x @ w
 
     def _times_back(self, g: Tensor, w: Tensor) -> Tensor:
-        return times_back(g, w) if self.transposed else g @ w.t()
+        return g @ (w if self.transposed else w.t())
 
     def push(self, tangents: Tangents, *, bent: bool = False) -> Tensor | float:
         x, w, b = (None if node is None else tangents.get(node) for node in (self.x, self.w, self.b))

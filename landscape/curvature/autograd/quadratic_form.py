@@ -31,7 +31,6 @@ from landscape.curvature.autograd.conv_rules import (
     is_convolution,
 )
 from landscape.curvature.autograd.grad import derivative, twice_differentiable
-from landscape.curvature.autograd.narrow_linear import linear
 
 _PLAIN = {
     Tensor.add_: Tensor.add,
@@ -260,8 +259,7 @@ class _Recorder(TorchFunctionMode):
         func = _PLAIN.get(func, func)
         if kwargs.get("inplace"):
             kwargs["inplace"] = False
-        # slopes of leaves are not asked for
-        result = linear(*args, **kwargs, leaves=False) if func is F.linear else func(*args, **kwargs)
+        result = func(*args, **kwargs)
         outputs = [item for item in floats_of(result) if item.requires_grad]
         if outputs:
             self.operations.append(Operation(func, args, kwargs, result, outputs, []))
