@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import nn
 
-from landscape.checkpoint import read_checkpoint
+from landscape.checkpoint import Checkpoint, read_checkpoint
 from landscape.curvature import Hessian
 from landscape.errors import LandscapeError
 from landscape.inputs import Task
@@ -108,8 +108,9 @@ def examine(params: Mapping[str, Any], typed: Sequence[str]) -> Report:
         typed: the options that were typed, for the command to type next.
     """
     report = Report()
-    report.attempt("checkpoint", look_at_checkpoint, report, params)
-    task = report.attempt("task", look_at_task, report, params) if report.ready else None
+    checkpoint = report.attempt("checkpoint", look_at_checkpoint, report, params)
+    task = None if checkpoint is None else report.attempt("task", look_at_task, report, checkpoint, params)
+    del checkpoint  # its weights are in the model now
     if task is not None:
         report.attempt("model", look_at_model, report, task.model)
         scope = report.attempt("scope", look_at_scope, report, task.model, params)
@@ -135,15 +136,16 @@ def examine(params: Mapping[str, Any], typed: Sequence[str]) -> Report:
     return report
 
 
-def look_at_checkpoint(report: Report, params: Mapping[str, Any]) -> None:
-    """Describe the file by itself: that helps even if no task fits it."""
+def look_at_checkpoint(report: Report, params: Mapping[str, Any]) -> Checkpoint:
+    """Describe the file by itself: that helps even if no task fits it. Return its content."""
     checkpoint = read_checkpoint(params["checkpoint"], unsafe=params["unsafe"], weights=params["weights"])
     report.add("checkpoint", checkpoint.form, checkpoint=str(checkpoint.path), form=checkpoint.form)
+    return checkpoint
 
 
-def look_at_task(report: Report, params: Mapping[str, Any]) -> Task:
+def look_at_task(report: Report, checkpoint: Checkpoint, params: Mapping[str, Any]) -> Task:
     """Return the task. The line on the checkpoint then says which weights the network got, as other commands do."""
-    task, checkpoint = resolve_task(params["checkpoint"], **keywords(params, TASK))
+    task, checkpoint = resolve_task(checkpoint, **keywords(params, TASK))
     report.checks[0] = replace(report.checks[0], text=in_flags(checkpoint.form))
     report.facts["form"] = checkpoint.form
     return task

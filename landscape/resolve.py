@@ -26,7 +26,7 @@ from landscape.objective.model import copied
 
 
 def resolve_task(
-    checkpoint_path: str | Path,
+    checkpoint_path: str | Path | Checkpoint,
     *,
     task: str | Path | Task | Callable[..., Task] | None = None,
     model: str | nn.Module | Callable[..., nn.Module] | None = None,
@@ -52,7 +52,7 @@ def resolve_task(
     Options given here override the same keys of the record and of the toml file.
 
     Args:
-        checkpoint_path: a file or a folder.
+        checkpoint_path: a file or a folder; or what :func:`read_checkpoint` returned, which is then not read again.
         task: a Python file whose function ``task()`` returns a :class:`Task`, such a function, or a task.
         model: ``pkg.mod:factory`` or ``file.py:factory``, such a function, or a torch module, which is copied.
         model_args: the factory's keyword arguments, a JSON object or a mapping.
@@ -75,7 +75,10 @@ def resolve_task(
         raise TaskError(
             "`task=...` brings its own model, so it cannot go together with `model=...` or `model_args=...`."
         )
-    checkpoint = read_checkpoint(checkpoint_path, unsafe=unsafe, weights=weights)
+    if isinstance(checkpoint_path, Checkpoint):
+        checkpoint = checkpoint_path
+    else:
+        checkpoint = read_checkpoint(checkpoint_path, unsafe=unsafe, weights=weights)
     if task is None and model is None and checkpoint.task_record is not None:
         recorded = recipes.task_from_record(checkpoint.task_record)
         _refuse_arguments(command)

@@ -131,6 +131,20 @@ def test_doctor_names_other_weights_that_fit_too(here: Path) -> None:
     assert "taken before those under 'ema_state_dict', which fit too (--weights chooses)" in text
 
 
+def test_doctor_reads_a_checkpoint_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large one takes seconds to read, and as much memory as its model."""
+    read = sys.modules["landscape.checkpoint.read"]
+    original, paths = read._read, []
+
+    def counted(path: Path, *, unsafe: bool) -> Any:
+        paths.append(path)
+        return original(path, unsafe=unsafe)
+
+    monkeypatch.setattr(read, "_read", counted)
+    assert strict(run("doctor ckpt.pt --task my_task.py --cutoff 1 --json").stdout)["ready"]
+    assert paths == [Path("ckpt.pt")]
+
+
 BROKEN = {
     "a missing checkpoint": ("missing.pt --task my_task.py", "", "does not exist"),
     "no task": ("ckpt.pt", "", "--task my_task.py"),

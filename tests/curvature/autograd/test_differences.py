@@ -74,8 +74,11 @@ class Recorded(nn.Module):
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU, nn.GELU])
 @pytest.mark.parametrize("make", [perceptron, convolutions])
 def test_the_stated_error_holds_at_kinks(make, activation: type[nn.Module], recorded: bool) -> None:
-    """A step that suits a smooth net in float32 holds hundreds of kinks: quotients over them agree on 3 H v."""
-    for seed, steps in ((0, 0), (1, 60)):
+    """A step that suits a smooth net in float32 holds hundreds of kinks: quotients over them agree on 3 H v.
+
+    A product that is off by half is never offered for use. The third net has such products if it is recorded.
+    """
+    for seed, steps in ((0, 0), (1, 60), (2, 0)):
         torch.manual_seed(seed)
         data = torch.randn(100, 1, 8, 8), torch.randint(0, 3, (100,))
         net = trained(make(activation), steps, data)
@@ -88,8 +91,9 @@ def test_the_stated_error_holds_at_kinks(make, activation: type[nn.Module], reco
             # a recorded net runs in float32 alone: its steps are larger, and kinks lie in them
             limit = 1e-6 if not recorded else 0.1 if (make, activation) == (perceptron, nn.GELU) else 100 * off
             assert off <= operator.difference_error < limit
-            assert off < 0.5
-            assert ("Do not use it" in operator.notes[0]) == (operator.difference_error > 0.5)
+            refused = "Do not use it" in operator.notes[0]
+            assert refused == (operator.difference_error > 0.5)
+            assert refused or off < 0.5
             form = float(operator.forms(vector[:, None]))
             assert abs(form - float(vector.double() @ wanted)) <= operator.form_error
 
