@@ -101,10 +101,10 @@ def network(seed: int, width: int | None = None, depth: int | None = None) -> nn
     random = draws(seed, Purpose.NETWORK)
     layers: list[nn.Module] = []
     for inner, outer in pairwise((WIDTHS[0], *hidden_widths(WIDTHS[1:-1], width, depth), WIDTHS[-1])):
-        linear = nn.utils.skip_init(nn.Linear, inner, outer, dtype=torch.float32)
-        for parameter in linear.parameters():
+        linear = nn.Linear(inner, outer, device="meta")  # torch draws nothing; skip_init imports sympy, half a second
+        for name, parameter in [*linear.named_parameters()]:
             drawn = random.uniform(-(inner**-0.5), inner**-0.5, tuple(parameter.shape))
-            parameter.data.copy_(torch.from_numpy(drawn))
+            setattr(linear, name, nn.Parameter(torch.from_numpy(drawn).float()))
         layers += [linear, nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
