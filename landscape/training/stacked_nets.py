@@ -51,11 +51,8 @@ class StackedNets:
         self.widths = (linear[0][1].in_features, *(layer.out_features for _, layer in linear))
         padded = [padded_to(width, WIDTH) for width in self.widths]
         self.inputs = padded[0]
-        self._layers = []
-        self.size = 0
-        for inner, outer in pairwise(padded):
-            self._layers.append((self.size, inner, outer))
-            self.size += (inner + 1) * outer
+        self._layers = list(pairwise(padded))
+        self.size = sum((inner + 1) * outer for inner, outer in self._layers)
 
     def pack(self, states: Sequence[Mapping[str, Tensor]]) -> Tensor:
         """Return the parameters of nets, given by their state_dicts, as rows, shape (nets, size), float32."""
@@ -99,11 +96,12 @@ class StackedNets:
 
     def _views(self, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return the weight, shape (nets, in, out), and the bias, shape (nets, 1, out), of each layer."""
-        views = []
-        for start, inner, outer in self._layers:
-            end = start + inner * outer
-            views.append((rows[:, start:end].view(-1, inner, outer), rows[:, end : end + outer].view(-1, 1, outer)))
-        return views
+        # one split: slices would each have a gradient as long as the rows, nearly all of it zeros
+        pieces = rows.split([size for inner, outer in self._layers for size in (inner * outer, outer)], dim=1)
+        return [
+            (weight.view(-1, inner, outer), bias.view(-1, 1, outer))
+            for (inner, outer), weight, bias in zip(self._layers, pieces[::2], pieces[1::2], strict=True)
+        ]
 
 
 def padded_to(count: int, multiple: int) -> int:
