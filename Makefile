@@ -32,6 +32,8 @@ demo: $(BIN)/.installed
 
 # what is compiled is kept, whatever the shell says: each worker and each process of the tests would compile it again
 test: export PYTHONDONTWRITEBYTECODE =
+# each result is synced to the disk, which takes milliseconds: tests keep theirs in memory, if it has room for 1 GB of files
+test: export PYTEST_DEBUG_TEMPROOT = $(shell df -k /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 1e6 {print $$6}')
 test: $(BIN)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
