@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+_BACK = 2  # one particle of so many goes back: the way out tells V, the way back whether to believe it
 _EXTRA, _EXTRA_OUT = 8.0, 2.0  # moves of each particle that a round makes whatever its levels; if it only goes out
 _ROUNDS = 5.0  # efforts 1 and 4: two rounds fill a small budget
 _FEWEST_LEVELS = 4
 _LEAST_OF_GROWTH = 4.0  # effort of a round of growth that comes back: less does better with one group that goes out
 _MOST_OUT = 16.0  # effort of a round that only goes out
-_LEAST_GROWTH, _GROWTH, _MOST_GROWTH = 1.3, 4.0, 8.0  # of the effort, from round to round
+_MOST_FIRST = 2.0  # effort of a first round, so that an answer is there early
+_LEAST_GROWTH, _GROWTH, _MOST_LAST = 1.3, 4.0, 6.5  # of the effort, from round to round; of the last one
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,13 @@ class Party:
             least = (_LEAST_GROWTH if timed else _GROWTH) * before
         return effort if effort >= least else None
 
+    def going_back(self) -> np.ndarray:
+        """Return which particles of a group go back, as many of each island."""
+        return np.arange(0, self.together, _BACK)
+
     @property
     def _ways(self) -> float:
-        return 2 + 1 / 2 / self.groups
+        return 1 + 1 / _BACK + 1 / 2 / self.groups
 
     def by_island(self, values: np.ndarray, islands: int, widest: int) -> np.ndarray:
         """Return values of the particles of a group, with NaN in the places of so many islands that are empty."""
@@ -104,6 +110,8 @@ WIDEST = max(party.each for party in PARTIES.values())  #: particles of the larg
 def next_effort(most: float, least: float, before: float | None) -> float | None:
     """Return the effort of the next whole round; None if the budget has no room for it.
 
+    The last round has about four times the effort of the one before, because the verdict compares the two.
+
     Args:
         most: that the budget pays for.
         least: of a first round.
@@ -111,15 +119,12 @@ def next_effort(most: float, least: float, before: float | None) -> float | None
 
     >>> next_effort(5.0, 0.1, None), next_effort(40.0, 0.1, 1.0), next_effort(3.9, 0.1, 1.0), next_effort(2.5, 0.1, 2.0)
     (1.0, 4.0, 3.9, None)
+    >>> next_effort(12.0, 0.1, 1.0), next_effort(0.3, 0.1, None)
+    (2.4, 0.3)
     """
-    if before is None:
-        wanted = min(max(most / _ROUNDS, least), 1.0)
-    else:
-        wanted = _GROWTH * before
-        if most < wanted:  # not enough for so much more
-            wanted = most if most >= _LEAST_GROWTH * before else math.inf
-    if most < wanted:
+    if before is not None and most < _LEAST_GROWTH * before:
         return None
-    if most - wanted < _GROWTH * wanted:  # too little would be left for another one
-        wanted = most if before is None else min(most, _MOST_GROWTH * before)
-    return wanted
+    if before is None:
+        wanted = most if most < _ROUNDS * least else min(most / _ROUNDS, _MOST_FIRST)
+        return wanted if wanted >= least else None
+    return most if most < _MOST_LAST * before else min(most / _ROUNDS, _GROWTH * before)

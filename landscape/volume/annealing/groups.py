@@ -87,7 +87,8 @@ class Ways:
         gone[: party.islands] = out.log_means
         if back:
             key = Key(self.seed, self.stage + 1, group)
-            returned = -backwards(path, levels, out.particles, party.islands, key, check).log_means
+            some = out.particles.take(party.going_back())
+            returned = -backwards(path, levels, some, party.islands, key, check).log_means
         log_radii = party.by_island(out.particles.log_radius, self.party.islands, WIDEST)
         return Walked(out.accepted, gone, returned, log_radii)
 
