@@ -142,9 +142,15 @@ class GrowthPath:
     def between(self, here: Place, there: Place, share: float) -> Place:
         return straight(here, there, share)
 
-    def force(self, phi: Tensor, place: Place) -> Tensor:
+    def aim(self, particles: Particles) -> None:
+        return None
+
+    def strength(self, place: Place) -> float:
+        return max(1 - place[2], LEAST_FORCE)
+
+    def pull(self, phi: Tensor, place: Place, aim: np.ndarray | None = None) -> Tensor:
         """Return the gradient of the hinges, but for those at radii that are close to theta, or that hardly pull."""
-        _, b, s = place
+        b = place[1]
         radii, counts = self._felt(place)
         rows, columns = np.divmod(np.arange(len(phi) * len(radii)), len(radii))
         if b > _FIRM:  # then most hinges do not pull at all
@@ -158,7 +164,7 @@ class GrowthPath:
             found, gradient = gradients_at(self.body, phi[chosen], radii[at])
             pull = b * expit((found - 1) / _width(b)) * radii[at] * counts[at]
             total.index_add_(0, chosen, -torch.as_tensor(pull, device=phi.device)[:, None] * gradient)
-        return tangent(max(1 - s, LEAST_FORCE) * total, phi)
+        return tangent(total, phi)
 
     def _felt(self, place: Place) -> tuple[np.ndarray, np.ndarray]:
         """Return the radii that the force reads, and by how much each counts."""

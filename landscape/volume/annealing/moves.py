@@ -29,11 +29,13 @@ class Moved:
     Attributes:
         particles: where they are now.
         accepted: acceptance probability of each proposal, shape (k,).
+        strayed: which proposals have another aim than where they began, shape (k,), bool.
         scores: n phi minus the force, at some of the places visited, each of shape (k, n).
     """
 
     particles: Particles
     accepted: np.ndarray
+    strayed: np.ndarray
     scores: tuple[Tensor, ...]
 
 
@@ -49,7 +51,9 @@ def move(
     random walk (Horowitz 1991). A particle that stays where it is turns back.
 
     The force need not be the gradient of the log density. Steps are reversible and keep the volume under any force that
-    depends on the point alone, and the acceptance weighs the density itself.
+    depends on the point alone, and the acceptance weighs the density itself. If the level says so, the
+    force also depends on the aim of the place where a move begins. Such a move is refused if the aim is another one at
+    its end, because the way back would be another one then.
 
     Args:
         path, level: the density and how to move.
@@ -61,20 +65,23 @@ def move(
         for _ in range(level.slices):
             check()
             particles = slice_move(path.body, level.place[0] * path.body.dimension, particles, level.width, random)
-        return Moved(particles, np.ones(len(particles)), ())
+        return Moved(particles, np.ones(len(particles)), np.zeros(len(particles), dtype=bool), ())
     flight = _Flight(path, level, particles, random)
     before, back = flight.energy(), -flight.velocity
     for _ in range(level.leaps):
         check()
         flight.leap()
     proposed = path.look(flight.phi, level.place)
+    aim = path.aim(particles)
+    strayed = np.zeros(len(particles), dtype=bool) if aim is None else path.aim(proposed) != aim
     with np.errstate(over="ignore", invalid="ignore"):
         gain = path.log_density(proposed, level.place) - path.log_density(particles, level.place)
         ratio = gain + before - flight.energy()
-        accepted = np.where(np.isfinite(ratio), np.exp(np.minimum(ratio, 0.0)), 0.0)
+        accepted = np.where(np.isfinite(ratio) & ~(strayed & level.aimed), np.exp(np.minimum(ratio, 0.0)), 0.0)
     taken = random.random(len(accepted)) < accepted
-    particles, proposed = replace(particles, velocity=back), replace(proposed, velocity=flight.velocity)
-    return Moved(particles.where(taken, proposed), accepted, (flight.half_way, flight.score))
+    particles = replace(particles, velocity=back, pull=flight.first_pull)
+    proposed = replace(proposed, velocity=flight.velocity, pull=flight.lasting_pull)
+    return Moved(particles.where(taken, proposed), accepted, strayed, (flight.half_way, flight.score))
 
 
 def _drawn_steps(level: Level, count: int, random: np.random.Generator) -> Tensor:
@@ -96,6 +103,8 @@ class _Flight:
     def __init__(self, path: Path, level: Level, particles: Particles, random: np.random.Generator) -> None:
         phi = particles.phi
         self._path, self._place, self._stretch = path, level.place, level.stretch
+        aim = path.aim(particles)
+        self._lasts, self._aim = aim is not None, aim if level.aimed else None
         n = phi.shape[1]
         self._frequency = math.sqrt(n)
         lengths = np.sqrt(random.chisquare(n, (len(phi), 1)) / n)
@@ -110,9 +119,15 @@ class _Flight:
         self._cos, self._sin = torch.cos(angle), torch.sin(angle)
         self._half = angle / self._frequency / 2
         self._most = _FASTEST * self._frequency
-        self._read()
+        self._read(particles.pull)
         self.half_way = self.score
+        self.first_pull = self.lasting_pull
         self._left = level.leaps // 2
+
+    @property
+    def lasting_pull(self) -> Tensor | None:
+        """The pull where the point is now, if it is the same at other places of the path."""
+        return self.pull if self._lasts else None
 
     def energy(self) -> np.ndarray:
         """Return |velocity|² / 2 + n |x|² / 2, shape (k,)."""
@@ -136,13 +151,14 @@ class _Flight:
         size = torch.linalg.vector_norm(change, dim=1, keepdim=True)
         self.velocity = self.velocity + change * torch.clamp(self._most / size, max=1.0)
 
-    def _read(self) -> None:
-        """Find the direction phi, the force of a kick, and the score."""
+    def _read(self, pull: Tensor | None = None) -> None:
+        """Find the direction phi, its pull unless that is known, the force of a kick, and the score."""
         n, stretch = self._z.shape[1], self._stretch
         x = self._z if stretch is None else stretch.apply(self._z)
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
         self.phi, self._squared = x / length, length[:, 0].square()
-        force = self._path.force(self.phi, self._place)
+        self.pull = self._path.pull(self.phi, self._place, self._aim) if pull is None else pull
+        force = self._path.strength(self._place) * self.pull
         self._force = force / length
         if stretch is not None:  # the turn follows n |z|² / 2, and the density has n |x|² / 2
             self._force = stretch.transpose_apply(self._force - n * x) + n * self._z

@@ -21,6 +21,7 @@ class Particles:
         log_mass: log m(phi), which is n log r for volume, shape (k,); NaN likewise.
         censored: whether r is the cap, shape (k,), bool.
         velocity: after the last move, in the coordinates of that move, shape (k, n); None before the first.
+        pull: of the path on each, shape (k, n); None if it is not known.
     """
 
     phi: Tensor
@@ -29,6 +30,7 @@ class Particles:
     log_mass: np.ndarray
     censored: np.ndarray
     velocity: Tensor | None = None
+    pull: Tensor | None = None
 
     @classmethod
     def bare(cls, phi: Tensor, values: np.ndarray) -> Particles:
@@ -54,20 +56,24 @@ class Particles:
             self.log_mass[rows],
             self.censored[rows],
             None if self.velocity is None else self.velocity[chosen],
+            None if self.pull is None else self.pull[chosen],
         )
 
     def where(self, chosen: np.ndarray, other: Particles) -> Particles:
         """Return the rows of ``other`` where ``chosen``, shape (k,), and these elsewhere."""
-        by_row, velocity = torch.as_tensor(chosen, device=self.phi.device)[:, None], None
-        if self.velocity is not None and other.velocity is not None:
-            velocity = torch.where(by_row, other.velocity, self.velocity)
+        by_row = torch.as_tensor(chosen, device=self.phi.device)[:, None]
+
+        def either(mine: Tensor | None, others: Tensor | None) -> Tensor | None:
+            return None if mine is None or others is None else torch.where(by_row, others, mine)
+
         return Particles(
             torch.where(by_row, other.phi, self.phi),
             np.where(chosen[:, None], other.values, self.values),
             np.where(chosen, other.log_radius, self.log_radius),
             np.where(chosen, other.log_mass, self.log_mass),
             np.where(chosen, other.censored, self.censored),
-            velocity,
+            either(self.velocity, other.velocity),
+            either(self.pull, other.pull),
         )
 
     def put(self, rows: np.ndarray, other: Particles) -> Particles:

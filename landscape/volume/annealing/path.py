@@ -36,8 +36,20 @@ class Path(Protocol):
     def log_density(self, particles: Particles, place: Place) -> np.ndarray:
         """Return the log density at a place of particles that are complete for it, shape (k,)."""
 
-    def force(self, phi: Tensor, place: Place) -> Tensor:
-        """Return about the gradient of the log density, tangent at phi, shape (k, n); a function of phi alone."""
+    def aim(self, particles: Particles) -> np.ndarray | None:
+        """Return from which of its radii each particle's pull is read, shape (k,); None if the path has no such choice.
+
+        If it has one, a pull depends on phi and the aim alone, not on the place.
+        """
+
+    def pull(self, phi: Tensor, place: Place, aim: np.ndarray | None = None) -> Tensor:
+        """Return what the force is a multiple of, tangent at phi, shape (k, n).
+
+        The force is about the gradient of the log density. Without an aim it is found at each phi.
+        """
+
+    def strength(self, place: Place) -> float:
+        """Return the force over the pull."""
 
     def following(self, particles: Particles, place: Place, wanted: float) -> tuple[Place, Particles]:
         """Return the next place, at which log-weights gain with about this standard deviation.

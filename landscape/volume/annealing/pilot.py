@@ -38,6 +38,8 @@ _FEWEST_LEAPS, _MOST_LEAPS, _MOST_LEAPS_OF_GROWTH = 2, 16, 8  # growth reads man
 _SHORTEST_OF_GROWTH = 0.25  # of a step
 _SHORTEST_OF_ISLANDS = 0.04  # the same for islands that grow: they meet narrower parts of the body than the pilot did
 _CALMER = 0.6  # their longest steps over those of the pilot: a particle that is stuck at a wall is soon lost
+_MOST_STRAY = 0.05  # share of moves whose aim changes up to which it pays to read the aim at their ends alone
+_RECENT = 0.8  # of what is known of that stays from level to level
 _MOST_SLICES = 32  # moves by slices in the place of one by leapfrog steps
 _ARCS, _SHORTEST_ARC = 4.0, 1e-6  # width of an arc over the mean angle moved, and its least
 _MOST_LEVELS, _MOST_SHELL_LEVELS = 2000, 200
@@ -220,6 +222,7 @@ class _Pilot:
         self._moves = 0
         self._hmc_gain = self._hmc_passes = 0.0
         self._slices_win, self._slices, self._width = False, 1, 2 * math.pi
+        self._proposed = self._strayed = 0.0  # proposals of late, and those with another aim than where they began
 
     def run(self) -> Piloted:
         """Go to the end of the path."""
@@ -303,6 +306,7 @@ class _Pilot:
             self._care = calm.hurried
             self._coarser = self._care.gain / calm.gain
         particles, place = self._particles, self._levels[-1].place
+        self._proposed, self._strayed = _RECENT * self._proposed, _RECENT * self._strayed
         there, complete = self._path.following(particles, place, self._care.gain)
         gain = gains(self._path, place, particles, there, complete)
         if not np.isfinite(gain).any():
@@ -331,6 +335,8 @@ class _Pilot:
             self._hmc_gain = moved_per_pass(particles, moved.particles, self._hmc_passes)
             particles = moved.particles
             self._moves += 1
+            self._proposed += len(particles)
+            self._strayed += float(moved.strayed.sum())
             if self._care.learns:
                 for scores in moved.scores:
                     self._lessons.add(scores)
@@ -360,7 +366,8 @@ class _Pilot:
         step = self._steps[stretched]
         most = _MOST_LEAPS_OF_GROWTH if self._grows else _MOST_LEAPS
         leaps = int(np.clip(math.ceil(self._quarter / step), _FEWEST_LEAPS, most))
-        level = Level(place, step, leaps, self._stretch if stretched else None, goes_on=self._grows)
+        aimed = (self._strayed + 1) / (self._proposed + 2) < _MOST_STRAY  # by Laplace's rule of succession
+        level = Level(place, step, leaps, self._stretch if stretched else None, goes_on=self._grows, aimed=aimed)
         return replace(level, shortest=_SHORTEST_OF_GROWTH) if self._grows else level
 
     def _better_level(self, place: Place) -> Level:

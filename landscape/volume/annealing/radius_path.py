@@ -76,17 +76,23 @@ class RadiusPath:
     def between(self, here: Place, there: Place, share: float) -> Place:
         return straight(here, there, share)
 
-    def force(self, phi: Tensor, place: Place) -> Tensor:
+    def aim(self, particles: Particles) -> None:
+        return None
+
+    def strength(self, place: Place) -> float:
+        return place[0]
+
+    def pull(self, phi: Tensor, place: Place, aim: np.ndarray | None = None) -> Tensor:
         if place[0] == 0:
             return torch.zeros_like(phi)
         radii = self._guessed(phi, math.exp(place[1]))
         by_wall = outward_gradient(self.body, phi, radii)
         measure = self.body.measure
         if not isinstance(measure, Gaussian):
-            return place[0] * self.body.dimension * by_wall
+            return self.body.dimension * by_wall
         by_radius, by_step = measure.log_mass_gradient(self.body.coordinates.steps(phi), radii)
         by_density = tangent(self.body.coordinates.gradient_in_scope(by_step), phi)
-        return place[0] * (by_wall * torch.as_tensor(by_radius, device=phi.device)[:, None] + by_density)
+        return by_wall * torch.as_tensor(by_radius, device=phi.device)[:, None] + by_density
 
     def _guessed(self, phi: Tensor, radius: float) -> np.ndarray:
         """Return about where each ray ends, shape (k,): a function of phi alone."""

@@ -31,6 +31,7 @@ class Level:
         share: density of levels on the way to it, relative to a part of the path on which moves turn by a quarter of a
             circle: one over the root of the angle, in quarters. What has made a particle gain lasts for more moves
             where each of them turns it less, about as one over the angle. Then the root gives the least scatter.
+        aimed: whether a move keeps the aim of the place where it begins, and is refused where that has changed.
     """
 
     place: Place
@@ -43,6 +44,7 @@ class Level:
     own_steps: bool = False
     goes_on: bool = False
     share: float = 1.0
+    aimed: bool = False
 
 
 @dataclass(frozen=True)

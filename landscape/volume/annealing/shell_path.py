@@ -86,13 +86,19 @@ class ShellPath:
         b, c = (_between(x, y, share) for x, y in zip(here[:2], there[:2], strict=True))
         return (b, c, here[2] + share * (there[2] - here[2]))
 
-    def force(self, phi: Tensor, place: Place) -> Tensor:
-        """Return the gradient of -b u. That of w would cost a pass at every radius; acceptance sees to it."""
-        b, _, s = place
-        radii = self._radii[self._rises(phi).argmax(axis=1)]
+    def aim(self, particles: Particles) -> np.ndarray:
+        """Return the index of the radius at which u is read."""
+        return particles.values[:, : self.grid_column].argmax(axis=1)
+
+    def pull(self, phi: Tensor, place: Place, aim: np.ndarray | None = None) -> Tensor:
+        """Return the gradient of -u. That of w would cost a pass at every radius; acceptance sees to it."""
+        radii = self._radii[self._rises(phi).argmax(axis=1) if aim is None else aim]
         _, gradient = gradients_at(self.body, phi, radii)
-        by_phi = gradient * torch.as_tensor(radii, device=phi.device)[:, None]
-        return tangent(-b * max(1 - s, LEAST_FORCE) * by_phi, phi)
+        return tangent(-gradient * torch.as_tensor(radii, device=phi.device)[:, None], phi)
+
+    def strength(self, place: Place) -> float:
+        b, _, s = place
+        return b * max(1 - s, LEAST_FORCE)
 
     @property
     def grid_column(self) -> int:
