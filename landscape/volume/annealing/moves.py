@@ -19,6 +19,7 @@ from landscape.volume.annealing.slices import slice_move
 
 _FASTEST = 4.0  # limit on the change of velocity in half a step, over the typical speed sqrt(n)
 _FORGETS = 1.5  # radians after which a velocity keeps 1/e: about a quarter of a circle
+_REMEMBERED, _RARE = 0.8, 0.05  # of the moves of a level, at the next; share of moves that stray
 _MOST_VARIED = 1.25  # steps are drawn up to so many times their length: orbits of one length may be in step
 
 
@@ -72,8 +73,8 @@ def move(
         check()
         flight.leap()
     proposed = path.look(flight.phi, level.place)
-    aim = path.aim(particles)
-    strayed = np.zeros(len(particles), dtype=bool) if aim is None else path.aim(proposed) != aim
+    aim, aim_there = path.aim(particles), path.aim(proposed)
+    strayed = np.zeros(len(particles), dtype=bool) if aim is None or aim_there is None else np.not_equal(aim, aim_there)
     with np.errstate(over="ignore", invalid="ignore"):
         gain = path.log_density(proposed, level.place) - path.log_density(particles, level.place)
         ratio = gain + before - flight.energy()
@@ -91,6 +92,32 @@ def _drawn_steps(level: Level, count: int, random: np.random.Generator) -> Tenso
     else:
         varied = np.full((count, 1), level.shortest + (_MOST_VARIED - level.shortest) * random.random())
     return torch.as_tensor(level.step * varied)
+
+
+class Straying:
+    """How often moves have ended with another aim than where they began; a pilot counts that."""
+
+    def __init__(self) -> None:
+        self._moves = self._strayed = 0.0
+
+    def add(self, moved: Moved) -> None:
+        """Count some moves."""
+        self._moves += len(moved.strayed)
+        self._strayed += float(moved.strayed.sum())
+
+    def fade(self) -> None:
+        """Let what has been counted count for less, since another level comes."""
+        self._moves, self._strayed = _REMEMBERED * self._moves, _REMEMBERED * self._strayed
+
+    @property
+    def is_rare(self) -> bool:
+        """Whether it pays to refuse such moves, because the others are then cheaper; by Laplace's rule of succession.
+
+        >>> straying = Straying()
+        >>> straying.is_rare
+        False
+        """
+        return (self._strayed + 1) / (self._moves + 2) < _RARE
 
 
 class _Flight:

@@ -19,7 +19,7 @@ from landscape.rays.streams import Purpose, stream
 from landscape.results.islands import PATHS, PilotRow
 from landscape.volume.annealing.care import CAREFUL, GROWING, HASTY, MIDDLING, MORE_LEVELS, Care, may_grow
 from landscape.volume.annealing.growth_path import GrowthPath
-from landscape.volume.annealing.moves import move
+from landscape.volume.annealing.moves import Straying, move
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.path import Path, Place, gains, start_of
 from landscape.volume.annealing.radius_path import RadiusPath
@@ -35,11 +35,9 @@ _MIDDLING = range(100, 2000)  # dimensions in which a stretch has much to learn 
 _ACCEPTED = 0.8  # wanted acceptance
 _FAIR = (0.6, 0.95)  # acceptance at which a step need not be tried again
 _FEWEST_LEAPS, _MOST_LEAPS, _MOST_LEAPS_OF_GROWTH = 2, 16, 8  # growth reads many radii at each
-_SHORTEST_OF_GROWTH = 0.25  # of a step
+_SHORTEST, _SHORTEST_OF_GROWTH = 0.75, 0.25  # of a step
 _SHORTEST_OF_ISLANDS = 0.04  # the same for islands that grow: they meet narrower parts of the body than the pilot did
 _CALMER = 0.6  # their longest steps over those of the pilot: a particle that is stuck at a wall is soon lost
-_MOST_STRAY = 0.05  # share of moves whose aim changes up to which it pays to read the aim at their ends alone
-_RECENT = 0.8  # of what is known of that stays from level to level
 _MOST_SLICES = 32  # moves by slices in the place of one by leapfrog steps
 _ARCS, _SHORTEST_ARC = 4.0, 1e-6  # width of an arc over the mean angle moved, and its least
 _MOST_LEVELS, _MOST_SHELL_LEVELS = 2000, 200
@@ -141,7 +139,7 @@ def find_schedule(
     grown = known is not None and PATHS[int(known.path)] == GrowthPath.name
     if not grown:
         short = body.first_step < _SHORT * body.max_radius
-        path = ShellPath(body, _grid(body)[:-1])
+        path = ShellPath(body, body.grid[:-1])
         if not (short and walls_inside(path, *key)):
             checks = (check_shell, check_shell) if short and check_shell else (last, check)
             try:
@@ -155,7 +153,7 @@ def find_schedule(
                 if not short:
                     raise
     most = int(known.tried) if known is not None and grown else None
-    return _Pilot(GrowthPath.of(body, _grid(body)), body, key, last, GROWING, most).grow(share)
+    return _Pilot(GrowthPath.of(body, body.grid), body, key, last, GROWING, most).grow(share)
 
 
 def _by_two(
@@ -184,13 +182,6 @@ def _by_two(
         if hasty is None:
             raise
         return hasty
-
-
-def _grid(body: StarBody) -> np.ndarray:
-    """Return the radii of the body's grid, ascending; the last one is the cap."""
-    count = math.floor(math.log(body.max_radius / body.first_step) / math.log(body.step_ratio)) + 1
-    grid = body.first_step * body.step_ratio ** np.arange(max(count, 0))
-    return np.append(grid[grid < body.max_radius * (1 - 1e-9)], body.max_radius)
 
 
 class _Pilot:
@@ -222,7 +213,7 @@ class _Pilot:
         self._moves = 0
         self._hmc_gain = self._hmc_passes = 0.0
         self._slices_win, self._slices, self._width = False, 1, 2 * math.pi
-        self._proposed = self._strayed = 0.0  # proposals of late, and those with another aim than where they began
+        self._straying = Straying()
 
     def run(self) -> Piloted:
         """Go to the end of the path."""
@@ -306,7 +297,7 @@ class _Pilot:
             self._care = calm.hurried
             self._coarser = self._care.gain / calm.gain
         particles, place = self._particles, self._levels[-1].place
-        self._proposed, self._strayed = _RECENT * self._proposed, _RECENT * self._strayed
+        self._straying.fade()
         there, complete = self._path.following(particles, place, self._care.gain)
         gain = gains(self._path, place, particles, there, complete)
         if not np.isfinite(gain).any():
@@ -335,8 +326,7 @@ class _Pilot:
             self._hmc_gain = moved_per_pass(particles, moved.particles, self._hmc_passes)
             particles = moved.particles
             self._moves += 1
-            self._proposed += len(particles)
-            self._strayed += float(moved.strayed.sum())
+            self._straying.add(moved)
             if self._care.learns:
                 for scores in moved.scores:
                     self._lessons.add(scores)
@@ -366,9 +356,9 @@ class _Pilot:
         step = self._steps[stretched]
         most = _MOST_LEAPS_OF_GROWTH if self._grows else _MOST_LEAPS
         leaps = int(np.clip(math.ceil(self._quarter / step), _FEWEST_LEAPS, most))
-        aimed = (self._strayed + 1) / (self._proposed + 2) < _MOST_STRAY  # by Laplace's rule of succession
-        level = Level(place, step, leaps, self._stretch if stretched else None, goes_on=self._grows, aimed=aimed)
-        return replace(level, shortest=_SHORTEST_OF_GROWTH) if self._grows else level
+        stretch, shortest = self._stretch if stretched else None, _SHORTEST_OF_GROWTH if self._grows else _SHORTEST
+        aimed, goes_on = self._straying.is_rare, self._grows
+        return Level(place, step, leaps, stretch, shortest=shortest, goes_on=goes_on, aimed=aimed)
 
     def _better_level(self, place: Place) -> Level:
         """Return a level for islands, with the stretch if steps are longer then, or slices if particles moved more."""

@@ -6,6 +6,7 @@ Other modules read what lies inside it: :mod:`landscape.volume.annealing.reading
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -114,6 +115,13 @@ class StarBody:
     def dimension(self) -> int:
         """n, the number of entries that move."""
         return self.metric.scope.size
+
+    @property
+    def grid(self) -> np.ndarray:
+        """The radii at which rays are tested under a cap, ascending; the last one is the cap."""
+        count = math.floor(math.log(self.max_radius / self.first_step) / math.log(self.step_ratio)) + 1
+        radii = self.first_step * self.step_ratio ** np.arange(max(count, 0))
+        return np.append(radii[radii < self.max_radius * (1 - 1e-9)], self.max_radius)
 
     @property
     def coordinates(self) -> Coordinates:

@@ -98,7 +98,7 @@ def test_the_force_is_the_gradient_of_the_log_density(name: str) -> None:
     path, place = paths()[name]
     phi = directions(6)
     with path.body.objective.running():  # type: ignore[attr-defined]
-        force, expected = path.force(phi, place), differences(path, phi, place)
+        force, expected = path.strength(place) * path.pull(phi, place), differences(path, phi, place)
     error = float((force - expected).abs().max() / expected.abs().max())
     assert error < (0.05 if name in ("mass", "growth", "growth, hard") else 1e-4)
 
