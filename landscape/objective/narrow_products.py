@@ -63,6 +63,13 @@ def sums_in_float32() -> Iterator[None]:
 class SumsInFloat32(TorchDispatchMode):
     """Computes products, convolutions and attention of 16-bit tensors in float32, and all other operations as torch."""
 
+    supports_higher_order_operators = True  # operations that call functions, such as torch.cond
+
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """Say that what a model compiles itself, such as flex attention, stays as it is."""
+        return True
+
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         """Say that torch need not load its compiler, which takes two seconds: nothing here is compiled."""
@@ -84,8 +91,9 @@ def _product(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     (a, b), bias = args[-2:], args[0] if len(args) == 3 else None
     if not _pays(a, b):
         return func(*args, **kwargs)
-    given = kwargs.get("out")
-    shape = *a.shape[:-1], b.shape[-1]
+    given, shape = kwargs.get("out"), (*a.shape[:-1], b.shape[-1])
+    if given is not None and given.shape != shape:  # torch gives it its size
+        return func(*args, **kwargs)
     if given is None and max(a.numel(), b.numel(), math.prod(shape)) <= _TILE:
         return _in_float32(func, args, kwargs)
     out = a.new_empty(shape) if given is None else given
@@ -102,7 +110,8 @@ def _product(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def _pays(a: Tensor, b: Tensor) -> bool:
     """Return whether tiles in float32 are faster than torch's kernel: measured for both dtypes and all orders."""
-    if not (a.is_cpu and a.dtype == b.dtype and is_slow(a.dtype)):
+    plain = a.layout == b.layout == torch.strided and not (a.is_nested or b.is_nested)
+    if not (plain and a.is_cpu and a.dtype == b.dtype and is_slow(a.dtype)):
         return False
     sides = *a.shape[-2:], b.shape[-1]
     if a.numel() * sides[2] < _LITTLE:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional as F
+from torch.nn.attention.flex_attention import flex_attention
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import landscape as ls
@@ -106,8 +107,25 @@ def test_a_result_can_be_written_to_a_given_place() -> None:
     with sums_in_float32():
         torch.mm(a, b, out=out[:, 3:14])
         wanted = a @ b
+        grown = torch.mm(a, b, out=torch.empty(0).half())
     assert torch.equal(out[:, 3:14], wanted)
     assert not out[:, :3].any()
+    torch.testing.assert_close(grown, wanted)
+
+
+@pytest.mark.usefixtures("slow")
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_sparse_and_nested_tensors_are_left_to_torch() -> None:
+    matrix, stack = numbers(9, 9).half(), [numbers(rows, 8).half() for rows in (3, 5)]
+
+    def products() -> list[Tensor]:
+        nested = torch.nested.nested_tensor(stack)
+        return [matrix.to_sparse() @ matrix, *torch.bmm(nested, nested.transpose(1, 2)).unbind()]
+
+    with sums_in_float32():
+        inside = products()
+    for got, wanted in zip(inside, products(), strict=True):
+        assert torch.equal(got, wanted)
 
 
 @pytest.mark.usefixtures("slow")
@@ -243,6 +261,29 @@ def test_with_instructions_for_16_bits_values_are_those_of_torch(flat: bool) -> 
         output = objective.program.output(objective.theta if flat else Point(), 0)
     assert len(seen.names) == 3
     assert torch.equal(output, model(x))
+
+
+class Attending(nn.Module):
+    """Attention that torch compiles, and a branch that it calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.out = nn.Linear(8, 24), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = flex_attention(*self.inside(x)[:, None].chunk(3, -1))[:, 0]
+        y = torch.cond(y.sum() > 0, lambda y: y.sin(), lambda y: y.cos(), (y,))
+        return self.out(y.mean(1))
+
+
+@pytest.mark.usefixtures("slow")
+@pytest.mark.filterwarnings("ignore:flex_attention called without:UserWarning")
+def test_operations_that_call_functions_still_run() -> None:
+    torch.manual_seed(0)
+    model, data = Attending().bfloat16(), (torch.randn(6, 4, 8).bfloat16(), torch.randint(0, 5, (6,)))
+    with torch.no_grad():
+        wanted = float(F.cross_entropy(model(data[0]).float(), data[1]))
+    assert ls.Objective(model, data).centre == pytest.approx(wanted, rel=0.01)
 
 
 def test_small_models_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
