@@ -2,8 +2,8 @@
 
 There torch's kernels take 4 to 100 times as long as those for float32: 4 times for x w^T, 80 times for g w, which the
 backward pass of x w^T needs, and 100 times for convolutions. :class:`SumsInFloat32` widens the operands to float32,
-tile by tile, and rounds the sum once to 16 bits. torch's kernels sum in float32 and round once, too. Only the order of
-summation differs.
+tile by tile, and rounds the sum once to 16 bits. torch's kernels for products and convolutions sum in float32 and round
+once, too: only the order of summation differs. Those for attention round the weights of attention as well.
 """
 
 from __future__ import annotations
