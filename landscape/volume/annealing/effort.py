@@ -12,7 +12,7 @@ _ROUNDS = 5.0  # efforts 1 and 4: two rounds fill a small budget
 _FEWEST_LEVELS = 4
 _LEAST_OF_GROWTH = 4.0  # effort of a round of growth that comes back: less does better with one group that goes out
 _MOST_OUT = 16.0  # effort of a round that only goes out
-_MOST_FIRST = 2.0  # effort of a first round, so that an answer is there early
+_MOST_FIRST = 1.0  # effort of a first round, so that an answer is there early
 _LEAST_GROWTH, _GROWTH, _MOST_LAST = 1.3, 4.0, 6.5  # of the effort, from round to round; of the last one
 
 
