@@ -144,7 +144,7 @@ class Layout:
 
     @property
     def kernel_dtypes(self) -> tuple[torch.dtype, ...]:
-        """The dtypes of tensors with at least two dimensions, in order. Without such tensors, those of all."""
+        """The dtypes of tensors with two dimensions or more, in order. If there are none, the dtypes of all tensors."""
         kernels = [entry for entry in self.entries if len(entry.shape) > 1] or self.entries
         return tuple(dict.fromkeys(entry.dtype for entry in kernels))
 

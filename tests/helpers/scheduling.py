@@ -21,7 +21,7 @@ TRAINERS = ("tests/integrations/test_hugging_face", "tests/integrations/test_lig
 
 
 class FilesTogether(LoadScopeScheduling):
-    """Whole files in the order of collection, so that the shortest, those of doctests, come last."""
+    """Whole files in the order of collection. Doctests are collected last, so the shortest files come last."""
 
     def __init__(self, config: pytest.Config, log: Producer | None = None) -> None:
         super().__init__(config, log)

@@ -52,9 +52,10 @@ def move(
     random walk (Horowitz 1991). A particle that stays where it is turns back.
 
     The force need not be the gradient of the log density. Steps are reversible and keep the volume under any force that
-    depends on the point alone, and the acceptance weighs the density itself. If the level says so, the
-    force also depends on the aim of the place where a move begins. Such a move is refused if the aim is another one at
-    its end, because the way back would be another one then.
+    depends on the point alone, and the acceptance weighs the density itself.
+
+    If the level says so, a move keeps the aim of the place where it begins. It is refused if its end has another aim,
+    because the way back would then differ from the way there.
 
     Args:
         path, level: the density and how to move.
@@ -73,8 +74,11 @@ def move(
         check()
         flight.leap()
     proposed = path.look(flight.phi, level.place)
-    aim, aim_there = path.aim(particles), path.aim(proposed)
-    strayed = np.zeros(len(particles), dtype=bool) if aim is None or aim_there is None else np.not_equal(aim, aim_there)
+    aim_there = path.aim(proposed)
+    if flight.aim is None or aim_there is None:
+        strayed = np.zeros(len(particles), dtype=bool)
+    else:
+        strayed = np.not_equal(flight.aim, aim_there)
     with np.errstate(over="ignore", invalid="ignore"):
         gain = path.log_density(proposed, level.place) - path.log_density(particles, level.place)
         ratio = gain + before - flight.energy()
@@ -130,8 +134,8 @@ class _Flight:
     def __init__(self, path: Path, level: Level, particles: Particles, random: np.random.Generator) -> None:
         phi = particles.phi
         self._path, self._place, self._stretch = path, level.place, level.stretch
-        aim = path.aim(particles)
-        self._lasts, self._aim = aim is not None, aim if level.aimed else None
+        self.aim = path.aim(particles)
+        self._kept_aim = self.aim if level.aimed else None
         n = phi.shape[1]
         self._frequency = math.sqrt(n)
         lengths = np.sqrt(random.chisquare(n, (len(phi), 1)) / n)
@@ -154,7 +158,7 @@ class _Flight:
     @property
     def lasting_pull(self) -> Tensor | None:
         """The pull where the point is now, if it is the same at other places of the path."""
-        return self.pull if self._lasts else None
+        return None if self.aim is None else self.pull
 
     def energy(self) -> np.ndarray:
         """Return |velocity|² / 2 + n |x|² / 2, shape (k,)."""
@@ -184,7 +188,9 @@ class _Flight:
         x = self._z if stretch is None else stretch.apply(self._z)
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True)
         self.phi, self._squared = x / length, length[:, 0].square()
-        self.pull = self._path.pull(self.phi, self._place, self._aim) if pull is None else pull
+        if pull is None:
+            pull = self._path.pull(self.phi, self._place, self._kept_aim)
+        self.pull = pull
         force = self._path.strength(self._place) * self.pull
         self._force = force / length
         if stretch is not None:  # the turn follows n |z|² / 2, and the density has n |x|² / 2
