@@ -5,20 +5,23 @@
 ``python -m benchmarks.large normals`` the generator alone.
 
 Each case runs in a fresh process. Its peak memory is what the operating system saw (``VmHWM``) after the model was
-made. Times are of the processor, on one thread unless ``OMP_NUM_THREADS`` says otherwise. Bare passes are timed before
-and after a measurement in the same process, and the fastest counts.
+made. Times are of the processor, on as many threads as torch takes: ``OMP_NUM_THREADS=1`` makes them comparable. Bare
+passes are timed before and after a measurement in the same process, and the fastest counts. ``doctor`` prints seconds on
+the clock as well.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,6 +29,7 @@ from unittest import mock
 import torch
 from torch import nn
 
+from benchmarks.page import ROOT
 from benchmarks.zoo.operators import declare_missing_operators
 from landscape import Objective, basin_radii, slice_1d
 from landscape.rays.entries import levels
@@ -33,14 +37,34 @@ from landscape.rays.entries import levels
 _MiB = 2**20
 _NORMALS = 2**25
 CASES = {"gpt2": ("bare", "slice", "radii", "slice of longer text"), "llama": ("bare", "slice", "radii")}
-_TASK = """
+TASK = """
 import landscape
 from benchmarks.large import llama
 
 
 def task():
-    model, data = llama(1, 128)
+    model, data = llama(1, 128, filled=False)
     return landscape.Task(model=model, data=data, loss="model")
+"""
+_BARE = """
+import json
+import time
+
+import torch
+
+import landscape
+import task
+
+made = task.task()
+landscape.load_checkpoint("model.pt", made.model)
+seconds = []
+for _ in range(3):
+    started = time.perf_counter(), time.process_time()
+    with torch.no_grad():
+        made.model(**made.data)
+    seconds.append((time.perf_counter() - started[0], time.process_time() - started[1]))
+wall, processor = min(seconds)
+print(json.dumps({"wall": wall, "processor": processor, "threads": torch.get_num_threads()}))
 """
 _TILE = 2**20  # entries of random weights that are repeated: making a billion would take a minute
 
@@ -54,8 +78,13 @@ def gpt2(samples: int, tokens: int) -> tuple[nn.Module, dict[str, torch.Tensor]]
     return GPT2LMHeadModel(GPT2Config()).eval(), {"input_ids": ids, "labels": ids}
 
 
-def llama(samples: int, tokens: int) -> tuple[nn.Module, dict[str, torch.Tensor]]:
-    """Return a Llama of 1.1 billion parameters in bfloat16 with random weights, and random text."""
+def llama(samples: int, tokens: int, *, filled: bool = True) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    """Return a Llama of 1.1 billion parameters in bfloat16 with random weights, and random text.
+
+    Args:
+        samples, tokens: of the text.
+        filled: whether its matrices get values; a checkpoint may bring them.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
     torch.manual_seed(0)
@@ -74,7 +103,7 @@ def llama(samples: int, tokens: int) -> tuple[nn.Module, dict[str, torch.Tensor]
     finally:
         torch.set_default_dtype(torch.float32)
     tile = (0.02 * torch.randn(_TILE)).bfloat16()
-    for parameter in model.parameters():
+    for parameter in model.parameters() if filled else ():
         if parameter.dim() > 1:
             for piece in parameter.data.view(-1).split(_TILE):
                 piece.copy_(tile[: len(piece)])
@@ -150,20 +179,59 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def doctor() -> str:
-    """Return what ``landscape doctor`` of the Llama takes, next to a bare pass."""
-    model, data = llama(1, 128)
+def doctor(task: str = TASK, make: Callable[[int, int], tuple[nn.Module, Any]] = llama) -> str:
+    """Return what ``landscape doctor`` of the Llama takes, next to a bare pass in a process of its own.
+
+    Args:
+        task: text of the task's file, which may import ``benchmarks``.
+        make: returns the model whose checkpoint is examined.
+
+    Raises:
+        SystemExit: if a check of the doctor fails.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        torch.save(model.state_dict(), f"{folder}/llama.pt")
-        with torch.no_grad():
-            bare = min(seconds(partial(model, **data)) for _ in range(2))
-        del model
-        Path(folder, "task.py").write_text(_TASK)
-        command = "from landscape_cli.main import main; main()", "doctor", "llama.pt", "--task", "task.py"
-        subprocess.run([sys.executable, "-c", *command], cwd=folder, check=True)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    spent, peak = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
-    return f"doctor: {spent:.0f} s of the processor, {peak:,.0f} MiB; a bare pass: {bare:.1f} s"
+        torch.save(make(1, 128)[0].state_dict(), f"{folder}/model.pt")
+        Path(folder, "task.py").write_text(task)
+        options = ["doctor", "model.pt", "--task", "task.py", "--criterion", "rise", "--json"]
+        examined = child(["-c", "from landscape_cli.main import main; main()", *options], folder)
+        report = json.loads(examined.printed)
+        if failed := [f"{check['name']}: {check['text']}" for check in report["checks"] if not check["passed"]]:
+            raise SystemExit("the doctor failed\n" + "\n".join(failed))
+        bare = json.loads(child(["-c", _BARE], folder).printed)
+    return (
+        f"doctor: {examined.wall:.1f} s, {examined.processor:.1f} s of the processor, {examined.peak / _MiB:,.0f} MiB; "
+        f"a bare pass: {bare['wall']:.1f} s, {bare['processor']:.1f} s of the processor; {bare['threads']} threads"
+    )
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process that ended well: what it printed, its seconds on the clock and of the processor, its bytes."""
+
+    printed: str
+    wall: float
+    processor: float
+    peak: int
+
+
+def child(arguments: list[str], folder: str) -> Child:
+    """Run Python in a folder, where it finds ``benchmarks`` as this process does.
+
+    Its peak is that of the largest child so far.
+
+    Raises:
+        SystemExit: if it fails.
+    """
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise SystemExit(f"a child ended with exit code {done.returncode}: {shlex.join(arguments)}")
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Child(done.stdout, wall, processor, after.ru_maxrss * 1024)
 
 
 def normals() -> str:

@@ -190,6 +190,8 @@ def main() -> None:
             command = [sys.executable, "-m", "benchmarks.large_curvature", name, task]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
             if done.returncode:
+                if name == "landscape":
+                    raise SystemExit(f"landscape failed on {task}")
                 print(f"{name} failed on {task}", file=sys.stderr)
                 continue
             rows.append(json.loads(done.stdout.splitlines()[-1]))

@@ -119,13 +119,18 @@ def digit_jobs(folder: Path, mnist: Path | None) -> list[tuple[str, list[str]]]:
 
 
 def run(command: str, folder: Path) -> tuple[str, float]:
-    """Run one command; return what it printed on stdout (after a failure all that it printed), and its seconds."""
+    """Run one command; return what it printed on stdout, and its seconds.
+
+    Raises:
+        SystemExit: if the command fails.
+    """
     started = time.perf_counter()
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(shlex.split(command), cwd=folder, capture_output=True, text=True, env=environment)
-    text = done.stdout if done.returncode == 0 else f"{done.stdout}{done.stderr}(exit {done.returncode})"
     seconds = time.perf_counter() - started
-    return text.replace(str(folder.resolve()), ".").replace(str(ROOT.resolve()), "."), seconds
+    if done.returncode:
+        raise SystemExit(f"{command}\n{done.stdout}{done.stderr}ended with exit code {done.returncode}")
+    return done.stdout.replace(str(folder.resolve()), ".").replace(str(ROOT.resolve()), "."), seconds
 
 
 def main() -> None:
