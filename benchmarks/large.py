@@ -6,8 +6,8 @@
 
 Each case runs in a fresh process. Its peak memory is what the operating system saw (``VmHWM``) after the model was
 made. Times are of the processor, on as many threads as torch takes: ``OMP_NUM_THREADS=1`` makes them comparable. Bare
-passes are timed before and after a measurement in the same process, and the fastest counts. ``doctor`` prints seconds on
-the clock as well.
+passes are timed before and after a measurement in the same process, and the fastest counts. ``doctor`` prints seconds
+on the clock as well.
 """
 
 from __future__ import annotations

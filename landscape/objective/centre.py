@@ -1,8 +1,9 @@
 """The loss at the trained point: it must be finite, and the same every time.
 
-Two passes are compared. A model that draws random numbers, with the same loss both times, is tried more often: a draw
-may change the loss in a few passes only, such as one in fifty. A model that draws from a generator of its own, or
-counts its calls, shows nothing of that: there a change in fewer than about half of the passes can go unnoticed.
+Two passes are compared: those at this point, unless two near it gave the same to the last bit. A model that draws
+random numbers, with the same loss both times, is tried more often: a draw may change the loss in a few passes only,
+such as one in fifty. A model that draws from a generator of its own, or counts its calls, shows nothing of that: there
+a change in fewer than about half of the passes can go unnoticed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 from landscape.errors import ObjectiveError
 from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evaluating
 from landscape.objective.batches import Batch
-from landscape.objective.checks import random_state
+from landscape.objective.checks import attributes, differ, random_state
 from landscape.objective.evaluate import run_pass
 from landscape.objective.losses.accuracy import accuracy_counts
 from landscape.objective.losses.loss import Loss
@@ -60,7 +61,9 @@ class Centre:
     right: tuple[tuple[int, int], ...] | None = None
 
 
-def check_centre(program: Program, origin: AnyPoint, device: torch.device, output: Any = None) -> Centre:
+def check_centre(
+    program: Program, origin: AnyPoint, device: torch.device, output: Any = None, *, repeated: bool = False
+) -> Centre:
     """Return the loss at theta, having checked that it is finite and the same each time.
 
     Right predictions of a large model are counted on the way, since each pass takes long.
@@ -70,6 +73,8 @@ def check_centre(program: Program, origin: AnyPoint, device: torch.device, outpu
         origin: theta.
         device: where it is.
         output: the model's output at theta on the only batch, if a pass has been made. It saves one.
+        repeated: whether two other passes over this batch gave the same to the last bit. Then only the loss is taken of
+            ``output`` twice.
 
     Raises:
         ObjectiveError: if it is not.
@@ -82,12 +87,16 @@ def check_centre(program: Program, origin: AnyPoint, device: torch.device, outpu
         return float(run_pass(by, centre, place=CENTRE).values[0])
 
     with program.running():
-        before, held, started = random_state(), _attributes(program), perf_counter()
-        first, second = loss() if output is None else _loss_of(output, program), loss(counted)
+        before, held, started = random_state(), attributes(program), perf_counter()
+        first = loss() if output is None else _loss_of(output, program)
+        second = _loss_of(output, counted) if repeated else loss(counted)
         draws = before != random_state()
         if output is not None:
             # the earlier pass began from the same random numbers and attributes; a loss may have written to its output
-            again = draws or _differ(held, _attributes(program)) or not _same(first, second)
+            again = draws or differ(held, attributes(program)) or not _same(first, second)
+            if again and repeated:
+                right.clear()
+                second = loss(counted)
             first, second = second, loss() if again else second
         known = tuple(right) if len(right) == len(program.counts) else None
         if not math.isfinite(first):
@@ -133,18 +142,6 @@ def _counting(program: Program, right: list[tuple[int, int]]) -> Program:
         return replace(loss, total=total)
 
     return program.with_losses(tuple(map(counting, program.losses)))
-
-
-def _attributes(program: Program) -> list[dict[str, Any]]:
-    """Return what each module of the model holds now."""
-    return [dict(vars(module)) for module in program.model.modules()] if isinstance(program, ModelProgram) else []
-
-
-def _differ(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> bool:
-    """Whether a module holds other objects than before."""
-    pairs = zip(before, after, strict=False)
-    changed = (one.keys() != other.keys() or any(one[key] is not other[key] for key in one) for one, other in pairs)
-    return len(before) != len(after) or any(changed)
 
 
 def _same(first: float, other: float) -> bool:

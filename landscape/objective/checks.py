@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import LandscapeError, TaskError
-from landscape.objective.batch_loss import ModelProgram
+from landscape.objective.batch_loss import ModelProgram, Program
 from landscape.objective.batches import Batch, copied, is_plain, make_batch, rebuild, split_batches, spread
 from landscape.objective.counting import items_of
 from landscape.objective.first_pass import first_pass
@@ -223,3 +223,15 @@ def random_state() -> tuple[bytes, ...]:
     name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the caller's global state
     others = repr((random.getstate(), name, rest)).encode()
     return (*(state.numpy().tobytes() for state in states), np.asarray(keys).tobytes(), others)
+
+
+def attributes(program: Program) -> list[dict[str, Any]]:
+    """Return what each module of the model holds now."""
+    return [dict(vars(module)) for module in program.model.modules()] if isinstance(program, ModelProgram) else []
+
+
+def differ(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> bool:
+    """Whether a module holds other objects than before."""
+    pairs = zip(before, after, strict=False)
+    changed = (one.keys() != other.keys() or any(one[key] is not other[key] for key in one) for one, other in pairs)
+    return len(before) != len(after) or any(changed)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from landscape.objective.batch_loss import ModelProgram, Program
 from landscape.objective.batches import Batch, copied
+from landscape.objective.checks import attributes, differ, random_state
 from landscape.objective.losses.meanings import of_own_loss
 from landscape.objective.losses.predictions import Reading, logits_of
+from landscape.objective.losses.structure import tensors_of
 from landscape.objective.moved_weights import FEW_OF_LARGE, AnyPoint, Point
 from landscape.objective.noise import Noise
 from landscape.objective.overwritten import Overwritten
@@ -22,6 +25,18 @@ _HASHED = 2**20  # entries of a large model that are hashed at a time
 _PROBE = 0.5  # shift of the weights whose reading is checked, in their root mean square
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}  # relative, of outputs that agree
 _HALF_TOLERANCE = 0.05  # for the types of 16 bits
+
+
+class Look(NamedTuple):
+    """What the two passes near the trained point tell that show how a large model reads its weights.
+
+    Attributes:
+        reading: what the model's own loss takes its logits for, if they tell it.
+        repeated: whether they gave the same output to the last bit, and drew no random numbers.
+    """
+
+    reading: Reading | None = None
+    repeated: bool = False
 
 
 def is_large(program: ModelProgram, flat: bool | None) -> bool:
@@ -49,53 +64,56 @@ def trained_values(program: Program, origin: AnyPoint) -> Iterator[Tensor]:
 
 def origin_of(
     program: ModelProgram, flat: bool | None, first: Batch, held: Mapping[str, Tensor], place: torch.device
-) -> tuple[AnyPoint, Reading | None]:
-    """Return the trained point in the form that serves this model, after a look at how it reads its weights.
-
-    That look may tell what the model's own loss takes its logits for, too.
-    """
+) -> tuple[AnyPoint, Look]:
+    """Return the trained point in the form that serves this model, after a look at how it reads its weights."""
     if not is_large(program, flat):
-        return program.layout.flatten(held, place), None
+        return program.layout.flatten(held, place), Look()
     return Point(), settle_reading(program, first)
 
 
-def settle_reading(program: ModelProgram, batch: Batch) -> Reading | None:
+def settle_reading(program: ModelProgram, batch: Batch) -> Look:
     """Find out on one batch how the model reads its weights, and set ``program.in_place`` if that cannot be caught.
 
     It cannot if the model writes to a weight, asks for its address, keeps it outside of its modules' parameters, or
     gives another output with the smallest tensor of each kind moved than with that tensor overwritten.
-
-    Returns:
-        what the model's own loss takes its logits for, if these passes tell it.
     """
     if _holds_on(program.model):
         program.in_place = True
-        return None
-    caught, reading = _caught(program, copied(batch))
+        return Look()
+    caught, look = _caught(program, copied(batch))
     program.in_place = not caught
-    return reading
+    return look if caught else Look()
 
 
-def _caught(program: ModelProgram, batch: Batch) -> tuple[bool, Reading | None]:
-    """Return whether all reading of weights is seen, and the meaning of the model's own loss on few samples."""
+def _caught(program: ModelProgram, batch: Batch) -> tuple[bool, Look]:
+    """Return whether all reading of weights is seen, and what the two passes tell besides."""
     trial = program.with_batches((batch,))
     point = Point(((_PROBE, Noise(list(_smallest_of_each_kind(program)))),))
     try:
         with program.running():
-            seen = logits_of(trial.output(point, 0))  # raises if the model writes
+            before, held = random_state(), attributes(program)
+            seen = trial.output(point, 0)  # raises if the model writes
             output = trial.output_with(Overwritten(program.pairs, point, keep_all=False))
-            caught = _agree(program, seen, logits_of(output))
+            quiet = before == random_state() and not differ(held, attributes(program))
+            caught = _agree(program, logits_of(seen), logits_of(output))
     except UncaughtError:
-        return False, None
+        return False, Look()
     except Exception:  # what fails for another reason fails again, in the first pass, and is told there
-        return True, None
+        return True, Look()
+    repeated = quiet and _equal(seen, output)
     if program.losses[0].name != "model" or batch.samples > FEW_OF_LARGE:
-        return caught, None
+        return caught, Look(repeated=repeated)
     del seen
     try:
-        return caught, of_own_loss(output, batch.target)
+        return caught, Look(of_own_loss(output, batch.target), repeated)
     except Exception:  # an output without a loss of its own
-        return caught, None
+        return caught, Look(repeated=repeated)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two outputs hold the same tensors to the last bit."""
+    pairs = list(zip(tensors_of(one), tensors_of(other), strict=True))
+    return bool(pairs) and all(torch.equal(first, second) for first, second in pairs)
 
 
 def _agree(program: ModelProgram, one: Tensor, other: Tensor) -> bool:

@@ -130,7 +130,7 @@ class Objective(FromCheckpoint):
         first = given.first(here)
         options: dict[str, Any] = {"forward": forward, "training": training, "compile": compile}
         program = held.program(model, (first,), loss_terms, layout, **options)
-        theta, own = origin_of(program, flat, first, held.tensors, place)
+        theta, (own, repeated) = origin_of(program, flat, first, held.tensors, place)
         mixing = training or not loss_terms.per_sample or mixes_samples(model)
         alone = given.alone(here, batch_size if mixing else None)
         trial = try_first_batch(program, theta, first, alone, mixing=mixing)
@@ -150,7 +150,9 @@ class Objective(FromCheckpoint):
             )
         self.notes = [*read.notes, *batch_notes(trial, batches, batch_size), *said, *scope_notes(selected, model)]
         program = program.with_losses((loss_terms,)).with_batches(batches)
-        self._set_up(program, theta, layout, selected, None if program.differentiates else trial.output_on(batches))
+        output_there = None if program.differentiates else trial.output_on(batches)
+        repeated = repeated and output_there is not None and batches[0].samples == first.samples
+        self._set_up(program, theta, layout, selected, output=output_there, repeated=repeated)
         refuse_held_elsewhere(program.with_batches((trial.batch,)), theta)
         self.samples, self.data_hash = read.samples, held.same_on_all("data", read.digest)
         self.loss_name = loss_terms.name
@@ -198,8 +200,8 @@ class Objective(FromCheckpoint):
         self.plan = plan_points(program, theta, 0, memory, lanes)
         return self
 
-    def _set_up(self, program: Program, theta: AnyPoint, layout: Layout, scope: Scope, output: Any = None) -> None:
-        """Set the attributes that every objective has, and check the centre; ``output`` is the only batch's there."""
+    def _set_up(self, program: Program, theta: AnyPoint, layout: Layout, scope: Scope, **known: Any) -> None:
+        """Set the attributes that every objective has, and check the centre by what is ``known`` of it."""
         self._program = program
         self._kl: Program | None = None
         self.trained = theta
@@ -209,7 +211,7 @@ class Objective(FromCheckpoint):
         self.theta_hash = digest_of(chain(trained_values(program, theta), program.constants))
         if sum(program.counts) == 0:
             raise ObjectiveError("every target is left out (-100), so the loss has no term. Check the targets.")
-        self._centre = check_centre(program, theta, self.device, output)
+        self._centre = check_centre(program, theta, self.device, **known)
         self.centre = self._centre.loss
         self.notes += self._centre.notes
 
