@@ -89,7 +89,7 @@ def check_centre(
     with program.running():
         before, held, started = random_state(), attributes(program), perf_counter()
         first = loss() if output is None else _loss_of(output, program)
-        second = _loss_of(output, counted) if repeated else loss(counted)
+        second = _loss_of(output, counted) if output is not None and repeated else loss(counted)
         draws = before != random_state()
         if output is not None:
             # the earlier pass began from the same random numbers and attributes; a loss may have written to its output
