@@ -246,12 +246,6 @@ class LargeProducts:
 
         return total
 
-    @property
-    def _slow_backwards(self) -> bool:
-        """Whether a backward pass may take long: in 16 bits some operations have slow kernels on many processors."""
-        narrow = any(entry.dtype.itemsize < 4 for entry in self._whole.layout.entries)
-        return narrow and self._objective.device.type == "cpu"
-
     def _bytes_of_first(self, program: ModelProgram) -> int:
         """Return the bytes of the tape of the first piece, from tensors that have shapes and no numbers.
 
@@ -261,10 +255,10 @@ class LargeProducts:
         try:
             with program.running(), FakeTensorMode(allow_non_fake_inputs=True) as fake:
                 self._leaves = [fake.from_tensor(leaf) for leaf in leaves]
-                return self._tape(program, 0).bytes
+                return self._tape(program, 0, measured_alone=True).bytes
         except Exception:  # such as of a model that decides by numbers
             self._leaves = leaves
-            return self._tape(program, 0, measured_alone=self._slow_backwards).bytes
+            return self._tape(program, 0, measured_alone=True).bytes
         finally:
             self._leaves = leaves
 

@@ -72,7 +72,8 @@ def check_centre(
         program: the loss.
         origin: theta.
         device: where it is.
-        output: the model's output at theta on the only batch, if a pass has been made. It saves one.
+        output: the model's output at theta on the only batch, if a pass has been made. It saves one, unless the
+            loss needs a graph, which it has not.
         repeated: whether two other passes over this batch gave the same to the last bit. Then only the loss is taken of
             ``output`` twice.
 
@@ -88,6 +89,8 @@ def check_centre(
 
     with program.running():
         before, held, started = random_state(), attributes(program), perf_counter()
+        if isinstance(program, ModelProgram) and program.differentiates:
+            output = None
         first = loss() if output is None else _loss_of(output, program)
         second = _loss_of(output, counted) if output is not None and repeated else loss(counted)
         draws = before != random_state()

@@ -150,8 +150,7 @@ class Objective(FromCheckpoint):
             )
         self.notes = [*read.notes, *batch_notes(trial, batches, batch_size), *said, *scope_notes(selected, model)]
         program = program.with_losses((loss_terms,)).with_batches(batches)
-        there = None if program.differentiates else trial.output_on(batches)
-        self._set_up(program, theta, layout, selected, output=there, repeated=repeated)
+        self._set_up(program, theta, layout, selected, output=trial.output_on(batches), repeated=repeated)
         refuse_held_elsewhere(program.with_batches((trial.batch,)), theta)
         self.samples, self.data_hash = read.samples, held.same_on_all("data", read.digest)
         self.loss_name = loss_terms.name
