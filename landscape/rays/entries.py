@@ -20,7 +20,10 @@ its length from a direction of exact ones. No value exceeds 4.4.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
@@ -36,6 +39,7 @@ _BITS = 16
 _PER_COUNTER = 16  # entries in the four words of one counter
 _PER_WORD = 4
 PIECE = 2**17  #: entries that are made at a time: they fit the cache of a processor
+_PIECES_OF_THREAD = 4  # fewer pieces take less time than to hand them to a thread
 _MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)  # of Philox4x64, and the steps of its key
 _WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 _ROUNDS = 10
@@ -49,12 +53,23 @@ def levels(seed: int, index: int, start: int, stop: int, *, device: torch.device
     True
     """
     out = torch.empty(stop - start, dtype=torch.int16, device=device)
-    for a, b in pieces(start, stop):
-        part = out[a - start : b - start]
-        if out.device.type == "cpu":
-            _fill(part.numpy(), seed, index, a)
-        else:
-            part.copy_(levels_at(seed, index, torch.arange(a, b, device=device)))
+    if out.device.type != "cpu":
+        for a, b in pieces(start, stop):
+            out[a - start : b - start] = levels_at(seed, index, torch.arange(a, b, device=device))
+        return out
+    values, bounds = out.numpy(), list(pieces(start, stop))
+
+    def fill(share: list[tuple[int, int]]) -> None:
+        for a, b in share:
+            _fill(values[a - start : b - start], seed, index, a)
+
+    threads = max(1, min(torch.get_num_threads(), len(bounds) // _PIECES_OF_THREAD))
+    each = max(1, -(-len(bounds) // threads))
+    shares = [bounds[i : i + each] for i in range(0, len(bounds), each)]
+    others = [_helpers(os.getpid()).submit(fill, share) for share in shares[1:]]
+    fill(shares[0] if shares else [])
+    for other in others:
+        other.result()
     return out
 
 
@@ -86,6 +101,19 @@ def square_sum(values: Tensor) -> int:
         wide = piece.double()  # a sum of 2^17 squares of 16 bits is exact in 53 bits
         total += int(torch.dot(wide, wide))
     return total
+
+
+def usual_length(count: int) -> float:
+    """Return the root of the mean of |q|^2 over all directions of so many levels.
+
+    The length of a direction differs from it by a factor whose standard deviation is about 1 / sqrt(2 count): 1.2e-4
+    for 2^25 levels.
+
+    >>> levels_of_one = levels(0, 0, 0, 2**16)
+    >>> abs(math.sqrt(square_sum(levels_of_one)) / usual_length(2**16) - 1) < 0.01
+    True
+    """
+    return math.sqrt(count * float(np.square(_table(), dtype=np.float64).mean()))
 
 
 def pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -140,6 +168,12 @@ def _fill(out: np.ndarray, seed: int, index: int, start: int) -> None:
     drawn = np.asarray(bits.random_raw(count), dtype="<u8").view("<u2")
     skip = start - first * _PER_COUNTER
     np.take(_table(), drawn[skip : skip + len(out)], out=out, mode="clip")
+
+
+@cache
+def _helpers(process: int) -> ThreadPoolExecutor:
+    """Return the threads of a process that make entries besides its main thread; numpy lets them run together."""
+    return ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), "entries")
 
 
 @cache

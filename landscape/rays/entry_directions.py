@@ -22,13 +22,15 @@ from torch import Tensor
 from landscape.errors import LandscapeError, ObjectiveError
 from landscape.objective import Objective, Scope
 from landscape.objective.batch_loss import ModelProgram
+from landscape.objective.large import FLAT_LIMIT
 from landscape.objective.moved_weights import PIECE, StepList, row_pieces
 from landscape.objective.parameters import Entry
 from landscape.rays.directions import RandomDirections, check_seed
-from landscape.rays.entries import GENERATOR, levels, levels_at, square_sum
+from landscape.rays.entries import GENERATOR, levels, levels_at, square_sum, usual_length
 from landscape.rays.exact_norms import largest, norms, whole_squares
 from landscape.rays.metric import METRICS, Metric, dead_names, make_metric
 
+_AHEAD = 2**19  # entries that each thread makes at once: the rows after those asked for are asked for next
 _MATRIX = 2**18  # entries whose filters of norm zero are marked at a time
 
 
@@ -133,6 +135,7 @@ class KeptLevels:
         self.key = (seed, index)
         self._device, self._room = device, keep // 2
         self._kept: dict[str, Tensor] = {}
+        self._ahead = 0, torch.empty(0, dtype=torch.int16)
 
     def rows(self, entry: Entry, rows: slice) -> Tensor:
         """Return the levels of some rows, int16, shape (entries,)."""
@@ -141,7 +144,12 @@ class KeptLevels:
         kept = self._kept.get(entry.name)
         if kept is not None and stop <= len(kept):
             return kept[start:stop]
-        return levels(*self.key, entry.start + start, entry.start + stop, device=self._device)
+        start, stop = entry.start + start, entry.start + stop
+        first, drawn = self._ahead
+        if not first <= start <= stop <= first + len(drawn):
+            last = min(entry.stop, max(stop, start + _AHEAD * torch.get_num_threads()))
+            first, drawn = self._ahead = start, levels(*self.key, start, last, device=self._device)
+        return drawn[start - first : stop - first]
 
     def chosen(self, entry: Entry, rows: Tensor) -> Tensor:
         """Return the levels of any rows, whose numbers are int64, shape (rows,): int16, shape (rows, width)."""
@@ -161,9 +169,15 @@ class KeptLevels:
         self._kept[entry.name] = kept
 
 
-def uniform_step(metric: EntryMetric, seed: int, index: int, keep: int) -> EntryStep:
-    """Return the step for r = 1 of a uniform direction: scale_i = s_i / |q|."""
+def uniform_step(metric: EntryMetric, seed: int, index: int, keep: int, *, rough: bool = False) -> EntryStep:
+    """Return the step for r = 1 of a uniform direction: scale_i = s_i / |q|, with the usual |q| if ``rough``."""
     held = KeptLevels(seed, index, metric.device, keep)
+    length = usual_length(metric.scope.size) if rough else _length(metric, held)
+    return EntryStep({name: scale / length for name, scale in metric.scales.items()}, held)
+
+
+def _length(metric: EntryMetric, held: KeptLevels) -> float:
+    """Return |q| over the entries that move; the first levels are kept on the way."""
     total = 0
     for entry in metric.scope.entries:
         scale = metric.scales[entry.name]
@@ -171,8 +185,7 @@ def uniform_step(metric: EntryMetric, seed: int, index: int, keep: int) -> Entry
         for rows, drawn in held.read(entry):
             moving = drawn if whole else drawn.view(-1, *entry.shape[1:]) * (rows_of(scale, rows) > 0)
             total += square_sum(moving)
-    length = math.sqrt(total)
-    return EntryStep({name: scale / length for name, scale in metric.scales.items()}, held)
+    return math.sqrt(total)
 
 
 def width_of(entry: Entry) -> int:
@@ -192,15 +205,18 @@ class EntryDirections:
         metric: the scale.
         seed: keys the directions.
         keep: bytes of levels that all steps of one call of :meth:`steps` keep together.
+        rough: take the usual length of so many levels for that of each direction. The directions of more than 2^25
+            entries are then right to about 1e-4 of their length, and are had at once.
     """
 
-    def __init__(self, metric: EntryMetric, seed: int, keep: int) -> None:
+    def __init__(self, metric: EntryMetric, seed: int, keep: int, *, rough: bool = False) -> None:
         self.metric, self.seed, self._keep = metric, check_seed(seed), keep
+        self._rough = rough and metric.scope.size > FLAT_LIMIT
 
     def steps(self, indices: Sequence[int]) -> StepList:
         """Return the steps for r = 1 with these indices; each depends only on its own index."""
         each = self._keep // max(len(indices), 1)
-        steps = [uniform_step(self.metric, self.seed, int(index), each) for index in indices]
+        steps = [uniform_step(self.metric, self.seed, int(index), each, rough=self._rough) for index in indices]
         return StepList(steps, self.metric.device)
 
     def describe(self) -> dict[str, Any]:
@@ -223,10 +239,15 @@ def metric_of(objective: Objective, metric: str | AnyMetric, *, flat: bool = Fal
     return make_metric(metric, objective.theta, objective.scope)
 
 
-def random_directions(objective: Objective, metric: AnyMetric, seed: int) -> RandomDirections | EntryDirections:
-    """Return uniform directions of this metric: by entry if the metric is, and otherwise flat."""
+def random_directions(
+    objective: Objective, metric: AnyMetric, seed: int, *, rough: bool = False
+) -> RandomDirections | EntryDirections:
+    """Return uniform directions of this metric: by entry if the metric is, and otherwise flat.
+
+    ``rough`` is for :class:`EntryDirections`.
+    """
     if isinstance(metric, EntryMetric):
-        return EntryDirections(metric, seed, objective.plan.step_bytes)
+        return EntryDirections(metric, seed, objective.plan.step_bytes, rough=rough)
     return RandomDirections(metric, seed, objective.theta)
 
 

@@ -71,7 +71,8 @@ def reach(
 ) -> Reach | None:
     """Evaluate the criterion at an eighth, a quarter, a half and all of the cap, along uniform random rays.
 
-    A search looks at other points of a ray too, so more rays may cross a cutoff than are counted here.
+    A search looks at other points of a ray too, so more rays may cross a cutoff than are counted here. The radii of a
+    large model are right to about 1e-4, since the exact length of its directions would take as long as their points.
 
     Args:
         objective: the loss around the trained point.
@@ -86,7 +87,7 @@ def reach(
     cap = cap_of(max_radius, metric)
     if math.isinf(cap):
         return None
-    directions = random_directions(objective, metric, seed)
+    directions = random_directions(objective, metric, seed, rough=True)
     centre, block = objective.centre_of(criterion), max(1, objective.plan.lanes // len(_SHARES))
     # a slow point can take all the time that there is: the cap says most, so it comes first, and alone
     groups = [_SHARES] if objective.plan.lanes > 1 else [_SHARES[i : i + 1] for i in range(len(_SHARES) - 1, -1, -1)]

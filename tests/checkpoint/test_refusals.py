@@ -17,7 +17,7 @@ from torch import nn
 
 from helpers.nets import ConvNet, mlp
 from landscape import load_checkpoint
-from landscape.checkpoint import put_weights, read_checkpoint
+from landscape.checkpoint import files, put_weights, read_checkpoint
 from landscape.checkpoint.fit import load_into
 from landscape.errors import CheckpointError
 
@@ -213,15 +213,19 @@ def test_a_file_cut_short(form, share, tmp_path):
     assert "`unsafe=True`" not in said
 
 
-def test_a_flipped_bit_in_a_weight_is_noticed(tmp_path):
+@pytest.mark.parametrize("share", [64, 2**26], ids=["threads", "one thread"])
+@pytest.mark.parametrize("name", ["0.weight", "0.bias", "2.weight", "2.bias"])
+def test_a_flipped_bit_in_a_weight_is_noticed(name, share, tmp_path, monkeypatch):
     """torch reads the weight and says nothing."""
+    monkeypatch.setattr(files, "_SHARE", share)
+    monkeypatch.setattr(files.os, "cpu_count", lambda: 3)
     path = tmp_path / "net.pt"
     state = mlp().state_dict()
     torch.save(state, path)
     content = bytearray(path.read_bytes())
-    content[content.index(state["2.weight"].numpy().tobytes())] ^= 0x40
+    content[content.index(state[name].numpy().tobytes())] ^= 0x40
     path.write_bytes(content)
-    assert not torch.equal(torch.load(path, weights_only=True)["2.weight"], state["2.weight"])
+    assert not torch.equal(torch.load(path, weights_only=True)[name], state[name])
     assert "do not match their checksum" in message(path)
 
 

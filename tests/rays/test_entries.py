@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -51,6 +52,22 @@ def test_an_entry_is_the_same_however_it_is_reached(seed: int) -> None:
     assert torch.equal(levels_at(seed, 2, block.flip(0)), whole[block.flip(0)])
     far = 2**40  # past the entries of any model
     assert torch.equal(levels(seed, 2, far + 3, far + 50), levels_at(seed, 2, torch.arange(far + 3, far + 50)))
+
+
+@pytest.fixture(params=[1, 2, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+def test_threads_make_the_same_entries() -> None:
+    start, stop = 2**17 - 5, 13 * 2**17 + 7
+    apart = [levels(3, 2, a, min(a + 2**17, stop)) for a in range(start, stop, 2**17)]
+    assert torch.equal(levels(3, 2, start, stop), torch.cat(apart))
+    assert levels(3, 2, start, start).shape == (0,)
 
 
 def test_the_values_of_the_table_stay_what_they_are() -> None:

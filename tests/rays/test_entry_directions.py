@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from landscape.errors import LandscapeError, ObjectiveError
 from landscape.objective import Objective
 from landscape.objective.moved_weights import flat_step
 from landscape.rays import EntryMetric, basin_radii, make_metric, metric_of, random_directions
-from landscape.rays.entries import GENERATOR, levels
+from landscape.rays.entries import GENERATOR, levels, usual_length
 from landscape.rays.entry_directions import EntryStep
 
 
@@ -71,6 +72,17 @@ def test_levels_are_kept_up_to_the_room_and_change_no_number() -> None:
         of.plan = replace(of.plan, step_bytes=room)
         steps.append(vector(random_directions(of, metric, 0).steps([0])[0], of))
     assert all(torch.equal(step, steps[0]) for step in steps)
+
+
+def test_rough_directions_of_a_large_scope_have_the_usual_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = objective()
+    metric = metric_of(of, "filter")
+    exact, small = (vector(random_directions(of, metric, 0, rough=how).steps([1])[0], of) for how in (False, True))
+    assert torch.equal(small, exact)  # few entries have a length of their own
+    monkeypatch.setattr(sys.modules[random_directions.__module__], "FLAT_LIMIT", 0)
+    rough = vector(random_directions(of, metric, 0, rough=True).steps([1])[0], of)
+    drawn = of.scope.gather(levels(0, 1, 0, of.layout.size)).double()
+    assert torch.allclose(rough * usual_length(of.dimension) / drawn.norm(), exact, rtol=1e-6, atol=0)
 
 
 def test_radii_record_the_generator_and_continue_with_it() -> None:
