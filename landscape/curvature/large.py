@@ -31,6 +31,7 @@ from landscape.objective.parameters import Entry
 _VECTORS = 2  # the vector and the product
 _PER_PRODUCT = 2.4  # peak of a product, in tapes of its piece: values, slopes, tangents, and one operation at work
 _PER_FORM = 2.0  # the same for a form, which frees tangents on its way
+_BACKWARD_COPIES = 2  # a backward pass reads what the forward pass reads and the slope, and gives as many slopes
 _ROOM_OF_PRODUCTS = 2.1  # without a limit, activations of products may take this many times the model's bytes
 _ROOM_OF_FORMS = 3.1  # the same for forms, which have one vector less
 _FEW = 2  # samples that are compared with each of them alone
@@ -48,17 +49,19 @@ class LargeMemory:
         vector: bytes of a flat vector.
         sample: bytes of values and slopes of one sample.
         rows: samples in a piece.
-        room: bytes that activations may take, tapes that are kept included.
+        room: bytes that activations may take, tapes that are kept and copies included.
+        copies: bytes for each sample of copies in float32, of one operation in 16 bits and of its backward pass.
     """
 
     vector: int
     sample: int
     rows: int
     room: int
+    copies: int = 0
 
     def least(self) -> int:
         """Return the largest number of bytes at a time, without what is kept."""
-        return _VECTORS * self.vector + round(_PER_PRODUCT * self.sample * self.rows)
+        return _VECTORS * self.vector + round((_PER_PRODUCT * self.sample + self.copies) * self.rows)
 
     def peak(self) -> int:
         """Return the largest number of bytes at a time."""
@@ -140,7 +143,8 @@ class LargeProducts:
         single = self._with_rows(1)
         rows = 1 if single is not None else most
         sample = -(-self._bytes_of_first(whole if single is None else single) // rows)
-        least = LargeMemory(vector, sample, rows, 0).least()
+        copies = -(-_BACKWARD_COPIES * objective.plan.copies // most)  # of a sample
+        least = LargeMemory(vector, sample, rows, 0, copies).least()
         if limit is None:
             rooms = [round(share * model) for share in (_ROOM_OF_PRODUCTS, _ROOM_OF_FORMS)]
         elif least > limit:
@@ -154,12 +158,13 @@ class LargeProducts:
             self.room = left - rooms[0]
         cuts = []
         for room, per_tape in zip(rooms, (_PER_PRODUCT, _PER_FORM), strict=True):
-            count = rows if single is None else min(max(1, int(room / max(per_tape * sample, 1))), most)
-            kept = max(0, int(room - (per_tape - 1) * sample * count))
+            each = per_tape * sample + copies
+            count = rows if single is None else min(max(1, int(room / max(each, 1))), most)
+            kept = max(0, int(room - (each - sample) * count))
             cuts.append(_Pieces.whole(whole, kept) if single is None else _Pieces.cut(whole, count, kept))
             rows = count if len(cuts) == 1 else rows
         self._for_products, self._for_forms = cuts
-        self._memory = LargeMemory(vector, sample, rows, rooms[0])
+        self._memory = LargeMemory(vector, sample, rows, rooms[0], copies)
 
     @property
     def memory(self) -> LargeMemory:

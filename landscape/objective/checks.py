@@ -20,7 +20,7 @@ from landscape.errors import LandscapeError, TaskError
 from landscape.objective.batch_loss import ModelProgram, Program
 from landscape.objective.batches import Batch, copied, is_plain, make_batch, rebuild, split_batches, spread
 from landscape.objective.counting import items_of
-from landscape.objective.first_pass import first_pass
+from landscape.objective.first_pass import Sizes, first_pass
 from landscape.objective.losses.predictions import logits_of
 from landscape.objective.moved_weights import AnyPoint, Point
 
@@ -42,7 +42,7 @@ class Trial:
     Attributes:
         batch: what it ran on.
         output: the model's output.
-        largest_bytes: of the largest activation.
+        sizes: what the pass took in memory.
         mixing: whether the batches must stay as they came.
         why: what was found if they must; empty if that was known before.
         time_major: whether the second axis counts the samples, since the first one is time.
@@ -50,10 +50,15 @@ class Trial:
 
     batch: Batch
     output: Any
-    largest_bytes: int
+    sizes: Sizes
     mixing: bool
     why: str = ""
     time_major: bool = False
+
+    def sizes_of(self, samples: int) -> Sizes:
+        """Return what a pass over so many samples takes in memory."""
+        each = self.batch.samples
+        return Sizes(self.sizes.activation // each * samples, self.sizes.copies * samples // each)
 
     def output_on(self, batches: Sequence[Batch]) -> Any:
         """Return the output if it is that on all data; otherwise None."""
@@ -73,21 +78,21 @@ def try_first_batch(program: ModelProgram, theta: AnyPoint, first: Batch, alone:
         mixing: whether it is known that batches must stay as they came.
     """
 
-    def run(batch: Batch) -> tuple[int, Any]:
+    def run(batch: Batch) -> tuple[Sizes, Any]:
         return first_pass(program, theta, copied(batch))
 
     try:
         few = copied(alone) if mixing else spread(first, _few_of(first, theta))
-        largest, output = run(few)
+        sizes, output = run(few)
     except TaskError as error:
         if mixing or (first.samples == alone.samples and first.samples <= _FEW):
             raise
-        largest, output = run(alone)
+        sizes, output = run(alone)
         if _runs(run, few):  # then the part was not what failed
             raise error from None
-        return Trial(alone, output, largest, mixing=True, why=NO_PARTS)
+        return Trial(alone, output, sizes, mixing=True, why=NO_PARTS)
     program.writes = program.writes or writes_to_parameters(program, theta, few)
-    trial = Trial(few, output, largest, mixing)
+    trial = Trial(few, output, sizes, mixing)
     part = spread(first, _few_of(first, theta))
     if part.whole or part.samples < 2 or program.training or (mixing and not _shares_two_axes(part)):
         return trial
@@ -96,13 +101,13 @@ def try_first_batch(program: ModelProgram, theta: AnyPoint, first: Batch, alone:
         # capacities and other limits act only on more samples
         if mixing or not part.samples < alone.samples <= _MOST or not is_plain(alone.raw):
             return trial
-        largest, output = run(alone)
-        return Trial(alone, output, largest, True, MIXES) if differs(program, theta, output, _halves(alone)) else trial
+        sizes, output = run(alone)
+        return Trial(alone, output, sizes, True, MIXES) if differs(program, theta, output, _halves(alone)) else trial
     time_major = _shares_two_axes(part) and not differs(program, theta, whole, _halves_of_second_axis(part))
     if mixing:
         return replace(trial, time_major=time_major)
-    largest, output = run(alone)
-    return Trial(alone, output, largest, mixing=True, why=MIXES, time_major=time_major)
+    sizes, output = run(alone)
+    return Trial(alone, output, sizes, mixing=True, why=MIXES, time_major=time_major)
 
 
 def _few_of(first: Batch, theta: AnyPoint) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,10 +13,24 @@ from landscape.errors import LandscapeError, ObjectiveError, TaskError, code_pla
 from landscape.objective.batch_loss import CENTRE, ModelProgram, evaluating, out_of_memory
 from landscape.objective.batches import Batch, copied
 from landscape.objective.moved_weights import AnyPoint
+from landscape.objective.narrow_products import Copies
 
 
-def first_pass(program: ModelProgram, theta: AnyPoint, batch: Batch) -> tuple[int, Any]:
-    """Return the bytes of the largest activation, and the output, from a pass of the model over this batch.
+@dataclass(frozen=True)
+class Sizes:
+    """What a pass over a batch takes in memory, in bytes.
+
+    Attributes:
+        activation: of the largest activation.
+        copies: in float32, of what one operation in 16 bits reads and gives.
+    """
+
+    activation: int = 0
+    copies: int = 0
+
+
+def first_pass(program: ModelProgram, theta: AnyPoint, batch: Batch) -> tuple[Sizes, Any]:
+    """Return what a pass of the model over this batch takes in memory, and the output.
 
     A model or loss that takes derivatives itself fails without gradients; then the program runs with them from now on.
 
@@ -43,10 +58,10 @@ def first_pass(program: ModelProgram, theta: AnyPoint, batch: Batch) -> tuple[in
     return measured
 
 
-def _run(program: ModelProgram, trial: ModelProgram, theta: AnyPoint) -> tuple[int, Any]:
+def _run(program: ModelProgram, trial: ModelProgram, theta: AnyPoint) -> tuple[Sizes, Any]:
     """Return what :func:`first_pass` returns; with gradients if only that works."""
     try:
-        largest, output = _measure_activations(trial, theta)
+        sizes, output = _measure_activations(trial, theta)
     except LandscapeError:
         raise
     except Exception as error:
@@ -61,7 +76,7 @@ def _run(program: ModelProgram, trial: ModelProgram, theta: AnyPoint) -> tuple[i
         return measured
     if not program.differentiates:
         program.differentiates = _loss_needs_gradients(trial, output)
-    return largest, output
+    return sizes, output
 
 
 def _loss_needs_gradients(trial: ModelProgram, output: Any) -> bool:
@@ -76,10 +91,11 @@ def _loss_needs_gradients(trial: ModelProgram, output: Any) -> bool:
     return False
 
 
-def _measure_activations(program: ModelProgram, theta: AnyPoint) -> tuple[int, Any]:
-    """Return the bytes of the largest input or module output in a pass over the first batch, and the model's output.
+def _measure_activations(program: ModelProgram, theta: AnyPoint) -> tuple[Sizes, Any]:
+    """Return the sizes of a pass over the first batch, and the model's output.
 
-    The inputs count because a TorchScript or exported model shows none of its modules.
+    The largest activation is an input or the output of a module. The inputs count because a TorchScript or exported
+    model shows none of its modules.
     """
     inputs = (*program.batches[0].inputs, *program.batches[0].named.values())
     largest = max((_bytes(item) for item in inputs if isinstance(item, Tensor)), default=0)
@@ -91,12 +107,12 @@ def _measure_activations(program: ModelProgram, theta: AnyPoint) -> tuple[int, A
 
     handle = nn.modules.module.register_module_forward_hook(see)
     try:
-        with program.running():
+        with program.running(), Copies() as copies:
             # a copy, since a model may write to its parameters in place
             output = program.output(theta.clone() if isinstance(theta, Tensor) else theta, 0)
     finally:
         handle.remove()
-    return largest, output
+    return Sizes(largest, copies.largest), output
 
 
 def _bytes(tensor: Tensor) -> int:

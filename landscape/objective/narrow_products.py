@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 #: tells whether the processor has instructions for a dtype
 _NATIVE = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
 _TILE = 2**20  # entries of an operand, or of the result, that are widened at a time: they fit the cache
+_WIDE = 4  # bytes of a number in float32
 _FEW = 8  # rows, columns or terms: below, torch's kernels for rows times rows are as fast
 _LITTLE = 2**16  # multiplications: below, the calls take longer than the sums
 _SMALL_WEIGHT = 2**12  # entries: without a larger weight, to look at each operation takes longer than it saves
@@ -58,6 +59,32 @@ def sums_in_float32() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
+
+
+class Copies:
+    """Within it, the largest number of bytes that one operation takes for copies in float32 is recorded.
+
+    Attributes:
+        largest: these bytes.
+    """
+
+    _open: ClassVar[list[Copies]] = []
+
+    def __init__(self) -> None:
+        self.largest = 0
+
+    def __enter__(self) -> Copies:
+        self._open.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.remove(self)
+
+    @classmethod
+    def record(cls, entries: int) -> None:
+        """Say that an operation holds so many numbers in float32 at a time."""
+        for each in cls._open:
+            each.largest = max(each.largest, _WIDE * entries)
 
 
 class SumsInFloat32(TorchDispatchMode):
@@ -101,6 +128,7 @@ def _product(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     stacks = [item if item.dim() == 3 else item[None] for item in (a, b, out)]
     one, other, result = stacks
     added = None if bias is None else bias.expand(result.shape)
+    Copies.record(3 * _TILE)
     for items, rows, columns in _tiles(one.shape, other.shape[2]):
         x, y = one[items, rows].float(), other[items, :, columns].float()
         place = items, rows, columns
@@ -132,8 +160,11 @@ def _tiles(shape: Sequence[int], n: int) -> Iterator[tuple[slice, slice, slice]]
                 yield slice(item, item + together), slice(row, row + rows), slice(column, column + columns)
 
 
-def _in_float32(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, outputs: int = 3) -> Any:
-    """Call an operation in float32, and round the first of its outputs to 16 bits; torch gives others in float32."""
+def _in_float32(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, outputs: int = 3, orders: int = 1) -> Any:
+    """Call an operation in float32, and round the first of its outputs to 16 bits; torch gives others in float32.
+
+    Its kernel holds what it reads and gives in so many orders at a time.
+    """
     narrow = args[0].dtype
     if not (args[0].is_cpu and is_slow(narrow)):
         return func(*args, **kwargs)
@@ -142,11 +173,15 @@ def _in_float32(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, out
         return item.float() if isinstance(item, Tensor) and item.dtype == narrow else item
 
     found = func(*map(widened, args), **{name: widened(item) for name, item in kwargs.items()})
+    results = (found,) if isinstance(found, Tensor) else found
+    given = [item for item in (*args, *kwargs.values()) if isinstance(item, Tensor) and item.dtype == narrow]
+    Copies.record(orders * sum(item.numel() for item in (*given, *results) if item is not None))
     if isinstance(found, Tensor):
         return found.to(narrow)
     return tuple(item if item is None or i >= outputs else item.to(narrow) for i, item in enumerate(found))
 
 
+_convolution = partial(_in_float32, orders=2)  # oneDNN has an order of its own
 _aten = torch.ops.aten
 _RULES: dict[Any, Callable[..., Any]] = {
     **{
@@ -154,9 +189,9 @@ _RULES: dict[Any, Callable[..., Any]] = {
         for each in (_aten.mm, _aten.addmm, _aten.bmm, _aten.baddbmm)
         for kind in ("default", "out")
     },
-    _aten.convolution.default: _in_float32,
-    _aten._convolution.default: _in_float32,  # of recorded models
-    _aten.convolution_backward.default: _in_float32,
+    _aten.convolution.default: _convolution,
+    _aten._convolution.default: _convolution,  # of recorded models
+    _aten.convolution_backward.default: _convolution,
     _aten._scaled_dot_product_flash_attention_for_cpu.default: partial(_in_float32, outputs=1),
     _aten._scaled_dot_product_flash_attention_for_cpu_backward.default: _in_float32,
 }

@@ -22,6 +22,7 @@ from landscape.objective.checks import try_first_batch
 from landscape.objective.counting import Count
 from landscape.objective.digest import digest_of
 from landscape.objective.evaluate import Evaluation, run_pass
+from landscape.objective.first_pass import Sizes
 from landscape.objective.from_checkpoint import FromCheckpoint
 from landscape.objective.function_program import FunctionProgram, checked_vector
 from landscape.objective.held_elsewhere import refuse_held_elsewhere
@@ -143,7 +144,7 @@ class Objective(FromCheckpoint):
         loss_terms, said = recognised(loss_terms, loss, output, program, theta, trained, batches, cut=cut, own=own)
         check_targets(loss_terms, trained, trial.batch, batches)
         self._output = output
-        sample_bytes = trial.largest_bytes // trial.batch.samples
+        sample_bytes = trial.sizes.activation // trial.batch.samples
         if batch_size is not None or not trial.mixing:
             batches = split_batches(
                 batches, batch_size or sample_limit(sample_bytes, read.samples, place, bytes_of(theta, program))
@@ -155,8 +156,8 @@ class Objective(FromCheckpoint):
         self.samples, self.data_hash = read.samples, held.same_on_all("data", read.digest)
         self.loss_name = loss_terms.name
         self._mixing = trial.mixing
-        activation = sample_bytes * max(batch.samples for batch in batches)
-        self.plan = plan_points(program, theta, activation, memory, lanes)
+        sizes = trial.sizes_of(max(batch.samples for batch in batches))
+        self.plan = plan_points(program, theta, sizes, memory, lanes)
         self.notes += self.plan.notes
 
     @classmethod
@@ -195,7 +196,7 @@ class Objective(FromCheckpoint):
         self.samples = 1
         self.data_hash = ""
         self.loss_name = getattr(function, "__name__", type(function).__name__)
-        self.plan = plan_points(program, theta, 0, memory, lanes)
+        self.plan = plan_points(program, theta, Sizes(), memory, lanes)
         return self
 
     def _set_up(self, program: Program, theta: AnyPoint, layout: Layout, scope: Scope, **known: Any) -> None:

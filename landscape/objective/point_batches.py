@@ -17,6 +17,7 @@ from torch import Tensor
 
 from landscape.errors import ObjectiveError, shortened, type_and_line
 from landscape.objective.batch_loss import ModelProgram, Program, evaluating
+from landscape.objective.first_pass import Sizes
 from landscape.objective.moved_weights import AnyPoint
 from landscape.objective.read_weights import LARGE_LINEAR
 
@@ -48,6 +49,7 @@ class Plan:
         notes: why points run one at a time, if a reader might expect otherwise.
         room: number of directions whose steps fit the memory budget; None without a budget.
         limit: the memory budget in bytes; None without one.
+        copies: bytes of ``lane_bytes`` for copies in float32, of one operation in 16 bits.
     """
 
     lanes: int
@@ -57,6 +59,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     room: int | None = None
     limit: int | None = None
+    copies: int = 0
 
     def block_on(self, ranks: int) -> int:
         """Return how many directions to search together on this number of ranks.
@@ -83,13 +86,18 @@ def sample_limit(sample_bytes: int, samples: int, device: torch.device, model_by
     return -(-samples // max(pieces, 1))
 
 
-def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | None, most: int | None = None) -> Plan:
+def _working(sizes: Sizes) -> int:
+    """Return the bytes of an operation at work: what it reads and what it gives, and copies of both in float32."""
+    return 2 * sizes.activation + sizes.copies
+
+
+def plan_lanes(program: Program, theta: Tensor, sizes: Sizes, memory: int | None, most: int | None = None) -> Plan:
     """Return the plan for a program. Points run together only if that gives the same numbers, which is checked.
 
     Args:
         program: the loss.
         theta: the centre, shape (D,).
-        activation: bytes of the largest activation of one batch.
+        sizes: what a pass over the largest batch takes.
         memory: bytes that points evaluated together may take.
         most: points that may be evaluated together.
 
@@ -98,7 +106,7 @@ def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | N
     """
     kind = theta.device.type
     vector = theta.numel() * theta.element_size()
-    lane_bytes = 2 * vector + 2 * activation
+    lane_bytes = 2 * vector + _working(sizes)
     if memory is not None and memory < lane_bytes + vector:
         raise ObjectiveError(
             f"the memory budget is {memory:,} bytes, and one point needs {lane_bytes + vector:,} (its step, the point "
@@ -123,30 +131,28 @@ def plan_lanes(program: Program, theta: Tensor, activation: int, memory: int | N
         program.run_together(lanes)
     elif isinstance(program, ModelProgram) and program.compile:
         notes += ("compile has no effect: it serves points that run together, and these run one at a time",)
-    return Plan(lanes, block, lane_bytes, vector, notes, room, memory)
+    return Plan(lanes, block, lane_bytes, vector, notes, room, memory, sizes.copies)
 
 
-def plan_points(
-    program: Program, theta: AnyPoint, activation: int, memory: int | None, most: int | None = None
-) -> Plan:
+def plan_points(program: Program, theta: AnyPoint, sizes: Sizes, memory: int | None, most: int | None = None) -> Plan:
     """Return the plan for a program: :func:`plan_lanes` for flat vectors, :func:`plan_large` for a large model."""
     if isinstance(theta, Tensor):
-        return plan_lanes(program, theta, activation, memory, most)
+        return plan_lanes(program, theta, sizes, memory, most)
     assert isinstance(program, ModelProgram)
-    return plan_large(program, activation, memory)
+    return plan_large(program, sizes, memory)
 
 
-def plan_large(program: ModelProgram, activation: int, memory: int | None) -> Plan:
+def plan_large(program: ModelProgram, sizes: Sizes, memory: int | None) -> Plan:
     """Return the plan for a large model: one point at a time, whose weights are made one after the other.
 
     Args:
-        program, activation, memory: as for :func:`plan_lanes`.
+        program, sizes, memory: as for :func:`plan_lanes`.
 
     Raises:
         ObjectiveError: if ``memory`` is too small for the largest weight.
     """
     weight = max(min(own.numel(), LARGE_LINEAR) * own.element_size() for own, _ in program.pairs)
-    lane_bytes = weight + 2 * activation
+    lane_bytes = weight + _working(sizes)
     if memory is not None and memory < lane_bytes:
         raise ObjectiveError(
             f"the memory budget is {memory:,} bytes, and one point needs {lane_bytes:,} (its largest weight and its "
@@ -158,7 +164,7 @@ def plan_large(program: ModelProgram, activation: int, memory: int | None) -> Pl
     if memory is not None:
         kept = min(kept, memory - lane_bytes)
     room = None if memory is None else max(1, (memory - lane_bytes) // max(kept, 1))
-    return Plan(1, 1, lane_bytes, kept, (), room, memory)
+    return Plan(1, 1, lane_bytes, kept, (), room, memory, sizes.copies)
 
 
 def bytes_of(theta: AnyPoint, program: ModelProgram) -> int:
