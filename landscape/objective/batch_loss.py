@@ -80,6 +80,7 @@ class ModelProgram:
     Attributes:
         differentiates: whether model or loss take derivatives of their own, so that they run with gradients on.
         writes: whether the model writes to its parameters in place, so that it gets copies of them.
+        narrow: whether sums in 16 bits are taken in float32 (:mod:`landscape.objective.narrow_products`).
         in_place: whether a :class:`Point` is written over the model's own weights, which are restored afterwards.
         pairs: the model's own parameters, and the place of each in the vector.
     """
@@ -111,7 +112,7 @@ class ModelProgram:
         held = [*self.model.buffers(), *fixed_parameters(self.model)]
         self._set_buffers(tuple(tensor.detach().clone() for tensor in held))
         self._places = [] if self.scripted else places_of(self.model)
-        self._narrow = gains(self.model) and not compile  # a compiled program has kernels of its own
+        self.narrow = gains(self.model) and not compile  # a compiled program has kernels of its own
         self._set_data(batches, (loss,) * len(batches))
 
     @property
@@ -240,7 +241,7 @@ class ModelProgram:
             for module in self.model.modules():
                 if isinstance(module, nn.Embedding | nn.EmbeddingBag):
                     module.sparse = False
-            sums = sums_in_float32() if self._narrow else nullcontext()
+            sums = sums_in_float32() if self.narrow else nullcontext()
             with untouched_rng(), torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings(), sums:
                 warnings.filterwarnings("ignore", "There is a performance drop")  # of operations without a vmap rule
                 warnings.filterwarnings("ignore", "Using `torch.compile")  # of our hook, which may fire twice

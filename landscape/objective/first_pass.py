@@ -7,13 +7,14 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from landscape.errors import LandscapeError, ObjectiveError, TaskError, code_place, keeps_running, type_and_line
 from landscape.objective.batch_loss import CENTRE, ModelProgram, evaluating, out_of_memory
 from landscape.objective.batches import Batch, copied
 from landscape.objective.moved_weights import AnyPoint
-from landscape.objective.narrow_products import Copies
+from landscape.objective.narrow_products import Copies, gains
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def first_pass(program: ModelProgram, theta: AnyPoint, batch: Batch) -> tuple[Si
     trial = program.with_batches((batch,))
     try:
         measured = _run(program, trial, theta)
+        program.narrow = trial.narrow
     except LandscapeError:
         raise
     except Exception as error:
@@ -59,7 +61,7 @@ def first_pass(program: ModelProgram, theta: AnyPoint, batch: Batch) -> tuple[Si
 
 
 def _run(program: ModelProgram, trial: ModelProgram, theta: AnyPoint) -> tuple[Sizes, Any]:
-    """Return what :func:`first_pass` returns; with gradients if only that works."""
+    """Return what :func:`first_pass` returns; with gradients if only that works, and sums in 16 bits if it has any."""
     try:
         sizes, output = _measure_activations(trial, theta)
     except LandscapeError:
@@ -100,10 +102,14 @@ def _measure_activations(program: ModelProgram, theta: AnyPoint) -> tuple[Sizes,
     inputs = (*program.batches[0].inputs, *program.batches[0].named.values())
     largest = max((_bytes(item) for item in inputs if isinstance(item, Tensor)), default=0)
 
+    autocast: set[torch.dtype] = set()
+
     def see(module: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal largest
         if isinstance(output, Tensor):
             largest = max(largest, _bytes(output))
+        if torch.is_autocast_enabled("cpu"):
+            autocast.add(torch.get_autocast_dtype("cpu"))
 
     handle = nn.modules.module.register_module_forward_hook(see)
     try:
@@ -112,6 +118,9 @@ def _measure_activations(program: ModelProgram, theta: AnyPoint) -> tuple[Sizes,
             output = program.output(theta.clone() if isinstance(theta, Tensor) else theta, 0)
     finally:
         handle.remove()
+    if not (program.narrow or program.compile) and any(gains(program.model, dtype) for dtype in autocast):
+        program.narrow = True
+        return _measure_activations(program, theta)  # whose sums are other ones, and take copies
     return Sizes(largest, copies.largest), output
 
 

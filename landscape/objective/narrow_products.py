@@ -39,11 +39,16 @@ def _has_instructions(dtype: torch.dtype) -> bool:
     return native is not None and bool(native())
 
 
-def gains(model: nn.Module) -> bool:
-    """Return whether a model computes enough in 16 bits on this processor to gain from :func:`sums_in_float32`."""
+def gains(model: nn.Module, autocast: torch.dtype | None = None) -> bool:
+    """Return whether a model computes enough in 16 bits on this processor to gain from :func:`sums_in_float32`.
+
+    Args:
+        model: the model.
+        autocast: the dtype in which it computes under ``torch.autocast``; by default that of its parameters.
+    """
     return any(
         parameter.device.type == "cpu"
-        and is_slow(parameter.dtype)
+        and is_slow(autocast or parameter.dtype)
         and (parameter.dim() > 2 or parameter.numel() >= _SMALL_WEIGHT)
         for parameter in model.parameters()
     )

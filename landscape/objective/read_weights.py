@@ -105,6 +105,12 @@ def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     whole = weight.weight
     if not weight.point.moves(weight.entry) or whole.numel() <= LARGE_LINEAR or torch.is_grad_enabled():
         return functional.linear(inputs, weight.made(), bias)
+    if torch.is_autocast_enabled(inputs.device.type):  # it passes over products that are written to a given place
+        parts = [
+            functional.linear(inputs, moved_rows(whole, weight.entry, weight.point, rows), _rows(bias, rows))
+            for rows in row_pieces(whole.shape, LARGE_LINEAR)
+        ]
+        return torch.cat(parts, -1)
     flat = inputs.reshape(-1, inputs.shape[-1])
     out = flat.new_empty(len(flat), len(whole))
     for rows in row_pieces(whole.shape, LARGE_LINEAR):
@@ -114,6 +120,10 @@ def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
         else:  # in 16 bits the sum with the bias is rounded once
             torch.addmm(bias[rows], flat, part.t(), out=out[:, rows])
     return out.view(*inputs.shape[:-1], len(whole))
+
+
+def _rows(bias: Tensor | None, rows: slice) -> Tensor | None:
+    return None if bias is None else bias[rows]
 
 
 def _embedding(
