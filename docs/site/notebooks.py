@@ -1,6 +1,7 @@
 """Tutorials: scripts of cells (``# %%``) become notebooks that have run, and pages that show them.
 
-A cell that fails, fails the build. Each page offers its notebook, with its outputs, to download.
+A cell that fails, fails the build. Each page offers its notebook, with its outputs, to download. One process runs all
+tutorials, since most of a fresh one's time goes into imports; each begins without the names of those before it.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ _STYLE = re.compile(r"<style.*?</style>", re.DOTALL)
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Replace each script in ``tutorials/`` by its page, its figures and its notebook."""
+    kernel = AsyncKernelManager()
     for script in [file for file in files if file.src_uri.startswith("tutorials/") and file.src_uri.endswith(".py")]:
         name = script.src_uri.removesuffix(".py")
-        notebook = run(Path(script.abs_src_path or ""))
+        notebook = run(Path(script.abs_src_path or ""), kernel)
         page, figures = as_page(notebook, Path(name).name)
         files.remove(script)
         files.append(File.generated(config, f"{name}.md", content=page))
@@ -38,16 +40,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def run(script: Path) -> nbformat.NotebookNode:
-    """Run the cells of a script in a new folder, and return them with what they show."""
+def run(script: Path, kernel: AsyncKernelManager) -> nbformat.NotebookNode:
+    """Run the cells of a script in a new folder, in a kernel that may have run others, and return what they show."""
     notebook = jupytext.read(script, fmt="py:percent")
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     with TemporaryDirectory() as folder:
-        kernel, where = AsyncKernelManager(), {"metadata": {"path": folder}}
-        client = NotebookClient(
-            notebook, kernel, timeout=SECONDS, resources=where, extra_arguments=["--log-level=ERROR"]
-        )
+        # `%reset` forgets names and outputs; the counter of the cells is then that of a fresh kernel again
+        fresh = f"%reset -sf\nimport os; os.chdir({folder!r}); del os\nget_ipython().execution_count = -1"
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(fresh))
+        client = NotebookClient(notebook, kernel, timeout=SECONDS, extra_arguments=["--log-level=ERROR"])
         client.execute()
+        del notebook.cells[0]
     return notebook
 
 
