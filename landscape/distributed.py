@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -360,11 +361,26 @@ def _swapped(mine: bytes) -> list[bytes]:
     import torch
     import torch.distributed as dist
 
-    sent = torch.frombuffer(bytearray(mine), dtype=torch.uint8)
-    parts = [torch.empty_like(sent) for _ in range(_group.size)]
-    with let_go(sent, *parts):
-        dist.all_gather(parts, sent, group=_group.handle)
+    words = torch.frombuffer(bytearray(mine), dtype=torch.uint8)
+    if len(mine) == _LENGTH + _ROOM:
+        sent, *parts = _short_messages(_group.size)
+        dist.all_gather(parts, sent.copy_(words), group=_group.handle)
+    else:
+        parts = [torch.empty_like(words) for _ in range(_group.size)]
+        with let_go(words, *parts):
+            dist.all_gather(parts, words, group=_group.handle)
     return [part.numpy().tobytes() for part in parts]
+
+
+@cache
+def _short_messages(ranks: int) -> list[torch.Tensor]:
+    """Return room for a short message to so many ranks and from each of them.
+
+    It is never given back, so no thread of gloo is the last that holds it, and no exchange need wait for one.
+    """
+    import torch
+
+    return [torch.empty(_LENGTH + _ROOM, dtype=torch.uint8) for _ in range(1 + ranks)]
 
 
 def _reason(error: RuntimeError) -> str:

@@ -21,7 +21,7 @@ from landscape.objective.centre import check_centre
 from landscape.objective.checks import try_first_batch
 from landscape.objective.counting import Count
 from landscape.objective.digest import digest_of
-from landscape.objective.evaluate import Evaluation, run_pass
+from landscape.objective.evaluate import Evaluation, joined, run_pass
 from landscape.objective.first_pass import Sizes
 from landscape.objective.from_checkpoint import FromCheckpoint
 from landscape.objective.function_program import FunctionProgram, checked_vector
@@ -308,10 +308,8 @@ class Objective(FromCheckpoint):
 
         limit = None if ceiling is None else ceiling + shift
         points = Points(len(radii), at, limit, lambda: radii.tobytes() + distributed.sample(steps))
-        pieces = evaluate_points(program, points, self.plan.lanes)
-        values = np.concatenate([piece.values for piece in pieces]) - shift
-        complete = np.concatenate([piece.complete for piece in pieces])
-        return Evaluation(values, complete, np.concatenate([piece.read for piece in pieces]))
+        found = joined(evaluate_points(program, points, self.plan.lanes))
+        return Evaluation(found.values - shift, found.complete, found.read)
 
     def centre_of(self, criterion: str) -> float:
         """Return the criterion at theta: the loss, or 0."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ from landscape.objective.counting import Count, candidates, count_samples, count
 from landscape.objective.digest import raw_bytes
 
 _DATASET_BATCH = 256  # samples that are read from a Dataset at a time
+_TWISTER = 4 * (624 + 1)  # bytes of the Mersenne Twister: its words of 32 bits, and the place of the next one
 MOST_BATCHES = 10_000  #: batches that are read from an iterable without a length: it may be endless
 
 
@@ -99,7 +101,9 @@ class Data:
 @contextmanager
 def untouched_rng(*generators: torch.Generator) -> Iterator[None]:
     """Restore the random states of torch, numpy, Python and these generators at the end."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the caller's global state
+    python = random.getstate()
+    numpy = np.random.get_state(legacy=False)  # noqa: NPY002 - the caller's global state
+    words = None if numpy["has_gauss"] else _words_of_numpy()
     states = [generator.get_state() for generator in generators]
     # a GPU that was not used yet has no state, and asking for it would start the GPU
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
@@ -108,9 +112,19 @@ def untouched_rng(*generators: torch.Generator) -> Iterator[None]:
             yield
         finally:
             random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
+            if words is None or words != _words_of_numpy():  # else nothing was drawn
+                np.random.set_state(numpy)  # noqa: NPY002
             for generator, state in zip(generators, states, strict=True):
                 generator.set_state(state)
+
+
+def _words_of_numpy() -> bytes | None:
+    """Return the memory of numpy's global generator; None if it is of another kind than numpy's own.
+
+    To compare it takes a microsecond, to set the state fifty. A normal that is kept for the next call is not in it.
+    """
+    bits = np.random.get_bit_generator()  # type: ignore[attr-defined]  # public, though its stubs do not say so
+    return ctypes.string_at(bits.ctypes.state_address, _TWISTER) if type(bits) is np.random.MT19937 else None
 
 
 def read_batches(

@@ -37,6 +37,8 @@ _SLOW = 3  # points a bracket may take to halve (in log) before it is cut in the
 _VANISHED = 1e-12  # a ray outside already at this share of the first step has no radius to find
 _SHARED = 256  # powers of the step ratio are made so many at a time
 _ROOM = 8  # points that each ray has room for at first; the room doubles when it is full
+#: as plain numbers, which numpy takes in a tenth of the time
+_CROSSED, _CENSORED, _UNFINISHED = int(RayStatus.CROSSED), int(RayStatus.CENSORED), int(RayStatus.UNFINISHED)
 
 
 @dataclass(frozen=True)
@@ -192,11 +194,12 @@ class FirstCrossing:
             crossed[closing] = self._closed(*part, crossing[closing])
         censored = bracket.marching & (low >= self._max_radius[rays])
         vanished = (low == 0) & (high < _VANISHED * self._first_step[rays])
-        done = crossed | censored | vanished | (self.calls[rays] >= self._max_points)
-        status = np.where(crossed, RayStatus.CROSSED, np.where(censored, RayStatus.CENSORED, RayStatus.UNFINISHED))
-        radius = np.where(crossed & np.isfinite(crossing), crossing, low)
-        self.status[rays[done], column[done]] = status[done]
-        self.radii[rays[done], column[done]] = radius[done]
+        done = np.flatnonzero(crossed | censored | vanished | (self.calls[rays] >= self._max_points))
+        if len(done):
+            kind = np.where(crossed, _CROSSED, np.where(censored, _CENSORED, _UNFINISHED))
+            radius = np.where(crossed & np.isfinite(crossing), crossing, low)
+            self.status[rays[done], column[done]] = kind[done]
+            self.radii[rays[done], column[done]] = radius[done]
         self._keep_bracket(rays, bracket, log_crossing)
         return rays[done]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import landscape as ls
 from helpers.moments import some
@@ -16,7 +17,9 @@ from landscape.results import Measure
 SMALL = {"steps": 40, "volume_budget": 300, "draws": 8, "probes": 12}
 
 
-def objective() -> ls.Objective:
+@cache
+def trained() -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    """A net after a short training, and its data. Measurements leave both as they are."""
     torch.manual_seed(0)
     classes = torch.arange(60) % 3
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
@@ -26,7 +29,11 @@ def objective() -> ls.Objective:
         optimiser.zero_grad()
         nn.functional.cross_entropy(model(inputs), classes).backward()
         optimiser.step()
-    return ls.Objective(model, (inputs, classes), batch_size=30)
+    return model, (inputs, classes)
+
+
+def objective() -> ls.Objective:
+    return ls.Objective(*trained(), batch_size=30)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from landscape.errors import TaskError
 from landscape.objective.batches import split_batches
-from landscape.objective.reading import read_batches
+from landscape.objective.reading import read_batches, untouched_rng
 
 X = torch.arange(50.0).reshape(10, 5)
 Y = torch.arange(10) % 3
@@ -206,6 +206,25 @@ def test_reading_leaves_every_random_state_alone(own, shuffle):
     before = states()
     read_batches(loader)
     assert states() == before
+
+
+@pytest.mark.parametrize("bits", [np.random.MT19937, np.random.PCG64])
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("draw", ["standard_normal", "random_sample", "get_bit_generator"])
+def test_numpys_state_is_restored(draw, kept, bits):
+    """Normals come in pairs: numpy keeps the second one for the next call, outside of its generator."""
+    own, state = np.random.get_bit_generator(), np.random.get_state()  # noqa: NPY002
+    np.random.set_bit_generator(bits(0))
+    try:
+        for _ in range(kept):
+            np.random.standard_normal()  # noqa: NPY002
+        before = repr(np.random.get_state(legacy=False))  # noqa: NPY002
+        with untouched_rng():
+            getattr(np.random, draw)()
+        assert repr(np.random.get_state(legacy=False)) == before  # noqa: NPY002
+    finally:
+        np.random.set_bit_generator(own)
+        np.random.set_state(state)  # noqa: NPY002
 
 
 def test_random_states_survive_data_that_fail():
