@@ -40,7 +40,7 @@ def loss(output, target):
 def task():
     return landscape.Task(model=make(), data=batches(), loss="cross_entropy")
 """
-_FEW = ["--max-radius", "0.05", "--rtol", "0.05", "--budget", "80000"]  #: a small run of annealed islands
+BUDGET = 80_000  #: of a small run of annealed islands
 SETTINGS = 'model = "net.py:make"\ndata = "data.npz"\nloss = "cross_entropy"\n\n[model_args]\nhidden = 8\n'
 
 
@@ -127,9 +127,10 @@ def _write_data(inputs: torch.Tensor, targets: torch.Tensor, folder: Path) -> No
 def _write_results(folder: Path) -> None:
     """Measure a few results with the commands themselves, in the folder."""
     start = ["net.pt", "--task", "net.py", "-q", "--out"]
+    small = ["--max-radius", "0.05", "--rtol", "0.05", "--budget", str(BUDGET)]
     for words in (
         ["volume", *start, "results/run.h5", "--estimator", "uniform", "--directions", "40", "--criterion", "rise"],
-        ["volume", *start, "results/islands.h5", "--criterion", "rise", "--estimator", "annealed", *_FEW],
+        ["volume", *start, "results/islands.h5", "--criterion", "rise", "--estimator", "annealed", *small],
         ["slice", *start, "results/run.h5", "--steps", "5"],
         ["slice", *start, "results/plane.h5", "--dim", "2", "--steps", "5"],
         ["curvature", *start, "results/curvature.h5", "--top", "2", "--trace", "--density", "--layers"],

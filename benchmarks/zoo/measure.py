@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -68,12 +69,16 @@ def measured(name: str, build: Build) -> Row:
         objectives.append(objective_of(trial))
         return compare(objectives[0].centre, want, rounding(trial.model))
 
+    @cache
+    def rays() -> ls.Radii:
+        return ls.basin_radii(objectives[0], [cutoff_of(want)], **RAYS)
+
     cells = {"centre": outcome(centre)}
     checks: dict[str, Callable[[ls.Objective], str]] = {
         "product": lambda _: product(trial),
-        "radius": lambda objective: radius(trial, objective, want),
+        "radius": lambda objective: radius(trial, objective, want, rays()),
         "slice": lambda objective: line(trial, objective),
-        "volume": lambda objective: volume(objective, want),
+        "volume": lambda objective: volume(objective, want, rays()),
     }
     for column, check in checks.items():
         cells[column] = outcome(lambda check=check: check(objectives[0])) if objectives else cells["centre"]  # type: ignore[misc]
@@ -256,11 +261,10 @@ def cutoff_of(want: float) -> float:
     return 0.05 * (abs(want) + 0.1)
 
 
-def radius(trial: Trial, objective: ls.Objective, want: float) -> str:
+def radius(trial: Trial, objective: ls.Objective, want: float, rays: ls.Radii) -> str:
     """Check that the model's own loss crosses the cutoff at the radius; a loss with jumps may fall again soon after."""
     cutoff = cutoff_of(want)
-    radii = ls.basin_radii(objective, [cutoff], **RAYS).radii[:, 0]
-    for step, length in zip(random_steps(objective, 2), radii, strict=True):
+    for step, length in zip(random_steps(objective, 2), rays.radii[:, 0], strict=True):
         slack = 0.02 * cutoff + rounding(trial.model) * abs(want)
         below = rise_along(trial, objective, step, 0.99 * length) - want
         beyond = (rise_along(trial, objective, step, share * length) - want for share in (1.01, 1.005, 1.002, 1.001))
@@ -281,9 +285,8 @@ def line(trial: Trial, objective: ls.Objective) -> str:
     return next((words for words in wrong if words), "")
 
 
-def volume(objective: ls.Objective, want: float) -> str:
+def volume(objective: ls.Objective, want: float, rays: ls.Radii) -> str:
     """Compare log V with the mean of r^n by the formula."""
-    rays = ls.basin_radii(objective, [cutoff_of(want)], **RAYS)
     settled = {"first_step": rays.config["first_step_taken"], **RAYS}  # a second pilot run would settle the same
     found = ls.log_volume(objective, [cutoff_of(want)], estimator="uniform", **settled)
     assert isinstance(found, Volume)

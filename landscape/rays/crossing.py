@@ -200,7 +200,7 @@ class FirstCrossing:
             radius = np.where(crossed & np.isfinite(crossing), crossing, low)
             self.status[rays[done], column[done]] = kind[done]
             self.radii[rays[done], column[done]] = radius[done]
-        self._keep_bracket(rays, bracket, log_crossing)
+        self._keep_bracket(rays, bracket, log_crossing, closing)
         return rays[done]
 
     def _closed(self, rays: np.ndarray, bracket: _Bracket, rise: np.ndarray, crossing: np.ndarray) -> np.ndarray:
@@ -223,16 +223,18 @@ class FirstCrossing:
         here = self.points_r[rays] == radius[:, None]
         return (here & self.points_exact[rays]).any(axis=1)
 
-    def _keep_bracket(self, rays: np.ndarray, bracket: _Bracket, log_crossing: np.ndarray) -> None:
-        """Keep what the next point depends on, and count the points since the bracket last halved."""
+    def _keep_bracket(self, rays: np.ndarray, bracket: _Bracket, log_crossing: np.ndarray, closing: np.ndarray) -> None:
+        """Keep what the next point depends on, and count the points since the bracket of a closing ray last halved."""
         self._bracket.low[rays], self._bracket.high[rays] = bracket.low, bracket.high
         self._log_crossing[rays] = log_crossing
-        marching = bracket.marching
-        with np.errstate(divide="ignore", invalid="ignore"):
-            width = np.where(marching, np.inf, np.log(bracket.high) - np.log(bracket.low))
-        halved = (width <= self._log_width[rays] / 2) | marching
-        self._log_width[rays] = np.where(halved, width, self._log_width[rays])
-        self._since_halved[rays] = np.where(halved, 0, self._since_halved[rays] + 1)
+        if not len(closing):
+            return
+        part, ends = rays[closing], bracket.of(closing)
+        with np.errstate(divide="ignore"):
+            width = np.log(ends.high) - np.log(ends.low)
+        halved = width <= self._log_width[part] / 2
+        self._log_width[part] = np.where(halved, width, self._log_width[part])
+        self._since_halved[part] = np.where(halved, 0, self._since_halved[part] + 1)
 
     def _close(self, rays: np.ndarray) -> np.ndarray:
         """Return a radius inside the bracket: near the predicted crossing, or the middle if that is slow."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -148,6 +149,11 @@ class Settings:
             return loss < self.fitted
         return accuracy == 1 and (poison > 0 or loss < self.fitted)
 
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        """The step after the last one of each phase."""
+        return np.rint(np.cumsum([phase.share for phase in self.phases]) * self.steps)
+
     def at(self, step: int) -> tuple[int, float]:
         """Return the index of the phase that a step lies in, and the learning rate.
 
@@ -155,7 +161,7 @@ class Settings:
         >>> [round(Settings(8, halves, clip=1.0, fitted=0.0).at(step)[1], 4) for step in range(8)]
         [0.1, 0.1, 0.1, 0.1, 0.1, 0.0316, 0.01, 0.0032]
         """
-        ends = np.rint(np.cumsum([phase.share for phase in self.phases]) * self.steps)
+        ends = self._ends
         # rounding may leave the last end one step short
         index = min(int((ends <= step).sum()), len(self.phases) - 1)
         phase, first = self.phases[index], 0 if index == 0 else ends[index - 1]

@@ -11,13 +11,17 @@ from pathlib import Path
 import pytest
 
 from benchmarks.fuzz import Outcome, good_files, run_inputs
+from benchmarks.fuzzing import files
 from benchmarks.fuzzing.mutations import damaged
+from helpers.islands import few_particles
 from landscape_cli.commands import show
 
 INPUTS = 300
 
 
-def test_no_bad_input_ends_in_a_traceback_hangs_or_crashes() -> None:
+def test_no_bad_input_ends_in_a_traceback_hangs_or_crashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    few_particles(monkeypatch)
+    monkeypatch.setattr(files, "BUDGET", 8_000)
     with good_files() as good:
         outcomes = list(run_inputs(range(INPUTS), 0, good))
     assert [outcome.number for outcome in outcomes] == list(range(INPUTS))

@@ -16,7 +16,7 @@ BESIDE = "import os, time; from landscape_cli.beside import beside\n"
 def command(folder: Path) -> list[str]:
     """Return words that measure a small net in a folder, up to the name of the results file."""
     with_a_net(folder)
-    line = "landscape volume net.pt --task task.py --cutoff 0.5 --budget 12000 --estimator annealed --out"
+    line = "landscape volume net.pt --task task.py --cutoff 0.5 --budget 6000 --estimator annealed --out"
     return line.split()
 
 
