@@ -374,10 +374,7 @@ def _swapped(mine: bytes) -> list[bytes]:
 
 @cache
 def _short_messages(ranks: int) -> list[torch.Tensor]:
-    """Return room for a short message to so many ranks and from each of them.
-
-    It is never given back, so no thread of gloo is the last that holds it, and no exchange need wait for one.
-    """
+    """Return room for a short message and one from each rank; it is kept, so no thread can be the last to hold it."""
     import torch
 
     return [torch.empty(_LENGTH + _ROOM, dtype=torch.uint8) for _ in range(1 + ranks)]
