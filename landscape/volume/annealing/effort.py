@@ -6,7 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-_BACK = 2  # one particle of so many goes back: the way out tells V, the way back whether to believe it
+_MANY = 2.0  # effort from which islands have twice the particles: more levels would hardly tell more
+_BACK = 8  # particles of an island that go back, or half of it: the way out tells V, the way back whether to believe it
+_JUST_BELOW = 0.99
+_LATE = 16  # chains of an island from the second start
 _EXTRA, _EXTRA_OUT = 8.0, 2.0  # moves of each particle that a round makes whatever its levels; if it only goes out
 _ROUNDS = 5.0  # efforts 1 and 4: two rounds fill a small budget
 _FEWEST_LEVELS = 4
@@ -25,17 +28,32 @@ class Party:
         islands: of a group.
         each: particles of an island.
         grows: whether they go the path of growth.
+        times: by how much a round of much effort has made ``each`` larger. Its levels are so many times fewer.
     """
 
     groups: int
     islands: int
     each: int
     grows: bool = False
+    times: int = 1
+
+    def at(self, effort: float) -> Party:
+        """Return the party of a round of all groups of this effort."""
+        return replace(self, each=2 * self.each, times=2) if effort >= _MANY and not self.grows else self
+
+    def of_round(self, effort: float, groups: int) -> Party:
+        """Return the party of a round of this effort: one island that only goes out, if it has one group."""
+        return self.alone if groups == 1 else self.at(effort)
 
     @property
     def together(self) -> int:
         """Particles of a group."""
         return self.islands * self.each
+
+    @property
+    def late(self) -> int:
+        """Chains of a group from the second start."""
+        return self.islands * min(self.each, _LATE)
 
     @property
     def alone(self) -> Party:
@@ -46,9 +64,20 @@ class Party:
         """Return how often a round moves a particle: out, back, and one group half way from the second start."""
         return self.groups * self.together * (self._ways * levels + _EXTRA)
 
-    def levels(self, work: float) -> float:
-        """Return the levels of the round that moves particles so often."""
-        return max(work / (self.groups * self.together) - _EXTRA, 0.0) / self._ways
+    def effort(self, work: float, levels: float) -> float:
+        """Return the effort of the round of all groups that moves particles so often.
+
+        Args:
+            work: how often.
+            levels: of the schedule.
+        """
+        many = self.at(_MANY)
+        if (effort := many._effort(work, levels)) >= _MANY:
+            return effort
+        return min(self._effort(work, levels), _JUST_BELOW * _MANY)
+
+    def _effort(self, work: float, levels: float) -> float:
+        return self.times * max(work / (self.groups * self.together) - _EXTRA, 0.0) / self._ways / levels
 
     def levels_out(self, work: float) -> float:
         """Return the levels at which a group moves so often on the way out."""
@@ -84,11 +113,16 @@ class Party:
 
     def going_back(self) -> np.ndarray:
         """Return which particles of a group go back, as many of each island."""
-        return np.arange(0, self.together, _BACK)
+        return np.arange(0, self.together, self._one_of)
+
+    @property
+    def _one_of(self) -> int:
+        """One particle of so many goes back."""
+        return max(2, self.each // _BACK)
 
     @property
     def _ways(self) -> float:
-        return 1 + 1 / _BACK + 1 / 2 / self.groups
+        return 1 + 1 / self._one_of + self.late / self.together / 2 / self.groups
 
     def by_island(self, values: np.ndarray, islands: int, widest: int) -> np.ndarray:
         """Return values of the particles of a group, with NaN in the places of so many islands that are empty."""
@@ -103,7 +137,7 @@ PARTIES = {
     "shell": Party(4, ISLANDS, 16),
     "growth": Party(4, ISLANDS, 4, grows=True),  # on a way of thousands of nats, levels tell more than particles
 }  #: by the name of the path
-WIDEST = max(party.each for party in PARTIES.values())  #: particles of the largest islands
+WIDEST = max(party.at(_MANY).each for party in PARTIES.values())  #: particles of the largest islands
 
 
 def next_effort(most: float, least: float, before: float | None) -> float | None:

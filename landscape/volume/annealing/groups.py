@@ -65,7 +65,6 @@ class Ways:
     Attributes:
         body, path, levels, party: where they go, and how many.
         seed, stage: key their random numbers.
-        alone: whether the round is one island that only goes out.
         ends: particles at the end of the way out, of the groups that this rank took. The first rank takes the first.
     """
 
@@ -75,21 +74,21 @@ class Ways:
     party: Party
     seed: int
     stage: int
-    alone: bool
     ends: list[Particles] = field(default_factory=list)
 
     def go(self, group: int, *, back: bool, check: Check) -> Walked:
         """Take a group out, and back if so."""
-        party, path, levels = self.party.alone if self.alone else self.party, self.path, self.levels
+        party, path, levels = self.party, self.path, self.levels
         out = forwards(self.body, path, levels, party.islands, party.each, Key(self.seed, self.stage, group), check)
         self.ends.append(out.particles)
-        gone, returned = np.full(self.party.islands, np.nan), np.full(self.party.islands, np.inf)
+        islands = PARTIES[path.name].islands
+        gone, returned = np.full(islands, np.nan), np.full(islands, np.inf)
         gone[: party.islands] = out.log_means
         if back:
             key = Key(self.seed, self.stage + 1, group)
             some = out.particles.take(party.going_back())
-            returned = -backwards(path, levels, some, party.islands, key, check).log_means
-        log_radii = party.by_island(out.particles.log_radius, self.party.islands, WIDEST)
+            returned[: party.islands] = -backwards(path, levels, some, party.islands, key, check).log_means
+        log_radii = party.by_island(out.particles.log_radius, islands, WIDEST)
         return Walked(out.accepted, gone, returned, log_radii)
 
     def look(self, longest: Tensor | None, key: Key, check: Check) -> Seen:

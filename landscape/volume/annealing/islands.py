@@ -112,11 +112,12 @@ def difference(late: np.ndarray, own: np.ndarray) -> tuple[float, float]:
     start has found rays that are clearly longer than all of the islands, it is what they are longer by.
     """
     scatter = [spread(masses[np.isfinite(masses)]) if np.isfinite(masses).sum() > 1 else 0.0 for masses in (late, own)]
+    errors = [size / math.sqrt(len(masses)) for size, masses in zip(scatter, (late, own), strict=True)]
     longer = float(late.max() - own.max())
     if longer > _LONGER * max(scatter[1], 1.0):
         return longer, 0.0
     shift = float(np.median(late) - np.median(own))
-    return shift, _OF_MEDIAN * math.hypot(*scatter) / math.sqrt(len(own))
+    return shift, _OF_MEDIAN * math.hypot(*errors)
 
 
 def _along(

@@ -133,7 +133,8 @@ class _Flight:
 
     def __init__(self, path: Path, level: Level, particles: Particles, random: np.random.Generator) -> None:
         phi = particles.phi
-        self._path, self._place, self._stretch = path, level.place, level.stretch
+        self._path, self._place = path, level.place
+        self._stretch = None if level.stretch is None else level.stretch.rounded()
         self.aim = path.aim(particles)
         self._kept_aim = self.aim if level.aimed else None
         n = phi.shape[1]

@@ -34,6 +34,7 @@ from landscape.volume.ray_weights import statistics as w
 _MIDDLING = range(100, 2000)  # dimensions in which a stretch has much to learn and moves are cheap
 _ACCEPTED = 0.8  # wanted acceptance
 _FAIR = (0.6, 0.95)  # acceptance at which a step need not be tried again
+_CLEARLY = 1.3  # steps with a stretch that are longer by this factor make those without one needless
 _FEWEST_LEAPS, _MOST_LEAPS, _MOST_LEAPS_OF_GROWTH = 2, 16, 8  # growth reads many radii at each
 _SHORTEST, _SHORTEST_OF_GROWTH = 0.75, 0.25  # of a step
 _SHORTEST_OF_ISLANDS = 0.04  # the same for islands that grow: they meet narrower parts of the body than the pilot did
@@ -317,7 +318,8 @@ class _Pilot:
     def _settle(self, particles: Particles, place: Place, random: np.random.Generator) -> Particles:
         """Move the particles at a place, with and without the stretch, until the lengths of steps suit it."""
         fewest, most = self._care.moves
-        fair = {False: self._scaled, True: self._stretch is None}
+        needless = self._scaled or (self._stretch is not None and self._steps[True] > _CLEARLY * self._steps[False])
+        fair = {False: needless, True: self._stretch is None}
         for turn in range(most):
             stretched = self._stretch is not None and (turn % 2 == 1 or (fair[False] and not fair[True]))
             level, spent = self._level(place, stretched), self._body.spent.evaluations

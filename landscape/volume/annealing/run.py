@@ -278,11 +278,11 @@ class _Run:
         if full:  # what the last round cost, against the rule
             last = full[-1]
             spent = sum(group.evaluations for group in self._groups_of(last)) + last.evaluations
-            dearer = spent / (pilot.passes_per_level * party.work(last.levels))
+            dearer = spent / (pilot.passes_per_level * party.at(last.effort).work(last.levels))
         passes = self.limit.passes_at(self._speed or faster(party.groups) * speed_of(self.cost))
         left = _SAFE * max(self._until - used, 0.0) * passes / pilot.passes_per_level
         before = full[-1].effort if full else None
-        effort = next_effort(party.levels(left / dearer) / levels, party.least_effort(levels), before)
+        effort = next_effort(party.effort(left / dearer, levels), party.least_effort(levels), before)
         if effort is not None:
             return float(f"{effort:.3g}"), party.groups
         before, timed = begun[-1].effort if begun else None, math.isfinite(self.limit.seconds)
@@ -294,14 +294,15 @@ class _Run:
 
     def _round(self, cutoff: int, effort: float, groups: int, piloted: Piloted, report: Callable[[], None]) -> None:
         """Do what a round lacks."""
-        levels, before = piloted.schedule.at(effort), self.cost
+        party = PARTIES[piloted.schedule.path.name].of_round(effort, groups)
+        levels, before = piloted.schedule.at(effort / party.times), self.cost
         begun = self._rounds_of(cutoff)
         if not begun or begun[-1].whole:
             self.rounds.append(RoundRow(cutoff, len(begun), effort, len(levels) - 1, groups))
         row = self._rounds_of(cutoff)[-1]
         number, body, seed = int(row.round), self.bodies[cutoff], self.rays.config["seed"]
         stage = 1 + _STAGES_OF_CUTOFF * cutoff + _STAGES_OF_ROUND * (number + 1)
-        ways = Ways(body, piloted.schedule.path, levels, PARTIES[piloted.schedule.path.name], seed, stage, groups == 1)
+        ways = Ways(body, piloted.schedule.path, levels, party, seed, stage)
         done = [group.group for group in self._groups_of(row)]
 
         def go(group: int, check: Check) -> Walked:
@@ -321,7 +322,7 @@ class _Run:
         self.teller.stage = f"round {number + 1}, second start"
 
         def look(key: Key, check: Check) -> Seen:
-            return ways.look(self._longest(cutoff, ways.party.together) if groups > 1 else None, key, check)
+            return ways.look(self._longest(cutoff, party.late) if groups > 1 else None, key, check)
 
         key, check = Key(seed, stage + 2, 0), self._check_of(body)
         (looked,) = go_through([key], look, body.spent, check, alone=together > 1)
@@ -383,7 +384,6 @@ class _Run:
 
     def result(self) -> Islands:
         """Return the tables as a frozen result."""
-        cost = self.cost
         rows = {"pilots": len(PilotRow._fields), "groups": len(GroupRow._fields), "rounds": len(RoundRow._fields)}
         widths = {**rows, "forwards": ISLANDS, "backwards": ISLANDS, "log_radii": ISLANDS * WIDEST}
         tables = {name: np.array(getattr(self, name)).reshape(-1, width) for name, width in widths.items()}
@@ -396,5 +396,5 @@ class _Run:
             log_scale_sum=self.metric.log_scale_sum,
             share=1.0 if self.finished else min(self._used(), 1.0),
             config=self.config,
-            cost=cost,
+            cost=self.cost,
         )

@@ -36,6 +36,9 @@ class LinearChange(Protocol):
     def invert(self, x: Tensor) -> Tensor:
         """Return A^-1 x for each row x, shape (k, n)."""
 
+    def rounded(self) -> LinearChange:
+        """Return a map that is nearly A and faster to apply."""
+
 
 class Lessons(Protocol):
     """What scores teach."""
@@ -68,6 +71,10 @@ class Stretch:
     lengths: Tensor
     scale: Tensor | None = None
 
+    def rounded(self) -> Stretch:
+        """Return it with V in float32: twice as fast, and off by 1e-7 of the vectors that it is applied to."""
+        return replace(self, vectors=self.vectors.float())
+
     def apply(self, y: Tensor) -> Tensor:
         """Return A y for each row y, shape (k, n)."""
         return self._along(y if self.scale is None else y * self.scale, self.lengths)
@@ -83,7 +90,9 @@ class Stretch:
         return y if self.scale is None else y / self.scale
 
     def _along(self, x: Tensor, lengths: Tensor) -> Tensor:
-        return torch.addmm(x, (x @ self.vectors) * (lengths - 1), self.vectors.T)
+        vectors = self.vectors
+        along = (x.to(vectors.dtype) @ vectors) * (lengths - 1).to(vectors.dtype)
+        return x + along @ vectors.T
 
 
 @dataclass
@@ -156,6 +165,10 @@ class Scaling:
     """
 
     lengths: Tensor
+
+    def rounded(self) -> Scaling:
+        """Return itself: it is fast."""
+        return self
 
     def apply(self, y: Tensor) -> Tensor:
         """Return A y for each row y, shape (k, n)."""
