@@ -99,7 +99,7 @@ TRAIL = (
     "second_start_shift",
     "survives_share",
 )  #: the columns of the trail of an :class:`AnnealedVolume`
-PATHS = ("radius", "shell", "growth")  #: by the number in the column ``path``
+PATHS = ("radius", "shell", "growth", "ellipsoid")  #: by the number in the column ``path``
 
 
 @dataclass(frozen=True)

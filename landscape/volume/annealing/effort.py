@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-_MANY = 2.0  # effort from which islands have twice the particles: more levels would hardly tell more
+_MANY, _MANY_LEVELS = 2.0, 40  # effort and levels from which islands have twice the particles: they tell as much
 _BACK = 8  # particles of an island that go back, or half of it: the way out tells V, the way back whether to believe it
 _JUST_BELOW = 0.99
 _LATE = 16  # chains of an island from the second start
@@ -37,13 +37,15 @@ class Party:
     grows: bool = False
     times: int = 1
 
-    def at(self, effort: float) -> Party:
-        """Return the party of a round of all groups of this effort."""
-        return replace(self, each=2 * self.each, times=2) if effort >= _MANY and not self.grows else self
+    def at(self, effort: float, levels: float) -> Party:
+        """Return the party of a round of all groups of this effort, on a schedule of so many levels."""
+        much = effort >= _MANY and effort * levels >= _MANY_LEVELS and not self.grows
+        return self.doubled if much else self
 
-    def of_round(self, effort: float, groups: int) -> Party:
-        """Return the party of a round of this effort: one island that only goes out, if it has one group."""
-        return self.alone if groups == 1 else self.at(effort)
+    @property
+    def doubled(self) -> Party:
+        """Twice the particles on half the levels."""
+        return replace(self, each=2 * self.each, times=2)
 
     @property
     def together(self) -> int:
@@ -71,10 +73,11 @@ class Party:
             work: how often.
             levels: of the schedule.
         """
-        many = self.at(_MANY)
-        if (effort := many._effort(work, levels)) >= _MANY:
+        effort = self.doubled._effort(work, levels)
+        if self.at(effort, levels).times > 1:
             return effort
-        return min(self._effort(work, levels), _JUST_BELOW * _MANY)
+        effort = self._effort(work, levels)
+        return effort if self.at(effort, levels) == self else _JUST_BELOW * max(_MANY, _MANY_LEVELS / levels)
 
     def _effort(self, work: float, levels: float) -> float:
         return self.times * max(work / (self.groups * self.together) - _EXTRA, 0.0) / self._ways / levels
@@ -134,10 +137,11 @@ class Party:
 ISLANDS = 2  #: of a group
 PARTIES = {
     "radius": Party(4, ISLANDS, 16),
+    "ellipsoid": Party(4, ISLANDS, 8),
     "shell": Party(4, ISLANDS, 16),
     "growth": Party(4, ISLANDS, 4, grows=True),  # on a way of thousands of nats, levels tell more than particles
 }  #: by the name of the path
-WIDEST = max(party.at(_MANY).each for party in PARTIES.values())  #: particles of the largest islands
+WIDEST = max(party.doubled.each for party in PARTIES.values())  #: particles of the largest islands
 
 
 def next_effort(most: float, least: float, before: float | None) -> float | None:

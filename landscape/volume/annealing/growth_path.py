@@ -12,7 +12,7 @@ from torch import Tensor
 
 from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.particles import Particles
-from landscape.volume.annealing.path import LEAST_FORCE, Place, spread, straight
+from landscape.volume.annealing.path import LEAST_FORCE, FromSphere, Place, spread, straight
 from landscape.volume.annealing.readings import gradients_at, pieces, rises_at, with_radii, with_rises
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.ray_weights import statistics as w
@@ -36,7 +36,7 @@ _LEAST_GAIN = 0.5  # of what a step outwards would gain if nothing were in the w
 
 
 @dataclass(frozen=True)
-class GrowthPath:
+class GrowthPath(FromSphere):
     """rho^n exp(-b sum of c(g) h(u(g phi)) over radii g < rho of the grid and rho itself), then a bridge to r^n.
 
     h is a soft hinge at the cutoff, and narrower the larger b is. A place is (log rho, b, s). First rho grows. Then b

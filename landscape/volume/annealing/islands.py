@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from landscape.rays.streams import Purpose, stream
 from landscape.volume.annealing.moves import move
 from landscape.volume.annealing.particles import Particles
-from landscape.volume.annealing.path import Path, gains, spread, start_of
+from landscape.volume.annealing.path import Path, gains, spread, start_gains, start_of
 from landscape.volume.annealing.schedule import Level
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.ray_weights import statistics as w
@@ -55,7 +55,7 @@ class Arrived:
 def forwards(
     body: StarBody, path: Path, levels: list[Level], islands: int, each: int, key: Key, check: Callable[[], None]
 ) -> Arrived:
-    """Take islands of ``each`` particles from uniform directions to the last density (Del Moral, Doucet & Jasra 2006).
+    """Take islands of ``each`` particles from the start of a path to the last density (Del Moral, Doucet & Jasra 2006).
 
     At each level a particle's log-weight gains the log-ratio of the two densities where it is; then it moves. Particles
     of an island with little weight give way to copies of others of the same island.
@@ -67,14 +67,14 @@ def forwards(
         check: called before every leapfrog step; it may raise to stop.
     """
     particles = start_of(path, body, islands * each, key.random(0))
-    log_weights = path.log_density(particles, levels[0].place).reshape(islands, each)
+    log_weights = start_gains(path, particles).reshape(islands, each)
     return _along(path, levels, particles, log_weights, key, check, forwards=True)
 
 
 def backwards(
     path: Path, levels: list[Level], particles: Particles, islands: int, key: Key, check: Callable[[], None]
 ) -> Arrived:
-    """Take particles from the last density back to uniform directions, by the same levels.
+    """Take particles from the last density back to the start of the path, by the same levels.
 
     If they began with draws of the last density, minus the log of the mean weight would be an upper bound of the log
     ratio in the mean, as the forward one is a lower bound (bidirectional Monte Carlo, Grosse, Ghahramani & Adams 2015).
@@ -96,8 +96,9 @@ def second_start(
     """
     rest = levels[len(levels) // 2 :]
     random = key.random(0)
-    for _ in range(_SETTLING):
-        particles = move(path, rest[0], particles, random, check).particles
+    nearer = [replace(rest[0], stretch=stretch) for stretch in path.approach()]
+    for level in [*np.repeat(nearer, 3), *[rest[0]] * _SETTLING]:
+        particles = move(path, level, particles, random, check).particles
     ends = _along(path, rest, particles, np.zeros((islands, len(particles) // islands)), key, check, forwards=True)
     particles = path.complete(ends.particles, levels[-1].place)
     for _ in range(_SETTLING):
@@ -148,7 +149,7 @@ def _along(
             particles = moved.particles
             accepted.append(float(moved.accepted.mean()))
     if not forwards:
-        log_weights -= path.log_density(particles, levels[0].place).reshape(log_weights.shape)
+        log_weights -= start_gains(path, particles).reshape(log_weights.shape)
     random = key.random(len(order))
     log_means += [w.log_mean(row) for row in log_weights]
     return Arrived(log_means, _evened(particles, log_weights, random), float(np.mean(accepted)))

@@ -11,6 +11,7 @@ from torch import Tensor
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.points import normals, sphere
 from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.annealing.stretch import LinearChange
 from landscape.volume.ray_weights import statistics as w
 
 Place = tuple[float, ...]  #: a place on a path: the numbers that its density depends on
@@ -26,6 +27,19 @@ class Path(Protocol):
     @property
     def start(self) -> Place:
         """The first place, whose density is nearly constant on the sphere."""
+
+    def draw(self, like: Tensor, random: np.random.Generator) -> Tensor:
+        """Return directions at which particles start, shape (k, n), like the tensor that is passed."""
+
+    def law(self, particles: Particles) -> np.ndarray:
+        """Return the log density over the uniform one, at particles, of the directions that are drawn, shape (k,)."""
+
+    @property
+    def stretch(self) -> LinearChange | None:
+        """The change of coordinates in which particles move well from the start; None for none."""
+
+    def approach(self) -> list[LinearChange]:
+        """Return changes of coordinates in which uniform directions come near, one after the other."""
 
     def look(self, phi: Tensor, place: Place) -> Particles:
         """Return these directions with all that the density at a place needs."""
@@ -75,10 +89,30 @@ def straight(here: Place, there: Place, share: float) -> Place:
     return tuple((1 - share) * a + share * b for a, b in zip(here, there, strict=True))
 
 
+class FromSphere:
+    """What paths have in common on which particles start at uniform directions."""
+
+    stretch = None
+
+    def draw(self, like: Tensor, random: np.random.Generator) -> Tensor:
+        return sphere(normals(random, like))
+
+    def law(self, particles: Particles) -> np.ndarray:
+        return np.zeros(len(particles))
+
+    def approach(self) -> list[LinearChange]:
+        return []
+
+
 def start_of(path: Path, body: StarBody, count: int, random: np.random.Generator) -> Particles:
-    """Return particles on uniform directions, complete for the first place of a path."""
+    """Return particles at the start of a path, complete for its first place."""
     like = body.objective.theta.new_empty(count, body.dimension, dtype=torch.float64)
-    return path.look(sphere(normals(random, like)), path.start)
+    return path.look(path.draw(like, random), path.start)
+
+
+def start_gains(path: Path, particles: Particles) -> np.ndarray:
+    """Return the log density at the start of a path over that of the directions that are drawn, shape (k,)."""
+    return path.log_density(particles, path.start) - path.law(particles)
 
 
 def gains(path: Path, here: Place, before: Particles, there: Place, after: Particles) -> np.ndarray:

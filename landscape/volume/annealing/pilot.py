@@ -18,10 +18,11 @@ from landscape.errors import OutOfBudget
 from landscape.rays.streams import Purpose, stream
 from landscape.results.islands import PATHS, PilotRow
 from landscape.volume.annealing.care import CAREFUL, GROWING, HASTY, MIDDLING, MORE_LEVELS, Care, may_grow
+from landscape.volume.annealing.ellipsoid_path import EllipsoidPath, from_ellipsoid
 from landscape.volume.annealing.growth_path import GrowthPath
 from landscape.volume.annealing.moves import Straying, move
 from landscape.volume.annealing.particles import Particles
-from landscape.volume.annealing.path import Path, Place, gains, start_of
+from landscape.volume.annealing.path import Path, Place, gains, start_gains, start_of
 from landscape.volume.annealing.radius_path import RadiusPath
 from landscape.volume.annealing.schedule import Level, Schedule
 from landscape.volume.annealing.shell_path import ShellPath
@@ -136,7 +137,12 @@ def find_schedule(
         return share() >= most if known is None else levels >= known.careful
 
     if math.isinf(body.max_radius):
-        return _by_two(_Pilot.run, RadiusPath.of(body), body, key, (last, check), late, affords, known)
+        path = RadiusPath.of(body)
+        if known is None:
+            path = from_ellipsoid(path, *key, last, affords) or path
+        elif PATHS[int(known.path)] == EllipsoidPath.name:
+            path = from_ellipsoid(path, *key, last, lambda _: True) or path
+        return _by_two(_Pilot.run, path, body, key, (last, check), late, affords, known)
     grown = known is not None and PATHS[int(known.path)] == GrowthPath.name
     if not grown:
         short = body.first_step < _SHORT * body.max_radius
@@ -168,12 +174,12 @@ def _by_two(
     known: PilotRow | None,
 ) -> Piloted:
     """Return the schedule of a careful pilot, or that of a hasty one if the careful one is too dear."""
-    (check_hasty, check), hasty = checks, None
+    (check_hasty, check), hasty, begun = checks, None, body.spent.evaluations
     with suppress(TooFewLevels):
         hasty = go(_Pilot(path, body, key, check_hasty, HASTY, index=_HASTY))
     care = MIDDLING if body.dimension in _MIDDLING else CAREFUL
     if hasty is not None:
-        dearer = MORE_LEVELS * care.work / HASTY.work
+        dearer = MORE_LEVELS * care.work / HASTY.work * (1 - begun / body.spent.evaluations)
         served = known.passes_per_level == hasty.passes_per_level if known else not affords(dearer)
         if served:
             return hasty
@@ -270,7 +276,7 @@ class _Pilot:
         place = self._path.start
         self._particles = start_of(self._path, self._body, self._care.particles, self._random(0))
         self._levels = [self._level(place, False)]
-        self._log_mean = w.log_mean(self._path.log_density(self._particles, place))
+        self._log_mean = w.log_mean(start_gains(self._path, self._particles))
 
     @property
     def _state(self) -> _State:
@@ -358,7 +364,7 @@ class _Pilot:
         step = self._steps[stretched]
         most = _MOST_LEAPS_OF_GROWTH if self._grows else _MOST_LEAPS
         leaps = int(np.clip(math.ceil(self._quarter / step), _FEWEST_LEAPS, most))
-        stretch, shortest = self._stretch if stretched else None, _SHORTEST_OF_GROWTH if self._grows else _SHORTEST
+        stretch, shortest = self._stretch if stretched else self._path.stretch, _SHORTEST_OF_GROWTH if self._grows else _SHORTEST
         aimed, goes_on = self._straying.is_rare, self._grows
         return Level(place, step, leaps, stretch, shortest=shortest, goes_on=goes_on, aimed=aimed)
 
@@ -376,7 +382,7 @@ class _Pilot:
     def _try_slices(self, particles: Particles, place: Place, random: np.random.Generator) -> Particles:
         """Move by slices once, where a body may have edges, and compare with the last move by leapfrog steps."""
         body = self._body
-        if not isinstance(self._path, RadiusPath) or body.measure.terms:
+        if self._path.name != RadiusPath.name or body.measure.terms:
             return particles
         spent = body.spent.evaluations
         after = slice_move(body, place[0] * body.dimension, particles, self._width, random)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.particles import Particles
-from landscape.volume.annealing.path import Place, spread, straight
+from landscape.volume.annealing.path import FromSphere, Place, spread, straight
 from landscape.volume.annealing.readings import gradients_at, rises_at, with_radii
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.ray_weights.measure import Gaussian
@@ -22,7 +22,7 @@ _BOWL = 2.0  # slope of log u against log r of a quadratic bowl
 
 
 @dataclass(frozen=True)
-class RadiusPath:
+class RadiusPath(FromSphere):
     """m(phi)^t, with m the mass of the ray: r^n for volume.
 
     A place is (t, log rho), with rho the typical radius there. The force needs the gradient of the wall where the ray
@@ -60,7 +60,8 @@ class RadiusPath:
         return place[0] * particles.log_mass
 
     def following(self, particles: Particles, place: Place, wanted: float) -> tuple[Place, Particles]:
-        known = particles.log_mass[np.isfinite(particles.log_mass)]
+        slopes = particles.log_mass - self.law(particles)
+        known = slopes[np.isfinite(slopes)]
         if len(known) < 2:
             return (1.0, place[1]), particles
         scatter = max(spread(known), _LEAST_SPREAD * float(known.std()), 1e-9)

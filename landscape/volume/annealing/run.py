@@ -278,7 +278,7 @@ class _Run:
         if full:  # what the last round cost, against the rule
             last = full[-1]
             spent = sum(group.evaluations for group in self._groups_of(last)) + last.evaluations
-            dearer = spent / (pilot.passes_per_level * party.at(last.effort).work(last.levels))
+            dearer = spent / (pilot.passes_per_level * party.at(last.effort, levels).work(last.levels))
         passes = self.limit.passes_at(self._speed or faster(party.groups) * speed_of(self.cost))
         left = _SAFE * max(self._until - used, 0.0) * passes / pilot.passes_per_level
         before = full[-1].effort if full else None
@@ -294,7 +294,8 @@ class _Run:
 
     def _round(self, cutoff: int, effort: float, groups: int, piloted: Piloted, report: Callable[[], None]) -> None:
         """Do what a round lacks."""
-        party = PARTIES[piloted.schedule.path.name].of_round(effort, groups)
+        party = PARTIES[piloted.schedule.path.name]
+        party = party.alone if groups == 1 else party.at(effort, len(piloted.schedule))
         levels, before = piloted.schedule.at(effort / party.times), self.cost
         begun = self._rounds_of(cutoff)
         if not begun or begun[-1].whole:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.particles import Particles
-from landscape.volume.annealing.path import LEAST_FORCE, Place, spread
+from landscape.volume.annealing.path import LEAST_FORCE, FromSphere, Place, spread
 from landscape.volume.annealing.readings import gradients_at, rises_at, with_radii, with_rises
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.ray_weights import statistics as w
@@ -25,7 +25,7 @@ _BELOW = (0.7, 0.5)  # radii over the cap at which the loss is held down too: mo
 
 
 @dataclass(frozen=True)
-class ShellPath:
+class ShellPath(FromSphere):
     """exp(-(1-s) (b u + c w)) · m(phi)^s.
 
     u(g) is the rise of the loss at the radius g, divided by the rise at the cutoff. u is the largest of u(g) at the

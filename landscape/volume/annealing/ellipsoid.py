@@ -1,0 +1,142 @@
+"""The ellipsoid that gradients around theta describe: its rays, and directions of points drawn in it.
+
+Theta is inside, and seldom at the centre. If the loss is quadratic, the ellipsoid is the basin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.objective.evaluate import GRADIENT_COST
+from landscape.volume.annealing.coordinates import tangent
+from landscape.volume.annealing.points import normals, sphere
+from landscape.volume.annealing.readings import gradients_at
+from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.annealing.stretch import Stretch
+
+_TOGETHER = 64  # axes whose gradients are read together
+_SHARE = 4.0  # a pilot must pay for so many times what all axes cost
+_LEAST = 1e-12  # over the largest curvature: smaller ones, and negative ones, are raised to this
+
+
+@dataclass(frozen=True)
+class Ellipsoid:
+    """{x: g'x + x'Hx / 2 < 1}, with g'x + x'Hx / 2 the rise of the loss over that of the cutoff.
+
+    Attributes:
+        vectors: eigenvectors of H, shape (n, n).
+        curvatures: its eigenvalues, positive, shape (n,).
+        slope: g by the eigenvectors, shape (n,).
+
+    >>> one, two = torch.eye(2, dtype=torch.float64), torch.full((2,), 2.0, dtype=torch.float64)
+    >>> disc = Ellipsoid(one, two, torch.tensor([-1.0, 0.0], dtype=torch.float64))  # |x|² - x1 < 1
+    >>> [round(float(r), 6) for r in disc.log_radii(torch.cat([one, -one])).exp()]
+    [1.618034, 1.0, 0.618034, 1.0]
+    """
+
+    vectors: Tensor
+    curvatures: Tensor
+    slope: Tensor
+
+    @property
+    def dimension(self) -> int:
+        """n."""
+        return len(self.curvatures)
+
+    @property
+    def log_mean(self) -> float:
+        """log of the mean of r^n over uniform directions: the volume over that of the unit ball."""
+        return float(self._axes.log().sum())
+
+    @property
+    def stretch(self) -> Stretch:
+        """The change of coordinates in which directions of its points are about as wide in each coordinate."""
+        return Stretch(self.vectors, self._axes / self._size)
+
+    def approach(self, count: int) -> list[Stretch]:
+        """Return changes of coordinates for directions on their way from uniform ones to those of its points.
+
+        A uniform direction is short. There the body is about round; it is the narrower the longer the rays are.
+        """
+        rise = self._axes[0].square() * self.curvatures[0] / 2
+        first, last = (rise / self.curvatures.mean()), self._size.square() / 2
+        shares = torch.linspace(0.0, 1.0, count, dtype=torch.float64)
+        return [
+            Stretch(self.vectors, (1 + first * (last / first) ** share * self.curvatures / rise).rsqrt())
+            for share in shares.to(self.vectors.device)
+        ]
+
+    @property
+    def _size(self) -> Tensor:
+        """Root of the mean square of how far its points are from theta."""
+        return (self._centre.square().sum() + self._axes.square().mean()).sqrt()
+
+    @property
+    def _centre(self) -> Tensor:
+        return -self.slope / self.curvatures
+
+    @property
+    def _axes(self) -> Tensor:
+        """Lengths of the half-axes, shape (n,)."""
+        rise = 1 + (self.slope.square() / self.curvatures).sum() / 2
+        return (2 * rise / self.curvatures).sqrt()
+
+    def draw(self, like: Tensor, random: np.random.Generator) -> Tensor:
+        """Return directions of points drawn uniformly in it, shape (k, n), like the tensor that is passed."""
+        ball = sphere(normals(random, like))
+        lengths = torch.as_tensor(random.random((len(like), 1)) ** (1 / self.dimension)).to(like)
+        return sphere((self._centre + ball * lengths * self._axes) @ self.vectors.T)
+
+    def log_radii(self, phi: Tensor) -> Tensor:
+        """Return log of how far it goes along unit directions, shape (k,)."""
+        return self._log_radii(phi @ self.vectors)
+
+    def pull(self, phi: Tensor) -> Tensor:
+        """Return the gradient of log r, tangent at unit directions, shape (k, n)."""
+        along = phi @ self.vectors
+        r = self._log_radii(along).exp()[:, None]
+        by_place = r * along * self.curvatures + self.slope
+        outwards = (by_place * along).sum(1, keepdim=True)
+        return tangent(-(by_place / outwards) @ self.vectors.T, phi)
+
+    def _log_radii(self, along: Tensor) -> Tensor:
+        second, first = along.square() @ self.curvatures, along @ self.slope
+        return math.log(2.0) - (first + (first.square() + 2 * second).sqrt()).log()
+
+
+def ellipsoid_of(
+    body: StarBody, slope: Tensor, check: Callable[[], None], affords: Callable[[float], bool]
+) -> Ellipsoid | None:
+    """Return the ellipsoid of a body, from differences of gradients on both sides of theta along each axis.
+
+    Args:
+        body: whose first step is the distance from theta.
+        slope: gradient of the rise at theta, shape (n,).
+        check: called before each reading; it may raise to stop.
+        affords: returns whether the budget pays for so many times what was spent so far.
+
+    Returns:
+        the ellipsoid; None if it costs too much, or if the gradients describe none.
+    """
+    n, rows = body.dimension, []
+    axes = torch.eye(n, dtype=torch.float64, device=slope.device)
+    radii, spent = np.full(2 * _TOGETHER, body.first_step), body.spent.evaluations
+    for part in axes.split(_TOGETHER):
+        check()
+        _, gradients = gradients_at(body, torch.cat([part, -part]), radii[: 2 * len(part)])
+        rows.append((gradients[: len(part)] - gradients[len(part) :]) / (2 * body.first_step))
+        if len(rows) == 1 and not affords(_SHARE * 2 * GRADIENT_COST * n / (body.spent.evaluations - spent)):
+            return None
+    hessian = torch.cat(rows)
+    if not torch.isfinite(hessian).all():
+        return None
+    curvatures, vectors = torch.linalg.eigh((hessian + hessian.T) / 2)
+    if curvatures[-1] <= 0:
+        return None
+    return Ellipsoid(vectors, curvatures.clamp(min=_LEAST * float(curvatures[-1])), slope @ vectors)

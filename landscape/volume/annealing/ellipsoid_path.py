@@ -1,0 +1,114 @@
+"""The path of bodies without a cap that are about an ellipsoid: from points drawn in that to the body."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.rays.streams import Purpose, stream
+from landscape.volume.annealing.ellipsoid import Ellipsoid, ellipsoid_of
+from landscape.volume.annealing.particles import Particles
+from landscape.volume.annealing.path import Place, start_of
+from landscape.volume.annealing.radius_path import RadiusPath
+from landscape.volume.annealing.readings import with_radii
+from landscape.volume.annealing.stretch import LinearChange, Stretch
+from landscape.volume.annealing.wall import has_gradient
+
+_MOST = 2048  # dimensions: a reading of all axes, and n² numbers
+_RAYS = 16  # of each law, by which the better one is known
+_ERRORS, _LEAST_GAIN = 3.0, 1.0  # standard errors and nats by which the ellipsoid must be better
+_LONGEST = 1 / 8  # step of t: particles must move off the ellipsoid to tell whether the body is elsewhere too
+_APPROACH = 12  # changes of coordinates on the way from uniform directions
+_OF_RAYS = 2  # index of their random numbers
+
+
+@dataclass(frozen=True)
+class EllipsoidPath(RadiusPath):
+    """q(phi)^(1-t) · m(phi)^t, with q the law of directions of points in an ellipsoid.
+
+    q = r(phi)^n over its mean, for the ellipsoid's r. If the body is the ellipsoid, all densities are the same.
+
+    Attributes:
+        ellipsoid: where particles start.
+    """
+
+    ellipsoid: Ellipsoid | None = None
+    name: str = "ellipsoid"
+
+    def draw(self, like: Tensor, random: np.random.Generator) -> Tensor:
+        return self._ellipsoid.draw(like, random)
+
+    def law(self, particles: Particles) -> np.ndarray:
+        return particles.values[:, 0]
+
+    def look(self, phi: Tensor, place: Place) -> Particles:
+        log_radii = self._ellipsoid.log_radii(phi).cpu().numpy()
+        law = self.body.dimension * log_radii - self._ellipsoid.log_mean
+        return with_radii(self.body, Particles.bare(phi, law[:, None]))
+
+    def log_density(self, particles: Particles, place: Place) -> np.ndarray:
+        start = (1 - place[0]) * self.law(particles)
+        return start if place[0] == 0 else start + super().log_density(particles, place)
+
+    def following(self, particles: Particles, place: Place, wanted: float) -> tuple[Place, Particles]:
+        there, complete = super().following(particles, place, wanted)
+        return (min(there[0], place[0] + _LONGEST), there[1]), complete
+
+    def pull(self, phi: Tensor, place: Place, aim: np.ndarray | None = None) -> Tensor:
+        start = (1 - place[0]) * self.body.dimension * self._ellipsoid.pull(phi)
+        return start if place[0] == 0 else start + place[0] * super().pull(phi, place, aim)
+
+    def strength(self, place: Place) -> float:
+        return 1.0
+
+    def approach(self) -> list[LinearChange]:
+        return list(self._ellipsoid.approach(_APPROACH))
+
+    @property
+    def stretch(self) -> Stretch:
+        return self._ellipsoid.stretch
+
+    @property
+    def _ellipsoid(self) -> Ellipsoid:
+        assert self.ellipsoid is not None
+        return self.ellipsoid
+
+
+def from_ellipsoid(
+    path: RadiusPath, seed: int, stage: int, check: Callable[[], None], affords: Callable[[float], bool]
+) -> EllipsoidPath | None:
+    """Return the path from the ellipsoid that gradients describe, if that is nearer to the body than the sphere is.
+
+    The mean of log m(phi) / q(phi) under a law q is below log E[m], the more the further q is from the body's own law.
+    So the law with the larger mean is nearer. A few rays of each tell them apart.
+
+    Args:
+        path: of the body, from uniform directions.
+        seed, stage: key the random numbers.
+        check: called before each reading; it may raise to stop.
+        affords: returns whether the budget pays for so many times what was spent so far.
+    """
+    body = path.body
+    like = body.objective.theta.new_empty(1, body.dimension, dtype=torch.float64)
+    if body.dimension > _MOST or not has_gradient(body, torch.ones_like(like) / math.sqrt(body.dimension)):
+        return None
+    ellipsoid = ellipsoid_of(body, path.slope, check, affords)
+    if ellipsoid is None:
+        return None
+    found = EllipsoidPath(body, path.slope, ellipsoid=ellipsoid)
+    bounds = []
+    for index, law in enumerate((path, found)):
+        check()
+        random = stream(Purpose.CHAIN, seed, _OF_RAYS, step=index, stage=stage)
+        particles = start_of(law, body, _RAYS, random)
+        bounds.append(particles.log_mass - law.law(particles))
+    if not np.isfinite(bounds[1]).all():
+        return None
+    error = math.hypot(*(float(np.std(bound, ddof=1)) for bound in bounds)) / math.sqrt(_RAYS)
+    better = float(np.mean(bounds[1]) - np.mean(bounds[0]))
+    return found if better > _ERRORS * error + _LEAST_GAIN else None
