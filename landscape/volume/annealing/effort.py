@@ -42,6 +42,10 @@ class Party:
         much = effort >= _MANY and effort * levels >= _MANY_LEVELS and not self.grows
         return self.doubled if much else self
 
+    def of_round(self, effort: float, levels: float, groups: int) -> Party:
+        """Return the party of a round: one island that only goes out, if it has one group."""
+        return self.alone if groups == 1 else self.at(effort, levels)
+
     @property
     def doubled(self) -> Party:
         """Twice the particles on half the levels."""

@@ -16,7 +16,7 @@ from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.path import Place, start_of
 from landscape.volume.annealing.radius_path import RadiusPath
 from landscape.volume.annealing.readings import with_radii
-from landscape.volume.annealing.stretch import LinearChange, Stretch
+from landscape.volume.annealing.stretch import LinearChange
 from landscape.volume.annealing.wall import has_gradient
 
 _MOST = 2048  # dimensions: a reading of all axes, and n² numbers
@@ -70,7 +70,7 @@ class EllipsoidPath(RadiusPath):
         return list(self._ellipsoid.approach(_APPROACH))
 
     @property
-    def stretch(self) -> Stretch:
+    def stretch(self) -> LinearChange:
         return self._ellipsoid.stretch
 
     @property

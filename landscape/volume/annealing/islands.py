@@ -96,8 +96,8 @@ def second_start(
     """
     rest = levels[len(levels) // 2 :]
     random = key.random(0)
-    nearer = [replace(rest[0], stretch=stretch) for stretch in path.approach()]
-    for level in [*np.repeat(nearer, 3), *[rest[0]] * _SETTLING]:
+    nearer = [replace(rest[0], stretch=stretch) for stretch in path.approach() for _ in range(_SETTLING)]
+    for level in [*nearer, *[rest[0]] * _SETTLING]:
         particles = move(path, level, particles, random, check).particles
     ends = _along(path, rest, particles, np.zeros((islands, len(particles) // islands)), key, check, forwards=True)
     particles = path.complete(ends.particles, levels[-1].place)

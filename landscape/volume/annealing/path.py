@@ -92,7 +92,9 @@ def straight(here: Place, there: Place, share: float) -> Place:
 class FromSphere:
     """What paths have in common on which particles start at uniform directions."""
 
-    stretch = None
+    @property
+    def stretch(self) -> LinearChange | None:
+        return None
 
     def draw(self, like: Tensor, random: np.random.Generator) -> Tensor:
         return sphere(normals(random, like))

@@ -27,9 +27,10 @@ from landscape.results import NOTHING, Cost, Islands, OnProgress, Radii, require
 from landscape.results.islands import PATHS, GroupRow, PilotRow, RoundRow
 from landscape.volume.annealing.budget import BUDGET, RAYS, Budget, radii_within, speed_of
 from landscape.volume.annealing.effort import ISLANDS, PARTIES, WIDEST, next_effort
+from landscape.volume.annealing.find_schedule import find_schedule
 from landscape.volume.annealing.groups import Check, Seen, Walked, Ways, by_first, faster, go_through, side_by_side
 from landscape.volume.annealing.islands import Key
-from landscape.volume.annealing.pilot import Piloted, TooFewLevels, find_schedule
+from landscape.volume.annealing.pilot import Piloted, TooFewLevels
 from landscape.volume.annealing.readings import along_longest, check_room
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.telling import Teller
@@ -294,8 +295,7 @@ class _Run:
 
     def _round(self, cutoff: int, effort: float, groups: int, piloted: Piloted, report: Callable[[], None]) -> None:
         """Do what a round lacks."""
-        party = PARTIES[piloted.schedule.path.name]
-        party = party.alone if groups == 1 else party.at(effort, len(piloted.schedule))
+        party = PARTIES[piloted.schedule.path.name].of_round(effort, len(piloted.schedule), groups)
         levels, before = piloted.schedule.at(effort / party.times), self.cost
         begun = self._rounds_of(cutoff)
         if not begun or begun[-1].whole:
@@ -325,8 +325,7 @@ class _Run:
         def look(key: Key, check: Check) -> Seen:
             return ways.look(self._longest(cutoff, party.late) if groups > 1 else None, key, check)
 
-        key, check = Key(seed, stage + 2, 0), self._check_of(body)
-        (looked,) = go_through([key], look, body.spent, check, alone=together > 1)
+        (looked,) = go_through([Key(seed, stage + 2, 0)], look, body.spent, self._check_of(body), alone=together > 1)
         seen = looked.within(self._affords(), body.spent)
         self.rounds[self.rounds.index(row)] = RoundRow(*row[:5], *seen, *body.spent.row)
         self._speed = speed_of(self.cost, before)

@@ -12,8 +12,9 @@ from landscape import distributed
 from landscape.errors import OutOfBudget
 from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
+from landscape.volume.annealing.find_schedule import find_schedule
 from landscape.volume.annealing.groups import Went, by_first, faster, go_through, side_by_side
-from landscape.volume.annealing.pilot import Piloted, TooFewLevels, find_schedule
+from landscape.volume.annealing.pilot import Piloted, TooFewLevels
 from landscape.volume.annealing.star_body import Spent, StarBody
 from landscape.volume.ray_weights.measure import make_measure
 

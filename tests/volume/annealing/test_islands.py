@@ -13,8 +13,9 @@ from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
 from landscape.results.islands import PATHS, PilotRow
 from landscape.volume.annealing import pilot
+from landscape.volume.annealing.find_schedule import find_schedule
 from landscape.volume.annealing.islands import Key, backwards, forwards, second_start
-from landscape.volume.annealing.pilot import Piloted, find_schedule
+from landscape.volume.annealing.pilot import Piloted
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.ray_weights.measure import make_measure
 

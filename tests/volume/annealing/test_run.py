@@ -22,7 +22,7 @@ from landscape.results import Islands, Progress
 from landscape.volume import run_islands, volume_from_islands
 from landscape.volume.annealing import telling
 from landscape.volume.annealing.effort import PARTIES
-from landscape.volume.annealing.pilot import find_schedule
+from landscape.volume.annealing.find_schedule import find_schedule
 from landscape.volume.annealing.run import REFERENCE_RAYS
 
 

@@ -1,0 +1,123 @@
+"""Which path suits a body, and how carefully a pilot goes it.
+
+A hasty pilot goes first. It tells what a careful one costs. If the budget cannot pay for that, its own schedule serves:
+islands on it are as honest, and scatter more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from landscape.errors import OutOfBudget
+from landscape.results.islands import PATHS, PilotRow
+from landscape.volume.annealing.care import CAREFUL, GROWING, HASTY, MIDDLING, MORE_LEVELS
+from landscape.volume.annealing.ellipsoid_path import EllipsoidPath, from_ellipsoid
+from landscape.volume.annealing.growth_path import GrowthPath
+from landscape.volume.annealing.path import Path
+from landscape.volume.annealing.pilot import Pilot, Piloted, TooFewLevels
+from landscape.volume.annealing.radius_path import RadiusPath
+from landscape.volume.annealing.shell_path import ShellPath
+from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.annealing.walls_inside import walls_inside
+
+_SHORT = 0.02  # a grid that begins at this share of the cap or below may be that of a narrow body
+_HASTY = 1  # index of the hasty pilot's random numbers
+_LATE, _LATE_IF_SHORT = 0.5, 0.15  # share of its budget after which a careful pilot hurries; on such a grid
+_NARROW = 0.02  # a body whose rays all end this much below the cap, in log r, is not one for the shell
+_MIDDLING = range(100, 2000)  # dimensions in which a stretch has much to learn and moves are cheap
+
+
+def find_schedule(
+    body: StarBody,
+    seed: int,
+    stage: int,
+    check: Callable[[], None],
+    *,
+    check_shell: Callable[[], None] | None = None,
+    check_last: Callable[[], None] | None = None,
+    share: Callable[[], float] = lambda: 0.0,
+    affords: Callable[[float], bool] = lambda _: True,
+    known: PilotRow | None = None,
+) -> Piloted:
+    """Return the schedule for a body, on the path that suits it.
+
+    Without a cap it is that of the radius. Under a cap it is the shell's. The body is narrow, and the path is growth,
+    if walls stand before the cap where it is inside, if no particle gets near the cap on the shell's path, or if none
+    is inside at the cap after many levels.
+
+    Args:
+        body: whose rays; called inside ``objective.running()``.
+        seed, stage: key the random numbers.
+        check: called before every leapfrog step; it may raise :class:`OutOfBudget` to stop.
+        check_shell: the same on the path of the shell, if the grid begins far below the cap: such a body may be narrow.
+        check_last: the same for a pilot without which there is no schedule: a hasty one, or one that grows.
+        share: returns the share of the pilot's budget that is spent, which ends growth. A careful pilot that is late
+            hurries.
+        affords: returns whether the budget pays for a careful pilot that costs so many times what was spent so far.
+        known: what an earlier pilot of this body found; its decisions are taken again.
+
+    Raises:
+        TooFewLevels: if no end of the path is in sight.
+        OutOfBudget: if ``check`` raises it before there is a schedule.
+    """
+    key, last = (seed, stage), check_last or check
+
+    def late(levels: int, most: float = _LATE) -> bool:
+        return share() >= most if known is None else levels >= known.careful
+
+    if math.isinf(body.max_radius):
+        path = RadiusPath.of(body)
+        if known is None:
+            path = from_ellipsoid(path, *key, last, affords) or path
+        elif PATHS[int(known.path)] == EllipsoidPath.name:
+            path = from_ellipsoid(path, *key, last, lambda _: True) or path
+        return _by_two(Pilot.run, path, body, key, (last, check), late, affords, known)
+    grown = known is not None and PATHS[int(known.path)] == GrowthPath.name
+    if not grown:
+        short = body.first_step < _SHORT * body.max_radius
+        shell = ShellPath(body, body.grid[:-1])
+        if not (short and walls_inside(shell, *key)):
+            checks = (check_shell, check_shell) if short and check_shell else (last, check)
+            try:
+                is_late = partial(late, most=_LATE_IF_SHORT) if short else late
+                found = _by_two(Pilot.shrink, shell, body, key, checks, is_late, affords, known)
+                if found.reaches(math.log(body.max_radius) - _NARROW):
+                    return found
+            except TooFewLevels:
+                pass
+            except OutOfBudget:
+                if not short:
+                    raise
+    most = int(known.tried) if known is not None and grown else None
+    return Pilot(GrowthPath.of(body, body.grid), body, key, last, GROWING, most).grow(share)
+
+
+def _by_two(
+    go: Callable[[Pilot], Piloted],
+    path: Path,
+    body: StarBody,
+    key: tuple[int, int],
+    checks: tuple[Callable[[], None], Callable[[], None]],
+    is_late: Callable[[int], bool],
+    affords: Callable[[float], bool],
+    known: PilotRow | None,
+) -> Piloted:
+    """Return the schedule of a careful pilot, or that of a hasty one if the careful one is too dear."""
+    (check_hasty, check), hasty, begun = checks, None, body.spent.evaluations
+    with suppress(TooFewLevels):
+        hasty = go(Pilot(path, body, key, check_hasty, HASTY, index=_HASTY))
+    care = MIDDLING if body.dimension in _MIDDLING else CAREFUL
+    if hasty is not None:
+        dearer = MORE_LEVELS * care.work / HASTY.work * (1 - begun / body.spent.evaluations)
+        served = known.passes_per_level == hasty.passes_per_level if known else not affords(dearer)
+        if served:
+            return hasty
+    try:
+        return go(Pilot(path, body, key, check, care, is_late=is_late))
+    except OutOfBudget:
+        if hasty is None:
+            raise
+        return hasty
