@@ -5,9 +5,9 @@ Theta is inside, and seldom at the centre. If the loss is quadratic, the ellipso
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.points import normals, sphere
 from landscape.volume.annealing.readings import gradients_at
 from landscape.volume.annealing.star_body import StarBody
-from landscape.volume.annealing.stretch import Stretch
+from landscape.volume.annealing.stretch import Stretch, Symmetric
 
 _TOGETHER = 64  # axes whose gradients are read together
 _SHARE = 4.0  # a pilot must pay for so many times what all axes cost
@@ -32,7 +32,7 @@ class Ellipsoid:
     Attributes:
         vectors: eigenvectors of H, shape (n, n).
         curvatures: its eigenvalues, positive, shape (n,).
-        slope: g by the eigenvectors, shape (n,).
+        slope: g, shape (n,).
 
     >>> one, two = torch.eye(2, dtype=torch.float64), torch.full((2,), 2.0, dtype=torch.float64)
     >>> disc = Ellipsoid(one, two, torch.tensor([-1.0, 0.0], dtype=torch.float64))  # |x|² - x1 < 1
@@ -54,38 +54,20 @@ class Ellipsoid:
         """log of the mean of r^n over uniform directions: the volume over that of the unit ball."""
         return float(self._axes.log().sum())
 
-    @property
-    def stretch(self) -> Stretch:
+    @cached_property
+    def change(self) -> Symmetric:
         """The change of coordinates in which directions of its points are about as wide in each coordinate."""
-        return Stretch(self.vectors, self._axes / self._size)
+        return Symmetric.of(self.vectors, self._axes / self._size)
 
     def approach(self, count: int) -> list[Stretch]:
         """Return changes of coordinates for directions on their way from uniform ones to those of its points.
 
         A uniform direction is short. There the body is about round; it is the narrower the longer the rays are.
         """
-        rise = self._axes[0].square() * self.curvatures[0] / 2
-        first, last = (rise / self.curvatures.mean()), self._size.square() / 2
-        shares = torch.linspace(0.0, 1.0, count, dtype=torch.float64)
-        return [
-            Stretch(self.vectors, (1 + first * (last / first) ** share * self.curvatures / rise).rsqrt())
-            for share in shares.to(self.vectors.device)
-        ]
-
-    @property
-    def _size(self) -> Tensor:
-        """Root of the mean square of how far its points are from theta."""
-        return (self._centre.square().sum() + self._axes.square().mean()).sqrt()
-
-    @property
-    def _centre(self) -> Tensor:
-        return -self.slope / self.curvatures
-
-    @property
-    def _axes(self) -> Tensor:
-        """Lengths of the half-axes, shape (n,)."""
-        rise = 1 + (self.slope.square() / self.curvatures).sum() / 2
-        return (2 * rise / self.curvatures).sqrt()
+        squared = self.curvatures / self._rise / 2  # over those of a ray of length 1
+        first, last = 1 / squared.mean(), self._size.square()
+        shares = torch.linspace(0.0, 1.0, count, dtype=torch.float64).tolist()
+        return [Symmetric.of(self.vectors, (1 + first * (last / first) ** share * squared).rsqrt()) for share in shares]
 
     def draw(self, like: Tensor, random: np.random.Generator) -> Tensor:
         """Return directions of points drawn uniformly in it, shape (k, n), like the tensor that is passed."""
@@ -95,19 +77,46 @@ class Ellipsoid:
 
     def log_radii(self, phi: Tensor) -> Tensor:
         """Return log of how far it goes along unit directions, shape (k,)."""
-        return self._log_radii(phi @ self.vectors)
+        return self._radii(phi, phi @ self._hessian)[:, 0].log()
 
     def pull(self, phi: Tensor) -> Tensor:
-        """Return the gradient of log r, tangent at unit directions, shape (k, n)."""
-        along = phi @ self.vectors
-        r = self._log_radii(along).exp()[:, None]
-        by_place = r * along * self.curvatures + self.slope
-        outwards = (by_place * along).sum(1, keepdim=True)
-        return tangent(-(by_place / outwards) @ self.vectors.T, phi)
+        """Return the gradient of log r, tangent at unit directions, shape (k, n). It is rounded to float32."""
+        turned = (phi.float() @ self._rounded_hessian).to(phi)
+        by_place = self._radii(phi, turned) * turned + self.slope
+        return tangent(-by_place / (by_place * phi).sum(1, keepdim=True), phi)
 
-    def _log_radii(self, along: Tensor) -> Tensor:
-        second, first = along.square() @ self.curvatures, along @ self.slope
-        return math.log(2.0) - (first + (first.square() + 2 * second).sqrt()).log()
+    def _radii(self, phi: Tensor, turned: Tensor) -> Tensor:
+        """Return r along directions, shape (k, 1), by H phi."""
+        second, first = (turned * phi).sum(1, keepdim=True), (phi @ self.slope)[:, None]
+        return 2 / (first + (first.square() + 2 * second).sqrt())
+
+    @cached_property
+    def _hessian(self) -> Tensor:
+        return (self.vectors * self.curvatures) @ self.vectors.T
+
+    @cached_property
+    def _rounded_hessian(self) -> Tensor:
+        return self._hessian.float()
+
+    @property
+    def _size(self) -> Tensor:
+        """Root of the mean square of how far its points are from theta."""
+        return (self._centre.square().sum() + self._axes.square().mean()).sqrt()
+
+    @property
+    def _centre(self) -> Tensor:
+        """Its centre, by the eigenvectors."""
+        return -(self.slope @ self.vectors) / self.curvatures
+
+    @property
+    def _rise(self) -> Tensor:
+        """What the quadratic rises by from the centre to the wall."""
+        return 1 + (self._centre.square() * self.curvatures).sum() / 2
+
+    @property
+    def _axes(self) -> Tensor:
+        """Lengths of the half-axes, shape (n,)."""
+        return (2 * self._rise / self.curvatures).sqrt()
 
 
 def ellipsoid_of(
@@ -139,4 +148,4 @@ def ellipsoid_of(
     curvatures, vectors = torch.linalg.eigh((hessian + hessian.T) / 2)
     if curvatures[-1] <= 0:
         return None
-    return Ellipsoid(vectors, curvatures.clamp(min=_LEAST * float(curvatures[-1])), slope @ vectors)
+    return Ellipsoid(vectors, curvatures.clamp(min=_LEAST * float(curvatures[-1])), slope)

@@ -22,6 +22,7 @@ from landscape.volume.annealing.wall import has_gradient
 _MOST = 2048  # dimensions: a reading of all axes, and n² numbers
 _RAYS = 16  # of each law, by which the better one is known
 _ERRORS, _LEAST_GAIN = 3.0, 1.0  # standard errors and nats by which the ellipsoid must be better
+_MOST_SCATTER = 5.0  # nats: walls that the gradients do not show cut some rays far short, or let some go far beyond
 _LONGEST = 1 / 8  # step of t: particles must move off the ellipsoid to tell whether the body is elsewhere too
 _APPROACH = 12  # changes of coordinates on the way from uniform directions
 _OF_RAYS = 2  # index of their random numbers
@@ -71,7 +72,7 @@ class EllipsoidPath(RadiusPath):
 
     @property
     def stretch(self) -> LinearChange:
-        return self._ellipsoid.stretch
+        return self._ellipsoid.change
 
     @property
     def _ellipsoid(self) -> Ellipsoid:
@@ -85,7 +86,8 @@ def from_ellipsoid(
     """Return the path from the ellipsoid that gradients describe, if that is nearer to the body than the sphere is.
 
     The mean of log m(phi) / q(phi) under a law q is below log E[m], the more the further q is from the body's own law.
-    So the law with the larger mean is nearer. A few rays of each tell them apart.
+    So the law with the larger mean is nearer. A few rays of each tell them apart. If their weights scatter much, the
+    body is no ellipsoid, and the path from the sphere is the safer one.
 
     Args:
         path: of the body, from uniform directions.
@@ -109,6 +111,7 @@ def from_ellipsoid(
         bounds.append(particles.log_mass - law.law(particles))
     if not np.isfinite(bounds[1]).all():
         return None
-    error = math.hypot(*(float(np.std(bound, ddof=1)) for bound in bounds)) / math.sqrt(_RAYS)
+    scatter = [float(np.std(bound, ddof=1)) for bound in bounds]
     better = float(np.mean(bounds[1]) - np.mean(bounds[0]))
-    return found if better > _ERRORS * error + _LEAST_GAIN else None
+    nearer = better > _ERRORS * math.hypot(*scatter) / math.sqrt(_RAYS) + _LEAST_GAIN
+    return found if nearer and scatter[1] <= _MOST_SCATTER else None

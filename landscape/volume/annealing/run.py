@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from landscape import distributed
 from landscape.errors import LandscapeError, OutOfBudget
@@ -34,6 +33,7 @@ from landscape.volume.annealing.pilot import Piloted, TooFewLevels
 from landscape.volume.annealing.readings import along_longest, check_room
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.telling import Teller
+from landscape.volume.annealing.verdict import exact, rounds_of
 from landscape.volume.ray_weights.measure import Measure, fine_rtol, make_measure, measure_on_uniform_rays
 
 REFERENCE_RAYS = 512  # uniform rays measured first
@@ -274,6 +274,8 @@ class _Run:
         if begun and not begun[-1].whole:
             return (begun[-1].effort, int(begun[-1].groups)) if used < self._until else None
         assert pilot is not None
+        if exact(rounds_of(self.result(), cutoff)):
+            return None
         full = [row for row in begun if row.groups > 1]
         levels, party, dearer = pilot.levels, PARTIES[PATHS[int(pilot.path)]], 1.0
         if full:  # what the last round cost, against the rule
@@ -323,7 +325,8 @@ class _Run:
         self.teller.stage = f"round {number + 1}, second start"
 
         def look(key: Key, check: Check) -> Seen:
-            return ways.look(self._longest(cutoff, party.late) if groups > 1 else None, key, check)
+            longest = along_longest(self.metric, self.objective.theta, seed, self.masses[:, cutoff], party.late)
+            return ways.look(longest if groups > 1 else None, key, check)
 
         (looked,) = go_through([Key(seed, stage + 2, 0)], look, body.spent, self._check_of(body), alone=together > 1)
         seen = looked.within(self._affords(), body.spent)
@@ -336,10 +339,6 @@ class _Run:
         self.groups.append(group)
         for name in ("forwards", "backwards", "log_radii"):
             getattr(self, name).append(getattr(walked, name))
-
-    def _longest(self, cutoff: int, count: int) -> Tensor:
-        """Return directions of the longest uniform rays."""
-        return along_longest(self.metric, self.objective.theta, self.rays.config["seed"], self.masses[:, cutoff], count)
 
     def _affords(self) -> Callable[[float], bool]:
         """Return what tells whether a budget in passes has room for so many more; a time has cut already."""

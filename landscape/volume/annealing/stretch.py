@@ -95,6 +95,39 @@ class Stretch:
         return x + along @ vectors.T
 
 
+@dataclass(frozen=True)
+class Symmetric:
+    """A symmetric A, whole.
+
+    Attributes:
+        matrix, inverse: A and A^-1, shape (n, n).
+    """
+
+    matrix: Tensor
+    inverse: Tensor
+
+    @classmethod
+    def of(cls, vectors: Tensor, lengths: Tensor) -> Symmetric:
+        """Return the A with these eigenvectors, shape (n, n), and eigenvalues, positive, shape (n,)."""
+        return cls((vectors * lengths) @ vectors.T, (vectors / lengths) @ vectors.T)
+
+    def rounded(self) -> Symmetric:
+        """Return it with A in float32."""
+        return replace(self, matrix=self.matrix.float())
+
+    def apply(self, y: Tensor) -> Tensor:
+        """Return A y for each row y, shape (k, n)."""
+        return (y.to(self.matrix.dtype) @ self.matrix).to(y)
+
+    def transpose_apply(self, force: Tensor) -> Tensor:
+        """Return A' f for each row f, shape (k, n)."""
+        return self.apply(force)
+
+    def invert(self, x: Tensor) -> Tensor:
+        """Return A^-1 x for each row x, shape (k, n)."""
+        return x @ self.inverse
+
+
 @dataclass
 class Scores:
     """The latest scores of some particles, and the map that they teach.

@@ -21,6 +21,7 @@ _CHANCE = 0.01  # or more, if rays so heavy have at least this probability
 _SAME_LENGTH = 0.01  # by which log radii may differ in any case
 FINER_GRID = "finer grid"  #: name of the condition that a smaller step ratio can meet
 FAR = 3.5  # efforts differ by this factor at least when their shift is judged
+_EXACT = 0.01  # nats by which islands of a body may differ that is what the path begins with
 _SAME = 1.0  # nats by which two values may differ in any case
 _ERRORS = 2.0  # standard errors by which chance may make a condition fail
 _ERRORS_OF_START = 3.0  # the same for the second start, whose error is that of a median
@@ -77,6 +78,14 @@ def rounds_of(islands: Islands, cutoff: int) -> list[Round]:
         look = (row.start_shift, row.start_error, row.survives, row.censored, longest)
         found.append(Round(row.effort, int(row.levels), out, back, *look))
     return found
+
+
+def exact(rounds: list[Round]) -> bool:
+    """Return whether two rounds agree so well, out and back, that more effort would add nothing."""
+    if len(rounds) < 2 or rounds[-2].effort * FAR > rounds[-1].effort:
+        return False
+    found = np.concatenate([values for entry in rounds[-2:] for values in (entry.out, entry.back)])
+    return bool(np.ptp(found) <= _EXACT)
 
 
 def chance_of(log_masses: np.ndarray, value: float) -> float:
