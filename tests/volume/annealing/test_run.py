@@ -191,7 +191,7 @@ def test_a_slow_pilot_does_not_make_the_last_round_small(monkeypatch: pytest.Mon
         return found
 
     monkeypatch.setattr("landscape.volume.annealing.run.find_schedule", slow)
-    assert 160 < in_time(clock, "200s").cost.seconds < 220
+    assert 120 < in_time(clock, "150s").cost.seconds < 165
 
 
 def test_what_is_said_meanwhile(told: list[Progress[Islands]]) -> None:

@@ -1,0 +1,127 @@
+"""The ellipsoid around theta: its rays, its law, and when particles start in it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from landscape.objective import Objective
+from landscape.rays import basin_radii, make_metric
+from landscape.volume.annealing.ellipsoid import Ellipsoid, ellipsoid_of
+from landscape.volume.annealing.ellipsoid_path import from_ellipsoid
+from landscape.volume.annealing.find_schedule import find_schedule
+from landscape.volume.annealing.islands import Key, second_start
+from landscape.volume.annealing.points import sphere
+from landscape.volume.annealing.radius_path import RadiusPath
+from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.ray_weights.measure import make_measure
+
+
+def nothing() -> None:
+    """Stop nothing."""
+
+
+def always(_: float) -> bool:
+    """Afford everything."""
+    return True
+
+
+def oval(n: int, condition: float, offset: float) -> Ellipsoid:
+    """Return an ellipsoid with curvatures from 1 to a condition, in rotated axes, with theta off its centre."""
+    generator = torch.Generator().manual_seed(n)
+    vectors, _ = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64, generator=generator))
+    curvatures = torch.logspace(0, math.log10(condition), n, dtype=torch.float64)
+    away = offset * sphere(torch.randn(1, n, dtype=torch.float64, generator=generator))[0]
+    centre = away * (2 / curvatures).sqrt()
+    # the rise is 1 at the wall and 0 at theta
+    size = 1 - away.square().sum()
+    return Ellipsoid(vectors, curvatures / size, vectors @ (-centre * curvatures / size))
+
+
+def body_of(loss: object, n: int) -> StarBody:
+    """Return the body below 1 of a function of points, shape (..., n)."""
+    objective = Objective.from_function(loss, torch.zeros(n, dtype=torch.float64))  # type: ignore[arg-type]
+    rays = basin_radii(objective, [1.0], metric="identity", directions=64, rtol=1e-6)
+    metric = make_metric("identity", objective.theta, objective.scope)
+    return StarBody.of(objective, metric, rays, 1.0, make_measure(objective, metric))
+
+
+def quadratic_of(ellipsoid: Ellipsoid) -> object:
+    """Return the loss whose basin it is."""
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return x @ ellipsoid.slope + ((x @ ellipsoid.vectors).square() * ellipsoid.curvatures).sum(-1) / 2
+
+    return loss
+
+
+def test_its_law_has_the_density_of_its_rays() -> None:
+    """q = r^n / E[r^n]: its mean over uniform directions is 1, and that of 1 / q over its own draws."""
+    ellipsoid, rng, count = oval(4, 9.0, 0.6), np.random.default_rng(0), 20_000
+    like = torch.empty(count, 4, dtype=torch.float64)
+    uniform = sphere(torch.from_numpy(rng.normal(size=(count, 4))))
+    for phi, sign in ((uniform, 1), (ellipsoid.draw(like, rng), -1)):
+        density = (sign * (4 * ellipsoid.log_radii(phi) - ellipsoid.log_mean)).exp().numpy()
+        assert density.std() > 0.3
+        assert abs(density.mean() - 1) < 4 * density.std(ddof=1) / math.sqrt(count)
+
+
+def test_its_pull_is_the_gradient_of_its_radius() -> None:
+    ellipsoid = oval(6, 30.0, 0.8)
+    x = torch.randn(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    ellipsoid.log_radii(sphere(x)).sum().backward()
+    assert x.grad is not None
+    length = torch.linalg.vector_norm(x.detach(), dim=1, keepdim=True)
+    assert torch.allclose(ellipsoid.pull(sphere(x.detach())), x.grad * length, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_around_theta_describe_it() -> None:
+    ellipsoid = oval(70, 100.0, 0.7)
+    body = body_of(quadratic_of(ellipsoid), 70)
+    with body.objective.running():
+        found = ellipsoid_of(body, RadiusPath.of(body).slope, nothing, always)
+        too_dear = ellipsoid_of(body, RadiusPath.of(body).slope, nothing, lambda dearer: dearer * 384 < 4 * 420)
+    assert found is not None
+    phi = sphere(torch.randn(9, 70, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    assert torch.allclose(found.log_radii(phi), ellipsoid.log_radii(phi), atol=1e-6)
+    assert found.log_mean == pytest.approx(ellipsoid.log_mean, abs=1e-6)
+    assert too_dear is None
+
+
+@pytest.mark.parametrize(
+    ("name", "starts"), [("quadratic", True), ("round", False), ("quartic", False), ("far side", False)]
+)
+def test_particles_start_in_it_if_it_is_nearly_the_body(name: str, starts: bool) -> None:
+    loss = quadratic_of(oval(20, 100.0, 0.6))
+    losses = {
+        "quadratic": loss,
+        "round": lambda x: x.square().sum(-1),
+        "quartic": lambda x: (x.square() * torch.logspace(0, 2, 20, dtype=x.dtype)).square().sum(-1),
+        # on one side the loss soon stops to rise
+        "far side": lambda x: torch.where(x[..., 0] > 0.01, 0.5 * loss(0.1 * x), loss(x)),  # type: ignore[operator]
+    }
+    body = body_of(losses[name], 20)
+    with body.objective.running():
+        found = from_ellipsoid(RadiusPath.of(body), 0, 1, nothing, always)
+    assert (found is not None) == starts
+
+
+def test_uniform_rays_come_near_from_the_second_start() -> None:
+    """The basin is 30 times as long as wide; a uniform ray is 40 nats short of one that counts."""
+    ellipsoid = oval(60, 1000.0, 0.6)
+    body = body_of(quadratic_of(ellipsoid), 60)
+    random = np.random.default_rng(0)
+    like = torch.empty(256, 60, dtype=torch.float64)
+    with body.objective.running():
+        piloted = find_schedule(body, 0, 1, nothing)
+        path, levels = piloted.schedule.path, piloted.schedule.at(1.0)
+        uniform = path.look(sphere(torch.from_numpy(random.normal(size=(16, 60)))), levels[4].place)
+        ends = second_start(path, levels, uniform, 1, Key(0, 5, 0), nothing)
+    masses = 60 * ellipsoid.log_radii(ellipsoid.draw(like, random)).numpy()
+    assert path.name == "ellipsoid"
+    assert np.median(uniform.log_mass) < np.median(masses) - 20
+    error = 1.2533 * masses.std() * math.sqrt(1 / 16 + 1 / 256)
+    assert abs(np.median(ends) - np.median(masses)) < 4 * error
