@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
-from landscape.volume.annealing.stretch import Scaling, Scores, ScoreVariances, Stretch
+from landscape.volume.annealing.stretch import LinearChange, Scaling, Scores, ScoreVariances, Stretch, Symmetric
 
 N = 40
 
@@ -23,6 +24,26 @@ def test_invert_undoes_apply() -> None:
     x = torch.randn(5, N, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     assert torch.allclose(stretch.invert(stretch.apply(x)), x)
     assert torch.allclose(stretch.apply(vectors.T), stretch.lengths[:, None] * vectors.T)
+
+
+def changes() -> dict[str, LinearChange]:
+    """Return changes of coordinates whose lengths go down to a thousandth."""
+    generator = torch.Generator().manual_seed(0)
+    vectors, _ = torch.linalg.qr(torch.randn(N, N, dtype=torch.float64, generator=generator))
+    lengths = torch.logspace(-3, 0, N, dtype=torch.float64)
+    return {"whole": Symmetric.of(vectors, lengths), "directions": Stretch(vectors, lengths), "each": Scaling(lengths)}
+
+
+@pytest.mark.parametrize("name", changes())
+def test_a_rounded_change_is_off_by_single_precision(name: str) -> None:
+    """It turns back what the exact one has turned, and both have the transpose that they say."""
+    change = changes()[name]
+    x, y = torch.randn(2, 5, N, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    exact, rounded = change.apply(x), change.rounded().apply(x)
+    assert rounded.dtype == torch.float64
+    assert torch.allclose(change.invert(exact), x)
+    assert (rounded - exact).abs().max() < 1e-5
+    assert torch.allclose((exact * y).sum(1), (x * change.transpose_apply(y)).sum(1))
 
 
 def test_narrow_directions_are_found_with_their_lengths() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from helpers.every_kind import ISLANDS
 from landscape.results.islands import RoundRow
-from landscape.volume.annealing.verdict import Round, chance_of, checks_of, rounds_of
+from landscape.volume.annealing.verdict import Round, chance_of, checks_of, exact, rounds_of
 
 OUT = np.array([-10.4, -10.2, -10.1, -9.9, -10.0, -9.8, -10.3, -9.9])
 SOUND = Round(4.0, 80, OUT, OUT + 0.3, 0.1, 0.2, 1.0, 0.5, 0.0)
@@ -54,6 +54,16 @@ def test_a_way_back_below_the_way_out_has_not_mixed() -> None:
 def test_without_a_round_of_a_fourth_of_the_effort_nothing_is_settled() -> None:
     assert failed([replace(EARLIER, effort=2.0), SOUND], -12.0) == ["shift with effort"]
     assert failed([SOUND], -12.0) == ["shift with effort"]
+
+
+def test_more_effort_adds_nothing_if_two_rounds_agree_to_a_hundredth() -> None:
+    one, four = (replace(SOUND, effort=effort, out=OUT / 1e3, back=OUT / 1e3) for effort in (1.0, 4.0))
+    assert exact([one, four])
+    assert not exact([four])
+    assert not exact([replace(one, effort=2.0), four])
+    assert not exact([one, replace(four, back=OUT / 1e3 + 0.02)])
+    assert not exact([replace(one, out=OUT / 1e3 - 0.02), four])
+    assert not exact([one, replace(four, back=np.full(8, np.inf))])
 
 
 def test_the_way_back_is_the_log_of_the_mean_inverse() -> None:
