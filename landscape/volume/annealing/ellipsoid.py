@@ -67,7 +67,7 @@ class Ellipsoid:
         squared = self.curvatures / self._rise / 2  # over those of a ray of length 1
         first, last = 1 / squared.mean(), self._size.square()
         shares = torch.linspace(0.0, 1.0, count, dtype=torch.float64).tolist()
-        return [Symmetric.of(self.vectors, (1 + first * (last / first) ** share * squared).rsqrt()) for share in shares]
+        return [Stretch(self.vectors, (1 + first * (last / first) ** share * squared).rsqrt()) for share in shares]
 
     def draw(self, like: Tensor, random: np.random.Generator) -> Tensor:
         """Return directions of points drawn uniformly in it, shape (k, n), like the tensor that is passed."""
