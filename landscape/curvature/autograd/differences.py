@@ -25,6 +25,7 @@ KINKS = (
 _SHRINK = 16.0  # each step is so much smaller than the one before
 _STEPS = 6  # at most. In float64 the last is 10^-11 of theta: nets of 10^10 ReLUs have few kinks in it
 _EXPLAINED = 3.0  # times its rounding: two quotients that are so close agree
+_MARGIN = 2.0  # times a distance between quotients: kinks that lie in all steps alike do not show in it
 _NEAR = 0.75  # power of eps: a relative step in which every operation rounds in another way, and few kinks lie
 _CASTS = 3  # roundings of step and product in their own dtype, and in the coordinates of a metric
 _LIMITED = 2  # vectors in float64 may take one part in so many of a memory budget
@@ -42,8 +43,10 @@ def best_of(quotients: Iterable[Quotient], size: Callable[[Tensor], float]) -> t
     """Return the error of the best of some quotients of ever smaller steps, and the list of it and all after it.
 
     The error of a quotient is its largest distance to those of smaller steps, plus the rounding of the next one. The
-    distance holds the third derivative, and the kinks that lie in one step and not in the other. No smaller step is
-    tried once two neighbours agree to their rounding, or once rounding is larger than the error of the best.
+    distance holds the third derivative, and the kinks that lie in one step and not in the other. Kinks by which all
+    quotients are off alike do not show in any distance, so what is returned is twice the distance, plus the rounding.
+    No smaller step is tried once two neighbours agree to their rounding, or once rounding is larger than the error of
+    the best.
 
     Args:
         quotients: at least two.
@@ -60,7 +63,7 @@ def best_of(quotients: Iterable[Quotient], size: Callable[[Tensor], float]) -> t
         if apart[-1] <= _EXPLAINED * last.rounding or last.rounding > min(errors):
             break
     best = min(range(len(errors)), key=errors.__getitem__)
-    return errors[best], tried[best:]
+    return _MARGIN * apart[best] + tried[best + 1].rounding, tried[best:]
 
 
 class GradientDifferences:
@@ -128,7 +131,7 @@ class GradientDifferences:
             float(self._holding.total((wide * self._read(each.value).double()).sum())) for each in (best, *later)
         )
         rounding = best.rounding + _CASTS * torch.finfo(step.dtype).eps * self._size(best.value)
-        return value, max(abs(value - other) for other in others) + length * rounding
+        return value, _MARGIN * max(abs(value - other) for other in others) + length * rounding
 
     def _quotients(self, point: Tensor, step: Tensor, batches: Sequence[int]) -> tuple[float, list[Quotient]]:
         """Return what :func:`best_of` says of the quotients at a point."""
