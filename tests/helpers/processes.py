@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from helpers.ranks import forked
 from landscape_cli.beside import told_of_each_other
 
 PATIENCE = 100.0  #: seconds that a run may take in all
-FORKS = multiprocessing.get_context("fork")
-SLOW = [  #: what ranks import, which takes seconds
+FORKS = multiprocessing.get_context("forkserver")
+SLOW = [
     "torch.distributed.run",
     "torch._dynamo",
     "torch.fx.experimental.symbolic_shapes",
@@ -25,6 +22,7 @@ SLOW = [  #: what ranks import, which takes seconds
     "landscape_cli.estimators",
     "helpers.sharded",
 ]
+FORKS.set_forkserver_preload(SLOW)
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def together(
 ) -> list[Done]:
     """Do one thing in ``count`` processes, told of each other as torchrun tells them.
 
-    They are forks of this one, which has imported everything: most of the time of a fresh one goes into that.
+    They are forks of a process that has imported everything: most of the time of a fresh one goes into that.
 
     Args:
         count: processes.
@@ -54,9 +52,6 @@ def together(
         then: called with their process ids once they run.
         wait: seconds until those that have not ended are killed; their code is then that of SIGKILL.
     """
-    assert torch.get_num_threads() == 1, "a fork copies threads half"
-    for name in SLOW:
-        importlib.import_module(name)
     output = [cwd / f"rank-{rank}" for rank in range(count)]
     running = [
         FORKS.Process(target=forked, args=(words, told, cwd, into))

@@ -177,9 +177,8 @@ def forked(words: list[str], told: dict[str, str], cwd: Path, output: Path) -> N
     """Do so as a process of its own, told of the others, its stdout and stderr in files named after ``output``."""
     os.environ.update(told)
     os.chdir(cwd)
-    from helpers.children import write_to
-
-    write_to(*(os.open(output.with_suffix(end), os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for end in (".out", ".err")))
+    for stream, ending in ((1, ".out"), (2, ".err")):
+        os.dup2(os.open(output.with_suffix(ending), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     work(words)
 
 

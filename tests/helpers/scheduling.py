@@ -36,5 +36,5 @@ def scope_of(nodeid: str) -> str:
     if any(part in nodeid for part in TRAINERS):
         return "trainers"  # lightning and transformers take seconds to import
     if nodeid.startswith(RANKS):
-        return "ranks"  # what their processes need takes seconds to import: their parent does it once
+        return "ranks"  # their processes are forks of one, which takes seconds to import what they need
     return nodeid if nodeid.startswith(ALONE) else nodeid.split("::", 1)[0]
