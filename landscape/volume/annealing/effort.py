@@ -8,7 +8,7 @@ import numpy as np
 
 _MANY, _MANY_LEVELS = 2.0, 40  # effort and levels from which islands have twice the particles: they tell as much
 _BACK = 8  # particles of an island that go back, or half of it: the way out tells V, the way back whether to believe it
-_JUST_BELOW = 0.99
+_JUST_BELOW = 0.99  # of the effort from which islands are larger, if the budget pays for neither round to the full
 _LATE = 16  # chains of an island from the second start
 _EXTRA, _EXTRA_OUT = 8.0, 2.0  # moves of each particle that a round makes whatever its levels; if it only goes out
 _ROUNDS = 5.0  # efforts 1 and 4: two rounds fill a small budget

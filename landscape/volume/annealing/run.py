@@ -368,8 +368,9 @@ class _Run:
         Raises:
             LandscapeError: if it measured something else.
         """
-        stored = {**past.config, "cutoffs": list(past.cutoffs)}
-        require_same_config(stored, {**self.config, "cutoffs": list(self.rays.cutoffs)})
+        width = "particles of a group"  # another version may have had others
+        stored = {**past.config, "cutoffs": list(past.cutoffs), width: past.log_radii.shape[1]}
+        require_same_config(stored, {**self.config, "cutoffs": list(self.rays.cutoffs), width: ISLANDS * WIDEST})
         if not np.allclose(past.reference_radii, self.rays.radii, rtol=1e-3):
             raise LandscapeError(
                 "the stored run measured another function: its reference rays have other radii than they have now.\n"

@@ -236,6 +236,9 @@ def test_what_cannot_be_continued(blocks: list[Islands]) -> None:
     with pytest.raises(ls.LandscapeError, match="cutoffs"):
         islands((2.0,), resume=whole)
     other = replace(whole, reference_radii=1.1 * whole.reference_radii)
+    fewer = replace(whole, log_radii=whole.log_radii[:, ::2])
+    with pytest.raises(ls.LandscapeError, match="particles of a group: stored 64, asked 128"):
+        islands(resume=fewer)
     with pytest.raises(ls.LandscapeError, match="another function"):
         islands(resume=other)
 
