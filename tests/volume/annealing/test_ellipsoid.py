@@ -92,16 +92,20 @@ def test_gradients_around_theta_describe_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "starts"), [("quadratic", True), ("round", False), ("quartic", False), ("far side", False)]
+    ("name", "starts"),
+    [("quadratic", True), ("round", False), ("quartic", False), ("far side", False), ("hidden wall", False)],
 )
 def test_particles_start_in_it_if_it_is_nearly_the_body(name: str, starts: bool) -> None:
-    loss = quadratic_of(oval(20, 100.0, 0.6))
+    loss, long = quadratic_of(oval(20, 100.0, 0.6)), oval(20, 1e4, 0.3)
+    widest = long.vectors[:, 0]
     losses = {
         "quadratic": loss,
         "round": lambda x: x.square().sum(-1),
         "quartic": lambda x: (x.square() * torch.logspace(0, 2, 20, dtype=x.dtype)).square().sum(-1),
         # on one side the loss soon stops to rise
         "far side": lambda x: torch.where(x[..., 0] > 0.01, 0.5 * loss(0.1 * x), loss(x)),  # type: ignore[operator]
+        # beyond where gradients are read, at a tenth of the longest half-axis; it cuts half of the rays
+        "hidden wall": lambda x: torch.where(x @ widest > 0.14, 2.0, quadratic_of(long)(x)),  # type: ignore[operator]
     }
     body = body_of(losses[name], 20)
     with body.objective.running():
