@@ -27,7 +27,7 @@ _LEAST = 1e-12  # over the largest curvature: smaller ones, and negative ones, a
 
 @dataclass(frozen=True)
 class Ellipsoid:
-    """{x: g'x + x'Hx / 2 < 1}, with g'x + x'Hx / 2 the rise of the loss over that of the cutoff.
+    """The points x with g'x + x'Hx / 2 < 1. The left side is the rise of the loss; at the cutoff it is 1.
 
     Attributes:
         vectors: eigenvectors of H, shape (n, n).
@@ -51,7 +51,7 @@ class Ellipsoid:
 
     @property
     def log_mean(self) -> float:
-        """log of the mean of r^n over uniform directions: the volume over that of the unit ball."""
+        """log of its volume over that of the unit ball. The ratio is the mean of r^n over uniform directions."""
         return float(self._axes.log().sum())
 
     @cached_property
@@ -60,7 +60,7 @@ class Ellipsoid:
         return Symmetric.of(self.vectors, self._axes / self._size)
 
     def approach(self, count: int) -> list[Stretch]:
-        """Return changes of coordinates for directions on their way from uniform ones to those of its points.
+        """Return changes of coordinates by which uniform directions come near those of its points, step by step.
 
         A uniform direction is short. There the body is about round; it is the narrower the longer the rays are.
         """

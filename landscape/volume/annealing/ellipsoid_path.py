@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -38,18 +38,18 @@ class EllipsoidPath(RadiusPath):
         ellipsoid: where particles start.
     """
 
-    ellipsoid: Ellipsoid | None = None
+    ellipsoid: Ellipsoid = field(kw_only=True)
     name: str = "ellipsoid"
 
     def draw(self, like: Tensor, random: np.random.Generator) -> Tensor:
-        return self._ellipsoid.draw(like, random)
+        return self.ellipsoid.draw(like, random)
 
     def law(self, particles: Particles) -> np.ndarray:
         return particles.values[:, 0]
 
     def look(self, phi: Tensor, place: Place) -> Particles:
-        log_radii = self._ellipsoid.log_radii(phi).cpu().numpy()
-        law = self.body.dimension * log_radii - self._ellipsoid.log_mean
+        log_radii = self.ellipsoid.log_radii(phi).cpu().numpy()
+        law = self.body.dimension * log_radii - self.ellipsoid.log_mean
         return with_radii(self.body, Particles.bare(phi, law[:, None]))
 
     def log_density(self, particles: Particles, place: Place) -> np.ndarray:
@@ -61,23 +61,18 @@ class EllipsoidPath(RadiusPath):
         return (min(there[0], place[0] + _LONGEST), there[1]), complete
 
     def pull(self, phi: Tensor, place: Place, aim: np.ndarray | None = None) -> Tensor:
-        start = (1 - place[0]) * self.body.dimension * self._ellipsoid.pull(phi)
+        start = (1 - place[0]) * self.body.dimension * self.ellipsoid.pull(phi)
         return start if place[0] == 0 else start + place[0] * super().pull(phi, place, aim)
 
     def strength(self, place: Place) -> float:
         return 1.0
 
-    def approach(self) -> list[LinearChange]:
-        return list(self._ellipsoid.approach(_APPROACH))
+    def approach(self) -> Sequence[LinearChange]:
+        return self.ellipsoid.approach(_APPROACH)
 
     @property
     def stretch(self) -> LinearChange:
-        return self._ellipsoid.change
-
-    @property
-    def _ellipsoid(self) -> Ellipsoid:
-        assert self.ellipsoid is not None
-        return self.ellipsoid
+        return self.ellipsoid.change
 
 
 def from_ellipsoid(

@@ -44,9 +44,9 @@ def find_schedule(
 ) -> Piloted:
     """Return the schedule for a body, on the path that suits it.
 
-    Without a cap it is that of the radius. Under a cap it is the shell's. The body is narrow, and the path is growth,
-    if walls stand before the cap where it is inside, if no particle gets near the cap on the shell's path, or if none
-    is inside at the cap after many levels.
+    Without a cap it is the path of the radius, or that of the ellipsoid if the body is nearly one. Under a cap it is
+    the shell's. The body is narrow, and the path is growth, if walls stand before the cap where it is inside, if no
+    particle gets near the cap on the shell's path, or if none is inside at the cap after many levels.
 
     Args:
         body: whose rays; called inside ``objective.running()``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -38,7 +39,7 @@ class Path(Protocol):
     def stretch(self) -> LinearChange | None:
         """The change of coordinates in which particles move well from the start; None for none."""
 
-    def approach(self) -> list[LinearChange]:
+    def approach(self) -> Sequence[LinearChange]:
         """Return changes of coordinates in which uniform directions come near, one after the other."""
 
     def look(self, phi: Tensor, place: Place) -> Particles:
@@ -102,7 +103,7 @@ class FromSphere:
     def law(self, particles: Particles) -> np.ndarray:
         return np.zeros(len(particles))
 
-    def approach(self) -> list[LinearChange]:
+    def approach(self) -> Sequence[LinearChange]:
         return []
 
 
@@ -113,7 +114,7 @@ def start_of(path: Path, body: StarBody, count: int, random: np.random.Generator
 
 
 def start_gains(path: Path, particles: Particles) -> np.ndarray:
-    """Return the log density at the start of a path over that of the directions that are drawn, shape (k,)."""
+    """Return log weights of particles that were drawn at the start of a path, shape (k,): density over law."""
     return path.log_density(particles, path.start) - path.law(particles)
 
 

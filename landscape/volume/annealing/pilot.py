@@ -256,10 +256,8 @@ class Pilot:
         step = self._steps[stretched]
         most = _MOST_LEAPS_OF_GROWTH if self._grows else _MOST_LEAPS
         leaps = int(np.clip(math.ceil(self._quarter / step), _FEWEST_LEAPS, most))
-        stretch, shortest = (
-            self._stretch if stretched else self._path.stretch,
-            _SHORTEST_OF_GROWTH if self._grows else _SHORTEST,
-        )
+        stretch = self._stretch if stretched else self._path.stretch
+        shortest = _SHORTEST_OF_GROWTH if self._grows else _SHORTEST
         aimed, goes_on = self._straying.is_rare, self._grows
         return Level(place, step, leaps, stretch, shortest=shortest, goes_on=goes_on, aimed=aimed)
 

@@ -299,8 +299,7 @@ class _Run:
         """Do what a round lacks."""
         party = PARTIES[piloted.schedule.path.name].of_round(effort, len(piloted.schedule), groups)
         levels, before = piloted.schedule.at(effort / party.times), self.cost
-        begun = self._rounds_of(cutoff)
-        if not begun or begun[-1].whole:
+        if not (begun := self._rounds_of(cutoff)) or begun[-1].whole:
             self.rounds.append(RoundRow(cutoff, len(begun), effort, len(levels) - 1, groups))
         row = self._rounds_of(cutoff)[-1]
         number, body, seed = int(row.round), self.bodies[cutoff], self.rays.config["seed"]
@@ -325,8 +324,9 @@ class _Run:
         self.teller.stage = f"round {number + 1}, second start"
 
         def look(key: Key, check: Check) -> Seen:
-            longest = along_longest(self.metric, self.objective.theta, seed, self.masses[:, cutoff], party.late)
-            return ways.look(longest if groups > 1 else None, key, check)
+            masses, theta = self.masses[:, cutoff], self.objective.theta
+            longest = None if groups == 1 else along_longest(self.metric, theta, seed, masses, party.late)
+            return ways.look(longest, key, check)
 
         (looked,) = go_through([Key(seed, stage + 2, 0)], look, body.spent, self._check_of(body), alone=together > 1)
         seen = looked.within(self._affords(), body.spent)
