@@ -15,7 +15,7 @@ from torch import Tensor
 from landscape.errors import ObjectiveError
 from landscape.objective.moved_weights import StepList
 from landscape.rays.metric import Metric
-from landscape.rays.streams import Purpose, stream
+from landscape.rays.streams import Purpose, restart, stream
 
 _PIECE = 2**16  # entries in float64 at a time
 
@@ -27,13 +27,16 @@ def check_seed(seed: int) -> int:
     return int(seed)
 
 
-def gaussian(seed: int, index: int, n: int) -> np.ndarray:
-    """Return standard normals, shape (n,), float32, which depend on (seed, index) alone.
+def gaussians(seed: int, indices: Sequence[int], n: int) -> np.ndarray:
+    """Return standard normals, shape (k, n), float32; each row depends on the seed and its own index alone.
 
-    >>> bool(np.array_equal(gaussian(0, 7, 3), gaussian(0, 7, 5)[:3]))
+    >>> bool(np.array_equal(gaussians(0, [9, 7], 3)[1:], gaussians(0, [7], 5)[:, :3]))
     True
     """
-    return stream(Purpose.DIRECTION, seed, index).standard_normal(n, dtype=np.float32)
+    normals, source = np.empty((len(indices), n), dtype=np.float32), stream(Purpose.DIRECTION, seed)
+    for row, index in zip(normals, indices, strict=True):
+        restart(source, Purpose.DIRECTION, seed, index).standard_normal(out=row, dtype=np.float32)
+    return normals
 
 
 class Drawn:
@@ -76,7 +79,7 @@ class Drawn:
 
 
 def drawn_in_order(seed: int, index: int, n: int) -> Drawn:
-    """Return the same normals as :func:`gaussian`, for a reader that needs a part of them at a time."""
+    """Return the same normals as :func:`gaussians`, for a reader that needs a part of them at a time."""
     return Drawn(stream(Purpose.DIRECTION, seed, index), n)
 
 
@@ -105,18 +108,25 @@ class RandomDirections:
         """Return the steps with these indices, shape (k, D), on the device and in the dtype of theta."""
         scope = self.metric.scope
         out = self._like.new_zeros(len(indices), scope.layout.held)
-        for row, index in enumerate(indices):
-            if scope.layout.holding.ranks > 1:
-                drawn = drawn_in_order(self.seed, index, scope.size)
-                normal, length = scope.pick(drawn.values), drawn.length()
-            else:
-                normal = gaussian(self.seed, index, scope.size)
-                length = _length(normal)
-            values = torch.from_numpy(normal).to(out).div_(length)  # no copy, unless dtype or device differ
+        rows = max(1, _PIECE // scope.size)  # at a time: what concerns all of them is done once
+        for start in range(0, len(indices), rows):
+            normals, lengths = self._drawn(indices[start : start + rows])
+            values = torch.from_numpy(normals).to(out)  # no copy, unless dtype or device differ
+            for row, length in zip(values, lengths, strict=True):
+                row.div_(length)
             if self.metric.scale is not None:
                 values.mul_(self.metric.scale)
-            scope.scatter(values, out[row])
+            scope.scatter(values, out[start : start + rows])
         return out
+
+    def _drawn(self, indices: Sequence[int]) -> tuple[np.ndarray, list[float]]:
+        """Return z with these indices, (k, n) float32 or what this rank holds of it, and the length of each."""
+        scope = self.metric.scope
+        if scope.layout.holding.ranks > 1:
+            drawn = [drawn_in_order(self.seed, index, scope.size) for index in indices]
+            return np.stack([scope.pick(each.values) for each in drawn]), [each.length() for each in drawn]
+        normals = gaussians(self.seed, indices, scope.size)
+        return normals, [_length(row) for row in normals]
 
     def describe(self) -> dict[str, Any]:
         """Return nothing: metric and seed determine the directions."""

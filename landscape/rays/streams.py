@@ -126,12 +126,32 @@ def stream(
     >>> one == again, one == other
     (True, False)
     """
+    source = np.random.Generator(np.random.Philox(_UNUSED))
+    return restart(source, purpose, seed, index, part=part, step=step, stage=stage, draws=draws)
+
+
+def restart(
+    source: np.random.Generator,
+    purpose: Purpose,
+    seed: int,
+    index: int = 0,
+    *,
+    part: int = 0,
+    step: int = 0,
+    stage: int = 0,
+    draws: int = 0,
+) -> np.random.Generator:
+    """Return a stream that is read no more as another one, as :func:`stream` makes it, in half the time.
+
+    >>> source = stream(Purpose.CHAIN, 0, 3)
+    >>> source.random() == restart(source, Purpose.CHAIN, 0, 3).random()
+    True
+    """
     key, counter = words(purpose, seed, index, part, step, stage)
     counter[0] = draws
-    bits = np.random.Philox(_UNUSED)
     state: Any = _NOTHING_DRAWN | {"state": {"counter": counter, "key": key}}
-    bits.state = state
-    return np.random.Generator(bits)
+    source.bit_generator.state = state
+    return source
 
 
 def sample_order(seed: int, count: int) -> np.ndarray:

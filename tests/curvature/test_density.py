@@ -172,10 +172,9 @@ def test_few_rows_are_exact(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("name", POSITIVE)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_it_is_right_within_its_error_over_seeds(name: str, dtype: torch.dtype) -> None:
+def test_it_is_right_within_its_error_over_seeds(name: str) -> None:
     truth = float(np.log(POSITIVE[name]).sum())
-    op = dense(POSITIVE[name], dtype)
+    op = dense(POSITIVE[name])
     found = [log_determinant(op, probes=10, steps=30, seed=seed) for seed in range(SEEDS)]
     values = np.array([one.value for one in found])
     scatter = values.std(ddof=1)
@@ -187,6 +186,13 @@ def test_it_is_right_within_its_error_over_seeds(name: str, dtype: torch.dtype) 
     z = np.abs(values - truth) / [one.error for one in found]
     assert np.mean(z > 3.25) <= 0.01 + Z * math.sqrt(0.01 * 0.99 / SEEDS)
     assert all(one.definite for one in found)
+    # in float32 the same probes give the same numbers
+    for seed in range(3):
+        rounded = log_determinant(dense(POSITIVE[name], torch.float32), probes=10, steps=30, seed=seed)
+        assert rounded.value == pytest.approx(found[seed].value, abs=1e-2 * found[seed].standard_error)
+        assert rounded.standard_error == pytest.approx(found[seed].standard_error, rel=1e-2)
+        assert rounded.quadrature_error == pytest.approx(found[seed].quadrature_error, rel=0.1, abs=1e-3)
+        assert rounded.definite
 
 
 def test_too_few_steps_show_in_the_quadrature_error() -> None:

@@ -11,7 +11,7 @@ import torch
 from landscape.errors import ObjectiveError
 from landscape.objective import Layout, Scope
 from landscape.rays import RandomDirections, make_metric
-from landscape.rays.directions import check_seed, gaussian
+from landscape.rays.directions import check_seed, gaussians
 
 
 def rays(theta: torch.Tensor, metric: str = "identity", scope: str = "all", seed: int = 0) -> RandomDirections:
@@ -37,12 +37,12 @@ def test_direction_depends_on_seed_and_index_alone():
 
 def test_the_stream_of_a_key_stays_what_it_is():
     # stored runs continue only as long as (seed, index) gives the same ray in every version
-    assert gaussian(5, 7, 3).tolist() == pytest.approx([1.3912764, -0.27758887, -0.5126015], rel=1e-7)
+    assert gaussians(5, [7], 3)[0].tolist() == pytest.approx([1.3912764, -0.27758887, -0.5126015], rel=1e-7)
 
 
 def test_seeds_and_indices_never_share_a_stream():
     keys = [(s, i) for s in (0, 1, 2, 2**63, 2**64 - 1) for i in (0, 1, 2, 10**9)]
-    assert len({gaussian(s, i, 4).tobytes() for s, i in keys}) == len(keys)
+    assert len({gaussians(s, [i], 4).tobytes() for s, i in keys}) == len(keys)
 
 
 def test_float32_and_float64_centres_see_the_same_ray():
@@ -72,7 +72,7 @@ def test_metric_scales_the_unit_vector():
 
 def test_uniform_on_the_sphere():
     n, k = 6, 20_000
-    phi = np.stack([gaussian(11, i, n).astype(np.float64) for i in range(k)])
+    phi = gaussians(11, range(k), n).astype(np.float64)
     phi /= np.linalg.norm(phi, axis=1, keepdims=True)
     # moments of the uniform distribution: E x = 0, E x_i x_j = delta / n, E x_i^4 = 3 / (n (n + 2))
     z = phi.mean(0) * math.sqrt(k * n)
@@ -90,7 +90,7 @@ def test_dead_filters_shift_no_other_entry_of_the_stream():
     theta[:3] = 0
     source = rays(theta, "filter")
     (step,) = source.steps([4])
-    normal = torch.from_numpy(gaussian(0, 4, 20)).double()
+    normal = torch.from_numpy(gaussians(0, [4], 20)[0]).double()
     assert not step[:3].any()
     assert torch.allclose(step[3:], normal / normal.norm() * source.metric.scale, rtol=1e-14)
 

@@ -101,10 +101,11 @@ def test_ten_thousand_dimensions_within_a_nat(proposal: str, seed: int) -> None:
     assert abs(row.log_volume - truth) < 1
     assert row.verdict == "reliable"
     assert row.interval[0] < truth < row.interval[1]
-    assert ls.log_volume(objective, [0.1], estimator="uniform", **options).results[0].log_volume < truth - 100
+    plain = ls.log_volume(objective, [0.1], estimator="uniform", **options | {"directions": 50})
+    assert plain.results[0].log_volume < truth - 100
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_a_proposal_that_does_not_fit_is_unbiased_all_the_same(seed: int) -> None:
     """Rotated ellipsoids under a diagonal, and under three of twelve eigenpairs."""
     curvatures = np.exp(0.4 * np.random.default_rng(seed).normal(size=12))
@@ -116,11 +117,11 @@ def test_a_proposal_that_does_not_fit_is_unbiased_all_the_same(seed: int) -> Non
             proposal=proposal,
             rank=3,
             metric="identity",
-            directions=3000,
-            rtol=1e-8,
+            directions=2000,
+            rtol=1e-6,
         )
         row = volume.results[0]
-        assert 200 < row.ess < 2999
+        assert 200 < row.ess < 1999
         assert abs(z_of_volume(volume, truth)) < 4
         assert (row.verdict == "reliable") == (row.pareto_k <= 0.5)
 
@@ -153,8 +154,8 @@ def test_an_ellipsoid_cut_by_the_cap(proposal: str, cap: float) -> None:
         proposal=proposal,
         metric="identity",
         max_radius=cap,
-        directions=2000,
-        rtol=1e-8,
+        directions=1000,
+        rtol=1e-6,
     )
     row = volume.results[0]
     assert row.verdict == "reliable"
@@ -186,7 +187,7 @@ def test_a_bent_basin_is_measured_as_by_uniform_rays() -> None:
     y = (torch.rand(50, generator=rng) > 0.4).double()
     objective = ls.Objective(Logits(False), (x, y), "binary_cross_entropy", scope="all")
     for criterion, curvature in (("rise", "hessian"), ("rise", "ggn"), ("kl", None)):
-        settings: dict[str, Any] = {"criterion": criterion, "metric": "identity", "directions": 2000, "rtol": 1e-6}
+        settings: dict[str, Any] = {"criterion": criterion, "metric": "identity", "directions": 1000, "rtol": 1e-4}
         uniform = ls.log_volume(objective, [0.3], estimator="uniform", **settings)
         other = ls.log_volume(
             objective, [0.3], estimator="importance", curvature=curvature, proposal="low-rank", rank=2, **settings

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from landscape.objective.digest import digest
 from landscape.rays import Metric
-from landscape.rays.directions import check_seed
-from landscape.rays.directions import gaussian as gaussian_draw
+from landscape.rays.directions import check_seed, gaussians
 
 
 class AngularGaussian:
@@ -45,7 +44,7 @@ class AngularGaussian:
 
     def draw(self, seed: int, index: int) -> np.ndarray:
         """Return the normal vector with this index, shape (n,), float64."""
-        normals = gaussian_draw(seed, index, self.size + len(self.values)).astype(np.float64)
+        normals = gaussians(seed, [index], self.size + len(self.values))[0].astype(np.float64)
         x = normals[: self.size] / np.sqrt(self.rest)
         x -= self._lift @ (self.vectors.T @ x)
         return x + self.vectors @ (normals[self.size :] / np.sqrt(self.values))

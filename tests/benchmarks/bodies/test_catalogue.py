@@ -30,12 +30,12 @@ def first_crossings(body: Body, directions: torch.Tensor) -> np.ndarray:
         return torch.from_numpy(body.objective.loss_at(points) < body.cutoff)
 
     low, rays = torch.zeros(len(directions), dtype=torch.float64), torch.arange(len(directions))
-    for radius in 1e-4 * 1.1 ** np.arange(140):  # up to 50
+    for radius in 0.01 * 1.1 ** np.arange(90):  # up to 50
         if len(rays) == 0:
             break
         rays = rays[inside(torch.full((len(rays),), radius), rays)]
         low[rays] = radius
-    high = (1.1 * low).clamp(min=1e-4)
+    high = (1.1 * low).clamp(min=0.01)
     for _ in range(10):
         middle = (low + high) / 2
         fits = inside(middle, torch.arange(len(low)))

