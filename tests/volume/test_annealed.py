@@ -24,7 +24,7 @@ from landscape.volume import annealed_volume, log_unit_ball, volume_from_islands
 
 @pytest.fixture(scope="module")
 def measured() -> Islands:
-    return islands((1.0, 2.0), budget=120_000)
+    return islands((1.0, 2.0), budget=90_000)
 
 
 def test_a_ball_off_its_centre_has_its_volume(measured: Islands) -> None:
