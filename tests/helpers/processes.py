@@ -15,6 +15,7 @@ PATIENCE = 100.0  #: seconds that a run may take in all
 FORKS = multiprocessing.get_context("forkserver")
 SLOW = [
     "torch.distributed.run",
+    "torch._decomp.decompositions_for_jvp",
     "torch._dynamo",
     "torch.fx.experimental.symbolic_shapes",
     "landscape.slices",
