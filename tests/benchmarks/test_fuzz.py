@@ -16,7 +16,7 @@ from benchmarks.fuzzing.mutations import damaged
 from helpers.islands import few_particles
 from landscape_cli.commands import show
 
-INPUTS = 300
+INPUTS = 150
 
 
 def test_no_bad_input_ends_in_a_traceback_hangs_or_crashes(monkeypatch: pytest.MonkeyPatch) -> None:

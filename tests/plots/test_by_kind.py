@@ -28,6 +28,11 @@ def test_every_kind_draws_itself_and_nothing_is_cut_off(name: str) -> None:
     with no_warnings():
         figure = SHOWN[name].plot()
         assert_nothing_is_cut_off(figure)
+
+
+@pytest.mark.parametrize("name", ["volume", "plane", "ranking"])
+def test_a_notebook_shows_the_figure(name: str) -> None:
+    figure = SHOWN[name].plot()
     data, size = figure._repr_png_()  # type: ignore[attr-defined]
     assert data.startswith(b"\x89PNG")
     assert size["width"] == round(100 * figure.get_size_inches()[0])

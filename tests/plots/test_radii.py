@@ -61,6 +61,8 @@ HARD = {
     "identity, rise": some_radii(metric="identity", criterion="rise"),
 }  # fmt: skip
 
+ALONE_TOO = ("many cutoffs close together", "some censored, one unfinished", "no profile, radius 0")
+
 
 @cache
 def drawn(name: str) -> dict[str, Figure]:
@@ -77,7 +79,8 @@ def drawn(name: str) -> dict[str, Figure]:
 @pytest.mark.parametrize("name", HARD)
 def test_no_text_is_clipped_and_nothing_warns(name: str) -> None:
     with no_warnings():
-        for figure in drawn(name).values():
+        # the overview holds the other three, in less room
+        for figure in drawn(name).values() if name in ALONE_TOO else [drawn(name)["overview"]]:
             assert_nothing_is_cut_off(figure)
 
 

@@ -44,6 +44,7 @@ RESULTS: dict[str, Line | Plane] = {
     "nowhere a number": make_plane(loss=FLAT * np.nan, accuracy=FLAT * np.nan),
     "one row": make_plane(done=np.arange(21) < 1, loss=np.where(np.arange(21)[:, None] < 1, FLAT, np.nan)),
 }
+RENAMED = ("li2018", "given", "identity")
 
 
 @cache
@@ -55,7 +56,8 @@ def drawn(name: str) -> dict[str, Figure]:
 @pytest.mark.parametrize("name", RESULTS)
 def test_every_figure_is_drawn_and_nothing_is_cut_off(name: str) -> None:
     with no_warnings():
-        figures = drawn(name)
+        # figures that differ from those of "plane" in the names of their axes alone, which all four have
+        figures = {"filled": plots.filled_figure(RESULTS[name])} if name in RENAMED else drawn(name)
         assert figures
         for figure in figures.values():
             assert_nothing_is_cut_off(figure)
@@ -69,8 +71,8 @@ def test_tick_labels_do_not_run_into_each_other(span: float) -> None:
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_every_format_is_written(tmp_path: Path, suffix: str) -> None:
-    for name, figure in drawn("run").items():
-        plots.save(figure, tmp_path / f"{name}.{suffix}")
+    for name in ("filled", "surface"):
+        plots.save(drawn("run")[name], tmp_path / f"{name}.{suffix}")
         assert (tmp_path / f"{name}.{suffix}").stat().st_size > 2000
 
 
