@@ -148,9 +148,13 @@ class FirstCrossing:
         self.points_u[rays, column] = heights
         self.points_exact[rays, column] = exact & np.isfinite(rises)
         self.calls[rays] += 1
-        marching = self._outer_rise[rays] < self.rises[self._cutoff[rays]]
+        rise = self.rises[self._cutoff[rays]]
+        marching = self._outer_rise[rays] < rise
         self._advance(rays[marching], radii[marching], heights[marching])
-        waiting = rays
+        # most points of a march are inside: all that they change is where the bracket begins
+        goes_on = (heights < rise) & marching & (radii < self._max_radius[rays]) & (column + 1 < self._max_points)
+        further, waiting = rays[goes_on], rays[~goes_on]
+        self._bracket.low[further] = self.lower[further, self._cutoff[further]] = radii[goes_on]
         while len(waiting):
             finished = self._finish(waiting)
             self._cutoff[finished] += 1
