@@ -23,9 +23,10 @@ from landscape import distributed
 SOON = 20.0  # seconds in which a run is to end once a rank is gone
 
 
-def test_the_same_bytes_on_one_two_and_three_ranks(tmp_path: Path) -> None:
+def test_the_same_bytes_on_one_and_three_ranks(tmp_path: Path) -> None:
+    """On two as well: radii below, islands in cli/test_beside.py."""
     found: list[dict[str, np.ndarray]] = []
-    for count in (1, 2, 3):
+    for count in (1, 3):
         folder = tmp_path / str(count)
         folder.mkdir()
         for done in together(count, ["measure", str(folder)], tmp_path):
@@ -33,7 +34,7 @@ def test_the_same_bytes_on_one_two_and_three_ranks(tmp_path: Path) -> None:
         for rank in range(count):
             with np.load(folder / f"{rank}.npz") as held:
                 found.append({name: held[name] for name in held.files})
-    assert len(found) == 6
+    assert len(found) == 4
     assert len(found[0]) == 19
     for other in found[1:]:
         for name, values in found[0].items():

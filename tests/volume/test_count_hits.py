@@ -93,7 +93,7 @@ def net() -> ls.Objective:
 
 @pytest.mark.parametrize("blocks", [1, 2, 4])
 def test_a_resumed_count_is_the_same_to_the_last_bit(blocks: int) -> None:
-    settings: dict[str, Any] = {"cutoffs": [0.3, 1.0], "directions": 300, "hits": 300, "budget": None}
+    settings: dict[str, Any] = {"cutoffs": [0.3, 1.0], "directions": 200, "hits": 200, "budget": None}
     whole = count_hits(net(), **settings)
     partial: list[Hits] = []
 

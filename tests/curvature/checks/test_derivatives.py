@@ -190,11 +190,11 @@ def sure(forward: Callable[[nn.Module, nn.Module, Tensor], Tensor], gap: float, 
 def test_a_net_that_is_sure_of_every_sample_is_no_fault(gap: float) -> None:
     """Differences of its gradient, and the products of autograd, are the rounding of numbers near 1."""
     noted = 0
-    for seed in range(12):
+    for seed in range(6):
         objective = sure(lambda a, b, x: b(a(x).relu()), gap, seed)
         Hessian(objective) @ torch.randn(objective.dimension)
         noted += SATURATED in objective.notes
-    assert noted <= 6 if gap > 20 else noted == 0
+    assert noted <= 3 if gap > 20 else noted == 0
 
 
 def test_a_wrong_second_rule_of_a_sure_net_is_found() -> None:
