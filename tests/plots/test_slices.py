@@ -56,7 +56,7 @@ def drawn(name: str) -> dict[str, Figure]:
 @pytest.mark.parametrize("name", RESULTS)
 def test_every_figure_is_drawn_and_nothing_is_cut_off(name: str) -> None:
     with no_warnings():
-        # figures that differ from those of "plane" in the names of their axes alone, which all four have
+        # these differ from "plane" in the title and the names of the axes alone, which all four figures have
         figures = {"filled": plots.filled_figure(RESULTS[name])} if name in RENAMED else drawn(name)
         assert figures
         for figure in figures.values():
