@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from landscape.errors import LandscapeError, ObjectiveError, TaskError, code_place, keeps_running, type_and_line
 from landscape.objective.batch_loss import CENTRE, ModelProgram, evaluating, out_of_memory
 from landscape.objective.batches import Batch, copied
 from landscape.objective.moved_weights import AnyPoint
-from landscape.objective.narrow_products import Copies, gains
+from landscape.objective.narrow_products import Copies, Noticing
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,21 @@ def first_pass(program: ModelProgram, theta: AnyPoint, batch: Batch) -> tuple[Si
 
 
 def _run(program: ModelProgram, trial: ModelProgram, theta: AnyPoint) -> tuple[Sizes, Any]:
-    """Return what :func:`first_pass` returns; with gradients if only that works, and sums in 16 bits if it has any."""
+    """Return what :func:`first_pass` returns. Model and loss run in the way that they need.
+
+    That is with gradients if only that works, and with sums in float32 if either computes in 16 bits.
+    """
+    with ExitStack() as stack:
+        noticing = None if trial.narrow or trial.compile else stack.enter_context(Noticing())
+        measured = _with_loss(program, trial, theta)
+    if noticing is None or not noticing.gains:
+        return measured
+    trial.narrow = True
+    return _with_loss(program, trial, theta)  # whose sums are other ones, and take copies
+
+
+def _with_loss(program: ModelProgram, trial: ModelProgram, theta: AnyPoint) -> tuple[Sizes, Any]:
+    """Return the sizes of a pass of model and loss, and the model's output; with gradients if only that works."""
     try:
         sizes, output = _measure_activations(trial, theta)
     except LandscapeError:
@@ -76,21 +90,26 @@ def _run(program: ModelProgram, trial: ModelProgram, theta: AnyPoint) -> tuple[S
             raise error from None
         program.differentiates = True
         return measured
-    if not program.differentiates:
-        program.differentiates = _loss_needs_gradients(trial, output)
-    return sizes, output
+    needed, copies = _measure_loss(trial, output)
+    program.differentiates = program.differentiates or needed
+    return replace(sizes, copies=max(sizes.copies, copies)), output
 
 
-def _loss_needs_gradients(trial: ModelProgram, output: Any) -> bool:
-    """Whether the loss takes derivatives of the output; all other errors of a loss are found later."""
-    try:
-        with trial.running():
-            trial.losses[0].total(output, trial.batches[0])
-    except RuntimeError as error:
-        return "does not require grad" in str(error)
-    except Exception:
-        return False
-    return False
+def _measure_loss(trial: ModelProgram, output: Any) -> tuple[bool, int]:
+    """Return whether the loss takes derivatives of the output, and the bytes of its copies in float32.
+
+    All other errors of a loss are found later.
+    """
+    needed = False
+    with Copies() as copies:
+        try:
+            with trial.running():
+                trial.losses[0].total(output, trial.batches[0])
+        except RuntimeError as error:
+            needed = "does not require grad" in str(error)
+        except Exception:
+            needed = False
+    return needed, copies.largest
 
 
 def _measure_activations(program: ModelProgram, theta: AnyPoint) -> tuple[Sizes, Any]:
@@ -102,14 +121,10 @@ def _measure_activations(program: ModelProgram, theta: AnyPoint) -> tuple[Sizes,
     inputs = (*program.batches[0].inputs, *program.batches[0].named.values())
     largest = max((_bytes(item) for item in inputs if isinstance(item, Tensor)), default=0)
 
-    autocast: set[torch.dtype] = set()
-
     def see(module: nn.Module, inputs: Any, output: Any) -> None:
         nonlocal largest
         if isinstance(output, Tensor):
             largest = max(largest, _bytes(output))
-        if torch.is_autocast_enabled("cpu"):
-            autocast.add(torch.get_autocast_dtype("cpu"))
 
     handle = nn.modules.module.register_module_forward_hook(see)
     try:
@@ -118,9 +133,6 @@ def _measure_activations(program: ModelProgram, theta: AnyPoint) -> tuple[Sizes,
             output = program.output(theta.clone() if isinstance(theta, Tensor) else theta, 0)
     finally:
         handle.remove()
-    if not (program.narrow or program.compile) and any(gains(program.model, dtype) for dtype in autocast):
-        program.narrow = True
-        return _measure_activations(program, theta)  # whose sums are other ones, and take copies
     return Sizes(largest, copies.largest), output
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from landscape.objective.batch_loss import ModelProgram, Program
+from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import Batch, copied
 from landscape.objective.checks import attributes, differ, random_state
 from landscape.objective.losses.meanings import of_own_loss
@@ -21,7 +21,6 @@ from landscape.objective.parameters import Entry, home
 from landscape.objective.read_weights import UncaughtError
 
 FLAT_LIMIT = 2**25  #: parameters up to which points are flat vectors, unless the caller says otherwise
-_HASHED = 2**20  # entries of a large model that are hashed at a time
 _PROBE = 0.5  # shift of the weights whose reading is checked, in their root mean square
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}  # relative, of outputs that agree
 _HALF_TOLERANCE = 0.05  # for the types of 16 bits
@@ -48,18 +47,6 @@ def is_large(program: ModelProgram, flat: bool | None) -> bool:
     if program.scripted or program.sharded:
         return False
     return program.layout.size > FLAT_LIMIT if flat is None else not flat
-
-
-def trained_values(program: Program, origin: AnyPoint) -> Iterator[Tensor]:
-    """Yield the values of theta, some at a time, flat: for a large model each tensor in pieces."""
-    if isinstance(origin, Tensor):
-        layout = program.layout if isinstance(program, ModelProgram) else None
-        yield from layout.wholes(origin) if layout is not None else (origin,)
-        return
-    assert isinstance(program, ModelProgram)
-    for own, _ in program.pairs:
-        for piece in own.detach().reshape(-1).split(_HASHED):
-            yield piece.to(program.layout.dtype)
 
 
 def origin_of(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, overload
 
@@ -22,7 +23,7 @@ from torch import Tensor
 from landscape.objective.parameters import Entry
 
 Item = TypeVar("Item")
-PIECE = 2**17  #: entries that are moved at a time: they fit the cache of a processor
+PIECE = 2**18  #: entries that are moved at a time: they fit the cache of a processor, and calls cost little
 FEW_OF_LARGE = 2  #: samples of a large model that are enough to find out what its loss means
 
 
@@ -184,16 +185,18 @@ def moved_rows(weight: Tensor, entry: Entry, point: Point, rows: slice) -> Tenso
     source = _with_rows(weight)
     out = torch.empty_like(source[rows], memory_format=torch.contiguous_format)
     shifts = [(coefficient, step) for coefficient, step in point.shifts if step.moves(entry)]
-    for part in row_pieces(out.shape):
-        there = slice(rows.start + part.start, rows.start + part.stop)
-        narrow = out.dtype != wide(out.dtype)
-        base = source[there].to(wide(out.dtype))
-        moved = base if narrow else out[part]
-        for coefficient, step in shifts:
-            step.add(base, moved, entry, there, coefficient)
-            base = moved
-        if narrow or not shifts:
-            out[part].copy_(base)
+    dtype = wide(out.dtype)
+    # a mode such as that of :mod:`.narrow_products` would look at each of many small operations
+    with torch._C._DisableTorchDispatch() if type(source) is Tensor else nullcontext():
+        for part in row_pieces(out.shape):
+            there = slice(rows.start + part.start, rows.start + part.stop)
+            base = source[there].to(dtype)
+            moved = base if out.dtype != dtype else out[part]
+            for coefficient, step in shifts:
+                step.add(base, moved, entry, there, coefficient)
+                base = moved
+            if out.dtype != dtype or not shifts:
+                out[part].copy_(base)
     return out
 
 

@@ -39,16 +39,14 @@ def _has_instructions(dtype: torch.dtype) -> bool:
     return native is not None and bool(native())
 
 
-def gains(model: nn.Module, autocast: torch.dtype | None = None) -> bool:
-    """Return whether a model computes enough in 16 bits on this processor to gain from :func:`sums_in_float32`.
+def gains(model: nn.Module) -> bool:
+    """Return whether a model of weights in 16 bits is large enough here to gain from :func:`sums_in_float32`.
 
-    Args:
-        model: the model.
-        autocast: the dtype in which it computes under ``torch.autocast``; by default that of its parameters.
+    What computes in 16 bits without such weights, as under ``torch.autocast``, shows to :class:`Noticing`.
     """
     return any(
         parameter.device.type == "cpu"
-        and is_slow(autocast or parameter.dtype)
+        and is_slow(parameter.dtype)
         and (parameter.dim() > 2 or parameter.numel() >= _SMALL_WEIGHT)
         for parameter in model.parameters()
     )
@@ -115,7 +113,27 @@ class SumsInFloat32(TorchDispatchMode):
             return func(*args, **(kwargs or {}))
         if any(kind.__torch_dispatch__ is not Tensor.__torch_dispatch__ for kind in types):
             return NotImplemented  # such as a tensor that ranks share: what it is made of comes here next
-        return rule(func, args, kwargs or {})
+        return self._apply(rule, func, args, kwargs or {})
+
+    def _apply(self, rule: Callable[..., Any], func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return rule(func, args, kwargs)
+
+
+class Noticing(SumsInFloat32):
+    """Computes everything as torch does, and notes whether sums in float32 would be faster.
+
+    Attributes:
+        gains: whether they would.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gains = False
+
+    def _apply(self, rule: Callable[..., Any], func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        pays = _pays(*args[-2:]) if rule is _product else args[0].is_cpu and is_slow(args[0].dtype)
+        self.gains = self.gains or pays
+        return func(*args, **kwargs)
 
 
 def _product(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,12 @@ from landscape.objective.batches import moved_to, split_batches
 from landscape.objective.centre import check_centre
 from landscape.objective.checks import try_first_batch
 from landscape.objective.counting import Count
-from landscape.objective.digest import digest_of
 from landscape.objective.evaluate import Evaluation, joined, run_pass
 from landscape.objective.first_pass import Sizes
 from landscape.objective.from_checkpoint import FromCheckpoint
 from landscape.objective.function_program import FunctionProgram, checked_vector
 from landscape.objective.held_elsewhere import refuse_held_elsewhere
-from landscape.objective.large import origin_of, trained_values
+from landscape.objective.large import origin_of
 from landscape.objective.losses.accuracy import accuracy_counts
 from landscape.objective.losses.kl import kl_from, reading_for_kl
 from landscape.objective.losses.make import check_targets, make_loss
@@ -39,6 +37,7 @@ from landscape.objective.reading import read_data
 from landscape.objective.recognition.recognise import recognised
 from landscape.objective.shards.whole import Held
 from landscape.objective.shared_pass import Points, evaluate_points
+from landscape.objective.theta_hash import HashBeside, hash_of
 
 CRITERIA = ("loss", "rise", "kl")
 
@@ -134,7 +133,8 @@ class Objective(FromCheckpoint):
         theta, (own, repeated) = origin_of(program, flat, first, held.tensors, place)
         mixing = training or not loss_terms.per_sample or mixes_samples(model)
         alone = given.alone(here, batch_size if mixing else None)
-        trial = try_first_batch(program, theta, first, alone, mixing=mixing)
+        with HashBeside(program, theta) as hashed:
+            trial = try_first_batch(program, theta, first, alone, mixing=mixing)
         given = kept_whole(given, trial, batch_size)
         read = (given if trial.mixing and batch_size is None else given.joined()).batches(here)
         batches = read.batches
@@ -151,7 +151,8 @@ class Objective(FromCheckpoint):
             )
         self.notes = [*read.notes, *batch_notes(trial, batches, batch_size), *said, *scope_notes(selected, model)]
         program = program.with_losses((loss_terms,)).with_batches(batches)
-        self._set_up(program, theta, layout, selected, output=trial.output_on(batches), repeated=repeated)
+        known = {"theta_hash": hashed.value, "output": trial.output_on(batches), "repeated": repeated}
+        self._set_up(program, theta, layout, selected, **known)
         refuse_held_elsewhere(program.with_batches((trial.batch,)), theta)
         self.samples, self.data_hash = read.samples, held.same_on_all("data", read.digest)
         self.loss_name = loss_terms.name
@@ -207,7 +208,7 @@ class Objective(FromCheckpoint):
         self._flat = theta if isinstance(theta, Tensor) else None
         self.layout = layout
         self.scope = scope
-        self.theta_hash = digest_of(chain(trained_values(program, theta), program.constants))
+        self.theta_hash = known.pop("theta_hash", None) or hash_of(program, theta)
         if sum(program.counts) == 0:
             raise ObjectiveError("every target is left out (-100), so the loss has no term. Check the targets.")
         self._centre = check_centre(program, theta, self.device, **known)

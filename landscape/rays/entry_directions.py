@@ -98,6 +98,7 @@ class EntryStep:
     def __init__(self, scales: Mapping[str, Tensor], levels: KeptLevels) -> None:
         self.scales, self.levels = scales, levels
         self._room: Tensor | None = None
+        self._last: tuple[Any, Tensor] | None = None
 
     def moves(self, entry: Entry) -> bool:
         return entry.name in self.scales
@@ -105,21 +106,25 @@ class EntryStep:
     def add(self, base: Tensor, out: Tensor, entry: Entry, rows: slice, coefficient: float) -> None:
         drawn = self.levels.rows(entry, rows)
         # always the same room for the levels as numbers: fresh memory costs more than the sum
-        room = self._room
-        if room is None or (room.dtype, room.device) != (out.dtype, out.device) or len(room) < len(drawn):
-            room = self._room = torch.empty(max(PIECE, len(drawn)), dtype=out.dtype, device=out.device)
-        numbers = room[: len(drawn)].copy_(drawn).view(out.shape)
-        torch.addcmul(base, numbers, (self._scale(entry, rows) * coefficient).to(out.dtype), out=out)
+        room, count = self._room, drawn.numel()
+        if room is None or (room.dtype, room.device) != (out.dtype, out.device) or room.numel() < count:
+            room = self._room = torch.empty(max(PIECE, count), dtype=out.dtype, device=out.device)
+        numbers = room[:count].copy_(drawn).view(out.shape)
+        torch.addcmul(base, numbers, rows_of(self._scaled(entry, coefficient, out.dtype), rows), out=out)
 
     def add_rows(self, block: Tensor, entry: Entry, rows: Tensor, coefficient: float) -> None:
         drawn = self.levels.chosen(entry, rows).to(block.dtype)
-        block.addcmul_(drawn.view(block.shape), (self._scale(entry, rows) * coefficient).to(block.dtype))
+        block.addcmul_(drawn.view(block.shape), rows_of(self._scaled(entry, coefficient, block.dtype), rows))
 
     def sample(self) -> bytes:
         return repr((self.levels.key, [float(scale.sum()) for scale in self.scales.values()])).encode()
 
-    def _scale(self, entry: Entry, rows: slice | Tensor) -> Tensor:
-        return rows_of(self.scales[entry.name], rows)
+    def _scaled(self, entry: Entry, coefficient: float, dtype: torch.dtype) -> Tensor:
+        """Return what one level of each entry moves it; that of a tensor is asked for once for each of its pieces."""
+        key = entry.name, coefficient, dtype
+        if self._last is None or self._last[0] != key:
+            self._last = key, (self.scales[entry.name] * coefficient).to(dtype)
+        return self._last[1]
 
 
 class KeptLevels:
@@ -142,11 +147,11 @@ class KeptLevels:
         width = width_of(entry)
         start, stop = rows.start * width, rows.stop * width
         kept = self._kept.get(entry.name)
-        if kept is not None and stop <= len(kept):
+        if kept is not None and stop <= kept.numel():
             return kept[start:stop]
         start, stop = entry.start + start, entry.start + stop
         first, drawn = self._ahead
-        if not first <= start <= stop <= first + len(drawn):
+        if not first <= start <= stop <= first + drawn.numel():
             last = min(entry.stop, max(stop, start + _AHEAD * torch.get_num_threads()))
             first, drawn = self._ahead = start, levels(*self.key, start, last, device=self._device)
         return drawn[start - first : stop - first]
@@ -154,6 +159,9 @@ class KeptLevels:
     def chosen(self, entry: Entry, rows: Tensor) -> Tensor:
         """Return the levels of any rows, whose numbers are int64, shape (rows,): int16, shape (rows, width)."""
         width = width_of(entry)
+        kept = self._kept.get(entry.name)
+        if kept is not None and kept.numel() == entry.size:
+            return kept.view(-1, width)[rows]
         return levels_at(*self.key, entry.start + rows[:, None] * width + torch.arange(width, device=rows.device))
 
     def read(self, entry: Entry) -> Iterator[tuple[slice, Tensor]]:
@@ -195,7 +203,7 @@ def width_of(entry: Entry) -> int:
 
 def rows_of(scale: Tensor, rows: slice | Tensor) -> Tensor:
     """Return what belongs to some rows, of numbers whose shape broadcasts to a tensor's."""
-    return scale if len(scale) == 1 else scale[rows]
+    return scale if scale.shape[0] == 1 else scale[rows]
 
 
 class EntryDirections:

@@ -22,6 +22,8 @@ from torch import Tensor
 
 _PIECE = 2**18  # entries in float64 at a time, so that a large tensor is never copied whole
 _MOST_BITS = 52  # of a rounded square
+_LARGE = 2.0**52  # its sum with a number from 0 to 2^52 has the nearest whole number in its last 52 bits, ties to even
+_LAST_BITS = 2**52 - 1
 
 
 def largest(values: Tensor, axes: Sequence[int]) -> Tensor:
@@ -35,7 +37,7 @@ def largest(values: Tensor, axes: Sequence[int]) -> Tensor:
     [[4.0], [1.0]]
     """
     out = values.new_zeros(_filters(values, axes), dtype=torch.float64)
-    for rows, piece in _pieces(values, wide=False):
+    for rows, piece in _pieces(values):
         part = out[rows] if _by_row(values, axes) else out
         part.copy_(torch.maximum(part, piece.abs().amax(_inside(values, axes), keepdim=True)))
     return out
@@ -52,12 +54,18 @@ def whole_squares(values: Tensor, axes: Sequence[int], maxima: Tensor, count: in
     bits = _bits(count)
     half, odd = divmod(bits, 2)
     scale = 2.0**half / _power(maxima)  # a power of two, so that (value · scale)² rounds as (value / unit)² does
-    out = torch.zeros_like(maxima, dtype=torch.int64)
+    out, by_row, inside = torch.zeros_like(maxima, dtype=torch.int64), _by_row(values, axes), _inside(values, axes)
+    room = torch.empty(0, dtype=torch.float64, device=values.device)
     for rows, piece in _pieces(values):
-        by_row = _by_row(values, axes)
-        squares = (piece * (scale[rows] if by_row else scale)).square_()
+        if room.numel() < piece.numel():  # always the same room: fresh memory costs more than the sums
+            room = room.new_empty(piece.numel())
+        squares = room[: piece.numel()].view(piece.shape).copy_(piece)
+        squares.mul_(scale[rows] if by_row else scale).square_()
+        if odd:
+            squares.mul_(2.0)
+        whole = squares.add_(_LARGE).view(torch.int64).bitwise_and_(_LAST_BITS)
         part = out[rows] if by_row else out
-        part += (squares.mul_(2.0) if odd else squares).round_().long().sum(_inside(values, axes), keepdim=True)
+        part += whole.sum(inside, keepdim=True)
     return out
 
 
@@ -95,14 +103,13 @@ def _by_row(values: Tensor, axes: Sequence[int]) -> bool:
     return values.dim() > 0 and 0 in axes
 
 
-def _pieces(values: Tensor, *, wide: bool = True) -> Iterator[tuple[slice, Tensor]]:
-    """Yield some rows of a tensor at a time, in float64 if ``wide``."""
+def _pieces(values: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield some rows of a tensor at a time."""
     if not values.numel():
         return
     if values.dim() == 0:
-        yield slice(None), values.double() if wide else values
+        yield slice(None), values
         return
     step = max(1, _PIECE * values.shape[0] // values.numel())
     for start in range(0, values.shape[0], step):
-        rows = values[start : start + step]
-        yield slice(start, start + step), rows.double() if wide else rows
+        yield slice(start, start + step), values[start : start + step]

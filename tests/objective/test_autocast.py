@@ -83,3 +83,37 @@ def test_a_point_is_what_the_model_computes_under_autocast(
     with torch.no_grad():
         truth = float(F.cross_entropy((around if forward else Net.__call__)(moved, (x,) if forward else x).float(), y))
     assert value == pytest.approx(truth, rel=4 * torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["fast", "slow"])
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("how", ["autocast", "by hand"])
+@pytest.mark.parametrize("dtype", NARROW)
+def test_a_loss_may_compute_in_16_bits_by_itself(
+    dtype: torch.dtype, how: str, flat: bool, slow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(narrow_products, "is_slow", lambda dtype: slow and dtype in NARROW)
+    for rule in ("_LITTLE", "_FEW"):
+        monkeypatch.setattr(narrow_products, rule, 1)
+    torch.manual_seed(0)
+    net, head = Net(dtype, inside=False), torch.randn(3, 200)
+    x, y = torch.randn(6, 2, 12), torch.randint(0, 200, (6,))
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        if how == "by hand":
+            return F.cross_entropy((output.to(dtype) @ head.to(dtype)).float(), target)
+        with torch.autocast("cpu", dtype=dtype):
+            return F.cross_entropy((output @ head).float(), target)
+
+    of = ls.Objective(net, (x, y), loss, flat=flat, lanes=1)
+    directions = random_directions(of, metric_of(of, "layer"), 0).steps([0])
+    moved = Net(dtype, inside=False)
+    step = directions[0] if flat else flat_step(directions[0], of.layout.entries, of.device)
+    nn.utils.vector_to_parameters(of.theta + 0.5 * step, moved.parameters())
+    with Narrow() as torchs, of.running():
+        value = of.along(directions, np.array([0.5])).values[0]
+    assert bool(torchs.names) != slow
+    assert (of.plan.copies > 0) == slow
+    with torch.no_grad():
+        truth = float(loss(moved(x), y))
+    assert value == pytest.approx(truth, rel=4 * torch.finfo(dtype).eps)

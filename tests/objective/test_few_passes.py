@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from itertools import count
+from threading import Event
+from time import sleep
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 import landscape as ls
 from helpers.models import CausalLM
 from landscape.errors import ObjectiveError
+from landscape.objective import theta_hash
 from landscape.objective.centre import check_centre
 
 READING = 2  # passes that show how a large model reads its weights
@@ -50,6 +53,45 @@ def test_an_objective_of_a_large_model_makes_three_passes(dtype: torch.dtype) ->
     flat = ls.Objective(model, sentences(), "model", flat=True)
     assert (objective.centre, accuracy) == (flat.centre, flat.accuracy())
     assert (objective.program.losses[0].reading, objective.notes) == (flat.program.losses[0].reading, flat.notes)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_the_hash_of_a_large_model_is_made_beside_the_first_pass(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    model = CausalLM().to(dtype)
+    flat = ls.Objective(model, sentences(), "model", flat=True).theta_hash
+    begun = Event()
+    converted = theta_hash._converted
+    monkeypatch.setattr(theta_hash, "_converted", lambda *given: (begun.set(), converted(*given))[1])
+    waited: list[bool] = []
+    model.register_forward_hook(lambda *_: waited.append(len(waited) >= READING and begun.wait(10)))
+    assert ls.Objective(model, sentences(), "model", flat=False).theta_hash == flat
+    assert waited[READING:] == [True], "the pass at the trained point ends only once the hash has begun"
+
+
+def test_a_hash_beside_a_pass_that_fails_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, seen = CausalLM(), list[int]()
+    monkeypatch.setattr(theta_hash, "_HASHED", 1)
+
+    def failing(*given: Any) -> None:
+        if len(seen) == READING:
+            raise KeyboardInterrupt
+        seen.append(1)
+
+    converted = theta_hash._converted
+
+    def slowly(*given: Any) -> Tensor:
+        pieces.append(sleep(0.01))
+        return converted(*given)
+
+    pieces: list[None] = []
+    monkeypatch.setattr(theta_hash, "_converted", slowly)
+    model.register_forward_hook(failing)
+    with pytest.raises(KeyboardInterrupt):
+        ls.Objective(model, sentences(), "model", flat=False)
+    assert len(pieces) < sum(parameter.numel() for parameter in model.parameters()) / 2
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5])

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from landscape.objective import Objective
 from landscape.objective import read_weights as reading
 from landscape.objective.batch_loss import ModelProgram
-from landscape.objective.moved_weights import flat_step
+from landscape.objective.moved_weights import PIECE, Point, flat_step, moved_rows
 from landscape.rays import metric_of, random_directions
 
 RADII = np.array([0.2, 0.9])
@@ -233,3 +235,24 @@ def test_large_layers_are_made_some_rows_at_a_time(monkeypatch: pytest.MonkeyPat
     by_vector, values = losses(flat, moved)
     assert values == pytest.approx(by_vector, rel=1e-5)
     assert 0 < largest <= 50
+
+
+class Counting(TorchDispatchMode):
+    """Counts the operations that it sees."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_mode_does_not_look_at_each_of_the_many_operations_that_move_a_weight(dtype: torch.dtype) -> None:
+    layer, data = nn.Linear(400, 6 * PIECE // 400).to(dtype), (torch.randn(2, 400).to(dtype), torch.tensor([0, 1]))
+    moved = Objective(layer, data, flat=False)
+    step = random_directions(moved, metric_of(moved, "filter"), 0).steps([0])[0]
+    own, entry = layer.weight.detach(), moved.layout.entries[0]
+    with Counting() as mode:
+        moved_rows(own, entry, Point(((0.5, step),)), slice(0, len(own)))
+    assert mode.count < 12
