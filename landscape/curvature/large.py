@@ -8,7 +8,7 @@ losses of each, which is tested away from the trained point.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from landscape.curvature.autograd.graphs import Graph, HessianGraph, check_once, refuse_once_differentiable
 from landscape.curvature.autograd.product_tape import ProductTape
+from landscape.curvature.autograd.tape_sizes import TapeSizes, sizes_of
 from landscape.curvature.checks.differences import Outcome
 from landscape.curvature.checks.line import Line, check_line
 from landscape.curvature.operator import column_products
@@ -29,7 +30,7 @@ from landscape.objective.noise import Noise
 from landscape.objective.parameters import Entry
 
 _VECTORS = 2  # the vector and the product
-_PER_PRODUCT = 2.4  # peak of a product, in tapes of its piece: values, slopes, tangents, and one operation at work
+_PER_PRODUCT = 2.4  # a product keeps so many tapes of its piece: values, slopes, tangents, and one layer at work
 _PER_FORM = 2.0  # the same for a form, which frees tangents on its way
 _BACKWARD_COPIES = 2  # a backward pass reads what the forward pass reads and the slope, and gives as many slopes
 _ROOM_OF_PRODUCTS = 2.1  # without a limit, activations of products may take this many times the model's bytes
@@ -48,6 +49,8 @@ class LargeMemory:
     Attributes:
         vector: bytes of a flat vector.
         sample: bytes of values and slopes of one sample.
+        made: bytes of one sample while its tape is made.
+        working: bytes of one sample that what is computed again takes, such as attention.
         rows: samples in a piece.
         room: bytes that activations may take, tapes that are kept and copies included.
         copies: bytes for each sample of copies in float32, of one operation in 16 bits and of its backward pass.
@@ -55,13 +58,19 @@ class LargeMemory:
 
     vector: int
     sample: int
+    made: int
+    working: int
     rows: int
     room: int
     copies: int = 0
 
+    def each(self, tapes: float) -> float:
+        """Return the bytes at a time for each sample of a piece, without vectors; ``tapes`` are kept on the way."""
+        return max(self.made, tapes * self.sample + self.working) + self.copies
+
     def least(self) -> int:
         """Return the largest number of bytes at a time, without what is kept."""
-        return _VECTORS * self.vector + round((_PER_PRODUCT * self.sample + self.copies) * self.rows)
+        return _VECTORS * self.vector + round(self.each(_PER_PRODUCT) * self.rows)
 
     def peak(self) -> int:
         """Return the largest number of bytes at a time."""
@@ -142,9 +151,11 @@ class LargeProducts:
         most = max(batch.samples for batch in whole.batches)
         single = self._with_rows(1)
         rows = 1 if single is not None else most
-        sample = -(-self._bytes_of_first(whole if single is None else single) // rows)
+        sizes = self._sizes_of_first(whole if single is None else single)
+        kept, made, working = (-(-size // rows) for size in (sizes.kept, sizes.made, sizes.working))
         copies = -(-_BACKWARD_COPIES * objective.plan.copies // most)  # of a sample
-        least = LargeMemory(vector, sample, rows, 0, copies).least()
+        memory = LargeMemory(vector, kept, made, working, rows, 0, copies)
+        least = memory.least()
         if limit is None:
             rooms = [round(share * model) for share in (_ROOM_OF_PRODUCTS, _ROOM_OF_FORMS)]
         elif least > limit:
@@ -158,13 +169,13 @@ class LargeProducts:
             self.room = left - rooms[0]
         cuts = []
         for room, per_tape in zip(rooms, (_PER_PRODUCT, _PER_FORM), strict=True):
-            each = per_tape * sample + copies
+            each = memory.each(per_tape)
             count = rows if single is None else min(max(1, int(room / max(each, 1))), most)
-            kept = max(0, int(room - (each - sample) * count))
-            cuts.append(_Pieces.whole(whole, kept) if single is None else _Pieces.cut(whole, count, kept))
+            left_over = max(0, int(room - (each - kept) * count))
+            cuts.append(_Pieces.whole(whole, left_over) if single is None else _Pieces.cut(whole, count, left_over))
             rows = count if len(cuts) == 1 else rows
         self._for_products, self._for_forms = cuts
-        self._memory = LargeMemory(vector, sample, rows, rooms[0], copies)
+        self._memory = replace(memory, rows=rows, room=rooms[0])
 
     @property
     def memory(self) -> LargeMemory:
@@ -251,8 +262,8 @@ class LargeProducts:
 
         return total
 
-    def _bytes_of_first(self, program: ModelProgram) -> int:
-        """Return the bytes of the tape of the first piece, from tensors that have shapes and no numbers.
+    def _sizes_of_first(self, program: ModelProgram) -> TapeSizes:
+        """Return the sizes of the tape of the first piece, from tensors that have shapes and no numbers.
 
         The model has run on this piece before, so whatever it caches holds numbers by now.
         """
@@ -260,17 +271,21 @@ class LargeProducts:
         try:
             with program.running(), FakeTensorMode(allow_non_fake_inputs=True) as fake:
                 self._leaves = [fake.from_tensor(leaf) for leaf in leaves]
-                return self._tape(program, 0, measured_alone=True).bytes
+                return sizes_of(*self._recorded(program, 0))
         except Exception:  # such as of a model that decides by numbers
             self._leaves = leaves
-            return self._tape(program, 0, measured_alone=True).bytes
+            return sizes_of(*self._recorded(program, 0))
         finally:
             self._leaves = leaves
 
-    def _tape(self, program: ModelProgram, piece: int, *, measured_alone: bool = False) -> ProductTape:
-        """Return the tape of a piece; that of the Gauss-Newton matrix knows where the predictions are."""
+    def _tape(self, program: ModelProgram, piece: int) -> ProductTape:
+        """Return the tape of a piece."""
+        return ProductTape(*self._recorded(program, piece))
+
+    def _recorded(self, program: ModelProgram, piece: int) -> tuple[Any, ...]:
+        """Return what a tape of a piece records; that of the Gauss-Newton matrix knows where the predictions are."""
         if self._hessian:
-            return ProductTape(self._call(program, piece), self._moving(), measured_alone=measured_alone)
+            return self._call(program, piece), self._moving()
         loss, data = program.losses[piece], program.batches[piece]
 
         def predictions() -> Any:
@@ -278,9 +293,7 @@ class LargeProducts:
                 output = program.output_of(self._leaves, piece)
             return output if loss.opaque else loss.reading.predictions(output)
 
-        return ProductTape(
-            predictions, self._moving(), lambda output: loss.total(output, data), measured_alone=measured_alone
-        )
+        return predictions, self._moving(), lambda output: loss.total(output, data)
 
     def _each(self, cut: _Pieces, batches: Sequence[int]) -> Iterator[ProductTape]:
         for piece in (piece for batch in batches for piece in cut.of_batch[batch]):

@@ -11,7 +11,7 @@ from landscape.objective import Objective
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import split_batches
 
-_PER_GRAPH = 7  # peak of a product, in graphs of its batch: ResNet-20, transformer and MLPs took 2.4 to 6
+_PER_GRAPH = 8  # peak of a product, in graphs of its batch: nets took 2.4 to 6, a form of attention by hand 7.7
 _PER_VECTOR = 4  # steps, product, and the two in the coordinates of the metric
 _VECTORS = 8  # besides: copies of the parameters, their gradients
 _SAMPLES = (4, 8)  # from graphs of so many samples that of a batch is extrapolated

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -12,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import landscape as ls
+from helpers.allocated import most_allocated
 from landscape.objective import narrow_products
 from landscape.rays import metric_of, random_directions
 
@@ -20,15 +18,6 @@ NARROW = [torch.bfloat16, torch.float16]
 
 def numbers(*shape: int, dtype: torch.dtype) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
-
-
-def most_allocated(work: Callable[[], object]) -> int:
-    """Return the largest number of bytes that torch holds at a time beyond those at the start."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        work()
-    results: Any = profile.profiler
-    events = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
-    return int(np.cumsum([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]).max())
 
 
 def convolutions() -> nn.Module:

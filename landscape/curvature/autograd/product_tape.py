@@ -62,7 +62,9 @@ class ProductTape:
 
     Attributes:
         total: what the program returned, without its graph.
+        steps: in the order in which they ran.
         bytes: that the values and slopes take.
+        slopes: bytes of the slopes that were left out.
 
     >>> x = torch.tensor([1.0, 2.0], requires_grad=True)
     >>> tape, out = ProductTape(lambda: (x**3).sum(), [x]), torch.zeros(2)
@@ -83,25 +85,25 @@ class ProductTape:
         self._leaves = [nodes[id(leaf)] for leaf in leaves]
         total, operations, before = listed(program, loss, identities=False)
         check_once(total)
-        self._steps, outputs = _steps_of(operations, nodes, total, 0 if loss is None else before)
+        self.steps, outputs = _steps_of(operations, nodes, total, 0 if loss is None else before)
         del operations  # the graph frees what nothing else needs, on its way back
-        left_out = 0
+        self.slopes = 0
         if measured_alone:
-            left_out = sum(output.numel() * output.element_size() for output in outputs.values())
+            self.slopes = sum(output.numel() * output.element_size() for output in outputs.values())
         else:
             slopes = torch.autograd.grad(total, list(outputs.values()), allow_unused=True)
             for node, slope in zip(outputs, slopes, strict=True):
                 node.slope = slope
         self.total = total.detach()
-        self._last = _last_uses(self._steps)
+        self._last = _last_uses(self.steps)
         own = {_storage(node.value) for node in self._leaves}
-        self.bytes = left_out + sum(size for place, size in _sizes(self._steps).items() if place not in own)
+        self.bytes = self.slopes + sum(size for place, size in _sizes(self.steps).items() if place not in own)
 
     def form(self, vectors: Sequence[Tensor]) -> Tensor:
         """Return v . H v, float64, for a vector given as one tensor per leaf."""
         total = self.total.new_zeros((), dtype=torch.float64)
         tangents = self._begin(vectors)
-        for step, free in zip(self._steps, self._last, strict=True):
+        for step, free in zip(self.steps, self._last, strict=True):
             total += step.push(tangents, bent=True)
             for node in free:
                 tangents.pop(node, None)
@@ -110,10 +112,10 @@ class ProductTape:
     def add_product(self, vectors: Sequence[Tensor], out: Sequence[Tensor]) -> None:
         """Add H v to ``out``; vector and result are given as one tensor per leaf, which may be wider than the leaf."""
         tangents = self._begin(vectors)
-        for step in self._steps:
+        for step in self.steps:
             step.push(tangents)
         bent = Bent(dict(zip(self._leaves, out, strict=True)))
-        for step in reversed(self._steps):
+        for step in reversed(self.steps):
             step.pull(tangents, bent)
             for output in step.outputs:
                 tangents.pop(output, None)
@@ -146,6 +148,9 @@ class Run:
         operations: in the order in which they ran.
         nodes: the nodes of the leaves and of earlier outputs, by the id of their tensors.
         needed: ids of the tensors that later steps read.
+
+    Attributes:
+        functions: what was called.
     """
 
     def __init__(self, operations: Sequence[Operation], nodes: dict[int, Node], needed: set[int]) -> None:
@@ -171,9 +176,9 @@ class Run:
         nodes |= {key: Node(outputs[key].detach()) for key in kept}
         self.outputs: Sequence[Node] = [nodes[key] for key in kept]
         self._kept = [numbers[key] for key in kept]
-        functions = [call.function for call in self._calls]
-        self.curved = not all(function in _LINEAR for function in functions)
-        self._linear_in_one = all(function in _LINEAR_IN_ONE for function in functions)
+        self.functions = tuple(call.function for call in self._calls)
+        self.curved = not all(function in _LINEAR for function in self.functions)
+        self._linear_in_one = all(function in _LINEAR_IN_ONE for function in self.functions)
 
     def constants(self) -> list[Tensor]:
         """Return the tensors that the calls keep besides inputs and outputs."""

@@ -46,7 +46,7 @@ def test_operations_between_layers_are_one_step_that_keeps_what_others_read() ->
         return F.linear(inner, second).square().sum()
 
     tape = require_same(program, [first, second])
-    assert [type(step).__name__ for step in tape._steps] == ["Linear", "Run", "Linear", "Run"]
+    assert [type(step).__name__ for step in tape.steps] == ["Linear", "Run", "Linear", "Run"]
     doubles = 5 * 4 + 2 * (5 * 6) + 2 * (5 * 6) + 2 * (5 * 3) + 2  # the input; then a value and a slope each
     assert tape.bytes == 8 * doubles
 
@@ -71,7 +71,7 @@ def test_a_run_is_cut_where_it_and_others_read_a_result() -> None:
         return (stream + F.linear(stream.tanh(), w)).square().sum()
 
     tape = require_same(program, [w])
-    assert [type(step).__name__ for step in tape._steps] == ["Linear", "Run", "Run", "Linear", "Run"]
+    assert [type(step).__name__ for step in tape.steps] == ["Linear", "Run", "Run", "Linear", "Run"]
 
 
 def test_a_long_run_is_cut() -> None:
@@ -84,8 +84,8 @@ def test_a_long_run_is_cut() -> None:
         return value.sum()
 
     tape = require_same(program, [w])
-    assert all(isinstance(step, Run) for step in tape._steps)
-    assert len(tape._steps) == 2
+    assert all(isinstance(step, Run) for step in tape.steps)
+    assert len(tape.steps) == 2
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -100,7 +100,7 @@ def test_cross_entropy_in_rows(reduction: str, monkeypatch: pytest.MonkeyPatch) 
         return (weights * loss.square()).sum()
 
     tape = require_same(program, [w])
-    assert [type(step).__name__ for step in tape._steps] == ["Linear", "CrossEntropy", "Run"]
+    assert [type(step).__name__ for step in tape.steps] == ["Linear", "CrossEntropy", "Run"]
 
 
 @pytest.mark.parametrize("options", [{"label_smoothing": 0.1}, {"weight": torch.arange(1.0, 8.0).double()}])
@@ -108,7 +108,7 @@ def test_cross_entropy_of_another_kind_goes_through_torch(options: dict[str, obj
     torch.manual_seed(3)
     x, w, target = torch.randn(5, 4, dtype=torch.float64), leaf(7, 4), torch.tensor([3, 1, 0, 6, 2])
     tape = require_same(lambda: F.cross_entropy(F.linear(x, w), target, **options), [w])  # type: ignore[arg-type]
-    assert [type(step).__name__ for step in tape._steps] == ["Linear", "Run"]
+    assert [type(step).__name__ for step in tape.steps] == ["Linear", "Run"]
 
 
 def test_a_total_without_the_leaves_is_refused() -> None:
