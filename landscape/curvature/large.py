@@ -8,7 +8,9 @@ losses of each, which is tested away from the trained point.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from landscape.curvature.autograd.product_tape import ProductTape
 from landscape.curvature.autograd.tape_sizes import TapeSizes, sizes_of
 from landscape.curvature.checks.differences import Outcome
 from landscape.curvature.checks.line import Line, check_line
+from landscape.curvature.large_memory import PER_FORM, PER_PRODUCT, VECTORS, LargeMemory, require_graph
 from landscape.curvature.operator import column_products
 from landscape.errors import CurvatureError
 from landscape.objective import Objective, Scope
@@ -29,9 +32,6 @@ from landscape.objective.moved_weights import Point, PointList
 from landscape.objective.noise import Noise
 from landscape.objective.parameters import Entry
 
-_VECTORS = 2  # the vector and the product
-_PER_PRODUCT = 2.4  # a product keeps so many tapes of its piece: values, slopes, tangents, and one layer at work
-_PER_FORM = 2.0  # the same for a form, which frees tangents on its way
 _BACKWARD_COPIES = 2  # a backward pass reads what the forward pass reads and the slope, and gives as many slopes
 _ROOM_OF_PRODUCTS = 2.1  # without a limit, activations of products may take this many times the model's bytes
 _ROOM_OF_FORMS = 3.1  # the same for forms, which have one vector less
@@ -40,41 +40,6 @@ _APART = 0.5  # shift of the weights at which pieces are compared with their bat
 _SEPARABLE = 1e-5  # relative difference between a batch and the sum of its pieces
 _ROUNDINGS = 16  # the same in 16 bits, in units of the last place
 _AGREEMENT = 1e-3  # relative difference between the products of a tape and of torch's graph
-
-
-@dataclass(frozen=True)
-class LargeMemory:
-    """The memory of products of a large model, beyond the model.
-
-    Attributes:
-        vector: bytes of a flat vector.
-        sample: bytes of values and slopes of one sample.
-        made: bytes of one sample while its tape is made.
-        working: bytes of one sample that what is computed again takes, such as attention.
-        rows: samples in a piece.
-        room: bytes that activations may take, tapes that are kept and copies included.
-        copies: bytes for each sample of copies in float32, of one operation in 16 bits and of its backward pass.
-    """
-
-    vector: int
-    sample: int
-    made: int
-    working: int
-    rows: int
-    room: int
-    copies: int = 0
-
-    def each(self, tapes: float) -> float:
-        """Return the bytes at a time for each sample of a piece, without vectors; ``tapes`` are kept on the way."""
-        return max(self.made, tapes * self.sample + self.working) + self.copies
-
-    def least(self) -> int:
-        """Return the largest number of bytes at a time, without what is kept."""
-        return _VECTORS * self.vector + round(self.each(_PER_PRODUCT) * self.rows)
-
-    def peak(self) -> int:
-        """Return the largest number of bytes at a time."""
-        return max(self.least(), _VECTORS * self.vector + self.room)
 
 
 @dataclass
@@ -155,6 +120,10 @@ class LargeProducts:
         kept, made, working = (-(-size // rows) for size in (sizes.kept, sizes.made, sizes.working))
         copies = -(-_BACKWARD_COPIES * objective.plan.copies // most)  # of a sample
         memory = LargeMemory(vector, kept, made, working, rows, 0, copies)
+        if not self._hessian:
+            sizes = self._sizes_of_first(self._one_sample(), hessian=True)
+            check = LargeMemory(vector, sizes.kept, sizes.made, sizes.working, 1, 0, copies)
+            memory = replace(memory, checked=round(check.each(PER_FORM)))
         least = memory.least()
         if limit is None:
             rooms = [round(share * model) for share in (_ROOM_OF_PRODUCTS, _ROOM_OF_FORMS)]
@@ -164,11 +133,11 @@ class LargeProducts:
                 f"{limit:,}. Pass `memory={least}` or more."
             )
         else:  # one half of what is left is for other vectors
-            left = limit - _VECTORS * vector
-            rooms = [max(left // 2, least - _VECTORS * vector)] * 2
+            left = limit - VECTORS * vector
+            rooms = [max(left // 2, least - VECTORS * vector)] * 2
             self.room = left - rooms[0]
         cuts = []
-        for room, per_tape in zip(rooms, (_PER_PRODUCT, _PER_FORM), strict=True):
+        for room, per_tape in zip(rooms, (PER_PRODUCT, PER_FORM), strict=True):
             each = memory.each(per_tape)
             count = rows if single is None else min(max(1, int(room / max(each, 1))), most)
             left_over = max(0, int(room - (each - kept) * count))
@@ -262,19 +231,25 @@ class LargeProducts:
 
         return total
 
-    def _sizes_of_first(self, program: ModelProgram) -> TapeSizes:
+    def _sizes_of_first(self, program: ModelProgram, *, hessian: bool = False) -> TapeSizes:
         """Return the sizes of the tape of the first piece, from tensors that have shapes and no numbers.
 
         The model has run on this piece before, so whatever it caches holds numbers by now.
         """
+        try:
+            with program.running(), self._without_numbers():
+                return sizes_of(*self._recorded(program, 0, hessian=hessian))
+        except Exception:  # such as of a model that decides by numbers
+            return sizes_of(*self._recorded(program, 0, hessian=hessian))
+
+    @contextmanager
+    def _without_numbers(self) -> Iterator[None]:
+        """Give the model leaves that have shapes and no numbers."""
         leaves = self._leaves
         try:
-            with program.running(), FakeTensorMode(allow_non_fake_inputs=True) as fake:
+            with FakeTensorMode(allow_non_fake_inputs=True) as fake:
                 self._leaves = [fake.from_tensor(leaf) for leaf in leaves]
-                return sizes_of(*self._recorded(program, 0))
-        except Exception:  # such as of a model that decides by numbers
-            self._leaves = leaves
-            return sizes_of(*self._recorded(program, 0))
+                yield
         finally:
             self._leaves = leaves
 
@@ -282,9 +257,9 @@ class LargeProducts:
         """Return the tape of a piece."""
         return ProductTape(*self._recorded(program, piece))
 
-    def _recorded(self, program: ModelProgram, piece: int) -> tuple[Any, ...]:
+    def _recorded(self, program: ModelProgram, piece: int, *, hessian: bool = False) -> tuple[Any, ...]:
         """Return what a tape of a piece records; that of the Gauss-Newton matrix knows where the predictions are."""
-        if self._hessian:
+        if self._hessian or hessian:
             return self._call(program, piece), self._moving()
         loss, data = program.losses[piece], program.batches[piece]
 
@@ -338,6 +313,10 @@ class LargeProducts:
 
     def _agrees(self) -> bool:
         """Return whether the tape and torch's graph of the first piece give the same product."""
+        if (limit := self._objective.plan.limit) is not None:
+            with self._without_numbers():
+                none = [torch.zeros_like(leaf) for leaf in self._moving()]
+                require_graph(partial(self._add_by_graph, none, none, (0,), 1.0, first=True), self.memory.vector, limit)
         generator = torch.Generator(self._objective.device).manual_seed(0)
         moving = self._moving()
         vectors = [

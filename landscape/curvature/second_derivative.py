@@ -18,7 +18,8 @@ from landscape.curvature.checks.derivatives import check_derivatives, why_apart
 from landscape.curvature.checks.few_samples import few_samples
 from landscape.curvature.checks.suspects import refuse_fake_quantisation
 from landscape.curvature.checks.symmetry import require_symmetric
-from landscape.curvature.large import LargeMemory, LargeProducts
+from landscape.curvature.large import LargeProducts
+from landscape.curvature.large_memory import LargeMemory
 from landscape.curvature.memory import ProductMemory, Room
 from landscape.curvature.operator import Operator, column_products, parts_of
 from landscape.errors import CurvatureError

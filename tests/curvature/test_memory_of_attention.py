@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -11,10 +14,11 @@ from torch.nn import functional as F
 
 import landscape as ls
 from helpers.allocated import most_allocated
+from landscape.curvature.operator import Operator
 from landscape.errors import CurvatureError
 
-TOKENS = 400
-PAIRS = 4 * 2 * TOKENS**2  #: bytes of one such matrix, for both heads
+TOKENS = 120
+PAIRS = 8 * 2 * TOKENS**2  #: bytes of one such matrix, for both heads
 
 
 class Attention(nn.Module):
@@ -37,46 +41,71 @@ class Attention(nn.Module):
         return self.last(x).mean(1)
 
 
-def operator(kind: Any, how: str, layers: int = 1, rows: int = 1, **options: Any) -> Any:
+@cache
+def objective(how: str, layers: int, rows: int, flat: bool, memory: int | None) -> ls.Objective:
     torch.manual_seed(0)
     data = torch.randint(0, 11, (rows, TOKENS)), torch.randint(0, 11, (rows,))
-    return kind(ls.Objective(Attention(layers, how), data, scope="all", lanes=1, **options), check=False)
+    model = Attention(layers, how).double()
+    return ls.Objective(model, data, scope="all", lanes=1, flat=flat, memory=memory)
 
 
-def most_of_products_and_forms(op: Any) -> int:
-    """Return the same of a product and of a form, each with all that it has to compute."""
-    vector, sizes = torch.randn(op.size), []
-    for work in (lambda: op @ vector, lambda: op.forms(vector[:, None])):
-        work()  # what is found out only once
-        op.forget()
-        sizes.append(most_allocated(work))
-        op.forget()
+def operator(
+    kind: Any,
+    how: str,
+    layers: int = 1,
+    rows: int = 1,
+    *,
+    check: bool = True,
+    flat: bool = False,
+    memory: int | None = None,
+) -> Any:
+    return kind(objective(how, layers, rows, flat, memory), check=check)
+
+
+def most_of_first(make: Callable[[], Any], *works: Callable[[Any, Tensor], object]) -> int:
+    """Return the largest number of bytes that torch holds at a time in the first product, or the first form."""
+    sizes = []
+    for work in works or (Operator.__matmul__, lambda op, vector: op.forms(vector[:, None])):
+        op = make()
+        op.memory()
+        sizes.append(most_allocated(partial(work, op, torch.randn(op.size, dtype=torch.float64))))
     return max(sizes)
 
 
 @pytest.mark.parametrize(("how", "layers"), [("function", 1), ("by hand", 4), ("module", 1)])
 @pytest.mark.parametrize("kind", [ls.Hessian, ls.GaussNewton])
 def test_the_plan_of_a_large_model_holds_matrices_of_pairs(kind: Any, how: str, layers: int) -> None:
-    op = operator(kind, how, layers, flat=False)
-    most = most_of_products_and_forms(op)
+    make = partial(operator, kind, how, layers)
+    most, least = most_of_first(make), make().memory().least()
     assert most > 5 * PAIRS
-    assert 0.6 * op.memory().least() <= most <= op.memory().least()
+    assert 0.6 * least <= most <= least
 
 
 @pytest.mark.parametrize("how", ["function", "by hand"])
 def test_the_plan_of_flat_vectors_holds_matrices_of_pairs(how: str) -> None:
-    op = operator(ls.Hessian, how, flat=True)
-    assert 5 * PAIRS < most_of_products_and_forms(op) <= op.memory().peak()
+    make = partial(operator, ls.Hessian, how, flat=True)
+    assert 5 * PAIRS < most_of_first(make) <= make().memory().peak()
 
 
-def test_a_limit_is_kept_by_fewer_samples_at_a_time() -> None:
+@pytest.mark.parametrize("kind", [ls.Hessian, ls.GaussNewton])
+def test_a_limit_is_kept_by_fewer_samples_at_a_time(kind: Any) -> None:
     """Four sequences together would take four times as much."""
-    limit = round(1.5 * operator(ls.Hessian, "function", flat=False).memory().least())
-    op = operator(ls.Hessian, "function", rows=4, flat=False, memory=limit)
-    assert 0.5 * limit < most_of_products_and_forms(op) <= limit
-    assert op.memory().rows == 1
+    limit = round(1.5 * operator(kind, "function").memory().least())
+    make = partial(operator, kind, "function", rows=4, memory=limit)
+    assert 0.5 * limit < most_of_first(make) <= limit
+    assert make().memory().rows < 4
 
 
 def test_a_limit_below_the_matrices_of_a_sample_is_refused() -> None:
     with pytest.raises(CurvatureError, match="and the memory budget is"):
-        operator(ls.Hessian, "function", flat=False, memory=5 * PAIRS).prepare()
+        operator(ls.Hessian, "function", memory=5 * PAIRS).prepare()
+
+
+@pytest.mark.parametrize("kind", [ls.Hessian, ls.GaussNewton])
+def test_without_a_check_the_graph_of_torch_has_to_fit_too(kind: Any) -> None:
+    make = partial(operator, kind, "by hand", 4, check=False)
+    least = make().memory().least()
+    with pytest.raises(CurvatureError, match="`memory=") as refused:
+        most_of_first(partial(make, memory=least), Operator.__matmul__)
+    needed = int(re.search(r"`memory=(\d+)`", str(refused.value))[1])  # type: ignore[index]
+    assert 0.6 * needed <= most_of_first(partial(make, memory=needed), Operator.__matmul__) <= needed

@@ -51,13 +51,14 @@ class Line:
 
     def direction(self, number: int) -> list[Tensor]:
         """Return a random direction, one tensor for each that moves: each moves by its own size."""
-        tile = torch.empty(_TILE).uniform_(-1, 1, generator=torch.Generator().manual_seed(number))
+        longest = max(leaf.numel() for leaf, moves in zip(self._leaves, self._moves, strict=True) if moves)
+        tile = torch.empty(min(_TILE, longest)).uniform_(-1, 1, generator=torch.Generator().manual_seed(number))
         vectors: list[Tensor] = []
         for leaf, moves in zip(self._leaves, self._moves, strict=True):
             if moves:
                 vector = torch.empty(leaf.shape, dtype=leaf.dtype, device=leaf.device)
                 values = tile.roll(1 + len(vectors)).to(leaf).mul_(rms(leaf) or 1.0)
-                for piece in vector.view(-1).split(_TILE):
+                for piece in vector.view(-1).split(len(tile)):
                     piece.copy_(values[: len(piece)])
                 vectors.append(vector)
         return vectors
