@@ -45,7 +45,8 @@ class Attention(nn.Module):
 def objective(how: str, layers: int, rows: int, flat: bool, memory: int | None) -> ls.Objective:
     torch.manual_seed(0)
     data = torch.randint(0, 11, (rows, TOKENS)), torch.randint(0, 11, (rows,))
-    model = Attention(layers, how).double()
+    # in float32 the derivatives of flat vectors are checked in float64, which takes more; those of large models are not
+    model = Attention(layers, how).to(torch.float32 if flat else torch.float64)
     return ls.Objective(model, data, scope="all", lanes=1, flat=flat, memory=memory)
 
 
@@ -68,7 +69,7 @@ def most_of_first(make: Callable[[], Any], *works: Callable[[Any, Tensor], objec
     for work in works or (Operator.__matmul__, lambda op, vector: op.forms(vector[:, None])):
         op = make()
         op.memory()
-        sizes.append(most_allocated(partial(work, op, torch.randn(op.size, dtype=torch.float64))))
+        sizes.append(most_allocated(partial(work, op, torch.randn(op.size, dtype=op.dtype))))
     return max(sizes)
 
 

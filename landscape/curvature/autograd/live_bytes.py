@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 
@@ -29,10 +28,10 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        for storage in _storages((args, kwargs)):
+        for storage in _storages((*args, *(kwargs or {}).values())):
             self._known.setdefault(storage, None)  # what is not known by now was there before
         result = func(*args, **(kwargs or {}))
-        for storage in _storages(result):
+        for storage in _storages((result,)):
             if storage not in self._known:
                 self._known[storage] = None
                 self._add(storage, storage.nbytes())
@@ -47,8 +46,11 @@ class LiveBytes(TorchDispatchMode):
         self._now -= size
 
 
-def _storages(items: Any) -> Iterator[UntypedStorage]:
+def _storages(items: Iterable[Any]) -> Iterator[UntypedStorage]:
     """Yield the storages of all tensors among these items; sparse tensors have none of their own."""
-    for item in tree_leaves(items):
-        if isinstance(item, Tensor) and item.layout == torch.strided and not item.is_nested:
-            yield item.untyped_storage()
+    for item in items:
+        if isinstance(item, Tensor):
+            if item.layout == torch.strided and not item.is_nested:
+                yield item.untyped_storage()
+        elif isinstance(item, list | tuple):
+            yield from _storages(item)

@@ -56,7 +56,7 @@ def _kind(run: Run) -> Hashable:
 
 
 def _working(run: Run) -> int:
-    """Return the most bytes that the sweeps of a run take at a time; with numbers if they do not run without."""
+    """Return the most bytes that a run takes at a time in a sweep; with numbers if it does not run without."""
     if any(isinstance(node.value, FakeTensor) for node in run.inputs):
         return _swept(run)
     try:
@@ -74,8 +74,7 @@ def _swept(run: Run) -> int:
         for node in run.outputs:
             node.slope = torch.zeros_like(node.value)
             bent.add(node, torch.zeros_like(node.value))
-        with LiveBytes() as live:
-            run.push(tangents, bent=True)
+        with LiveBytes() as live:  # the sweep back keeps the graph of a gradient, which the sweep forward does not
             run.pull(tangents, bent)
         return live.most
     finally:
