@@ -55,9 +55,9 @@ class Trial:
     why: str = ""
     time_major: bool = False
 
-    def sizes_of(self, samples: int) -> Sizes:
-        """Return what a pass over so many samples takes in memory."""
-        each = self.batch.samples
+    def sizes_on(self, batches: Sequence[Batch]) -> Sizes:
+        """Return what a pass over the largest of these batches takes in memory."""
+        samples, each = max(batch.samples for batch in batches), self.batch.samples
         return Sizes(self.sizes.activation // each * samples, self.sizes.copies * samples // each)
 
     def output_on(self, batches: Sequence[Batch]) -> Any:

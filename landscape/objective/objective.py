@@ -133,7 +133,7 @@ class Objective(FromCheckpoint):
         theta, (own, repeated) = origin_of(program, flat, first, held.tensors, place)
         mixing = training or not loss_terms.per_sample or mixes_samples(model)
         alone = given.alone(here, batch_size if mixing else None)
-        with HashBeside(program, theta) as hashed:
+        with HashBeside(program, theta) as known:
             trial = try_first_batch(program, theta, first, alone, mixing=mixing)
         given = kept_whole(given, trial, batch_size)
         read = (given if trial.mixing and batch_size is None else given.joined()).batches(here)
@@ -151,14 +151,12 @@ class Objective(FromCheckpoint):
             )
         self.notes = [*read.notes, *batch_notes(trial, batches, batch_size), *said, *scope_notes(selected, model)]
         program = program.with_losses((loss_terms,)).with_batches(batches)
-        known = {"theta_hash": hashed.value, "output": trial.output_on(batches), "repeated": repeated}
-        self._set_up(program, theta, layout, selected, **known)
+        self._set_up(program, theta, layout, selected, known.value, output=trial.output_on(batches), repeated=repeated)
         refuse_held_elsewhere(program.with_batches((trial.batch,)), theta)
         self.samples, self.data_hash = read.samples, held.same_on_all("data", read.digest)
         self.loss_name = loss_terms.name
         self._mixing = trial.mixing
-        sizes = trial.sizes_of(max(batch.samples for batch in batches))
-        self.plan = plan_points(program, theta, sizes, memory, lanes)
+        self.plan = plan_points(program, theta, trial.sizes_on(batches), memory, lanes)
         self.notes += self.plan.notes
 
     @classmethod
@@ -200,7 +198,9 @@ class Objective(FromCheckpoint):
         self.plan = plan_points(program, theta, Sizes(), memory, lanes)
         return self
 
-    def _set_up(self, program: Program, theta: AnyPoint, layout: Layout, scope: Scope, **known: Any) -> None:
+    def _set_up(
+        self, program: Program, theta: AnyPoint, layout: Layout, scope: Scope, theta_hash: str = "", **known: Any
+    ) -> None:
         """Set the attributes that every objective has, and check the centre by what is ``known`` of it."""
         self._program = program
         self._kl: Program | None = None
@@ -208,7 +208,7 @@ class Objective(FromCheckpoint):
         self._flat = theta if isinstance(theta, Tensor) else None
         self.layout = layout
         self.scope = scope
-        self.theta_hash = known.pop("theta_hash", None) or hash_of(program, theta)
+        self.theta_hash = theta_hash or hash_of(program, theta)
         if sum(program.counts) == 0:
             raise ObjectiveError("every target is left out (-100), so the loss has no term. Check the targets.")
         self._centre = check_centre(program, theta, self.device, **known)

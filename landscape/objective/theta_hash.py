@@ -33,11 +33,11 @@ class HashBeside:
     """Within it, a thread makes the hash of a large model on a CPU, if nothing writes to its weights meanwhile.
 
     Attributes:
-        value: the hash, once the context has ended; None for other models, and after an error.
+        value: the hash, once the context has ended; empty for other models, and after an error.
     """
 
     def __init__(self, program: ModelProgram, origin: AnyPoint) -> None:
-        self.value: str | None = None
+        self.value = ""
         self._stop, self._arguments = Event(), (program, origin)
         on_cpu = all(own.device.type == "cpu" for own, _ in program.pairs)
         self._pool = None if isinstance(origin, Tensor) or program.in_place or not on_cpu else ThreadPoolExecutor(1)
