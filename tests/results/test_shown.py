@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from helpers.curvature_results import results
+from helpers.every_kind import NET
 from helpers.families import family
 from helpers.islands import islands
 from helpers.slice_results import make_line, make_plane
@@ -210,3 +211,13 @@ def test_a_result_without_a_cost_of_its_own_is_shown_too() -> None:
     assert repr(replace(MEASURE, value=math.nan, standard_error=math.nan, verdict="failed", cost=NOTHING)) == (
         "<Measure: average-case - (failed); 0 passes, 0.0 s>"
     )
+
+
+def test_a_net_prints_where_it_stands_and_its_measures() -> None:
+    head, *rows = str(NET).splitlines()
+    assert head == "w16-s0: width 16, seed 0; gap 0.1"
+    assert [row.split() for row in rows] == [
+        ["measure", "value", "verdict"],
+        ["average-case", "0.5", "estimate"],
+        ["l2-norm", "12.5", "exact"],
+    ]

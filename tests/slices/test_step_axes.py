@@ -129,3 +129,33 @@ def test_misuse_is_one_clear_error() -> None:
         slice_2d(large, directions="li2018", orthogonal=True, steps=3)
     with pytest.raises(ObjectiveError, match="one line"):
         slice_2d(pair()[1], directions=torch.ones(2, large.layout.size), steps=3)
+    with pytest.raises(ObjectiveError, match="zero, or holds NaN or infinite"):
+        slice_1d(large, direction=torch.zeros(large.layout.size), steps=3)
+    with pytest.raises(ObjectiveError, match="there are none, or all are zero"):
+        slice_1d(pair("0.bias")[1], direction="li2018", steps=3)
+    with pytest.raises(ObjectiveError, match="does not fit"):
+        slice_1d(pair()[1], direction="toward", other=torch.ones(3), steps=3)
+    with pytest.raises(ObjectiveError, match="the training has diverged"):
+        slice_1d(pair()[1], direction="toward", other=torch.full((large.layout.size,), torch.nan), steps=3)
+
+
+def test_another_checkpoint_may_be_a_flat_vector() -> None:
+    flat, large = pair()
+    vector = torch.cat([parameter.detach().reshape(-1) for parameter in others(1)[0].parameters()])
+    same(*(slice_1d(of, direction="toward", other=vector, steps=3) for of in (flat, large)))
+
+
+def test_rows_of_an_embedding_move_as_in_flat_vectors() -> None:
+    """A pass reads a fifth of its rows at most, and only they are moved: along others, given and combined steps."""
+
+    def words() -> nn.Module:
+        return nn.Sequential(nn.Embedding(300, 4), nn.Flatten(), nn.Linear(12, 3))
+
+    torch.manual_seed(0)
+    model, first, second = words(), words(), words()
+    data = torch.randint(0, 7, (20, 3)), torch.randint(0, 3, (20,))
+    flat, large = (Objective(model, data, scope="all", lanes=1, flat=flat) for flat in (True, False))
+    for options in ({"orthogonal": True}, {}):
+        same(*(slice_2d(of, directions="toward", others=[first, second], steps=3, **options) for of in (flat, large)))
+    vector = torch.randn(large.layout.size)
+    same(*(slice_1d(of, direction=vector, steps=3) for of in (flat, large)))
