@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.errors import ObjectiveError
 from landscape.objective.batch_loss import Program, evaluating
 from landscape.objective.moved_weights import PointList
 from landscape.objective.recomputation import differentiable
@@ -80,13 +81,23 @@ def run_pass(
 
 
 def run_backward(program: Program, points: Tensor) -> tuple[np.ndarray, Tensor]:
-    """Return the loss at each point, shape (k,), float64, and its gradient, shape (k, D)."""
+    """Return the loss at each point, shape (k,), float64, and its gradient, shape (k, D).
+
+    Raises:
+        ObjectiveError: if torch cannot follow the loss, or the model fails.
+    """
     terms = float(sum(program.counts))
     value, gradient = np.zeros(len(points)), torch.zeros_like(points)
     for batch in range(len(program.counts)):
         leaf = points.detach().requires_grad_()
         with torch.enable_grad(), differentiable(), evaluating(program, batch, "around the trained point"):
             totals = program.totals(leaf, batch)
+            if not totals.requires_grad:
+                raise ObjectiveError(
+                    "this needs gradients, and the loss has none that torch can follow: it leaves torch, or its "
+                    "operations have no derivative (argmax, rounding, .item()).\nPass a differentiable loss, or "
+                    "measure with uniform rays, which need none (`estimator='uniform'`)."
+                )
             gradient += torch.autograd.grad(totals.sum() / terms, leaf)[0]
         value += totals.detach().cpu().numpy() / terms
     return value, gradient

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 _MANY, _MANY_LEVELS = 2.0, 40  # effort and levels from which islands have twice the particles: they tell as much
+_ALIKE = 4.0  # nats that islands of the round before may scatter by for that; else more levels serve better
 _BACK = 8  # particles of an island that go back, or half of it: the way out tells V, the way back whether to believe it
 _JUST_BELOW = 0.99  # of the effort from which islands are larger, if the budget pays for neither round to the full
 _LATE = 16  # chains of an island from the second start
-_EXTRA, _EXTRA_OUT = 8.0, 2.0  # moves of each particle that a round makes whatever its levels; if it only goes out
+_EXTRA, _EXTRA_OUT = 8.0, 2.0  # moves of each particle whatever the levels: at most; of a round that only goes out
 _ROUNDS = 5.0  # efforts 1 and 4: two rounds fill a small budget
 _FEWEST_LEVELS = 4
 _LEAST_OF_GROWTH = 4.0  # effort of a round of growth that comes back: less does better with one group that goes out
@@ -29,6 +30,8 @@ class Party:
         each: particles of an island.
         grows: whether they go the path of growth.
         times: by how much a round of much effort has made ``each`` larger. Its levels are so many times fewer.
+        fixed: whether islands stay as large as they are, whatever the effort.
+        extra: moves of each particle that a round makes whatever its levels.
     """
 
     groups: int
@@ -36,10 +39,16 @@ class Party:
     each: int
     grows: bool = False
     times: int = 1
+    fixed: bool = False
+    extra: float = _EXTRA
+
+    def after(self, scatter: float) -> Party:
+        """Return the party of rounds after one whose islands' log V scatter by so many nats."""
+        return replace(self, fixed=self.fixed or scatter > _ALIKE)
 
     def at(self, effort: float, levels: float) -> Party:
         """Return the party of a round of all groups of this effort, on a schedule of so many levels."""
-        much = effort >= _MANY and effort * levels >= _MANY_LEVELS and not self.grows
+        much = effort >= _MANY and effort * levels >= _MANY_LEVELS and not self.fixed
         return self.doubled if much else self
 
     def of_round(self, effort: float, levels: float, groups: int) -> Party:
@@ -66,9 +75,23 @@ class Party:
         """One island that only goes out: levels tell more than particles, and islands that do not come back."""
         return replace(self, groups=1, islands=1)
 
+    def as_paid(self, work: float, levels: float) -> tuple[Party, float]:
+        """Return the party by whose rule a round of so many levels has moved particles so often, and a factor to it.
+
+        A round that was cheaper than the rule may owe that to what does not grow with the levels. So that is cut first.
+
+        >>> party = Party(4, 2, 16)
+        >>> cheap, factor = party.as_paid(4 * 32 * 10.0, levels=4)
+        >>> round(cheap.work(4)), factor, round(cheap.work(100) / party.work(100), 2)
+        (1280, 1.0, 0.97)
+        """
+        each = work / (self.groups * self.together) - self._ways * levels
+        party = replace(self, extra=min(max(each, 0.0), self.extra))
+        return party, work / party.work(levels)
+
     def work(self, levels: float) -> float:
         """Return how often a round moves a particle: out, back, and one group half way from the second start."""
-        return self.groups * self.together * (self._ways * levels + _EXTRA)
+        return self.groups * self.together * (self._ways * levels + self.extra)
 
     def effort(self, work: float, levels: float) -> float:
         """Return the effort of the round of all groups that moves particles so often.
@@ -84,7 +107,7 @@ class Party:
         return effort if self.at(effort, levels) == self else _JUST_BELOW * max(_MANY, _MANY_LEVELS / levels)
 
     def _effort(self, work: float, levels: float) -> float:
-        return self.times * max(work / (self.groups * self.together) - _EXTRA, 0.0) / self._ways / levels
+        return self.times * max(work / (self.groups * self.together) - self.extra, 0.0) / self._ways / levels
 
     def levels_out(self, work: float) -> float:
         """Return the levels at which a group moves so often on the way out."""
@@ -143,7 +166,9 @@ PARTIES = {
     "radius": Party(4, ISLANDS, 16),
     "ellipsoid": Party(4, ISLANDS, 8),
     "shell": Party(4, ISLANDS, 16),
-    "growth": Party(4, ISLANDS, 4, grows=True),  # on a way of thousands of nats, levels tell more than particles
+    "growth": Party(
+        4, ISLANDS, 4, grows=True, fixed=True
+    ),  # on a way of thousands of nats, levels tell more than particles
 }  #: by the name of the path
 WIDEST = max(party.doubled.each for party in PARTIES.values())  #: particles of the largest islands
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from landscape.rays.streams import Purpose, stream
@@ -17,7 +16,6 @@ from landscape.volume.annealing.path import Place, start_of
 from landscape.volume.annealing.radius_path import RadiusPath
 from landscape.volume.annealing.readings import with_radii
 from landscape.volume.annealing.stretch import LinearChange
-from landscape.volume.annealing.wall import has_gradient
 
 _MOST = 2048  # dimensions: a reading of all axes, and n² numbers
 _RAYS = 16  # of each law, by which the better one is known
@@ -91,8 +89,7 @@ def from_ellipsoid(
         affords: returns whether the budget pays for so many times what was spent so far.
     """
     body = path.body
-    like = body.objective.theta.new_empty(1, body.dimension, dtype=torch.float64)
-    if body.dimension > _MOST or not has_gradient(body, torch.ones_like(like) / math.sqrt(body.dimension)):
+    if body.dimension > _MOST:
         return None
     ellipsoid = ellipsoid_of(body, path.slope, check, affords)
     if ellipsoid is None:

@@ -28,7 +28,7 @@ from landscape.volume.annealing.linear_map import LinearMap
 from landscape.volume.annealing.points import Points, sphere
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.streams import normals, stream
-from landscape.volume.annealing.wall import has_gradient, wall_slopes
+from landscape.volume.annealing.wall import wall_slopes
 
 RAYS = 384  # of a refinement, in many dimensions
 MOST_REFINEMENTS = 50
@@ -93,8 +93,8 @@ def learn(body: StarBody, seed: int, stage: int) -> Learnt:
 
     A refinement draws uniform directions y of its own and takes the slope near the wall over its outward part. On a ray
     that ends at the cap the wall is the cap, |A y| = const. A change that lowers E[log rho^n] + log |det A| is tried
-    again at half its strength. No preconditioner is taken if the gain is within its error, if there is no gradient, or
-    if n log rho is the same for all rays to a nat.
+    again at half its strength. No preconditioner is taken if the gain is within its error, or if n log rho is the same
+    for all rays to a nat.
 
     Args:
         body: without a preconditioner; called inside ``objective.running()``.
@@ -103,8 +103,6 @@ def learn(body: StarBody, seed: int, stage: int) -> Learnt:
     n, like = body.dimension, body.objective.theta
     rays = max(_FEWEST_RAYS, min(RAYS, max(_MOST_RAYS_IN_FEW, _RAYS_PER_DIMENSION * n), BASIS_BYTES // (8 * n)))
     most_columns = max(1, BASIS_BYTES // (16 * n))
-    if not has_gradient(body, _directions(1, n, like, seed, stage, 0)):
-        return Learnt(body)
     first: _Attempt | None = None
     best: _Attempt | None = None
     trial, strength, failures = body, 1.0, 0

@@ -25,16 +25,18 @@ from landscape.rays.basin import check_basin
 from landscape.results import NOTHING, Cost, Islands, OnProgress, Radii, require_same_config
 from landscape.results.islands import PATHS, GroupRow, PilotRow, RoundRow
 from landscape.volume.annealing.budget import BUDGET, RAYS, Budget, radii_within, speed_of
-from landscape.volume.annealing.effort import ISLANDS, PARTIES, WIDEST, next_effort
+from landscape.volume.annealing.effort import PARTIES, Party, next_effort
 from landscape.volume.annealing.find_schedule import find_schedule
 from landscape.volume.annealing.groups import Check, Seen, Walked, Ways, by_first, faster, go_through, side_by_side
 from landscape.volume.annealing.islands import Key
 from landscape.volume.annealing.pilot import Piloted, TooFewLevels
 from landscape.volume.annealing.readings import along_longest, check_room
 from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.annealing.tables import BY_GROUP, Tables
 from landscape.volume.annealing.telling import Teller
 from landscape.volume.annealing.verdict import exact, rounds_of
 from landscape.volume.ray_weights.measure import Measure, fine_rtol, make_measure, measure_on_uniform_rays
+from landscape.volume.ray_weights.statistics import spread
 
 REFERENCE_RAYS = 512  # uniform rays measured first
 _PILOT = 0.5  # share of a cutoff's budget that its pilot may use up
@@ -127,7 +129,7 @@ def run_islands(
 
 @dataclass
 class _Run:
-    """The growing tables of :class:`landscape.results.Islands`, and what is needed to fill them."""
+    """Tables that grow, and what is needed to fill them."""
 
     objective: Objective
     metric: Metric
@@ -139,12 +141,7 @@ class _Run:
     started: float
     teller: Teller
     seconds_before: float = 0.0
-    pilots: list[PilotRow] = field(default_factory=list)
-    groups: list[GroupRow] = field(default_factory=list)
-    forwards: list[np.ndarray] = field(default_factory=list)
-    backwards: list[np.ndarray] = field(default_factory=list)
-    log_radii: list[np.ndarray] = field(default_factory=list)
-    rounds: list[RoundRow] = field(default_factory=list)
+    tables: Tables = field(default_factory=Tables)
     finished: bool = False
     wasted: Cost = NOTHING
     _until: float = 1.0
@@ -171,17 +168,12 @@ class _Run:
     def cost(self) -> Cost:
         """What is in the tables, the reference rays, and what is being done now."""
         seconds = distributed.from_first(lambda: time.perf_counter() - self.started)
-        calls = self.rays.cost.calls + self.wasted.calls + int(sum(row.calls for row in self._rows))
+        calls = self.rays.cost.calls + self.wasted.calls + self.tables.calls
         return Cost(self._passes, calls, self.seconds_before + seconds)
 
     @property
-    def _rows(self) -> list[PilotRow | GroupRow | RoundRow]:
-        """All that is done, with what it cost."""
-        return [*self.pilots, *self.groups, *(row for row in self.rounds if row.whole)]
-
-    @property
     def _passes(self) -> float:
-        return sum((row.evaluations for row in self._rows), self.rays.cost.evaluations + self.wasted.evaluations)
+        return self.rays.cost.evaluations + self.wasted.evaluations + self.tables.evaluations
 
     def _used(self, now: float = 0.0) -> float:
         """Return the share of the budget that is spent, with so many passes that are in no table yet.
@@ -192,17 +184,11 @@ class _Run:
             return (self._passes + now) / self.limit.passes
         return self.limit.used(self.cost)
 
-    def _rounds_of(self, cutoff: int) -> list[RoundRow]:
-        return [row for row in self.rounds if row.cutoff == cutoff]
-
-    def _pilot_of(self, cutoff: int) -> PilotRow | None:
-        return next((row for row in self.pilots if row.cutoff == cutoff), None)
-
     def measure(self, cutoff: int, report: Callable[[], None]) -> None:
         """Measure one cutoff with its share of what is left of the budget."""
         used = self._used()
         self._until = used + (1.0 - used) / (len(self.bodies) - cutoff)
-        if self._rounds_of(cutoff) and self._next_round(cutoff) is None:
+        if self.tables.rounds_of(cutoff) and self._next_round(cutoff) is None:
             return
         self.teller.learn(self.result(), cutoff)
         whole = self._until
@@ -228,7 +214,7 @@ class _Run:
 
     def _pilot(self, cutoff: int, report: Callable[[], None]) -> Piloted:
         """Return the schedule of a cutoff; its cost counts once."""
-        body, known = self.bodies[cutoff], self._pilot_of(cutoff)
+        body, known = self.bodies[cutoff], self.tables.pilot_of(cutoff)
         body.spent.clear()
         self.teller.stage, begun = "pilot", self._used()
 
@@ -261,7 +247,7 @@ class _Run:
         if not known:
             path = PATHS.index(piloted.schedule.path.name)
             found = (cutoff, path, len(piloted.schedule), piloted.passes_per_level, piloted.tried)
-            self.pilots.append(PilotRow(*found, *body.spent.row, piloted.careful))
+            self.tables.pilots.append(PilotRow(*found, *body.spent.row, piloted.careful))
             report()
         return piloted
 
@@ -270,18 +256,20 @@ class _Run:
 
         If the budget has no room for a round of all groups, one island goes out for a bound, and does not come back.
         """
-        begun, used, pilot = self._rounds_of(cutoff), self._used(), self._pilot_of(cutoff)
+        begun, used, pilot = self.tables.rounds_of(cutoff), self._used(), self.tables.pilot_of(cutoff)
         if begun and not begun[-1].whole:
             return (begun[-1].effort, int(begun[-1].groups)) if used < self._until else None
         assert pilot is not None
         if exact(rounds_of(self.result(), cutoff)):
             return None
         full = [row for row in begun if row.groups > 1]
-        levels, party, dearer = pilot.levels, PARTIES[PATHS[int(pilot.path)]], 1.0
+        levels, party, dearer = pilot.levels, self._party(cutoff, len(begun)), 1.0
         if full:  # what the last round cost, against the rule
             last = full[-1]
-            spent = sum(group.evaluations for group in self._groups_of(last)) + last.evaluations
-            dearer = spent / (pilot.passes_per_level * party.at(last.effort, levels).work(last.levels))
+            spent = sum(group.evaluations for group in self.tables.groups_of(last)) + last.evaluations
+            past = self._party(cutoff, int(last.round)).at(last.effort, levels)
+            paid, dearer = past.as_paid(spent / pilot.passes_per_level, last.levels)
+            party = replace(party, extra=paid.extra)
         passes = self.limit.passes_at(self._speed or faster(party.groups) * speed_of(self.cost))
         left = _SAFE * max(self._until - used, 0.0) * passes / pilot.passes_per_level
         before = full[-1].effort if full else None
@@ -292,20 +280,25 @@ class _Run:
         only_out = None if full else party.alone.effort_out(party.alone.levels_out(left), levels, before, timed=timed)
         return None if only_out is None else (float(f"{only_out:.3g}"), 1)
 
-    def _groups_of(self, row: RoundRow) -> list[GroupRow]:
-        return [group for group in self.groups if group[:2] == row[:2]]
+    def _party(self, cutoff: int, number: int) -> Party:
+        """Return the particles that the round of this number may have, by what those before it have shown."""
+        pilot, before = self.tables.pilot_of(cutoff), rounds_of(self.result(), cutoff)[:number]
+        assert pilot is not None
+        return PARTIES[PATHS[int(pilot.path)]].after(spread(before[-1].out) if before else 0.0)
 
     def _round(self, cutoff: int, effort: float, groups: int, piloted: Piloted, report: Callable[[], None]) -> None:
         """Do what a round lacks."""
-        party = PARTIES[piloted.schedule.path.name].of_round(effort, len(piloted.schedule), groups)
+        begun = self.tables.rounds_of(cutoff)
+        number = len(begun) if not begun or begun[-1].whole else int(begun[-1].round)
+        party = self._party(cutoff, number).of_round(effort, len(piloted.schedule), groups)
         levels, before = piloted.schedule.at(effort / party.times), self.cost
-        if not (begun := self._rounds_of(cutoff)) or begun[-1].whole:
-            self.rounds.append(RoundRow(cutoff, len(begun), effort, len(levels) - 1, groups))
-        row = self._rounds_of(cutoff)[-1]
-        number, body, seed = int(row.round), self.bodies[cutoff], self.rays.config["seed"]
+        if number == len(begun):
+            self.tables.rounds.append(RoundRow(cutoff, number, effort, len(levels) - 1, groups))
+        row = self.tables.rounds_of(cutoff)[-1]
+        body, seed = self.bodies[cutoff], self.rays.config["seed"]
         stage = 1 + _STAGES_OF_CUTOFF * cutoff + _STAGES_OF_ROUND * (number + 1)
         ways = Ways(body, piloted.schedule.path, levels, party, seed, stage)
-        done = [group.group for group in self._groups_of(row)]
+        done = [group.group for group in self.tables.groups_of(row)]
 
         def go(group: int, check: Check) -> Walked:
             self.teller.stage = f"round {number + 1}, group {group + 1} of {groups}"
@@ -319,7 +312,7 @@ class _Run:
             for group, went in zip(wave, gone, strict=True):
                 walked = went.within(self._affords(), body.spent)
                 if group not in done:  # otherwise only its end was needed again
-                    self._keep(GroupRow(cutoff, number, group, walked.accepted, *body.spent.row), walked)
+                    self.tables.keep(GroupRow(cutoff, number, group, walked.accepted, *body.spent.row), walked)
                     report()
         self.teller.stage = f"round {number + 1}, second start"
 
@@ -330,15 +323,10 @@ class _Run:
 
         (looked,) = go_through([Key(seed, stage + 2, 0)], look, body.spent, self._check_of(body), alone=together > 1)
         seen = looked.within(self._affords(), body.spent)
-        self.rounds[self.rounds.index(row)] = RoundRow(*row[:5], *seen, *body.spent.row)
+        self.tables.rounds[self.tables.rounds.index(row)] = RoundRow(*row[:5], *seen, *body.spent.row)
         self._speed = speed_of(self.cost, before)
         self.teller.learn(self.result(), cutoff)
         report()
-
-    def _keep(self, group: GroupRow, walked: Walked) -> None:
-        self.groups.append(group)
-        for name in ("forwards", "backwards", "log_radii"):
-            getattr(self, name).append(getattr(walked, name))
 
     def _affords(self) -> Callable[[float], bool]:
         """Return what tells whether a budget in passes has room for so many more; a time has cut already."""
@@ -370,25 +358,19 @@ class _Run:
         """
         width = "particles of a group"  # another version may have had others
         stored = {**past.config, "cutoffs": list(past.cutoffs), width: past.log_radii.shape[1]}
-        require_same_config(stored, {**self.config, "cutoffs": list(self.rays.cutoffs), width: ISLANDS * WIDEST})
+        require_same_config(stored, {**self.config, "cutoffs": list(self.rays.cutoffs), width: BY_GROUP["log_radii"]})
         if not np.allclose(past.reference_radii, self.rays.radii, rtol=1e-3):
             raise LandscapeError(
                 "the stored run measured another function: its reference rays have other radii than they have now.\n"
                 "Measure with the same model, data, loss and forward, or start over with `resume=None`."
             )
-        for name, kind in (("pilots", PilotRow), ("groups", GroupRow), ("rounds", RoundRow)):
-            setattr(self, name, [kind(*row) for row in getattr(past, name).tolist()])
-        for name in ("forwards", "backwards", "log_radii"):
-            setattr(self, name, list(getattr(past, name)))
+        self.tables = Tables.of(past)
         self.seconds_before = past.cost.seconds
 
     def result(self) -> Islands:
         """Return the tables as a frozen result."""
-        rows = {"pilots": len(PilotRow._fields), "groups": len(GroupRow._fields), "rounds": len(RoundRow._fields)}
-        widths = {**rows, "forwards": ISLANDS, "backwards": ISLANDS, "log_radii": ISLANDS * WIDEST}
-        tables = {name: np.array(getattr(self, name)).reshape(-1, width) for name, width in widths.items()}
         return Islands(
-            **tables,
+            **self.tables.arrays(),
             reference_radii=self.rays.radii,
             reference_masses=self.masses,
             cutoffs=self.rays.cutoffs,

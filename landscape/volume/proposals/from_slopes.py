@@ -114,7 +114,7 @@ def learn_from_slopes(
         ):
             raise CurvatureError(
                 "the proposal 'slopes' needs gradients, and this function has none that torch can follow.\nPass an "
-                "array of n curvatures as proposal, or `estimator='annealed'`."
+                "array of n curvatures as proposal, or `estimator='uniform'`."
             )
         preconditioner = learn(body, options["seed"], 0).body.preconditioner
     spent = Cost(

@@ -21,9 +21,11 @@ from helpers.slow import Clock, slow_clock
 from landscape.results import Islands, Progress
 from landscape.volume import run_islands, volume_from_islands
 from landscape.volume.annealing import telling
-from landscape.volume.annealing.effort import PARTIES
+from landscape.volume.annealing.effort import PARTIES, Party
 from landscape.volume.annealing.find_schedule import find_schedule
 from landscape.volume.annealing.run import REFERENCE_RAYS
+from landscape.volume.annealing.verdict import rounds_of
+from landscape.volume.ray_weights.statistics import spread
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -60,6 +62,20 @@ def test_rounds_grow_and_the_budget_is_kept(blocks: list[Islands]) -> None:
     assert (np.diff([row.effort for row in rounds]) > 0).all()
     for row in rounds:
         assert len(whole.of_round(row)) == PARTIES["radius"].groups
+
+
+def test_a_round_has_particles_by_the_scatter_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def after(party: Party, scatter: float) -> Party:
+        asked.append(scatter)
+        return party
+
+    monkeypatch.setattr(Party, "after", after)
+    rounds = rounds_of(islands(budget=30_000), 0)
+    assert len(rounds) > 1
+    assert asked[-1] == spread(rounds[-1].out)  # whether there is room for one more
+    assert asked.count(spread(rounds[0].out)) > 1
 
 
 def test_a_run_stopped_anywhere_goes_on_to_the_same_bytes(blocks: list[Islands], tmp_path: Path) -> None:
