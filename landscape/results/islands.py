@@ -27,6 +27,7 @@ class PilotRow(NamedTuple):
         tried: levels that the pilot has been at.
         evaluations, calls: what it cost.
         careful: levels before it began to hurry; infinite if it did not.
+        count: its particles.
     """
 
     cutoff: float
@@ -36,7 +37,8 @@ class PilotRow(NamedTuple):
     tried: float
     evaluations: float
     calls: float
-    careful: float = math.inf
+    careful: float
+    count: float
 
 
 class GroupRow(NamedTuple):
@@ -110,7 +112,7 @@ class Islands(Result):
     are done and its end has been looked at. All that follows from it is in these tables.
 
     Attributes:
-        pilots: a :class:`PilotRow` per cutoff whose schedule is known, shape (pilots, 8).
+        pilots: a :class:`PilotRow` per cutoff whose schedule is known, shape (pilots, 9).
         groups: a :class:`GroupRow` per group that is done, shape (groups, 6).
         forwards, backwards: log of the mean weight of each island of these groups, shape (groups, islands): estimates
             of log E[r^n] from below and from above. A round that only goes out has one island. The places of others are

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,15 +10,16 @@ import numpy as np
 _MANY, _MANY_LEVELS = 2.0, 40  # effort and levels from which islands have twice the particles: they tell as much
 _ALIKE = 4.0  # nats that islands of the round before may scatter by for that; else more levels serve better
 _BACK = 8  # particles of an island that go back, or half of it: the way out tells V, the way back whether to believe it
-_JUST_BELOW = 0.99  # of the effort from which islands are larger, if the budget pays for neither round to the full
 _LATE = 16  # chains of an island from the second start
-_EXTRA, _EXTRA_OUT = 8.0, 2.0  # moves of each particle whatever the levels: at most; of a round that only goes out
+SETTLING = 3  #: moves at a level of particles that come from elsewhere, and of those that are to go back
+_LOOKS = 2.0  # moves that it costs as much as to look at the ends on a finer grid
 _ROUNDS = 5.0  # efforts 1 and 4: two rounds fill a small budget
 _FEWEST_LEVELS = 4
 _LEAST_OF_GROWTH = 4.0  # effort of a round of growth that comes back: less does better with one group that goes out
 _MOST_OUT = 16.0  # effort of a round that only goes out
 _MOST_FIRST = 1.0  # effort of a first round, so that an answer is there early
 _LEAST_GROWTH, _GROWTH, _MOST_LAST = 1.3, 4.0, 6.5  # of the effort, from round to round; of the last one
+_MOST, _NEARLY = 1024.0, 1e-3  # largest effort, and how nearly one is found
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,6 @@ class Party:
         grows: whether they go the path of growth.
         times: by how much a round of much effort has made ``each`` larger. Its levels are so many times fewer.
         fixed: whether islands stay as large as they are, whatever the effort.
-        extra: moves of each particle that a round makes whatever its levels.
     """
 
     groups: int
@@ -40,7 +41,6 @@ class Party:
     grows: bool = False
     times: int = 1
     fixed: bool = False
-    extra: float = _EXTRA
 
     def after(self, scatter: float) -> Party:
         """Return the party of rounds after one whose islands' log V scatter by so many nats."""
@@ -61,6 +61,11 @@ class Party:
         return replace(self, each=2 * self.each, times=2)
 
     @property
+    def alone(self) -> Party:
+        """One island that only goes out: levels tell more than particles, and islands that do not come back."""
+        return replace(self, groups=1, islands=1)
+
+    @property
     def together(self) -> int:
         """Particles of a group."""
         return self.islands * self.each
@@ -70,89 +75,29 @@ class Party:
         """Chains of a group from the second start."""
         return self.islands * min(self.each, _LATE)
 
-    @property
-    def alone(self) -> Party:
-        """One island that only goes out: levels tell more than particles, and islands that do not come back."""
-        return replace(self, groups=1, islands=1)
+    def going_back(self) -> np.ndarray:
+        """Return which particles of a group go back, as many of each island."""
+        return np.arange(0, self.together, max(2, self.each // _BACK))
 
-    def as_paid(self, work: float, levels: float) -> tuple[Party, float]:
-        """Return the party by whose rule a round of so many levels has moved particles so often, and a factor to it.
-
-        A round that was cheaper than the rule may owe that to what does not grow with the levels. So that is cut first.
-
-        >>> party = Party(4, 2, 16)
-        >>> cheap, factor = party.as_paid(4 * 32 * 10.0, levels=4)
-        >>> round(cheap.work(4)), factor, round(cheap.work(100) / party.work(100), 2)
-        (1280, 1.0, 0.97)
-        """
-        each = work / (self.groups * self.together) - self._ways * levels
-        party = replace(self, extra=min(max(each, 0.0), self.extra))
-        return party, work / party.work(levels)
-
-    def work(self, levels: float) -> float:
-        """Return how often a round moves a particle: out, back, and one group half way from the second start."""
-        return self.groups * self.together * (self._ways * levels + self.extra)
-
-    def effort(self, work: float, levels: float) -> float:
-        """Return the effort of the round of all groups that moves particles so often.
+    def passes(self, costs: np.ndarray, approach: int) -> float:
+        """Return about what a round costs, full passes over the data.
 
         Args:
-            work: how often.
-            levels: of the schedule.
+            costs: of a move of one particle at each level, shape (levels + 1,).
+            approach: changes of coordinates by which the second start comes near.
         """
-        effort = self.doubled._effort(work, levels)
-        if self.at(effort, levels).times > 1:
-            return effort
-        effort = self._effort(work, levels)
-        return effort if self.at(effort, levels) == self else _JUST_BELOW * max(_MANY, _MANY_LEVELS / levels)
-
-    def _effort(self, work: float, levels: float) -> float:
-        return self.times * max(work / (self.groups * self.together) - self.extra, 0.0) / self._ways / levels
-
-    def levels_out(self, work: float) -> float:
-        """Return the levels at which a group moves so often on the way out."""
-        return work / self.together - _EXTRA_OUT
+        out, end = float(costs.sum()), float(costs[-1])
+        looks = self.together * _LOOKS * end
+        if self.groups == 1:
+            return self.together * out + looks
+        rest = costs[len(costs) // 2 :]
+        second = SETTLING * (approach + 1) * float(rest[0]) + float(rest[1:].sum()) + SETTLING * end
+        back = float(costs[1:].sum()) + SETTLING * end
+        return self.groups * (self.together * out + len(self.going_back()) * back) + self.late * second + looks
 
     def least_effort(self, levels: float) -> float:
         """Return the least effort of a round of all groups, on a schedule of so many levels."""
         return _LEAST_OF_GROWTH if self.grows else min(_FEWEST_LEVELS / levels, 1.0)
-
-    def effort_out(self, most: float, levels: float, before: float | None, *, timed: bool) -> float | None:
-        """Return the effort of an island that only goes out; None if the budget has no room for it.
-
-        Args:
-            most: levels that the budget pays for.
-            levels: of the schedule. A hasty pilot has made fewer than serve best.
-            before: effort of the round before, which only went out too; None for the first one.
-            timed: whether the budget is a time. A machine that gets busy may cut the last round then, so a short one
-                goes first.
-
-        >>> growth = PARTIES["growth"].alone
-        >>> growth.effort_out(500, 500, None, timed=False), growth.effort_out(500, 500, None, timed=True)
-        (1.0, 0.2)
-        >>> growth.effort_out(400, 500, 0.2, timed=True), growth.effort_out(100, 500, 0.2, timed=True)
-        (0.8, None)
-        """
-        effort = min(most / levels, _MOST_OUT)
-        if before is None:
-            least = min(_FEWEST_LEVELS / levels, 1.0)
-            effort = max(effort / _ROUNDS, min(least, effort)) if timed else effort
-        else:
-            least = (_LEAST_GROWTH if timed else _GROWTH) * before
-        return effort if effort >= least else None
-
-    def going_back(self) -> np.ndarray:
-        """Return which particles of a group go back, as many of each island."""
-        return np.arange(0, self.together, self._one_of)
-
-    @property
-    def _one_of(self) -> int:
-        """One particle of so many goes back."""
-        return max(2, self.each // _BACK)
-
-    @property
-    def _ways(self) -> float:
-        return 1 + 1 / self._one_of + self.late / self.together / 2 / self.groups
 
     def by_island(self, values: np.ndarray, islands: int, widest: int) -> np.ndarray:
         """Return values of the particles of a group, with NaN in the places of so many islands that are empty."""
@@ -166,11 +111,52 @@ PARTIES = {
     "radius": Party(4, ISLANDS, 16),
     "ellipsoid": Party(4, ISLANDS, 8),
     "shell": Party(4, ISLANDS, 16),
-    "growth": Party(
-        4, ISLANDS, 4, grows=True, fixed=True
-    ),  # on a way of thousands of nats, levels tell more than particles
+    "growth": Party(4, ISLANDS, 4, grows=True, fixed=True),  # on a way of thousands of nats, levels tell more
 }  #: by the name of the path
 WIDEST = max(party.doubled.each for party in PARTIES.values())  #: particles of the largest islands
+
+
+def most_effort(passes: Callable[[float], float], budget: float) -> float:
+    """Return about the largest effort of a round that a budget in passes pays for; 0 if there is none.
+
+    Args:
+        passes: that a round of this effort costs; they do not fall as it grows.
+        budget: in passes.
+
+    >>> round(most_effort(lambda effort: 100 + 50 * effort, 300.0), 2), most_effort(lambda effort: 100.0, 50.0)
+    (4.0, 0.0)
+    """
+    low, high = 0.0, 1.0
+    while passes(high) <= budget and high < _MOST:
+        low, high = high, 2 * high
+    while high - low > _NEARLY * high and high > _NEARLY:
+        middle = (low + high) / 2
+        low, high = (middle, high) if passes(middle) <= budget else (low, middle)
+    return low
+
+
+def effort_out(most: float, levels: float, before: float | None, *, timed: bool) -> float | None:
+    """Return the effort of an island that only goes out; None if the budget has no room for it.
+
+    Args:
+        most: that the budget pays for.
+        levels: of the schedule. A hasty pilot has made fewer than serve best.
+        before: effort of the round before, which only went out too; None for the first one.
+        timed: whether the budget is a time. A machine that gets busy may cut the last round then, so a short one
+            goes first.
+
+    >>> effort_out(1.0, 500, None, timed=False), effort_out(1.0, 500, None, timed=True)
+    (1.0, 0.2)
+    >>> effort_out(0.8, 500, 0.2, timed=True), effort_out(0.2, 500, 0.2, timed=True)
+    (0.8, None)
+    """
+    effort = min(most, _MOST_OUT)
+    if before is None:
+        least = min(_FEWEST_LEVELS / levels, 1.0)
+        effort = max(effort / _ROUNDS, min(least, effort)) if timed else effort
+    else:
+        least = (_LEAST_GROWTH if timed else _GROWTH) * before
+    return effort if effort >= least else None
 
 
 def next_effort(most: float, least: float, before: float | None) -> float | None:

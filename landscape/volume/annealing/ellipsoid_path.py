@@ -39,6 +39,10 @@ class EllipsoidPath(RadiusPath):
     ellipsoid: Ellipsoid = field(kw_only=True)
     name: str = "ellipsoid"
 
+    @property
+    def by_slices(self) -> bool:
+        return False
+
     def draw(self, like: Tensor, random: np.random.Generator) -> Tensor:
         return self.ellipsoid.draw(like, random)
 

@@ -105,18 +105,20 @@ def _by_two(
     affords: Callable[[float], bool],
     known: PilotRow | None,
 ) -> Piloted:
-    """Return the schedule of a careful pilot, or that of a hasty one if the careful one is too dear."""
+    """Return the schedule of the most careful pilot that the budget pays for, or that of a hasty one."""
     (check_hasty, check), hasty, begun = checks, None, body.spent.evaluations
     with suppress(TooFewLevels):
         hasty = go(Pilot(path, body, key, check_hasty, HASTY, index=_HASTY))
-    care = MIDDLING if body.dimension in _MIDDLING else CAREFUL
-    if hasty is not None:
-        dearer = MORE_LEVELS * care.work / HASTY.work * (1 - begun / body.spent.evaluations)
-        served = known.passes_per_level == hasty.passes_per_level if known else not affords(dearer)
-        if served:
-            return hasty
+    if known is not None:
+        affordable = [care for care in (MIDDLING, CAREFUL) if care.particles == known.count]
+    else:
+        share = 1 - begun / body.spent.evaluations  # of what is spent, what the hasty pilot has cost
+        cares = [MIDDLING, CAREFUL] if body.dimension in _MIDDLING else [CAREFUL]
+        affordable = [care for care in cares if affords(MORE_LEVELS * care.work / HASTY.work * share)]
+    if not affordable and hasty is not None:
+        return hasty
     try:
-        return go(Pilot(path, body, key, check, care, is_late=is_late))
+        return go(Pilot(path, body, key, check, [*affordable, CAREFUL][0], is_late=is_late))
     except OutOfBudget:
         if hasty is None:
             raise

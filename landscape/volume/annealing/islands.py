@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from landscape.rays.streams import Purpose, stream
+from landscape.volume.annealing.effort import SETTLING
 from landscape.volume.annealing.moves import move
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.path import Path, gains, spread, start_gains, start_of
@@ -20,7 +21,6 @@ from landscape.volume.ray_weights import statistics as w
 _UNEVEN = 0.5  # particles are resampled if their effective number falls below this share
 _LONGER = 3.0  # standard deviations by which a ray is clearly longer than all others
 _OF_MEDIAN = 1.2533  # standard error of a median over that of a mean, for normal values
-_SETTLING = 3  # moves under the last density before particles go back
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def backwards(
     ratio in the mean, as the forward one is a lower bound (bidirectional Monte Carlo, Grosse, Ghahramani & Adams 2015).
     """
     random = key.random(0)
-    for _ in range(_SETTLING):
+    for _ in range(SETTLING):
         particles = move(path, levels[-1], particles, random, check).particles
     log_weights = np.zeros((islands, len(particles) // islands))
     return _along(path, levels, particles, log_weights, key, check, forwards=False)
@@ -96,12 +96,12 @@ def second_start(
     """
     rest = levels[len(levels) // 2 :]
     random = key.random(0)
-    nearer = [replace(rest[0], stretch=stretch) for stretch in path.approach() for _ in range(_SETTLING)]
-    for level in [*nearer, *[rest[0]] * _SETTLING]:
+    nearer = [replace(rest[0], stretch=stretch) for stretch in path.approach() for _ in range(SETTLING)]
+    for level in [*nearer, *[rest[0]] * SETTLING]:
         particles = move(path, level, particles, random, check).particles
     ends = _along(path, rest, particles, np.zeros((islands, len(particles) // islands)), key, check, forwards=True)
     particles = path.complete(ends.particles, levels[-1].place)
-    for _ in range(_SETTLING):
+    for _ in range(SETTLING):
         particles = move(path, levels[-1], particles, random, check).particles
     return particles.log_mass
 

@@ -39,6 +39,10 @@ class Path(Protocol):
     def stretch(self) -> LinearChange | None:
         """The change of coordinates in which particles move well from the start; None for none."""
 
+    @property
+    def by_slices(self) -> bool:
+        """Whether particles may also move by slices, which suit the densities m(phi)^t alone."""
+
     def approach(self) -> Sequence[LinearChange]:
         """Return changes of coordinates in which uniform directions come near, one after the other."""
 
@@ -96,6 +100,10 @@ class FromSphere:
     @property
     def stretch(self) -> LinearChange | None:
         return None
+
+    @property
+    def by_slices(self) -> bool:
+        return False
 
     def draw(self, like: Tensor, random: np.random.Generator) -> Tensor:
         return sphere(normals(random, like))

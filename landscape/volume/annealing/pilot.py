@@ -15,7 +15,6 @@ from landscape.volume.annealing.growth_path import GrowthPath
 from landscape.volume.annealing.moves import Straying, move
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.path import Path, Place, gains, start_gains, start_of
-from landscape.volume.annealing.radius_path import RadiusPath
 from landscape.volume.annealing.schedule import Level, Schedule
 from landscape.volume.annealing.slices import cosines, moved_per_pass, slice_move
 from landscape.volume.annealing.star_body import StarBody
@@ -29,6 +28,7 @@ _FEWEST_LEAPS, _MOST_LEAPS, _MOST_LEAPS_OF_GROWTH = 2, 16, 8  # growth reads man
 _SHORTEST, _SHORTEST_OF_GROWTH = 0.75, 0.25  # of a step
 _SHORTEST_OF_ISLANDS = 0.04  # the same for islands that grow: they meet narrower parts of the body than the pilot did
 _CALMER = 0.6  # their longest steps over those of the pilot: a particle that is stuck at a wall is soon lost
+_LOOK = 2.0  # leapfrog steps that cost as much as the look at the end of a move
 _MOST_SLICES = 32  # moves by slices in the place of one by leapfrog steps
 _ARCS, _SHORTEST_ARC = 4.0, 1e-6  # width of an arc over the mean angle moved, and its least
 _MOST_LEVELS, _MOST_SHELL_LEVELS = 2000, 200
@@ -49,13 +49,15 @@ class Piloted:
         particles: at the end of the path; None if the pilot did not get there.
         tried: number of levels that the pilot has been at.
         careful: number of levels before it began to hurry; infinite if it did not.
+        count: number of its particles.
     """
 
     schedule: Schedule
     passes_per_level: float
     particles: Particles | None
     tried: int
-    careful: float = math.inf
+    careful: float
+    count: int
 
     def sendable(self) -> Piloted:
         """Return it without the body and the particles, to be sent to another rank."""
@@ -109,9 +111,10 @@ class Pilot:
         self._stretch: LinearChange | None = None
         self._steps = {False: self._quarter / 3, True: self._quarter / 3}  # without and with the stretch
         self._log_mean = 0.0
-        self._moves = 0
+        self._paid: dict[bool, tuple[int, float]] = {}  # leaps and passes of the last move without and with the stretch
         self._hmc_gain = self._hmc_passes = 0.0
         self._slices_win, self._slices, self._width = False, 1, 2 * math.pi
+        self._slice_passes = 0.0
         self._straying = Straying()
 
     def run(self) -> Piloted:
@@ -164,7 +167,6 @@ class Pilot:
 
     def _begin(self) -> None:
         """Put the particles at the start of the path."""
-        self._spent_before, self._moves = self._body.spent.evaluations, 0
         place = self._path.start
         self._particles = start_of(self._path, self._body, self._care.particles, self._random(0))
         self._levels = [self._level(place, False)]
@@ -186,8 +188,8 @@ class Pilot:
                 raise TooFewLevels
             self._step()
         schedule = Schedule(self._path, tuple(self._levels))
-        cost = self._cost_of_a_move() * schedule.longer_moves()
-        return Piloted(schedule, cost, self._particles, len(self._levels), self._careful)
+        cost = float(schedule.costs(1.0)[1:].mean())
+        return Piloted(schedule, cost, self._particles, len(self._levels), self._careful, self._care.particles)
 
     def _step(self) -> None:
         """Go to the next level."""
@@ -209,10 +211,6 @@ class Pilot:
         self._levels.append(self._better_level(there))
         self._relearn()
 
-    def _cost_of_a_move(self) -> float:
-        """Return the passes over the data that a move of one particle has cost."""
-        return (self._body.spent.evaluations - self._spent_before) / max(self._moves, 1) / self._care.particles
-
     def _settle(self, particles: Particles, place: Place, random: np.random.Generator) -> Particles:
         """Move the particles at a place, with and without the stretch, until the lengths of steps suit it."""
         fewest, most = self._care.moves
@@ -225,7 +223,7 @@ class Pilot:
             self._hmc_passes = self._body.spent.evaluations - spent
             self._hmc_gain = moved_per_pass(particles, moved.particles, self._hmc_passes)
             particles = moved.particles
-            self._moves += 1
+            self._paid[stretched] = (level.leaps, self._hmc_passes / len(particles))
             self._straying.add(moved)
             if self._care.learns:
                 for scores in moved.scores:
@@ -265,22 +263,25 @@ class Pilot:
         """Return a level for islands, with the stretch if steps are longer then, or slices if particles moved more."""
         longer = self._stretch is not None and self._steps[True] > self._steps[False]
         level = self._level(place, longer or self._scaled)
+        leaps, passes = self._paid.get(longer or self._scaled) or self._paid[not (longer or self._scaled)]
+        level = replace(level, cost=passes * (_LOOK + level.leaps) / (_LOOK + leaps))
         if self._grows:
             return replace(level, step=_CALMER * level.step, shortest=_SHORTEST_OF_ISLANDS, own_steps=True)
         if self._slices_win:
-            return replace(level, slices=self._slices, width=self._width)
+            cost = self._slices * self._slice_passes / self._care.particles
+            return replace(level, slices=self._slices, width=self._width, cost=cost)
         turned = 1.0 if self._path.is_bridge(place) else min(1.0, level.leaps * level.step / self._quarter)
         return replace(level, goes_on=True, share=self._coarser * turned**-0.5)
 
     def _try_slices(self, particles: Particles, place: Place, random: np.random.Generator) -> Particles:
         """Move by slices once, where a body may have edges, and compare with the last move by leapfrog steps."""
         body = self._body
-        if self._path.name != RadiusPath.name or body.measure.terms:
+        if not self._path.by_slices:
             return particles
         spent = body.spent.evaluations
         after = slice_move(body, place[0] * body.dimension, particles, self._width, random)
         passes = body.spent.evaluations - spent
-        gain = moved_per_pass(particles, after, passes)
+        gain, self._slice_passes = moved_per_pass(particles, after, passes), passes
         self._slices_win = gain > self._hmc_gain
         self._slices = int(np.clip(round(self._hmc_passes / max(passes, 1.0)), 1, _MOST_SLICES))
         angle = float(np.mean(np.arccos(cosines(particles, after))))

@@ -45,6 +45,10 @@ class RadiusPath(FromSphere):
         return cls(body, gradients_at(body, like, np.zeros(1))[1][0])
 
     @property
+    def by_slices(self) -> bool:
+        return not self.body.measure.terms
+
+    @property
     def start(self) -> Place:
         return (0.0, math.log(self.body.first_step))
 

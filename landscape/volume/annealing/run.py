@@ -25,12 +25,13 @@ from landscape.rays.basin import check_basin
 from landscape.results import NOTHING, Cost, Islands, OnProgress, Radii, require_same_config
 from landscape.results.islands import PATHS, GroupRow, PilotRow, RoundRow
 from landscape.volume.annealing.budget import BUDGET, RAYS, Budget, radii_within, speed_of
-from landscape.volume.annealing.effort import PARTIES, Party, next_effort
+from landscape.volume.annealing.effort import PARTIES, Party, effort_out, most_effort, next_effort
 from landscape.volume.annealing.find_schedule import find_schedule
 from landscape.volume.annealing.groups import Check, Seen, Walked, Ways, by_first, faster, go_through, side_by_side
 from landscape.volume.annealing.islands import Key
 from landscape.volume.annealing.pilot import Piloted, TooFewLevels
 from landscape.volume.annealing.readings import along_longest, check_room
+from landscape.volume.annealing.schedule import Schedule
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.tables import BY_GROUP, Tables
 from landscape.volume.annealing.telling import Teller
@@ -188,7 +189,7 @@ class _Run:
         """Measure one cutoff with its share of what is left of the budget."""
         used = self._used()
         self._until = used + (1.0 - used) / (len(self.bodies) - cutoff)
-        if self.tables.rounds_of(cutoff) and self._next_round(cutoff) is None:
+        if self._ended(cutoff):
             return
         self.teller.learn(self.result(), cutoff)
         whole = self._until
@@ -200,7 +201,7 @@ class _Run:
             return
         finally:
             self._until = whole
-        while (following := self._next_round(cutoff)) is not None:
+        while (following := self._next_round(cutoff, piloted.schedule)) is not None:
             try:
                 self._round(cutoff, *following, piloted, report)
             except OutOfBudget:
@@ -247,38 +248,45 @@ class _Run:
         if not known:
             path = PATHS.index(piloted.schedule.path.name)
             found = (cutoff, path, len(piloted.schedule), piloted.passes_per_level, piloted.tried)
-            self.tables.pilots.append(PilotRow(*found, *body.spent.row, piloted.careful))
+            self.tables.pilots.append(PilotRow(*found, *body.spent.row, piloted.careful, piloted.count))
             report()
         return piloted
 
-    def _next_round(self, cutoff: int) -> tuple[float, int] | None:
+    def _ended(self, cutoff: int) -> bool:
+        """Return whether the rounds of a cutoff are done, as far as that shows without a schedule."""
+        begun, used = self.tables.rounds_of(cutoff), self._used()
+        if not begun or not begun[-1].whole:
+            return bool(begun) and used >= self._until
+        left = max(self._until - used, 0.0) * self.limit.passes_at(speed_of(self.cost) * faster(int(begun[-1].groups)))
+        return exact(rounds_of(self.result(), cutoff)) or left < self.tables.spent_on(begun[-1])
+
+    def _next_round(self, cutoff: int, schedule: Schedule) -> tuple[float, int] | None:
         """Return effort and groups of the round that is not whole, or of the next one; None if there is no room.
 
         If the budget has no room for a round of all groups, one island goes out for a bound, and does not come back.
         """
-        begun, used, pilot = self.tables.rounds_of(cutoff), self._used(), self.tables.pilot_of(cutoff)
+        begun, used, levels = self.tables.rounds_of(cutoff), self._used(), len(schedule)
         if begun and not begun[-1].whole:
             return (begun[-1].effort, int(begun[-1].groups)) if used < self._until else None
-        assert pilot is not None
         if exact(rounds_of(self.result(), cutoff)):
             return None
-        full = [row for row in begun if row.groups > 1]
-        levels, party, dearer = pilot.levels, self._party(cutoff, len(begun)), 1.0
-        if full:  # what the last round cost, against the rule
-            last = full[-1]
-            spent = sum(group.evaluations for group in self.tables.groups_of(last)) + last.evaluations
-            past = self._party(cutoff, int(last.round)).at(last.effort, levels)
-            paid, dearer = past.as_paid(spent / pilot.passes_per_level, last.levels)
-            party = replace(party, extra=paid.extra)
+        full, party = [row for row in begun if row.groups > 1], self._party(cutoff, len(begun))
         passes = self.limit.passes_at(self._speed or faster(party.groups) * speed_of(self.cost))
-        left = _SAFE * max(self._until - used, 0.0) * passes / pilot.passes_per_level
-        before = full[-1].effort if full else None
-        effort = next_effort(party.effort(left / dearer, levels), party.least_effort(levels), before)
+        left, before = _SAFE * max(self._until - used, 0.0) * passes, None
+        if full:
+            last, before = full[-1], full[-1].effort
+            past = self._party(cutoff, int(last.round)).at(before, levels)
+            left *= schedule.passes(past, before) / self.tables.spent_on(last)
+        most = most_effort(lambda effort: schedule.passes(party.at(effort, levels), effort), left)
+        effort = next_effort(most, party.least_effort(levels), before)
         if effort is not None:
             return float(f"{effort:.3g}"), party.groups
-        before, timed = begun[-1].effort if begun else None, math.isfinite(self.limit.seconds)
-        only_out = None if full else party.alone.effort_out(party.alone.levels_out(left), levels, before, timed=timed)
-        return None if only_out is None else (float(f"{only_out:.3g}"), 1)
+        if full:
+            return None
+        most = most_effort(lambda effort: schedule.passes(party.alone, effort), left)
+        timed = math.isfinite(self.limit.seconds)
+        effort = effort_out(most, levels, begun[-1].effort if begun else None, timed=timed)
+        return None if effort is None else (float(f"{effort:.3g}"), 1)
 
     def _party(self, cutoff: int, number: int) -> Party:
         """Return the particles that the round of this number may have, by what those before it have shown."""
@@ -356,9 +364,11 @@ class _Run:
         Raises:
             LandscapeError: if it measured something else.
         """
-        width = "particles of a group"  # another version may have had others
-        stored = {**past.config, "cutoffs": list(past.cutoffs), width: past.log_radii.shape[1]}
-        require_same_config(stored, {**self.config, "cutoffs": list(self.rays.cutoffs), width: BY_GROUP["log_radii"]})
+        # another version may have had other tables
+        widths = {"particles of a group": past.log_radii.shape[1], "numbers of a pilot": past.pilots.shape[1]}
+        asked = {"particles of a group": BY_GROUP["log_radii"], "numbers of a pilot": len(PilotRow._fields)}
+        stored = {**past.config, "cutoffs": list(past.cutoffs), **widths}
+        require_same_config(stored, {**self.config, "cutoffs": list(self.rays.cutoffs), **asked})
         if not np.allclose(past.reference_radii, self.rays.radii, rtol=1e-3):
             raise LandscapeError(
                 "the stored run measured another function: its reference rays have other radii than they have now.\n"

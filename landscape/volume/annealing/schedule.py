@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from landscape.volume.annealing.effort import Party
 from landscape.volume.annealing.path import Path, Place
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.stretch import LinearChange
@@ -31,6 +31,7 @@ class Level:
         share: density of levels on the way to it, relative to a part of the path on which moves turn by a quarter of a
             circle: one over the root of the angle, in quarters. What has made a particle gain lasts for more moves
             where each of them turns it less, about as one over the angle. Then the root gives the least scatter.
+        cost: full passes over the data that a move costs each particle.
         aimed: whether a move keeps the aim of the place where it begins, and is refused where that has changed.
     """
 
@@ -45,6 +46,7 @@ class Level:
     goes_on: bool = False
     share: float = 1.0
     aimed: bool = False
+    cost: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,15 @@ class Schedule:
     def __len__(self) -> int:
         return len(self.levels) - 1
 
-    def longer_moves(self) -> float:
-        """Return how many times as many leapfrog steps as a move of the pilot a move of islands takes, in the mean."""
-        leaps, shares = np.array([(level.leaps, level.share) for level in self.levels[1:]], dtype=float).T
-        return float((leaps @ shares) / (leaps.mean() * shares.sum()))
+    def costs(self, effort: float) -> np.ndarray:
+        """Return what a move costs each particle at each of the levels at an effort, full passes over the data."""
+        before, share = self._positions(effort)
+        known = np.array([level.cost for level in self.levels])
+        return known[np.where((share == 0) & (before > 0), before, before + 1)]
+
+    def passes(self, party: Party, effort: float) -> float:
+        """Return about what a round of a party at an effort costs, full passes over the data."""
+        return party.passes(self.costs(effort / party.times), len(self.path.approach()))
 
     def at_body(self, body: StarBody | None) -> Schedule:
         """Return it for another copy of its body, or without one."""
@@ -74,17 +81,21 @@ class Schedule:
 
     def at(self, effort: float) -> list[Level]:
         """Return the levels at another effort: so many times as many, as dense as their shares say."""
+        before, shares = self._positions(effort)
+        return [self._level(*position) for position in zip(before.tolist(), shares.tolist(), strict=True)]
+
+    def _positions(self, effort: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the pilot's level before each level at an effort, and the share of the way from it to the next."""
         last = len(self)
         count = max(2, round(last * effort))
         ends = np.cumsum([0.0, *(level.share for level in self.levels[1:])])
         positions = np.interp(np.linspace(0.0, ends[-1], count + 1), ends, np.arange(last + 1.0))
-        return [self._level(float(position)) for position in positions]
+        before = np.minimum(np.floor(positions).astype(int), last - 1)
+        return before, positions - before
 
-    def _level(self, position: float) -> Level:
-        """Return the level at a position between two of the pilot's; its move is that of the one beyond."""
-        before = min(math.floor(position), len(self) - 1)
+    def _level(self, before: int, share: float) -> Level:
+        """Return a level between two of the pilot's; its move is that of the one beyond."""
         here, there = self.levels[before], self.levels[before + 1]
-        share = position - before
         place = here.place if share == 0 else self.path.between(here.place, there.place, share)
         mover = here if share == 0 and before > 0 else there
         return replace(mover, place=there.place if share == 1 else place)

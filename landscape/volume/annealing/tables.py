@@ -64,6 +64,10 @@ class Tables:
         """Return the groups of a round that are done."""
         return [group for group in self.groups if group[:2] == row[:2]]
 
+    def spent_on(self, row: RoundRow) -> float:
+        """Return the passes that a whole round has cost."""
+        return sum((group.evaluations for group in self.groups_of(row)), row.evaluations)
+
     def keep(self, group: GroupRow, walked: Walked) -> None:
         """Add a group that is done."""
         self.groups.append(group)

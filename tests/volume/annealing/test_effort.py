@@ -5,24 +5,35 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from landscape.volume.annealing.effort import PARTIES
+from landscape.volume.annealing.effort import PARTIES, Party, most_effort
 
 
 @pytest.mark.parametrize("path", PARTIES)
-@pytest.mark.parametrize("levels", [1, 8, 35, 200])
+@pytest.mark.parametrize("levels", [4, 35, 200])
 def test_a_round_costs_what_its_effort_was_reckoned_from(path: str, levels: int) -> None:
-    """More work never gives less effort, and no round costs more than was asked for."""
+    """More budget never gives less effort, and no round costs more than the budget."""
     party, before = PARTIES[path], 0.0
-    for work in np.geomspace(1e3, 1e6, 40):
-        effort = party.effort(work, levels)
+
+    def passes(effort: float) -> float:
         chosen = party.at(effort, levels)
+        return chosen.passes(np.full(1 + max(2, round(levels * effort / chosen.times)), 20.0), approach=0)
+
+    for budget in np.geomspace(1e4, 1e6, 30):
+        effort = most_effort(passes, budget)
         assert effort >= before
-        if effort > 0:
-            cost = chosen.work(effort * levels / chosen.times)
-            assert cost <= work * (1 + 1e-9)
-            # where islands become larger, some work is left over
-            assert cost > 0.5 * work
+        assert effort == 0 or passes(effort) <= budget
+        assert passes(1.01 * effort + 1 / levels) > 0.5 * budget  # where islands become larger, some is left over
         before = effort
+
+
+def test_a_round_costs_its_moves() -> None:
+    """Two islands of four go out, half of them go back, and chains from the second start go the second half."""
+    party, costs = Party(3, 2, 4), np.array([1.0, 10.0, 20.0, 40.0, 80.0])
+    out, back = 8 * costs.sum(), 4 * (costs[1:].sum() + 3 * costs[-1])
+    second = 8 * (3 * (2 + 1) * 20.0 + 40.0 + 80.0 + 3 * 80.0)
+    looks = 8 * 2 * 80.0
+    assert party.passes(costs, approach=2) == 3 * (out + back) + second + looks
+    assert party.alone.passes(costs, approach=2) == (out + looks) / 2
 
 
 def test_rounds_of_much_effort_have_larger_islands_on_fewer_levels() -> None:

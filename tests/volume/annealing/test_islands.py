@@ -166,7 +166,8 @@ def steps_of(piloted: Piloted) -> list[float]:
 def row_of(piloted: Piloted) -> PilotRow:
     """Return what a run keeps of a pilot."""
     path = PATHS.index(piloted.schedule.path.name)
-    return PilotRow(0, path, len(piloted.schedule), piloted.passes_per_level, piloted.tried, 0.0, 0.0, piloted.careful)
+    found = (0, path, len(piloted.schedule), piloted.passes_per_level, piloted.tried)
+    return PilotRow(*found, 0.0, 0.0, piloted.careful, piloted.count)
 
 
 def test_islands_end_uniform_in_the_body() -> None:

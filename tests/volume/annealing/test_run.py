@@ -20,7 +20,7 @@ from helpers.moments import some
 from helpers.slow import Clock, slow_clock
 from landscape.results import Islands, Progress
 from landscape.volume import run_islands, volume_from_islands
-from landscape.volume.annealing import telling
+from landscape.volume.annealing import effort, telling
 from landscape.volume.annealing.effort import PARTIES, Party
 from landscape.volume.annealing.find_schedule import find_schedule
 from landscape.volume.annealing.run import REFERENCE_RAYS
@@ -74,7 +74,7 @@ def test_a_round_has_particles_by_the_scatter_of_the_one_before(monkeypatch: pyt
     monkeypatch.setattr(Party, "after", after)
     rounds = rounds_of(islands(budget=30_000), 0)
     assert len(rounds) > 1
-    assert asked[-1] == spread(rounds[-1].out)  # whether there is room for one more
+    assert spread(rounds[-1].out) in asked  # whether there is room for one more
     assert asked.count(spread(rounds[0].out)) > 1
 
 
@@ -108,8 +108,9 @@ def test_a_small_budget_gives_a_bound_and_goes_on_to_the_same_bytes() -> None:
     assert_same_islands(islands(budget=5000, max_radius=0.83, resume=small), small)
 
 
-def test_a_larger_budget_goes_further_out_where_no_whole_round_has_room() -> None:
+def test_a_larger_budget_goes_further_out_where_no_whole_round_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """The body is narrow, and a round that comes back would cost more than both budgets."""
+    monkeypatch.setattr(effort, "_MOST_OUT", 100.0)  # the schedule has few levels
     small = islands(budget=6000, max_radius=100.0)
     more = islands(budget=20_000, max_radius=100.0, resume=small)
     first, second = more.whole(0)
