@@ -24,7 +24,7 @@ from benchmarks.calibration import Run, volume_of
 from benchmarks.page import FIGURES, command_line, machine, put_section, seed_range
 from benchmarks.rows import Row, append, read
 from benchmarks.workers import in_turn
-from landscape.volume.annealing.effort import PARTIES
+from landscape.volume.annealing.party import PARTIES
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -27,7 +27,7 @@ class PilotRow(NamedTuple):
         tried: levels that the pilot has been at.
         evaluations, calls: what it cost.
         careful: levels before it began to hurry; infinite if it did not.
-        count: its particles.
+        particles: how many it had.
     """
 
     cutoff: float
@@ -38,7 +38,7 @@ class PilotRow(NamedTuple):
     evaluations: float
     calls: float
     careful: float
-    count: float
+    particles: float
 
 
 class GroupRow(NamedTuple):

@@ -12,7 +12,7 @@ import landscape as ls
 from helpers.stores import assert_same_arrays
 from landscape.results import Islands
 from landscape.volume import run_islands
-from landscape.volume.annealing import effort, tables
+from landscape.volume.annealing import party, tables
 
 BUDGET = 12_000  #: passes over the data, for a round of few particles in three dimensions
 
@@ -24,11 +24,11 @@ def few_particles(patch: pytest.MonkeyPatch) -> None:
 
     For tests of what is kept and continued. They say nothing about how well the islands measure.
     """
-    for name, width in {"forwards": 4, "backwards": 4, "log_radii": 4 * effort.WIDEST}.items():
+    for name, width in {"forwards": 4, "backwards": 4, "log_radii": 4 * party.WIDEST}.items():
         patch.setitem(tables.BY_GROUP, name, width)
-    for path, party in effort.PARTIES.items():
-        groups = party.groups if party.grows else 2
-        patch.setitem(effort.PARTIES, path, replace(party, groups=groups, islands=4, each=2))
+    for path, usual in party.PARTIES.items():
+        groups = usual.groups if usual.grows else 2
+        patch.setitem(party.PARTIES, path, replace(usual, groups=groups, islands=4, each=2))
 
 
 def bowl(lanes: int | None = None) -> ls.Objective:

@@ -20,9 +20,9 @@ import torch
 import landscape as ls
 from landscape import distributed
 from landscape.volume import count_hits, importance_volume
-from landscape.volume.annealing import effort
+from landscape.volume.annealing import party
 from landscape.volume.annealing import run as islands
-from landscape.volume.annealing.effort import Party
+from landscape.volume.annealing.party import Party
 
 
 def bent(lanes: int, n: int = 12) -> ls.Objective:
@@ -102,7 +102,7 @@ def slopes() -> dict[str, Any]:
 
 def walked() -> dict[str, Any]:
     """Islands whose budget ends in the second group of the third round; and rays that a budget cuts."""
-    effort.PARTIES.update(dict.fromkeys(effort.PARTIES, Party(2, 2, 2)))
+    party.PARTIES.update(dict.fromkeys(party.PARTIES, Party(2, 2, 2)))
     islands._SAFE = 1.6  # the last round is larger than the budget
     found = islands.run_islands(bent(25, n=3), [0.5], metric="identity", rtol=0.05, budget=7_000)
     assert (len(found.groups), len(found.rounds)) == (5, 3)

@@ -1,21 +1,14 @@
-"""How many particles a round has, what it costs, and how many levels the next one gets."""
+"""How many levels the next round gets: its effort, which is what the budget pays for or less."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
+from landscape.volume.annealing.party import FEWEST_LEVELS, Party
+from landscape.volume.annealing.schedule import Schedule
 
-_MANY, _MANY_LEVELS = 2.0, 40  # effort and levels from which islands have twice the particles: they tell as much
-_ALIKE = 4.0  # nats that islands of the round before may scatter by for that; else more levels serve better
-_BACK = 8  # particles of an island that go back, or half of it: the way out tells V, the way back whether to believe it
-_LATE = 16  # chains of an island from the second start
-SETTLING = 3  #: moves at a level of particles that come from elsewhere, and of those that are to go back
-_LOOKS = 2.0  # moves that it costs as much as to look at the ends on a finer grid
 _ROUNDS = 5.0  # efforts 1 and 4: two rounds fill a small budget
-_FEWEST_LEVELS = 4
-_LEAST_OF_GROWTH = 4.0  # effort of a round of growth that comes back: less does better with one group that goes out
 _MOST_OUT = 16.0  # effort of a round that only goes out
 _MOST_FIRST = 1.0  # effort of a first round, so that an answer is there early
 _LEAST_GROWTH, _GROWTH, _MOST_LAST = 1.3, 4.0, 6.5  # of the effort, from round to round; of the last one
@@ -23,97 +16,63 @@ _MOST, _NEARLY = 1024.0, 1e-3  # largest effort, and how nearly one is found
 
 
 @dataclass(frozen=True)
-class Party:
-    """The particles of a round.
+class Past:
+    """The last round of all groups.
 
     Attributes:
-        groups: how many groups go out and back, one after the other.
-        islands: of a group.
-        each: particles of an island.
-        grows: whether they go the path of growth.
-        times: by how much a round of much effort has made ``each`` larger. Its levels are so many times fewer.
-        fixed: whether islands stay as large as they are, whatever the effort.
+        effort: of it.
+        party: its particles.
+        passes: what it has cost.
     """
 
-    groups: int
-    islands: int
-    each: int
-    grows: bool = False
-    times: int = 1
-    fixed: bool = False
-
-    def after(self, scatter: float) -> Party:
-        """Return the party of rounds after one whose islands' log V scatter by so many nats."""
-        return replace(self, fixed=self.fixed or scatter > _ALIKE)
-
-    def at(self, effort: float, levels: float) -> Party:
-        """Return the party of a round of all groups of this effort, on a schedule of so many levels."""
-        much = effort >= _MANY and effort * levels >= _MANY_LEVELS and not self.fixed
-        return self.doubled if much else self
-
-    def of_round(self, effort: float, levels: float, groups: int) -> Party:
-        """Return the party of a round: one island that only goes out, if it has one group."""
-        return self.alone if groups == 1 else self.at(effort, levels)
-
-    @property
-    def doubled(self) -> Party:
-        """Twice the particles on half the levels."""
-        return replace(self, each=2 * self.each, times=2)
-
-    @property
-    def alone(self) -> Party:
-        """One island that only goes out: levels tell more than particles, and islands that do not come back."""
-        return replace(self, groups=1, islands=1)
-
-    @property
-    def together(self) -> int:
-        """Particles of a group."""
-        return self.islands * self.each
-
-    @property
-    def late(self) -> int:
-        """Chains of a group from the second start."""
-        return self.islands * min(self.each, _LATE)
-
-    def going_back(self) -> np.ndarray:
-        """Return which particles of a group go back, as many of each island."""
-        return np.arange(0, self.together, max(2, self.each // _BACK))
-
-    def passes(self, costs: np.ndarray, approach: int) -> float:
-        """Return about what a round costs, full passes over the data.
-
-        Args:
-            costs: of a move of one particle at each level, shape (levels + 1,).
-            approach: changes of coordinates by which the second start comes near.
-        """
-        out, end = float(costs.sum()), float(costs[-1])
-        looks = self.together * _LOOKS * end
-        if self.groups == 1:
-            return self.together * out + looks
-        rest = costs[len(costs) // 2 :]
-        second = SETTLING * (approach + 1) * float(rest[0]) + float(rest[1:].sum()) + SETTLING * end
-        back = float(costs[1:].sum()) + SETTLING * end
-        return self.groups * (self.together * out + len(self.going_back()) * back) + self.late * second + looks
-
-    def least_effort(self, levels: float) -> float:
-        """Return the least effort of a round of all groups, on a schedule of so many levels."""
-        return _LEAST_OF_GROWTH if self.grows else min(_FEWEST_LEVELS / levels, 1.0)
-
-    def by_island(self, values: np.ndarray, islands: int, widest: int) -> np.ndarray:
-        """Return values of the particles of a group, with NaN in the places of so many islands that are empty."""
-        places = np.full((islands, widest), np.nan)
-        places[: self.islands, : self.each] = values.reshape(self.islands, self.each)
-        return places.ravel()
+    effort: float
+    party: Party
+    passes: float
 
 
-ISLANDS = 2  #: of a group
-PARTIES = {
-    "radius": Party(4, ISLANDS, 16),
-    "ellipsoid": Party(4, ISLANDS, 8),
-    "shell": Party(4, ISLANDS, 16),
-    "growth": Party(4, ISLANDS, 4, grows=True, fixed=True),  # on a way of thousands of nats, levels tell more
-}  #: by the name of the path
-WIDEST = max(party.doubled.each for party in PARTIES.values())  #: particles of the largest islands
+def next_round(
+    schedule: Schedule,
+    party: Party,
+    left: float,
+    past: Past | None,
+    effort_before: float | None,
+    *,
+    timed: bool,
+    speed_up: Callable[[int, int], float],
+) -> tuple[float, int] | None:
+    """Return effort and groups of the next round; None if there is no room.
+
+    If the budget has no room for a round of all groups, one island goes out for a bound, and does not come back.
+
+    Args:
+        schedule: of all rounds.
+        party: the particles that a round of all groups may have.
+        left: passes that it may cost.
+        past: None for the first round of all groups.
+        effort_before: of the round before, of whatever groups; None for the first one.
+        timed: whether the budget is a time.
+        speed_up: returns how many times as fast passes go with more particles in place of few. ``left`` is at the speed
+            of the last round.
+    """
+    levels = len(schedule)
+
+    def passes(effort: float) -> float:
+        return schedule.passes(party.at(effort, levels), effort)
+
+    if past is not None:
+        left *= schedule.passes(past.party, past.effort) / past.passes
+    most = most_effort(passes, left)
+    larger = party.at(most, levels).together
+    if timed and past is not None and larger > past.party.together:
+        most = most_effort(passes, left * speed_up(past.party.together, larger))
+    effort = next_effort(most, party.least_effort(levels), None if past is None else past.effort)
+    if effort is not None:
+        return float(f"{effort:.3g}"), party.groups
+    if past is not None:
+        return None
+    most = most_effort(lambda effort: schedule.passes(party.alone, effort), left)
+    effort = effort_out(most, levels, effort_before, timed=timed)
+    return None if effort is None else (float(f"{effort:.3g}"), 1)
 
 
 def most_effort(passes: Callable[[float], float], budget: float) -> float:
@@ -152,7 +111,7 @@ def effort_out(most: float, levels: float, before: float | None, *, timed: bool)
     """
     effort = min(most, _MOST_OUT)
     if before is None:
-        least = min(_FEWEST_LEVELS / levels, 1.0)
+        least = min(FEWEST_LEVELS / levels, 1.0)
         effort = max(effort / _ROUNDS, min(least, effort)) if timed else effort
     else:
         least = (_LEAST_GROWTH if timed else _GROWTH) * before

@@ -110,7 +110,7 @@ def _by_two(
     with suppress(TooFewLevels):
         hasty = go(Pilot(path, body, key, check_hasty, HASTY, index=_HASTY))
     if known is not None:
-        affordable = [care for care in (MIDDLING, CAREFUL) if care.particles == known.count]
+        affordable = [care for care in (MIDDLING, CAREFUL) if care.particles == known.particles]
     else:
         share = 1 - begun / body.spent.evaluations  # of what is spent, what the hasty pilot has cost
         cares = [MIDDLING, CAREFUL] if body.dimension in _MIDDLING else [CAREFUL]

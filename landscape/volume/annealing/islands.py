@@ -10,9 +10,9 @@ from itertools import pairwise
 import numpy as np
 
 from landscape.rays.streams import Purpose, stream
-from landscape.volume.annealing.effort import SETTLING
 from landscape.volume.annealing.moves import move
 from landscape.volume.annealing.particles import Particles
+from landscape.volume.annealing.party import SETTLING
 from landscape.volume.annealing.path import Path, gains, spread, start_gains, start_of
 from landscape.volume.annealing.schedule import Level
 from landscape.volume.annealing.star_body import StarBody

@@ -25,10 +25,21 @@ from landscape.rays.basin import check_basin
 from landscape.results import NOTHING, Cost, Islands, OnProgress, Radii, require_same_config
 from landscape.results.islands import PATHS, GroupRow, PilotRow, RoundRow
 from landscape.volume.annealing.budget import BUDGET, RAYS, Budget, radii_within, speed_of
-from landscape.volume.annealing.effort import PARTIES, Party, effort_out, most_effort, next_effort
+from landscape.volume.annealing.effort import Past, next_round
 from landscape.volume.annealing.find_schedule import find_schedule
-from landscape.volume.annealing.groups import Check, Seen, Walked, Ways, by_first, faster, go_through, side_by_side
+from landscape.volume.annealing.groups import (
+    Check,
+    Seen,
+    Walked,
+    Ways,
+    by_first,
+    faster,
+    go_through,
+    side_by_side,
+    speed_up,
+)
 from landscape.volume.annealing.islands import Key
+from landscape.volume.annealing.party import PARTIES, Party
 from landscape.volume.annealing.pilot import Piloted, TooFewLevels
 from landscape.volume.annealing.readings import along_longest, check_room
 from landscape.volume.annealing.schedule import Schedule
@@ -261,32 +272,27 @@ class _Run:
         return exact(rounds_of(self.result(), cutoff)) or left < self.tables.spent_on(begun[-1])
 
     def _next_round(self, cutoff: int, schedule: Schedule) -> tuple[float, int] | None:
-        """Return effort and groups of the round that is not whole, or of the next one; None if there is no room.
-
-        If the budget has no room for a round of all groups, one island goes out for a bound, and does not come back.
-        """
-        begun, used, levels = self.tables.rounds_of(cutoff), self._used(), len(schedule)
+        """Return effort and groups of the round that is not whole, or of the next one; None if there is no room."""
+        begun, used = self.tables.rounds_of(cutoff), self._used()
         if begun and not begun[-1].whole:
             return (begun[-1].effort, int(begun[-1].groups)) if used < self._until else None
         if exact(rounds_of(self.result(), cutoff)):
             return None
-        full, party = [row for row in begun if row.groups > 1], self._party(cutoff, len(begun))
+        full, party, past = [row for row in begun if row.groups > 1], self._party(cutoff, len(begun)), None
+        if full:
+            last = full[-1]
+            before = self._party(cutoff, int(last.round)).at(last.effort, len(schedule))
+            past = Past(last.effort, before, self.tables.spent_on(last))
         passes = self.limit.passes_at(self._speed or faster(party.groups) * speed_of(self.cost))
-        left, before = _SAFE * max(self._until - used, 0.0) * passes, None
-        if full:
-            last, before = full[-1], full[-1].effort
-            past = self._party(cutoff, int(last.round)).at(before, levels)
-            left *= schedule.passes(past, before) / self.tables.spent_on(last)
-        most = most_effort(lambda effort: schedule.passes(party.at(effort, levels), effort), left)
-        effort = next_effort(most, party.least_effort(levels), before)
-        if effort is not None:
-            return float(f"{effort:.3g}"), party.groups
-        if full:
-            return None
-        most = most_effort(lambda effort: schedule.passes(party.alone, effort), left)
-        timed = math.isfinite(self.limit.seconds)
-        effort = effort_out(most, levels, begun[-1].effort if begun else None, timed=timed)
-        return None if effort is None else (float(f"{effort:.3g}"), 1)
+        return next_round(
+            schedule,
+            party,
+            _SAFE * max(self._until - used, 0.0) * passes,
+            past,
+            begun[-1].effort if begun else None,
+            timed=math.isfinite(self.limit.seconds),
+            speed_up=partial(speed_up, self.bodies[cutoff]),
+        )
 
     def _party(self, cutoff: int, number: int) -> Party:
         """Return the particles that the round of this number may have, by what those before it have shown."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.volume.annealing.effort import Party
+from landscape.volume.annealing.party import Party
 from landscape.volume.annealing.path import Path, Place
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.stretch import LinearChange

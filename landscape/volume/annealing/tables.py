@@ -9,8 +9,8 @@ import numpy as np
 
 from landscape.results import Islands
 from landscape.results.islands import GroupRow, PilotRow, RoundRow
-from landscape.volume.annealing.effort import ISLANDS, WIDEST
 from landscape.volume.annealing.groups import Walked
+from landscape.volume.annealing.party import ISLANDS, WIDEST
 
 _ROWS: dict[str, Any] = {"pilots": PilotRow, "groups": GroupRow, "rounds": RoundRow}
 BY_GROUP = {"forwards": ISLANDS, "backwards": ISLANDS, "log_radii": ISLANDS * WIDEST}  #: numbers that a group adds

@@ -1,11 +1,22 @@
-"""How many particles a round has, and what it may cost."""
+"""The effort of the next round: what the budget pays for."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
 
-from landscape.volume.annealing.effort import PARTIES, Party, most_effort
+from landscape.volume.annealing.effort import Past, most_effort, next_round
+from landscape.volume.annealing.party import PARTIES
+from landscape.volume.annealing.schedule import Level, Schedule
+
+
+class Plain:
+    """A path without changes of coordinates."""
+
+    def approach(self) -> list[Any]:
+        return []
 
 
 @pytest.mark.parametrize("path", PARTIES)
@@ -26,34 +37,36 @@ def test_a_round_costs_what_its_effort_was_reckoned_from(path: str, levels: int)
         before = effort
 
 
-def test_a_round_costs_its_moves() -> None:
-    """Two islands of four go out, half of them go back, and chains from the second start go the second half."""
-    party, costs = Party(3, 2, 4), np.array([1.0, 10.0, 20.0, 40.0, 80.0])
-    out, back = 8 * costs.sum(), 4 * (costs[1:].sum() + 3 * costs[-1])
-    second = 8 * (3 * (2 + 1) * 20.0 + 40.0 + 80.0 + 3 * 80.0)
-    looks = 8 * 2 * 80.0
-    assert party.passes(costs, approach=2) == 3 * (out + back) + second + looks
-    assert party.alone.passes(costs, approach=2) == (out + looks) / 2
+def schedule_of(count: int, cost: float) -> Schedule:
+    """Return levels whose moves cost so much."""
+    path: Any = Plain()
+    return Schedule(path, (Level((0.0,), 0.1, 4, None, cost=cost),) * (count + 1))
 
 
-def test_rounds_of_much_effort_have_larger_islands_on_fewer_levels() -> None:
-    party = PARTIES["shell"]
-    large = party.at(4.0, 30)
-    assert (large.each, large.times) == (32, 2)
-    assert party.at(4.0, 8) == party.at(1.5, 200) == party
-    assert PARTIES["growth"].at(4.0, 500) == PARTIES["growth"]
+def never(few: int, many: int) -> float:
+    raise AssertionError("a budget in passes is not timed")
 
 
-def test_islands_stay_small_after_a_round_that_scatters_much() -> None:
-    """Levels tell more there: skew cubes of 60 and 100 dimensions lost 3 to 12 nats by larger islands."""
-    party = PARTIES["radius"]
-    assert party.after(1.0) == party
-    assert party.after(10.0).at(4.0, 30).each == party.each
+def test_the_next_round_costs_what_is_left_though_the_last_one_was_short_and_cheap() -> None:
+    """What does not grow with the levels is much of a short round. A rule of three would be wrong by a third."""
+    schedule, party = schedule_of(20, 10.0), PARTIES["radius"].after(10.0)
+    first = next_round(schedule, party, 50_000, None, None, timed=False, speed_up=never)
+    assert first is not None
+    past = Past(first[0], party, schedule.passes(party, first[0]))
+    following = next_round(schedule, party, 4.5 * past.passes, past, first[0], timed=False, speed_up=never)
+    assert following is not None
+    assert 0.95 < schedule.passes(party, following[0]) / (4.5 * past.passes) < 1.005
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_as_many_of_each_island_go_back_whatever_its_size(times: int) -> None:
-    party = PARTIES["shell"] if times == 1 else PARTIES["shell"].doubled
-    islands = party.going_back() // party.each
-    assert np.bincount(islands).tolist() == [8] * party.islands
-    assert party.late == 32
+def test_a_time_pays_for_more_where_larger_islands_are_faster() -> None:
+    schedule, party = schedule_of(40, 10.0), PARTIES["radius"]
+    past = Past(1.0, party, schedule.passes(party, 1.0))
+    efforts = []
+    for gain in (1.0, 1.3):
+        found = next_round(
+            schedule, party, 3 * past.passes, past, 1.0, timed=True, speed_up=lambda few, many, g=gain: g
+        )
+        assert found is not None
+        efforts.append(found[0])
+    assert efforts[0] >= 2
+    assert efforts[1] / efforts[0] == pytest.approx(1.3, abs=0.1)
