@@ -39,7 +39,6 @@ class Care:
 HASTY = Care(6, 3.0, (1, 1), learns=False)
 CAREFUL, MIDDLING = Care(32, 0.5, (2, 5)), Care(64, 0.35, (2, 5))
 GROWING = Care(4, 1.5, (1, 2))  # a narrow body, where levels tell more than particles
-MORE_LEVELS = 1.2  #: of a careful pilot than of a hasty one
 
 
 def may_grow(way: list[tuple[float, float]], goal: float) -> bool:

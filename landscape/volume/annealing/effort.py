@@ -9,7 +9,9 @@ from landscape.volume.annealing.party import FEWEST_LEVELS, Party
 from landscape.volume.annealing.schedule import Schedule
 
 _ROUNDS = 5.0  # efforts 1 and 4: two rounds fill a small budget
-_MOST_OUT = 16.0  # effort of a round that only goes out
+_TWICE = 2.0  # the least effort: with less, and no room for a second round, an island alone tells more
+_SAFE_IF_HASTY = 0.9  # share of a budget that a first round is planned for, if few particles have told what moves cost
+_MOST_OUT, _LEVELS_OUT = 16.0, 500  # largest effort of a round that only goes out; levels that it may have in any case
 _MOST_FIRST = 1.0  # effort of a first round, so that an answer is there early
 _LEAST_GROWTH, _GROWTH, _MOST_LAST = 1.3, 4.0, 6.5  # of the effort, from round to round; of the last one
 _MOST, _NEARLY = 1024.0, 1e-3  # largest effort, and how nearly one is found
@@ -37,6 +39,7 @@ def next_round(
     past: Past | None,
     effort_before: float | None,
     *,
+    hasty: bool,
     timed: bool,
     speed_up: Callable[[int, int], float],
 ) -> tuple[float, int] | None:
@@ -50,23 +53,27 @@ def next_round(
         left: passes that it may cost.
         past: None for the first round of all groups.
         effort_before: of the round before, of whatever groups; None for the first one.
+        hasty: whether a hasty pilot has made the schedule.
         timed: whether the budget is a time.
         speed_up: returns how many times as fast passes go with more particles in place of few. ``left`` is at the speed
             of the last round.
     """
-    levels = len(schedule)
+    levels, least = len(schedule), party.least_effort(len(schedule), hasty=hasty)
 
     def passes(effort: float) -> float:
         return schedule.passes(party.at(effort, levels), effort)
 
-    if past is not None:
+    if past is None:
+        left *= _SAFE_IF_HASTY if hasty else 1.0
+    else:
         left *= schedule.passes(past.party, past.effort) / past.passes
     most = most_effort(passes, left)
     larger = party.at(most, levels).together
     if timed and past is not None and larger > past.party.together:
         most = most_effort(passes, left * speed_up(past.party.together, larger))
-    effort = next_effort(most, party.least_effort(levels), None if past is None else past.effort)
-    if effort is not None:
+    effort = next_effort(most, least, None if past is None else past.effort)
+    alone_tells_more = past is None and effort == most < _TWICE * least
+    if effort is not None and not alone_tells_more:
         return float(f"{effort:.3g}"), party.groups
     if past is not None:
         return None
@@ -109,7 +116,7 @@ def effort_out(most: float, levels: float, before: float | None, *, timed: bool)
     >>> effort_out(0.8, 500, 0.2, timed=True), effort_out(0.2, 500, 0.2, timed=True)
     (0.8, None)
     """
-    effort = min(most, _MOST_OUT)
+    effort = min(most, max(_MOST_OUT, _LEVELS_OUT / levels))
     if before is None:
         least = min(FEWEST_LEVELS / levels, 1.0)
         effort = max(effort / _ROUNDS, min(least, effort)) if timed else effort
@@ -136,6 +143,6 @@ def next_effort(most: float, least: float, before: float | None) -> float | None
     if before is not None and most < _LEAST_GROWTH * before:
         return None
     if before is None:
-        wanted = most if most < _ROUNDS * least else min(most / _ROUNDS, _MOST_FIRST)
+        wanted = most if most < _ROUNDS * least else max(least, min(most / _ROUNDS, _MOST_FIRST))
         return wanted if wanted >= least else None
     return most if most < _MOST_LAST * before else min(most / _ROUNDS, _GROWTH * before)

@@ -13,7 +13,7 @@ from functools import partial
 
 from landscape.errors import OutOfBudget
 from landscape.results.islands import PATHS, PilotRow
-from landscape.volume.annealing.care import CAREFUL, GROWING, HASTY, MIDDLING, MORE_LEVELS
+from landscape.volume.annealing.care import CAREFUL, GROWING, HASTY, MIDDLING
 from landscape.volume.annealing.ellipsoid_path import EllipsoidPath, from_ellipsoid
 from landscape.volume.annealing.growth_path import GrowthPath
 from landscape.volume.annealing.path import Path
@@ -109,16 +109,16 @@ def _by_two(
     (check_hasty, check), hasty, begun = checks, None, body.spent.evaluations
     with suppress(TooFewLevels):
         hasty = go(Pilot(path, body, key, check_hasty, HASTY, index=_HASTY))
+    careful = MIDDLING if body.dimension in _MIDDLING else CAREFUL
     if known is not None:
-        affordable = [care for care in (MIDDLING, CAREFUL) if care.particles == known.particles]
+        pays, careful = known.particles != HASTY.particles, MIDDLING if known.particles > CAREFUL.particles else CAREFUL
     else:
         share = 1 - begun / body.spent.evaluations  # of what is spent, what the hasty pilot has cost
-        cares = [MIDDLING, CAREFUL] if body.dimension in _MIDDLING else [CAREFUL]
-        affordable = [care for care in cares if affords(MORE_LEVELS * care.work / HASTY.work * share)]
-    if not affordable and hasty is not None:
+        pays = affords(path.more_levels * careful.work / HASTY.work * share)
+    if hasty is not None and not pays:
         return hasty
     try:
-        return go(Pilot(path, body, key, check, [*affordable, CAREFUL][0], is_late=is_late))
+        return go(Pilot(path, body, key, check, careful if pays else CAREFUL, is_late=is_late))
     except OutOfBudget:
         if hasty is None:
             raise

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from landscape.rays.streams import Purpose, stream
-from landscape.volume.annealing.care import Care, may_grow
+from landscape.volume.annealing.care import HASTY, Care, may_grow
 from landscape.volume.annealing.growth_path import GrowthPath
 from landscape.volume.annealing.moves import Straying, move
 from landscape.volume.annealing.particles import Particles
@@ -29,6 +29,7 @@ _SHORTEST, _SHORTEST_OF_GROWTH = 0.75, 0.25  # of a step
 _SHORTEST_OF_ISLANDS = 0.04  # the same for islands that grow: they meet narrower parts of the body than the pilot did
 _CALMER = 0.6  # their longest steps over those of the pilot: a particle that is stuck at a wall is soon lost
 _LOOK = 2.0  # leapfrog steps that cost as much as the look at the end of a move
+_WARY = 1.4  # islands' slices cost so many times what a hasty pilot's do, which begin far from where particles belong
 _MOST_SLICES = 32  # moves by slices in the place of one by leapfrog steps
 _ARCS, _SHORTEST_ARC = 4.0, 1e-6  # width of an arc over the mean angle moved, and its least
 _MOST_LEVELS, _MOST_SHELL_LEVELS = 2000, 200
@@ -58,6 +59,11 @@ class Piloted:
     tried: int
     careful: float
     count: int
+
+    @property
+    def hasty(self) -> bool:
+        """Whether a hasty pilot has found it."""
+        return self.count == HASTY.particles
 
     def sendable(self) -> Piloted:
         """Return it without the body and the particles, to be sent to another rank."""
@@ -268,7 +274,7 @@ class Pilot:
         if self._grows:
             return replace(level, step=_CALMER * level.step, shortest=_SHORTEST_OF_ISLANDS, own_steps=True)
         if self._slices_win:
-            cost = self._slices * self._slice_passes / self._care.particles
+            cost = self._slices * self._slice_passes / self._care.particles * (1.0 if self._care.learns else _WARY)
             return replace(level, slices=self._slices, width=self._width, cost=cost)
         turned = 1.0 if self._path.is_bridge(place) else min(1.0, level.leaps * level.step / self._quarter)
         return replace(level, goes_on=True, share=self._coarser * turned**-0.5)

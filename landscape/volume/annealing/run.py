@@ -42,7 +42,6 @@ from landscape.volume.annealing.islands import Key
 from landscape.volume.annealing.party import PARTIES, Party
 from landscape.volume.annealing.pilot import Piloted, TooFewLevels
 from landscape.volume.annealing.readings import along_longest, check_room
-from landscape.volume.annealing.schedule import Schedule
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.tables import BY_GROUP, Tables
 from landscape.volume.annealing.telling import Teller
@@ -212,7 +211,7 @@ class _Run:
             return
         finally:
             self._until = whole
-        while (following := self._next_round(cutoff, piloted.schedule)) is not None:
+        while (following := self._next_round(cutoff, piloted)) is not None:
             try:
                 self._round(cutoff, *following, piloted, report)
             except OutOfBudget:
@@ -271,7 +270,7 @@ class _Run:
         left = max(self._until - used, 0.0) * self.limit.passes_at(speed_of(self.cost) * faster(int(begun[-1].groups)))
         return exact(rounds_of(self.result(), cutoff)) or left < self.tables.spent_on(begun[-1])
 
-    def _next_round(self, cutoff: int, schedule: Schedule) -> tuple[float, int] | None:
+    def _next_round(self, cutoff: int, piloted: Piloted) -> tuple[float, int] | None:
         """Return effort and groups of the round that is not whole, or of the next one; None if there is no room."""
         begun, used = self.tables.rounds_of(cutoff), self._used()
         if begun and not begun[-1].whole:
@@ -281,15 +280,16 @@ class _Run:
         full, party, past = [row for row in begun if row.groups > 1], self._party(cutoff, len(begun)), None
         if full:
             last = full[-1]
-            before = self._party(cutoff, int(last.round)).at(last.effort, len(schedule))
+            before = self._party(cutoff, int(last.round)).at(last.effort, len(piloted.schedule))
             past = Past(last.effort, before, self.tables.spent_on(last))
         passes = self.limit.passes_at(self._speed or faster(party.groups) * speed_of(self.cost))
         return next_round(
-            schedule,
+            piloted.schedule,
             party,
             _SAFE * max(self._until - used, 0.0) * passes,
             past,
             begun[-1].effort if begun else None,
+            hasty=piloted.hasty,
             timed=math.isfinite(self.limit.seconds),
             speed_up=partial(speed_up, self.bodies[cutoff]),
         )

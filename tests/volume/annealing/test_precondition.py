@@ -71,20 +71,20 @@ def test_what_is_learnt_makes_an_ellipsoid_round() -> None:
     assert 12 * np.log(np.sqrt(0.6 / (y.numpy() ** 2 @ STIFF))).std() > 4
 
 
-def test_nothing_is_learnt_of_a_ball_or_without_a_gradient() -> None:
+def test_nothing_is_learnt_of_a_ball() -> None:
     ball = body_of(ellipsoid(np.ones(6)), 0.3, first_step=0.01)
-    closed = body_of(
-        ls.Objective.from_function(
-            lambda x: (x.detach() ** 2 * torch.from_numpy(STIFF)).sum(-1), torch.zeros(12, dtype=torch.float64)
-        ),
-        0.3,
-        first_step=0.01,
+    with ball.objective.running():
+        learnt = learn(ball, 0, 0)
+    assert learnt.body is ball
+    assert (learnt.points, learnt.body.preconditioner, ball.preconditioner) == (None, None, None)
+
+
+def test_a_loss_without_a_gradient_is_one_clear_error() -> None:
+    closed = ls.Objective.from_function(
+        lambda x: (x.detach() ** 2 * torch.from_numpy(STIFF)).sum(-1), torch.zeros(12, dtype=torch.float64)
     )
-    for body in (ball, closed):
-        with body.objective.running():
-            learnt = learn(body, 0, 0)
-        assert learnt.body is body
-        assert (learnt.points, learnt.body.preconditioner, body.preconditioner) == (None, None, None)
+    with pytest.raises(ls.LandscapeError, match="needs gradients.*none that torch can follow(.|\n)*uniform"):
+        ls.log_volume(closed, [0.3], metric="identity", estimator="annealed", budget=2000)
 
 
 def test_noise_is_not_taken_for_a_direction() -> None:
