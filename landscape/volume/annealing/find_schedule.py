@@ -27,6 +27,7 @@ _SHORT = 0.02  # a grid that begins at this share of the cap or below may be tha
 _HASTY = 1  # index of the hasty pilot's random numbers
 _LATE, _LATE_IF_SHORT = 0.5, 0.15  # share of its budget after which a careful pilot hurries; on such a grid
 _NARROW = 0.02  # a body whose rays all end this much below the cap, in log r, is not one for the shell
+_IF_LOST = 0.5  # levels of a careful pilot over those at which a hasty one has been that did not get to the end
 _MIDDLING = range(100, 2000)  # dimensions in which a stretch has much to learn and moves are cheap
 
 
@@ -114,7 +115,8 @@ def _by_two(
         pays, careful = known.particles != HASTY.particles, MIDDLING if known.particles > CAREFUL.particles else CAREFUL
     else:
         share = 1 - begun / body.spent.evaluations  # of what is spent, what the hasty pilot has cost
-        pays = affords(path.more_levels * careful.work / HASTY.work * share)
+        more_levels = _IF_LOST if hasty is None else path.more_levels
+        pays = affords(more_levels * careful.work / HASTY.work * share)
     if hasty is not None and not pays:
         return hasty
     try:
