@@ -40,10 +40,6 @@ class EllipsoidPath(RadiusPath):
     name: str = "ellipsoid"
 
     @property
-    def more_levels(self) -> float:
-        return 1.0  # the longest step is short
-
-    @property
     def by_slices(self) -> bool:
         return False
 

@@ -13,7 +13,7 @@ from functools import partial
 
 from landscape.errors import OutOfBudget
 from landscape.results.islands import PATHS, PilotRow
-from landscape.volume.annealing.care import CAREFUL, GROWING, HASTY, MIDDLING
+from landscape.volume.annealing.care import CAREFUL, GROWING, HASTY, MIDDLING, Care
 from landscape.volume.annealing.ellipsoid_path import EllipsoidPath, from_ellipsoid
 from landscape.volume.annealing.growth_path import GrowthPath
 from landscape.volume.annealing.path import Path
@@ -114,9 +114,7 @@ def _by_two(
     if known is not None:
         pays, careful = known.particles != HASTY.particles, MIDDLING if known.particles > CAREFUL.particles else CAREFUL
     else:
-        share = 1 - begun / body.spent.evaluations  # of what is spent, what the hasty pilot has cost
-        more_levels = _IF_LOST if hasty is None else path.more_levels
-        pays = affords(more_levels * careful.work / HASTY.work * share)
+        pays = affords(_needs(careful, hasty, body.spent.evaluations - begun) / body.spent.evaluations)
     if hasty is not None and not pays:
         return hasty
     try:
@@ -125,3 +123,11 @@ def _by_two(
         if hasty is None:
             raise
         return hasty
+
+
+def _needs(care: Care, hasty: Piloted | None, spent: float) -> float:
+    """Return about how many passes a careful pilot needs, by what a hasty one has found and spent; it may be lost."""
+    if hasty is None:
+        return _IF_LOST * care.work / HASTY.work * spent
+    levels = max(len(hasty.schedule), hasty.length / care.gain)
+    return care.work * levels * hasty.passes_per_level

@@ -40,10 +40,6 @@ class Path(Protocol):
         """The change of coordinates in which particles move well from the start; None for none."""
 
     @property
-    def more_levels(self) -> float:
-        """About how many times as many levels a careful pilot finds as a hasty one."""
-
-    @property
     def by_slices(self) -> bool:
         """Whether particles may also move by slices, which suit the densities m(phi)^t alone."""
 
@@ -104,10 +100,6 @@ class FromSphere:
     @property
     def stretch(self) -> LinearChange | None:
         return None
-
-    @property
-    def more_levels(self) -> float:
-        return 1.2
 
     @property
     def by_slices(self) -> bool:

@@ -51,6 +51,7 @@ class Piloted:
         tried: number of levels that the pilot has been at.
         careful: number of levels before it began to hurry; infinite if it did not.
         count: number of its particles.
+        length: standard deviations of the gains in log-weight from level to level, summed up.
     """
 
     schedule: Schedule
@@ -59,6 +60,7 @@ class Piloted:
     tried: int
     careful: float
     count: int
+    length: float
 
     @property
     def hasty(self) -> bool:
@@ -116,7 +118,7 @@ class Pilot:
         self._lessons: Lessons = ScoreVariances() if self._grows else Scores(most_scores, _MOST_RANK)
         self._stretch: LinearChange | None = None
         self._steps = {False: self._quarter / 3, True: self._quarter / 3}  # without and with the stretch
-        self._log_mean = 0.0
+        self._log_mean = self._length = 0.0
         self._paid: dict[bool, tuple[int, float]] = {}  # leaps and passes of the last move without and with the stretch
         self._hmc_gain = self._hmc_passes = 0.0
         self._slices_win, self._slices, self._width = False, 1, 2 * math.pi
@@ -195,7 +197,9 @@ class Pilot:
             self._step()
         schedule = Schedule(self._path, tuple(self._levels))
         cost = float(schedule.costs(1.0)[1:].mean())
-        return Piloted(schedule, cost, self._particles, len(self._levels), self._careful, self._care.particles)
+        return Piloted(
+            schedule, cost, self._particles, len(self._levels), self._careful, self._care.particles, self._length
+        )
 
     def _step(self) -> None:
         """Go to the next level."""
@@ -209,6 +213,7 @@ class Pilot:
         gain = gains(self._path, place, particles, there, complete)
         if not np.isfinite(gain).any():
             raise TooFewLevels
+        self._length += float(np.std(gain[np.isfinite(gain)]))
         random = self._random(len(self._levels))
         log_mean = self._log_mean + w.log_mean(gain)
         particles = complete.take(w.resample(gain, float(random.random())))

@@ -45,10 +45,6 @@ class RadiusPath(FromSphere):
         return cls(body, gradients_at(body, like, np.zeros(1))[1][0])
 
     @property
-    def more_levels(self) -> float:
-        return 6.0
-
-    @property
     def by_slices(self) -> bool:
         return not self.body.measure.terms
 
