@@ -39,7 +39,7 @@ def next_round(
     past: Past | None,
     effort_before: float | None,
     *,
-    hasty: bool,
+    length: float | None,
     timed: bool,
     speed_up: Callable[[int, int], float],
 ) -> tuple[float, int] | None:
@@ -53,18 +53,18 @@ def next_round(
         left: passes that it may cost.
         past: None for the first round of all groups.
         effort_before: of the round before, of whatever groups; None for the first one.
-        hasty: whether a hasty pilot has made the schedule.
+        length: of the path, if a hasty pilot has made the schedule; else None.
         timed: whether the budget is a time.
         speed_up: returns how many times as fast passes go with more particles in place of few. ``left`` is at the speed
             of the last round.
     """
-    levels, least = len(schedule), party.least_effort(len(schedule), hasty=hasty)
+    levels, least = len(schedule), party.least_effort(len(schedule), length)
 
     def passes(effort: float) -> float:
         return schedule.passes(party.at(effort, levels), effort)
 
     if past is None:
-        left *= _SAFE_IF_HASTY if hasty else 1.0
+        left *= 1.0 if length is None else _SAFE_IF_HASTY
     else:
         left *= schedule.passes(past.party, past.effort) / past.passes
     most = most_effort(passes, left)

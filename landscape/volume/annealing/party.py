@@ -12,7 +12,7 @@ _BACK = 8  # particles of an island that go back, or half of it: the way out tel
 _LATE = 16  # chains of an island from the second start
 SETTLING = 3  #: moves at a level of particles that come from elsewhere, and of those that are to go back
 _LOOKS = 2.0  # moves that it costs as much as to look at the ends on a finer grid
-FEWEST_LEVELS, _FEWEST_IF_HASTY = 4, 8  #: of a round; on the schedule of a hasty pilot
+FEWEST_LEVELS, _MOST_FEWEST = 4, 8  #: of a round; on a long path that a hasty pilot went
 _LEAST_OF_GROWTH = 4.0  # effort of a round of growth that comes back: less does better with one group that goes out
 
 
@@ -89,14 +89,18 @@ class Party:
         back = float(costs[1:].sum()) + SETTLING * end
         return self.groups * (self.together * out + len(self.going_back()) * back) + self.late * second + looks
 
-    def least_effort(self, levels: float, *, hasty: bool) -> float:
-        """Return the least effort of a round of all groups, on a schedule of so many levels.
+    def least_effort(self, levels: float, length: float | None) -> float:
+        """Return the least effort of a round of all groups.
 
-        A hasty pilot may have found fewer than serve, so on its schedule an effort of 1 may be too little.
+        Args:
+            levels: of the schedule.
+            length: of the path, as a hasty pilot has found it; its effort of 1 may be too few levels. None for the
+                schedule of a careful pilot.
         """
         if self.grows:
             return _LEAST_OF_GROWTH
-        return _FEWEST_IF_HASTY / levels if hasty else min(FEWEST_LEVELS / levels, 1.0)
+        fewest = FEWEST_LEVELS / levels
+        return min(fewest, 1.0) if length is None else max(fewest, min(length, _MOST_FEWEST) / levels)
 
     def by_island(self, values: np.ndarray, islands: int, widest: int) -> np.ndarray:
         """Return values of the particles of a group, with NaN in the places of so many islands that are empty."""

@@ -289,7 +289,7 @@ class _Run:
             _SAFE * max(self._until - used, 0.0) * passes,
             past,
             begun[-1].effort if begun else None,
-            hasty=piloted.hasty,
+            length=piloted.length if piloted.hasty else None,
             timed=math.isfinite(self.limit.seconds),
             speed_up=partial(speed_up, self.bodies[cutoff]),
         )

@@ -50,10 +50,10 @@ def never(few: int, many: int) -> float:
 def test_the_next_round_costs_what_is_left_though_the_last_one_was_short_and_cheap() -> None:
     """What does not grow with the levels is much of a short round. A rule of three would be wrong by a third."""
     schedule, party = schedule_of(20, 10.0), PARTIES["radius"].after(10.0)
-    first = next_round(schedule, party, 50_000, None, None, hasty=False, timed=False, speed_up=never)
+    first = next_round(schedule, party, 50_000, None, None, length=None, timed=False, speed_up=never)
     assert first is not None
     past = Past(first[0], party, schedule.passes(party, first[0]))
-    following = next_round(schedule, party, 4.5 * past.passes, past, first[0], hasty=False, timed=False, speed_up=never)
+    following = next_round(schedule, party, 4.5 * past.passes, past, first[0], length=None, timed=False, speed_up=never)
     assert following is not None
     assert 0.95 < schedule.passes(party, following[0]) / (4.5 * past.passes) < 1.005
 
@@ -64,7 +64,7 @@ def test_a_time_pays_for_more_where_larger_islands_are_faster() -> None:
     efforts = []
     for gain in (1.0, 1.3):
         found = next_round(
-            schedule, party, 3 * past.passes, past, 1.0, hasty=False, timed=True, speed_up=lambda few, many, g=gain: g
+            schedule, party, 3 * past.passes, past, 1.0, length=None, timed=True, speed_up=lambda few, many, g=gain: g
         )
         assert found is not None
         efforts.append(found[0])
