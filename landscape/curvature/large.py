@@ -33,7 +33,7 @@ from landscape.objective.noise import Noise
 from landscape.objective.parameters import Entry
 
 _BACKWARD_COPIES = 2  # a backward pass reads what the forward pass reads and the slope, and gives as many slopes
-_ROOM_OF_PRODUCTS = 2.1  # without a limit, activations of products may take this many times the model's bytes
+_ROOM_OF_PRODUCTS = 2.2  # without a limit, activations of products may take this many times the model's bytes
 _ROOM_OF_FORMS = 3.1  # the same for forms, which have one vector less
 _FEW = 2  # samples that are compared with each of them alone
 _APART = 0.5  # shift of the weights at which pieces are compared with their batch, in their root mean square

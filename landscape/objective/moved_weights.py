@@ -187,7 +187,7 @@ def moved_rows(weight: Tensor, entry: Entry, point: Point, rows: slice) -> Tenso
     shifts = [(coefficient, step) for coefficient, step in point.shifts if step.moves(entry)]
     dtype = wide(out.dtype)
     # a mode such as that of :mod:`.narrow_products` would look at each of many small operations
-    with torch._C._DisableTorchDispatch() if type(source) is Tensor else nullcontext():
+    with torch._C._DisableTorchDispatch() if type(source) is type(out) is Tensor else nullcontext():
         for part in row_pieces(out.shape):
             there = slice(rows.start + part.start, rows.start + part.stop)
             base = source[there].to(dtype)

@@ -108,7 +108,8 @@ class EntryStep:
         # always the same room for the levels as numbers: fresh memory costs more than the sum
         room, count = self._room, drawn.numel()
         if room is None or (room.dtype, room.device) != (out.dtype, out.device) or room.numel() < count:
-            room = self._room = torch.empty(max(PIECE, count), dtype=out.dtype, device=out.device)
+            room = torch.empty(max(PIECE, count), dtype=out.dtype, device=out.device)
+            self._room = room if type(room) is Tensor else None  # a compiler may try the step without numbers
         numbers = room[:count].copy_(drawn).view(out.shape)
         torch.addcmul(base, numbers, rows_of(self._scaled(entry, coefficient, out.dtype), rows), out=out)
 
@@ -122,9 +123,11 @@ class EntryStep:
     def _scaled(self, entry: Entry, coefficient: float, dtype: torch.dtype) -> Tensor:
         """Return what one level of each entry moves it; that of a tensor is asked for once for each of its pieces."""
         key = entry.name, coefficient, dtype
-        if self._last is None or self._last[0] != key:
-            self._last = key, (self.scales[entry.name] * coefficient).to(dtype)
-        return self._last[1]
+        if self._last is not None and self._last[0] == key:
+            return self._last[1]
+        scaled = (self.scales[entry.name] * coefficient).to(dtype)
+        self._last = (key, scaled) if type(scaled) is Tensor else None
+        return scaled
 
 
 class KeptLevels:
