@@ -22,6 +22,7 @@ from landscape.objective.batches import Batch
 from landscape.objective.deadline import check_deadline
 from landscape.objective.losses.loss import Loss, counts_of
 from landscape.objective.model import held_tensors, keep_freed_memory, places_of
+from landscape.objective.module_state import restore, state_of
 from landscape.objective.moved_weights import AnyPoint, Point, PointList, moved_tensor
 from landscape.objective.narrow_products import gains, sums_in_float32
 from landscape.objective.overwritten import Overwritten
@@ -80,6 +81,7 @@ class ModelProgram:
     Attributes:
         differentiates: whether model or loss take derivatives of their own, so that they run with gradients on.
         writes: whether the model writes to its parameters in place, so that it gets copies of them.
+        caches: whether a pass leaves something in a module, such as a weight for the next one; it is taken away again.
         narrow: whether sums in 16 bits are taken in float32 (:mod:`landscape.objective.narrow_products`).
         in_place: whether a :class:`Point` is written over the model's own weights, which are restored afterwards.
         pairs: the model's own parameters, and the place of each in the vector.
@@ -107,7 +109,7 @@ class ModelProgram:
         self._with_target = loss.name == "model"
         self._width = 1
         self._viewed: tuple[Tensor, int, list[list[Tensor]]] | None = None
-        self.differentiates = self.writes = self.in_place = False
+        self.differentiates = self.writes = self.in_place = self.caches = False
         self.pairs = list(zip(moving_parameters(self.model), layout.entries, strict=True))
         held = [*self.model.buffers(), *fixed_parameters(self.model)]
         self._set_buffers(tuple(tensor.detach().clone() for tensor in held))
@@ -154,7 +156,7 @@ class ModelProgram:
         return self.output_with(self.views_at(point), batch)
 
     def views_at(self, point: AnyPoint) -> list[Tensor]:
-        """Return the parameters at one point, shape (D,), as the views that the model gets."""
+        """Return the parameters at one point, shape (D,), as the model gets them."""
         return self._weights_at(point) if isinstance(point, Point) else self._views_at(point[None])[0]
 
     def _weights_at(self, point: Point) -> list[Tensor]:
@@ -218,21 +220,22 @@ class ModelProgram:
             points = torch.cat([points, points[:1].expand(self._width - count, -1)])
         if self.writes:
             points = points.clone()
+        state = state_of(self.model) if self.caches else []
         try:
             return self._many(points, self.batches[batch], self.losses[batch])[:count]
         finally:
             self._reset_buffers()
+            restore(state)
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Put the module into training or evaluation mode, without gradients; undo all changes at the end.
 
-        All attributes of a module are restored, not only its training flag. Some layers store results of their last
-        call: recurrent layers their flat weights, old-style weight norm its product, pruning its masked tensor.
-        Embeddings give dense gradients, since sparse ones cannot be differentiated again.
+        All attributes of a module are restored. Recurrent layers store their flat weights, old-style weight norm its
+        product, pruning its masked tensor. Embeddings give dense gradients: sparse ones cannot be differentiated again.
         """
         keep_freed_memory()
-        kept = [] if self.scripted else [(module, dict(module.__dict__)) for module in self.model.modules()]
+        kept = [] if self.scripted else state_of(self.model)
         try:
             if self.training:
                 self.model.train()
@@ -248,10 +251,7 @@ class ModelProgram:
                 yield
         finally:
             self._viewed = None
-            for module, state in kept:
-                for key in module.__dict__.keys() - state.keys():
-                    del module.__dict__[key]
-                module.__dict__.update(state)
+            restore(kept)
 
     def _set_buffers(self, buffers: tuple[Tensor, ...]) -> None:
         self.constants = buffers
@@ -315,12 +315,13 @@ class ModelProgram:
             yield
             return
         assert tensors is not None
-        kept = self._placed_now()
+        kept, state = self._placed_now(), state_of(self.model) if self.caches else []
         try:
             self._place(tensors)
             yield
         finally:
             self._put_back(kept)
+            restore(state)
 
     def _placed_now(self) -> list[Tensor]:
         """Return what the modules hold in each of their places."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -80,6 +81,9 @@ def check_centre(
     Raises:
         ObjectiveError: if it is not.
     """
+    if isinstance(program, ModelProgram) and program.caches:
+        program = copy(program)
+        program.caches = False  # what the model keeps from one pass to the next must not change its loss
     centre = origin[None] if isinstance(origin, Tensor) else PointList([origin], device)
     right: list[tuple[int, int]] = []
     counted = _counting(program, right) if isinstance(origin, Point) else program

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from landscape.errors import LandscapeError, ObjectiveError, TaskError, code_place, keeps_running, type_and_line
 from landscape.objective.batch_loss import CENTRE, ModelProgram, evaluating, out_of_memory
 from landscape.objective.batches import Batch, copied
+from landscape.objective.module_state import keeps_tensors, state_of
 from landscape.objective.moved_weights import AnyPoint
 from landscape.objective.narrow_products import Copies, Noticing
 
@@ -44,7 +45,7 @@ def first_pass(program: ModelProgram, theta: AnyPoint, batch: Batch) -> tuple[Si
     trial = program.with_batches((batch,))
     try:
         measured = _run(program, trial, theta)
-        program.narrow = trial.narrow
+        program.narrow, program.caches = trial.narrow, trial.caches
     except LandscapeError:
         raise
     except Exception as error:
@@ -130,7 +131,9 @@ def _measure_activations(program: ModelProgram, theta: AnyPoint) -> tuple[Sizes,
     try:
         with program.running(), Copies() as copies:
             # a copy, since a model may write to its parameters in place
+            state = [] if program.scripted else state_of(program.model)
             output = program.output(theta.clone() if isinstance(theta, Tensor) else theta, 0)
+            program.caches = program.caches or keeps_tensors(state)
     finally:
         handle.remove()
     return Sizes(largest, copies.largest), output
