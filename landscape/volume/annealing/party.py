@@ -99,8 +99,8 @@ class Party:
         """
         if self.grows:
             return _LEAST_OF_GROWTH
-        fewest = FEWEST_LEVELS / levels
-        return min(fewest, 1.0) if length is None else max(fewest, min(length, _MOST_FEWEST) / levels)
+        least = min(FEWEST_LEVELS / levels, 1.0)
+        return least if length is None else max(least, min(length, _MOST_FEWEST) / levels)
 
     def by_island(self, values: np.ndarray, islands: int, widest: int) -> np.ndarray:
         """Return values of the particles of a group, with NaN in the places of so many islands that are empty."""

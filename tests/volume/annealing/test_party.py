@@ -39,3 +39,11 @@ def test_as_many_of_each_island_go_back_whatever_its_size(times: int) -> None:
     islands = party.going_back() // party.each
     assert np.bincount(islands).tolist() == [8] * party.islands
     assert party.late == 32
+
+
+@pytest.mark.parametrize(
+    ("levels", "length", "least"), [(1, 0.0, 1.0), (2, 8.1, 4.0), (2, 5.0, 2.5), (2, None, 1.0), (40, None, 0.1)]
+)
+def test_the_least_effort_follows_the_length_of_a_hasty_path(levels: int, length: float | None, least: float) -> None:
+    """Where all rays are alike, two levels serve; on a long way the two of a hasty pilot do not."""
+    assert PARTIES["radius"].least_effort(levels, length) == least
