@@ -12,8 +12,9 @@ from landscape import distributed
 from landscape.errors import OutOfBudget
 from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
+from landscape.volume.annealing import groups
 from landscape.volume.annealing.find_schedule import find_schedule
-from landscape.volume.annealing.groups import Went, by_first, faster, go_through, side_by_side
+from landscape.volume.annealing.groups import Went, by_first, faster, go_through, side_by_side, speed_up
 from landscape.volume.annealing.pilot import Piloted, TooFewLevels
 from landscape.volume.annealing.star_body import Spent, StarBody
 from landscape.volume.ray_weights.measure import make_measure
@@ -93,6 +94,16 @@ def test_the_first_rank_sends_the_pilot_alone_and_all_get_its_schedule(monkeypat
     assert sent.schedule.path.body is body  # type: ignore[attr-defined]
     assert [level.place for level in sent.schedule.levels] == [level.place for level in own.schedule.levels]
     assert [level.step for level in sent.schedule.levels] == [level.step for level in own.schedule.levels]
+
+
+def test_the_first_rank_measures_the_speed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others do not read meanwhile, so a reading that all share would wait for them."""
+    body = body_under_a_cap()
+    counts: list[int] = []
+    two_ranks(monkeypatch)
+    monkeypatch.setattr(groups, "gradients_at", lambda *_: counts.append(distributed.count()))
+    assert 1.0 <= speed_up(body, 4, 8) <= 1.3
+    assert set(counts) == {1}
 
 
 @pytest.mark.parametrize("error", [OutOfBudget, TooFewLevels])
