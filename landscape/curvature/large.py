@@ -258,7 +258,7 @@ class LargeProducts:
         return ProductTape(*self._recorded(program, piece))
 
     def _recorded(self, program: ModelProgram, piece: int, *, hessian: bool = False) -> tuple[Any, ...]:
-        """Return what a tape of a piece records; that of the Gauss-Newton matrix knows where the predictions are."""
+        """Return what a tape of a piece is made of. For the Gauss-Newton matrix, predictions and loss are apart."""
         if self._hessian or hessian:
             return self._call(program, piece), self._moving()
         loss, data = program.losses[piece], program.batches[piece]

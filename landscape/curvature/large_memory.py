@@ -56,7 +56,7 @@ def require_graph(product: Callable[[], object], vector: int, limit: int) -> Non
 
     Args:
         product: computes one for the first piece, on tensors that have shapes and no numbers.
-        vector: bytes of a flat vector; a vector and its product are made besides those of the caller.
+        vector: bytes of a flat vector. The comparison makes a vector and a product of its own.
         limit: the budget.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The hash of theta. That of a large model is made beside the first pass, since it takes nearly as long."""
+"""The hash of theta. For a large model it takes nearly as long as the first pass, so both run at the same time."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class LiveBytes(TorchDispatchMode):
 
     Attributes:
         most: the largest number of bytes at a time.
-        largest: those of the largest tensor.
+        largest: number of bytes of the largest tensor.
     """
 
     def __init__(self) -> None:

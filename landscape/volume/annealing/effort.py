@@ -1,4 +1,4 @@
-"""How many levels the next round gets: its effort, which is what the budget pays for or less."""
+"""The effort of the next round: how many levels it gets for what the budget pays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from landscape.volume.annealing.party import FEWEST_LEVELS, Party
 from landscape.volume.annealing.schedule import Schedule
 
 _ROUNDS = 5.0  # efforts 1 and 4: two rounds fill a small budget
-_TWICE = 2.0  # the least effort: with less, and no room for a second round, an island alone tells more
+_FEW = 2.0  # times the least effort: if the only round of all groups has less, an island alone tells more
 _SAFE_IF_HASTY = 0.9  # share of a budget that a first round is planned for, if few particles have told what moves cost
 _MOST_OUT, _LEVELS_OUT = 16.0, 500  # largest effort of a round that only goes out; levels that it may have in any case
 _MOST_FIRST = 1.0  # effort of a first round, so that an answer is there early
@@ -63,16 +63,16 @@ def next_round(
     def passes(effort: float) -> float:
         return schedule.passes(party.at(effort, levels), effort)
 
-    if past is None:
-        left *= 1.0 if length is None else _SAFE_IF_HASTY
-    else:
+    if past is None and length is not None:
+        left *= _SAFE_IF_HASTY
+    elif past is not None:
         left *= schedule.passes(past.party, past.effort) / past.passes
     most = most_effort(passes, left)
     larger = party.at(most, levels).together
     if timed and past is not None and larger > past.party.together:
         most = most_effort(passes, left * speed_up(past.party.together, larger))
     effort = next_effort(most, least, None if past is None else past.effort)
-    alone_tells_more = past is None and effort == most < _TWICE * least
+    alone_tells_more = past is None and effort == most < _FEW * least
     if effort is not None and not alone_tells_more:
         return float(f"{effort:.3g}"), party.groups
     if past is not None:

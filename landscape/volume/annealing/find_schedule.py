@@ -46,8 +46,9 @@ def find_schedule(
     """Return the schedule for a body, on the path that suits it.
 
     Without a cap it is the path of the radius, or that of the ellipsoid if the body is nearly one. Under a cap it is
-    the shell's. The body is narrow, and the path is growth, if walls stand before the cap where it is inside, if no
-    particle gets near the cap on the shell's path, or if none is inside at the cap after many levels.
+    the shell's. A narrow body takes the path of growth. It is narrow if walls stand before the cap where it is inside.
+    It is narrow, too, if no particle gets near the cap on the shell's path, or if none is inside there after many
+    levels.
 
     Args:
         body: whose rays; called inside ``objective.running()``.
@@ -110,15 +111,16 @@ def _by_two(
     (check_hasty, check), hasty, begun = checks, None, body.spent.evaluations
     with suppress(TooFewLevels):
         hasty = go(Pilot(path, body, key, check_hasty, HASTY, index=_HASTY))
-    careful = MIDDLING if body.dimension in _MIDDLING else CAREFUL
+    wanted = MIDDLING if body.dimension in _MIDDLING else CAREFUL
+    care: Care | None = None
     if known is not None:
-        pays, careful = known.particles != HASTY.particles, MIDDLING if known.particles > CAREFUL.particles else CAREFUL
-    else:
-        pays = affords(_needs(careful, hasty, body.spent.evaluations - begun) / body.spent.evaluations)
-    if hasty is not None and not pays:
+        care = next((one for one in (MIDDLING, CAREFUL) if one.particles == known.particles), None)
+    elif affords(_needs(wanted, hasty, body.spent.evaluations - begun) / body.spent.evaluations):
+        care = wanted
+    if care is None and hasty is not None:
         return hasty
     try:
-        return go(Pilot(path, body, key, check, careful if pays else CAREFUL, is_late=is_late))
+        return go(Pilot(path, body, key, check, care or CAREFUL, is_late=is_late))
     except OutOfBudget:
         if hasty is None:
             raise

@@ -94,8 +94,8 @@ class Party:
 
         Args:
             levels: of the schedule.
-            length: of the path, as a hasty pilot has found it; its effort of 1 may be too few levels. None for the
-                schedule of a careful pilot.
+            length: of the path, as a hasty pilot has found it. Its own levels may be too few. None if a careful pilot
+                has made the schedule.
         """
         if self.grows:
             return _LEAST_OF_GROWTH

@@ -272,9 +272,9 @@ class Pilot:
 
     def _better_level(self, place: Place) -> Level:
         """Return a level for islands, with the stretch if steps are longer then, or slices if particles moved more."""
-        longer = self._stretch is not None and self._steps[True] > self._steps[False]
-        level = self._level(place, longer or self._scaled)
-        leaps, passes = self._paid.get(longer or self._scaled) or self._paid[not (longer or self._scaled)]
+        stretched = self._scaled or (self._stretch is not None and self._steps[True] > self._steps[False])
+        level = self._level(place, stretched)
+        leaps, passes = self._paid.get(stretched) or self._paid[not stretched]
         level = replace(level, cost=passes * (_LOOK + level.leaps) / (_LOOK + leaps))
         if self._grows:
             return replace(level, step=_CALMER * level.step, shortest=_SHORTEST_OF_ISLANDS, own_steps=True)
