@@ -11,6 +11,7 @@ import sys
 import types
 from collections import OrderedDict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +57,29 @@ def load_pickle(path: Path, *, unsafe: bool) -> Loaded:
     Raises:
         CheckpointError: for a damaged file, and, unless ``unsafe``, for one that cannot be read as plain data.
     """
-    zipped, skipped = is_zip(path), dict[str, type]()
-    if zipped and (entry := damaged_entry(path)):
-        raise CheckpointError(
-            f"{path} is damaged: the bytes of its entry {entry} do not match their checksum. Copy or download it again."
-        )
+    if not is_zip(path):
+        return _loaded(path, unsafe, zipped=False)
+    with ThreadPoolExecutor(1) as pool:
+        damage = pool.submit(damaged_entry, path)
+
+        def check() -> None:
+            if entry := damage.result():
+                raise CheckpointError(
+                    f"{path} is damaged: the bytes of its entry {entry} do not match their checksum. Copy or download "
+                    "it again."
+                ) from None
+
+        if unsafe:  # no code of a damaged file runs
+            check()
+        try:
+            return _loaded(path, unsafe, zipped=True)  # torch copies the bytes while a thread looks at them
+        finally:
+            check()  # whatever failed, damage is the reason
+
+
+def _loaded(path: Path, unsafe: bool, *, zipped: bool) -> Loaded:
+    """Return what a file holds, whether or not its bytes match their checksums."""
+    skipped = dict[str, type]()
     try:
         if unsafe:
             with _importable(Path.cwd(), path.resolve().parent):

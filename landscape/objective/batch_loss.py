@@ -168,7 +168,7 @@ class ModelProgram:
     def output_with(self, views: list[Tensor], batch: int = 0) -> Any:
         """Return the model's output on one batch with these parameters."""
         with self._own_derivatives():
-            output = self._evaluated(views, lambda: self._call(self.batches[batch]))
+            output = self.with_weights(views, lambda: self._call(self.batches[batch]))
         return tree_map(detached, output) if self.differentiates else output
 
     def leaves(self, theta: AnyPoint) -> list[Tensor]:
@@ -208,7 +208,7 @@ class ModelProgram:
         loss, data = self.losses[batch], self.batches[batch]
         each = self._views_at(points) if isinstance(points, Tensor) else map(self._weights_at, points)
         with self._own_derivatives():
-            totals = [self._evaluated(views, lambda: loss.total(self._call(data), data)) for views in each]
+            totals = [self.with_weights(views, lambda: loss.total(self._call(data), data)) for views in each]
         stacked = torch.stack(totals)
         return stacked if torch.is_grad_enabled() else stacked.detach()
 
@@ -294,7 +294,7 @@ class ModelProgram:
             self._viewed = points, points._version, views
         return self._viewed[2]
 
-    def _evaluated(self, views: list[Tensor], compute: Callable[[], Any]) -> Any:
+    def with_weights(self, views: list[Tensor], compute: Callable[[], Any]) -> Any:
         """Return what ``compute`` returns while the model has these parameters."""
         written = views.written() if isinstance(views, Overwritten) else nullcontext()
         try:

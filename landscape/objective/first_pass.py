@@ -14,8 +14,9 @@ from landscape.errors import LandscapeError, ObjectiveError, TaskError, code_pla
 from landscape.objective.batch_loss import CENTRE, ModelProgram, evaluating, out_of_memory
 from landscape.objective.batches import Batch, copied
 from landscape.objective.module_state import keeps_tensors, state_of
-from landscape.objective.moved_weights import AnyPoint
+from landscape.objective.moved_weights import AnyPoint, Point
 from landscape.objective.narrow_products import Copies, Noticing
+from landscape.objective.read_weights import UncaughtError
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ def first_pass(program: ModelProgram, theta: AnyPoint, batch: Batch) -> tuple[Si
     """Return what a pass of the model over this batch takes in memory, and the output.
 
     A model or loss that takes derivatives itself fails without gradients; then the program runs with them from now on.
+    A large model that writes to its weights, or asks for their address, runs with weights in place from now on.
 
     Raises:
         TaskError: if the model fails, or writes to its inputs.
@@ -44,7 +46,11 @@ def first_pass(program: ModelProgram, theta: AnyPoint, batch: Batch) -> tuple[Si
     versions = [item._version for item in inputs]
     trial = program.with_batches((batch,))
     try:
-        measured = _run(program, trial, theta)
+        try:
+            measured = _run(program, trial, theta)
+        except UncaughtError:
+            program.in_place = trial.in_place = True
+            measured = _run(program, trial, Point())
         program.narrow, program.caches = trial.narrow, trial.caches
     except LandscapeError:
         raise

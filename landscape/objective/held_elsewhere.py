@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from landscape.errors import ObjectiveError
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import copied
+from landscape.objective.kept_in_code import refuse_kept_in_code
 from landscape.objective.moved_weights import AnyPoint
 
 _SHARE = 0.1  # of the size of an entry, and of its tensor: far above rounding, and no weight changes its order of size
@@ -23,15 +25,21 @@ _ALIKE = {torch.float32: 2e-5, torch.float64: 1e-10}  # relative: other memory l
 _ROUNDINGS = 10  # of a term of the order of 1, however small the loss is
 
 
-def refuse_held_elsewhere(program: ModelProgram, theta: AnyPoint) -> None:
-    """Raise an error if model or loss read parameters that points do not reach; call it for a deterministic loss.
+def refuse_held_elsewhere(program: ModelProgram, theta: AnyPoint, *functions: Any) -> None:
+    """Raise an error if model or loss read what points do not reach; call it for a deterministic loss, after a pass.
 
     What cannot be tried is not refused: large, sharded, scripted and 16-bit models, and parameters that cannot be
-    written to.
+    written to. What code keeps from an earlier pass is looked for in large and 16-bit models too.
+
+    Args:
+        program: the model and its loss, on some samples.
+        theta: the trained point.
+        functions: the user's, for the forward pass and the loss; others are passed over.
 
     Raises:
-        ObjectiveError: if the two losses differ by more than rounding.
+        ObjectiveError: if two losses differ by more than rounding.
     """
+    refuse_kept_in_code(program, theta, *functions)
     alike = min((_ALIKE.get(entry.dtype, 0.0) for entry in program.layout.entries), default=0.0)
     if not isinstance(theta, Tensor) or program.scripted or program.sharded or not alike:
         return

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import Batch, copied
@@ -16,18 +18,18 @@ from landscape.objective.losses.predictions import Reading, logits_of
 from landscape.objective.losses.structure import tensors_of
 from landscape.objective.moved_weights import FEW_OF_LARGE, AnyPoint, Point
 from landscape.objective.noise import Noise
-from landscape.objective.overwritten import Overwritten
+from landscape.objective.overwritten import Apart
 from landscape.objective.parameters import Entry, home
-from landscape.objective.read_weights import UncaughtError
 
 FLAT_LIMIT = 2**25  #: parameters up to which points are flat vectors, unless the caller says otherwise
 _PROBE = 0.5  # shift of the weights whose reading is checked, in their root mean square
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}  # relative, of outputs that agree
 _HALF_TOLERANCE = 0.05  # for the types of 16 bits
+_LOSS_TOLERANCE = 1e-6  # relative, of two losses of one output: a loss that adds threads' sums may round otherwise
 
 
 class Look(NamedTuple):
-    """What the two passes near the trained point tell that show how a large model reads its weights.
+    """What the two passes at the trained point tell that show how a large model reads its weights.
 
     Attributes:
         reading: what the model's own loss takes its logits for, if they tell it.
@@ -49,52 +51,73 @@ def is_large(program: ModelProgram, flat: bool | None) -> bool:
     return program.layout.size > FLAT_LIMIT if flat is None else not flat
 
 
-def origin_of(
-    program: ModelProgram, flat: bool | None, first: Batch, held: Mapping[str, Tensor], place: torch.device
-) -> tuple[AnyPoint, Look]:
-    """Return the trained point in the form that serves this model, after a look at how it reads its weights."""
+def origin_of(program: ModelProgram, flat: bool | None, held: Mapping[str, Tensor], place: torch.device) -> AnyPoint:
+    """Return the trained point in the form that serves this model."""
     if not is_large(program, flat):
-        return program.layout.flatten(held, place), Look()
-    return Point(), settle_reading(program, first)
+        return program.layout.flatten(held, place)
+    program.in_place = _holds_on(program.model)
+    return Point()
 
 
-def settle_reading(program: ModelProgram, batch: Batch) -> Look:
-    """Find out on one batch how the model reads its weights, and set ``program.in_place`` if that cannot be caught.
+def first_point(program: ModelProgram, theta: AnyPoint) -> AnyPoint:
+    """Return the trained point for the first pass; there some weights of a large model move, by a step of length 0.
 
-    It cannot if the model writes to a weight, asks for its address, keeps it outside of its modules' parameters, or
-    gives another output with the smallest tensor of each kind moved than with that tensor overwritten.
+    So the pass has the loss of the trained point, and tries how weights are moved: the smallest of each kind.
     """
-    if _holds_on(program.model):
-        program.in_place = True
+    if not isinstance(theta, Point) or program.in_place:
+        return theta
+    return Point(((0.0, Noise(list(_smallest_of_each_kind(program)))),))
+
+
+def look_at_reading(program: ModelProgram, theta: AnyPoint, batch: Batch, seen: Any) -> Look:
+    """Find out whether a large model reads its weights where points are placed; else set ``program.in_place``.
+
+    It does not if it keeps a weight outside of its modules' parameters. Then it gives another output once the smallest
+    tensor of each kind is overwritten, though its modules hold the trained ones.
+
+    Args:
+        program: the model; it is already in place if the model writes to a weight, or asks for its address.
+        theta: the trained point.
+        batch: some samples.
+        seen: the output of the first pass on them.
+    """
+    if not isinstance(theta, Point) or program.in_place:
         return Look()
-    caught, look = _caught(program, copied(batch))
-    program.in_place = not caught
-    return look if caught else Look()
-
-
-def _caught(program: ModelProgram, batch: Batch) -> tuple[bool, Look]:
-    """Return whether all reading of weights is seen, and what the two passes tell besides."""
-    trial = program.with_batches((batch,))
-    point = Point(((_PROBE, Noise(list(_smallest_of_each_kind(program)))),))
+    trial = program.with_batches((copied(batch),))
+    smallest = list(_smallest_of_each_kind(program))
+    trained = Apart(program.pairs, Point(((_PROBE, Noise(smallest)),)))
     try:
         with program.running():
             before, held = random_state(), attributes(program)
-            seen = trial.output(point, 0)  # raises if the model writes
-            output = trial.output_with(Overwritten(program.pairs, point, keep_all=False))
+            output = trial.output_with(trained)
             quiet = before == random_state() and not differ(held, attributes(program))
-            caught = _agree(program, logits_of(seen), logits_of(output))
-    except UncaughtError:
-        return False, Look()
-    except Exception:  # what fails for another reason fails again, in the first pass, and is told there
-        return True, Look()
+            caught = _agree(program, logits_of(seen), logits_of(output)) and _same_loss(trial, trained, seen)
+    except Exception:  # what fails here fails again in a measurement, and is told there
+        return Look()
+    program.in_place = not caught
+    if not caught:
+        return Look()
     repeated = quiet and _equal(seen, output)
     if program.losses[0].name != "model" or batch.samples > FEW_OF_LARGE:
-        return caught, Look(repeated=repeated)
-    del seen
+        return Look(repeated=repeated)
     try:
-        return caught, Look(of_own_loss(output, batch.target), repeated)
+        return Look(of_own_loss(output, batch.target), repeated)
     except Exception:  # an output without a loss of its own
-        return caught, Look(repeated=repeated)
+        return Look(repeated=repeated)
+
+
+def _same_loss(trial: ModelProgram, trained: Apart, seen: Any) -> bool:
+    """Whether the loss of this output stays the same while the model's own weights are overwritten."""
+    loss, batch = trial.losses[0], trial.batches[0]
+
+    def total() -> float:
+        # a copy, since a loss may write to what it gets
+        return float(loss.total(tree_map(lambda item: item.clone() if isinstance(item, Tensor) else item, seen), batch))
+
+    try:
+        return math.isclose(trial.with_weights(trained, total), total(), rel_tol=_LOSS_TOLERANCE)
+    except Exception:  # what is wrong with the loss is told where it is measured
+        return True
 
 
 def _equal(one: Any, other: Any) -> bool:

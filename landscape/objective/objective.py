@@ -24,7 +24,7 @@ from landscape.objective.first_pass import Sizes
 from landscape.objective.from_checkpoint import FromCheckpoint
 from landscape.objective.function_program import FunctionProgram, checked_vector
 from landscape.objective.held_elsewhere import refuse_held_elsewhere
-from landscape.objective.large import origin_of
+from landscape.objective.large import first_point, look_at_reading, origin_of
 from landscape.objective.losses.accuracy import accuracy_counts
 from landscape.objective.losses.kl import kl_from, reading_for_kl
 from landscape.objective.losses.make import check_targets, make_loss
@@ -130,11 +130,12 @@ class Objective(FromCheckpoint):
         first = given.first(here)
         options: dict[str, Any] = {"forward": forward, "training": training, "compile": compile}
         program = held.program(model, (first,), loss_terms, layout, **options)
-        theta, (own, repeated) = origin_of(program, flat, first, held.tensors, place)
+        theta = origin_of(program, flat, held.tensors, place)
         mixing = training or not loss_terms.per_sample or mixes_samples(model)
         alone = given.alone(here, batch_size if mixing else None)
         with HashBeside(program, theta) as known:
-            trial = try_first_batch(program, theta, first, alone, mixing=mixing)
+            trial = try_first_batch(program, first_point(program, theta), first, alone, mixing=mixing)
+        own, repeated = look_at_reading(program, theta, trial.batch, trial.output)
         given = kept_whole(given, trial, batch_size)
         read = (given if trial.mixing and batch_size is None else given.joined()).batches(here)
         batches = read.batches
@@ -143,7 +144,6 @@ class Objective(FromCheckpoint):
         trained = trial.output
         loss_terms, said = recognised(loss_terms, loss, output, program, theta, trained, batches, cut=cut, own=own)
         check_targets(loss_terms, trained, trial.batch, batches)
-        self._output = output
         sample_bytes = trial.sizes.activation // trial.batch.samples
         if batch_size is not None or not trial.mixing:
             batches = split_batches(
@@ -152,10 +152,10 @@ class Objective(FromCheckpoint):
         self.notes = [*read.notes, *batch_notes(trial, batches, batch_size), *said, *scope_notes(selected, model)]
         program = program.with_losses((loss_terms,)).with_batches(batches)
         self._set_up(program, theta, layout, selected, known.value, output=trial.output_on(batches), repeated=repeated)
-        refuse_held_elsewhere(program.with_batches((trial.batch,)), theta)
+        refuse_held_elsewhere(program.with_batches((trial.batch,)), theta, forward, loss)
         self.samples, self.data_hash = read.samples, held.same_on_all("data", read.digest)
         self.loss_name = loss_terms.name
-        self._mixing = trial.mixing
+        self._mixing, self._output = trial.mixing, output
         self.plan = plan_points(program, theta, trial.sizes_on(batches), memory, lanes)
         self.notes += self.plan.notes
 

@@ -48,3 +48,17 @@ class Overwritten(list[Tensor]):
             with torch.no_grad():
                 for own, old in kept:
                     own.copy_(old)
+
+
+class Apart(Overwritten):
+    """Copies of the trained weights, while the model's own hold those of a point within :meth:`written`.
+
+    So a model that reads the weights where these are placed shows nothing of the point.
+
+    Args:
+        pairs, point: as for :class:`Overwritten`.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[Tensor, Entry]], point: Point) -> None:
+        super().__init__(pairs, point, keep_all=False)
+        self[:] = [own.data.clone() if point.moves(entry) else own.data for own, entry in pairs]

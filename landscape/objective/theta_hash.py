@@ -33,27 +33,29 @@ class HashBeside:
     """Within it, a thread makes the hash of a large model on a CPU, if nothing writes to its weights meanwhile.
 
     Attributes:
-        value: the hash, once the context has ended; empty for other models, and after an error.
+        value: the hash, once the context has ended; empty for other models, after an error, and if the model turned
+            out to write to its weights.
     """
 
     def __init__(self, program: ModelProgram, origin: AnyPoint) -> None:
         self.value = ""
-        self._stop, self._arguments = Event(), (program, origin)
+        self._stop, self._program, self._origin = Event(), program, origin
         on_cpu = all(own.device.type == "cpu" for own, _ in program.pairs)
         self._pool = None if isinstance(origin, Tensor) or program.in_place or not on_cpu else ThreadPoolExecutor(1)
 
     def __enter__(self) -> HashBeside:
         if self._pool is not None:
-            self._future = self._pool.submit(hash_of, *self._arguments, self._stop)
+            self._future = self._pool.submit(hash_of, self._program, self._origin, self._stop)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         if self._pool is None:
             return
-        if kind is not None:
+        in_vain = kind is not None or self._program.in_place  # a pass may have written to the weights
+        if in_vain:
             self._stop.set()
         self._pool.shutdown()
-        if kind is None:
+        if not in_vain:
             self.value = self._future.result()
 
 

@@ -189,6 +189,22 @@ def test_a_weight_held_in_a_list_moves_too() -> None:
     assert value == pytest.approx(float(F.cross_entropy(truth(*batch.inputs), batch.target)), rel=1e-5)
 
 
+def test_parameters_that_a_loss_holds_move_too() -> None:
+    torch.manual_seed(0)
+    model, data = nn.Linear(6, 4), (torch.randn(16, 6), torch.randint(0, 4, (16,)))
+    held = list(model.parameters())
+
+    def decayed(output: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(output, target) + 0.1 * sum(each.square().sum() for each in held)
+
+    moved = Objective(model, data, decayed, scope="all", flat=False)
+    step = random_directions(moved, metric_of(moved, "filter"), 3).steps([0])
+    with moved.running():
+        value = moved.along(step, RADII[1:]).values[0]
+    nn.utils.vector_to_parameters(moved.theta + 0.9 * flat_step(step[0], moved.layout.entries, moved.device), held)
+    assert value == pytest.approx(decayed(model(data[0]), data[1]).item(), rel=1e-5)
+
+
 def state(model: nn.Module) -> Iterator[tuple[str, int, int, bytes]]:
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         yield name, id(tensor), tensor._version, tensor.detach().numpy().tobytes()

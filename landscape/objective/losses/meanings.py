@@ -19,6 +19,7 @@ from landscape.objective.noise import Noise
 from landscape.objective.parameters import Entry
 
 _ALIKE = 1e-5  # relative: values this close are the same loss, summed in float32 in another order
+_ROUNDING = 1e-12  # relative: of a loss in float64; a layer of zeros gives several losses one value to this
 _CLOSER = 20  # the error of the loss that is meant is smaller than that of any other by this factor
 PIXEL_WITHOUT_LABEL = 255
 _OTHER_IGNORED = (PIXEL_WITHOUT_LABEL, -1, 0)  # -1: anything without a label; 0: padding
@@ -47,7 +48,7 @@ def matches(value: Tensor, predictions: Tensor, target: Any, place: int | None =
 def only_one(found: list[Match]) -> Reading | None:
     """Return the reading that matches far better than all others; None if there is none."""
     ranked = sorted(found, key=lambda match: match[0])
-    if len(ranked) > 1 and ranked[0][0] * _CLOSER > ranked[1][0]:
+    if len(ranked) > 1 and max(ranked[0][0], _ROUNDING) * _CLOSER > ranked[1][0]:
         return None
     return ranked[0][1] if ranked else None
 
