@@ -37,8 +37,8 @@ def in_flags(message: str, command: click.Command | None = None) -> str:
 
     >>> in_flags("Pass `directions=1000`, `max_radius=math.inf` or another `estimator=...`.")
     'Pass --directions 1000, --max-radius none or another --estimator.'
-    >>> in_flags('For instance `model_args={"size": 32}`.')
-    'For instance --model-args \'{"size": 32}\'.'
+    >>> print(in_flags('For instance `model_args={"size": 32}`.'))
+    For instance --model-args '{"size": 32}'.
     """
     for words, typed in _WORDS.items():
         message = message.replace(words, typed)

@@ -15,6 +15,7 @@ from torch import nn
 from helpers.nets import mlp
 from landscape import LandscapeError, Objective, Task
 from landscape.errors import CheckpointError, TaskError
+from landscape.inputs.user_code import call
 from landscape.resolve import resolve_task
 
 NET = """
@@ -305,6 +306,17 @@ def test_a_package_that_fails_while_it_is_imported():
     said = message("net.pt", model="pkg_broken.nets:make", data="data.npz")
     assert "pkg_broken/__init__.py, line 1" in said
     assert "No module named 'absent_package'" in said
+    write("pkg_raises/__init__.py", "1 / 0")
+    write("pkg_raises/nets.py", NET)
+    said = message("net.pt", model="pkg_raises.nets:make")
+    assert "pkg_raises/__init__.py, line 1, in <module>: ZeroDivision" in said
+
+
+def test_arguments_of_a_function_in_c_are_judged_by_a_call():
+    """Python knows no signature of it."""
+    assert call(dict, {"hidden": 3}, "`model=...`") == {"hidden": 3}
+    with pytest.raises(TaskError, match=r"`model=...`: max\(hidden=3\) failed: TypeError"):
+        call(max, {"hidden": 3}, "`model=...`")
 
 
 def test_weights_that_do_not_fit_the_model_are_a_checkpoint_error():
@@ -329,6 +341,7 @@ def test_what_the_output_is_comes_from_options_before_the_file():
         ({"data": None}, "must be tensors or batches, not None"),
         ({"loss": 3}, "must be a name or a function"),
         ({"forward": "f"}, "must be a function of (model, batch)"),
+        ({"count_samples": 3}, "a task's count_samples must be a function of a batch, not"),
         ({"output": "scores"}, "must be one of logits, probabilities, log-probabilities, not 'scores'"),
     ],
 )

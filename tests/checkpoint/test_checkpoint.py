@@ -345,6 +345,23 @@ def test_an_incomplete_hugging_face_folder(weights, tmp_path):
         read_checkpoint(folder)
 
 
+def test_shards_that_do_not_hold_what_their_index_says(weights, tmp_path):
+    folder = shard(tmp_path / "model", weights)
+    index = folder / "model.safetensors.index.json"
+    places = json.loads(index.read_text())["weight_map"]
+    file = next(iter(places.values()))
+    for content, words in (
+        ({**places, "more": file}, f"places more in {file}, but it is not there"),
+        ({**places, "more": "page.html"}, "page.html is not a checkpoint: it is a web page"),
+        ({**places, "more": "empty.bin"}, "empty.bin holds no weights"),
+    ):
+        index.write_text(json.dumps({"weight_map": content}))
+        (folder / "page.html").write_text("<!doctype html><p>404")
+        torch.save({"step": 3}, folder / "empty.bin")
+        with pytest.raises(CheckpointError, match=words):
+            read_checkpoint(folder)
+
+
 def test_the_model_of_a_hugging_face_folder_is_built_by_transformers(weights, tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text("{}")
     save_file(weights, tmp_path / "model.safetensors")

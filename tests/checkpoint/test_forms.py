@@ -8,6 +8,7 @@ import sys
 import warnings
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -278,6 +279,24 @@ def test_an_adapter_without_its_network_says_so(tmp_path, monkeypatch):
     assert "no network to put them into" in refusal(tmp_path / "adapter")
     (tmp_path / "adapter/adapter_config.json").write_text("{")
     assert "cannot be read as JSON" in refusal(tmp_path / "adapter")
+    (tmp_path / "adapter/adapter_config.json").write_text("[]")
+    assert "must hold a JSON object, not list" in refusal(tmp_path / "adapter")
+
+
+def test_an_adapter_that_peft_cannot_put_into_its_network_says_why(tmp_path, monkeypatch):
+    """A stand-in for peft, which need not be installed: it raises as peft does for a network of other layers."""
+
+    def refuse(config: object, model: nn.Module) -> None:
+        raise ValueError("Target modules {'q_proj'} not found in the base model.")
+
+    peft = SimpleNamespace(
+        __version__="0.1", inject_adapter_in_model=refuse, PeftConfig=SimpleNamespace(from_pretrained=lambda folder: {})
+    )
+    monkeypatch.setitem(sys.modules, "peft", peft)
+    save_adapter(tmp_path / "adapter")
+    said = refusal(tmp_path / "adapter", mlp())
+    assert f"peft 0.1 cannot put the adapter {tmp_path / 'adapter'} into Sequential: ValueError: Target modules" in said
+    assert "Pass the base network that it was trained for" in said
 
 
 def test_an_adapter_besides_its_base_is_no_mere_extra(tmp_path):

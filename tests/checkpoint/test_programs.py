@@ -139,6 +139,12 @@ TRAPS = {
     "a parameter's name": lambda text: text.replace('"conv.weight"', '"conv\\"+str(1)+\\".weight"'),
     "an operation": lambda text: text.replace('"torch.ops.aten.relu.default"', '"torch.hub.load"'),
     "a library": lambda text: text.replace('"torch.ops.aten.relu.default"', '"torch.ops.load_library"'),
+    "a text that is no expression": lambda text: text.replace("Symbol('s", "Symbol(('s"),
+    "a private name": lambda text: text.replace("Symbol('s", "__builtins__ + Symbol('s"),
+    "a text in a size": lambda text: text.replace("Symbol('s", "Mod('a b', 2) + Symbol('s"),
+    "a function of its own": lambda text: text.replace("Symbol('s", "(lambda: 1) + Symbol('s"),
+    "a range's name": lambda text: text.replace('"range_constraints": {"', '"range_constraints": {"__import__(1) + '),
+    "a specification that is no JSON": lambda text: text.replace('"in_spec": "[', '"in_spec": "print(1)[', 1),
     "an argument's key": lambda text: text.replace(
         '\\"context\\": \\"[]\\"', '\\"context\\": \\"[\\\\\\"a=print(1)\\\\\\"]\\"'
     ),
@@ -194,3 +200,9 @@ def test_damaged_programs(exported, tmp_path):
     (tmp_path / "cut.pt").write_bytes(content[:-30])
     with pytest.raises(CheckpointError, match="cut short"):
         read_checkpoint(tmp_path / "cut.pt")
+    with zipfile.ZipFile(tmp_path / "net.pt") as source, zipfile.ZipFile(tmp_path / "code.pt", "w") as target:
+        for info in source.infolist():
+            code = info.filename.endswith(".py")
+            target.writestr(info.filename, b"def (" if code else source.read(info))
+    with pytest.raises(CheckpointError, match="is a TorchScript archive that torch cannot load"):
+        read_checkpoint(tmp_path / "code.pt")

@@ -172,3 +172,10 @@ def test_version() -> None:
     done = landscape("--version")
     assert done.returncode == 0
     assert "landscape" in done.stdout
+
+
+def test_without_a_command_the_help_is_shown_and_that_is_misuse() -> None:
+    done = forked()
+    assert done.returncode == 2
+    told = CliRunner().invoke(cli, ["--help"], prog_name="landscape").stdout
+    assert (done.stdout + done.stderr).split() == told.split()

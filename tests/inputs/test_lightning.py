@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from helpers.nets import mlp
 from landscape import Objective, Task
 from landscape.errors import TaskError
+from landscape.inputs.lightning import arguments_for
 from landscape.resolve import resolve_task
 
 CODE = """
@@ -108,3 +109,8 @@ def test_a_task_takes_a_data_module():
             return self.loader
 
     assert [len(y) for _, y in Task(mlp(), Points()).data] == [3, 1]
+
+
+def test_a_function_that_takes_anything_gets_all_arguments_and_one_in_c_none():
+    assert arguments_for(lambda **others: None, {"width": 16, "lr": 0.1}) == {"width": 16, "lr": 0.1}
+    assert arguments_for(min, {"width": 16}) == {}

@@ -13,11 +13,13 @@ import h5py
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import landscape as ls
 from helpers.training import CHEAP, MEASURES, loader, make_net, points, same, seed_all, states
 from landscape.errors import LandscapeError, StoreError
 from landscape.integrations import Tracker
+from landscape.integrations.held_data import apart
 from landscape.results import Snapshot
 
 
@@ -171,6 +173,32 @@ def test_what_cannot_be_measured_is_a_gap_with_one_note(caplog: pytest.LogCaptur
         strict(make_net(), 1)
 
 
+def test_a_summary_writer_gets_a_scalar_for_each_number() -> None:
+    class Writer:
+        def __init__(self) -> None:
+            self.scalars: list[tuple[str, float, int]] = []
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            self.scalars.append((name, value, step))
+
+    writer = Writer()
+    found = Tracker(points(), measures=["loss", "accuracy"], every_steps=1, log=writer)(make_net(), 3)
+    assert found
+    assert writer.scalars == [(name, value, 3) for name, value in found.items()]
+
+
+def test_a_loader_of_held_data_is_read_apart_from_training() -> None:
+    """One of a sampler of the user's own keeps its order, and starts no workers; one in a list is that loader."""
+    data = TensorDataset(*points())
+    own = DataLoader(data, 8, sampler=[5, 3, 1], num_workers=1, persistent_workers=True)
+    read = apart([own])
+    assert (read.num_workers, own.num_workers) == (0, 1)
+    assert torch.equal(next(iter(read))[0], points()[0][[5, 3, 1]])
+    assert apart(DataLoader(data, 8, shuffle=True)).sampler.__class__.__name__ == "SequentialSampler"
+    with pytest.raises(LandscapeError, match="the held data are several loaders"):
+        apart([own, own])
+
+
 def test_a_logger_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     def log(found: dict[str, float], step: int) -> None:
         raise ConnectionError("no network")
@@ -197,6 +225,7 @@ def test_a_logger_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> 
         ({"every_steps": 1, "budget": "soon"}, "Invalid budget 'soon'"),
         ({"every_steps": 1, "cutoff": "low"}, "`cutoff` must be a finite number"),
         ({"every_steps": 1, "measures": ["log-volume"], "cutoff": [0.1, 1]}, "log-volume takes one cutoff"),
+        ({"every_steps": 1, "cutoff": []}, "`cutoff` must be a finite number, or several"),
         ({"every_steps": 1, "directions": 0}, "`directions` must be a whole number"),
         ({"every_steps": 1, "log": 3}, "`log` must be a function"),
         ({"every_steps": 1, "metric": "round"}, "`metric` must be one of filter"),

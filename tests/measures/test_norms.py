@@ -196,3 +196,23 @@ def test_distance_to_the_start():
     assert value("distance", model, data, start=start).value == pytest.approx(float(weights.norm()), rel=1e-12)
     assert "Pass `start=" in value("distance", model, data).reasons[0]
     assert "must hold all parameters" in value("distance", model, data, start=start[1:]).reasons[0]
+
+
+def test_a_transposed_convolution_has_the_product_of_its_filters_and_one_with_groups_none():
+    """Its weight has the input channels first: the matrix of its output units is that of the other orientation."""
+    x, y = torch.randn(6, 2, 4, dtype=torch.float64), torch.arange(6) % 2
+    last = [nn.ReLU(), nn.Flatten(), nn.Linear(15, 2, bias=False)]
+    model = filled(nn.Sequential(nn.ConvTranspose1d(2, 3, 2, bias=False), *last))
+    first, second = model[0].weight.detach().transpose(0, 1).flatten(1), model[3].weight.detach()
+    spectral = np.prod([float(torch.linalg.matrix_norm(matrix, 2)) for matrix in (first, second)])
+    assert value("spectral-product", model, (x, y)).value == pytest.approx(spectral, rel=1e-10)
+    grouped = filled(nn.Sequential(nn.ConvTranspose1d(2, 4, 2, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(20, 2)))
+    assert (
+        "not defined for transposed convolutions with groups" in value("spectral-product", grouped, (x, y)).reasons[0]
+    )
+
+
+def test_a_plain_function_has_no_layers():
+    bowl = ls.Objective.from_function(lambda x: x.square().sum(-1), torch.ones(3, dtype=torch.float64))
+    reasons = ls.sharpness(bowl, "spectral-product")["spectral-product"].reasons
+    assert "needs the layers of a model, and the loss is a plain function" in reasons[0]

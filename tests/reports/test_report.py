@@ -21,6 +21,7 @@ from helpers.families import family
 from helpers.slice_results import make_line, make_plane
 from helpers.stores import make_radii, make_volume
 from landscape.errors import StoreError
+from landscape.pages import figures
 from landscape.ranking import RankingSettings, rank_measures
 from landscape.reports import pictures, read_contents, report_page
 from landscape.reports.parts import TITLES
@@ -254,8 +255,11 @@ def test_several_files_are_compared_first(tmp_path: Path) -> None:
     trace = cheap(same)
     first = {"trace": trace, "m": measure("m", config=same), "volume": make_volume()}
     first["bound"], bound = measure("worst", config=same, verdict="lower bound"), measure("worst", config=other)
+    first |= {"stable": replace(measure("stable", config=same), invariances=("relu-rescaling",)), "again": trace}
     second = {
         "trace": replace(trace, config=other),
+        "stable": replace(measure("stable", config=other), invariances=("relu-rescaling",)),
+        "again": trace,
         "m": measure("m", config={**other, "data_hash": "e"}),
         "line": cheap(),
         "bound": bound,
@@ -266,6 +270,8 @@ def test_several_files_are_compared_first(tmp_path: Path) -> None:
     answers = {row[0]: row[-1] for row in Reader(page.split("What was measured")[0]).cells if len(row) == 4}
     assert answers["trace"] == "with care: it changes if the weights are rescaled and the function stays"
     assert answers["m"] == "no: hash of the data: d and e"
+    assert answers["stable"] == "yes"
+    assert answers["again"] == "yes: the same weights, so any difference is an error of measurement"
     assert answers["line"] == "only one file has it"
     assert answers["Log-volume of the basin"] == "yes: the answer stands below"
     assert answers["bound"] == "only as far as the verdicts go: lower bound, estimate"
@@ -332,3 +338,15 @@ def test_the_policy_lets_the_own_script_run_and_no_other(page: str, tmp_path: Pa
     document = dumped(page.replace("</body>", f"{other}</body>"), tmp_path)
     assert "<title>foreign" not in document
     assert document.count('class="tools"') == page.count('class="card zoom"')
+
+
+def test_a_figure_that_would_be_a_large_svg_is_a_picture_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = ls.plots.line_figure(make_line())
+    assert "<path" in figures.as_svg(figure, "line", "the loss")
+    monkeypatch.setattr(figures, "_LARGEST_SVG", 1000)
+    small = figures.as_svg(figure, "line", "the loss")
+    assert re.fullmatch(
+        r'<svg class="drawn" viewBox="[\d. ]+" role="img" aria-label="the loss">'
+        r'<image width="100%" height="100%" href="data:image/png;base64,[\w+/=]+"/></svg>',
+        small,
+    )

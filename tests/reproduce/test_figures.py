@@ -95,6 +95,17 @@ def test_a_net_above_the_cutoff_is_left_out_of_the_volumes_and_said(nets: list[N
     )
 
 
+def test_volumes_of_nets_that_are_all_fitted_end_with_the_larger_basin(nets: list[Net], tmp_path: Path) -> None:
+    """Both are the same net here, under two poison factors, so that bounds cannot tell which is larger."""
+    first = nets[0]
+    member = replace(first.member, poison=0.5)
+    second = replace(first, member=member, summary=replace(first.summary, poison=0.5), path=tmp_path / "wide.pt")
+    with Store(tmp_path / "study.h5", write=True) as store:
+        figure = volume.volume_figure([first, second], TINY, MeasurementCache(store))
+    assert "No net is left out." in figure.caption
+    assert "Larger basin at cutoff 0.1, β = 0 or 0.5: cannot tell. Rank" in figure.caption
+
+
 def test_the_polar_plot_holds_the_radii_of_the_same_rays(nets: list[Net], tmp_path: Path) -> None:
     with Store(tmp_path / "study.h5", write=True) as store:
         figure = basin.basin_figure(nets[:2], TINY, MeasurementCache(store))

@@ -185,6 +185,9 @@ def test_a_state_goes_with_its_own_training_only(tmp_path: Path) -> None:
     (tmp_path / "state").write_bytes(b"torn")
     with pytest.raises(ls.LandscapeError, match="Remove it"):
         read_state(tmp_path / "state")
+    torch.save({"epoch": 3}, tmp_path / "state")
+    with pytest.raises(ls.LandscapeError, match=r"state holds no unfinished training\. Remove it"):
+        read_state(tmp_path / "state")
 
 
 def test_states_are_written_now_and_then(tmp_path: Path) -> None:
@@ -300,3 +303,10 @@ def test_a_learning_rate_falls_by_equal_factors_and_phases_keep_their_shares() -
     rates = [rate for _, rate in phases[6:]]
     assert rates[0] == 0.01
     assert [b / a for a, b in pairwise(rates)] == pytest.approx([0.1**0.25] * 3)
+
+
+def test_steps_and_weight_decay_out_of_range() -> None:
+    with pytest.raises(ls.LandscapeError, match=r"at least 1 step, not 0. Pass `steps="):
+        SETTINGS.changed(steps=0)
+    with pytest.raises(ls.LandscapeError, match="the weight decay is 0 or more, not -1"):
+        SETTINGS.changed(weight_decay=-1.0)

@@ -50,6 +50,13 @@ def test_what_the_grid_cannot_tell() -> None:
     assert volume.log_volume == pytest.approx(math.log(math.pi * (0.09 + 0.01 + 0.04) / 4))
 
 
+def test_cutoffs_that_no_line_can_reach_from_below() -> None:
+    with pytest.raises(ls.LandscapeError, match="the cutoffs must be positive numbers"):
+        ls.radii_from_rollouts([0.0, 0.1], np.ones((1, 2)), [0.0, 1.0])
+    with pytest.raises(ls.LandscapeError, match="the loss at the centre is 2, not below the cutoff 1: no basin"):
+        ls.radii_from_rollouts([0.0, 0.1], np.full((1, 2), 2.0), 1.0)
+
+
 @pytest.mark.parametrize(
     ("grid", "losses"),
     [

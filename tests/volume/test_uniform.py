@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -203,3 +204,24 @@ def test_misuse_is_refused_with_what_to_type(call: Any, words: str) -> None:
     with pytest.raises(ls.LandscapeError) as caught:
         call()
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("radii", "options", "words"),
+    [
+        (np.array([1.0, np.inf]), {"n": 3}, "some radii are infinite"),
+        (np.ones((4, 2)), {"n": 3, "cutoffs": [1.0]}, "2 columns of radii and 1 cutoffs"),
+    ],
+)
+def test_plain_radii_that_give_no_volume(radii: np.ndarray, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ls.LandscapeError, match=words):
+        ls.volume_from_radii(radii, **options)
+
+
+def test_measured_radii_give_the_volume_of_their_own_run_and_only_whole() -> None:
+    radii = ls.basin_radii(ellipsoid(np.ones(2)), [0.5], metric="identity", directions=4)
+    with pytest.raises(ls.LandscapeError, match=r"know their own cap, cutoffs and dimension \(n = 2\), and others"):
+        ls.volume_from_radii(radii, n=3)
+    status = np.where(np.arange(4)[:, None] < 2, radii.status, ls.RayStatus.PENDING)
+    with pytest.raises(ls.LandscapeError, match="2 of 4 rays are still to be measured"):
+        ls.volume_from_radii(replace(radii, status=status))

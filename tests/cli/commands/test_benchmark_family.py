@@ -6,6 +6,7 @@ import csv
 import multiprocessing
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -20,8 +21,9 @@ from helpers.families import MEASURES, RATES, WIDTHS, checkpoints
 from landscape.errors import LandscapeError
 from landscape.measures import REGISTRY
 from landscape.ranking import rank
-from landscape.ranking.family import find_nets, table_of
+from landscape.ranking.family import check_same_data, find_nets, table_of
 from landscape.results import NetMeasures, Runs
+from landscape.results.sharpness import BELOW_ROUNDING
 from landscape.store import Store
 from landscape_cli import processes
 from landscape_cli.benchmark_family import measured, settings_of
@@ -132,6 +134,63 @@ def test_processes_give_the_same_numbers(family: Path, monkeypatch: pytest.Monke
     assert sorted(together) == sorted(alone) == sorted(net.name for net in nets)
     for name, net in alone.items():
         assert together[name].values == pytest.approx(net.values, rel=1e-6)
+
+
+def test_ctrl_c_keeps_the_nets_that_are_measured(family: Path, whole: Path) -> None:
+    """--overwrite begins with the first net again; what is no net of that name is not taken for one."""
+    stopping = MEASURES.replace("os.kill(os.getpid(), 9)", "raise KeyboardInterrupt")
+    line = f"benchmark {family} {OWN} --keep-all --out bench.h5 --jobs 1 {QUICK}"
+    Path("mine.py").write_text(stopping)
+    for words in ("", " --overwrite"):
+        Path("kill").write_text("")
+        done = run(line + words, code=130)
+        assert "interrupted after 3 of 20 nets, kept in bench.h5; continue with: landscape benchmark" in done.stderr
+        assert len(nets_in("bench.h5")) == 3
+    name = "net-width-2-lr-0.1-seed-0"
+    with Store("bench.h5", write=True) as store:
+        del store[name]
+        store[name] = Store(whole)["runs"]
+    assert f"bench.h5 holds something else under the name {name}" in run(f"{line} --resume", code=2).output
+
+
+def test_a_process_that_is_killed_or_fails_is_one_clear_error(family: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "SPAWN", multiprocessing.get_context("fork"))
+    with click.Context(command, info_name="benchmark") as context:
+        command.parse_args(context, [str(family), "--measures", "mine.py:size", "--out", "bench.h5", "--jobs", "2"])
+    nets, config = find_nets([family])[:3], settings_of(context.params)
+    Path("kill").write_text("...")
+    with pytest.raises(LandscapeError, match="a process that measured nets was killed"):
+        list(measured(nets, context.params, config))
+    with pytest.raises(LandscapeError, match=f"{nets[0].path}: .*scope"):
+        list(measured(nets, {**context.params, "scope": "nothing", "jobs": 1}, config))
+
+
+def test_what_no_net_holds_and_what_two_share_is_refused(family: Path, whole: Path) -> None:
+    """A checkpoint without axes has its poison as one; nets that differ only in the seed are of one task."""
+    with pytest.raises(LandscapeError, match="the family has no net"):
+        table_of([])
+    first, second, *_ = nets_in(whole).values()
+    other = replace(second, axes=dict(first.axes), config={**second.config, "data_hash": "another"})
+    with pytest.raises(LandscapeError, match="differ only in the seed, and were measured on different data"):
+        check_same_data([first, other])
+    doubtful = [replace(net, verdicts=(BELOW_ROUNDING, *net.verdicts[1:])) for net in nets_in(whole).values()]
+    note = table_of(doubtful, keep_all=True).notes[-1]
+    assert note == "size: it is below the rounding of the loss on 20 of 20 nets; the values are used."
+    head, *table = str(first).splitlines()
+    assert head == "width-2-lr-0.1-seed-0: width 2, lr 0.1, seed 0; error 0, gap 0, loss 0"
+    assert [line.split()[::2] for line in table] == [
+        ["measure", "verdict"],
+        ["size", "estimate"],
+        ["flatness", "exact"],
+    ]
+    content = torch.load(family / "width-2-lr-0.1-seed-0.pt")
+    torch.save({**content, "axes": {}}, "alone.pt")
+    assert find_nets(["alone.pt"])[0].axes == {"poison": 0.0}
+    for folder in ("one/deep", "two/deep"):
+        Path(folder).mkdir(parents=True)
+        torch.save(content, f"{folder}/net.pt")
+    with pytest.raises(LandscapeError, match="two checkpoints would be called 'deep-net'"):
+        find_nets(["one/deep", "two/deep"])
 
 
 def test_other_options_or_other_weights_cannot_be_continued(family: Path) -> None:

@@ -234,3 +234,18 @@ def test_doctor_makes_four_passes_of_a_large_model(here: Path, monkeypatch: pyte
     assert found["curvature_bytes"] > 0
     assert found["seconds_per_evaluation"] > 0
     assert found["rays_tried"] == 1
+
+
+def test_doctor_counts_buffers_and_frozen_tensors_and_says_why_there_is_no_curvature(here: Path) -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2))
+    torch.save(net.state_dict(), "net.pt")
+    (here / "own.py").write_text(
+        TASK.replace("nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2)", "nn.Linear(2, 4), nn.BatchNorm1d(4), Stairs(4, 2)")
+        .replace("return landscape", "net[0].weight.requires_grad_(False)\n    return landscape")
+        .replace("def task", "class Stairs(nn.Linear):\n    def forward(self, x):\n"
+                 "        return super().forward(x).detach()\n\n\ndef task")
+    )  # fmt: skip
+    told = flat(run("doctor net.pt --task own.py --cutoff 5 --directions 20").stdout)
+    assert "3 buffers, which never move" in told
+    assert "1 tensor frozen (0.weight); the scope moves them all the same" in told
+    assert "curvature none: " in told

@@ -125,3 +125,22 @@ def test_a_failed_measure_is_taken_again_once_its_cause_is_mended(here: Path) ->
     measure = ls.Store("run.h5")["sharpness-my-norm"]
     assert isinstance(measure, ls.Measure)
     assert measure.value > 0
+
+
+def test_the_distance_is_that_to_the_checkpoint_of_the_start(here: Path, objective: ls.Objective) -> None:
+    start = {name: value + 0.1 for name, value in trained_weights().items()}
+    torch.save(start, "start.pt")
+    done = run(f"sharpness ckpt.pt {SMALL} --measures distance --start start.pt --scope all --json -q")
+    found = json.loads(done.stdout)["ckpt"]["distance"]["value"]
+    assert found == pytest.approx(0.1 * objective.layout.size**0.5, rel=1e-5)
+
+
+def test_ctrl_c_says_what_is_kept_and_how_to_go_on(here: Path) -> None:
+    (here / "own.py").write_text(
+        OWN.replace("return 0.0", "raise KeyboardInterrupt").replace(
+            "def plain", '@ls.measure("stopped", larger="flatter")\ndef plain'
+        )
+    )
+    done = run(f"sharpness ckpt.pt {SMALL} --measures trace,own.py:plain --out run.h5 -q", code=130)
+    assert "interrupted after 0 of 1 checkpoints, kept in run.h5; continue with: landscape sharpness" in done.stderr
+    assert ls.Store("run.h5").names() == ["sharpness-trace"]

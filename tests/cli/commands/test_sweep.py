@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 
 from helpers.commands import landscape
+from landscape.recipes import load_recipe
+from landscape.training.sweep import Group
+from landscape_cli import family, study_run
 
 
 def test_a_sweep_prints_its_levels_and_is_not_trained_twice(tmp_path: Path) -> None:
@@ -93,3 +98,30 @@ def test_nets_that_diverge_are_named(tmp_path: Path) -> None:
     none = landscape(*words)
     assert none.exit_code == 2
     assert "every net diverged" in none.output
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the second net of three; the first is kept. Ctrl-C in a study says the same."""
+    train = family.train_group
+
+    def stopped(begin: Any, out: Path, group: Group, on_step: Any) -> None:
+        if any(out.glob("*.pt")):
+            raise KeyboardInterrupt
+        train(begin, out, group, on_step)
+
+    monkeypatch.setattr(family, "train_group", stopped)
+    monkeypatch.setattr(load_recipe("swiss-roll"), "NETS_TOGETHER", 1)
+    out = tmp_path / "family"
+    words = ["--poison", "0", "--seeds", "3", "--steps", "2", "--jobs", "1", "-q", "--out", str(out)]
+    done = landscape("sweep", "swiss-roll", *words)
+    assert done.exit_code == 130
+    assert done.stderr == f"interrupted; the same command continues from what {out} keeps\n"
+    assert len(list(out.glob("*.pt"))) == 1
+
+    def pressed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study_run, "train_study", pressed)
+    done = landscape("reproduce", "swiss-roll", "--quick", "--jobs", "1", "-q", "--out", str(tmp_path))
+    assert done.exit_code == 130
+    assert done.stderr == f"interrupted; the same command continues from what {tmp_path} keeps\n"

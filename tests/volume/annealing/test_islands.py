@@ -61,15 +61,15 @@ def half_space(x: torch.Tensor) -> torch.Tensor:
 
 
 def narrow(x: torch.Tensor) -> torch.Tensor:
-    """Return a ball of radius 1/4 off its centre, far below the cap of 1."""
-    return 16 * off_centre_by(x, 0.1)
+    """Return a ball of radius 2/5 off its centre, far below the cap of 1."""
+    return 6.25 * off_centre_by(x, 0.1)
 
 
 CASES = {
     "ellipsoid": (oval, math.inf, -N * math.log(10.0)),
     "radius": (steep, math.inf, 0.0),
     "shell": (half_space, 1.0, -2 * math.log(2.0)),
-    "growth": (narrow, 1.0, -N * math.log(4.0)),
+    "growth": (narrow, 1.0, -N * math.log(2.5)),
 }
 
 
