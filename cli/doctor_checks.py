@@ -6,6 +6,7 @@ import math
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -128,7 +129,10 @@ def examine(params: Mapping[str, Any], typed: Sequence[str]) -> Report:
             if cutoffs is not None:
                 report.attempt("cutoffs", look_at_cutoffs, report, cutoffs)
             report.attempt("memory", look_at_memory, report, objective)
-            look_at_curvature(report, objective)
+            with ThreadPoolExecutor(1) as pool:  # the hash of a large model takes seconds on a thread of its own
+                hashing = pool.submit(lambda: objective.theta_hash)
+                look_at_curvature(report, objective)
+            report.facts["theta_hash"] = hashing.result()
             if metric is not None:
                 seen = None if cutoffs is None else cutoffs.seen
                 report.attempt("time", look_at_time, report, objective, params, seen)
@@ -195,7 +199,7 @@ def look_at_data(report: Report, objective: Objective) -> None:
     words = f"{objective.samples:,} samples, loss {objective.loss_name}, in {_counted(objective.batches, 'batch')}"
     report.add(
         "data", words, samples=objective.samples, batches=objective.batches, loss=objective.loss_name,
-        theta_hash=objective.theta_hash, data_hash=objective.data_hash, notes=list(objective.notes),
+        data_hash=objective.data_hash, notes=list(objective.notes),
     )  # fmt: skip
     for note in objective.notes:
         report.add("note", in_flags(note))

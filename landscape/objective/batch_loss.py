@@ -27,7 +27,7 @@ from landscape.objective.moved_weights import AnyPoint, Point, PointList, moved_
 from landscape.objective.narrow_products import gains, sums_in_float32
 from landscape.objective.overwritten import Overwritten
 from landscape.objective.parameters import Layout, fixed_parameters, moving_parameters
-from landscape.objective.read_weights import MovedWeight
+from landscape.objective.read_weights import MovedWeights
 from landscape.objective.reading import untouched_rng
 
 CENTRE = "at the trained point"
@@ -161,9 +161,7 @@ class ModelProgram:
 
     def _weights_at(self, point: Point) -> list[Tensor]:
         """Return what the model gets at a point of a large model: nothing that takes memory."""
-        if self.in_place:
-            return Overwritten(self.pairs, point)
-        return [MovedWeight(own, entry, point) for own, entry in self.pairs]
+        return Overwritten(self.pairs, point) if self.in_place else MovedWeights(self.pairs, point)
 
     def output_with(self, views: list[Tensor], batch: int = 0) -> Any:
         """Return the model's output on one batch with these parameters."""
@@ -296,7 +294,7 @@ class ModelProgram:
 
     def with_weights(self, views: list[Tensor], compute: Callable[[], Any]) -> Any:
         """Return what ``compute`` returns while the model has these parameters."""
-        written = views.written() if isinstance(views, Overwritten) else nullcontext()
+        written = views.written() if isinstance(views, Overwritten | MovedWeights) else nullcontext()
         try:
             with written, self._placed([*views, *self._fresh_buffers()]):
                 return compute()

@@ -23,7 +23,7 @@ from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evalua
 from landscape.objective.batches import Batch
 from landscape.objective.checks import attributes, differ, random_state
 from landscape.objective.evaluate import run_pass
-from landscape.objective.losses.accuracy import accuracy_counts
+from landscape.objective.losses.accuracy import Counts, accuracy_counts
 from landscape.objective.losses.loss import Loss
 from landscape.objective.moved_weights import AnyPoint, Point, PointList
 from landscape.results.table import percent
@@ -54,12 +54,12 @@ class Centre:
     Attributes:
         loss: the loss there.
         notes: what a user should know about it.
-        right: right and all predictions of each batch; None if they were not counted.
+        right: the predictions of each batch; None if they were not counted.
     """
 
     loss: float
     notes: tuple[str, ...] = ()
-    right: tuple[tuple[int, int], ...] | None = None
+    right: tuple[Counts, ...] | None = None
 
 
 def check_centre(
@@ -85,7 +85,7 @@ def check_centre(
         program = copy(program)
         program.caches = False  # what the model keeps from one pass to the next must not change its loss
     centre = origin[None] if isinstance(origin, Tensor) else PointList([origin], device)
-    right: list[tuple[int, int]] = []
+    right: list[Counts] = []
     counted = _counting(program, right) if isinstance(origin, Point) else program
 
     def loss(by: Program = program) -> float:
@@ -136,8 +136,8 @@ def _loss_of(output: Any, program: Program) -> float:
         return float(program.losses[0].total(output, program.batches[0])) / program.counts[0]
 
 
-def _counting(program: Program, right: list[tuple[int, int]]) -> Program:
-    """Return a program that appends the right and all predictions of each batch to ``right`` as it runs."""
+def _counting(program: Program, right: list[Counts]) -> Program:
+    """Return a program that appends the predictions of each batch to ``right`` as it runs."""
     assert isinstance(program, ModelProgram)
 
     def counting(loss: Loss) -> Loss:

@@ -37,7 +37,7 @@ from landscape.objective.reading import read_data
 from landscape.objective.recognition.recognise import recognised
 from landscape.objective.shards.whole import Held
 from landscape.objective.shared_pass import Points, evaluate_points
-from landscape.objective.theta_hash import HashBeside, hash_of
+from landscape.objective.theta_hash import hash_of
 
 CRITERIA = ("loss", "rise", "kl")
 
@@ -78,10 +78,9 @@ class Objective(FromCheckpoint):
         theta: the trained parameters, shape (D,).
         layout: where each tensor lies in ``theta``.
         scope: which entries move; ``dimension`` is their number n.
-        centre: the loss at ``theta``.
+        centre: the loss at ``theta``; ``at_theta`` has what else is known there.
         samples: number of samples.
         plan: how many points are evaluated together, and why.
-        theta_hash: SHA-256 of the parameters and buffers.
         data_hash: SHA-256 of the data.
         notes: what a user should know.
 
@@ -133,8 +132,7 @@ class Objective(FromCheckpoint):
         theta = origin_of(program, flat, held.tensors, place)
         mixing = training or not loss_terms.per_sample or mixes_samples(model)
         alone = given.alone(here, batch_size if mixing else None)
-        with HashBeside(program, theta) as known:
-            trial = try_first_batch(program, first_point(program, theta), first, alone, mixing=mixing)
+        trial = try_first_batch(program, first_point(program, theta), first, alone, mixing=mixing)
         own, repeated = look_at_reading(program, theta, trial.batch, trial.output)
         given = kept_whole(given, trial, batch_size)
         read = (given if trial.mixing and batch_size is None else given.joined()).batches(here)
@@ -151,7 +149,7 @@ class Objective(FromCheckpoint):
             )
         self.notes = [*read.notes, *batch_notes(trial, batches, batch_size), *said, *scope_notes(selected, model)]
         program = program.with_losses((loss_terms,)).with_batches(batches)
-        self._set_up(program, theta, layout, selected, known.value, output=trial.output_on(batches), repeated=repeated)
+        self._set_up(program, theta, layout, selected, output=trial.output_on(batches), repeated=repeated)
         refuse_held_elsewhere(program.with_batches((trial.batch,)), theta, forward, loss)
         self.samples, self.data_hash = read.samples, held.same_on_all("data", read.digest)
         self.loss_name = loss_terms.name
@@ -198,9 +196,7 @@ class Objective(FromCheckpoint):
         self.plan = plan_points(program, theta, Sizes(), memory, lanes)
         return self
 
-    def _set_up(
-        self, program: Program, theta: AnyPoint, layout: Layout, scope: Scope, theta_hash: str = "", **known: Any
-    ) -> None:
+    def _set_up(self, program: Program, theta: AnyPoint, layout: Layout, scope: Scope, **known: Any) -> None:
         """Set the attributes that every objective has, and check the centre by what is ``known`` of it."""
         self._program = program
         self._kl: Program | None = None
@@ -208,12 +204,12 @@ class Objective(FromCheckpoint):
         self._flat = theta if isinstance(theta, Tensor) else None
         self.layout = layout
         self.scope = scope
-        self.theta_hash = theta_hash or hash_of(program, theta)
+        self._hash = hash_of(program, theta) if isinstance(theta, Tensor) else ""
         if sum(program.counts) == 0:
             raise ObjectiveError("every target is left out (-100), so the loss has no term. Check the targets.")
-        self._centre = check_centre(program, theta, self.device, **known)
-        self.centre = self._centre.loss
-        self.notes += self._centre.notes
+        self.at_theta = check_centre(program, theta, self.device, **known)
+        self.centre = self.at_theta.loss
+        self.notes += self.at_theta.notes
 
     def __repr__(self) -> str:
         fixed = left_out(self.scope)
@@ -222,6 +218,12 @@ class Objective(FromCheckpoint):
             f"<Objective: {self.loss_name} of {self.samples:,} samples, {self.centre:.6g} at the trained point, "
             f"n = {self.dimension:,} of {self.layout.size:,} parameters in scope {self.scope.name!r}{rest}>"
         )
+
+    @property
+    def theta_hash(self) -> str:
+        """SHA-256 of the parameters and buffers; that of a large model is made when it is first asked for."""
+        self._hash = self._hash or hash_of(self._program, self.trained)
+        return self._hash
 
     @property
     def theta(self) -> Tensor:
@@ -330,13 +332,13 @@ class Objective(FromCheckpoint):
         """
         if not isinstance(self._program, ModelProgram):
             return None
-        pairs: Any = self._centre.right
-        if pairs is None:
+        counts = self.at_theta.right
+        if counts is None:
             with self.running():
                 loss, batches = self._program.losses[0], self._program.batches
-                pairs = [accuracy_counts(loss, self._centre_output(i), batch) for i, batch in enumerate(batches)]
-        right, known = (sum(column) for column in zip(*pairs, strict=True))
-        return right / known if known else None
+                counts = tuple(accuracy_counts(loss, self._centre_output(i), b) for i, b in enumerate(batches))
+        known = sum(each.known for each in counts)
+        return sum(each.right for each in counts) / known if known else None
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -368,8 +370,8 @@ class Objective(FromCheckpoint):
         """Return the same objective with another program on the same data, such as one with other losses."""
         other = copy(self)
         other._program, other._kl, other.notes = program, None, list(self.notes)
-        other._centre = check_centre(program, self.trained, self.device)
-        other.centre = other._centre.loss
+        other.at_theta = check_centre(program, self.trained, self.device)
+        other.centre = other.at_theta.loss
         return other
 
     def _centre_output(self, batch: int) -> Any:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from landscape.objective.moved_weights import Point, moved_tensor
 from landscape.objective.parameters import Entry
+from landscape.objective.read_weights import uncompiled
 
 
 class Overwritten(list[Tensor]):
@@ -62,3 +63,9 @@ class Apart(Overwritten):
     def __init__(self, pairs: Sequence[tuple[Tensor, Entry]], point: Point) -> None:
         super().__init__(pairs, point, keep_all=False)
         self[:] = [own.data.clone() if point.moves(entry) else own.data for own, entry in pairs]
+
+    @contextmanager
+    def written(self) -> Iterator[None]:
+        """Write the point over the weights, and restore them at the end; nothing is compiled for this one pass."""
+        with uncompiled(), super().written():
+            yield

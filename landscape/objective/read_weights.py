@@ -10,7 +10,9 @@ some rows of its weight at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -78,6 +80,29 @@ class MovedWeight(Tensor):
         if func._schema.is_mutable:
             _refuse_writing(func, args, kwargs or {}, writes=isinstance(args[0], MovedWeight))
         return func(*_made(args), **_made(kwargs or {}))
+
+
+class MovedWeights(list[Tensor]):
+    """What a model gets at a point of a large model.
+
+    Args:
+        pairs: the trained weights, and the place of each in the layout.
+        point: the point.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[Tensor, Entry]], point: Point) -> None:
+        super().__init__(MovedWeight(own, entry, point) for own, entry in pairs)
+
+    def written(self) -> AbstractContextManager[Any]:
+        """Return the context in which the model runs with these."""
+        return uncompiled()
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """Return a context in which nothing is compiled: a compiler would look for numbers that are not there."""
+    if "torch._dynamo" not in sys.modules:  # then nothing can be, and to load it takes two seconds
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
 
 
 def _made(items: Any) -> Any:

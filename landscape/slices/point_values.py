@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
 from typing import Any
@@ -25,9 +25,9 @@ from landscape.objective import Objective
 from landscape.objective.batch_loss import CENTRE, ModelProgram, Program, evaluating
 from landscape.objective.batches import Batch
 from landscape.objective.batchnorm import Recalibration
-from landscape.objective.losses.accuracy import right_from
+from landscape.objective.losses.accuracy import Counts, accuracy_counts
 from landscape.objective.losses.loss import Loss
-from landscape.objective.moved_weights import AnyPoint, PointList
+from landscape.objective.moved_weights import PointList
 from landscape.objective.shards.whole import require_whole
 from landscape.objective.shared_pass import batch_totals
 
@@ -53,7 +53,7 @@ class PointEvaluator:
         self._terms = float(sum(self._program.counts))
         self._predictions, self.accuracy = 0, math.nan
         if isinstance(self._program, ModelProgram):
-            self._program = self._counting(self._program, objective.trained)
+            self._program = self._counting(self._program, objective)
         if recalibrate_bn:
             require_whole(objective.program, "BatchNorm recalibration")
         self._recalibration = Recalibration(self._program) if recalibrate_bn else None
@@ -82,23 +82,22 @@ class PointEvaluator:
                 totals.append(program.totals(points, batch))
         return reduce(torch.add, totals)
 
-    def _counting(self, program: ModelProgram, theta: AnyPoint) -> ModelProgram:
-        """Return a program that also counts right predictions, if a pass at the trained point finds predictions."""
-        losses, right = [], 0
-        for index, (loss, batch) in enumerate(zip(program.losses, program.batches, strict=True)):
+    def _counting(self, program: ModelProgram, objective: Objective) -> ModelProgram:
+        """Return a program that also counts right predictions, if there are predictions at the trained point."""
+        counts: Sequence[Counts] = objective.at_theta.right or ()
+        for index in range(len(counts), len(program.losses)):
             with evaluating(program, index, CENTRE):
-                output = program.output(theta, index)
+                output = program.output(objective.trained, index)
             try:
-                count, known = right_from(loss, output, batch)
+                counts = [*counts, accuracy_counts(program.losses[index], output, program.batches[index])]
             except LandscapeError:  # an output without predictions, such as a loss only
                 return program
-            losses.append(_with_count(loss, count))
-            self._predictions += known
-            right += int(count(output))
+        self._predictions = sum(each.known for each in counts)
         if not self._predictions:
             return program
-        self.accuracy = right / self._predictions
-        return program.with_losses(tuple(losses))
+        self.accuracy = sum(each.right for each in counts) / self._predictions
+        pairs = zip(program.losses, counts, strict=True)
+        return program.with_losses(tuple(_with_count(loss, each.counted) for loss, each in pairs))
 
 
 def _with_count(loss: Loss, count: Callable[[Any], Tensor]) -> Loss:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from itertools import count
-from threading import Event
-from time import sleep
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,8 +16,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 import landscape as ls
 from helpers.models import CausalLM
 from landscape.errors import ObjectiveError
-from landscape.objective import theta_hash
 from landscape.objective.centre import check_centre
+from landscape.objective.theta_hash import hash_of
 
 CENTRE = 1  # passes at the trained point
 READING = 1  # passes after it that show how a large model reads its weights
@@ -55,6 +54,18 @@ def test_an_objective_of_a_large_model_makes_two_passes(dtype: torch.dtype) -> N
     assert (objective.program.losses[0].reading, objective.notes) == (flat.program.losses[0].reading, flat.notes)  # type: ignore[attr-defined]
 
 
+def test_a_slice_of_a_large_model_makes_no_pass_for_what_is_known_at_the_trained_point() -> None:
+    torch.manual_seed(0)
+    model = CausalLM().double()
+    objective, flat = (ls.Objective(model, sentences(3), "model", flat=how, batch_size=2) for how in (False, True))
+    passes = Passes(model)
+    line = ls.slice_1d(objective, steps=5)
+    assert passes.count == 4 * objective.batches
+    middle = ls.slice_1d(flat, steps=5)
+    assert (line.loss[2], line.accuracy[2]) == (pytest.approx(middle.loss[2], rel=1e-14), middle.accuracy[2])
+    assert np.isfinite(line.accuracy).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_a_head_of_zeros_does_not_tell_how_a_loss_reads_it(dtype: torch.dtype) -> None:
     """At the trained point all losses over classes are log(words) then, moved labels or not."""
@@ -66,40 +77,18 @@ def test_a_head_of_zeros_does_not_tell_how_a_loss_reads_it(dtype: torch.dtype) -
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_the_hash_of_a_large_model_is_made_beside_the_first_pass(
+def test_the_hash_of_a_large_model_is_made_when_it_is_asked_for(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    model = CausalLM().to(dtype)
+    model, calls = CausalLM().to(dtype), count()
     flat = ls.Objective(model, sentences(), "model", flat=True).theta_hash
-    begun = Event()
-    converted = theta_hash._converted
-    monkeypatch.setattr(theta_hash, "_converted", lambda *given: (begun.set(), converted(*given))[1])
-    waited: list[bool] = []
-    model.register_forward_hook(lambda *_: waited.append(len(waited) < CENTRE and begun.wait(10)))
-    assert ls.Objective(model, sentences(), "model", flat=False).theta_hash == flat
-    assert waited == [True, False], "the pass at the trained point ends only once the hash has begun"
-
-
-def test_a_hash_beside_a_pass_that_fails_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = CausalLM()
-    monkeypatch.setattr(theta_hash, "_HASHED", 1)
-
-    def failing(*given: Any) -> None:
-        raise KeyboardInterrupt
-
-    converted = theta_hash._converted
-
-    def slowly(*given: Any) -> Tensor:
-        pieces.append(sleep(0.01))
-        return converted(*given)
-
-    pieces: list[None] = []
-    monkeypatch.setattr(theta_hash, "_converted", slowly)
-    model.register_forward_hook(failing)
-    with pytest.raises(KeyboardInterrupt):
-        ls.Objective(model, sentences(), "model", flat=False)
-    assert len(pieces) < sum(parameter.numel() for parameter in model.parameters()) / 2
+    module = sys.modules[ls.Objective.__module__]
+    monkeypatch.setattr(module, "hash_of", lambda *given: (next(calls), hash_of(*given))[1])
+    objective = ls.Objective(model, sentences(), "model", flat=False)
+    assert next(calls) == 0
+    assert (objective.theta_hash, objective.describe()["theta_hash"]) == (flat, flat)
+    assert next(calls) == 2, "once"
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5])

@@ -122,6 +122,34 @@ def convolutions() -> nn.Module:
     )
 
 
+def dense() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4))
+
+
+def compiled() -> nn.Module:
+    return torch.compile(dense(), backend="aot_eager")
+
+
+def with_compiled_layers() -> nn.Module:
+    net = dense()
+    net[0].compile(backend="aot_eager")
+    net[2].compile(backend="eager")
+    return net
+
+
+class CompilesAMethod(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = dense()
+        self.inner = torch.compile(self.eager, backend="eager")
+
+    def eager(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "tied": Tied,
     "functional": Functional,
@@ -187,6 +215,21 @@ def test_a_weight_held_in_a_list_moves_too() -> None:
     with moved.running():
         value = moved.along(step, RADII[1:]).values[0]
     assert value == pytest.approx(float(F.cross_entropy(truth(*batch.inputs), batch.target)), rel=1e-5)
+
+
+@pytest.mark.parametrize("make", [compiled, with_compiled_layers, CompilesAMethod])
+def test_a_compiled_model_has_the_loss_of_the_plain_one(make: Callable[[], nn.Module]) -> None:
+    data = torch.randn(16, 6), torch.randint(0, 4, (16,))
+    torch.manual_seed(0)
+    flat = Objective(dense(), data, scope="all", lanes=1)
+    torch.manual_seed(0)
+    model = make()
+    model(data[0])  # so it is compiled already
+    moved = Objective(model, data, scope="all", flat=False)
+    assert isinstance(moved.program, ModelProgram)
+    assert not moved.program.in_place
+    by_vector, by_entry = losses(flat, moved)
+    assert by_entry == pytest.approx(by_vector, rel=1e-5)
 
 
 def test_parameters_that_a_loss_holds_move_too() -> None:

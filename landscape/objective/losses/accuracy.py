@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,10 +15,24 @@ from landscape.objective.losses.loss import Loss
 _HALF = {"logits": 0.0, "probabilities": 0.5, "log-probabilities": math.log(0.5)}
 
 
-def accuracy_counts(loss: Loss, output: Any, batch: Batch) -> tuple[int, int]:
-    """Return the numbers of right and of all predictions of a batch; (0, 0) if the loss does not tell them."""
+class Counts(NamedTuple):
+    """Predictions of a batch.
+
+    Attributes:
+        right: how many are right.
+        known: how many there are.
+        counted: counts the right ones in any output on this batch.
+    """
+
+    right: int
+    known: int
+    counted: Callable[[Any], Tensor]
+
+
+def accuracy_counts(loss: Loss, output: Any, batch: Batch) -> Counts:
+    """Return the numbers of right and of all predictions of a batch; both are 0 if the loss does not tell them."""
     right, known = right_from(loss, output, batch)
-    return int(right(output)), known
+    return Counts(int(right(output)), known, right)
 
 
 def right_from(loss: Loss, output: Any, batch: Batch) -> tuple[Callable[[Any], Tensor], int]:
