@@ -212,7 +212,7 @@ def task():
 """
 
 
-def test_doctor_makes_four_passes_of_a_large_model(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_makes_three_passes_of_a_large_model(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two show how the weights are read, one is at the trained point, and one looks at the cap."""
     passes, forward = [], CausalLM.forward
 
@@ -230,7 +230,7 @@ def test_doctor_makes_four_passes_of_a_large_model(here: Path, monkeypatch: pyte
     monkeypatch.setattr(sys.modules[reach.__module__], "_SECONDS", 0.0)
     monkeypatch.setattr(doctor_checks, "_TRIAL", 0.0)
     found = strict(run("doctor lm.pt --task lm.py --criterion rise --cutoff 0.01 --json").stdout)
-    assert sum(passes) == 4
+    assert sum(passes) == 3
     assert found["curvature_bytes"] > 0
     assert found["seconds_per_evaluation"] > 0
     assert found["rays_tried"] == 1
