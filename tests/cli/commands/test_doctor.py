@@ -213,7 +213,7 @@ def task():
 
 
 def test_doctor_makes_three_passes_of_a_large_model(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two show how the weights are read, one is at the trained point, and one looks at the cap."""
+    """Two are at the trained point and show how the weights are read, and one looks at the cap."""
     passes, forward = [], CausalLM.forward
 
     def counted(model: CausalLM, input_ids: torch.Tensor, labels: torch.Tensor | None = None) -> Any:
