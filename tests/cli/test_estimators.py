@@ -177,7 +177,7 @@ def test_a_budget_that_is_too_small_says_so_and_can_be_continued(bowl: Path, who
 
 
 def test_rays_of_a_slow_net_are_cut_at_a_quarter_of_the_budget(bowl: Path) -> None:
-    line = f"{NET} --directions 900 --budget 800 --out run.h5 --batch-size 1 --memory 6kB"
+    line = f"{NET} --directions 900 --budget 800 --out run.h5 --batch-size 8 --memory 6kB"
     done = run(line)
     radii = ls.Store("run.h5")["radii"]
     assert isinstance(radii, ls.Radii)
@@ -187,7 +187,7 @@ def test_rays_of_a_slow_net_are_cut_at_a_quarter_of_the_budget(bowl: Path) -> No
     assert run(f"{line} --resume").stdout == done.stdout
     assert Path("run.h5").read_bytes() == before
     assert "seed: stored 0, asked 1" in run(f"{line} --resume --seed 1", code=2).stderr
-    run(f"{NET} --directions 60 --estimator uniform --out run.h5 --batch-size 1 --memory 6kB --resume -q")
+    run(f"{NET} --directions 60 --estimator uniform --out run.h5 --batch-size 8 --memory 6kB --resume -q")
     longer = ls.Store("run.h5")["radii"]
     assert isinstance(longer, ls.Radii)
     assert longer.directions == 60
