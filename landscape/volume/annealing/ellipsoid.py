@@ -20,6 +20,7 @@ from landscape.volume.annealing.readings import gradients_at
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.stretch import Stretch, Symmetric
 
+_SHORT = 1 / 4  # power of the rounding error: a shorter step is nearer to the slope of gradients, and rounds worse
 _TOGETHER = 64  # axes whose gradients are read together
 _SHARE = 4.0  # a pilot must pay for so many times what all axes cost
 _LEAST = 1e-12  # over the largest curvature: smaller ones, and negative ones, are raised to this
@@ -43,6 +44,38 @@ class Ellipsoid:
     vectors: Tensor
     curvatures: Tensor
     slope: Tensor
+
+    @classmethod
+    def of(cls, hessian: Tensor, slope: Tensor) -> Ellipsoid | None:
+        """Return the ellipsoid of a quadratic, shapes (n, n) and (n,); None if no direction of it curves upwards."""
+        if not torch.isfinite(hessian).all():
+            return None
+        curvatures, vectors = torch.linalg.eigh(hessian)
+        if curvatures[-1] <= 0:
+            return None
+        return cls(vectors, curvatures.clamp(min=_LEAST * float(curvatures[-1])), slope)
+
+    @classmethod
+    def through(cls, walls: Tensor, hessian: Tensor, slope: Tensor) -> Ellipsoid | None:
+        """Return the ellipsoid whose wall passes by some points, if the rise is a function F of a quadratic q.
+
+        At theta the rise has the slope F' q' and the Hessian F' q'' + F'' q' q'^T. So the wall is where
+
+            g'x + x'Hx / 2 = s + k (g'x)² / 2
+
+        with two numbers s and k, which the points tell by least squares. If F is linear, s = 1 and k = 0.
+
+        Args:
+            walls: points at the wall, shape (m, n).
+            hessian, slope: H and g, of the rise at theta.
+        """
+        first = walls @ slope
+        rises = first + ((walls @ hessian) * walls).sum(1) / 2
+        columns = torch.stack([torch.ones_like(first), first.square() / 2], dim=1)
+        level, twist = torch.linalg.lstsq(columns, rises[:, None]).solution[:, 0]
+        if not level > 0:
+            return None
+        return cls.of((hessian - twist * torch.outer(slope, slope)) / level, slope / level)
 
     @property
     def dimension(self) -> int:
@@ -79,16 +112,20 @@ class Ellipsoid:
         """Return log of how far it goes along unit directions, shape (k,)."""
         return self._radii(phi, phi @ self._hessian)[:, 0].log()
 
+    def log_radii_at(self, phi: Tensor, level: Tensor) -> Tensor:
+        """Return log of how far its quadratic stays below other levels than 1 along unit directions, shape (k,)."""
+        return self._radii(phi, phi @ self._hessian, level[:, None])[:, 0].log()
+
     def pull(self, phi: Tensor) -> Tensor:
         """Return the gradient of log r, tangent at unit directions, shape (k, n). It is rounded to float32."""
         turned = (phi.float() @ self._rounded_hessian).to(phi)
         by_place = self._radii(phi, turned) * turned + self.slope
         return tangent(-by_place / (by_place * phi).sum(1, keepdim=True), phi)
 
-    def _radii(self, phi: Tensor, turned: Tensor) -> Tensor:
+    def _radii(self, phi: Tensor, turned: Tensor, level: Tensor | float = 1.0) -> Tensor:
         """Return r along directions, shape (k, 1), by H phi."""
         second, first = (turned * phi).sum(1, keepdim=True), (phi @ self.slope)[:, None]
-        return 2 / (first + (first.square() + 2 * second).sqrt())
+        return 2 * level / (first + (first.square() + 2 * level * second).sqrt())
 
     @cached_property
     def _hessian(self) -> Tensor:
@@ -119,33 +156,26 @@ class Ellipsoid:
         return (2 * self._rise / self.curvatures).sqrt()
 
 
-def ellipsoid_of(
-    body: StarBody, slope: Tensor, check: Callable[[], None], affords: Callable[[float], bool]
-) -> Ellipsoid | None:
-    """Return the ellipsoid of a body, from differences of gradients on both sides of theta along each axis.
+def hessian_of(body: StarBody, check: Callable[[], None], affords: Callable[[float], bool]) -> Tensor | None:
+    """Return the Hessian of a body's rise at theta, from differences of gradients on both sides along each axis.
 
     Args:
         body: whose first step is the distance from theta.
-        slope: gradient of the rise at theta, shape (n,).
         check: called before each reading; it may raise to stop.
         affords: returns whether the budget pays for so many times what was spent so far.
 
     Returns:
-        the ellipsoid; None if it costs too much, or if the gradients describe none.
+        shape (n, n); None if it costs too much, or is not finite.
     """
     n, rows = body.dimension, []
-    axes = torch.eye(n, dtype=torch.float64, device=slope.device)
-    radii, spent = np.full(2 * _TOGETHER, body.first_step), body.spent.evaluations
+    axes = torch.eye(n, dtype=torch.float64, device=body.objective.device)
+    step = body.first_step * torch.finfo(body.objective.dtype).eps ** _SHORT
+    radii, spent = np.full(2 * _TOGETHER, step), body.spent.evaluations
     for part in axes.split(_TOGETHER):
         check()
         _, gradients = gradients_at(body, torch.cat([part, -part]), radii[: 2 * len(part)])
-        rows.append((gradients[: len(part)] - gradients[len(part) :]) / (2 * body.first_step))
+        rows.append((gradients[: len(part)] - gradients[len(part) :]) / (2 * step))
         if len(rows) == 1 and not affords(_SHARE * 2 * GRADIENT_COST * n / (body.spent.evaluations - spent)):
             return None
     hessian = torch.cat(rows)
-    if not torch.isfinite(hessian).all():
-        return None
-    curvatures, vectors = torch.linalg.eigh((hessian + hessian.T) / 2)
-    if curvatures[-1] <= 0:
-        return None
-    return Ellipsoid(vectors, curvatures.clamp(min=_LEAST * float(curvatures[-1])), slope)
+    return (hessian + hessian.T) / 2 if torch.isfinite(hessian).all() else None

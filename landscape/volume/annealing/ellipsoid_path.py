@@ -7,14 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from landscape.rays.streams import Purpose, stream
-from landscape.volume.annealing.ellipsoid import Ellipsoid, ellipsoid_of
+from landscape.volume.annealing.ellipsoid import Ellipsoid, hessian_of
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.path import Place, start_of
 from landscape.volume.annealing.radius_path import RadiusPath
-from landscape.volume.annealing.readings import with_radii
+from landscape.volume.annealing.readings import rises_at, with_radii
 from landscape.volume.annealing.stretch import LinearChange
 
 _MOST = 2048  # dimensions: a reading of all axes, and n² numbers
@@ -22,7 +23,9 @@ _RAYS = 16  # of each law, by which the better one is known
 _ERRORS, _LEAST_GAIN = 3.0, 1.0  # standard errors and nats by which the ellipsoid must be better
 _MOST_SCATTER = 5.0  # nats: walls that the gradients do not show cut some rays far short, or let some go far beyond
 _LONGEST = 1 / 8  # step of t: particles must move off the ellipsoid to tell whether the body is elsewhere too
+_MOST_TRIED, _FITS = 4, 0.5  # ellipsoids; nats by which the rays of one may scatter that is the body
 _APPROACH = 12  # changes of coordinates on the way from uniform directions
+_MOST_GUESSED = 64.0  # a rise counts as at most this, and at least one over it, where a wall is guessed
 _OF_RAYS = 2  # index of their random numbers
 
 
@@ -66,6 +69,12 @@ class EllipsoidPath(RadiusPath):
         start = (1 - place[0]) * self.body.dimension * self.ellipsoid.pull(phi)
         return start if place[0] == 0 else start + place[0] * super().pull(phi, place, aim)
 
+    def _guessed(self, phi: Tensor, radius: float) -> np.ndarray:
+        """Return about where each ray ends: where the quadratic reaches what a reading at the ellipsoid's end asks."""
+        ends = self.ellipsoid.log_radii(phi).exp().cpu().numpy()
+        rise = np.clip(rises_at(self.body, phi, ends), 1 / _MOST_GUESSED, _MOST_GUESSED)
+        return self.ellipsoid.log_radii_at(phi, torch.as_tensor(1 / rise, device=phi.device)).exp().cpu().numpy()
+
     def strength(self, place: Place) -> float:
         return 1.0
 
@@ -77,6 +86,35 @@ class EllipsoidPath(RadiusPath):
         return self.ellipsoid.change
 
 
+@dataclass(frozen=True)
+class _Tried:
+    """A law of directions, and a few rays of it."""
+
+    path: RadiusPath
+    rays: Particles
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """log m / q of each ray. Its mean under a law q is below log E[m]."""
+        return self.rays.log_mass - self.path.law(self.rays)
+
+    @property
+    def walls(self) -> Tensor:
+        """Where the rays end, shape (k, n)."""
+        phi = self.rays.phi
+        return phi * torch.as_tensor(np.exp(self.rays.log_radius), device=phi.device)[:, None]
+
+    @property
+    def scatter(self) -> float:
+        """Standard deviation of the bounds, nats."""
+        return float(np.std(self.bounds, ddof=1))
+
+    def is_nearer_than(self, other: _Tried) -> bool:
+        """Return whether its law is clearly nearer to the body's own."""
+        better = float(self.bounds.mean() - other.bounds.mean())
+        return better > _ERRORS * math.hypot(self.scatter, other.scatter) / math.sqrt(_RAYS) + _LEAST_GAIN
+
+
 def from_ellipsoid(
     path: RadiusPath, seed: int, stage: int, check: Callable[[], None], affords: Callable[[float], bool]
 ) -> EllipsoidPath | None:
@@ -86,6 +124,9 @@ def from_ellipsoid(
     So the law with the larger mean is nearer. A few rays of each tell them apart. If their weights scatter much, the
     body is no ellipsoid, and the path from the sphere is the safer one.
 
+    The first ellipsoid takes the loss for a quadratic. If its rays scatter, the places where they end tell another one,
+    which is the body if the loss is a function of a quadratic. Otherwise it is not taken.
+
     Args:
         path: of the body, from uniform directions.
         seed, stage: key the random numbers.
@@ -93,21 +134,24 @@ def from_ellipsoid(
         affords: returns whether the budget pays for so many times what was spent so far.
     """
     body = path.body
-    if body.dimension > _MOST:
+    hessian = hessian_of(body, check, affords) if body.dimension <= _MOST else None
+    if hessian is None:
         return None
-    ellipsoid = ellipsoid_of(body, path.slope, check, affords)
-    if ellipsoid is None:
-        return None
-    found = EllipsoidPath(body, path.slope, ellipsoid=ellipsoid)
-    bounds = []
-    for index, law in enumerate((path, found)):
+
+    def tried(law: RadiusPath, index: int) -> _Tried:
         check()
-        random = stream(Purpose.CHAIN, seed, _OF_RAYS, step=index, stage=stage)
-        particles = start_of(law, body, _RAYS, random)
-        bounds.append(particles.log_mass - law.law(particles))
-    if not np.isfinite(bounds[1]).all():
-        return None
-    scatter = [float(np.std(bound, ddof=1)) for bound in bounds]
-    better = float(np.mean(bounds[1]) - np.mean(bounds[0]))
-    nearer = better > _ERRORS * math.hypot(*scatter) / math.sqrt(_RAYS) + _LEAST_GAIN
-    return found if nearer and scatter[1] <= _MOST_SCATTER else None
+        return _Tried(law, start_of(law, body, _RAYS, stream(Purpose.CHAIN, seed, _OF_RAYS, step=index, stage=stage)))
+
+    uniform, ellipsoid = tried(path, 0), Ellipsoid.of(hessian, path.slope)
+    seen = [uniform]
+    while ellipsoid is not None and len(seen) <= _MOST_TRIED:
+        law = tried(EllipsoidPath(body, path.slope, ellipsoid=ellipsoid), len(seen))
+        if not np.isfinite(law.bounds).all():
+            break
+        seen.append(law)
+        if law.scatter < _FITS:
+            break
+        ellipsoid = Ellipsoid.through(torch.cat([each.walls for each in seen]), hessian, path.slope)
+    near = [law for index, law in enumerate(seen[1:]) if law.scatter <= (_MOST_SCATTER if index == 0 else _FITS)]
+    best = near[-1] if near else uniform
+    return best.path if isinstance(best.path, EllipsoidPath) and best.is_nearer_than(uniform) else None

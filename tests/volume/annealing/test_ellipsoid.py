@@ -10,8 +10,8 @@ import torch
 
 from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
-from landscape.volume.annealing.ellipsoid import Ellipsoid, ellipsoid_of
-from landscape.volume.annealing.ellipsoid_path import from_ellipsoid
+from landscape.volume.annealing.ellipsoid import Ellipsoid, hessian_of
+from landscape.volume.annealing.ellipsoid_path import EllipsoidPath, from_ellipsoid
 from landscape.volume.annealing.find_schedule import find_schedule
 from landscape.volume.annealing.islands import Key, second_start
 from landscape.volume.annealing.points import sphere
@@ -82,13 +82,56 @@ def test_gradients_around_theta_describe_it() -> None:
     ellipsoid = oval(70, 100.0, 0.7)
     body = body_of(quadratic_of(ellipsoid), 70)
     with body.objective.running():
-        found = ellipsoid_of(body, RadiusPath.of(body).slope, nothing, always)
-        too_dear = ellipsoid_of(body, RadiusPath.of(body).slope, nothing, lambda dearer: dearer * 384 < 4 * 420)
+        slope, hessian = RadiusPath.of(body).slope, hessian_of(body, nothing, always)
+        too_dear = hessian_of(body, nothing, lambda dearer: dearer * 384 < 4 * 420)
+    assert hessian is not None
+    found = Ellipsoid.of(hessian, slope)
     assert found is not None
     phi = sphere(torch.randn(9, 70, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
     assert torch.allclose(found.log_radii(phi), ellipsoid.log_radii(phi), atol=1e-6)
     assert found.log_mean == pytest.approx(ellipsoid.log_mean, abs=1e-6)
     assert too_dear is None
+
+
+LOWEST = 0.64 / 0.36  #: from theta down to the centre of an oval that is 0.8 of its way to the wall off it
+RISES = {
+    "multiple": lambda q: 3 * q,
+    "squared": lambda q: ((q + LOWEST).square() - LOWEST**2) / (1 + 2 * LOWEST),
+    "logarithm": lambda q: (
+        torch.log((1 + 9 * (q + LOWEST)) / (1 + 9 * LOWEST)) / math.log((10 + 9 * LOWEST) / (1 + 9 * LOWEST))
+    ),
+}  #: growing functions of a quadratic
+
+
+@pytest.mark.parametrize("name", ["squared", "logarithm"])
+def test_it_is_the_body_if_the_loss_is_a_function_of_a_quadratic(name: str) -> None:
+    """The Hessian at theta is not that of the quadratic: in one direction it bends more, or down."""
+    ellipsoid = oval(30, 1000.0, 0.8)
+    quadratic = quadratic_of(ellipsoid)
+    body = body_of(lambda x: RISES[name](quadratic(x)), 30)  # type: ignore[operator]
+    with body.objective.running():
+        path = RadiusPath.of(body)
+        hessian = hessian_of(body, nothing, always)
+        found = from_ellipsoid(path, 0, 1, nothing, always)
+    assert hessian is not None
+    assert found is not None
+    plain = Ellipsoid.of(hessian, path.slope)
+    assert plain is not None
+    assert abs(plain.log_mean - ellipsoid.log_mean) > 3
+    assert found.ellipsoid.log_mean == pytest.approx(ellipsoid.log_mean, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(RISES))
+def test_the_end_of_a_ray_is_guessed_by_a_reading_at_the_end_of_the_ellipsoid(name: str) -> None:
+    """The guess is exact if the ellipsoid is the body, or if the loss is a multiple of its quadratic."""
+    ellipsoid = oval(12, 50.0, 0.8)
+    quadratic = quadratic_of(ellipsoid)
+    body = body_of(lambda x: RISES[name](quadratic(x)), 12)  # type: ignore[operator]
+    phi = sphere(torch.randn(9, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    with body.objective.running():
+        law = EllipsoidPath(body, RadiusPath.of(body).slope, ellipsoid=ellipsoid)
+        guessed, found = law._guessed(phi, 1.0), body.points_at(phi)
+    assert np.allclose(np.log(guessed), found.log_radius, atol=1e-4)
 
 
 @pytest.mark.parametrize(
