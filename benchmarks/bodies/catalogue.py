@@ -1,4 +1,7 @@
-"""The bodies by name: a family, then its numbers, n first: ``halfcut50``, ``off-centre20,30,0.6``."""
+"""The bodies by name: a family, then its numbers, n first: ``halfcut50``, ``off-centre20,30,0.6``.
+
+``off-centre20,30,0.6@3`` is the same body under a cap of 3, which must lie beyond all of it.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +32,12 @@ def build(name: str) -> Body:
     >>> body.n, body.kind, round(body.truth, 6)  # 2^3
     (3, 'polytopes', 2.079442)
     """
-    match = re.fullmatch(r"([a-z-]+)([\d.]+(?:,[\d.]+)*)", name)
+    match = re.fullmatch(r"([a-z-]+)([\d.]+(?:,[\d.]+)*)(?:@([\d.]+))?", name)
     for kind, families in KINDS.items():
         if match and match[1] in families:
             numbers = [float(number) if "." in number else int(number) for number in match[2].split(",")]
-            return replace(families[match[1]](*numbers), name=name, kind=kind)
+            body = families[match[1]](*numbers)
+            return replace(body, name=name, kind=kind, max_radius=float(match[3] or body.max_radius))
     known = ", ".join(family for families in KINDS.values() for family in families)
     raise LandscapeError(f"there is no body {name!r}. Pass a family and its numbers, n first. The families: {known}.")
 
@@ -60,6 +64,8 @@ CATALOGUE = (
     *("off-centre-squared20,1000,0.6", "off-centre-squared200,30,0.8", "off-centre-squared1000,30,0.6"),
     *("off-centre-log50,1000,0.3", "off-centre-log200,30,0.8", "off-centre-log1000,30,0.6"),
     *("off-centre-lp20,4,100,0.6", "off-centre-lp100,4,30,0.7"),
+    *("off-centre20,30,0.6@3", "off-centre200,30,0.8@3", "off-centre200,1000,0.8@30", "off-centre-log200,30,0.8@3"),
+    *("off-centre-lp100,4,30,0.7@3", "off-centre-lp100,4,30,0.7@20", "lens50,0.6", "lens200,0.8"),
     *("slabs200", "wedge30", "halfcut50", "halfmild50"),
     *("lp20,0.7", "lp50,0.7", "cross-polytope30", "cube50", "cube200"),
     *(f"cube{n},{condition}" for n in (60, 100) for condition in (100, 1000)),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy.special import betainc
 from torch import Tensor
 
 from benchmarks.bodies.body import Body, Family, around_zero, rotation
@@ -46,6 +47,15 @@ def rounded_box(n: int, power: float, condition: float, offset: float) -> Body:
     return Body(around_zero(lambda x: (axes * turn(x) - centre).abs().pow(power).sum(-1), n), truth)
 
 
+def lens(n: int, offset: float) -> Body:
+    """Return what the unit ball around ``offset`` u has in common with the cap, which is the unit ball around theta."""
+    centre = torch.from_numpy(offset * _direction(n) / np.linalg.norm(_direction(n)))
+    share = float(betainc((n + 1) / 2, 1 / 2, 1 - offset**2 / 4))  # two halves, each beyond half the offset
+    return Body(
+        around_zero(lambda x: (x - centre).square().sum(-1), n), log_unit_ball(n) + math.log(share), max_radius=1.0
+    )
+
+
 def _ellipsoid(rises: Callable[[Tensor], Tensor], n: int, condition: float, offset: float) -> Body:
     """Return the ellipsoid with a growing function of its quadratic as the loss; it is 1 at 1."""
     turn, (axes, log_curvatures) = rotation(n), _axes(n, condition)
@@ -71,4 +81,5 @@ FAMILIES: dict[str, Family] = {
     "off-centre-squared": squared,
     "off-centre-log": logarithm,
     "off-centre-lp": rounded_box,
+    "lens": lens,
 }

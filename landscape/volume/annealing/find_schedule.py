@@ -9,23 +9,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from dataclasses import dataclass
 
 from landscape.errors import OutOfBudget
 from landscape.results.islands import PATHS, PilotRow
 from landscape.volume.annealing.care import CAREFUL, GROWING, HASTY, MIDDLING, Care
 from landscape.volume.annealing.ellipsoid_path import EllipsoidPath, from_ellipsoid
 from landscape.volume.annealing.growth_path import GrowthPath
+from landscape.volume.annealing.look_ahead import Ahead, look_ahead
 from landscape.volume.annealing.path import Path
 from landscape.volume.annealing.pilot import Pilot, Piloted, TooFewLevels
 from landscape.volume.annealing.radius_path import RadiusPath
 from landscape.volume.annealing.shell_path import ShellPath
 from landscape.volume.annealing.star_body import StarBody
-from landscape.volume.annealing.walls_inside import walls_inside
 
 _SHORT = 0.02  # a grid that begins at this share of the cap or below may be that of a narrow body
 _HASTY = 1  # index of the hasty pilot's random numbers
-_LATE, _LATE_IF_SHORT = 0.5, 0.15  # share of its budget after which a careful pilot hurries; on such a grid
+_LATE, _LATE_IF_DOUBTFUL = 0.5, 0.15  # share of its budget after which a careful pilot hurries; if it may be in vain
+_MOST_ALONG_RADIUS = (
+    60  # levels of a hasty pilot on the path of the radius under a cap; growth is better on longer ones
+)
 _NARROW = 0.02  # a body whose rays all end this much below the cap, in log r, is not one for the shell
 _IF_LOST = 0.5  # levels of a careful pilot over those at which a hasty one has been that did not get to the end
 _MIDDLING = range(100, 2000)  # dimensions in which a stretch has much to learn and moves are cheap
@@ -45,16 +48,16 @@ def find_schedule(
 ) -> Piloted:
     """Return the schedule for a body, on the path that suits it.
 
-    Without a cap it is the path of the radius, or that of the ellipsoid if the body is nearly one. Under a cap it is
-    the shell's. A narrow body takes the path of growth. It is narrow if walls stand before the cap where it is inside.
-    It is narrow, too, if no particle gets near the cap on the shell's path, or if none is inside there after many
-    levels.
+    Under a cap the shell's path goes first, unless a look ahead shows that the cap is out of reach, or that high walls
+    stand before it. A body whose particles get there takes it. All others end inside the cap, or have none. They take
+    the path of the ellipsoid if they are nearly one. Otherwise it is the path of the radius, or that of growth if the
+    body is narrow.
 
     Args:
         body: whose rays; called inside ``objective.running()``.
         seed, stage: key the random numbers.
         check: called before every leapfrog step; it may raise :class:`OutOfBudget` to stop.
-        check_shell: the same on the path of the shell, if the grid begins far below the cap: such a body may be narrow.
+        check_shell: the same on the path of the shell, if it is doubtful whether that leads to the cap.
         check_last: the same for a pilot without which there is no schedule: a hasty one, or one that grows.
         share: returns the share of the pilot's budget that is spent, which ends growth. A careful pilot that is late
             hurries.
@@ -65,66 +68,116 @@ def find_schedule(
         TooFewLevels: if no end of the path is in sight.
         OutOfBudget: if ``check`` raises it before there is a schedule.
     """
-    key, last = (seed, stage), check_last or check
+    search = _Search(body, (seed, stage), check, check_shell or check, check_last or check, share, affords, known)
+    if math.isfinite(body.max_radius) and search.takes(ShellPath.name):
+        found = search.by_shell()
+        if found is not None:
+            return found
+    return search.inside()
 
-    def late(levels: int, most: float = _LATE) -> bool:
-        return share() >= most if known is None else levels >= known.careful
 
-    if math.isinf(body.max_radius):
-        path = RadiusPath.of(body)
-        if known is None:
-            path = from_ellipsoid(path, *key, last, affords) or path
-        elif PATHS[int(known.path)] == EllipsoidPath.name:
-            path = from_ellipsoid(path, *key, last, lambda _: True) or path
-        return _by_two(Pilot.run, path, body, key, (last, check), late, affords, known)
-    grown = known is not None and PATHS[int(known.path)] == GrowthPath.name
-    if not grown:
-        short = body.first_step < _SHORT * body.max_radius
+@dataclass(frozen=True)
+class _Search:
+    """The arguments of :func:`find_schedule`, and its steps."""
+
+    body: StarBody
+    key: tuple[int, int]
+    check: Callable[[], None]
+    check_shell: Callable[[], None]
+    check_last: Callable[[], None]
+    share: Callable[[], float]
+    affords: Callable[[float], bool]
+    known: PilotRow | None
+
+    def takes(self, *paths: str) -> bool:
+        """Return whether one of these paths is the known one, or none is known yet."""
+        return self.known is None or PATHS[int(self.known.path)] in paths
+
+    @property
+    def short(self) -> bool:
+        """Whether the grid begins far below a cap."""
+        cap = self.body.max_radius
+        return math.isfinite(cap) and self.body.first_step < _SHORT * cap
+
+    def by_shell(self) -> Piloted | None:
+        """Return the schedule on the path of the shell; None if that does not lead to the cap, as far as is known."""
+        body, short = self.body, self.short
         shell = ShellPath(body, body.grid[:-1])
-        if not (short and walls_inside(shell, *key)):
-            checks = (check_shell, check_shell) if short and check_shell else (last, check)
-            try:
-                is_late = partial(late, most=_LATE_IF_SHORT) if short else late
-                found = _by_two(Pilot.shrink, shell, body, key, checks, is_late, affords, known)
-                if found.reaches(math.log(body.max_radius) - _NARROW):
-                    return found
-            except TooFewLevels:
-                pass
-            except OutOfBudget:
-                if not short:
-                    raise
-    most = int(known.tried) if known is not None and grown else None
-    return Pilot(GrowthPath.of(body, body.grid), body, key, last, GROWING, most).grow(share)
+        affords = (lambda _: True) if short else self.affords  # a narrow body must be known as one
+        ahead = Ahead.FREE if self.known else look_ahead(shell, *self.key, self.check_last, affords)
+        if ahead is Ahead.OUT_OF_REACH or (ahead is Ahead.WALLED and short):
+            return None
+        doubtful = short or ahead is Ahead.UNSURE
+        checks = (self.check_shell, self.check_shell) if doubtful else (self.check_last, self.check)
+        try:
+            found = self._by_two(Pilot.shrink, shell, checks, _LATE_IF_DOUBTFUL if doubtful else _LATE)
+        except TooFewLevels:
+            return None
+        except OutOfBudget:
+            if not doubtful:
+                raise
+            return None
+        return found if found.reaches(math.log(body.max_radius) - _NARROW) else None
 
+    def inside(self) -> Piloted:
+        """Return the schedule of a body that ends before a cap, or has none."""
+        body, known = self.body, self.known
+        if self.takes(RadiusPath.name, EllipsoidPath.name):
+            path = RadiusPath.of(body)
+            if self.takes(EllipsoidPath.name):
+                affords = (lambda _: True) if known else self.affords
+                path = from_ellipsoid(path, *self.key, self.check_last, affords) or path
+            narrow = known is None and math.isfinite(body.max_radius) and not isinstance(path, EllipsoidPath)
+            with suppress(*([TooFewLevels] if narrow else [])):
+                checks = (self.check_last, self.check)
+                return self._by_two(Pilot.run, path, checks, _LATE, _MOST_ALONG_RADIUS if narrow else None)
+        growth = GrowthPath.of(body, body.grid)
+        most = int(known.tried) if known else None
+        return Pilot(growth, body, self.key, self.check_last, GROWING, most).grow(self.share)
 
-def _by_two(
-    go: Callable[[Pilot], Piloted],
-    path: Path,
-    body: StarBody,
-    key: tuple[int, int],
-    checks: tuple[Callable[[], None], Callable[[], None]],
-    is_late: Callable[[int], bool],
-    affords: Callable[[float], bool],
-    known: PilotRow | None,
-) -> Piloted:
-    """Return the schedule of the most careful pilot that the budget pays for, or that of a hasty one."""
-    (check_hasty, check), hasty, begun = checks, None, body.spent.evaluations
-    with suppress(TooFewLevels):
-        hasty = go(Pilot(path, body, key, check_hasty, HASTY, index=_HASTY))
-    wanted = MIDDLING if body.dimension in _MIDDLING else CAREFUL
-    care: Care | None = None
-    if known is not None:
-        care = next((one for one in (MIDDLING, CAREFUL) if one.particles == known.particles), None)
-    elif affords(_needs(wanted, hasty, body.spent.evaluations - begun) / body.spent.evaluations):
-        care = wanted
-    if care is None and hasty is not None:
-        return hasty
-    try:
-        return go(Pilot(path, body, key, check, care or CAREFUL, is_late=is_late))
-    except OutOfBudget:
-        if hasty is None:
-            raise
-        return hasty
+    def _by_two(
+        self,
+        go: Callable[[Pilot], Piloted],
+        path: Path,
+        checks: tuple[Callable[[], None], Callable[[], None]],
+        late: float,
+        most: int | None = None,
+    ) -> Piloted:
+        """Return the schedule of the most careful pilot that the budget pays for, or that of a hasty one.
+
+        Args:
+            go: sends a pilot.
+            path: where it goes.
+            checks: of the hasty pilot and of the careful one.
+            late: share of its budget after which the careful one hurries.
+            most: levels of the hasty pilot. If it needs more, the path is given up. None if it may need any number.
+
+        Raises:
+            TooFewLevels: if no end of the path is in sight.
+            OutOfBudget: if a check raises it, and there is no schedule.
+        """
+        (check_hasty, check), hasty, begun = checks, None, self.body.spent.evaluations
+        with suppress(*([TooFewLevels] if most is None else [])):
+            hasty = go(Pilot(path, self.body, self.key, check_hasty, HASTY, most, index=_HASTY))
+        wanted = MIDDLING if self.body.dimension in _MIDDLING else CAREFUL
+        care, known = None, self.known
+        spent = self.body.spent.evaluations
+        if known is not None:
+            care = next((one for one in (MIDDLING, CAREFUL) if one.particles == known.particles), None)
+        elif self.affords(_needs(wanted, hasty, spent - begun) / spent):
+            care = wanted
+        if care is None and hasty is not None:
+            return hasty
+
+        def is_late(levels: int) -> bool:
+            return self.share() >= late if known is None else levels >= known.careful
+
+        try:
+            return go(Pilot(path, self.body, self.key, check, care or CAREFUL, is_late=is_late))
+        except OutOfBudget:
+            if hasty is None:
+                raise
+            return hasty
 
 
 def _needs(care: Care, hasty: Piloted | None, spent: float) -> float:

@@ -19,6 +19,8 @@ SMALL = (
     *("ellipsoid4", "decades3,2", "off-centre3,30,0.9", "off-centre4,1,0.3", "slab5", "slabs4,2,0.1", "wedge3,2"),
     *("halfcut3,2,30", "halfmild4,2,30", "room3", "lp3,0.7", "lp4,4", "cross-polytope4", "cube3,5", "cube4"),
     *("simplex4", "box3", "spike4", "spikes3,0.3,0.9", "funnel4", "two-balls2,1,0.3", "linear-net2"),
+    *("off-centre-squared3,30,0.6", "off-centre-log4,9,0.7", "off-centre-lp3,4,30,0.7", "lens4,0.6"),
+    "off-centre3,30,0.9@2",
 )
 
 
@@ -74,7 +76,7 @@ def test_the_gradient_of_a_loss_is_that_of_its_differences(name: str) -> None:
 def test_every_family_is_measured_and_checked() -> None:
     families = {family for families in KINDS.values() for family in families}
     for names in (CATALOGUE, SMALL):
-        assert {re.sub(r"[\d.,]*$", "", name) for name in names} == families
+        assert {re.sub(r"[\d.,@]*$", "", name) for name in names} == families
     assert len(set(CATALOGUE)) == len(CATALOGUE)
 
 
@@ -82,6 +84,19 @@ def test_a_body_knows_its_name_its_kind_and_its_dimension() -> None:
     body = build("off-centre20,30,0.6")
     assert (body.name, body.kind, body.n) == ("off-centre20,30,0.6", "off centre", 20)
     assert body.objective.centre == pytest.approx(0.36)  # theta is 0.6 of the way to the wall
+    assert (build("off-centre20,30,0.6@3").max_radius, body.max_radius) == (3.0, math.inf)
+
+
+@pytest.mark.parametrize("name", [name for name in CATALOGUE if "@" in name])
+def test_a_cap_that_is_added_lies_beyond_the_body(name: str) -> None:
+    """All is outside at the cap, along random rays and along those that go down from there."""
+    body = build(name)
+    points = torch.randn(64, body.n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for _ in range(300):
+        points *= body.max_radius / torch.linalg.vector_norm(points, dim=1, keepdim=True)
+        losses, gradients = run_backward(body.objective.program, points)
+        assert losses.min() > body.cutoff
+        points -= torch.as_tensor((losses - 1) / gradients.square().sum(1).numpy())[:, None] * gradients / 2
 
 
 @pytest.mark.parametrize("name", ["halfcut", "no-such-body3", "", "cube3;4"])
