@@ -53,6 +53,7 @@ CATALOGUE = (
     *(name for n in (3, 5, 10, 50) for name in _simple(n)),
     *(f"ellipsoid{n}" for n in (500, 2000)),
     "decades1000,8",
+    *("cylinder20,10,0.05", "cylinder100,50,0.05", "cylinder100,10,0.01", "cylinder400,100,0.1"),
     *(
         f"off-centre{n},{condition},{offset}"
         for n in (20, 50, 200, 1000)

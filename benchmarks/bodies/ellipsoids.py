@@ -1,4 +1,4 @@
-"""Ellipsoids around theta, in random directions."""
+"""Ellipsoids around theta, in random directions; and one that is so long in some of them that the cap cuts it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import torch
+from scipy.stats import beta
 
 from benchmarks.bodies.body import Body, Family, around_zero, rotation
 from landscape.volume import log_unit_ball
@@ -26,4 +27,16 @@ def decades(n: int, count: float = 8) -> Body:
     return Body(around_zero(lambda x: turn(x).square() @ curvatures, n), log_unit_ball(n) - 0.5 * float(logs.sum()))
 
 
-FAMILIES: dict[str, Family] = {"ellipsoid": harmonic, "decades": decades}
+def cylinder(n: int, count: int, radius: float) -> Body:
+    """Return the points of the unit ball that are nearer than ``radius`` to theta in ``count`` of n coordinates.
+
+    So is the basin of a linear model that has seen fewer samples than it has weights. The squared distance in these
+    coordinates has a beta distribution over the ball.
+    """
+    turn = rotation(n)
+    share = float(beta.logcdf(radius**2, count / 2, (n - count) / 2 + 1))
+    loss = around_zero(lambda x: (turn(x)[..., :count] / radius).square().sum(-1), n)
+    return Body(loss, log_unit_ball(n) + share, max_radius=1.0)
+
+
+FAMILIES: dict[str, Family] = {"ellipsoid": harmonic, "decades": decades, "cylinder": cylinder}

@@ -5,12 +5,14 @@ Theta is inside, and seldom at the centre. If the loss is quadratic, the ellipso
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from landscape.objective.evaluate import GRADIENT_COST
@@ -77,6 +79,20 @@ class Ellipsoid:
             return None
         return cls.of((hessian - twist * torch.outer(slope, slope)) / level, slope / level)
 
+    def within(self, cap: float) -> Ellipsoid:
+        """Return a small ellipsoid that covers its points no further than a cap from theta.
+
+        With q(x) < 1 here, it is t q(x) + (1 - t) |x|² / cap² < 1. Of all t from 0 to 1 it has the least volume.
+        """
+
+        def covering(t: float) -> Ellipsoid:
+            return replace(self, curvatures=t * self.curvatures + 2 * (1 - t) / cap**2, slope=t * self.slope)
+
+        if math.isinf(cap):
+            return self
+        found = covering(float(minimize_scalar(lambda t: covering(t).log_mean, bounds=(0.0, 1.0), method="bounded").x))
+        return found if found.log_mean < self.log_mean else self
+
     @property
     def dimension(self) -> int:
         """n."""
@@ -111,6 +127,10 @@ class Ellipsoid:
     def log_radii(self, phi: Tensor) -> Tensor:
         """Return log of how far it goes along unit directions, shape (k,)."""
         return self._radii(phi, phi @ self._hessian)[:, 0].log()
+
+    def rises(self, phi: Tensor, radii: Tensor) -> Tensor:
+        """Return its quadratic at radius · phi, shape (k,)."""
+        return radii * (phi @ self.slope) + radii.square() * ((phi @ self._hessian) * phi).sum(1) / 2
 
     def log_radii_at(self, phi: Tensor, level: Tensor) -> Tensor:
         """Return log of how far its quadratic stays below other levels than 1 along unit directions, shape (k,)."""

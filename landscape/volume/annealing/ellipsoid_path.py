@@ -1,4 +1,4 @@
-"""The path of bodies without a cap that are about an ellipsoid: from points drawn in that to the body."""
+"""The path of bodies that are about an ellipsoid, or what a cap leaves of one: from points drawn in one to the body."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ _LONGEST = 1 / 8  # step of t: particles must move off the ellipsoid to tell whe
 _MOST_TRIED, _FITS = 4, 0.5  # ellipsoids; nats by which the rays of one may scatter that is the body
 _APPROACH = 12  # changes of coordinates on the way from uniform directions
 _MOST_GUESSED = 64.0  # a rise counts as at most this, and at least one over it, where a wall is guessed
+_TINY = 1e-300
 _OF_RAYS = 2  # index of their random numbers
 
 
@@ -33,14 +34,22 @@ _OF_RAYS = 2  # index of their random numbers
 class EllipsoidPath(RadiusPath):
     """q(phi)^(1-t) · m(phi)^t, with q the law of directions of points in an ellipsoid.
 
-    q = r(phi)^n over its mean, for the ellipsoid's r. If the body is the ellipsoid, all densities are the same.
+    q = r(phi)^n over its mean, for the ellipsoid's r. If the body is the ellipsoid, all densities are the same. Under a
+    cap that cuts it, the ellipsoid covers what is left.
 
     Attributes:
+        wall: the ellipsoid that is about the body, but for the cap.
         ellipsoid: where particles start.
     """
 
+    wall: Ellipsoid = field(kw_only=True)
     ellipsoid: Ellipsoid = field(kw_only=True)
     name: str = "ellipsoid"
+
+    @classmethod
+    def around(cls, path: RadiusPath, wall: Ellipsoid) -> EllipsoidPath:
+        """Return the path for a body that is about this ellipsoid within the cap of another path's body."""
+        return cls(path.body, path.slope, wall=wall, ellipsoid=wall.within(path.body.max_radius))
 
     @property
     def by_slices(self) -> bool:
@@ -70,10 +79,16 @@ class EllipsoidPath(RadiusPath):
         return start if place[0] == 0 else start + place[0] * super().pull(phi, place, aim)
 
     def _guessed(self, phi: Tensor, radius: float) -> np.ndarray:
-        """Return about where each ray ends: where the quadratic reaches what a reading at the ellipsoid's end asks."""
-        ends = self.ellipsoid.log_radii(phi).exp().cpu().numpy()
-        rise = np.clip(rises_at(self.body, phi, ends), 1 / _MOST_GUESSED, _MOST_GUESSED)
-        return self.ellipsoid.log_radii_at(phi, torch.as_tensor(1 / rise, device=phi.device)).exp().cpu().numpy()
+        """Return about where each ray ends: where the quadratic is, by a reading at its wall, at the cutoff."""
+        ends = self.wall.log_radii(phi).exp().clamp(max=self.body.max_radius)
+        read = rises_at(self.body, phi, ends.cpu().numpy()).clip(1 / _MOST_GUESSED, _MOST_GUESSED)
+        level = self.wall.rises(phi, ends) / torch.as_tensor(read, device=phi.device)
+        return self.wall.log_radii_at(phi, level.clamp(min=_TINY)).exp().clamp(max=self.body.max_radius).cpu().numpy()
+
+    def expected(self, phi: Tensor) -> np.ndarray:
+        """Return log m of rays if the body is the ellipsoid within the cap, and m is r^n, shape (k,)."""
+        log_radii = self.wall.log_radii(phi).clamp(max=math.log(self.body.max_radius))
+        return self.body.dimension * log_radii.cpu().numpy()
 
     def strength(self, place: Place) -> float:
         return 1.0
@@ -100,19 +115,25 @@ class _Tried:
 
     @property
     def walls(self) -> Tensor:
-        """Where the rays end, shape (k, n)."""
+        """Where the rays end that have a wall, shape (m, n)."""
         phi = self.rays.phi
-        return phi * torch.as_tensor(np.exp(self.rays.log_radius), device=phi.device)[:, None]
+        walled = torch.as_tensor(~self.rays.censored, device=phi.device)
+        return (phi * torch.as_tensor(np.exp(self.rays.log_radius), device=phi.device)[:, None])[walled]
 
     @property
-    def scatter(self) -> float:
-        """Standard deviation of the bounds, nats."""
-        return float(np.std(self.bounds, ddof=1))
+    def misfit(self) -> float:
+        """Standard deviation of log m from what is expected of an ellipsoid, nats; infinite without one."""
+        if not isinstance(self.path, EllipsoidPath):
+            return math.inf
+        return float(np.std(self.rays.log_mass - self.path.expected(self.rays.phi), ddof=1))
 
     def is_nearer_than(self, other: _Tried) -> bool:
         """Return whether its law is clearly nearer to the body's own."""
-        better = float(self.bounds.mean() - other.bounds.mean())
-        return better > _ERRORS * math.hypot(self.scatter, other.scatter) / math.sqrt(_RAYS) + _LEAST_GAIN
+        better, scatter = (
+            self.bounds.mean() - other.bounds.mean(),
+            np.hypot(self.bounds.std(ddof=1), other.bounds.std(ddof=1)),
+        )
+        return bool(better > _ERRORS * scatter / math.sqrt(_RAYS) + _LEAST_GAIN)
 
 
 def from_ellipsoid(
@@ -145,13 +166,13 @@ def from_ellipsoid(
     uniform, ellipsoid = tried(path, 0), Ellipsoid.of(hessian, path.slope)
     seen = [uniform]
     while ellipsoid is not None and len(seen) <= _MOST_TRIED:
-        law = tried(EllipsoidPath(body, path.slope, ellipsoid=ellipsoid), len(seen))
+        law = tried(EllipsoidPath.around(path, ellipsoid), len(seen))
         if not np.isfinite(law.bounds).all():
             break
         seen.append(law)
-        if law.scatter < _FITS:
+        if law.misfit < _FITS:
             break
         ellipsoid = Ellipsoid.through(torch.cat([each.walls for each in seen]), hessian, path.slope)
-    near = [law for index, law in enumerate(seen[1:]) if law.scatter <= (_MOST_SCATTER if index == 0 else _FITS)]
+    near = [law for index, law in enumerate(seen[1:]) if law.misfit <= (_MOST_SCATTER if index == 0 else _FITS)]
     best = near[-1] if near else uniform
     return best.path if isinstance(best.path, EllipsoidPath) and best.is_nearer_than(uniform) else None

@@ -24,6 +24,7 @@ from landscape.volume.annealing.shell_path import ShellPath
 from landscape.volume.annealing.star_body import StarBody
 
 _SHORT = 0.02  # a grid that begins at this share of the cap or below may be that of a narrow body
+_BESIDE = 5.0  # times as large as otherwise must a budget be that pays for an ellipsoid beside the path of the shell
 _HASTY = 1  # index of the hasty pilot's random numbers
 _LATE, _LATE_IF_DOUBTFUL = 0.5, 0.15  # share of its budget after which a careful pilot hurries; if it may be in vain
 _MOST_ALONG_RADIUS = (
@@ -48,10 +49,10 @@ def find_schedule(
 ) -> Piloted:
     """Return the schedule for a body, on the path that suits it.
 
-    Under a cap the shell's path goes first, unless a look ahead shows that the cap is out of reach, or that high walls
-    stand before it. A body whose particles get there takes it. All others end inside the cap, or have none. They take
-    the path of the ellipsoid if they are nearly one. Otherwise it is the path of the radius, or that of growth if the
-    body is narrow.
+    It is the path of the ellipsoid, if the body is about an ellipsoid, or what the cap leaves of one. Otherwise, under
+    a cap, the shell's path goes first, unless a look ahead shows that the cap is out of reach, or that high walls stand
+    before it. A body whose particles get there takes it. All others end inside the cap, or have none. They take the
+    path of the radius, or that of growth if that is very long.
 
     Args:
         body: whose rays; called inside ``objective.running()``.
@@ -68,12 +69,7 @@ def find_schedule(
         TooFewLevels: if no end of the path is in sight.
         OutOfBudget: if ``check`` raises it before there is a schedule.
     """
-    search = _Search(body, (seed, stage), check, check_shell or check, check_last or check, share, affords, known)
-    if math.isfinite(body.max_radius) and search.takes(ShellPath.name):
-        found = search.by_shell()
-        if found is not None:
-            return found
-    return search.inside()
+    return _Search(body, (seed, stage), check, check_shell or check, check_last or check, share, affords, known).find()
 
 
 @dataclass(frozen=True)
@@ -89,26 +85,61 @@ class _Search:
     affords: Callable[[float], bool]
     known: PilotRow | None
 
-    def takes(self, *paths: str) -> bool:
-        """Return whether one of these paths is the known one, or none is known yet."""
-        return self.known is None or PATHS[int(self.known.path)] in paths
+    def find(self) -> Piloted:
+        """Return the schedule."""
+        body, ahead = self.body, self._ahead()
+        if self._may_take(EllipsoidPath.name):
+            dearer = 1.0 if ahead is Ahead.OUT_OF_REACH else _BESIDE
+            ellipsoid = from_ellipsoid(
+                RadiusPath.of(body), *self.key, self.check_last, lambda x: self._affords(dearer * x)
+            )
+            if ellipsoid is not None:
+                return self._by_two(Pilot.run, ellipsoid, (self.check_last, self.check), _LATE)
+        if self._may_take(ShellPath.name) and not (
+            ahead is Ahead.OUT_OF_REACH or (ahead is Ahead.WALLED and self._short)
+        ):
+            found = self._by_shell(doubtful=self._short or ahead is Ahead.UNSURE)
+            if found is not None:
+                return found
+        if self._may_take(RadiusPath.name):
+            may_grow = self.known is None and math.isfinite(body.max_radius)
+            with suppress(*([TooFewLevels] if may_grow else [])):
+                most = _MOST_ALONG_RADIUS if may_grow else None
+                return self._by_two(Pilot.run, RadiusPath.of(body), (self.check_last, self.check), _LATE, most)
+        growth = GrowthPath.of(body, body.grid)
+        tried = int(self.known.tried) if self.known else None
+        return Pilot(growth, body, self.key, self.check_last, GROWING, tried).grow(self.share)
+
+    def _may_take(self, path: str) -> bool:
+        """Return whether this path is the known one, or none is known yet."""
+        return self.known is None or PATHS[int(self.known.path)] == path
+
+    def _affords(self, dearer: float) -> bool:
+        return self.known is not None or self.affords(dearer)
 
     @property
-    def short(self) -> bool:
-        """Whether the grid begins far below a cap."""
+    def _short(self) -> bool:
+        """Whether the grid begins far below a cap: such a body may be narrow."""
         cap = self.body.max_radius
         return math.isfinite(cap) and self.body.first_step < _SHORT * cap
 
-    def by_shell(self) -> Piloted | None:
-        """Return the schedule on the path of the shell; None if that does not lead to the cap, as far as is known."""
-        body, short = self.body, self.short
-        shell = ShellPath(body, body.grid[:-1])
-        affords = (lambda _: True) if short else self.affords  # a narrow body must be known as one
-        ahead = Ahead.FREE if self.known else look_ahead(shell, *self.key, self.check_last, affords)
-        if ahead is Ahead.OUT_OF_REACH or (ahead is Ahead.WALLED and short):
-            return None
-        doubtful = short or ahead is Ahead.UNSURE
+    def _ahead(self) -> Ahead:
+        """Return what stands between theta and the cap."""
+        if math.isinf(self.body.max_radius):
+            return Ahead.OUT_OF_REACH
+        if self.known is not None:
+            return Ahead.FREE
+        affords = (lambda _: True) if self._short else self.affords  # a narrow body must be known as one
+        return look_ahead(ShellPath(self.body, self.body.grid[:-1]), *self.key, self.check_last, affords)
+
+    def _by_shell(self, *, doubtful: bool) -> Piloted | None:
+        """Return the schedule on the path of the shell; None if that does not lead to the cap, as far as is known.
+
+        Args:
+            doubtful: whether it may be in vain, so that something must be left for another path.
+        """
         checks = (self.check_shell, self.check_shell) if doubtful else (self.check_last, self.check)
+        shell = ShellPath(self.body, self.body.grid[:-1])
         try:
             found = self._by_two(Pilot.shrink, shell, checks, _LATE_IF_DOUBTFUL if doubtful else _LATE)
         except TooFewLevels:
@@ -117,23 +148,7 @@ class _Search:
             if not doubtful:
                 raise
             return None
-        return found if found.reaches(math.log(body.max_radius) - _NARROW) else None
-
-    def inside(self) -> Piloted:
-        """Return the schedule of a body that ends before a cap, or has none."""
-        body, known = self.body, self.known
-        if self.takes(RadiusPath.name, EllipsoidPath.name):
-            path = RadiusPath.of(body)
-            if self.takes(EllipsoidPath.name):
-                affords = (lambda _: True) if known else self.affords
-                path = from_ellipsoid(path, *self.key, self.check_last, affords) or path
-            narrow = known is None and math.isfinite(body.max_radius) and not isinstance(path, EllipsoidPath)
-            with suppress(*([TooFewLevels] if narrow else [])):
-                checks = (self.check_last, self.check)
-                return self._by_two(Pilot.run, path, checks, _LATE, _MOST_ALONG_RADIUS if narrow else None)
-        growth = GrowthPath.of(body, body.grid)
-        most = int(known.tried) if known else None
-        return Pilot(growth, body, self.key, self.check_last, GROWING, most).grow(self.share)
+        return found if found.reaches(math.log(self.body.max_radius) - _NARROW) else None
 
     def _by_two(
         self,

@@ -41,10 +41,10 @@ def oval(n: int, condition: float, offset: float) -> Ellipsoid:
     return Ellipsoid(vectors, curvatures / size, vectors @ (-centre * curvatures / size))
 
 
-def body_of(loss: object, n: int) -> StarBody:
-    """Return the body below 1 of a function of points, shape (..., n)."""
+def body_of(loss: object, n: int, cap: float = math.inf) -> StarBody:
+    """Return the body below 1 of a function of points, shape (..., n), within a cap."""
     objective = Objective.from_function(loss, torch.zeros(n, dtype=torch.float64))  # type: ignore[arg-type]
-    rays = basin_radii(objective, [1.0], metric="identity", directions=64, rtol=1e-6)
+    rays = basin_radii(objective, [1.0], metric="identity", directions=64, max_radius=cap, rtol=1e-6)
     metric = make_metric("identity", objective.theta, objective.scope)
     return StarBody.of(objective, metric, rays, 1.0, make_measure(objective, metric))
 
@@ -67,6 +67,26 @@ def test_its_law_has_the_density_of_its_rays() -> None:
         density = (sign * (4 * ellipsoid.log_radii(phi) - ellipsoid.log_mean)).exp().numpy()
         assert density.std() > 0.3
         assert abs(density.mean() - 1) < 4 * density.std(ddof=1) / math.sqrt(count)
+
+
+def test_the_least_of_those_that_cover_it_within_a_cap_is_found() -> None:
+    """What a cap leaves of a plane of two dimensions in four; and the ellipsoid itself if the cap is far away."""
+    plane = Ellipsoid(
+        torch.eye(4, dtype=torch.float64),
+        torch.tensor([800.0, 800.0, 1e-9, 1e-9], dtype=torch.float64),
+        torch.zeros(4, dtype=torch.float64),
+    )
+    cover = plane.within(1.0)
+    # half of it is the quadratic and half is the ball of the cap: (400 + 1) / 2 twice, and 1 / 2 twice
+    assert cover.log_mean == pytest.approx(-math.log(200.5 * 0.5), abs=1e-6)
+    off, cap = oval(4, 9.0, 0.6), 0.8
+    rng = np.random.default_rng(0)
+    phi = sphere(torch.from_numpy(rng.normal(size=(2000, 4))))
+    ends, covered = off.log_radii(phi).clamp(max=math.log(cap)), off.within(cap).log_radii(phi)
+    assert (off.log_radii(phi) > math.log(cap)).double().mean() > 0.2
+    assert off.within(cap).log_mean < off.log_mean - 0.1
+    assert (covered >= ends - 1e-9).all()
+    assert off.within(100.0) is off
 
 
 def test_its_pull_is_the_gradient_of_its_radius() -> None:
@@ -129,16 +149,24 @@ def test_the_end_of_a_ray_is_guessed_by_a_reading_at_the_end_of_the_ellipsoid(na
     body = body_of(lambda x: RISES[name](quadratic(x)), 12)  # type: ignore[operator]
     phi = sphere(torch.randn(9, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
     with body.objective.running():
-        law = EllipsoidPath(body, RadiusPath.of(body).slope, ellipsoid=ellipsoid)
+        law = EllipsoidPath.around(RadiusPath.of(body), ellipsoid)
         guessed, found = law._guessed(phi, 1.0), body.points_at(phi)
     assert np.allclose(np.log(guessed), found.log_radius, atol=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("name", "starts"),
-    [("quadratic", True), ("round", False), ("quartic", False), ("far side", False), ("hidden wall", False)],
+    ("name", "cap", "starts"),
+    [
+        ("quadratic", math.inf, True),
+        ("round", math.inf, False),
+        ("quartic", math.inf, False),
+        ("far side", math.inf, False),
+        ("hidden wall", math.inf, False),
+        ("long", 0.5, True),
+        ("hidden wall", 0.5, False),
+    ],
 )
-def test_particles_start_in_it_if_it_is_nearly_the_body(name: str, starts: bool) -> None:
+def test_particles_start_in_it_if_it_is_nearly_the_body(name: str, cap: float, starts: bool) -> None:
     loss, long = quadratic_of(oval(20, 100.0, 0.6)), oval(20, 1e4, 0.3)
     widest = long.vectors[:, 0]
     losses = {
@@ -147,10 +175,12 @@ def test_particles_start_in_it_if_it_is_nearly_the_body(name: str, starts: bool)
         "quartic": lambda x: (x.square() * torch.logspace(0, 2, 20, dtype=x.dtype)).square().sum(-1),
         # on one side the loss soon stops to rise
         "far side": lambda x: torch.where(x[..., 0] > 0.01, 0.5 * loss(0.1 * x), loss(x)),  # type: ignore[operator]
+        # the longest half-axis goes 1.4 from the centre
+        "long": quadratic_of(long),
         # beyond where gradients are read, at a tenth of the longest half-axis; it cuts half of the rays
         "hidden wall": lambda x: torch.where(x @ widest > 0.14, 2.0, quadratic_of(long)(x)),  # type: ignore[operator]
     }
-    body = body_of(losses[name], 20)
+    body = body_of(losses[name], 20, cap)
     with body.objective.running():
         found = from_ellipsoid(RadiusPath.of(body), 0, 1, nothing, always)
     assert (found is not None) == starts
