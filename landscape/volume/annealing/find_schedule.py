@@ -27,9 +27,7 @@ _SHORT = 0.02  # a grid that begins at this share of the cap or below may be tha
 _BESIDE = 5.0  # times as large as otherwise must a budget be that pays for an ellipsoid beside the path of the shell
 _HASTY = 1  # index of the hasty pilot's random numbers
 _LATE, _LATE_IF_DOUBTFUL = 0.5, 0.15  # share of its budget after which a careful pilot hurries; if it may be in vain
-_MOST_ALONG_RADIUS = (
-    60  # levels of a hasty pilot on the path of the radius under a cap; growth is better on longer ones
-)
+_MOST_OF_RADIUS = 200  # dimensions up to which a body inside a cap takes the path of the radius, and does not grow
 _NARROW = 0.02  # a body whose rays all end this much below the cap, in log r, is not one for the shell
 _IF_LOST = 0.5  # levels of a careful pilot over those at which a hasty one has been that did not get to the end
 _MIDDLING = range(100, 2000)  # dimensions in which a stretch has much to learn and moves are cheap
@@ -52,7 +50,7 @@ def find_schedule(
     It is the path of the ellipsoid, if the body is about an ellipsoid, or what the cap leaves of one. Otherwise, under
     a cap, the shell's path goes first, unless a look ahead shows that the cap is out of reach, or that high walls stand
     before it. A body whose particles get there takes it. All others end inside the cap, or have none. They take the
-    path of the radius, or that of growth if that is very long.
+    path of the radius, or that of growth under a cap in many dimensions.
 
     Args:
         body: whose rays; called inside ``objective.running()``.
@@ -101,11 +99,9 @@ class _Search:
             found = self._by_shell(doubtful=self._short or ahead is Ahead.UNSURE)
             if found is not None:
                 return found
-        if self._may_take(RadiusPath.name):
-            may_grow = self.known is None and math.isfinite(body.max_radius)
-            with suppress(*([TooFewLevels] if may_grow else [])):
-                most = _MOST_ALONG_RADIUS if may_grow else None
-                return self._by_two(Pilot.run, RadiusPath.of(body), (self.check_last, self.check), _LATE, most)
+        grows = math.isfinite(body.max_radius) and body.dimension > _MOST_OF_RADIUS
+        if self._may_take(RadiusPath.name) and (self.known or not grows):
+            return self._by_two(Pilot.run, RadiusPath.of(body), (self.check_last, self.check), _LATE)
         growth = GrowthPath.of(body, body.grid)
         tried = int(self.known.tried) if self.known else None
         return Pilot(growth, body, self.key, self.check_last, GROWING, tried).grow(self.share)
@@ -156,7 +152,6 @@ class _Search:
         path: Path,
         checks: tuple[Callable[[], None], Callable[[], None]],
         late: float,
-        most: int | None = None,
     ) -> Piloted:
         """Return the schedule of the most careful pilot that the budget pays for, or that of a hasty one.
 
@@ -165,15 +160,10 @@ class _Search:
             path: where it goes.
             checks: of the hasty pilot and of the careful one.
             late: share of its budget after which the careful one hurries.
-            most: levels of the hasty pilot. If it needs more, the path is given up. None if it may need any number.
-
-        Raises:
-            TooFewLevels: if no end of the path is in sight.
-            OutOfBudget: if a check raises it, and there is no schedule.
         """
         (check_hasty, check), hasty, begun = checks, None, self.body.spent.evaluations
-        with suppress(*([TooFewLevels] if most is None else [])):
-            hasty = go(Pilot(path, self.body, self.key, check_hasty, HASTY, most, index=_HASTY))
+        with suppress(TooFewLevels):
+            hasty = go(Pilot(path, self.body, self.key, check_hasty, HASTY, index=_HASTY))
         wanted = MIDDLING if self.body.dimension in _MIDDLING else CAREFUL
         care, known = None, self.known
         spent = self.body.spent.evaluations

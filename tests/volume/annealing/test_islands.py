@@ -83,9 +83,9 @@ def case(request: pytest.FixtureRequest) -> tuple[StarBody, Piloted, float, str]
     body = body_of(loss, cap)
     with body.objective.running(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(pilot, "_LOST", 5.0)
-        # growth serves bodies that are no ellipsoid, on which the path of the radius is very long
+        # growth serves bodies of many dimensions that are no ellipsoid
         grows = request.param == "growth"
-        patch.setattr(schedule_finder, "_MOST_ALONG_RADIUS", 1 if grows else 60)
+        patch.setattr(schedule_finder, "_MOST_OF_RADIUS", 0 if grows else 200)
         found = find_schedule(body, 0, 1, nothing, affords=lambda _: not grows)
         return body, found, truth, request.param.partition(" ")[0]
 

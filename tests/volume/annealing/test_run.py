@@ -111,7 +111,7 @@ def test_a_small_budget_gives_a_bound_and_goes_on_to_the_same_bytes() -> None:
 def test_a_larger_budget_goes_further_out_where_no_whole_round_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """The body is narrow, and a round that comes back would cost more than both budgets."""
     monkeypatch.setattr(ellipsoid_path, "_MOST", 0)
-    monkeypatch.setattr("landscape.volume.annealing.find_schedule._MOST_ALONG_RADIUS", 1)  # so particles grow
+    monkeypatch.setattr("landscape.volume.annealing.find_schedule._MOST_OF_RADIUS", 0)  # so particles grow
     monkeypatch.setattr(effort, "_MOST_OUT", 100.0)  # the schedule has few levels
     small = islands(budget=6000, max_radius=100.0)
     more = islands(budget=20_000, max_radius=100.0, resume=small)
