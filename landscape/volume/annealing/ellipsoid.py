@@ -190,12 +190,12 @@ def hessian_of(body: StarBody, check: Callable[[], None], affords: Callable[[flo
     n, rows = body.dimension, []
     axes = torch.eye(n, dtype=torch.float64, device=body.objective.device)
     step = body.first_step * torch.finfo(body.objective.dtype).eps ** _SHORT
-    radii, spent = np.full(2 * _TOGETHER, step), body.spent.evaluations
+    radii = np.full(2 * _TOGETHER, step)
     for part in axes.split(_TOGETHER):
         check()
         _, gradients = gradients_at(body, torch.cat([part, -part]), radii[: 2 * len(part)])
         rows.append((gradients[: len(part)] - gradients[len(part) :]) / (2 * step))
-        if len(rows) == 1 and not affords(_SHARE * 2 * GRADIENT_COST * n / (body.spent.evaluations - spent)):
+        if len(rows) == 1 and not affords(_SHARE * 2 * GRADIENT_COST * n / body.spent.evaluations):
             return None
     hessian = torch.cat(rows)
     return (hessian + hessian.T) / 2 if torch.isfinite(hessian).all() else None

@@ -87,7 +87,7 @@ class _Search:
         """Return the schedule."""
         body, ahead = self.body, self._ahead()
         if self._may_take(EllipsoidPath.name):
-            dearer = 1.0 if ahead is Ahead.OUT_OF_REACH else _BESIDE
+            dearer = _BESIDE if ahead is Ahead.FREE else 1.0
             ellipsoid = from_ellipsoid(
                 RadiusPath.of(body), *self.key, self.check_last, lambda x: self._affords(dearer * x)
             )

@@ -103,7 +103,7 @@ def test_gradients_around_theta_describe_it() -> None:
     body = body_of(quadratic_of(ellipsoid), 70)
     with body.objective.running():
         slope, hessian = RadiusPath.of(body).slope, hessian_of(body, nothing, always)
-        too_dear = hessian_of(body, nothing, lambda dearer: dearer * 384 < 4 * 420)
+        too_dear = hessian_of(body, nothing, lambda dearer: dearer * body.spent.evaluations < 4 * 420)
     assert hessian is not None
     found = Ellipsoid.of(hessian, slope)
     assert found is not None
