@@ -21,9 +21,9 @@ from landscape.volume.annealing.stretch import LinearChange
 _MOST = 2048  # dimensions: a reading of all axes, and n² numbers
 _RAYS = 16  # of each law, by which the better one is known
 _ERRORS, _LEAST_GAIN = 3.0, 1.0  # standard errors and nats by which the ellipsoid must be better
-_MOST_SCATTER = 5.0  # nats: walls that the gradients do not show cut some rays far short, or let some go far beyond
+_MOST_MISFIT = 5.0  # nats: walls that the gradients do not show cut some rays far short, or let some go far beyond
 _LONGEST = 1 / 8  # step of t: particles must move off the ellipsoid to tell whether the body is elsewhere too
-_MOST_TRIED, _FITS = 4, 0.5  # ellipsoids; nats by which the rays of one may scatter that is the body
+_MOST_TRIED, _FITS = 4, 0.5  # ellipsoids; nats by which one may misfit that is the body
 _APPROACH = 12  # changes of coordinates on the way from uniform directions
 _MOST_GUESSED = 64.0  # a rise counts as at most this, and at least one over it, where a wall is guessed
 _TINY = 1e-300
@@ -103,37 +103,32 @@ class EllipsoidPath(RadiusPath):
 
 @dataclass(frozen=True)
 class _Tried:
-    """A law of directions, and a few rays of it."""
+    """An ellipsoid, and a few rays of its law."""
 
-    path: RadiusPath
+    path: EllipsoidPath
     rays: Particles
 
     @property
-    def bounds(self) -> np.ndarray:
-        """log m / q of each ray. Its mean under a law q is below log E[m]."""
-        return self.rays.log_mass - self.path.law(self.rays)
-
-    @property
-    def walls(self) -> Tensor:
-        """Where the rays end that have a wall, shape (m, n)."""
-        phi = self.rays.phi
-        walled = torch.as_tensor(~self.rays.censored, device=phi.device)
-        return (phi * torch.as_tensor(np.exp(self.rays.log_radius), device=phi.device)[:, None])[walled]
-
-    @property
     def misfit(self) -> float:
-        """Standard deviation of log m from what is expected of an ellipsoid, nats; infinite without one."""
-        if not isinstance(self.path, EllipsoidPath):
-            return math.inf
+        """Standard deviation of log m from what is expected of the ellipsoid, nats."""
         return float(np.std(self.rays.log_mass - self.path.expected(self.rays.phi), ddof=1))
 
-    def is_nearer_than(self, other: _Tried) -> bool:
-        """Return whether its law is clearly nearer to the body's own."""
-        better, scatter = (
-            self.bounds.mean() - other.bounds.mean(),
-            np.hypot(self.bounds.std(ddof=1), other.bounds.std(ddof=1)),
-        )
-        return bool(better > _ERRORS * scatter / math.sqrt(_RAYS) + _LEAST_GAIN)
+    def is_nearer_than(self, path: RadiusPath, rays: Particles) -> bool:
+        """Return whether its law is clearly nearer to the body's own than that of a path and some rays of it."""
+        own, other = _bounds(self.path, self.rays), _bounds(path, rays)
+        scatter = np.hypot(own.std(ddof=1), other.std(ddof=1))
+        return bool(own.mean() - other.mean() > _ERRORS * scatter / math.sqrt(_RAYS) + _LEAST_GAIN)
+
+
+def _bounds(path: RadiusPath, rays: Particles) -> np.ndarray:
+    """Return log m / q of rays of the law q of a path, shape (k,). The mean of that is below log E[m]."""
+    return rays.log_mass - path.law(rays)
+
+
+def _walls(rays: Particles) -> Tensor:
+    """Return where the rays end that have a wall, shape (m, n)."""
+    ends = rays.phi * torch.as_tensor(np.exp(rays.log_radius), device=rays.phi.device)[:, None]
+    return ends[torch.as_tensor(~rays.censored, device=ends.device)]
 
 
 def from_ellipsoid(
@@ -142,11 +137,11 @@ def from_ellipsoid(
     """Return the path from the ellipsoid that gradients describe, if that is nearer to the body than the sphere is.
 
     The mean of log m(phi) / q(phi) under a law q is below log E[m], the more the further q is from the body's own law.
-    So the law with the larger mean is nearer. A few rays of each tell them apart. If their weights scatter much, the
-    body is no ellipsoid, and the path from the sphere is the safer one.
+    So the law with the larger mean is nearer. A few rays of each tell them apart. If their masses are far from what is
+    expected, the body is no ellipsoid, and the path from the sphere is the safer one.
 
-    The first ellipsoid takes the loss for a quadratic. If its rays scatter, the places where they end tell another one,
-    which is the body if the loss is a function of a quadratic. Otherwise it is not taken.
+    The first ellipsoid takes the loss for a quadratic. If its rays do not fit, the places where they end tell another
+    one, which is the body if the loss is a function of a quadratic. Otherwise it is not taken.
 
     Args:
         path: of the body, from uniform directions.
@@ -159,20 +154,23 @@ def from_ellipsoid(
     if hessian is None:
         return None
 
-    def tried(law: RadiusPath, index: int) -> _Tried:
+    def rays_of(law: RadiusPath, index: int) -> Particles:
         check()
-        return _Tried(law, start_of(law, body, _RAYS, stream(Purpose.CHAIN, seed, _OF_RAYS, step=index, stage=stage)))
+        return start_of(law, body, _RAYS, stream(Purpose.CHAIN, seed, _OF_RAYS, step=index, stage=stage))
 
-    uniform, ellipsoid = tried(path, 0), Ellipsoid.of(hessian, path.slope)
-    seen = [uniform]
-    while ellipsoid is not None and len(seen) <= _MOST_TRIED:
-        law = tried(EllipsoidPath.around(path, ellipsoid), len(seen))
-        if not np.isfinite(law.bounds).all():
+    uniform, wall = rays_of(path, 0), Ellipsoid.of(hessian, path.slope)
+    walls, laws = [_walls(uniform)], list[_Tried]()
+    while wall is not None and len(laws) < _MOST_TRIED:
+        law = EllipsoidPath.around(path, wall)
+        found = _Tried(law, rays_of(law, 1 + len(laws)))
+        if not np.isfinite(found.rays.log_mass).all():
             break
-        seen.append(law)
-        if law.misfit < _FITS:
+        laws.append(found)
+        if found.misfit <= _FITS:
             break
-        ellipsoid = Ellipsoid.through(torch.cat([each.walls for each in seen]), hessian, path.slope)
-    near = [law for index, law in enumerate(seen[1:]) if law.misfit <= (_MOST_SCATTER if index == 0 else _FITS)]
-    best = near[-1] if near else uniform
-    return best.path if isinstance(best.path, EllipsoidPath) and best.is_nearer_than(uniform) else None
+        walls.append(_walls(found.rays))
+        wall = Ellipsoid.through(torch.cat(walls), hessian, path.slope)
+    if not laws:
+        return None
+    best = laws[-1] if laws[-1].misfit <= _FITS else laws[0]
+    return best.path if best.misfit <= _MOST_MISFIT and best.is_nearer_than(path, uniform) else None
