@@ -49,8 +49,8 @@ def find_schedule(
 
     It is the path of the ellipsoid, if the body is about an ellipsoid, or what the cap leaves of one. Otherwise, under
     a cap, the shell's path goes first, unless a look ahead shows that the cap is out of reach, or that high walls stand
-    before it. A body whose particles get there takes it. All others end inside the cap, or have none. They take the
-    path of the radius, or that of growth under a cap in many dimensions.
+    before it. A body whose particles get there takes it. A body without a cap, or that ends before it, takes the path
+    of the radius. All others, and those under a cap in many dimensions, grow.
 
     Args:
         body: whose rays; called inside ``objective.running()``.
@@ -99,7 +99,8 @@ class _Search:
             found = self._by_shell(doubtful=self._short or ahead is Ahead.UNSURE)
             if found is not None:
                 return found
-        grows = math.isfinite(body.max_radius) and body.dimension > _MOST_OF_RADIUS
+        inside = ahead in (Ahead.OUT_OF_REACH, Ahead.UNSURE)
+        grows = math.isfinite(body.max_radius) and (body.dimension > _MOST_OF_RADIUS or not inside)
         if self._may_take(RadiusPath.name) and (self.known or not grows):
             return self._by_two(Pilot.run, RadiusPath.of(body), (self.check_last, self.check), _LATE)
         growth = GrowthPath.of(body, body.grid)
