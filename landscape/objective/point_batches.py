@@ -25,7 +25,7 @@ _MiB = 2**20
 LANE_BUDGET = {"cpu": 8 * _MiB, "cuda": 1024 * _MiB}  #: bytes that all lanes may take: about the cache on a CPU
 _ACTIVATION_SHARE = 4  # of a large model: its largest activation may take this part of the model's bytes
 #: of a large model, by bytes of its widest weight: levels of directions that are kept may take this part of its bytes
-_KEPT_SHARE = {4: 0.32, 2: 0.15}
+_KEPT_SHARE = {4: 0.24, 2: 0.15}
 _KEPT_OF_OTHERS = 0.25
 _LEVEL_BYTES = 2
 _SHORT = 120  # characters of an error in a note
