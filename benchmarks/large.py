@@ -217,7 +217,7 @@ class Child:
 def child(arguments: list[str], folder: str) -> Child:
     """Run Python in a folder, where it finds ``benchmarks`` as this process does.
 
-    The operating system keeps one peak for all children. It is that of the largest child so far.
+    The operating system keeps one peak for all children: the largest so far.
 
     Raises:
         SystemExit: if it fails.

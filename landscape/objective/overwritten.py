@@ -52,9 +52,9 @@ class Overwritten(list[Tensor]):
 
 
 class Apart(Overwritten):
-    """Copies of the trained weights, while the model's own hold those of a point within :meth:`written`.
+    """Copies of the trained weights for the model; within :meth:`written` its own tensors hold a point.
 
-    So a model that reads the weights where these are placed shows nothing of the point.
+    A model that reads only the copies shows nothing of the point.
 
     Args:
         pairs, point: as for :class:`Overwritten`.

@@ -63,7 +63,7 @@ class RoundRow(NamedTuple):
 
     Attributes:
         cutoff, round: which one.
-        effort: number of levels, divided by that of the pilot. It counts twice if islands have twice the particles.
+        effort: how many times the pilot's levels it has. It counts twice if islands have twice the particles.
         levels: number of levels.
         groups: that it has; a round of one group only goes out.
         start_shift, start_error: how far log m of chains that began at the longest uniform rays ends from that of the

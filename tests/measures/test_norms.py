@@ -199,7 +199,7 @@ def test_distance_to_the_start():
 
 
 def test_a_transposed_convolution_has_the_product_of_its_filters_and_one_with_groups_none():
-    """Its weight has the input channels first: the matrix of its output units is that of the other orientation."""
+    """Its weight has the input channels first, so the rows of its matrix must be made from the second axis."""
     x, y = torch.randn(6, 2, 4, dtype=torch.float64), torch.arange(6) % 2
     last = [nn.ReLU(), nn.Flatten(), nn.Linear(15, 2, bias=False)]
     model = filled(nn.Sequential(nn.ConvTranspose1d(2, 3, 2, bias=False), *last))

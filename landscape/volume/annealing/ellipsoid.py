@@ -29,6 +29,26 @@ _LEAST = 1e-12  # over the largest curvature: smaller ones, and negative ones, a
 
 
 @dataclass(frozen=True)
+class Parabola:
+    """A quadratic along rays from theta: slope r + curvature r² / 2 at the radius r.
+
+    Attributes:
+        slope, curvature: of each ray, shape (k,).
+    """
+
+    slope: Tensor
+    curvature: Tensor
+
+    def at(self, radii: Tensor) -> Tensor:
+        """Return its value at a radius of each ray, shape (k,)."""
+        return radii * self.slope + radii.square() * self.curvature / 2
+
+    def radii(self, level: Tensor | float = 1.0) -> Tensor:
+        """Return the radius up to which it stays below a level, shape (k,)."""
+        return 2 * level / (self.slope + (self.slope.square() + 2 * level * self.curvature).sqrt())
+
+
+@dataclass(frozen=True)
 class Ellipsoid:
     """The points x with g'x + x'Hx / 2 < 1. The left side is the rise of the loss; at the cutoff it is 1.
 
@@ -126,26 +146,18 @@ class Ellipsoid:
 
     def log_radii(self, phi: Tensor) -> Tensor:
         """Return log of how far it goes along unit directions, shape (k,)."""
-        return self._radii(phi, phi @ self._hessian)[:, 0].log()
+        return self.along(phi).radii().log()
 
-    def rises(self, phi: Tensor, radii: Tensor) -> Tensor:
-        """Return its quadratic at radius · phi, shape (k,)."""
-        return radii * (phi @ self.slope) + radii.square() * ((phi @ self._hessian) * phi).sum(1) / 2
-
-    def log_radii_at(self, phi: Tensor, level: Tensor) -> Tensor:
-        """Return log of how far its quadratic stays below other levels than 1 along unit directions, shape (k,)."""
-        return self._radii(phi, phi @ self._hessian, level[:, None])[:, 0].log()
+    def along(self, phi: Tensor) -> Parabola:
+        """Return its quadratic along unit directions, shape (k, n)."""
+        return Parabola(phi @ self.slope, ((phi @ self._hessian) * phi).sum(1))
 
     def pull(self, phi: Tensor) -> Tensor:
         """Return the gradient of log r, tangent at unit directions, shape (k, n). It is rounded to float32."""
         turned = (phi.float() @ self._rounded_hessian).to(phi)
-        by_place = self._radii(phi, turned) * turned + self.slope
+        radii = Parabola(phi @ self.slope, (turned * phi).sum(1)).radii()
+        by_place = radii[:, None] * turned + self.slope
         return tangent(-by_place / (by_place * phi).sum(1, keepdim=True), phi)
-
-    def _radii(self, phi: Tensor, turned: Tensor, level: Tensor | float = 1.0) -> Tensor:
-        """Return r along directions, shape (k, 1), by H phi."""
-        second, first = (turned * phi).sum(1, keepdim=True), (phi @ self.slope)[:, None]
-        return 2 * level / (first + (first.square() + 2 * level * second).sqrt())
 
     @cached_property
     def _hessian(self) -> Tensor:

@@ -80,10 +80,11 @@ class EllipsoidPath(RadiusPath):
 
     def _guessed(self, phi: Tensor, radius: float) -> np.ndarray:
         """Return about where each ray ends: where the quadratic is, by a reading at its wall, at the cutoff."""
-        ends = self.wall.log_radii(phi).exp().clamp(max=self.body.max_radius)
+        quadratic, cap = self.wall.along(phi), self.body.max_radius
+        ends = quadratic.radii().clamp(max=cap)
         read = rises_at(self.body, phi, ends.cpu().numpy()).clip(1 / _MOST_GUESSED, _MOST_GUESSED)
-        level = self.wall.rises(phi, ends) / torch.as_tensor(read, device=phi.device)
-        return self.wall.log_radii_at(phi, level.clamp(min=_TINY)).exp().clamp(max=self.body.max_radius).cpu().numpy()
+        level = quadratic.at(ends) / torch.as_tensor(read, device=phi.device)
+        return quadratic.radii(level.clamp(min=_TINY)).clamp(max=cap).cpu().numpy()
 
     def expected(self, phi: Tensor) -> np.ndarray:
         """Return log m of rays if the body is the ellipsoid within the cap, and m is r^n, shape (k,)."""

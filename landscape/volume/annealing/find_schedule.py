@@ -127,7 +127,12 @@ class _Search:
         if self.known is not None:
             return Ahead.FREE
         affords = (lambda _: True) if self._short else self.affords  # a narrow body must be known as one
-        return look_ahead(ShellPath(self.body, self.body.grid[:-1]), *self.key, self.check_last, affords)
+        return look_ahead(self._shell, *self.key, self.check_last, affords)
+
+    @property
+    def _shell(self) -> ShellPath:
+        """The path by way of the cap."""
+        return ShellPath(self.body, self.body.grid[:-1])
 
     def _by_shell(self, *, doubtful: bool) -> Piloted | None:
         """Return the schedule on the path of the shell; None if that does not lead to the cap, as far as is known.
@@ -136,9 +141,8 @@ class _Search:
             doubtful: whether it may be in vain, so that something must be left for another path.
         """
         checks = (self.check_shell, self.check_shell) if doubtful else (self.check_last, self.check)
-        shell = ShellPath(self.body, self.body.grid[:-1])
         try:
-            found = self._by_two(Pilot.shrink, shell, checks, _LATE_IF_DOUBTFUL if doubtful else _LATE)
+            found = self._by_two(Pilot.shrink, self._shell, checks, _LATE_IF_DOUBTFUL if doubtful else _LATE)
         except TooFewLevels:
             return None
         except OutOfBudget:

@@ -32,7 +32,7 @@ class Round:
     """A whole round of one cutoff.
 
     Attributes:
-        effort: number of levels, divided by that of the pilot. It counts twice if islands have twice the particles.
+        effort: how many times the pilot's levels it has. It counts twice if islands have twice the particles.
         levels: number of levels.
         out, back: log of the mean weight of each island on the way out, and of each on the way back with the sign that
             makes both estimates of log E[r^n], shape (islands,).

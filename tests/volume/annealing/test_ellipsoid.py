@@ -125,7 +125,7 @@ RISES = {
 
 @pytest.mark.parametrize("name", ["squared", "logarithm"])
 def test_it_is_the_body_if_the_loss_is_a_function_of_a_quadratic(name: str) -> None:
-    """The Hessian at theta is not that of the quadratic: in one direction it bends more, or down."""
+    """In one direction the loss bends more at theta than the quadratic does, or it bends down."""
     ellipsoid = oval(30, 1000.0, 0.8)
     quadratic = quadratic_of(ellipsoid)
     body = body_of(lambda x: RISES[name](quadratic(x)), 30)  # type: ignore[operator]
