@@ -93,8 +93,10 @@ class Ellipsoid:
         """
         first = walls @ slope
         rises = first + ((walls @ hessian) * walls).sum(1) / 2
-        columns = torch.stack([torch.ones_like(first), first.square() / 2], dim=1)
-        level, twist = torch.linalg.lstsq(columns, rises[:, None]).solution[:, 0]
+        bends = first.square() / 2
+        apart = bends - bends.mean()
+        twist = (apart @ rises) / (apart @ apart)  # torch's own least squares give other numbers from call to call
+        level = rises.mean() - twist * bends.mean()
         if not level > 0:
             return None
         return cls.of((hessian - twist * torch.outer(slope, slope)) / level, slope / level)

@@ -141,6 +141,18 @@ def test_it_is_the_body_if_the_loss_is_a_function_of_a_quadratic(name: str) -> N
     assert found.ellipsoid.log_mean == pytest.approx(ellipsoid.log_mean, abs=1e-3)
 
 
+def test_the_same_walls_give_the_same_bytes() -> None:
+    generator = torch.Generator().manual_seed(0)
+    walls = torch.randn(32, 20, dtype=torch.float64, generator=generator) * torch.logspace(-6, 6, 32)[:, None]
+    hessian, slope = 1e9 * torch.eye(20, dtype=torch.float64), torch.ones(20, dtype=torch.float64)
+    found = set()
+    for count in range(200):
+        torch.rand(count)  # memory that is used again holds other numbers each time
+        ellipsoid = Ellipsoid.through(walls, hessian, slope)
+        found.add(None if ellipsoid is None else ellipsoid.curvatures.numpy().tobytes())
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("name", sorted(RISES))
 def test_the_end_of_a_ray_is_guessed_by_a_reading_at_the_end_of_the_ellipsoid(name: str) -> None:
     """The guess is exact if the ellipsoid is the body, or if the loss is a multiple of its quadratic."""
