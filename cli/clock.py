@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _began: list[float] = []
 
 
-def begin() -> None:
-    """Start the clock, before anything slow is imported."""
+@contextmanager
+def running() -> Iterator[None]:
+    """Run the clock while a command works, from before anything slow is imported."""
     _began[:] = [time.perf_counter()]
+    try:
+        yield
+    finally:
+        _began.clear()
 
 
 def elapsed() -> float:
-    """Return the seconds since then; 0 if the command was called by another program.
+    """Return the seconds since then; 0 where no command began through ``main``.
 
     >>> elapsed()
     0.0

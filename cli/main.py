@@ -17,7 +17,7 @@ import click
 
 from landscape._version import __version__
 from landscape.errors import LandscapeError
-from landscape_cli.clock import begin
+from landscape_cli.clock import running
 from landscape_cli.flags import in_flags
 from landscape_cli.heartbeat import be_quiet, end, stage
 from landscape_cli.help import WORDS, ShortHelp
@@ -184,10 +184,9 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; the entry point of ``landscape``."""
-    begin()
     quiet_libraries()
     try:
-        with noticing():
+        with running(), noticing():
             code = cli.main(prog_name="landscape", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from helpers.children import Child, command
 from landscape_cli import main
+from landscape_cli.clock import elapsed
 from landscape_cli.main import COMMANDS, cli
 
 
@@ -108,6 +109,19 @@ def test_a_bug_exits_1_with_its_traceback(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys, "argv", ["landscape", "show"])
     with pytest.raises(ZeroDivisionError):
         main.main()
+
+
+def test_the_clock_stops_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a command that the same program calls later loses the time since then from its budget."""
+    during: list[float] = []
+    monkeypatch.setattr(
+        main.LazyGroup, "get_command", lambda *_: click.Command("show", callback=lambda: during.append(elapsed()))
+    )
+    monkeypatch.setattr(sys, "argv", ["landscape", "show"])
+    with pytest.raises(SystemExit, match="0"):
+        main.main()
+    assert during[0] > 0
+    assert elapsed() == 0
 
 
 def test_an_interrupt_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
