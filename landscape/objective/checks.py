@@ -145,7 +145,7 @@ def differs(program: ModelProgram, theta: AnyPoint, whole: Any, parts: Sequence[
     if axis is None:
         return True
     wholes = predictions.split([piece.shape[axis] for piece in apart], axis)
-    scale = _scale_of(predictions)
+    scale = scale_of(predictions)
     return not all(_close(program, whole, piece, scale) for whole, piece in zip(wholes, apart, strict=True))
 
 
@@ -178,16 +178,20 @@ def writes_to_parameters(program: ModelProgram, theta: AnyPoint, batch: Batch) -
 
 def _close(program: ModelProgram, one: Tensor, other: Tensor, scale: float | None = None) -> bool:
     """Whether outputs agree to rounding, relative to ``scale``: by default the largest finite value of the first."""
-    if one.shape != other.shape:
-        return False
     dtypes = {one.dtype, *(entry.dtype for entry in program.layout.entries)}
     tolerance = max(_ROUNDING.get(dtype, _HALF_ROUNDING) for dtype in dtypes if dtype.is_floating_point)
-    scale = _scale_of(one) if scale is None else scale
+    return close(one, other, tolerance, scale_of(one) if scale is None else scale)
+
+
+def close(one: Tensor, other: Tensor, tolerance: float, scale: float) -> bool:
+    """Whether tensors of one shape agree to a tolerance, relative to each value or to ``scale``."""
+    if one.shape != other.shape:
+        return False
     pairs = zip(one.reshape(-1).split(_PIECE), other.reshape(-1).split(_PIECE), strict=True)
     return all(torch.allclose(a, b, rtol=tolerance, atol=tolerance * scale, equal_nan=True) for a, b in pairs)
 
 
-def _scale_of(values: Tensor) -> float:
+def scale_of(values: Tensor) -> float:
     """Return the largest finite absolute value; 0 if there is none."""
     pieces = (piece[torch.isfinite(piece)].abs() for piece in values.reshape(-1).split(_PIECE))
     return max((float(piece.max()) for piece in pieces if piece.numel()), default=0.0)

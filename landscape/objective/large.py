@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map
 
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.batches import Batch, copied
-from landscape.objective.checks import attributes, differ, random_state
+from landscape.objective.checks import attributes, close, differ, random_state, scale_of
 from landscape.objective.losses.meanings import of_own_loss
 from landscape.objective.losses.predictions import Reading, logits_of
 from landscape.objective.losses.structure import tensors_of
@@ -127,12 +127,9 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _agree(program: ModelProgram, one: Tensor, other: Tensor) -> bool:
-    if one.shape != other.shape:
-        return False
     dtypes = {one.dtype, *(entry.dtype for entry in program.layout.entries)}
     tolerance = max(_TOLERANCE.get(dtype, _HALF_TOLERANCE) for dtype in dtypes if dtype.is_floating_point)
-    scale = float(torch.nan_to_num(other, 0.0, 0.0, 0.0).abs().max())
-    return torch.allclose(one, other, rtol=tolerance, atol=tolerance * scale, equal_nan=True)
+    return close(one, other, tolerance, scale_of(other))
 
 
 def _smallest_of_each_kind(program: ModelProgram) -> Iterator[tuple[Tensor, Entry]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -182,6 +184,12 @@ def keep_freed_memory() -> None:
     One large tensor, never written and freed at once, is enough for the whole process. Other C libraries ignore it.
     """
     torch.empty(_LARGEST_MAPPING, dtype=torch.uint8)
+
+
+def return_freed_memory() -> None:
+    """Let the C library give freed memory back to the system: glibc keeps it (malloc_trim(3)), others ignore this."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
 
 
 def mixes_samples(model: nn.Module) -> bool:

@@ -173,7 +173,7 @@ def flat_step(step: Step, entries: Sequence[Entry], device: torch.device) -> Ten
     return flat
 
 
-def moved_rows(weight: Tensor, entry: Entry, point: Point, rows: slice) -> Tensor:
+def moved_rows(weight: Tensor, entry: Entry, point: Point, rows: slice, room: Tensor | None = None) -> Tensor:
     """Return some rows of a tensor of the model at a point, in the dtype of the model.
 
     Args:
@@ -181,9 +181,11 @@ def moved_rows(weight: Tensor, entry: Entry, point: Point, rows: slice) -> Tenso
         entry: its place in the layout.
         point: the point.
         rows: which rows.
+        room: where to write them, flat, in the dtype of the model; by default fresh memory.
     """
     source = _with_rows(weight)
-    out = torch.empty_like(source[rows], memory_format=torch.contiguous_format)
+    shape = source[rows].shape
+    out = source.new_empty(shape) if room is None else room[: shape.numel()].view(shape)
     shifts = [(coefficient, step) for coefficient, step in point.shifts if step.moves(entry)]
     dtype = wide(out.dtype)
     # a mode such as that of :mod:`.narrow_products` would look at each of many small operations
@@ -200,11 +202,11 @@ def moved_rows(weight: Tensor, entry: Entry, point: Point, rows: slice) -> Tenso
     return out
 
 
-def moved_tensor(weight: Tensor, entry: Entry, point: Point) -> Tensor:
-    """Return a tensor of the model at a point; the trained tensor itself if it does not move."""
+def moved_tensor(weight: Tensor, entry: Entry, point: Point, room: Tensor | None = None) -> Tensor:
+    """Return a tensor of the model at a point, in ``room``; the trained tensor itself if it does not move."""
     if not point.moves(entry):
         return weight
-    return moved_rows(weight, entry, point, slice(0, len(_with_rows(weight)))).view(weight.shape)
+    return moved_rows(weight, entry, point, slice(0, len(_with_rows(weight))), room).view(weight.shape)
 
 
 def moved_chosen(weight: Tensor, entry: Entry, point: Point, rows: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from landscape.objective.large import first_point, look_at_reading, origin_of
 from landscape.objective.losses.accuracy import accuracy_counts
 from landscape.objective.losses.kl import kl_from, reading_for_kl
 from landscape.objective.losses.make import check_targets, make_loss
-from landscape.objective.model import dtype_of, mixes_samples
+from landscape.objective.model import dtype_of, mixes_samples, return_freed_memory
 from landscape.objective.moved_weights import AnyPoint, Point, PointList, StepList
 from landscape.objective.notes import batch_notes, kept_whole, left_out, named, scope_notes
 from landscape.objective.parameters import Layout, Scope
@@ -139,9 +139,8 @@ class Objective(FromCheckpoint):
         batches = read.batches
         cut = len(batches) > 1 or (batch_size or read.samples) < read.samples
         program = program.with_batches((trial.batch,))
-        trained = trial.output
-        loss_terms, said = recognised(loss_terms, loss, output, program, theta, trained, batches, cut=cut, own=own)
-        check_targets(loss_terms, trained, trial.batch, batches)
+        loss_terms, said = recognised(loss_terms, loss, output, program, theta, trial.output, batches, cut=cut, own=own)
+        check_targets(loss_terms, trial.output, trial.batch, batches)
         sample_bytes = trial.sizes.activation // trial.batch.samples
         if batch_size is not None or not trial.mixing:
             batches = split_batches(
@@ -156,6 +155,8 @@ class Objective(FromCheckpoint):
         self._mixing, self._output = trial.mixing, output
         self.plan = plan_points(program, theta, trial.sizes_on(batches), memory, lanes)
         self.notes += self.plan.notes
+        if self.large:  # what the checks have freed serves the measurements
+            return_freed_memory()
 
     @classmethod
     @torch.inference_mode(False)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from landscape.errors import ObjectiveError, shortened, type_and_line
 from landscape.objective.batch_loss import ModelProgram, Program, evaluating
@@ -24,9 +24,8 @@ from landscape.objective.read_weights import LARGE_LINEAR
 _MiB = 2**20
 LANE_BUDGET = {"cpu": 8 * _MiB, "cuda": 1024 * _MiB}  #: bytes that all lanes may take: about the cache on a CPU
 _ACTIVATION_SHARE = 4  # of a large model: its largest activation may take this part of the model's bytes
-#: of a large model, by bytes of its widest weight: levels of directions that are kept may take this part of its bytes
-_KEPT_SHARE = {4: 0.24, 2: 0.15}
-_KEPT_OF_OTHERS = 0.25
+_KEPT_SHARE = 0.47  # of a large model: levels of directions that are kept may take this part of its bytes; 1/2 is all
+_KEPT_OF_16_BITS = 0.25  # the same for a model in 16 bits
 _LEVEL_BYTES = 2
 _SHORT = 120  # characters of an error in a note
 SAMPLE_BUDGET = {"cpu": 2 * _MiB, "cuda": 1024 * _MiB}  #: bytes that the largest activation of a batch may take
@@ -151,15 +150,17 @@ def plan_large(program: ModelProgram, sizes: Sizes, memory: int | None) -> Plan:
     Raises:
         ObjectiveError: if ``memory`` is too small for the largest weight.
     """
-    weight = max(min(own.numel(), LARGE_LINEAR) * own.element_size() for own, _ in program.pairs)
+    layers = (module for module in program.model.modules() if isinstance(module, nn.Linear | nn.Embedding))
+    in_parts = {id(layer._parameters.get("weight")) for layer in layers}
+    most = ((own, LARGE_LINEAR if id(own) in in_parts else own.numel()) for own, _ in program.pairs)
+    weight = max(min(own.numel(), entries) * own.element_size() for own, entries in most)
     lane_bytes = weight + _working(sizes)
     if memory is not None and memory < lane_bytes:
         raise ObjectiveError(
             f"the memory budget is {memory:,} bytes, and one point needs {lane_bytes:,} (its largest weight and its "
             "activations). Pass a larger `memory=...`, or a smaller `batch_size=...`."
         )
-    width = max(own.element_size() for own, _ in program.pairs)
-    share = _KEPT_SHARE.get(width, _KEPT_OF_OTHERS)  # 8 bytes: there a quarter holds all levels
+    share = _KEPT_SHARE if max(own.element_size() for own, _ in program.pairs) > 2 else _KEPT_OF_16_BITS
     kept = min(program.layout.size * _LEVEL_BYTES, int(share * _model_bytes(program)))
     if memory is not None:
         kept = min(kept, memory - lane_bytes)

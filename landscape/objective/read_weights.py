@@ -5,14 +5,14 @@ at the point. It is made for this operation and freed after it. So it does not m
 which of its names, or how: as a parameter of a layer, by ``torch.nn.functional``, or as an input of a parametrisation.
 
 Two operations read only what they need: an embedding makes the rows that it looks up, and a large linear layer makes
-some rows of its weight at a time.
+some rows of its weight at a time. Products leave nothing of a weight in their result, so one room serves all of them.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -23,12 +23,29 @@ from torch.utils._pytree import tree_any, tree_map
 from landscape.objective.moved_weights import Point, moved_chosen, moved_rows, moved_tensor, row_pieces
 from landscape.objective.parameters import Entry
 
-LARGE_LINEAR = 2**22  #: entries of the weight of a linear layer that are made at a time
+LARGE_LINEAR = 2**20  #: entries of the weight of a linear layer that are made at a time
 _FEW_ROWS = 4  # an embedding makes single rows if it looks up at most one row in this number
 
 
 class UncaughtError(RuntimeError):
     """A model reads or writes a weight in a way that only real tensors serve."""
+
+
+class Rooms(list[Tensor]):
+    """Memory in which weights are made, one after the other: fresh memory costs more than to move a weight."""
+
+    @contextmanager
+    def lent(self, like: Tensor, entries: int) -> Iterator[Tensor | None]:
+        """Lend a flat tensor of at least so many entries; None if a result may keep what is written there."""
+        if torch.is_grad_enabled() or type(like) is not Tensor:  # a compiler may try weights without numbers
+            yield None
+            return
+        room = self.pop() if self else like.new_empty(0)
+        if room.numel() < entries or (room.dtype, room.device) != (like.dtype, like.device):
+            del room
+            room = like.new_empty(entries)
+        yield room
+        self.append(room)
 
 
 class MovedWeight(Tensor):
@@ -38,20 +55,22 @@ class MovedWeight(Tensor):
         weight: the trained weight.
         entry: its place in the layout.
         point: the point.
+        rooms: where products make it.
     """
 
     weight: Tensor
     entry: Entry
     point: Point
+    rooms: Rooms
 
     @staticmethod
-    def __new__(cls, weight: Tensor, entry: Entry, point: Point) -> MovedWeight:
+    def __new__(cls, weight: Tensor, entry: Entry, point: Point, rooms: Rooms) -> MovedWeight:
         return Tensor._make_wrapper_subclass(
             cls, weight.shape, strides=weight.stride(), dtype=weight.dtype, device=weight.device, requires_grad=False
         )
 
-    def __init__(self, weight: Tensor, entry: Entry, point: Point) -> None:
-        self.weight, self.entry, self.point = weight.detach(), entry, point
+    def __init__(self, weight: Tensor, entry: Entry, point: Point, rooms: Rooms) -> None:
+        self.weight, self.entry, self.point, self.rooms = weight.detach(), entry, point, rooms
 
     def made(self) -> Tensor:
         """Return the weight at the point."""
@@ -70,6 +89,8 @@ class MovedWeight(Tensor):
         _refuse_writing(func, args, kwargs)
         if (part := _PARTS.get(func)) is not None:
             return part(*args, **kwargs)
+        if func in _PRODUCTS:
+            return _product(func, args, kwargs)
         return func(*_made(args), **_made(kwargs))
 
     @classmethod
@@ -91,7 +112,8 @@ class MovedWeights(list[Tensor]):
     """
 
     def __init__(self, pairs: Iterable[tuple[Tensor, Entry]], point: Point) -> None:
-        super().__init__(MovedWeight(own, entry, point) for own, entry in pairs)
+        rooms = Rooms()
+        super().__init__(MovedWeight(own, entry, point, rooms) for own, entry in pairs)
 
     def written(self) -> AbstractContextManager[Any]:
         """Return the context in which the model runs with these."""
@@ -122,28 +144,42 @@ def _refuse_writing(
         raise UncaughtError(f"the model writes to a weight in place ({name}).")
 
 
+def _product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call an operation whose result holds nothing of a weight."""
+    with ExitStack() as stack:
+
+        def made(item: Any) -> Any:
+            if not isinstance(item, MovedWeight) or not item.point.moves(item.entry):
+                return _made(item)
+            room = stack.enter_context(item.rooms.lent(item.weight, item.weight.numel()))
+            return moved_tensor(item.weight, item.entry, item.point, room)
+
+        return func(*tree_map(made, args), **tree_map(made, kwargs))
+
+
 def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return what ``torch.nn.functional.linear`` returns; of a large weight only some rows exist at a time."""
     inputs, bias = _made(inputs), _made(bias)
     if not isinstance(weight, MovedWeight):
         return functional.linear(inputs, weight, bias)
-    whole = weight.weight
-    if not weight.point.moves(weight.entry) or whole.numel() <= LARGE_LINEAR or torch.is_grad_enabled():
-        return functional.linear(inputs, weight.made(), bias)
+    whole, entry, point = weight.weight, weight.entry, weight.point
+    if not point.moves(entry) or whole.numel() <= LARGE_LINEAR or torch.is_grad_enabled():
+        return _product(functional.linear, (inputs, weight, bias), {})
     if torch.is_autocast_enabled(inputs.device.type):  # it passes over products that are written to a given place
         parts = [
-            functional.linear(inputs, moved_rows(whole, weight.entry, weight.point, rows), _rows(bias, rows))
+            functional.linear(inputs, moved_rows(whole, entry, point, rows), _rows(bias, rows))
             for rows in row_pieces(whole.shape, LARGE_LINEAR)
         ]
         return torch.cat(parts, -1)
     flat = inputs.reshape(-1, inputs.shape[-1])
     out = flat.new_empty(len(flat), len(whole))
-    for rows in row_pieces(whole.shape, LARGE_LINEAR):
-        part = moved_rows(whole, weight.entry, weight.point, rows)
-        if bias is None:
-            torch.mm(flat, part.t(), out=out[:, rows])
-        else:  # in 16 bits the sum with the bias is rounded once
-            torch.addmm(bias[rows], flat, part.t(), out=out[:, rows])
+    with weight.rooms.lent(whole, max(LARGE_LINEAR, whole.shape[1])) as room:
+        for rows in row_pieces(whole.shape, LARGE_LINEAR):
+            part = moved_rows(whole, entry, point, rows, room)
+            if bias is None:
+                torch.mm(flat, part.t(), out=out[:, rows])
+            else:  # in 16 bits the sum with the bias is rounded once
+                torch.addmm(bias[rows], flat, part.t(), out=out[:, rows])
     return out.view(*inputs.shape[:-1], len(whole))
 
 
@@ -172,6 +208,10 @@ def _embedding(
 
 
 _PARTS: dict[Any, Callable[..., Any]] = {functional.linear: _linear, functional.embedding: _embedding}
+_PRODUCTS = {
+    *(torch.addmm, torch.mm, torch.matmul, Tensor.matmul, Tensor.__matmul__),
+    *(functional.conv1d, functional.conv2d, functional.conv3d),
+}
 #: what a weight is, whatever its values
 _DESCRIBE = {
     *(

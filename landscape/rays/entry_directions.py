@@ -170,14 +170,11 @@ class KeptLevels:
     def read(self, entry: Entry) -> Iterator[tuple[slice, Tensor]]:
         """Yield all rows of a tensor and their levels, and keep the first ones while there is room."""
         width = width_of(entry)
-        kept = torch.empty(min(entry.size, self._room) // width * width, dtype=torch.int16, device=self._device)
-        self._room -= len(kept)
+        count = min(entry.size, self._room) // width * width
+        self._kept[entry.name] = levels(*self.key, entry.start, entry.start + count, device=self._device)
+        self._room -= count
         for rows in row_pieces(entry.shape):
-            drawn = self.rows(entry, rows)
-            room = kept[rows.start * width : rows.stop * width]
-            room.copy_(drawn[: len(room)])
-            yield rows, drawn
-        self._kept[entry.name] = kept
+            yield rows, self.rows(entry, rows)
 
 
 def uniform_step(metric: EntryMetric, seed: int, index: int, keep: int, *, rough: bool = False) -> EntryStep:

@@ -51,6 +51,19 @@ class Functional(nn.Module):
         return torch.tanh(hidden) @ self.second.weight.t() + self.second.bias.data
 
 
+class Crossed(nn.Module):
+    """Two weights are in one product, and one is turned before another is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(6, 8), nn.Linear(8, 4), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        turned = self.first.weight.t()
+        both = torch.mm(self.second.weight, self.first.weight)
+        return torch.addmm(self.third.bias, x, self.third.weight.t()) + x @ both.t() + x @ turned @ turned.t()[:, :4]
+
+
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -153,6 +166,7 @@ class CompilesAMethod(nn.Module):
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "tied": Tied,
     "functional": Functional,
+    "crossed": Crossed,
     "recurrent": Recurrent,
     "attention": Attending,
     "parametrised": parametrised,
@@ -294,6 +308,34 @@ def test_large_layers_are_made_some_rows_at_a_time(monkeypatch: pytest.MonkeyPat
     by_vector, values = losses(flat, moved)
     assert values == pytest.approx(by_vector, rel=1e-5)
     assert 0 < largest <= 50
+
+
+def test_weights_are_made_in_one_room_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    convolution = nn.Unflatten(1, (6, 1)), nn.Conv1d(6, 6, 1), nn.Flatten()
+    _, _, moved = pair(lambda: nn.Sequential(*(nn.Linear(6, 6) for _ in range(3)), *convolution))
+    tensor, places = reading.moved_tensor, set()
+
+    def watched(*args: Any) -> Tensor:
+        out = tensor(*args)
+        if out.dim() > 1:
+            places.add(out.data_ptr())
+        return out
+
+    monkeypatch.setattr(reading, "moved_tensor", watched)
+    steps = random_directions(moved, metric_of(moved, "filter"), 3).steps([0])
+    with moved.running():
+        moved.along(steps, RADII[:1])
+    assert len(places) == 1
+
+
+def test_the_plan_holds_the_largest_weight_that_is_made_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("landscape.objective.point_batches.LARGE_LINEAR", 50)
+    plans = {}
+    for kind, module in {"cut": nn.Linear(30, 40), "whole": nn.Conv1d(30, 40, 1)}.items():
+        data = torch.randn(4, 30, *((1,) if kind == "whole" else ())), torch.randint(0, 40, (4,))
+        net = nn.Sequential(module, nn.Flatten())
+        plans[kind] = Objective(net, data, flat=False).plan.lane_bytes
+    assert plans["whole"] - plans["cut"] == 4 * (1200 - 50)
 
 
 class Counting(TorchDispatchMode):

@@ -20,7 +20,7 @@ from landscape.objective import narrow_products, read_weights
 from landscape.objective.moved_weights import Point, flat_step, moved_tensor
 from landscape.objective.narrow_products import gains, sums_in_float32
 from landscape.objective.noise import Noise
-from landscape.objective.read_weights import MovedWeight
+from landscape.objective.read_weights import MovedWeight, Rooms
 from landscape.rays import metric_of, random_directions
 
 NARROW = [torch.bfloat16, torch.float16]
@@ -344,6 +344,6 @@ def test_what_a_tensor_of_another_kind_is_made_of_is_summed_in_float32(monkeypat
     program = ls.Objective(net, (x[:, :11], torch.zeros(9, 40)), "mse", flat=False).program
     calls.clear()
     with sums_in_float32(), torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
-        result = product(x, MovedWeight(*program.pairs[0], Point()))
+        result = product(x, MovedWeight(*program.pairs[0], Point(), Rooms()))
     assert calls == [[Tensor, Tensor]]
     assert_rounded_once(torch.mm, [x, net.weight.detach()], result)

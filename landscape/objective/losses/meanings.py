@@ -25,6 +25,8 @@ PIXEL_WITHOUT_LABEL = 255
 _OTHER_IGNORED = (PIXEL_WITHOUT_LABEL, -1, 0)  # -1: anything without a label; 0: padding
 _AT_REST = 1e-6  # a loss this small tells nothing: all losses are near 0 there
 
+_ROWS = 16  # of logits that are converted at a time
+
 _NOISE = 0.1  # of the parameters' root mean square
 
 Match = tuple[float, Reading]  #: relative difference of the values, and what the predictions then mean
@@ -73,7 +75,7 @@ def left_out_of(target: Tensor) -> tuple[int, ...]:
 
 def _values(z: Tensor, target: Tensor, place: int | None) -> list[tuple[Reading, float]]:
     """Return the value of each of torch's losses that takes such predictions and targets."""
-    z, values = z.detach().double(), []
+    z, values = z.detach(), []
     if not target.is_floating_point():
         for next_token, ignored in product((False, True)[: target.dim()], left_out_of(target)):
             reading = Reading("logits", "classes", ignored, next_token, place)
@@ -83,9 +85,10 @@ def _values(z: Tensor, target: Tensor, place: int | None) -> list[tuple[Reading,
                 continue
             values += _of_classes(rows.flatten(0, -2), aligned.flatten(), reading)
     elif z.shape == target.shape and z.dim() > 1 and z.shape[1] > 1:
-        values.append((Reading("logits", "classes", place=place), float(F.cross_entropy(z, target.double()))))
+        cross_entropy = float(F.cross_entropy(z.double(), target.double()))
+        values.append((Reading("logits", "classes", place=place), cross_entropy))
     if z.numel() == target.numel():
-        t = target.reshape(z.shape).double()
+        z, t = z.double(), target.reshape(z.shape).double()
         logits = float(F.binary_cross_entropy_with_logits(z, t))
         values.append((Reading("logits", "binary", place=place), logits))
         if bool(((z >= 0) & (z <= 1)).all()) and bool(((t >= 0) & (t <= 1)).all()):
@@ -98,13 +101,14 @@ def _of_classes(rows: Tensor, target: Tensor, reading: Reading) -> list[tuple[Re
     kept = target != reading.ignored
     if not bool(kept.any()) or not bool(((target >= 0) & (target < rows.shape[-1]))[kept].all()):
         return []
-    rows, chosen = rows[kept], target[kept][:, None]
-    taken = rows.gather(1, chosen)
+    taken = rows.gather(1, target.where(kept, 0)[:, None])[kept, 0].double()
+    # some rows at a time: in float64 the logits of a language model fill a machine
+    log_sums = torch.cat([piece.double().logsumexp(-1) for piece in rows.split(_ROWS)])[kept]
     values = [
-        (reading, float(F.cross_entropy(rows, chosen[:, 0]))),
+        (reading, float((log_sums - taken).mean())),
         (_as(reading, "log-probabilities"), float(-taken.mean())),
     ]
-    if bool((rows >= 0).all()):
+    if bool((rows >= 0).all(-1)[kept].all()):
         values.append((_as(reading, "probabilities"), float(-taken.log().mean())))
     return values
 
