@@ -118,7 +118,7 @@ def annealed(run: BasinRun) -> VolumeReport:
     volumes: dict[str, Volume] = {}
     budget = budget_of(run)
     with deadline_of(budget), reporting(run, volumes) as stopped:
-        volumes["annealed"] = annealed_islands(run, run.params["cutoffs"], remaining(budget))
+        volumes["annealed"] = annealed_islands(run, run.params["cutoffs"], remaining(budget), rays_of_file(run))
     return VolumeReport(volumes, interrupted=bool(stopped))
 
 
@@ -141,7 +141,7 @@ def auto(run: BasinRun) -> VolumeReport:
         return volumes["counted"]
 
     def islands(missing: list[float], left: str | float) -> Volume:
-        volumes["annealed"] = annealed_islands(run, missing, left)
+        volumes["annealed"] = annealed_islands(run, missing, left, radii[0])
         return volumes["annealed"]
 
     with reporting(run, volumes) as stopped:
@@ -238,6 +238,14 @@ def uniform_rays(run: BasinRun, limit: Limit | None = None) -> tuple[Radii, Volu
     return radii, run.keep(RAYS.volume, fresh or is_by_another_measure(run, RAYS.volume), make, Volume)
 
 
+def rays_of_file(run: BasinRun) -> Radii | None:
+    """Return the uniform rays that the file holds and keeps, if there are some."""
+    if run.store is None or RAYS.name not in run.store or RAYS.name in run.outdated:
+        return None
+    found = run.store[RAYS.name]
+    return found if isinstance(found, Radii) else None
+
+
 def counted_points(run: BasinRun, left: str | float, budget: str, *, gives_up: bool = False) -> CountedVolume:
     """Return the volume from points counted in the ball of the cap; both are stored.
 
@@ -265,13 +273,16 @@ def counted_points(run: BasinRun, left: str | float, budget: str, *, gives_up: b
     return run.keep(HITS.volume, fresh, lambda: volume_of_hits(run.objective, hits), CountedVolume)
 
 
-def annealed_islands(run: BasinRun, cutoffs: Sequence[float], left: str | float) -> AnnealedVolume:
+def annealed_islands(
+    run: BasinRun, cutoffs: Sequence[float], left: str | float, radii: Radii | None = None
+) -> AnnealedVolume:
     """Return the volume from annealed islands; both are stored.
 
     Args:
         run: the command.
         cutoffs: which are wanted. Those that are stored are measured too.
         left: what all islands may cost. Those in the file count too.
+        radii: uniform rays that are measured already.
     """
     run.say(f"annealing islands of particles until {spelt(left)} spent")
     budget = budget_of(run)
@@ -287,6 +298,7 @@ def annealed_islands(run: BasinRun, cutoffs: Sequence[float], left: str | float)
             run.objective,
             stored.cutoffs if stored is not None and set(cutoffs) <= set(stored.cutoffs) else cutoffs,
             budget=left,
+            radii=radii,
             resume=stored,
             on_progress=report,
             **run.basin_options,

@@ -11,7 +11,7 @@ from landscape.rays.entry_directions import (
     stored_metric,
 )
 from landscape.rays.metric import METRICS, SCALES, Metric, make_metric
-from landscape.rays.radii import basin_radii
+from landscape.rays.radii import basin_radii, require_same_function
 from landscape.rays.reach import Reach, reach
 
 __all__ = [
@@ -33,5 +33,6 @@ __all__ = [
     "metric_of",
     "random_directions",
     "reach",
+    "require_same_function",
     "stored_metric",
 ]

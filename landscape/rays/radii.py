@@ -225,19 +225,13 @@ class _Rows:
         if past.directions > len(self.radii):  # a run can gain rays, but not lose any
             asked["directions"] = len(self.radii)
         require_same_config(stored, asked)
-        self._check_function(past)
+        require_same_function(past, self.search.objective, self.search.rays)
         for name in _ROW_ARRAYS:
             getattr(self, name)[: past.directions] = getattr(past, name)
         for name in _PROFILE_ARRAYS:
             setattr(self, name, getattr(past, name))
         self.pilot, self.seconds = past.pilot, past.cost.seconds - past.pilot.seconds
         self.search.first_step = past.config["first_step_taken"]
-
-    def _check_function(self, past: Radii) -> None:
-        if len(past.profile_ray):
-            ray, search = int(past.profile_ray[-1]), self.search
-            point = StoredPoint(ray, search.rays.steps([ray]), past.profile_radius[-1], past.profile_loss[-1])
-            check_same_function(search.objective, search.criterion, point, "the stored run measured")
 
     def blocks(self, size: int) -> list[np.ndarray]:
         """Return the pending rays in blocks whose bounds do not depend on the rays already done."""
@@ -276,3 +270,20 @@ class _Rows:
             cost=self.pilot + Cost(float(self.evaluations.sum()), int(self.calls.sum()), self.seconds),
             pilot=self.pilot,
         )
+
+
+def require_same_function(past: Radii, objective: Objective, rays: Directions) -> None:
+    """Evaluate a point of a run again: it shows changes that no hash covers (of a function, a forward, a loss).
+
+    Args:
+        past: the run.
+        objective: what is measured now.
+        rays: gives the rays of the run again by their index.
+
+    Raises:
+        LandscapeError: if the criterion is another one there.
+    """
+    if len(past.profile_ray):
+        ray = int(past.profile_ray[-1])
+        point = StoredPoint(ray, rays.steps([ray]), past.profile_radius[-1], past.profile_loss[-1])
+        check_same_function(objective, past.config["criterion"], point, "the stored run measured")

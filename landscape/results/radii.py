@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, ClassVar
@@ -100,6 +100,12 @@ class Radii(Result):
         profiles = {name: getattr(self, name)[kept] for name in ("profile_ray", "profile_radius", "profile_loss")}
         spent = Cost(float(rows["evaluations"].sum()), int(rows["calls"].sum()), self.cost.seconds - self.pilot.seconds)
         return replace(self, **rows, **profiles, cost=self.pilot + spent)
+
+    def at(self, cutoffs: Sequence[float]) -> Radii:
+        """Return the rays at some of their cutoffs, ascending; the cost stays that of all."""
+        wanted = [index for index, cutoff in enumerate(self.cutoffs) if cutoff in cutoffs]
+        chosen = {name: getattr(self, name)[:, wanted] for name in ("radii", "status", "lower", "upper")}
+        return replace(self, **chosen, cutoffs=tuple(self.cutoffs[column] for column in wanted))
 
     @property
     def max_radius(self) -> float:

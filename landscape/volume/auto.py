@@ -2,7 +2,7 @@
 
 Uniform rays come first, for at most a quarter of the budget. Under a cap, hits near the cap are counted next, unless
 all rays end so far below it that there will be none. The count is given up early if too few come. Annealed islands take
-the rest of the budget, at the cutoffs where neither was reliable.
+the rest of the budget, at the cutoffs where neither was reliable; they know the uniform rays already.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from landscape.errors import ObjectiveError
 from landscape.objective import Objective
 from landscape.objective.shards.whole import require_whole
 from landscape.rays import basin_radii
-from landscape.results import NOTHING, Cost, OnProgress, Volume
+from landscape.results import NOTHING, Cost, OnProgress, Radii, Volume
 from landscape.results.best import best_volume
 from landscape.volume.annealed import NoWholeRound, annealed_volume
 from landscape.volume.annealing.budget import BUDGET, FEWEST_RAYS, RAYS, Budget, TooLittleTime, radii_within
@@ -71,9 +71,11 @@ def auto_volume(
     by: dict[str, Any] = {"measure": measure, "sigma": sigma, "measure_centre": measure_centre}
     told: dict[str, Any] = {"progress": progress, "on_progress": on_progress}
 
+    rays: list[Radii] = []
+
     def uniform(limit: Budget) -> Volume:
         check_measure(**by)
-        radii = radii_within(
+        measured = radii_within(
             limit,
             RAYS,
             lambda call: basin_radii(
@@ -81,7 +83,8 @@ def auto_volume(
             ),
             on_progress,
         )
-        return volume_of_rays(objective, radii, **by)
+        rays.append(measured)
+        return volume_of_rays(objective, measured, **by)
 
     def counted(left: str | float) -> Volume | None:
         if measure != "lebesgue":
@@ -89,7 +92,7 @@ def auto_volume(
         return counted_volume(objective, cutoffs, budget=left, gives_up=True, **told, **options)
 
     def annealed(some: Sequence[float], left: str | float) -> Volume:
-        return annealed_volume(objective, some, budget=left, rtol=rtol, **told, **options, **by)
+        return annealed_volume(objective, some, budget=left, rtol=rtol, radii=rays[0], **told, **options, **by)
 
     return measure_in_steps(budget, uniform=uniform, counted=counted, annealed=annealed).best
 

@@ -88,6 +88,7 @@ class RunOptions(BasinOptions, MeasureOptions, total=False):
 
     budget: str | float
     rtol: float | None
+    radii: Radii | None
     resume: Islands | None
 
 

@@ -20,11 +20,11 @@ import numpy as np
 from landscape import distributed
 from landscape.errors import LandscapeError, OutOfBudget
 from landscape.objective import Objective
-from landscape.rays import Metric, basin_radii, make_metric
+from landscape.rays import Metric, make_metric
 from landscape.rays.basin import check_basin
 from landscape.results import NOTHING, Cost, Islands, OnProgress, Radii, require_same_config
 from landscape.results.islands import PATHS, GroupRow, PilotRow, RoundRow
-from landscape.volume.annealing.budget import BUDGET, RAYS, Budget, radii_within, speed_of
+from landscape.volume.annealing.budget import BUDGET, Budget, speed_of
 from landscape.volume.annealing.effort import Past, next_round
 from landscape.volume.annealing.find_schedule import find_schedule
 from landscape.volume.annealing.groups import (
@@ -42,6 +42,7 @@ from landscape.volume.annealing.islands import Key
 from landscape.volume.annealing.party import PARTIES, Party
 from landscape.volume.annealing.pilot import Piloted, TooFewLevels
 from landscape.volume.annealing.readings import along_longest, check_room
+from landscape.volume.annealing.reference_rays import reference_rays
 from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.tables import BY_GROUP, Tables
 from landscape.volume.annealing.telling import Teller
@@ -49,7 +50,6 @@ from landscape.volume.annealing.verdict import exact, rounds_of
 from landscape.volume.ray_weights.measure import Measure, fine_rtol, make_measure, measure_on_uniform_rays
 from landscape.volume.ray_weights.statistics import spread
 
-REFERENCE_RAYS = 512  # uniform rays measured first
 _PILOT = 0.5  # share of a cutoff's budget that its pilot may use up
 _SHELL = 0.5  # of that: when the path of the shell is given up
 _LAST = 1.6  # of that: when a pilot without which there is no schedule must be at the end of the path
@@ -72,6 +72,7 @@ def run_islands(
     measure: str = "lebesgue",
     sigma: float | None = None,
     measure_centre: str = "zero",
+    radii: Radii | None = None,
     resume: Islands | None = None,
     on_progress: OnProgress[Islands] | None = None,
 ) -> Islands:
@@ -84,6 +85,7 @@ def run_islands(
         seed: keys all random numbers.
         rtol: relative tolerance of a radius; by default it moves log V by at most 0.1, from 1e-6 to 1e-3.
         measure, sigma, measure_centre: as for :func:`landscape.log_volume`.
+        radii: uniform rays of this basin and seed, if they are measured already; they cost nothing more.
         resume: the partial result of an earlier run with the same settings; the budget may be larger now.
         on_progress: called after every group of islands; and every second, with no news but words, in between.
 
@@ -99,31 +101,25 @@ def run_islands(
     """
     limit, teller = Budget.parse(budget), Teller(on_progress)
     started = time.perf_counter()
-    check_basin(objective, cutoffs, criterion)
+    values, _ = check_basin(objective, cutoffs, criterion)
     metric_at_theta = make_metric(metric, objective.theta, objective.scope)
     basin_measure = make_measure(objective, metric_at_theta, measure, sigma, measure_centre)
-
-    def measure_rays(on_block: OnProgress[Radii]) -> Radii:
-        return basin_radii(
-            objective,
-            cutoffs,
-            criterion=criterion,
-            metric=metric_at_theta,
-            directions=REFERENCE_RAYS if resume is None else len(resume.reference_radii),
-            seed=seed,
-            max_radius=max_radius,
-            rtol=fine_rtol(basin_measure.steepness) if rtol is None else rtol,
-            step_ratio=step_ratio,
-            first_step=first_step,
-            on_progress=on_block,
-        )
-
-    known = 0 if resume is None else math.floor(100 * min(limit.used(resume.cost), 1.0))
-    rays = radii_within(limit, RAYS if resume is None else math.inf, measure_rays, lambda _: teller.tell(known))
+    search: dict[str, Any] = {
+        "criterion": criterion,
+        "metric": metric_at_theta,
+        "seed": seed,
+        "max_radius": max_radius,
+        "step_ratio": step_ratio,
+        "first_step": first_step,
+    }
+    tolerance = fine_rtol(basin_measure.steepness) if rtol is None else rtol
+    rays, paid = reference_rays(
+        objective, values, search, rtol=tolerance, limit=limit, given=radii, resume=resume, tell=teller.tell
+    )
     if resume is not None and rays.directions < len(resume.reference_radii):
         return replace(resume, share=1.0)  # the time was too short to measure them again
     check_room(rays)
-    run = _Run.start(objective, metric_at_theta, rays, basin_measure, limit, started, teller)
+    run = _Run.start(objective, metric_at_theta, rays, paid, tolerance, basin_measure, limit, started, teller)
     if resume is not None:
         run.resume(resume)
 
@@ -145,6 +141,7 @@ class _Run:
     objective: Objective
     metric: Metric
     rays: Radii
+    paid: Cost
     bodies: list[StarBody]
     masses: np.ndarray
     limit: Budget
@@ -164,27 +161,29 @@ class _Run:
         objective: Objective,
         metric: Metric,
         rays: Radii,
+        paid: Cost,
+        rtol: float,
         measure: Measure,
         limit: Budget,
         started: float,
         teller: Teller,
     ) -> _Run:
-        """Return a run with nothing done but its reference rays."""
+        """Return a run with nothing done but its reference rays, which have cost this here."""
         on_rays = measure_on_uniform_rays(measure, objective, metric, rays)
-        bodies = [StarBody.of(objective, metric, rays, cutoff, measure) for cutoff in rays.cutoffs]
-        config, masses = {**rays.config, **measure.describe()}, on_rays.log_mass(rays.radii)
-        return cls(objective, metric, rays, bodies, masses, limit, config, started, teller)
+        bodies = [replace(StarBody.of(objective, metric, rays, cutoff, measure), rtol=rtol) for cutoff in rays.cutoffs]
+        config, masses = {**rays.config, "rtol": rtol, **measure.describe()}, on_rays.log_mass(rays.radii)
+        return cls(objective, metric, rays, paid, bodies, masses, limit, config, started, teller)
 
     @property
     def cost(self) -> Cost:
-        """What is in the tables, the reference rays, and what is being done now."""
+        """What is in the tables, reference rays that were measured here, and what is being done now."""
         seconds = distributed.from_first(lambda: time.perf_counter() - self.started)
-        calls = self.rays.cost.calls + self.wasted.calls + self.tables.calls
+        calls = self.paid.calls + self.wasted.calls + self.tables.calls
         return Cost(self._passes, calls, self.seconds_before + seconds)
 
     @property
     def _passes(self) -> float:
-        return self.rays.cost.evaluations + self.wasted.evaluations + self.tables.evaluations
+        return self.paid.evaluations + self.wasted.evaluations + self.tables.evaluations
 
     def _used(self, now: float = 0.0) -> float:
         """Return the share of the budget that is spent, with so many passes that are in no table yet.
