@@ -310,3 +310,11 @@ def measure_rays(run: BasinRun, limit: Limit | None = None) -> tuple[Radii, bool
         return radii_within(Budget.parse(limit[0]), limit[1], rays, on_progress, stored)
 
     return run.grow(RAYS, measure, params["directions"], None if limit is None else limit[0])
+
+
+def rays_of_file(run: BasinRun) -> Radii | None:
+    """Return the uniform rays that the file holds and keeps, if there are some."""
+    if run.store is None or RAYS.name not in run.store or RAYS.name in run.outdated:
+        return None
+    found = run.store[RAYS.name]
+    return found if isinstance(found, Radii) else None

@@ -48,6 +48,7 @@ from landscape_cli.basin_run import (
     GrowingResult,
     Limit,
     measure_rays,
+    rays_of_file,
 )
 from landscape_cli.progress import Display, Interrupted
 from landscape_cli.run_file import stored_result, with_provenance
@@ -236,14 +237,6 @@ def uniform_rays(run: BasinRun, limit: Limit | None = None) -> tuple[Radii, Volu
         return volume_of_rays(run.objective, radii, **run.measure_options)
 
     return radii, run.keep(RAYS.volume, fresh or is_by_another_measure(run, RAYS.volume), make, Volume)
-
-
-def rays_of_file(run: BasinRun) -> Radii | None:
-    """Return the uniform rays that the file holds and keeps, if there are some."""
-    if run.store is None or RAYS.name not in run.store or RAYS.name in run.outdated:
-        return None
-    found = run.store[RAYS.name]
-    return found if isinstance(found, Radii) else None
 
 
 def counted_points(run: BasinRun, left: str | float, budget: str, *, gives_up: bool = False) -> CountedVolume:

@@ -23,6 +23,7 @@ from landscape.volume import count_hits, importance_volume
 from landscape.volume.annealing import party
 from landscape.volume.annealing import run as islands
 from landscape.volume.annealing.party import Party
+from landscape.volume.annealing.reference_rays import REFERENCE_RAYS
 
 
 def bent(lanes: int, n: int = 12) -> ls.Objective:
@@ -107,7 +108,7 @@ def walked() -> dict[str, Any]:
     found = islands.run_islands(bent(25, n=3), [0.5], metric="identity", rtol=0.05, budget=10_000)
     assert (len(found.groups), len(found.rounds)) == (5, 3)
     few = islands.run_islands(bent(5, n=3), [0.5], metric="identity", rtol=0.05, budget=1_000)
-    assert len(few.reference_radii) < islands.REFERENCE_RAYS
+    assert len(few.reference_radii) < REFERENCE_RAYS
     return found.arrays() | {"passes": np.array(found.cost.evaluations), "few": few.reference_radii}
 
 

@@ -23,7 +23,7 @@ from landscape.volume import run_islands, volume_from_islands
 from landscape.volume.annealing import effort, ellipsoid_path, telling
 from landscape.volume.annealing.find_schedule import find_schedule
 from landscape.volume.annealing.party import PARTIES, Party
-from landscape.volume.annealing.run import REFERENCE_RAYS
+from landscape.volume.annealing.reference_rays import REFERENCE_RAYS
 from landscape.volume.annealing.verdict import rounds_of
 from landscape.volume.ray_weights.statistics import spread
 
