@@ -18,6 +18,7 @@ import landscape as ls
 from helpers.islands import BUDGET, assert_same_islands, bowl, few_particles, islands
 from helpers.moments import some
 from helpers.slow import Clock, slow_clock
+from landscape.rays.basin import check_basin
 from landscape.results import Islands, Progress
 from landscape.volume import run_islands, volume_from_islands
 from landscape.volume.annealing import effort, ellipsoid_path, telling
@@ -169,8 +170,9 @@ def test_a_time_that_ends_before_the_rays_keeps_what_was_whole(
 ) -> None:
     clock = slow_clock(monkeypatch)
 
-    def late(*arguments: Any, **options: Any) -> None:
+    def late(*arguments: Any) -> tuple[tuple[float, ...], float]:
         clock.now += 3600
+        return check_basin(*arguments)
 
     monkeypatch.setattr("landscape.volume.annealing.run.check_basin", late)
     short = islands(budget="1s", resume=blocks[-2])
