@@ -113,9 +113,11 @@ class AutoVolumes:
 
     @property
     def best(self) -> Volume:
-        """The volume to report: the best estimate at each cutoff, with the cost of all."""
+        """The volume to report: the best estimate at each cutoff, with the cost of all. A bound says why it is one."""
         cost = sum((volume.cost for volume in self.volumes.values()), self.wasted)
-        return replace(best_volume(self.volumes, "this run"), cost=cost)
+        best, why = best_volume(self.volumes, "this run"), tuple(note.rstrip(".") for note in self.notes)
+        rows = (replace(row, reasons=row.reasons + why * (row.verdict == "lower bound")) for row in best.results)
+        return replace(best, results=tuple(rows), cost=cost)
 
 
 @dataclass

@@ -75,6 +75,8 @@ def test_a_budget_that_rays_use_up_ends_there() -> None:
     found, said = measured(1000, costing(BAD, 1000, "uniform"))
     assert said == ["uniform 1000"]
     assert "The budget of 1000 was used up before annealing" in found.notes[0]
+    assert found.best.results[0].reasons[-1] == found.notes[0].rstrip(".")
+    assert f"{found.notes[0]}\n" in f"{found.best.notes[0]}\n"
 
 
 def test_what_was_gone_before_counts_against_a_time() -> None:
