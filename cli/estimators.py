@@ -138,7 +138,7 @@ def auto(run: BasinRun) -> VolumeReport:
     def hits(left: str | float) -> Volume | None:
         if run.params["measure"] != "lebesgue":
             return None
-        volumes["counted"] = counted_points(run, left, budget, gives_up=True)
+        volumes["counted"] = counted_points(run, left, budget, adaptive=True)
         return volumes["counted"]
 
     def islands(missing: list[float], left: str | float) -> Volume:
@@ -239,14 +239,14 @@ def uniform_rays(run: BasinRun, limit: Limit | None = None) -> tuple[Radii, Volu
     return radii, run.keep(RAYS.volume, fresh or is_by_another_measure(run, RAYS.volume), make, Volume)
 
 
-def counted_points(run: BasinRun, left: str | float, budget: str, *, gives_up: bool = False) -> CountedVolume:
+def counted_points(run: BasinRun, left: str | float, budget: str, *, adaptive: bool = False) -> CountedVolume:
     """Return the volume from points counted in the ball of the cap; both are stored.
 
     Args:
         run: the command.
         left: what the count may cost.
         budget: what was typed for the whole run.
-        gives_up: whether to stop early if too few will hit.
+        adaptive: whether to stop early if too few will hit.
     """
     params = run.params
     run.say(f"counting points in the ball of the cap, until {WANTED} hit or {spelt(left)} spent")
@@ -256,7 +256,7 @@ def counted_points(run: BasinRun, left: str | float, budget: str, *, gives_up: b
             run.objective,
             params["cutoffs"],
             budget=left,
-            gives_up=gives_up,
+            adaptive=adaptive,
             resume=stored,
             on_progress=on_progress,
             **run.basin_options,

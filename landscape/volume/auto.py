@@ -1,8 +1,9 @@
 """The ``auto`` estimator: the cheapest estimator that measures V, within a budget.
 
 Uniform rays come first, for at most a quarter of the budget. Under a cap, hits near the cap are counted next, unless
-all rays end so far below it that there will be none. The count is given up early if too few come. Annealed islands take
-the rest of the budget, at the cutoffs where neither was reliable; they know the uniform rays already.
+all rays end so far below it that there will be none. The count is given up early if too few come, and takes twice its
+share if half of those that a verdict needs have come by then. Annealed islands take the rest of the budget, at the
+cutoffs where neither was reliable; they know the uniform rays already.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from landscape.volume.options import BasinOptions
 from landscape.volume.ray_weights.measure import check_measure
 from landscape.volume.uniform import volume_of_rays
 
-COUNTED = 1 / 4  # share of what is left that counting may cost
+COUNTED = 1 / 4  # share of what is left that counting may cost, or twice as much if that brings a verdict
 _FAR, _HOPELESS = 6.0, 30.0  # standard deviations and nats beyond which no ray will reach the cap
 _FEWEST_SECONDS = 0.1  # of a budget of time for what comes next
 
@@ -89,7 +90,7 @@ def auto_volume(
     def counted(left: str | float) -> Volume | None:
         if measure != "lebesgue":
             return None
-        return counted_volume(objective, cutoffs, budget=left, gives_up=True, **told, **options)
+        return counted_volume(objective, cutoffs, budget=left, adaptive=True, **told, **options)
 
     def annealed(some: Sequence[float], left: str | float) -> Volume:
         return annealed_volume(objective, some, budget=left, rtol=rtol, radii=rays[0], **told, **options, **by)

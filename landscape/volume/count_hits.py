@@ -34,6 +34,8 @@ from landscape.volume.annealing.budget import BUDGET, Budget, too_little_time
 WANTED = 100  #: hits in the basin at which a count stops: an error of a tenth of V
 RELIABLE_HITS = 50  #: fewer hits in the basin give a lower bound
 MOST_RAYS = 1_000_000
+_LONGER = 2.0  # times its budget a count may take, if a verdict is close
+_CLOSE = 1 / 2  # share of the hits that a verdict needs at which it is
 _LOOK = 0.1  # of a budget, after which a count may be given up
 _SURELY = 0.95  # probability with which fewer hits come than are wanted
 _RTOL = 1e-3  # of the pilot rays, the only radii that are searched
@@ -52,7 +54,7 @@ def count_hits(
     hits: int = WANTED,
     directions: int = MOST_RAYS,
     budget: str | float | None = BUDGET,
-    gives_up: bool = False,
+    adaptive: bool = False,
     resume: Hits | None = None,
     progress: bool = False,
     on_progress: OnProgress[Hits] | None = None,
@@ -66,7 +68,8 @@ def count_hits(
         directions: the most rays to draw.
         budget: what to spend at most, such as ``2min`` or 20000 (full passes over the data); None for no limit. A
             number of passes gives the same numbers on every machine.
-        gives_up: whether to stop once a tenth of the budget is spent, if hardly 50 hits would come for all of it.
+        adaptive: whether to spend less or more than the budget. The count stops once a tenth is spent, if hardly 50
+            hits would come for all of it. It goes on to twice the budget, if at least 25 have come by its end.
         resume: a partial result with the same settings; its rays are kept.
         progress: show a bar of the hits.
         on_progress: called after every block of rays, with a :class:`landscape.results.Progress`.
@@ -81,17 +84,20 @@ def count_hits(
             "out."
         )
     limit = Budget() if budget is None else Budget.parse(budget)
+    most = limit.times(_LONGER) if adaptive else limit
     march = March(max_radius, _RTOL, step_ratio, first_step)
     counting = _Counting.start(objective, cutoffs, criterion, metric, seed, march, hits)
     started, passes = time.perf_counter(), 0.0
-    with objective.running(), limit.deadline(), telling(progress, on_progress, "hits", hits) as tell:
+    with objective.running(), most.deadline(), telling(progress, on_progress, "hits", hits) as tell:
         try:
             if resume is not None:
                 counting.go_on_from(resume)
             elif first_step is None:
                 counting.settle()
-            look = _Look(limit) if gives_up else None
-            while counting.open_cutoffs and counting.rays < directions and limit.used(counting.cost) < 1:
+            look = _Look(limit) if adaptive else None
+            while counting.open_cutoffs and counting.rays < directions and most.used(counting.cost) < 1:
+                if limit.used(counting.cost) >= 1 and not counting.is_close:
+                    break
                 if look is not None and look.is_hopeless(counting):
                     break
                 counting.draw(min(counting.block, directions - counting.rays))
@@ -172,6 +178,11 @@ class _Counting:
         return [
             cutoff for cutoff, inside in zip(self.cutoffs, self.inside, strict=True) if inside < self.config["hits"]
         ]
+
+    @property
+    def is_close(self) -> bool:
+        """Whether a cutoff has not the hits that a verdict needs, but a good part of them."""
+        return bool(((self.inside >= _CLOSE * RELIABLE_HITS) & (self.inside < RELIABLE_HITS)).any())
 
     def hits_among(self, rays: int, cutoff: float) -> int:
         """Return how many of the first rays hit the basin of a cutoff."""

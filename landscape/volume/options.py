@@ -77,7 +77,7 @@ class CountOptions(BasinOptions, total=False):
     hits: int
     directions: int
     budget: str | float | None
-    gives_up: bool
+    adaptive: bool
     resume: Hits | None
     progress: bool
     on_progress: OnProgress[Hits] | None

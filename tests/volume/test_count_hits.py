@@ -156,7 +156,7 @@ LONG: dict[str, Any] = {"metric": "identity", "max_radius": 1.0, "budget": 40_00
 
 def test_a_count_that_nothing_will_come_of_is_given_up_after_a_tenth_of_the_budget() -> None:
     small = shells(8, (0.0, 0.2))  # P = 0.2^8, three in a million
-    given_up, whole = count_hits(small, [1.0], gives_up=True, **LONG), count_hits(small, [1.0], **LONG)
+    given_up, whole = count_hits(small, [1.0], adaptive=True, **LONG), count_hits(small, [1.0], **LONG)
     assert 4_000 <= given_up.rays < 9_000
     assert whole.rays > 39_000
     assert len(given_up.ray) == 0
@@ -164,22 +164,39 @@ def test_a_count_that_nothing_will_come_of_is_given_up_after_a_tenth_of_the_budg
 
 def test_a_count_that_comes_to_its_end_is_never_given_up() -> None:
     body = shells(8, (0.0, 0.6))  # P = 0.017: 100 hits in 6,000 rays, after the look
-    patient, hasty = (count_hits(body, [1.0], gives_up=gives_up, **LONG) for gives_up in (False, True))
+    patient, hasty = (count_hits(body, [1.0], adaptive=adaptive, **LONG) for adaptive in (False, True))
     assert hasty.count(0).stopped
     assert np.array_equal(hasty.ray, patient.ray)
     # a smaller cutoff that nothing comes of is given up once the larger one has its hits
     two = ls.Objective.from_function(lambda x: x.norm(dim=-1), torch.zeros(8, dtype=torch.float64))
-    both = count_hits(two, [0.2, 0.6], gives_up=True, first_step=1.0, **LONG)
+    both = count_hits(two, [0.2, 0.6], adaptive=True, first_step=1.0, **LONG)
     assert both.count(1).stopped
     assert not both.count(0).stopped
     assert both.rays < 20_000
 
 
+def test_a_count_close_to_a_verdict_goes_on_beyond_its_budget() -> None:
+    body = shells(8, (0.0, 0.42))  # P = 0.001: 39 hits in the whole budget
+    strict, patient = (count_hits(body, [1.0], adaptive=adaptive, **LONG) for adaptive in (False, True))
+    assert 25 <= strict.inside(0).sum() < 50
+    assert strict.rays < 41_000
+    assert 50 <= patient.inside(0).sum() < 60
+    assert patient.cost.evaluations < 80_000
+    assert np.array_equal(patient.ray[: len(strict.ray)], strict.ray)
+
+
+def test_a_count_far_from_a_verdict_does_not() -> None:
+    body = shells(8, (0.0, 0.38))  # P = 0.0004: 17 hits
+    strict, patient = (count_hits(body, [1.0], adaptive=adaptive, **LONG) for adaptive in (False, True))
+    assert 0 < strict.inside(0).sum() < 25
+    assert patient.rays <= strict.rays
+
+
 def test_a_count_under_way_is_given_up_at_the_same_ray_if_it_was_stopped_between() -> None:
     body, seen = shells(8, (0.0, 0.4)), []  # P = 0.0007: 26 hits in the whole budget
-    whole = count_hits(body, [1.0], gives_up=True, on_progress=lambda told: seen.append(told.snapshot()), **LONG)
+    whole = count_hits(body, [1.0], adaptive=True, on_progress=lambda told: seen.append(told.snapshot()), **LONG)
     assert len(whole.ray)
     for part in seen[:2]:
-        again = count_hits(body, [1.0], gives_up=True, resume=part, **LONG)
+        again = count_hits(body, [1.0], adaptive=True, resume=part, **LONG)
         assert np.array_equal(again.ray, whole.ray)
         assert again.rays == whole.rays

@@ -74,7 +74,7 @@ def test_estimators_share_their_defaults() -> None:
         ("annealed", "buget", "log_volume(estimator='annealed') has no option `buget=...`. Did you mean `budget=...`?"),
         ("uniform", "dirctions", "Did you mean `directions=...`?"),
         ("laplace", "directions", "log_volume(estimator='laplace') has no option `directions=...`."),
-        ("counted", "rtol", "Its options: budget, criterion, cutoffs, directions, first_step, gives_up, hits, "),
+        ("counted", "rtol", "Its options: adaptive, budget, criterion, cutoffs, directions, first_step, hits, "),
         ("auto", "hits", "log_volume(estimator='auto') has no option `hits=...`."),
     ],
 )

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -64,6 +64,10 @@ class Budget:
             raise LandscapeError(f"Invalid budget {str(text)!r}: expected a time such as 5min, or a number of passes.")
         unit = match[2]
         return cls(passes=amount) if unit is None else cls(seconds=amount * _SECONDS[unit[0].lower()])
+
+    def times(self, factor: float) -> Self:
+        """Return a budget of so many times as much."""
+        return replace(self, seconds=factor * self.seconds, passes=factor * self.passes)
 
     def used(self, cost: Cost) -> float:
         """Return the share of the budget that is spent."""
