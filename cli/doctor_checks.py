@@ -18,12 +18,12 @@ from landscape.curvature import Hessian
 from landscape.errors import LandscapeError
 from landscape.inputs import Task
 from landscape.objective import Layout, Objective, Scope
+from landscape.objective.deadline import BUDGET  # landscape.volume takes long to load
 from landscape.objective.large import FLAT_LIMIT
 from landscape.rays import AnyMetric, Metric, Reach, basin_radii, make_metric, metric_of, random_directions
 from landscape.resolve import resolve_task
 from landscape.results import Radii
 from landscape.results.table import percent
-from landscape.volume.annealing.run import BUDGET
 from landscape_cli import text
 from landscape_cli.doctor_cutoffs import CutoffCheck
 from landscape_cli.flags import in_flags

@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from landscape import distributed
 from landscape.errors import OutOfBudget
 
+BUDGET = "2min"  #: of a volume, by default
+
 _until: ContextVar[float] = ContextVar("until", default=math.inf)
 
 

@@ -121,7 +121,7 @@ class Objective(FromCheckpoint):
         held = Held.of(model, device, dtype)
         model, layout, place = held.model, held.layout, held.place
         loss_terms = make_loss(loss, output=output)
-        selected = Scope.select(scope, layout)
+        selected = held.select(scope, batch_size=batch_size, max_samples=max_samples, memory=memory, training=training)
         given = read_data(data, max_samples=max_samples, count=count_samples)
         # targets in 16 bits would lose digits, and the named losses compute in 32 bits at least
         wide = None if dtype is None else torch.promote_types(dtype, torch.float32)

@@ -15,6 +15,7 @@ from torch import Tensor
 from landscape import distributed
 from landscape.errors import LandscapeError, OutOfBudget
 from landscape.objective import Objective
+from landscape.objective.deadline import BUDGET
 from landscape.objective.shards.whole import require_whole
 from landscape.rays import Metric, make_metric
 from landscape.rays.basin import check_basin
@@ -29,7 +30,7 @@ from landscape.rays.march import (
 from landscape.rays.uniform_points import UniformPoints
 from landscape.results import NOTHING, Cost, Hits, OnProgress, Progress, require_same_config
 from landscape.results.progress import telling
-from landscape.volume.annealing.budget import BUDGET, Budget, too_little_time
+from landscape.volume.annealing.budget import Budget, too_little_time
 
 WANTED = 100  #: hits in the basin at which a count stops: an error of a tenth of V
 RELIABLE_HITS = 50  #: fewer hits in the basin give a lower bound

@@ -205,6 +205,8 @@ def refused() -> None:
         (lambda: ls.Objective(by_fsdp(Net()), (DATA[0] + mine, DATA[1])), "rank 1 has other data than rank 0"),
         (lambda: ls.Objective(with_nan(by_fsdp(Net())), DATA), "head.weight holds NaN"),
         (lambda: ls.Objective(by_fsdp(wider() if mine else Net()), DATA), "rank 1 has other parameters than rank 0"),
+        (lambda: ls.Objective(short(by_fsdp(Net())), DATA), "the shards of head.weight do not fit together"),
+        (lambda: ls.Objective(by_fsdp(Net()), DATA, scope="conv" if mine else "all"), "scope is conv there and all"),
         (lambda: ls.Objective(by_fsdp(Net()), DATA, scope="conv"), "scope 'conv' matches no parameter"),
     ):
         with pytest.raises(LandscapeError, match=words):
@@ -232,6 +234,14 @@ def with_nan(model: Net) -> Net:
     local = model.head.weight.to_local()  # type: ignore[operator]
     if dist.get_rank() == dist.get_world_size() - 1:
         local.data[0, 0] = float("nan")
+    return model
+
+
+def short(model: Net) -> Net:
+    """Take a row from what the last rank holds."""
+    if dist.get_rank() == dist.get_world_size() - 1:
+        local = model.head.weight.to_local()  # type: ignore[operator]
+        model.head.weight._local_tensor = local[:-1] if len(local) else torch.zeros(1, 8)
     return model
 
 

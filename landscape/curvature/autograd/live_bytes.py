@@ -25,6 +25,11 @@ class LiveBytes(TorchDispatchMode):
         self.most = self.largest = self._now = 0
         self._known = WeakIdKeyDictionary()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Say that torch need not look for its compiler at each operation: nothing here is compiled."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

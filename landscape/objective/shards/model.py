@@ -110,7 +110,9 @@ def _box(name: str, parameter: Tensor) -> Box:
     if any(copies):
         return nothing
     lengths, starts = compute_local_shape_and_global_offset(parameter.shape, mesh, placements)
-    return Box(tuple(starts), tuple(lengths)) if math.prod(lengths) else nothing
+    if not math.prod(lengths):
+        return nothing
+    return Box(tuple(starts), tuple(local_of(parameter).shape))  # what is there, which may not be what should be
 
 
 def require_finite(model: nn.Module, shards: Shards) -> None:

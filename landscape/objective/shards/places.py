@@ -78,7 +78,7 @@ class Shards:
             for each in self.boxes:
                 if each[name].size:
                     held[each[name].slices] += 1
-            if not bool((held == 1).all()):
+            if not bool((held == 1).all()) or sum(each[name].size for each in self.boxes) != held.numel():
                 raise RankError(
                     f"the shards of {name} do not fit together: the ranks hold {[b[name].lengths for b in self.boxes]} "
                     f"of {shape}. All ranks must build, load and shard the model in the same way."

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from landscape.errors import ObjectiveError
 from landscape.objective.batch_loss import ModelProgram, Program
 from landscape.objective.model import check_device, check_values, moved, refuse_live_observers
-from landscape.objective.parameters import Layout
+from landscape.objective.parameters import Layout, Scope
 from landscape.objective.shards.model import (
     is_sharded,
     own_tensors,
@@ -77,6 +77,11 @@ class Held:
         check_device(shards.device)
         tensors = own_tensors(model, shards)
         return cls(model, sharded_layout(model, shards), tensors, shards.device, ShardedProgram)
+
+    def select(self, scope: str | Sequence[str], **options: Any) -> Scope:
+        """Return the scope; refuse ranks of a sharded model that got other options."""
+        self.same_on_all("options", {"scope": scope, **options})
+        return Scope.select(scope, self.layout)
 
     def same_on_all(self, what: str, said: Said) -> Said:
         """Return ``said``; refuse ranks of a sharded model that say different things.

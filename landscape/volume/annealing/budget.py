@@ -21,7 +21,6 @@ from landscape.errors import LandscapeError, OutOfBudget
 from landscape.objective.deadline import deadline
 from landscape.results import NOTHING, Cost, OnProgress, Progress, Radii
 
-BUDGET = "2min"  #: by default
 RAYS = 1 / 4  #: share of a budget that uniform rays may cost
 FEWEST_RAYS = 16  # that are measured for more than the share, if the budget has room for them
 _GRACE = 1.1  # of a time: when no batch of a pass may begin any more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -249,3 +250,11 @@ def test_doctor_counts_buffers_and_frozen_tensors_and_says_why_there_is_no_curva
     assert "3 buffers, which never move" in told
     assert "1 tensor frozen (0.weight); the scope moves them all the same" in told
     assert "curvature none: " in told
+
+
+def test_the_estimators_are_not_loaded() -> None:
+    """They need scipy, and take a tenth of the time that all imports take."""
+    heavy = ("landscape.volume", "scipy")
+    code = f"import sys, landscape_cli.doctor_checks; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
