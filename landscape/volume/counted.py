@@ -30,6 +30,7 @@ from landscape.volume.options import CountOptions
 from landscape.volume.ray_weights.survival import finer_than
 
 _LEVEL = 0.95
+_LOOKS = 2  # that the bounds of a count without all of its hits allow for: it may end early, or late
 _LOOKED_AT = 64  # hits that are looked at again on a finer grid, for each cutoff
 
 
@@ -115,8 +116,7 @@ def _estimate(hits: Hits, column: int, count: Count, cap: float) -> VolumeEstima
     reliable = k >= RELIABLE_HITS
     share = (k - 1) / (rays - 1) if count.stopped and rays > 1 else k / max(rays, 1)
     value = cap + (math.log(share) if share > 0 else -math.inf)
-    # a count that has not come to its end may have been given up after a look, so its bounds allow for two looks
-    bounds = _interval(rays, k, 2 * _LEVEL - 1 if count.stopped else _LEVEL, stopped=count.stopped)
+    bounds = _bounds(rays, k, stopped=count.stopped)
     low, high = _interval(rays, k, stopped=count.stopped) if reliable else bounds
     words = f"{k:,} of {rays:,} uniform points in the ball of the cap lie in the basin; a verdict needs {RELIABLE_HITS}"
     return VolumeEstimate(
@@ -136,6 +136,16 @@ def _estimate(hits: Hits, column: int, count: Count, cap: float) -> VolumeEstima
         upper_bound=cap + bounds[1],
         checks=(Check("hits in the basin", float(k), float(RELIABLE_HITS), reliable, words),),
     )
+
+
+def _bounds(rays: int, hits: int, *, stopped: bool) -> tuple[float, float]:
+    """Return bounds for the log of a probability, each with 95 % confidence, wherever a count may have ended.
+
+    Args:
+        rays, hits, stopped: as for :func:`_interval`.
+    """
+    looks = 1 if stopped else _LOOKS
+    return _interval(rays, hits, 1 - 2 * (1 - _LEVEL) / looks, stopped=stopped)
 
 
 def _interval(rays: int, hits: int, level: float = _LEVEL, *, stopped: bool = False) -> tuple[float, float]:

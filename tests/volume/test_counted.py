@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.special import gammaincinv
 from scipy.stats import binom, nbinom
 
 import landscape as ls
@@ -16,7 +17,7 @@ from helpers.stores import assert_same
 from landscape.results import CountedVolume
 from landscape.results.ball import log_ball, log_unit_ball
 from landscape.volume import counted_volume
-from landscape.volume.counted import _interval
+from landscape.volume.counted import _bounds, _interval
 
 
 def ball(n: int) -> ls.Objective:
@@ -119,6 +120,28 @@ def test_the_interval_holds_the_truth_in_95_percent_when_the_rays_are_used_up() 
         ends = [_interval(rays, hits, level) for hits in range(rays + 1)]
         covered = [low <= math.log(chance) <= high for low, high in ends]
         assert level <= binom.pmf(np.arange(rays + 1), rays, chance)[covered].sum() < level + 0.04
+
+
+@pytest.mark.parametrize("chance", [0.005, 0.02, 0.03, 0.045])
+def test_the_bounds_of_a_count_that_follows_what_comes_hold_in_95_percent(chance: float) -> None:
+    """Exactly: it may end at 100 rays, at 1,000, with the 50th hit after them, or at 2,000."""
+    misses = np.zeros(2)
+
+    def end(rays: int, probability: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        for hits in np.flatnonzero(ends & (probability > 0)):
+            low, high = _bounds(rays, int(hits), stopped=False)
+            misses[:] += probability[hits] * np.array([low > math.log(chance), high < math.log(chance)])
+        return np.where(ends, 0.0, probability)
+
+    hits = np.arange(1001)
+    left = end(100, binom.pmf(hits, 100, chance), gammaincinv(hits + 1, 0.95) < 50 * 0.1)
+    left = np.convolve(left, binom.pmf(hits, 900, chance))[:1001]
+    left = end(1000, left, (hits < 25) | (hits >= 50))
+    for rays in range(1001, 2001):
+        left = (1 - chance) * left + chance * np.append(0.0, left[:-1])
+        left = end(rays, left, (hits >= 50) | (rays == 2000))
+    assert left.sum() == 0
+    assert (misses <= 0.05).all()
 
 
 def test_it_comes_back_from_its_parts() -> None:
