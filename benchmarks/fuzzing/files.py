@@ -12,7 +12,6 @@ import safetensors.torch
 import torch
 from click.testing import CliRunner
 from torch import nn
-from torch.distributed import checkpoint as dcp
 from torch.optim.swa_utils import AveragedModel
 
 from landscape_cli.main import cli
@@ -87,6 +86,8 @@ def _write_checkpoints(net: nn.Module, folder: Path) -> None:
     safetensors.torch.save_file(state, folder / "net.safetensors")
     torch.jit.script(net).save(str(folder / "script.pt"))
     torch.export.save(torch.export.export(net, (torch.ones(4, 2),)), folder / "exported.pt2")
+    from torch.distributed import checkpoint as dcp  # here, since it takes seconds to import
+
     dcp.save({"model": state, "epoch": 3}, checkpoint_id=folder / "sharded")
     shards = folder / "huggingface"
     shards.mkdir()

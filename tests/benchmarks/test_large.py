@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from torch import nn
 
+from benchmarks import large
 from benchmarks.large import doctor
+from helpers.children import Child, command
 
 _NEAR = "import landscape\nimport torch\nfrom benchmarks.nets import DATA\n"
 _SMALL = f"""{_NEAR}
@@ -36,6 +39,15 @@ def test_children_find_the_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.match(r"doctor: [\d.]+ s, [\d.]+ s of the processor, .* a bare pass: [\d.]+ s", line)
 
 
-def test_a_doctor_that_fails_ends_the_benchmark() -> None:
+def forked(arguments: list[str], folder: str) -> large.Child:
+    """Run ``-c CODE COMMAND...`` in a fork, which starts at once; the test above starts fresh processes."""
+    with Child(command(*arguments[2:]), cwd=Path(folder)) as process:
+        printed, _ = process.communicate()
+    assert process.returncode == 0
+    return large.Child(printed, 0.0, 0.0, 0)
+
+
+def test_a_doctor_that_fails_ends_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large, "child", forked)
     with pytest.raises(SystemExit, match=r"the doctor failed\ntask: .*No module named 'nowhere'"):
         doctor(f"import nowhere\n{_SMALL}", small)

@@ -16,7 +16,6 @@ import pytest
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.distributed import checkpoint as dcp
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from helpers.nets import mlp
@@ -141,6 +140,8 @@ def save_sharded(folder: Path) -> Weights:
         "optimizer": {"lr": optimiser.param_groups[0]["lr"], "moment": torch.ones(3)},
         "epoch": 4,
     }
+    from torch.distributed import checkpoint as dcp  # here, since it takes seconds to import
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch says that it saves in a single process
         dcp.save(content, checkpoint_id=folder)

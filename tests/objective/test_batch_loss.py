@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch._dynamo.testing import CompileCounter
 
 from helpers.models import KINDS, along, conv, images, mlp, points_near, table
 from landscape.objective import Objective
@@ -25,6 +24,8 @@ def test_the_batched_program_compiles_as_one_graph():
 @pytest.fixture
 def compiled(monkeypatch):
     """Every function that is compiled, and the graphs that come of it; run by the interpreter, to be quick."""
+    from torch._dynamo.testing import CompileCounter  # here, since it takes seconds to import
+
     seen = SimpleNamespace(functions=[], graphs=CompileCounter())
     compile = torch.compile
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import nn
 
 import landscape as ls
@@ -85,6 +84,8 @@ def save(form: str) -> str:
         )  # fmt: skip
         return "net.ckpt"
     if form == "sharded":
+        from torch.distributed import checkpoint as dcp  # here, since it takes seconds to import
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dcp.save({"model": state}, checkpoint_id="sharded")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from landscape.measures.llc.diagnostics import effective_sample_size, split_rhat
 from landscape.results import Result
 from landscape.results.units import TEXT
 
-xarray = pytest.importorskip("xarray", reason="the optional extra 'notebook'")
+pytestmark = pytest.mark.skipif(find_spec("xarray") is None, reason="the optional extra 'notebook'")
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -27,6 +28,8 @@ def test_every_variable_has_a_unit_and_every_setting_fits_into_a_file(name: str,
         assert "units" in variable.attrs or variable.dtype.kind == "U", key
         assert not any(str(axis).endswith(("_0", "_1")) for axis in variable.dims), (key, variable.dims)
     data.to_netcdf(tmp_path / "result.nc", engine="h5netcdf")
+    import xarray  # here, since it takes a second to import
+
     # older releases of xarray read seconds as time differences unless told not to
     with xarray.open_dataset(tmp_path / "result.nc", engine="h5netcdf", decode_timedelta=False) as back:
         xarray.testing.assert_identical(back.load(), data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import h5py
@@ -15,7 +16,7 @@ from helpers.stores import make_radii
 from landscape.errors import LandscapeError, MissingExtraError, StoreError
 from landscape.store import groups
 
-xarray = pytest.importorskip("xarray", reason="the optional extra 'notebook'")
+pytestmark = pytest.mark.skipif(find_spec("xarray") is None, reason="the optional extra 'notebook'")
 
 
 def file_with(folder: Path, **results: ls.Radii) -> Path:
@@ -26,6 +27,8 @@ def file_with(folder: Path, **results: ls.Radii) -> Path:
 
 
 def test_a_file_is_a_mapping_of_datasets(tmp_path: Path) -> None:
+    import xarray  # here, since it takes a second to import
+
     file = ls.open(file_with(tmp_path, radii=RADII, volume=VOLUME))
     assert list(file) == ["radii", "volume"]
     assert isinstance(file["radii"], xarray.Dataset)
@@ -39,6 +42,8 @@ def test_a_file_is_a_mapping_of_datasets(tmp_path: Path) -> None:
 
 
 def test_every_kind_comes_back_from_a_file(tmp_path: Path) -> None:
+    import xarray  # here, since it takes a second to import
+
     file = ls.open(file_with(tmp_path, **RESULTS))
     for name, result in RESULTS.items():
         xarray.testing.assert_identical(file[name], result.to_xarray())
