@@ -38,7 +38,7 @@ def pytest_collection() -> None:
 def pytest_collection_finish() -> None:
     """Spare what is imported by now, half a million objects, from every later collection of garbage; make them rare."""
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(200_000, 20, 20)
     gc.enable()
 
 

@@ -1,4 +1,4 @@
-"""What tests share is made once: a file goes to one worker, and so do the tests that import a trainer."""
+"""What tests share is made once: a file goes to one worker, and so do the tests that import what takes seconds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.scheduling import ALONE, RANKS, TRAINERS, scope_of
+from helpers.scheduling import ALONE, RANKS, SLOW_TO_IMPORT, scope_of
 
 ROOT = Path(__file__).parents[1]
 PAGE = "tests/test_docs.py::test_the_page_runs_and_shows_what_is_printed[{}]"
@@ -20,8 +20,9 @@ PAGE = "tests/test_docs.py::test_the_page_runs_and_shows_what_is_printed[{}]"
         ("landscape/errors.py::landscape.errors", "landscape/errors.py"),
         (PAGE.format("volume.md"), PAGE.format("volume.md")),
         ("tests/test_docs.py::test_links_between_pages_lead_somewhere", "tests/test_docs.py"),
-        ("tests/integrations/test_lightning.py::test_a", "trainers"),
-        (PAGE.format("training-loops.md"), "trainers"),
+        ("tests/integrations/test_lightning.py::test_a", "slow to import"),
+        ("tests/objective/test_batch_loss.py::test_a", "slow to import"),
+        (PAGE.format("training-loops.md"), "slow to import"),
         ("tests/cli/test_beside.py::test_a", "ranks"),
         ("tests/objective/shards/test_sharded.py::test_a", "ranks"),
     ],
@@ -37,7 +38,7 @@ def _forks(path: Path) -> bool:
 def test_what_is_named_is_there() -> None:
     file, _, name = ALONE.partition("::")
     assert f"def {name}" in (ROOT / file).read_text()
-    *files, page = TRAINERS
+    *files, page = SLOW_TO_IMPORT
     forking = [f"{path.relative_to(ROOT)}" for path in sorted(ROOT.glob("tests/**/*.py")) if _forks(path)]
     assert forking
     assert [name for name in forking if not name.startswith(RANKS)] == []

@@ -17,7 +17,17 @@ RANKS = (
     "tests/objective/shards/",
     "tests/test_distributed",
 )
-TRAINERS = ("tests/integrations/test_hugging_face", "tests/integrations/test_lightning", "[training-loops.md]")
+SLOW_TO_IMPORT = (
+    "tests/curvature/checks/test_derivatives",
+    "tests/integrations/test_hugging_face",
+    "tests/integrations/test_lightning",
+    "tests/objective/test_batch_loss",
+    "tests/objective/test_first_pass",
+    "tests/objective/test_moved_language_models",
+    "tests/objective/test_moved_weights",
+    "tests/objective/test_narrow_products",
+    "[training-loops.md]",
+)
 
 
 class FilesTogether(LoadScopeScheduling):
@@ -33,8 +43,8 @@ class FilesTogether(LoadScopeScheduling):
 
 def scope_of(nodeid: str) -> str:
     """Return the name of the work that a test belongs to."""
-    if any(part in nodeid for part in TRAINERS):
-        return "trainers"  # lightning and transformers take seconds to import
+    if any(part in nodeid for part in SLOW_TO_IMPORT):
+        return "slow to import"  # the compiler of torch, lightning and transformers take seconds, in each worker
     if nodeid.startswith(RANKS):
         return "ranks"  # their processes are forks of one, which takes seconds to import what they need
     return nodeid if nodeid.startswith(ALONE) else nodeid.split("::", 1)[0]
