@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy  # it loads scipy.optimize when that is first used, which takes half a second
 from scipy.special import log_ndtr
 
 from landscape.curvature import GaussNewton, Hessian
@@ -127,7 +127,7 @@ def _least_volume(t: np.ndarray, share: np.ndarray) -> float:
     start = edge + _ABOVE_EDGE * max(edge, _EDGE_OF_ZERO)
     if slope(start) <= 0:
         return start  # the root is closer to the edge than rounding
-    return float(brentq(slope, start, 1.0, xtol=_ROOT_XTOL, rtol=_ROOT_RTOL))
+    return float(scipy.optimize.brentq(slope, start, 1.0, xtol=_ROOT_XTOL, rtol=_ROOT_RTOL))
 
 
 def _log_probability(t: np.ndarray, share: np.ndarray, n: int, balance: float) -> float:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import scipy  # it loads scipy.optimize when that is first used, which takes half a second
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from landscape.objective.evaluate import GRADIENT_COST
@@ -112,7 +112,8 @@ class Ellipsoid:
 
         if math.isinf(cap):
             return self
-        found = covering(float(minimize_scalar(lambda t: covering(t).log_mean, bounds=(0.0, 1.0), method="bounded").x))
+        best = scipy.optimize.minimize_scalar(lambda t: covering(t).log_mean, bounds=(0.0, 1.0), method="bounded")
+        found = covering(float(best.x))
         return found if found.log_mean < self.log_mean else self
 
     @property
