@@ -19,8 +19,8 @@ from landscape.curvature import (
     trace,
 )
 from landscape.curvature.eigenpairs import default_max_products, most_products
-from landscape.errors import CurvatureError, StoreError
-from landscape.objective import Objective
+from landscape.curvature.hessian import operator_named
+from landscape.errors import StoreError
 from landscape.results import Eigenpairs, LayerTraces, LogDeterminant, SpectralDensity, Trace, require_same_config
 from landscape.results.curvature import matrix_name
 from landscape.results.table import in_width
@@ -68,7 +68,8 @@ def run_curvature(context: click.Context) -> None:
     with open_store(params) as store:
         stored = {job.name: stored_job(store, params, job) for job in jobs}
         objective = make_objective(params)
-        op = make_operator(objective, params)
+        settings = {name: params[name] for name in ("metric", "check", "derivative")}
+        op = operator_named(params["operator"], objective, **settings)
         check_stored(op, params, jobs, stored)
         if any(result is None for result in stored.values()):
             op.prepare()  # its notes belong to the lines that follow
@@ -82,16 +83,6 @@ def run_curvature(context: click.Context) -> None:
             click.echo(strict_json(curvatures_object(results)))
     if store is None:
         say(params, "Nothing was kept; to keep it, for figures and to add to it: --out run.h5")
-
-
-def make_operator(objective: Objective, params: Mapping[str, Any]) -> Hessian | GaussNewton:
-    """Return the operator that the options name."""
-    metric, check, derivative = params["metric"], params["check"], params["derivative"]
-    if params["operator"] == "hessian":
-        return Hessian(objective, metric=metric, check=check, derivative=derivative)
-    if derivative != "autograd":
-        raise CurvatureError("the Gauss-Newton matrix comes from autograd alone. Leave `derivative=...` out.")
-    return GaussNewton(objective, metric=metric, check=check)
 
 
 def jobs_of(params: Mapping[str, Any]) -> list[Job]:

@@ -8,8 +8,6 @@ import click
 
 from landscape_cli import options
 
-OPERATORS = ("hessian", "ggn")
-
 asking = options.together(
     click.option(
         "--top", "k", type=click.IntRange(min=1), metavar="K",
@@ -22,7 +20,7 @@ asking = options.together(
         "--log-det", "shift", type=float, metavar="SHIFT", help="log |det(A + SHIFT · 1)|; a shift of 0 for A itself."
     ),
     click.option(
-        "--operator", type=click.Choice(OPERATORS), default="hessian", show_default=True,
+        "--operator", type=click.Choice(options.CURVATURES), default="hessian", show_default=True,
         help="The second derivative of the loss, or the Gauss-Newton matrix.",
     ),
     click.option(

@@ -177,3 +177,27 @@ class GaussNewton(SecondDerivative):
                 "the Gauss-Newton matrix needs a model's predictions and a loss of (predictions, target); this "
                 "objective gives the loss alone. Use `Hessian`, or a loss such as cross_entropy."
             )
+
+
+OPERATORS: dict[str, type[Hessian] | type[GaussNewton]] = {each.name: each for each in (Hessian, GaussNewton)}
+
+
+def operator_named(
+    name: str, objective: Objective, *, metric: str, check: bool = True, derivative: str = "autograd"
+) -> Hessian | GaussNewton:
+    """Return the operator ``hessian`` or ``ggn`` of an objective. The other arguments are those of :class:`Hessian`.
+
+    Raises:
+        CurvatureError: if the name is unknown, or if the Gauss-Newton matrix shall come from differences.
+
+    >>> square = Objective.from_function(lambda x: x.square().sum(-1), torch.zeros(2))
+    >>> operator_named("hessian", square, metric="identity") @ torch.ones(2)
+    tensor([2., 2.])
+    """
+    if name not in OPERATORS:
+        raise CurvatureError(f"the curvature {name!r} is not known. Pass one of {', '.join(OPERATORS)}.")
+    if name == Hessian.name:
+        return Hessian(objective, metric=metric, check=check, derivative=derivative)
+    if derivative != "autograd":
+        raise CurvatureError("the Gauss-Newton matrix comes from autograd alone. Leave `derivative=...` out.")
+    return GaussNewton(objective, metric=metric, check=check)

@@ -10,11 +10,10 @@ import scipy  # it loads scipy.optimize when that is first used, which takes hal
 from scipy.special import log_ndtr
 
 from landscape.curvature import GaussNewton, Hessian
+from landscape.curvature.hessian import OPERATORS, operator_named
 from landscape.errors import CurvatureError, ObjectiveError
 from landscape.objective import Objective
 from landscape.objective.batch_loss import ModelProgram
-
-CURVATURES: dict[str, type[Hessian] | type[GaussNewton]] = {"hessian": Hessian, "ggn": GaussNewton}
 
 # The λ of cap_balance is sought above the edge below which M is not positive definite. At the edge itself its slope is
 # infinite, so the search begins this much above: a share of the edge, or of the second value if the edge is 0.
@@ -53,19 +52,13 @@ def basin_curvature(
     """
     kl = criterion == "kl"
     name = curvature or ("ggn" if kl else "hessian")
-    if name not in CURVATURES:
-        raise CurvatureError(f"the curvature {name!r} is not known. Pass one of {', '.join(CURVATURES)}.")
-    if kl and (name != "ggn" or not _likelihood(objective)):
+    if name in OPERATORS and kl and (name != "ggn" or not _likelihood(objective)):
         raise CurvatureError(
             "the criterion kl needs the Gauss-Newton matrix of an unweighted cross-entropy of logits, which is "
             f"the second derivative of the KL divergence. Not: {name!r} of the loss {objective.loss_name!r}.\n"
             "Pass `curvature='ggn'` and the loss cross_entropy or binary_cross_entropy, or `criterion='rise'`."
         )
-    if name == "hessian":
-        return Hessian(objective, metric=metric, check=check, derivative=derivative)
-    if derivative != "autograd":
-        raise CurvatureError("the Gauss-Newton matrix comes from autograd alone. Leave `derivative=...` out.")
-    return GaussNewton(objective, metric=metric, check=check)
+    return operator_named(name, objective, metric=metric, check=check, derivative=derivative)
 
 
 def _likelihood(objective: Objective) -> bool:

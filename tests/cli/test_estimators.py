@@ -101,12 +101,13 @@ def objective() -> ls.Objective:
 
 
 def test_the_choices_are_those_of_the_library() -> None:
-    from landscape.volume import estimate, quadratic
+    from landscape.curvature import hessian
+    from landscape.volume import estimate
     from landscape.volume.proposals import from_curvature
 
     assert set(ESTIMATORS) == set(estimate.ESTIMATORS)
     assert set(PROPOSALS) == set(from_curvature.NAMES)
-    assert set(CURVATURES) == set(quadratic.CURVATURES)
+    assert set(CURVATURES) == set(hessian.OPERATORS)
 
 
 def test_auto_is_the_default_and_prints_both_estimates_in_one_table(bowl: Path, whole_auto: Whole) -> None:

@@ -16,6 +16,7 @@ from helpers.curvature_nets import NETS, make, small
 from helpers.models import KINDS, SAMPLES, mlp, moved, table, wide
 from helpers.nets import ConvNet
 from landscape.curvature import GaussNewton, Hessian
+from landscape.curvature.hessian import operator_named
 from landscape.errors import CurvatureError, LandscapeError
 from landscape.rays import make_metric
 
@@ -292,6 +293,14 @@ class Rounded(nn.Module):
         (
             lambda o: GaussNewton(ls.Objective.from_function(lambda x: x.sum(-1), torch.zeros(3))),
             "needs a model's predictions",
+        ),
+        (
+            lambda o: operator_named("fisher", o, metric="identity"),
+            "'fisher' is not known. Pass one of hessian, ggn",
+        ),
+        (
+            lambda o: operator_named("ggn", o, metric="identity", derivative="difference"),
+            "comes from autograd alone",
         ),
     ],
 )
