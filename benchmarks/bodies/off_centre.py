@@ -1,6 +1,6 @@
 """Bodies whose centre is off theta, as the basins of most trained points are: ellipsoids, and rounded boxes.
 
-The losses of some ellipsoids are no quadratics: they are steeper or flatter further out.
+The losses of some ellipsoids are no quadratics: they are steeper or flatter further out. Some are cut by walls.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import torch
 from scipy.special import betainc
 from torch import Tensor
 
-from benchmarks.bodies.body import Body, Family, around_zero, rotation
+from benchmarks.bodies.body import Body, Family, around_zero, frame, rotation
 from landscape.volume import log_unit_ball
+
+_STEEP = 1e4  # slope of the walls
 
 
 def off_centre(n: int, condition: float, offset: float) -> Body:
@@ -34,6 +36,19 @@ def squared(n: int, condition: float, offset: float) -> Body:
 def logarithm(n: int, condition: float, offset: float) -> Body:
     """Return the same ellipsoid with a loss that hardly rises further out; around theta one direction bends down."""
     return _ellipsoid(lambda q: torch.log1p(20 * q) / math.log(21.0), n, condition, offset)
+
+
+def cut(n: int, cuts: int, condition: float, offset: float) -> Body:
+    """Return what walls through its centre leave of the same ellipsoid: 2^-cuts of it. They are orthogonal in a y."""
+    turn, (axes, log_curvatures) = rotation(n), _axes(n, condition)
+    centre, walls = torch.from_numpy(offset * _direction(n) / np.linalg.norm(_direction(n))), frame(n, cuts)
+    walls = _STEEP * walls * torch.sign(centre @ walls)  # theta is inside
+
+    def f(x: Tensor) -> Tensor:
+        y = axes * turn(x) - centre
+        return torch.maximum(y.square().sum(-1), 1 + (y @ walls).amax(-1))
+
+    return Body(around_zero(f, n), log_unit_ball(n) - 0.5 * float(log_curvatures.sum()) - cuts * math.log(2.0))
 
 
 def rounded_box(n: int, power: float, condition: float, offset: float) -> Body:
@@ -80,6 +95,7 @@ FAMILIES: dict[str, Family] = {
     "off-centre": off_centre,
     "off-centre-squared": squared,
     "off-centre-log": logarithm,
+    "off-centre-cut": cut,
     "off-centre-lp": rounded_box,
     "lens": lens,
 }

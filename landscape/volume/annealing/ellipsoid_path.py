@@ -17,6 +17,7 @@ from landscape.volume.annealing.path import Place, start_of
 from landscape.volume.annealing.radius_path import RadiusPath
 from landscape.volume.annealing.readings import rises_at, with_radii
 from landscape.volume.annealing.stretch import LinearChange
+from landscape.volume.ray_weights import statistics as w
 
 _MOST = 2048  # dimensions: a reading of all axes, and n² numbers
 _RAYS = 16  # of each law, by which the better one is known
@@ -24,6 +25,7 @@ _ERRORS, _LEAST_GAIN = 3.0, 1.0  # standard errors and nats by which the ellipso
 _MOST_MISFIT = 5.0  # nats: walls that the gradients do not show cut some rays far short, or let some go far beyond
 _LONGEST = 1 / 8  # step of t: particles must move off the ellipsoid to tell whether the body is elsewhere too
 _MOST_TRIED, _FITS = 4, 0.5  # ellipsoids; nats by which one may misfit that is the body
+_UNCUT = 3 / _RAYS  # share of rays at least that end at the wall of an ellipsoid that other walls cut
 _APPROACH = 12  # changes of coordinates on the way from uniform directions
 _MOST_GUESSED = 64.0  # a rise counts as at most this, and at least one over it, where a wall is guessed
 _TINY = 1e-300
@@ -112,13 +114,27 @@ class _Tried:
     @property
     def misfit(self) -> float:
         """Standard deviation of log m from what is expected of the ellipsoid, nats."""
-        return float(np.std(self.rays.log_mass - self.path.expected(self.rays.phi), ddof=1))
+        return float(np.std(self._beyond, ddof=1))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether further walls cut it: some rays end at its wall, and all others before it."""
+        at_wall = np.abs(self._beyond) <= _FITS
+        return bool(_UNCUT <= at_wall.mean() < 1 and self._beyond.max() <= _FITS)
+
+    @property
+    def _beyond(self) -> np.ndarray:
+        """By how much log m of its rays is above what is expected, shape (k,)."""
+        return self.rays.log_mass - self.path.expected(self.rays.phi)
 
     def is_nearer_than(self, path: RadiusPath, rays: Particles) -> bool:
         """Return whether its law is clearly nearer to the body's own than that of a path and some rays of it."""
         own, other = _bounds(self.path, self.rays), _bounds(path, rays)
+        if self.is_cut:
+            return w.log_mean(own) - w.log_mean(other) > _LEAST_GAIN
         scatter = np.hypot(own.std(ddof=1), other.std(ddof=1))
-        return bool(own.mean() - other.mean() > _ERRORS * scatter / math.sqrt(_RAYS) + _LEAST_GAIN)
+        enough = own.mean() - other.mean() > _ERRORS * scatter / math.sqrt(_RAYS) + _LEAST_GAIN
+        return bool(enough and self.misfit <= _MOST_MISFIT)
 
 
 def _bounds(path: RadiusPath, rays: Particles) -> np.ndarray:
@@ -167,11 +183,11 @@ def from_ellipsoid(
         if not np.isfinite(found.rays.log_mass).all():
             break
         laws.append(found)
-        if found.misfit <= _FITS:
+        if found.misfit <= _FITS or found.is_cut:
             break
         walls.append(_walls(found.rays))
         wall = Ellipsoid.through(torch.cat(walls), hessian, path.slope)
     if not laws:
         return None
-    best = laws[-1] if laws[-1].misfit <= _FITS else laws[0]
-    return best.path if best.misfit <= _MOST_MISFIT and best.is_nearer_than(path, uniform) else None
+    best = laws[-1] if laws[-1].misfit <= _FITS or laws[-1].is_cut else laws[0]
+    return best.path if best.is_nearer_than(path, uniform) else None

@@ -20,6 +20,7 @@ SMALL = (
     *("halfcut3,2,30", "halfmild4,2,30", "room3", "lp3,0.7", "lp4,4", "cross-polytope4", "cube3,5", "cube4"),
     *("simplex4", "box3", "spike4", "spikes3,0.3,0.9", "funnel4", "two-balls2,1,0.3", "linear-net2"),
     *("off-centre-squared3,30,0.6", "off-centre-log4,9,0.7", "off-centre-lp3,4,30,0.7", "lens4,0.6"),
+    "off-centre-cut3,1,30,0.6",
     *("off-centre3,30,0.9@2", "cylinder4,2,0.5"),
 )
 

@@ -173,9 +173,10 @@ def test_the_end_of_a_ray_is_guessed_by_a_reading_at_the_end_of_the_ellipsoid(na
         ("round", math.inf, False),
         ("quartic", math.inf, False),
         ("far side", math.inf, False),
-        ("hidden wall", math.inf, False),
+        ("hidden wall", math.inf, True),
+        ("many walls", math.inf, False),
         ("long", 0.5, True),
-        ("hidden wall", 0.5, False),
+        ("hidden wall", 0.5, True),
     ],
 )
 def test_particles_start_in_it_if_it_is_nearly_the_body(name: str, cap: float, starts: bool) -> None:
@@ -189,6 +190,9 @@ def test_particles_start_in_it_if_it_is_nearly_the_body(name: str, cap: float, s
         "far side": lambda x: torch.where(x[..., 0] > 0.01, 0.5 * loss(0.1 * x), loss(x)),  # type: ignore[operator]
         # the longest half-axis goes 1.4 from the centre
         "long": quadratic_of(long),
+        "many walls": lambda x: torch.where(
+            (long.vectors[:, :8].T @ x[..., None] > 0.01).any((-1, -2)), 2.0, quadratic_of(long)(x)
+        ),
         # beyond where gradients are read, at a tenth of the longest half-axis; it cuts half of the rays
         "hidden wall": lambda x: torch.where(x @ widest > 0.14, 2.0, quadratic_of(long)(x)),  # type: ignore[operator]
     }
