@@ -1,4 +1,4 @@
-"""The path of bodies that are about an ellipsoid, or what a cap leaves of one: from points drawn in one to the body."""
+"""The path of bodies that are about an ellipsoid, or what a cap or walls leave of one: from points in one to the body."""
 
 from __future__ import annotations
 
@@ -155,7 +155,8 @@ def from_ellipsoid(
 
     The mean of log m(phi) / q(phi) under a law q is below log E[m], the more the further q is from the body's own law.
     So the law with the larger mean is nearer. A few rays of each tell them apart. If their masses are far from what is
-    expected, the body is no ellipsoid, and the path from the sphere is the safer one.
+    expected, the body is no ellipsoid, and the path from the sphere is the safer one. An ellipsoid that walls cut is an
+    exception: some of its rays are as expected, and none is longer.
 
     The first ellipsoid takes the loss for a quadratic. If its rays do not fit, the places where they end tell another
     one, which is the body if the loss is a function of a quadratic. Otherwise it is not taken.
