@@ -1,4 +1,4 @@
-"""The path of bodies that are about an ellipsoid, or what a cap or walls leave of one: from points in one to the body."""
+"""The path of bodies that are about an ellipsoid, or what a cap or walls leave of one: it begins at points in one."""
 
 from __future__ import annotations
 
