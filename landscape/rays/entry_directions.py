@@ -23,6 +23,7 @@ from landscape.errors import LandscapeError, ObjectiveError
 from landscape.objective import Objective, Scope
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.large import FLAT_LIMIT
+from landscape.objective.model import return_freed_memory
 from landscape.objective.moved_weights import PIECE, StepList, row_pieces
 from landscape.objective.parameters import Entry
 from landscape.rays.directions import RandomDirections, check_seed
@@ -223,6 +224,7 @@ class EntryDirections:
 
     def steps(self, indices: Sequence[int]) -> StepList:
         """Return the steps for r = 1 with these indices; each depends only on its own index."""
+        return_freed_memory()  # that of the last steps, whose parts may not serve the next ones
         each = self._keep // max(len(indices), 1)
         steps = [uniform_step(self.metric, self.seed, int(index), each, rough=self._rough) for index in indices]
         return StepList(steps, self.metric.device)
