@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import shlex
+import warnings
 from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,8 +72,11 @@ def run_commands(block: Block) -> list[str]:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name not in MADE_BY_A_COMMAND], ids=lambda p: p.name)
 def test_the_page_runs_and_shows_what_is_printed(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It warns of nothing either. The process of xdist would import the class of a warning, which may take seconds."""
     monkeypatch.chdir(tmp_path)
-    wrong = run_page(page.read_text())
+    with warnings.catch_warnings(record=True) as said:
+        wrong = run_page(page.read_text())
+    assert [str(warning.message) for warning in said] == []
     assert not wrong, "\n\n".join([f"{page.name} shows something else than is printed", *wrong])
 
 
