@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import landscape as ls
+from benchmarks.bodies import build
 from helpers.bodies import ellipsoid
 from helpers.islands import islands
 from landscape.objective import Layout
@@ -82,6 +83,14 @@ def test_a_cutoff_of_one_island_stands_beside_one_of_eight(measured: Islands) ->
     assert "does not tell how far chance matters" in unmet["spread of the islands"]
     assert volume.evidence().splitlines()[-1].split()[3:5] == ["-", "-"]
     assert "1 island, n = 3" in volume_from_islands(small).heading()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_an_ellipsoid_that_a_wall_cuts_in_half(seed: int) -> None:
+    """By one island of a few particles: their starts are in the ellipsoid, half of them in the half that is left."""
+    body = build("off-centre-cut60,1,100,0.7")
+    row = annealed_volume(body.objective, [1.0], metric="identity", budget=20_000, seed=seed).results[0]
+    assert abs(row.log_volume - body.truth) < 2
 
 
 def test_a_body_that_nothing_bounds_but_the_cap() -> None:
