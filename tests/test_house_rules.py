@@ -27,7 +27,7 @@ def test_nothing_heavy_is_imported_before_it_is_used() -> None:
 
 
 def test_slow_parts_of_scipy_are_loaded_when_they_are_used() -> None:
-    """``import scipy`` leaves them until then; each takes half a second, and most commands need neither."""
+    """``import scipy`` leaves them until then; the first takes a fifth of a second, and most commands need neither."""
     slow = re.compile(r"(from|import) scipy\.(optimize|stats)\b|from scipy import .*\b(optimize|stats)\b")
     paths = [path for folder in ("landscape", "cli") for path in (ROOT / folder).rglob("*.py")]
     assert [path.name for path in paths if slow.search(path.read_text("utf-8"))] == []

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import scipy  # it loads scipy.optimize when that is first used, which takes half a second
+import scipy  # it loads scipy.optimize when that is first used, which takes a fifth of a second
 import torch
 from torch import Tensor
 
