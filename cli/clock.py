@@ -20,7 +20,7 @@ def running() -> Iterator[None]:
 
 
 def elapsed() -> float:
-    """Return the seconds since then; 0 where no command began through ``main``.
+    """Return the seconds since the command began; 0 if none began through ``main``.
 
     >>> elapsed()
     0.0

@@ -247,10 +247,11 @@ def counted_points(run: BasinRun, left: str | float, budget: str, *, adaptive: b
         run: the command.
         left: what the count may cost.
         budget: what was typed for the whole run.
-        adaptive: whether to stop early if too few will hit.
+        adaptive: whether to stop early if too few will hit, and to go on to twice that if a verdict is close.
     """
     params = run.params
-    run.say(f"counting points in the ball of the cap, until {WANTED} hit or {spelt(left)} spent")
+    longer = ", or twice that if nearly enough hit by then" if adaptive else ""
+    run.say(f"counting points in the ball of the cap, until {WANTED} hit or {spelt(left)} spent{longer}")
 
     def measure(stored: Hits | None, on_progress: OnProgress[Any]) -> Hits:
         return count_hits(

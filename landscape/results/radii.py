@@ -98,7 +98,9 @@ class Radii(Result):
         rows = {name: getattr(self, name)[:count] for name in _PER_RAY}
         kept = self.profile_ray < count
         profiles = {name: getattr(self, name)[kept] for name in ("profile_ray", "profile_radius", "profile_loss")}
-        spent = Cost(float(rows["evaluations"].sum()), int(rows["calls"].sum()), self.cost.seconds - self.pilot.seconds)
+        passes, all_passes = float(rows["evaluations"].sum()), float(self.evaluations.sum())
+        seconds = (self.cost.seconds - self.pilot.seconds) * passes / max(all_passes, passes, 1e-9)
+        spent = Cost(passes, int(rows["calls"].sum()), seconds)
         return replace(self, **rows, **profiles, cost=self.pilot + spent)
 
     def at(self, cutoffs: Sequence[float]) -> Radii:

@@ -23,7 +23,7 @@ from landscape.objective import Objective
 from landscape.objective.deadline import BUDGET
 from landscape.objective.shards.whole import require_whole
 from landscape.rays import basin_radii
-from landscape.results import NOTHING, Cost, OnProgress, Radii, Volume
+from landscape.results import NOTHING, Cost, OnProgress, Radii, Volume, VolumeEstimate
 from landscape.results.best import best_volume
 from landscape.volume.annealed import NoWholeRound, annealed_volume
 from landscape.volume.annealing.budget import FEWEST_RAYS, RAYS, Budget, TooLittleTime, radii_within
@@ -105,21 +105,34 @@ class AutoVolumes:
 
     Attributes:
         volumes: by estimator, in the order in which they were measured.
-        notes: why it measured these and nothing else.
+        reasons: why it measured these and nothing else.
         wasted: what islands have cost that are in none of the volumes.
+        missed: cutoffs at which islands were tried, and have no whole round.
     """
 
     volumes: dict[str, Volume]
-    notes: tuple[str, ...]
+    reasons: tuple[str, ...]
     wasted: Cost = NOTHING
+    missed: tuple[float, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Why it measured these and nothing else, and what is missing."""
+        return (*self.reasons, *(_missed(cutoff) for cutoff in self.missed))
 
     @property
     def best(self) -> Volume:
         """The volume to report: the best estimate at each cutoff, with the cost of all. A bound says why it is one."""
         cost = sum((volume.cost for volume in self.volumes.values()), self.wasted)
-        best, why = best_volume(self.volumes, "this run"), tuple(note.rstrip(".") for note in self.notes)
-        rows = (replace(row, reasons=row.reasons + why * (row.verdict == "lower bound")) for row in best.results)
-        return replace(best, results=tuple(rows), cost=cost)
+        best = best_volume(self.volumes, "this run")
+        return replace(best, results=tuple(map(self._explained, best.results)), cost=cost)
+
+    def _explained(self, row: VolumeEstimate) -> VolumeEstimate:
+        """Return an estimate with all reasons for which it is a bound."""
+        if row.verdict != "lower bound":
+            return row
+        why = (*self.reasons, *(_missed(cutoff) for cutoff in self.missed if cutoff == row.cutoff))
+        return replace(row, reasons=row.reasons + tuple(note.rstrip(".") for note in why))
 
 
 @dataclass
@@ -197,8 +210,11 @@ def _measure_from(
     except ObjectiveError as error:
         return AutoVolumes(volumes, (_sentence(error),))
     unreached = set(missing) - {row.cutoff for row in volumes["annealed"].results}
-    notes = [f"No round of islands was whole at cutoff {cutoff:g}: pass a longer `budget=...`." for cutoff in unreached]
-    return AutoVolumes(volumes, tuple(sorted(notes)))
+    return AutoVolumes(volumes, (), missed=tuple(sorted(unreached)))
+
+
+def _missed(cutoff: float) -> str:
+    return f"No round of islands was whole at cutoff {cutoff:g}: pass a longer `budget=...`."
 
 
 def _sentence(error: Exception) -> str:

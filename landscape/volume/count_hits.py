@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ WANTED = 100  #: hits in the basin at which a count stops: an error of a tenth o
 RELIABLE_HITS = 50  #: fewer hits in the basin give a lower bound
 MOST_RAYS = 1_000_000
 _LONGER = 2.0  # times its budget a count may take, if a verdict is close
-_CLOSE = 1 / 2  # share of the hits that a verdict needs at which it is
+_CLOSE = 1 / 2  # share of the hits that a verdict needs from which it is close
 _LOOK = 0.1  # of a budget, after which a count may be given up
 _SURELY = 0.95  # probability with which fewer hits come than are wanted
 _RTOL = 1e-3  # of the pilot rays, the only radii that are searched
@@ -85,24 +85,28 @@ def count_hits(
             "out."
         )
     limit = Budget() if budget is None else Budget.parse(budget)
-    most = limit.times(_LONGER) if adaptive else limit
     march = March(max_radius, _RTOL, step_ratio, first_step)
     counting = _Counting.start(objective, cutoffs, criterion, metric, seed, march, hits)
     started, passes = time.perf_counter(), 0.0
-    with objective.running(), most.deadline(), telling(progress, on_progress, "hits", hits) as tell:
-        try:
-            if resume is not None:
-                counting.go_on_from(resume)
-            elif first_step is None:
-                counting.settle()
-            look = _Look(limit) if adaptive else None
-            while counting.open_cutoffs and counting.rays < directions and most.used(counting.cost) < 1:
-                if limit.used(counting.cost) >= 1 and not counting.is_close:
-                    break
-                if look is not None and look.is_hopeless(counting):
-                    break
+    with objective.running(), telling(progress, on_progress, "hits", hits) as tell:
+
+        def draw_within(limit: Budget, wanted: Callable[[], bool]) -> None:
+            while counting.open_cutoffs and counting.rays < directions and limit.used(counting.cost) < 1 and wanted():
                 counting.draw(min(counting.block, directions - counting.rays))
                 tell(Progress(min(hits, int(counting.inside.min())), hits, counting.result))
+
+        try:
+            with limit.deadline():
+                if resume is not None:
+                    counting.go_on_from(resume)
+                elif first_step is None:
+                    counting.settle()
+                look = _Look(limit)
+                draw_within(limit, lambda: not (adaptive and look.is_hopeless(counting)))
+            if adaptive and limit.used(counting.cost) >= 1:
+                longer = limit.times(_LONGER)
+                with longer.deadline(time.perf_counter() - started):
+                    draw_within(longer, lambda: counting.is_close)
         except OutOfBudget as cut:
             passes += cut.passes
     passes += counting.cost.evaluations

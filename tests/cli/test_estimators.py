@@ -245,15 +245,6 @@ def test_ctrl_c_before_a_round_is_whole_prints_what_there_is(bowl: Path, monkeyp
     assert "nothing was kept" in alone.stderr
 
 
-def test_islands_take_the_rays_of_their_file(bowl: Path) -> None:
-    run("radius ckpt.pt --task bowl.py --metric identity --cutoff 0.1 --cutoff 0.3 --directions 20 -q --out run.h5")
-    run(f"{QUICK.replace('500', '4000')} -q --out run.h5")
-    islands, rays = ls.Store("run.h5")["islands"], ls.Store("run.h5")["radii"]
-    assert islands.reference_radii.tobytes() == rays.radii[:, 1:].tobytes()
-    run(f"{QUICK.replace('500', '4000')} -q --out run.h5 --overwrite")
-    assert len(ls.Store("run.h5")["islands"].reference_radii) > 20
-
-
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_annealed_run_resumes_to_the_same_bytes(
     bowl: Path, whole_annealed: Whole, stop: signal.Signals

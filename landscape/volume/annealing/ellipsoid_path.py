@@ -184,11 +184,11 @@ def from_ellipsoid(
         if not np.isfinite(found.rays.log_mass).all():
             break
         laws.append(found)
-        if found.misfit <= _FITS or found.is_cut:
+        if found.misfit <= _FITS:
             break
         walls.append(_walls(found.rays))
         wall = Ellipsoid.through(torch.cat(walls), hessian, path.slope)
     if not laws:
         return None
-    best = laws[-1] if laws[-1].misfit <= _FITS or laws[-1].is_cut else laws[0]
+    best = laws[-1] if laws[-1].misfit <= _FITS else next((law for law in laws if law.is_cut), laws[0])
     return best.path if best.is_nearer_than(path, uniform) else None

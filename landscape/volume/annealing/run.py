@@ -86,7 +86,8 @@ def run_islands(
         seed: keys all random numbers.
         rtol: relative tolerance of a radius; by default it moves log V by at most 0.1, from 1e-6 to 1e-3.
         measure, sigma, measure_centre: as for :func:`landscape.log_volume`.
-        radii: uniform rays of this basin and seed, if they are measured already; they cost nothing more.
+        radii: uniform rays of this basin and seed, if they are measured already. They cost nothing more, and keep
+            their tolerance.
         resume: the partial result of an earlier run with the same settings; the budget may be larger now.
         on_progress: called after every group of islands; and every second, with no news but words, in between.
 
@@ -110,17 +111,15 @@ def run_islands(
         "metric": metric_at_theta,
         "seed": seed,
         "max_radius": max_radius,
+        "rtol": fine_rtol(basin_measure.steepness) if rtol is None else rtol,
         "step_ratio": step_ratio,
         "first_step": first_step,
     }
-    tolerance = fine_rtol(basin_measure.steepness) if rtol is None else rtol
-    rays, paid = reference_rays(
-        objective, values, search, rtol=tolerance, limit=limit, given=radii, resume=resume, tell=teller.tell
-    )
+    rays, paid = reference_rays(objective, values, search, limit=limit, given=radii, resume=resume, tell=teller.tell)
     if resume is not None and rays.directions < len(resume.reference_radii):
         return replace(resume, share=1.0)  # the time was too short to measure them again
     check_room(rays)
-    run = _Run.start(objective, metric_at_theta, rays, paid, tolerance, basin_measure, limit, started, teller)
+    run = _Run.start(objective, metric_at_theta, rays, paid, basin_measure, limit, started, teller)
     if resume is not None:
         run.resume(resume)
 
@@ -163,7 +162,6 @@ class _Run:
         metric: Metric,
         rays: Radii,
         paid: Cost,
-        rtol: float,
         measure: Measure,
         limit: Budget,
         started: float,
@@ -171,8 +169,8 @@ class _Run:
     ) -> _Run:
         """Return a run with nothing done but its reference rays, which have cost this here."""
         on_rays = measure_on_uniform_rays(measure, objective, metric, rays)
-        bodies = [replace(StarBody.of(objective, metric, rays, cutoff, measure), rtol=rtol) for cutoff in rays.cutoffs]
-        config, masses = {**rays.config, "rtol": rtol, **measure.describe()}, on_rays.log_mass(rays.radii)
+        bodies = [StarBody.of(objective, metric, rays, cutoff, measure) for cutoff in rays.cutoffs]
+        config, masses = {**rays.config, **measure.describe()}, on_rays.log_mass(rays.radii)
         return cls(objective, metric, rays, paid, bodies, masses, limit, config, started, teller)
 
     @property
