@@ -105,6 +105,16 @@ def test_cutoffs_that_no_round_reached_are_named() -> None:
     assert [row.verdict for row in found.best.results] == ["lower bound", "reliable"]
 
 
+def test_a_bound_says_only_what_is_missing_at_its_own_cutoff() -> None:
+    low, high = (replace(BAD.results[0], cutoff=cutoff) for cutoff in (0.1, 0.4))
+    rays = costing(replace(BAD, results=(low, high)), 10, "uniform")
+    found, _ = measured(
+        1000, rays, costing(rays, 10, "counted"), costing(replace(BAD, results=(high,)), 10, "annealed")
+    )
+    missing = [any("No round of islands" in reason for reason in row.reasons) for row in found.best.results]
+    assert missing == [True, False]
+
+
 def test_one_budget_holds_for_everything() -> None:
     found = ls.log_volume(bowl(), [1.0], estimator="auto", metric="identity", directions=200, budget=800)
     assert found.directions < 200

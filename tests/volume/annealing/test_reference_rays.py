@@ -1,4 +1,4 @@
-"""Uniform rays that are measured already are taken for islands, if they are what islands would measure."""
+"""Uniform rays that are measured already are taken for islands, if they are of the same basin and seed."""
 
 from __future__ import annotations
 
@@ -45,9 +45,10 @@ def test_given_rays_are_taken_at_the_wanted_cutoff_and_cost_nothing() -> None:
 
 
 def test_they_do_not_change_the_tolerance_of_the_islands() -> None:
-    fine = islands(rays(rtol=1e-2), rtol=1e-6)
-    assert fine.config["rtol"] == 1e-6
-    assert islands(rays(rtol=1e-2)).config["rtol"] == 1e-3
+    for rtol, own in ((1e-6, 1e-6), (None, 1e-3)):
+        found = islands(rays(rtol=1e-2), rtol=rtol)
+        assert found.config["rtol"] == own
+        assert len(found.reference_radii) == 40
 
 
 @pytest.mark.parametrize(
@@ -67,13 +68,15 @@ def test_rays_of_another_search_are_measured_anew(other: dict[str, Any]) -> None
     assert found.cost.evaluations == plain.cost.evaluations
 
 
-def test_rays_that_are_not_all_measured_are_no_help() -> None:
+def test_of_rays_that_are_not_all_measured_those_before_the_first_gap_are_taken() -> None:
     parts: list[Radii] = []
     ls.basin_radii(
         bowl(), (1.0, 2.0), metric="identity", directions=9000, on_progress=lambda done: parts.append(done.snapshot())
     )
-    assert not parts[0].done.all()
-    assert islands(parts[0]).reference_radii.tobytes() == islands(None).reference_radii.tobytes()
+    measured = int(parts[0].done.sum())
+    assert 16 <= measured < 9000
+    assert islands(parts[0]).reference_radii.tobytes() == parts[0].radii[:measured, 1:].tobytes()
+    assert len(islands(rays(directions=15)).reference_radii) > 15  # too few
 
 
 def test_rays_without_the_cutoff_are_measured_anew() -> None:
