@@ -185,7 +185,11 @@ OPERATORS: dict[str, type[Hessian] | type[GaussNewton]] = {each.name: each for e
 def operator_named(
     name: str, objective: Objective, *, metric: str, check: bool = True, derivative: str = "autograd"
 ) -> Hessian | GaussNewton:
-    """Return the operator ``hessian`` or ``ggn`` of an objective. The other arguments are those of :class:`Hessian`.
+    """Return the operator ``hessian`` or ``ggn`` of an objective.
+
+    Args:
+        name: ``hessian`` or ``ggn``.
+        objective, metric, check, derivative: as for :class:`Hessian`.
 
     Raises:
         CurvatureError: if the name is unknown, or if the Gauss-Newton matrix shall come from differences.

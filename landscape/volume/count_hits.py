@@ -90,8 +90,8 @@ def count_hits(
     started, passes = time.perf_counter(), 0.0
     with objective.running(), telling(progress, on_progress, "hits", hits) as tell:
 
-        def draw_within(limit: Budget, wanted: Callable[[], bool]) -> None:
-            while counting.open_cutoffs and counting.rays < directions and limit.used(counting.cost) < 1 and wanted():
+        def draw_within(most: Budget, wanted: Callable[[], bool]) -> None:
+            while counting.open_cutoffs and counting.rays < directions and most.used(counting.cost) < 1 and wanted():
                 counting.draw(min(counting.block, directions - counting.rays))
                 tell(Progress(min(hits, int(counting.inside.min())), hits, counting.result))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +15,12 @@ import torch
 import landscape as ls
 from helpers.children import Child, command, stop_once_written
 from helpers.commands import KEYS, flat, run, strict
+from helpers.interruptions import go_on, interrupted
 from helpers.islands import few_particles
 from helpers.stores import assert_same_arrays
 from landscape.objective.deadline import seconds_left
-from landscape.results import AnnealedVolume, Islands, LaplaceVolume, OnProgress, Progress
-from landscape.volume import run_islands
-from landscape_cli import estimators, time_left
+from landscape.results import AnnealedVolume, Islands, LaplaceVolume
+from landscape_cli import time_left
 from landscape_cli.options import CURVATURES, ESTIMATORS, PROPOSALS
 
 TASK = """
@@ -193,26 +193,6 @@ def test_rays_of_a_slow_net_are_cut_at_a_quarter_of_the_budget(bowl: Path) -> No
     assert isinstance(longer, ls.Radii)
     assert longer.directions == 60
     assert longer.radii[: radii.directions].tobytes() == radii.radii.tobytes()
-
-
-def interrupted(monkeypatch: pytest.MonkeyPatch, when: Callable[[Progress[Any]], bool]) -> None:
-    """Press Ctrl-C as soon as islands say so."""
-    measure = run_islands
-
-    def stopped(*arguments: Any, on_progress: OnProgress[Islands], **options: Any) -> Islands:
-        def report(progress: Progress[Islands]) -> None:
-            on_progress(progress)
-            if when(progress):
-                raise KeyboardInterrupt
-
-        return measure(*arguments, on_progress=report, **options)
-
-    monkeypatch.setattr(estimators, "run_islands", stopped)
-
-
-def go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let islands run to their end again."""
-    monkeypatch.setattr(estimators, "run_islands", run_islands)
 
 
 def test_ctrl_c_prints_and_keeps_the_last_whole_round(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 import landscape as ls
 from helpers.commands import run
+from helpers.interruptions import go_on, interrupted
 from helpers.islands import few_particles
 from helpers.stores import assert_same_arrays
-from landscape.results import Islands, OnProgress, Progress, Radii
-from landscape.volume import run_islands
+from landscape.results import Islands, Radii
 from landscape_cli import estimators
 
 TASK = """
@@ -49,20 +47,6 @@ def stored() -> tuple[Radii, Islands]:
     return radii, islands
 
 
-def interrupted(monkeypatch: pytest.MonkeyPatch, when: Callable[[Progress[Any]], bool]) -> None:
-    """Press Ctrl-C as soon as islands say so."""
-
-    def stopped(*arguments: Any, on_progress: OnProgress[Islands], **options: Any) -> Islands:
-        def report(progress: Progress[Islands]) -> None:
-            on_progress(progress)
-            if when(progress):
-                raise KeyboardInterrupt
-
-        return run_islands(*arguments, on_progress=report, **options)
-
-    monkeypatch.setattr(estimators, "run_islands", stopped)
-
-
 def test_auto_gives_its_rays_to_the_islands_and_a_longer_budget_goes_on() -> None:
     run(f"{CUT} --budget 6000")
     radii, islands = stored()
@@ -79,7 +63,7 @@ def test_auto_that_is_stopped_in_its_islands_goes_on_to_the_same_bytes(monkeypat
     interrupted(monkeypatch, lambda progress: progress.news)  # after the pilot
     run(f"{CUT} --budget 9000", code=130)
     assert len(stored()[1].groups) < len(whole.groups)
-    monkeypatch.setattr(estimators, "run_islands", run_islands)
+    go_on(monkeypatch)
     run(f"{CUT} --budget 9000 --resume")
     assert_same_arrays(stored()[1], whole)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -122,7 +123,7 @@ class _Tried:
         at_wall = np.abs(self._beyond) <= _FITS
         return bool(_UNCUT <= at_wall.mean() < 1 and self._beyond.max() <= _FITS)
 
-    @property
+    @cached_property
     def _beyond(self) -> np.ndarray:
         """By how much log m of its rays is above what is expected, shape (k,)."""
         return self.rays.log_mass - self.path.expected(self.rays.phi)

@@ -32,8 +32,8 @@ def reference_rays(
 ) -> tuple[Radii, Cost]:
     """Return the rays and what they have cost here: nothing, if they were given.
 
-    Given rays are taken if they are uniform ones of the same basin and seed. Their grid is then that of the islands,
-    also if it was settled at a smaller cutoff. Their tolerance may be another one than that of the islands.
+    Given rays are taken if they are uniform ones of the same basin and seed. The islands then use their grid, even if
+    it was settled at a smaller cutoff. The tolerance of the rays may differ from that of the islands.
 
     Args:
         objective, cutoffs: of the islands.
