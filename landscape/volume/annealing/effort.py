@@ -60,8 +60,11 @@ def next_round(
     """
     levels, least = len(schedule), party.least_effort(len(schedule), length)
 
-    def passes(effort: float) -> float:
+    def passes(effort: float, party: Party = party) -> float:
         return schedule.passes(party.at(effort, levels), effort)
+
+    def passes_of_two(effort: float) -> float:
+        return passes(effort / _ROUNDS) + passes(effort - effort / _ROUNDS, party.again)
 
     if past is None and length is not None:
         left *= _SAFE_IF_HASTY
@@ -71,7 +74,8 @@ def next_round(
     larger = party.at(most, levels).together
     if timed and past is not None and larger > past.party.together:
         most = most_effort(passes, left * speed_up(past.party.together, larger))
-    effort = next_effort(most, least, None if past is None else past.effort)
+    two = most_effort(passes_of_two, left) if past is None else most
+    effort = next_effort(most, two, least, None if past is None else past.effort)
     alone_tells_more = past is None and effort == most < _FEW * least
     if effort is not None and not alone_tells_more:
         return float(f"{effort:.3g}"), party.groups
@@ -125,24 +129,25 @@ def effort_out(most: float, levels: float, before: float | None, *, timed: bool)
     return effort if effort >= least else None
 
 
-def next_effort(most: float, least: float, before: float | None) -> float | None:
+def next_effort(most: float, two: float, least: float, before: float | None) -> float | None:
     """Return the effort of the next whole round; None if the budget has no room for it.
 
     The last round has about four times the effort of the one before, because the verdict compares the two.
 
     Args:
         most: that the budget pays for.
+        two: that it pays for in the first two rounds together.
         least: of a first round.
         before: of the round before; None for the first one.
 
-    >>> next_effort(5.0, 0.1, None), next_effort(40.0, 0.1, 1.0), next_effort(3.9, 0.1, 1.0), next_effort(2.5, 0.1, 2.0)
-    (1.0, 4.0, 3.9, None)
-    >>> next_effort(12.0, 0.1, 1.0), next_effort(0.3, 0.1, None)
-    (2.4, 0.3)
+    >>> next_effort(5.5, 5.0, 0.1, None), next_effort(0.3, 0.2, 0.1, None)
+    (1.0, 0.3)
+    >>> [next_effort(most, most, 0.1, before) for most, before in [(40.0, 1.0), (12.0, 1.0), (3.9, 1.0), (2.5, 2.0)]]
+    [4.0, 2.4, 3.9, None]
     """
     if before is not None and most < _LEAST_GROWTH * before:
         return None
     if before is None:
-        wanted = most if most < _ROUNDS * least else max(least, min(most / _ROUNDS, _MOST_FIRST))
+        wanted = most if two < _ROUNDS * least else max(least, min(two / _ROUNDS, _MOST_FIRST))
         return wanted if wanted >= least else None
     return most if most < _MOST_LAST * before else min(most / _ROUNDS, _GROWTH * before)

@@ -26,7 +26,7 @@ _ERRORS, _LEAST_GAIN = 3.0, 1.0  # standard errors and nats by which the ellipso
 _MOST_MISFIT = 5.0  # nats: walls that the gradients do not show cut some rays far short, or let some go far beyond
 _LONGEST = 1 / 8  # step of t: particles must move off the ellipsoid to tell whether the body is elsewhere too
 _MOST_TRIED, _FITS = 4, 0.5  # ellipsoids; nats by which one may misfit that is the body
-_UNCUT = 3 / _RAYS  # share of rays at least that end at the wall of an ellipsoid that other walls cut
+_INSIDE, _SAME_RISE = 0.5, 0.02  # share of a ray at which the rise is that of an ellipsoid that walls cut; how nearly
 _APPROACH = 12  # changes of coordinates on the way from uniform directions
 _MOST_GUESSED = 64.0  # a rise counts as at most this, and at least one over it, where a wall is guessed
 _TINY = 1e-300
@@ -117,11 +117,15 @@ class _Tried:
         """Standard deviation of log m from what is expected of the ellipsoid, nats."""
         return float(np.std(self._beyond, ddof=1))
 
-    @property
+    @cached_property
     def is_cut(self) -> bool:
-        """Whether further walls cut it: some rays end at its wall, and all others before it."""
-        at_wall = np.abs(self._beyond) <= _FITS
-        return bool(_UNCUT <= at_wall.mean() < 1 and self._beyond.max() <= _FITS)
+        """Whether further walls cut it: no ray ends beyond its wall, and inside the rise is that of its quadratic."""
+        if self._beyond.max() > _FITS or self.misfit <= _FITS:
+            return False
+        radii = _INSIDE * np.exp(self.rays.log_radius)
+        rises = rises_at(self.path.body, self.rays.phi, radii)
+        expected = self.path.wall.along(self.rays.phi).at(torch.as_tensor(radii, device=self.rays.phi.device))
+        return bool(np.abs(rises - expected.cpu().numpy()).max() <= _SAME_RISE)
 
     @cached_property
     def _beyond(self) -> np.ndarray:
@@ -132,7 +136,7 @@ class _Tried:
         """Return whether its law is clearly nearer to the body's own than that of a path and some rays of it."""
         own, other = _bounds(self.path, self.rays), _bounds(path, rays)
         if self.is_cut:
-            return w.log_mean(own) - w.log_mean(other) > _LEAST_GAIN
+            return bool(w.log_mean(own) - w.log_mean(other) > _LEAST_GAIN or own.mean() > other.mean())
         scatter = np.hypot(own.std(ddof=1), other.std(ddof=1))
         enough = own.mean() - other.mean() > _ERRORS * scatter / math.sqrt(_RAYS) + _LEAST_GAIN
         return bool(enough and self.misfit <= _MOST_MISFIT)
@@ -157,7 +161,7 @@ def from_ellipsoid(
     The mean of log m(phi) / q(phi) under a law q is below log E[m], the more the further q is from the body's own law.
     So the law with the larger mean is nearer. A few rays of each tell them apart. If their masses are far from what is
     expected, the body is no ellipsoid, and the path from the sphere is the safer one. An ellipsoid that walls cut is an
-    exception: some of its rays are as expected, and none is longer.
+    exception: no ray is longer than expected, and before the walls the loss is the quadratic.
 
     The first ellipsoid takes the loss for a quadratic. If its rays do not fit, the places where they end tell another
     one, which is the body if the loss is a function of a quadratic. Otherwise it is not taken.

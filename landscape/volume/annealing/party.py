@@ -27,6 +27,8 @@ class Party:
         grows: whether they go the path of growth.
         times: by how much a round of much effort has made ``each`` larger. Its levels are so many times fewer.
         fixed: whether islands stay as large as they are, whatever the effort.
+        starts_again: whether chains from a second start end a round. The verdict asks for two rounds and for the chains
+            of the last, so the first round has none.
     """
 
     groups: int
@@ -35,10 +37,12 @@ class Party:
     grows: bool = False
     times: int = 1
     fixed: bool = False
+    starts_again: bool = False
 
-    def after(self, scatter: float) -> Party:
-        """Return the party of rounds after one whose islands' log V scatter by so many nats."""
-        return replace(self, fixed=self.fixed or scatter > _ALIKE)
+    def after(self, islands: int, scatter: float) -> Party:
+        """Return the party of rounds after one with so many islands, whose log V scatter by so many nats."""
+        later = self.again if islands > 1 else self
+        return replace(later, fixed=self.fixed or scatter > _ALIKE)
 
     def at(self, effort: float, levels: float) -> Party:
         """Return the party of a round of all groups of this effort, on a schedule of so many levels."""
@@ -55,9 +59,14 @@ class Party:
         return replace(self, each=2 * self.each, times=2)
 
     @property
+    def again(self) -> Party:
+        """The party of a round after another of all groups."""
+        return replace(self, starts_again=True)
+
+    @property
     def alone(self) -> Party:
         """One island that only goes out: levels tell more than particles, and islands that do not come back."""
-        return replace(self, groups=1, islands=1)
+        return replace(self, groups=1, islands=1, starts_again=False)
 
     @property
     def together(self) -> int:
@@ -67,7 +76,7 @@ class Party:
     @property
     def late(self) -> int:
         """Chains of a group from the second start."""
-        return self.islands * min(self.each, _LATE)
+        return self.islands * min(self.each, _LATE) if self.starts_again else 0
 
     def going_back(self) -> np.ndarray:
         """Return which particles of a group go back, as many of each island."""

@@ -296,7 +296,8 @@ class _Run:
         """Return the particles that the round of this number may have, by what those before it have shown."""
         pilot, before = self.tables.pilot_of(cutoff), rounds_of(self.result(), cutoff)[:number]
         assert pilot is not None
-        return PARTIES[PATHS[int(pilot.path)]].after(spread(before[-1].out) if before else 0.0)
+        first = PARTIES[PATHS[int(pilot.path)]]
+        return first.after(len(before[-1].out), spread(before[-1].out)) if before else first
 
     def _round(self, cutoff: int, effort: float, groups: int, piloted: Piloted, report: Callable[[], None]) -> None:
         """Do what a round lacks."""
@@ -326,11 +327,11 @@ class _Run:
                 if group not in done:  # otherwise only its end was needed again
                     self.tables.keep(GroupRow(cutoff, number, group, walked.accepted, *body.spent.row), walked)
                     report()
-        self.teller.stage = f"round {number + 1}, second start"
+        self.teller.stage = f"round {number + 1}, {'second start' if party.late else 'finer grid'}"
 
         def look(key: Key, check: Check) -> Seen:
             masses, theta = self.masses[:, cutoff], self.objective.theta
-            longest = None if groups == 1 else along_longest(self.metric, theta, seed, masses, party.late)
+            longest = along_longest(self.metric, theta, seed, masses, party.late) if party.late else None
             return ways.look(longest, key, check)
 
         (looked,) = go_through([Key(seed, stage + 2, 0)], look, body.spent, self._check_of(body), alone=together > 1)
