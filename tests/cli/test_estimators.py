@@ -137,7 +137,7 @@ def test_auto_is_the_default_and_prints_both_estimates_in_one_table(bowl: Path, 
         assert Path("run.h5").read_bytes() == before
     # a larger one goes on
     first = ls.Store("run.h5")["islands"]
-    run(f"{NET} {BUDGET.replace('9000', '13000')} --out run.h5 --resume -q")
+    run(f"{NET} {BUDGET.replace('9000', '18000')} --out run.h5 --resume -q")
     more = ls.Store("run.h5")["islands"]
     assert isinstance(first, Islands)
     assert isinstance(more, Islands)

@@ -26,6 +26,7 @@ _ERRORS, _LEAST_GAIN = 3.0, 1.0  # standard errors and nats by which the ellipso
 _MOST_MISFIT = 5.0  # nats: walls that the gradients do not show cut some rays far short, or let some go far beyond
 _LONGEST = 1 / 8  # step of t: particles must move off the ellipsoid to tell whether the body is elsewhere too
 _MOST_TRIED, _FITS = 4, 0.5  # ellipsoids; nats by which one may misfit that is the body
+_NARROWER = 3.0  # nats by which its law is narrower than that of uniform directions, if walls cut it
 _INSIDE, _SAME_RISE = 0.5, 0.02  # share of a ray at which the rise is that of an ellipsoid that walls cut; how nearly
 _APPROACH = 12  # changes of coordinates on the way from uniform directions
 _MOST_GUESSED = 64.0  # a rise counts as at most this, and at least one over it, where a wall is guessed
@@ -135,11 +136,12 @@ class _Tried:
     def is_nearer_than(self, path: RadiusPath, rays: Particles) -> bool:
         """Return whether its law is clearly nearer to the body's own than that of a path and some rays of it."""
         own, other = _bounds(self.path, self.rays), _bounds(path, rays)
-        if self.is_cut:
-            return bool(w.log_mean(own) - w.log_mean(other) > _LEAST_GAIN or own.mean() > other.mean())
-        scatter = np.hypot(own.std(ddof=1), other.std(ddof=1))
-        enough = own.mean() - other.mean() > _ERRORS * scatter / math.sqrt(_RAYS) + _LEAST_GAIN
-        return bool(enough and self.misfit <= _MOST_MISFIT)
+        error = _ERRORS * np.hypot(own.std(ddof=1), other.std(ddof=1)) / math.sqrt(_RAYS)
+        gain = own.mean() - other.mean()
+        if self.is_cut:  # by how far rays are cut is mostly chance
+            narrower = self.path.law(self.rays).mean() > _NARROWER
+            return bool(w.log_mean(own) - w.log_mean(other) > _LEAST_GAIN or (narrower and gain > -error))
+        return bool(gain > error + _LEAST_GAIN and self.misfit <= _MOST_MISFIT)
 
 
 def _bounds(path: RadiusPath, rays: Particles) -> np.ndarray:

@@ -49,7 +49,7 @@ def never(few: int, many: int) -> float:
 
 def test_the_next_round_costs_what_is_left_though_the_last_one_was_short_and_cheap() -> None:
     """What does not grow with the levels is much of a short round. A rule of three would be wrong by a third."""
-    schedule, party = schedule_of(20, 10.0), PARTIES["radius"].after(10.0)
+    schedule, party = schedule_of(20, 10.0), PARTIES["radius"].after(8, 10.0)
     first = next_round(schedule, party, 50_000, None, None, length=None, timed=False, speed_up=never)
     assert first is not None
     past = Past(first[0], party, schedule.passes(party, first[0]))

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from benchmarks.bodies import build
 
 from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
@@ -43,7 +44,11 @@ def oval(n: int, condition: float, offset: float) -> Ellipsoid:
 
 def body_of(loss: object, n: int, cap: float = math.inf) -> StarBody:
     """Return the body below 1 of a function of points, shape (..., n), within a cap."""
-    objective = Objective.from_function(loss, torch.zeros(n, dtype=torch.float64))  # type: ignore[arg-type]
+    return star_body(Objective.from_function(loss, torch.zeros(n, dtype=torch.float64)), cap)  # type: ignore[arg-type]
+
+
+def star_body(objective: Objective, cap: float = math.inf) -> StarBody:
+    """Return the body below 1 of an objective, within a cap."""
     rays = basin_radii(objective, [1.0], metric="identity", directions=64, max_radius=cap, rtol=1e-6)
     metric = make_metric("identity", objective.theta, objective.scope)
     return StarBody.of(objective, metric, rays, 1.0, make_measure(objective, metric))
@@ -175,6 +180,7 @@ def test_the_end_of_a_ray_is_guessed_by_a_reading_at_the_end_of_the_ellipsoid(na
         ("far side", math.inf, False),
         ("hidden wall", math.inf, True),
         ("many walls", math.inf, False),
+        ("box", math.inf, False),
         ("long", 0.5, True),
         ("hidden wall", 0.5, True),
     ],
@@ -193,6 +199,8 @@ def test_particles_start_in_it_if_it_is_nearly_the_body(name: str, cap: float, s
         "many walls": lambda x: torch.where(
             (long.vectors[:, :8].T @ x[..., None] > 0.01).any((-1, -2)), 2.0, quadratic_of(long)(x)
         ),
+        # the walls alone bound it, and how long the ellipsoid is says nothing
+        "box": lambda x: torch.where((x.abs() > 0.005).any(-1), 2.0, quadratic_of(long)(x)),  # type: ignore[operator]
         # beyond where gradients are read, at a tenth of the longest half-axis; it cuts half of the rays
         "hidden wall": lambda x: torch.where(x @ widest > 0.14, 2.0, quadratic_of(long)(x)),  # type: ignore[operator]
     }
@@ -200,6 +208,15 @@ def test_particles_start_in_it_if_it_is_nearly_the_body(name: str, cap: float, s
     with body.objective.running():
         found = from_ellipsoid(RadiusPath.of(body), 0, 1, nothing, always)
     assert (found is not None) == starts
+
+
+@pytest.mark.parametrize("name", ["off-centre-cut60,1,100,0.7", "off-centre-cut60,10,100,0.7"])
+def test_particles_start_in_it_though_walls_cut_it(name: str) -> None:
+    """Ten walls leave a thousandth of it: no ray reaches its own wall, but before the others the loss is its quadratic."""
+    body = star_body(build(name).objective)
+    with body.objective.running():
+        found = [from_ellipsoid(RadiusPath.of(body), seed, 1, nothing, always) for seed in range(5)]
+    assert all(found)
 
 
 def test_uniform_rays_come_near_from_the_second_start() -> None:

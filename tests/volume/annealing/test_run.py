@@ -68,7 +68,8 @@ def test_rounds_grow_and_the_budget_is_kept(blocks: list[Islands]) -> None:
 def test_a_round_has_particles_by_the_scatter_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float] = []
 
-    def after(party: Party, scatter: float) -> Party:
+    def after(party: Party, islands: int, scatter: float) -> Party:
+        assert islands == 8
         asked.append(scatter)
         return party
 
