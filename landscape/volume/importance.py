@@ -19,7 +19,7 @@ from landscape.objective.shards.whole import require_whole
 from landscape.rays import basin_radii, make_metric
 from landscape.rays.basin import check_basin
 from landscape.results import Cost, OnProgress, Radii, Volume
-from landscape.volume.annealing.linear_map import LinearMap
+from landscape.volume.body.linear_map import LinearMap
 from landscape.volume.proposals.angular_gaussian import AngularGaussian, ProposedDirections
 from landscape.volume.proposals.from_curvature import (
     NAMES,
@@ -86,7 +86,7 @@ def importance_volume(
       :func:`landscape.adam_moments`.
     - an array, shape (n,): a diagonal of your own, positive, in metric coordinates.
     - ``slopes``: not from the curvature at theta. Σ = A A' with the A learnt from the slopes at the wall of the
-      smallest cutoff (:func:`landscape.volume.annealing.precondition.learn`), along rays that do not count. It follows
+      smallest cutoff (:func:`landscape.volume.proposals.precondition.learn`), along rays that do not count. It follows
       basins that are no ellipsoid. Each of at most 50 refinements costs up to 384 rays and their gradients. Such
       coordinates can hide a part of the basin, so ``reliable`` also needs that chains from two starts agree
       (:mod:`landscape.volume.proposals.second_start`).

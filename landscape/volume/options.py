@@ -16,7 +16,7 @@ from torch import Tensor
 from landscape.errors import LandscapeError
 from landscape.rays import Directions
 from landscape.results import Hits, Islands, OnProgress, Radii
-from landscape.volume.annealing.linear_map import LinearMap
+from landscape.volume.body.linear_map import LinearMap
 
 # a text that is only known at run time is right too; the literals are what editors offer
 Criterion = Literal["loss", "rise", "kl"] | str

@@ -9,8 +9,8 @@ import torch
 
 import landscape as ls
 from landscape.rays import make_metric
-from landscape.volume.annealing.linear_map import LinearMap
-from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.body.linear_map import LinearMap
+from landscape.volume.body.star_body import StarBody
 from landscape.volume.ray_weights.measure import make_measure
 
 STIFF = np.geomspace(1, 1e4, 12)  #: curvatures of a narrow ellipsoid

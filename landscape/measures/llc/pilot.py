@@ -14,7 +14,7 @@ from landscape.measures.llc.posterior import Minibatches, Posterior, State
 from landscape.measures.llc.samplers import EXACT_SAMPLERS, Kernel, draw
 from landscape.measures.settings import Settings
 from landscape.rays.streams import Purpose, stream
-from landscape.volume.annealing.points import normals
+from landscape.volume.body.points import normals
 
 STEP_BIAS = 0.05  #: share of the value that the step of SGLD may add
 START, PILOT, BURN_IN, SAMPLING = range(4)  #: parts of the random numbers

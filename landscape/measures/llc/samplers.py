@@ -15,7 +15,7 @@ from torch import Tensor
 
 from landscape.measures.llc.posterior import Minibatches, Posterior, State
 from landscape.rays.streams import Purpose, stream
-from landscape.volume.annealing.points import normals
+from landscape.volume.body.points import normals
 
 EXACT_SAMPLERS = ("hmc", "mala")  #: on all data, with an acceptance test, so that the step has no bias
 # Each draw takes 0.1 to 1.1 of the step. Where the posterior narrows, only short steps are accepted: chains with one

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from landscape.objective.evaluate import GRADIENT_COST
-from landscape.volume.annealing.coordinates import tangent
-from landscape.volume.annealing.points import normals, sphere
 from landscape.volume.annealing.readings import gradients_at
-from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.stretch import Stretch, Symmetric
+from landscape.volume.body.coordinates import tangent
+from landscape.volume.body.points import normals, sphere
+from landscape.volume.body.star_body import StarBody
 
 _SHORT = 1 / 4  # power of the rounding error: a shorter step is nearer to the slope of gradients, and rounds worse
 _TOGETHER = 64  # axes whose gradients are read together

@@ -21,7 +21,7 @@ from landscape.volume.annealing.path import Path
 from landscape.volume.annealing.pilot import Pilot, Piloted, TooFewLevels
 from landscape.volume.annealing.radius_path import RadiusPath
 from landscape.volume.annealing.shell_path import ShellPath
-from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.body.star_body import StarBody
 
 _SHORT = 0.02  # a grid that begins at this share of the cap or below may be that of a narrow body
 _BESIDE = 5.0  # times as large as otherwise must a budget be that pays for an ellipsoid beside the path of the shell

@@ -24,10 +24,10 @@ from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.party import PARTIES, WIDEST, Party
 from landscape.volume.annealing.path import Path
 from landscape.volume.annealing.pilot import Piloted, TooFewLevels
-from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.readings import gradients_at, surviving_share, with_radii
 from landscape.volume.annealing.schedule import Level
-from landscape.volume.annealing.star_body import Spent, StarBody
+from landscape.volume.body.points import sphere
+from landscape.volume.body.star_body import Spent, StarBody
 
 Task = TypeVar("Task")
 Found = TypeVar("Found")

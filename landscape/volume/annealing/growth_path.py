@@ -10,11 +10,11 @@ import torch
 from scipy.special import expit
 from torch import Tensor
 
-from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.path import LEAST_FORCE, FromSphere, Place, spread, straight
 from landscape.volume.annealing.readings import gradients_at, pieces, rises_at, with_radii, with_rises
-from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.body.coordinates import tangent
+from landscape.volume.body.star_body import StarBody
 from landscape.volume.ray_weights import statistics as w
 
 _SOFT = 0.25  # width of the hinge while rho grows, in rises of the cutoff

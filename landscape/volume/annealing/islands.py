@@ -15,7 +15,7 @@ from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.party import SETTLING
 from landscape.volume.annealing.path import Path, gains, spread, start_gains, start_of
 from landscape.volume.annealing.schedule import Level
-from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.body.star_body import StarBody
 from landscape.volume.ray_weights import statistics as w
 
 _UNEVEN = 0.5  # particles are resampled if their effective number falls below this share

@@ -10,12 +10,12 @@ import torch
 
 from landscape.objective.evaluate import GRADIENT_COST
 from landscape.rays.streams import Purpose, stream
-from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.path import start_of
-from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.readings import gradients_at, with_rises
 from landscape.volume.annealing.shell_path import ShellPath
-from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.body.coordinates import tangent
+from landscape.volume.body.points import sphere
+from landscape.volume.body.star_body import StarBody
 
 _RAYS, _MOST_STEPS = 8, 60
 _SHARE = 4.0  # the budget must pay for so many times what a look costs

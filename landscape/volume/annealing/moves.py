@@ -12,10 +12,10 @@ from torch import Tensor
 
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.path import Path
-from landscape.volume.annealing.points import normals
 from landscape.volume.annealing.radius_path import RadiusPath
 from landscape.volume.annealing.schedule import Level
 from landscape.volume.annealing.slices import slice_move
+from landscape.volume.body.points import normals
 
 _FASTEST = 4.0  # limit on the change of velocity in half a step, over the typical speed sqrt(n)
 _FORGETS = 1.5  # radians after which a velocity keeps 1/e: about a quarter of a circle

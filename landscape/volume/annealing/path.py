@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from landscape.volume.annealing.particles import Particles
-from landscape.volume.annealing.points import normals, sphere
-from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.stretch import LinearChange
+from landscape.volume.body.points import normals, sphere
+from landscape.volume.body.star_body import StarBody
 from landscape.volume.ray_weights import statistics as w
 
 Place = tuple[float, ...]  #: a place on a path: the numbers that its density depends on

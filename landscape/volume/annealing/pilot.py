@@ -17,8 +17,8 @@ from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.path import Path, Place, gains, start_gains, start_of
 from landscape.volume.annealing.schedule import Level, Schedule
 from landscape.volume.annealing.slices import cosines, moved_per_pass, slice_move
-from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.stretch import Lessons, LinearChange, Scores, ScoreVariances
+from landscape.volume.body.star_body import StarBody
 from landscape.volume.ray_weights import statistics as w
 
 _ACCEPTED = 0.8  # wanted acceptance

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.path import FromSphere, Place, spread, straight
 from landscape.volume.annealing.readings import gradients_at, rises_at, with_radii
-from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.body.coordinates import tangent
+from landscape.volume.body.star_body import StarBody
 from landscape.volume.ray_weights.measure import Gaussian
 
 _MOST_GUESSED = 8.0  # a guess of a crossing lies within this factor of the radius at which the ray was read

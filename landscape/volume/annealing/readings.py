@@ -14,8 +14,8 @@ from landscape.objective.evaluate import GRADIENT_COST, run_backward
 from landscape.rays import Metric, RandomDirections, finer_radii
 from landscape.results import Radii
 from landscape.volume.annealing.particles import Particles
-from landscape.volume.annealing.points import sphere
-from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.body.points import sphere
+from landscape.volume.body.star_body import StarBody
 from landscape.volume.ray_weights.survival import finer_than
 
 _LONGEST = 64  # uniform rays from which a second start is drawn

@@ -44,10 +44,10 @@ from landscape.volume.annealing.party import PARTIES, Party
 from landscape.volume.annealing.pilot import Piloted, TooFewLevels
 from landscape.volume.annealing.readings import along_longest, check_room
 from landscape.volume.annealing.reference_rays import reference_rays
-from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.tables import BY_GROUP, Tables
 from landscape.volume.annealing.telling import Teller
 from landscape.volume.annealing.verdict import exact, rounds_of
+from landscape.volume.body.star_body import StarBody
 from landscape.volume.ray_weights.measure import Measure, fine_rtol, make_measure, measure_on_uniform_rays
 from landscape.volume.ray_weights.statistics import spread
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from landscape.volume.annealing.party import Party
 from landscape.volume.annealing.path import Path, Place
-from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.stretch import LinearChange
+from landscape.volume.body.star_body import StarBody
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.path import LEAST_FORCE, FromSphere, Place, spread
 from landscape.volume.annealing.readings import gradients_at, rises_at, with_radii, with_rises
-from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.body.coordinates import tangent
+from landscape.volume.body.star_body import StarBody
 from landscape.volume.ray_weights import statistics as w
 
 _INSIDE = 0.97  # share of particles below the cutoff at these radii at which b stops growing

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.particles import Particles
-from landscape.volume.annealing.points import normals, sphere
 from landscape.volume.annealing.readings import rises_at, with_radii
-from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.body.coordinates import tangent
+from landscape.volume.body.points import normals, sphere
+from landscape.volume.body.star_body import StarBody
 
 _MOST_SHRINKS = 60  # then the arc is too short to tell its ends apart, and the particle stays
 

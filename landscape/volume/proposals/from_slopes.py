@@ -4,7 +4,7 @@ Their density over the uniform one is that of the angular central Gaussian with 
 
     |det A|^-1 (phi' Σ^-1 phi)^(-n/2) = |A y|^n / |det A|,
 
-and log |det A| is known exactly (:mod:`landscape.volume.annealing.precondition`).
+and log |det A| is known exactly (:mod:`landscape.volume.proposals.precondition`).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from landscape.rays.directions import check_seed
 from landscape.rays.march import PILOT
 from landscape.rays.streams import Purpose, stream
 from landscape.results import Cost
-from landscape.volume.annealing.linear_map import LinearMap
-from landscape.volume.annealing.points import sphere
-from landscape.volume.annealing.precondition import learn
-from landscape.volume.annealing.star_body import StarBody
-from landscape.volume.annealing.streams import normals
-from landscape.volume.annealing.wall import has_gradient
+from landscape.volume.body.linear_map import LinearMap
+from landscape.volume.body.points import sphere
+from landscape.volume.body.star_body import StarBody
+from landscape.volume.proposals.precondition import learn
+from landscape.volume.proposals.streams import normals
+from landscape.volume.proposals.wall import has_gradient
 from landscape.volume.ray_weights.measure import Measure
 
 _MOST_TOGETHER, _MOST_ENTRIES = 64, 2**24  # limits on rays that A is applied to at once, and on their entries

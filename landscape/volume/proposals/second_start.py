@@ -21,8 +21,8 @@ from landscape.rays import RandomDirections
 from landscape.rays.streams import Purpose, stream
 from landscape.results import Check, Cost, Radii, Volume, VolumeEstimate
 from landscape.volume.annealing.islands import difference
-from landscape.volume.annealing.points import normals, sphere
-from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.body.points import normals, sphere
+from landscape.volume.body.star_body import StarBody
 from landscape.volume.proposals.from_slopes import SlopeDirections
 from landscape.volume.ray_weights import statistics as w
 from landscape.volume.ray_weights.measure import Measure

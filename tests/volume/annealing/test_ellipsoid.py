@@ -7,17 +7,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from benchmarks.bodies import build
 
+from benchmarks.bodies import build
 from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
 from landscape.volume.annealing.ellipsoid import Ellipsoid, hessian_of
 from landscape.volume.annealing.ellipsoid_path import EllipsoidPath, from_ellipsoid
 from landscape.volume.annealing.find_schedule import find_schedule
 from landscape.volume.annealing.islands import Key, second_start
-from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.radius_path import RadiusPath
-from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.body.points import sphere
+from landscape.volume.body.star_body import StarBody
 from landscape.volume.ray_weights.measure import make_measure
 
 
@@ -212,7 +212,7 @@ def test_particles_start_in_it_if_it_is_nearly_the_body(name: str, cap: float, s
 
 @pytest.mark.parametrize("name", ["off-centre-cut60,1,100,0.7", "off-centre-cut60,10,100,0.7"])
 def test_particles_start_in_it_though_walls_cut_it(name: str) -> None:
-    """Ten walls leave a thousandth of it: no ray reaches its own wall, but before the others the loss is its quadratic."""
+    """Ten walls leave a thousandth of it. No ray reaches its own wall, but before that the loss is its quadratic."""
     body = star_body(build(name).objective)
     with body.objective.running():
         found = [from_ellipsoid(RadiusPath.of(body), seed, 1, nothing, always) for seed in range(5)]

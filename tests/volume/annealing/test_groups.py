@@ -16,7 +16,7 @@ from landscape.volume.annealing import groups
 from landscape.volume.annealing.find_schedule import find_schedule
 from landscape.volume.annealing.groups import Went, by_first, faster, go_through, side_by_side, speed_up
 from landscape.volume.annealing.pilot import Piloted, TooFewLevels
-from landscape.volume.annealing.star_body import Spent, StarBody
+from landscape.volume.body.star_body import Spent, StarBody
 from landscape.volume.ray_weights.measure import make_measure
 
 

@@ -17,7 +17,7 @@ from landscape.volume.annealing import pilot
 from landscape.volume.annealing.find_schedule import find_schedule
 from landscape.volume.annealing.islands import Key, backwards, forwards, second_start
 from landscape.volume.annealing.pilot import Piloted
-from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.body.star_body import StarBody
 from landscape.volume.ray_weights.measure import make_measure
 
 N = 6

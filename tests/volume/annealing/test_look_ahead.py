@@ -10,7 +10,7 @@ from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
 from landscape.volume.annealing.look_ahead import Ahead, look_ahead
 from landscape.volume.annealing.shell_path import ShellPath
-from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.body.star_body import StarBody
 from landscape.volume.ray_weights.measure import make_measure
 
 N = 8

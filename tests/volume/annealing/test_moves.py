@@ -11,14 +11,14 @@ import torch
 
 from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
-from landscape.volume.annealing.coordinates import tangent
 from landscape.volume.annealing.moves import Moved, Straying, move
 from landscape.volume.annealing.particles import Particles
 from landscape.volume.annealing.path import Place, start_of
 from landscape.volume.annealing.radius_path import RadiusPath
 from landscape.volume.annealing.schedule import Level
-from landscape.volume.annealing.star_body import StarBody
 from landscape.volume.annealing.stretch import Stretch
+from landscape.volume.body.coordinates import tangent
+from landscape.volume.body.star_body import StarBody
 from landscape.volume.ray_weights.measure import make_measure
 
 N, COUNT = 6, 64

@@ -15,10 +15,10 @@ from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
 from landscape.volume.annealing.growth_path import GrowthPath
 from landscape.volume.annealing.path import Path, Place
-from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.radius_path import RadiusPath
 from landscape.volume.annealing.shell_path import ShellPath
-from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.body.points import sphere
+from landscape.volume.body.star_body import StarBody
 from landscape.volume.ray_weights.measure import make_measure
 
 N = 5

@@ -10,10 +10,10 @@ import torch
 from landscape.objective import Objective
 from landscape.rays import basin_radii, make_metric
 from landscape.volume.annealing.particles import Particles
-from landscape.volume.annealing.points import sphere
 from landscape.volume.annealing.readings import with_radii
 from landscape.volume.annealing.slices import moved_per_pass, slice_move
-from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.body.points import sphere
+from landscape.volume.body.star_body import StarBody
 from landscape.volume.ray_weights.measure import make_measure
 
 N, COUNT, MOVES = 4, 2000, 4

@@ -17,7 +17,7 @@ from helpers.maps import STIFF, skew
 from landscape.objective import Layout
 from landscape.rays import make_metric
 from landscape.volume import importance_volume, log_unit_ball
-from landscape.volume.annealing.linear_map import LinearMap
+from landscape.volume.body.linear_map import LinearMap
 from landscape.volume.proposals.from_slopes import SlopeDirections
 from landscape.volume.ray_weights import statistics as w
 

@@ -10,7 +10,7 @@ import torch
 
 import landscape as ls
 from landscape.volume import importance_volume
-from landscape.volume.annealing.linear_map import LinearMap
+from landscape.volume.body.linear_map import LinearMap
 from landscape.volume.proposals.second_start import with_second_start
 
 N = 4

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from landscape.errors import ObjectiveError
 from landscape.objective.evaluate import GRADIENT_COST, run_backward
-from landscape.volume.annealing.points import Points
-from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.body.points import Points
+from landscape.volume.body.star_body import StarBody
 
 
 def wall_slopes(body: StarBody, points: Points, share: float) -> Tensor:

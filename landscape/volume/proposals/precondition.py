@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.volume.annealing.linear_map import LinearMap
-from landscape.volume.annealing.points import Points, sphere
-from landscape.volume.annealing.star_body import StarBody
-from landscape.volume.annealing.streams import normals, stream
-from landscape.volume.annealing.wall import wall_slopes
+from landscape.volume.body.linear_map import LinearMap
+from landscape.volume.body.points import Points, sphere
+from landscape.volume.body.star_body import StarBody
+from landscape.volume.proposals.streams import normals, stream
+from landscape.volume.proposals.wall import wall_slopes
 
 RAYS = 384  # of a refinement, in many dimensions
 MOST_REFINEMENTS = 50

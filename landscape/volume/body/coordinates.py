@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.rays import Metric
-from landscape.volume.annealing.linear_map import LinearMap
+from landscape.volume.body.linear_map import LinearMap
 
 
 @dataclass(frozen=True)

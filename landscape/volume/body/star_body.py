@@ -1,7 +1,7 @@
 """The basin of one cutoff as a star-shaped body: its radius along unit directions, and what lies inside.
 
-Other modules read what lies inside it: :mod:`landscape.volume.annealing.readings` for particles, and
-:mod:`landscape.volume.annealing.wall` where it ends.
+Estimators read what lies inside it: :mod:`landscape.volume.annealing.readings` for particles, and
+:mod:`landscape.volume.proposals.wall` where it ends.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from landscape.rays import Metric
 from landscape.rays.crossing import FirstCrossing
 from landscape.rays.march import walk
 from landscape.results import Radii, RayStatus
-from landscape.volume.annealing.coordinates import Coordinates
-from landscape.volume.annealing.linear_map import LinearMap
-from landscape.volume.annealing.points import Points
+from landscape.volume.body.coordinates import Coordinates
+from landscape.volume.body.linear_map import LinearMap
+from landscape.volume.body.points import Points
 from landscape.volume.ray_weights.measure import Measure, MeasureOnRays
 
 

@@ -16,10 +16,10 @@ from helpers.maps import STIFF, body_of, skew
 from helpers.z_scores import z_of_weights
 from landscape.rays import make_metric
 from landscape.volume import log_unit_ball
-from landscape.volume.annealing.linear_map import LinearMap
-from landscape.volume.annealing.points import sphere
-from landscape.volume.annealing.precondition import learn, refined
-from landscape.volume.annealing.star_body import StarBody
+from landscape.volume.body.linear_map import LinearMap
+from landscape.volume.body.points import sphere
+from landscape.volume.body.star_body import StarBody
+from landscape.volume.proposals.precondition import learn, refined
 from landscape.volume.ray_weights.measure import Lebesgue
 
 
