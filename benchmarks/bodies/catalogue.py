@@ -64,7 +64,7 @@ CATALOGUE = (
     "off-centre48,200,0.75",
     *("off-centre-squared20,1000,0.6", "off-centre-squared200,30,0.8", "off-centre-squared1000,30,0.6"),
     *("off-centre-log50,1000,0.3", "off-centre-log200,30,0.8", "off-centre-log1000,30,0.6"),
-    *("off-centre-cut30,2,100,0.5", "off-centre-cut100,1,100,0.7"),
+    *("off-centre-cut30,2,100,0.5", "off-centre-cut60,10,100,0.7", "off-centre-cut100,1,100,0.7"),
     *("off-centre-lp20,4,100,0.6", "off-centre-lp100,4,30,0.7"),
     *("off-centre20,30,0.6@3", "off-centre200,30,0.8@3", "off-centre200,1000,0.8@30", "off-centre-log200,30,0.8@3"),
     *("off-centre-lp100,4,30,0.7@3", "off-centre-lp100,4,30,0.7@20", "lens50,0.6", "lens200,0.8"),
