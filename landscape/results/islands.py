@@ -67,7 +67,7 @@ class RoundRow(NamedTuple):
         levels: number of levels.
         groups: that it has; a round of one group only goes out.
         start_shift, start_error: how far log m of chains that began at the longest uniform rays ends from that of the
-            particles, and the error of that. NaN for a round that only goes out.
+            particles, and the error of that. NaN for a round that only goes out, and for the first one that comes back.
         survives: share of V on a finer grid.
         censored: share of ends at the cap.
         evaluations, calls: what the look at its end cost.

@@ -2,8 +2,9 @@
 
 For each cutoff a pilot fixes the schedule, a hasty one if the budget is small. Then rounds follow, each with four times
 the effort of the one before; the last one takes what is left of the budget. A round consists of groups of islands that
-go out and back, and of a look at its end: chains from a second start, and a finer grid. What is done is kept by group,
-so a run that is stopped continues to the same numbers. The pilot is made again then: its random numbers are its own.
+go out and back, and of a look at its end: on a finer grid, and with chains from a second start if it is not the first.
+What is done is kept by group, so a run that is stopped continues to the same numbers. The pilot is made again then: its
+random numbers are its own.
 """
 
 from __future__ import annotations

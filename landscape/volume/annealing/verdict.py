@@ -157,7 +157,7 @@ def checks_of(rounds: list[Round], log_masses: np.ndarray, longest: float) -> tu
             f"chains from the longest uniform rays end {last.start_shift:+,.2f} nats away; "
             f"{most_start:,.2f} may be chance"
             if not math.isnan(last.start_shift)
-            else "there was no second start",
+            else "there was no second start; it comes with a second round",
         ),
         Check(
             FINER_GRID,
