@@ -13,10 +13,10 @@ import click
 from landscape.errors import StoreError
 from landscape.objective import Objective
 from landscape.rays import basin_radii, metric_of
+from landscape.rays.budget import Budget, radii_within
 from landscape.rays.march import March
 from landscape.results import NOTHING, Cost, Hits, Islands, OnProgress, Progress, Radii, Result, require_same_config
 from landscape.store import Store
-from landscape.volume.annealing.budget import Budget, radii_within
 from landscape.volume.ray_weights.measure import make_measure
 from landscape_cli.flags import in_flags
 from landscape_cli.next_command import resume_command, stopped_line

@@ -10,6 +10,8 @@ from typing import Any
 
 from landscape.errors import StoreError
 from landscape.objective.deadline import BUDGET
+from landscape.rays.budget import RAYS as RAYS_SHARE
+from landscape.rays.budget import Budget
 from landscape.results import (
     AnnealedVolume,
     CountedVolume,
@@ -31,8 +33,6 @@ from landscape.volume import (
     volume_from_radii,
     volume_of_hits,
 )
-from landscape.volume.annealing.budget import RAYS as RAYS_SHARE
-from landscape.volume.annealing.budget import Budget
 from landscape.volume.auto import measure_in_steps
 from landscape.volume.count_hits import WANTED
 from landscape.volume.laplace import laplace_config

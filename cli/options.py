@@ -74,7 +74,7 @@ class BudgetText(click.ParamType):
     name = "budget"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from landscape.volume.annealing.budget import Budget  # for speed alone: it imports numpy
+        from landscape.rays.budget import Budget  # for speed alone: it imports numpy
 
         try:
             Budget.parse(value)

@@ -14,11 +14,11 @@ from landscape.errors import LandscapeError, StoreError
 from landscape.inputs.user_code import is_reference, load_object
 from landscape.measures import REGISTRY, find_measures, sharpness
 from landscape.objective import Objective
+from landscape.rays.budget import Budget
 from landscape.results import Eigenpairs, Measure, Progress, Result, SharpnessTable
 from landscape.results.sharpness import FAILED, number
 from landscape.results.table import columns_in_blocks
 from landscape.store import Store
-from landscape.volume.annealing.budget import Budget
 from landscape_cli.checkpoints_of_run import labels, training_place
 from landscape_cli.clock import elapsed
 from landscape_cli.flags import in_flags

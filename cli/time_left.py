@@ -6,7 +6,7 @@ import math
 from contextlib import AbstractContextManager
 
 from landscape.distributed import from_first
-from landscape.volume.annealing.budget import Budget
+from landscape.rays.budget import Budget
 from landscape_cli.clock import elapsed
 
 

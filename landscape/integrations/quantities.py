@@ -23,10 +23,10 @@ from landscape.objective import Objective
 from landscape.objective.objective import CRITERIA
 from landscape.rays import METRICS, SCALES, basin_radii
 from landscape.rays.basin import check_basin
+from landscape.rays.budget import Budget, radii_within
 from landscape.rays.directions import check_seed
 from landscape.results import Progress, Radii, RayStatus, Result, SharpnessTable, Snapshot, require_same_config
 from landscape.results.sharpness import ESTIMATE, FAILED, LOWER_BOUND
-from landscape.volume.annealing.budget import Budget, radii_within
 
 MEASURES = ("loss", "lambda-max", "trace")  #: by default
 BUDGET = "30s"  #: for one net at one step

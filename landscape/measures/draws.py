@@ -25,11 +25,11 @@ from landscape.objective import Objective
 from landscape.objective.evaluate import GRADIENT_COST
 from landscape.objective.shards.whole import require_whole
 from landscape.rays import Metric, make_metric
+from landscape.rays.budget import Budget
 from landscape.rays.directions import check_seed
 from landscape.rays.streams import Purpose, stream
 from landscape.results import NOTHING, Cost, Result
 from landscape.slices.point_values import PointEvaluator
-from landscape.volume.annealing.budget import Budget
 
 PRODUCT_COST = 2 * GRADIENT_COST  #: cost of a product with the Hessian, in evaluations
 Kept = TypeVar("Kept")

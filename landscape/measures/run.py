@@ -20,10 +20,10 @@ from landscape.measures.registry import Definition, find_measures
 from landscape.measures.settings import BUDGET, CHAINS, CUTOFF, DRAWS, PROBES, VOLUME_BUDGET, Settings
 from landscape.measures.top_pair import known_direction
 from landscape.objective import Objective
+from landscape.rays.budget import Budget
 from landscape.results import Cost, OnProgress, Progress, Result, require_same_config
 from landscape.results.progress import telling
 from landscape.results.sharpness import ESTIMATE, EXACT, FAILED, UNKNOWN, Measure, SharpnessTable
-from landscape.volume.annealing.budget import Budget
 
 Row = tuple[str, Definition, float | None]  #: of the table: name, measure, and rho if it takes one
 

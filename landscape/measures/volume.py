@@ -11,11 +11,11 @@ from landscape.measures.reading import Reading
 from landscape.measures.registry import measure
 from landscape.objective import Objective
 from landscape.rays import METRICS
+from landscape.rays.budget import Budget
 from landscape.results import Volume, VolumeEstimate
 from landscape.results.ball import log_unit_ball
 from landscape.results.sharpness import ESTIMATE, LOWER_BOUND
 from landscape.volume import log_volume
-from landscape.volume.annealing.budget import Budget
 
 KL_CUTOFF = 0.01  #: of Scherlis & Belrose 2025
 KL_RAYS = 200  #: twice theirs

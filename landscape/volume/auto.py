@@ -23,10 +23,10 @@ from landscape.objective import Objective
 from landscape.objective.deadline import BUDGET
 from landscape.objective.shards.whole import require_whole
 from landscape.rays import basin_radii
+from landscape.rays.budget import FEWEST_RAYS, RAYS, Budget, TooLittleTime, radii_within
 from landscape.results import NOTHING, Cost, OnProgress, Radii, Volume, VolumeEstimate
 from landscape.results.best import best_volume
 from landscape.volume.annealed import NoWholeRound, annealed_volume
-from landscape.volume.annealing.budget import FEWEST_RAYS, RAYS, Budget, TooLittleTime, radii_within
 from landscape.volume.counted import counted_volume
 from landscape.volume.options import BasinOptions
 from landscape.volume.ray_weights.measure import check_measure

@@ -19,6 +19,7 @@ from landscape.objective.deadline import BUDGET
 from landscape.objective.shards.whole import require_whole
 from landscape.rays import Metric, make_metric
 from landscape.rays.basin import check_basin
+from landscape.rays.budget import Budget, too_little_time
 from landscape.rays.march import (
     March,
     Pilot,
@@ -30,7 +31,6 @@ from landscape.rays.march import (
 from landscape.rays.uniform_points import UniformPoints
 from landscape.results import NOTHING, Cost, Hits, OnProgress, Progress, require_same_config
 from landscape.results.progress import telling
-from landscape.volume.annealing.budget import Budget, too_little_time
 
 WANTED = 100  #: hits in the basin at which a count stops: an error of a tenth of V
 RELIABLE_HITS = 50  #: fewer hits in the basin give a lower bound

@@ -11,7 +11,7 @@ from landscape.measures import REGISTRY
 from landscape.measures.draws import Draws
 from landscape.measures.run import take
 from landscape.measures.settings import Settings
-from landscape.volume.annealing.budget import Budget
+from landscape.rays.budget import Budget
 
 Z = 4.0  # standard errors
 

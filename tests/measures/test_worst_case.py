@@ -10,7 +10,7 @@ from landscape.measures.claims.relu_nets import filled
 from landscape.measures.draws import Draws
 from landscape.measures.settings import Settings
 from landscape.measures.worst_case import worst_case_l2
-from landscape.volume.annealing.budget import Budget
+from landscape.rays.budget import Budget
 
 
 @pytest.fixture(scope="module")

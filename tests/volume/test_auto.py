@@ -12,9 +12,9 @@ import landscape as ls
 from helpers.islands import bowl
 from helpers.slow import slow_bowl, slow_clock
 from helpers.volumes import ball
+from landscape.rays.budget import Budget
 from landscape.results import Cost, Volume
 from landscape.volume.annealed import NoWholeRound
-from landscape.volume.annealing.budget import Budget
 from landscape.volume.auto import AutoVolumes, measure_in_steps
 
 GOOD, BAD = (ball(5, 1.0, directions=count, cap=2.0) for count in (100, 20))

@@ -13,9 +13,9 @@ import numpy as np
 from landscape.errors import OutOfBudget
 from landscape.objective import Objective
 from landscape.rays import basin_radii, random_directions, require_same_function
+from landscape.rays.budget import FEWEST_RAYS, RAYS, Budget, radii_within
 from landscape.rays.march import March, describe_search
 from landscape.results import NOTHING, Cost, Islands, Radii
-from landscape.volume.annealing.budget import FEWEST_RAYS, RAYS, Budget, radii_within
 
 REFERENCE_RAYS = 512  #: that are measured if none are given
 

@@ -24,9 +24,9 @@ from landscape.objective import Objective
 from landscape.objective.deadline import BUDGET
 from landscape.rays import Metric, make_metric
 from landscape.rays.basin import check_basin
+from landscape.rays.budget import Budget, speed_of
 from landscape.results import NOTHING, Cost, Islands, OnProgress, Radii, require_same_config
 from landscape.results.islands import PATHS, GroupRow, PilotRow, RoundRow
-from landscape.volume.annealing.budget import Budget, speed_of
 from landscape.volume.annealing.effort import Past, next_round
 from landscape.volume.annealing.find_schedule import find_schedule
 from landscape.volume.annealing.groups import (

@@ -9,8 +9,8 @@ import torch
 
 import landscape as ls
 from helpers.slow import PASS, slow_bowl, slow_clock
+from landscape.rays.budget import FEWEST_RAYS, Budget, radii_within
 from landscape.results import OnProgress, Radii
-from landscape.volume.annealing.budget import FEWEST_RAYS, Budget, radii_within
 
 
 @pytest.mark.parametrize(
