@@ -27,7 +27,7 @@ from landscape.objective.moved_weights import AnyPoint, Point, PointList, moved_
 from landscape.objective.narrow_products import gains, sums_in_float32
 from landscape.objective.overwritten import Overwritten
 from landscape.objective.parameters import Layout, fixed_parameters, moving_parameters
-from landscape.objective.read_weights import MovedWeights
+from landscape.objective.read_weights import MovedWeights, Rooms
 from landscape.objective.reading import untouched_rng
 
 CENTRE = "at the trained point"
@@ -107,7 +107,7 @@ class ModelProgram:
         self.forward = forward
         self.compile = compile
         self._with_target = loss.name == "model"
-        self._width = 1
+        self._width, self.rooms = 1, Rooms()
         self._viewed: tuple[Tensor, int, list[list[Tensor]]] | None = None
         self.differentiates = self.writes = self.in_place = self.caches = False
         self.pairs = list(zip(moving_parameters(self.model), layout.entries, strict=True))
@@ -161,7 +161,7 @@ class ModelProgram:
 
     def _weights_at(self, point: Point) -> list[Tensor]:
         """Return what the model gets at a point of a large model: nothing that takes memory."""
-        return Overwritten(self.pairs, point) if self.in_place else MovedWeights(self.pairs, point)
+        return Overwritten(self.pairs, point) if self.in_place else MovedWeights(self.pairs, point, self.rooms)
 
     def output_with(self, views: list[Tensor], batch: int = 0) -> Any:
         """Return the model's output on one batch with these parameters."""
@@ -249,6 +249,7 @@ class ModelProgram:
                 yield
         finally:
             self._viewed = None
+            self.rooms.clear()
             restore(kept)
 
     def _set_buffers(self, buffers: tuple[Tensor, ...]) -> None:

@@ -193,7 +193,7 @@ def moved_rows(weight: Tensor, entry: Entry, point: Point, rows: slice, room: Te
         for part in row_pieces(out.shape):
             there = slice(rows.start + part.start, rows.start + part.stop)
             base = source[there].to(dtype)
-            moved = base if out.dtype != dtype else out[part]
+            moved = torch.empty_like(base) if out.dtype != dtype else out[part]
             for coefficient, step in shifts:
                 step.add(base, moved, entry, there, coefficient)
                 base = moved

@@ -24,7 +24,7 @@ from landscape.objective.read_weights import LARGE_LINEAR
 _MiB = 2**20
 LANE_BUDGET = {"cpu": 8 * _MiB, "cuda": 1024 * _MiB}  #: bytes that all lanes may take: about the cache on a CPU
 _ACTIVATION_SHARE = 4  # of a large model: its largest activation may take this part of the model's bytes
-_KEPT_SHARE = 0.42  # of a large model: levels of directions that are kept may take this part of its bytes; 1/2 is all
+_KEPT_SHARE = 0.5  # of a large model: levels of directions that are kept may take this part of its bytes; 1/2 is all
 _KEPT_OF_16_BITS = 0.15  # the same for a model in 16 bits
 _LEVEL_BYTES = 2
 _SHORT = 120  # characters of an error in a note

@@ -10,20 +10,25 @@ some rows of its weight at a time. Products leave nothing of a weight in their r
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
+from weakref import ReferenceType, ref
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils._pytree import tree_any, tree_map
 
+from landscape.objective.loss_by_rows import LossByRows
 from landscape.objective.moved_weights import Point, moved_chosen, moved_rows, moved_tensor, row_pieces
 from landscape.objective.parameters import Entry
 
 LARGE_LINEAR = 2**20  #: entries of the weight of a linear layer that are made at a time
+_LARGE_RESULT = 2**25  # bytes: above, the C library takes fresh memory for every tensor
 _FEW_ROWS = 4  # an embedding makes single rows if it looks up at most one row in this number
 
 
@@ -32,7 +37,30 @@ class UncaughtError(RuntimeError):
 
 
 class Rooms(list[Tensor]):
-    """Memory in which weights are made, one after the other: fresh memory costs more than to move a weight."""
+    """Memory in which weights are made, one after the other: fresh memory costs more than to move a weight.
+
+    It also serves one large result, such as logits, if nobody has the last one any more.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._result: tuple[Tensor, ReferenceType[np.ndarray]] | None = None
+
+    def clear(self) -> None:
+        super().clear()
+        self._result = None
+
+    def for_result(self, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Return a tensor whose values are not set, in the dtype of ``like``."""
+        size = math.prod(shape) * like.element_size()
+        if size < _LARGE_RESULT or not like.is_cpu or torch.is_grad_enabled() or type(like) is not Tensor:
+            return like.new_empty(shape)
+        room, last = self._result or (torch.empty(size, dtype=torch.uint8), lambda: None)
+        if last() is not None or room.numel() < size:
+            return like.new_empty(shape)
+        lent = room.numpy()[:size]  # which lives as long as any tensor that shares this memory
+        self._result = room, ref(lent)
+        return torch.from_numpy(lent).view(like.dtype).view(shape)
 
     @contextmanager
     def lent(self, like: Tensor, entries: int) -> Iterator[Tensor | None]:
@@ -109,15 +137,17 @@ class MovedWeights(list[Tensor]):
     Args:
         pairs: the trained weights, and the place of each in the layout.
         point: the point.
+        rooms: where products make weights and results.
     """
 
-    def __init__(self, pairs: Iterable[tuple[Tensor, Entry]], point: Point) -> None:
-        rooms = Rooms()
+    def __init__(self, pairs: Iterable[tuple[Tensor, Entry]], point: Point, rooms: Rooms) -> None:
         super().__init__(MovedWeight(own, entry, point, rooms) for own, entry in pairs)
 
-    def written(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def written(self) -> Iterator[None]:
         """Return the context in which the model runs with these."""
-        return uncompiled()
+        with uncompiled(), LossByRows():
+            yield
 
 
 def uncompiled() -> AbstractContextManager[Any]:
@@ -172,7 +202,7 @@ def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
         ]
         return torch.cat(parts, -1)
     flat = inputs.reshape(-1, inputs.shape[-1])
-    out = flat.new_empty(len(flat), len(whole))
+    out = weight.rooms.for_result(flat, (len(flat), len(whole)))
     with weight.rooms.lent(whole, max(LARGE_LINEAR, whole.shape[1])) as room:
         for rows in row_pieces(whole.shape, LARGE_LINEAR):
             part = moved_rows(whole, entry, point, rows, room)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,6 @@ from landscape.objective.digest import digest_of
 from landscape.objective.moved_weights import AnyPoint
 
 _HASHED = 2**20  # entries of a large model that are hashed at a time
-_ALONE = 2**14  # entries that torch converts on the thread that asks: others may be at work meanwhile
 
 
 def hash_of(program: Program, origin: AnyPoint) -> str:
@@ -28,15 +28,22 @@ def _values(program: Program, origin: AnyPoint) -> Iterator[Tensor]:
         yield from layout.wholes(origin) if layout is not None else (origin,)
         return
     assert isinstance(program, ModelProgram)
+    room = torch.empty(_HASHED, dtype=program.layout.dtype)  # always the same: fresh memory costs more than to convert
     for own, _ in program.pairs:
         for piece in own.detach().reshape(-1).split(_HASHED):
-            yield _converted(piece, program.layout.dtype)
+            yield _converted(piece, room[: len(piece)])
 
 
-def _converted(piece: Tensor, dtype: torch.dtype) -> Tensor:
-    if piece.dtype == dtype or piece.device.type != "cpu":
-        return piece.to(dtype)
-    wide = torch.empty(piece.shape, dtype=dtype)
-    for part, place in zip(piece.split(_ALONE), wide.split(_ALONE), strict=True):
-        place.copy_(part)
-    return wide
+def _converted(piece: Tensor, room: Tensor) -> Tensor:
+    """Return the piece in the dtype of ``room``, if it is in 16 bits there.
+
+    numpy converts it, on the thread that asks: others may be at work meanwhile.
+    """
+    if piece.device.type != "cpu" or room.dtype != torch.float32 or piece.dtype not in (torch.bfloat16, torch.float16):
+        return piece.to(room.dtype)
+    if piece.dtype == torch.float16:
+        np.copyto(room.numpy(), piece.numpy())
+    else:  # the bits are the upper half of those of the same number in float32
+        bits = piece.view(torch.int16).numpy().view(np.uint16)
+        np.left_shift(bits, 16, out=room.view(torch.int32).numpy().view(np.uint32), dtype=np.uint32)
+    return room

@@ -46,13 +46,17 @@ _ROUNDS = 10
 _LOW = 0xFFFFFFFF
 
 
-def levels(seed: int, index: int, start: int, stop: int, *, device: torch.device | None = None) -> Tensor:
+def levels(
+    seed: int, index: int, start: int, stop: int, *, device: torch.device | None = None, out: Tensor | None = None
+) -> Tensor:
     """Return the levels of entries ``start`` to ``stop`` of a direction, shape (stop - start,), int16.
+
+    They are written to ``out`` if it is given, on its device.
 
     >>> bool(torch.equal(levels(0, 7, 100, 200), levels(0, 7, 0, 300)[100:200]))
     True
     """
-    out = torch.empty(stop - start, dtype=torch.int16, device=device)
+    out = torch.empty(stop - start, dtype=torch.int16, device=device) if out is None else out
     if out.device.type != "cpu":
         for a, b in pieces(start, stop):
             out[a - start : b - start] = levels_at(seed, index, torch.arange(a, b, device=device))

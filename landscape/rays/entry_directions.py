@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor
@@ -23,7 +24,6 @@ from landscape.errors import LandscapeError, ObjectiveError
 from landscape.objective import Objective, Scope
 from landscape.objective.batch_loss import ModelProgram
 from landscape.objective.large import FLAT_LIMIT
-from landscape.objective.model import return_freed_memory
 from landscape.objective.moved_weights import PIECE, StepList, row_pieces
 from landscape.objective.parameters import Entry
 from landscape.rays.directions import RandomDirections, check_seed
@@ -106,13 +106,17 @@ class EntryStep:
 
     def add(self, base: Tensor, out: Tensor, entry: Entry, rows: slice, coefficient: float) -> None:
         drawn = self.levels.rows(entry, rows)
+        scaled = rows_of(self._scaled(entry, coefficient, out.dtype), rows)
+        if base is not out:
+            torch.addcmul(base, out.copy_(drawn.view(out.shape)), scaled, out=out)
+            return
         # always the same room for the levels as numbers: fresh memory costs more than the sum
         room, count = self._room, drawn.numel()
         if room is None or (room.dtype, room.device) != (out.dtype, out.device) or room.numel() < count:
             room = torch.empty(max(PIECE, count), dtype=out.dtype, device=out.device)
             self._room = room if type(room) is Tensor else None  # a compiler may try the step without numbers
         numbers = room[:count].copy_(drawn).view(out.shape)
-        torch.addcmul(base, numbers, rows_of(self._scaled(entry, coefficient, out.dtype), rows), out=out)
+        torch.addcmul(base, numbers, scaled, out=out)
 
     def add_rows(self, block: Tensor, entry: Entry, rows: Tensor, coefficient: float) -> None:
         drawn = self.levels.chosen(entry, rows).to(block.dtype)
@@ -136,13 +140,12 @@ class KeptLevels:
 
     Args:
         seed, index: which direction.
-        device: where the model is.
-        keep: bytes that may be kept.
+        room: where they are kept, int16, shape (entries,), on the device of the model.
     """
 
-    def __init__(self, seed: int, index: int, device: torch.device, keep: int = 0) -> None:
+    def __init__(self, seed: int, index: int, room: Tensor) -> None:
         self.key = (seed, index)
-        self._device, self._room = device, keep // 2
+        self._device, self._room = room.device, room
         self._kept: dict[str, Tensor] = {}
         self._ahead = 0, torch.empty(0, dtype=torch.int16)
 
@@ -171,16 +174,22 @@ class KeptLevels:
     def read(self, entry: Entry) -> Iterator[tuple[slice, Tensor]]:
         """Yield all rows of a tensor and their levels, and keep the first ones while there is room."""
         width = width_of(entry)
-        count = min(entry.size, self._room) // width * width
-        self._kept[entry.name] = levels(*self.key, entry.start, entry.start + count, device=self._device)
-        self._room -= count
+        count = min(entry.size, self._room.numel()) // width * width
+        kept, self._room = self._room[:count], self._room[count:]
+        self._kept[entry.name] = levels(*self.key, entry.start, entry.start + count, out=kept)
         for rows in row_pieces(entry.shape):
             yield rows, self.rows(entry, rows)
 
 
-def uniform_step(metric: EntryMetric, seed: int, index: int, keep: int, *, rough: bool = False) -> EntryStep:
+def room_for_levels(entries: Sequence[Entry], kept_bytes: int, device: torch.device) -> Tensor:
+    """Return memory for the levels of these tensors, or of as many as may be kept: int16, shape (entries,)."""
+    count = min(kept_bytes // torch.int16.itemsize, sum(entry.size for entry in entries))
+    return torch.empty(count, dtype=torch.int16, device=device)
+
+
+def uniform_step(metric: EntryMetric, seed: int, index: int, room: Tensor, *, rough: bool = False) -> EntryStep:
     """Return the step for r = 1 of a uniform direction: scale_i = s_i / |q|, with the usual |q| if ``rough``."""
-    held = KeptLevels(seed, index, metric.device, keep)
+    held = KeptLevels(seed, index, room)
     length = usual_length(metric.scope.size) if rough else _length(metric, held)
     return EntryStep({name: scale / length for name, scale in metric.scales.items()}, held)
 
@@ -221,13 +230,23 @@ class EntryDirections:
     def __init__(self, metric: EntryMetric, seed: int, keep: int, *, rough: bool = False) -> None:
         self.metric, self.seed, self._keep = metric, check_seed(seed), keep
         self._rough = rough and metric.scope.size > FLAT_LIMIT
+        self._rooms: list[Tensor] = []
+        self._lent: list[ReferenceType[KeptLevels]] = []
 
     def steps(self, indices: Sequence[int]) -> StepList:
         """Return the steps for r = 1 with these indices; each depends only on its own index."""
-        return_freed_memory()  # that of the last steps, whose parts may not serve the next ones
-        each = self._keep // max(len(indices), 1)
-        steps = [uniform_step(self.metric, self.seed, int(index), each, rough=self._rough) for index in indices]
+        pairs = zip(indices, self._rooms_for(len(indices)), strict=True)
+        steps = [uniform_step(self.metric, self.seed, int(index), room, rough=self._rough) for index, room in pairs]
+        self._lent = [ref(step.levels) for step in steps]
         return StepList(steps, self.metric.device)
+
+    def _rooms_for(self, count: int) -> list[Tensor]:
+        """Return where each of some steps keeps levels: the memory of the last ones, once nobody has them."""
+        if len(self._rooms) != count or any(held() is not None for held in self._lent):
+            self._rooms = []
+            entries, each = self.metric.scope.entries, 0 if self._rough else self._keep // max(count, 1)
+            self._rooms = [room_for_levels(entries, each, self.metric.device) for _ in range(count)]
+        return self._rooms
 
     def describe(self) -> dict[str, Any]:
         """Return which generator the directions come from."""

@@ -29,6 +29,7 @@ from landscape.rays.entry_directions import (
     KeptLevels,
     as_tensor,
     filter_rms,
+    room_for_levels,
     weights_of,
 )
 from landscape.slices.axes import Axes, refuse_collinear, refuse_shape
@@ -124,7 +125,8 @@ def _li2018(request: StepRequest) -> StepAxes:
         )
     steps, moving = [], 0
     for index in range(request.count):
-        held = KeptLevels(request.seed, index, objective.device, objective.plan.step_bytes // request.count)
+        room = room_for_levels(entries, objective.plan.step_bytes // request.count, objective.device)
+        held = KeptLevels(request.seed, index, room)
         scales = {}
         for entry in entries:
             if entry.name in norms:

@@ -76,7 +76,7 @@ def test_a_head_of_zeros_does_not_tell_how_a_loss_reads_it(dtype: torch.dtype) -
     assert readings[0].next_token
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_the_hash_of_a_large_model_is_made_when_it_is_asked_for(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:

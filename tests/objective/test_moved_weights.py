@@ -328,6 +328,37 @@ def test_weights_are_made_in_one_room_after_the_other(monkeypatch: pytest.Monkey
     assert len(places) == 1
 
 
+def test_a_large_result_takes_the_memory_of_the_last_one_once_nobody_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_LARGE_RESULT", 40)
+    rooms, like = reading.Rooms(), torch.zeros(1, dtype=torch.bfloat16)
+    with torch.no_grad():
+        first = rooms.for_result(like, (4, 5)).fill_(1.0)
+        place, part = first.data_ptr(), first[1:]
+        del first
+        second = rooms.for_result(like, (4, 5)).fill_(2.0)
+        assert second.data_ptr() != place
+        assert torch.equal(part, torch.ones(3, 5, dtype=torch.bfloat16))
+        del part
+        assert rooms.for_result(like, (2, 10)).data_ptr() == place
+        assert rooms.for_result(like, (5, 5)).data_ptr() != place
+
+
+def test_outputs_at_points_stay_as_they_are_at_later_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LARGE_LINEAR", 50)
+    monkeypatch.setattr(reading, "_LARGE_RESULT", 0)
+    _, flat, moved = pair(Tied)
+    by_vector, values = losses(flat, moved)
+    assert values == pytest.approx(by_vector, rel=1e-5)
+    steps = random_directions(moved, metric_of(moved, "filter"), 3).steps([0])
+    program = moved.program
+    assert isinstance(program, ModelProgram)
+    with moved.running():
+        outputs = [program.output(steps.on_rays(np.zeros(1, dtype=int), np.array([r]))[0], 0) for r in (0.1, 1.0)]
+        again = program.output(steps.on_rays(np.zeros(1, dtype=int), np.array([0.1]))[0], 0)
+    assert torch.equal(outputs[0], again)
+    assert not torch.equal(outputs[1], again)
+
+
 def test_the_plan_holds_the_largest_weight_that_is_made_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("landscape.objective.point_batches.LARGE_LINEAR", 50)
     plans = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
@@ -72,6 +73,25 @@ def test_levels_are_kept_up_to_the_room_and_change_no_number() -> None:
         of.plan = replace(of.plan, step_bytes=room)
         steps.append(vector(random_directions(of, metric, 0).steps([0])[0], of))
     assert all(torch.equal(step, steps[0]) for step in steps)
+
+
+def test_the_memory_of_steps_serves_the_next_ones_once_they_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = objective()
+    metric = metric_of(of, "filter")
+    truth = [vector(random_directions(of, metric, 0).steps([index])[0], of) for index in range(4)]
+    module = sys.modules[random_directions.__module__]
+    made, make = count(), module.room_for_levels
+    monkeypatch.setattr(module, "room_for_levels", lambda *given: (next(made), make(*given))[1])
+    rays = random_directions(of, metric, 0)
+    first, second = rays.steps([0]), rays.steps([1])
+    assert torch.equal(vector(first[0], of), truth[0])
+    assert torch.equal(vector(second[0], of), truth[1])
+    del second
+    third = rays.steps([2])
+    assert torch.equal(vector(third[0], of), truth[2])
+    del third
+    assert torch.equal(vector(rays.steps([3])[0], of), truth[3])
+    assert next(made) == 2, "for the first two, which were there together"
 
 
 def test_rough_directions_of_a_large_scope_have_the_usual_length(monkeypatch: pytest.MonkeyPatch) -> None:
