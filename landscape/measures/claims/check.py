@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import torch
-from torch import Tensor, nn
 
 from landscape.measures.claims.relu_nets import data_for, louder, norm_net, permuted, plain_net, rescaled
 from landscape.measures.registry import Definition, find_measures
@@ -57,9 +55,9 @@ def check_claims(measures: str) -> list[Claim]:
     [('permutation', True), ('relu-rescaling', False)]
     >>> del REGISTRY["doc-length"]
     """
-    before = cache(as_it_is)
+    nets = ClaimNets()
     return [
-        check(definition.name, metric, word, net, before)
+        check(definition.name, metric, word, net, nets)
         for definition in find_measures(measures)
         for metric, word in claims_of(definition)
         for net in NETS
@@ -72,23 +70,34 @@ def claims_of(definition: Definition) -> Iterator[tuple[str, str]]:
     yield from (("adaptive", word) for word in definition.adaptive)
 
 
-def as_it_is(name: str, metric: str, net: str) -> Measure:
-    """Return a measure of a net without any change."""
-    model = NETS[net]()
-    return _measured(name, metric, model, data_for(model))
+class ClaimNets:
+    """The nets before and after each change, and what was measured of them: claims and measures share both."""
+
+    def __init__(self) -> None:
+        self._objectives: dict[tuple[str, str | None], Objective] = {}
+        self._measures: dict[tuple[str, str, str], Measure] = {}
+
+    def measured(self, name: str, metric: str, net: str, word: str | None = None) -> Measure:
+        """Return a measure of a net after the change of this name; None: of the net as it is."""
+        if word is not None:
+            return _measured(self._objective(net, word), name, metric)
+        if (name, metric, net) not in self._measures:
+            self._measures[name, metric, net] = _measured(self._objective(net, None), name, metric)
+        return self._measures[name, metric, net]
+
+    def _objective(self, net: str, word: str | None) -> Objective:
+        if (net, word) not in self._objectives:
+            model = NETS[net]()
+            data = data_for(model)
+            if word in CHANGES:
+                model = CHANGES[word](model)
+            self._objectives[net, word] = Objective(model, data, batch_size=_BATCH if word == "batch-size" else None)
+        return self._objectives[net, word]
 
 
-def check(
-    name: str, metric: str, word: str, net: str, as_it_is: Callable[[str, str, str], Measure] = as_it_is
-) -> Claim:
-    """Try one claim on one net; ``as_it_is`` may remember what the claims of a measure share."""
-    before = as_it_is(name, metric, net)
-    model = NETS[net]()
-    data = data_for(model)
-    if word == "batch-size":
-        after = _measured(name, metric, model, data, _BATCH)
-    else:
-        after = _measured(name, metric, CHANGES[word](model), data)
+def check(name: str, metric: str, word: str, net: str, nets: ClaimNets) -> Claim:
+    """Try one claim on one net."""
+    before, after = nets.measured(name, metric, net), nets.measured(name, metric, net, word)
     if word == "permutation" and before.standard_error:
         holds = _agree(before, after)
     else:
@@ -96,10 +105,7 @@ def check(
     return Claim(name, metric, word, net, before.value, after.value, math.isfinite(before.value) and holds)
 
 
-def _measured(
-    name: str, metric: str, model: nn.Module, data: tuple[Tensor, Tensor], batch_size: int | None = None
-) -> Measure:
-    objective = Objective(model, data, batch_size=batch_size)
+def _measured(objective: Objective, name: str, metric: str) -> Measure:
     return sharpness(
         objective, name, metric=metric, probes=_PROBES, start=torch.zeros_like(objective.theta),
         cutoff=2 * objective.centre, volume_budget=400, chains=4, steps=100,
