@@ -36,9 +36,9 @@ def task():
     return landscape.Task(model=nn.Linear(3, 1), data=(points, torch.zeros(64, 1)), loss="mse")
 """
 NET = "volume ckpt.pt --task bowl.py --metric identity --cutoff 0.3"
-BUDGET = "--directions 20 --rtol 0.05 --budget 9000"
+BUDGET = "--directions 20 --rtol 0.05 --budget 7000"
 QUICK = f"{NET} --estimator annealed --rtol 0.05 --budget 500"  # too little for a round
-LONGER = QUICK.replace("500", "9000")
+LONGER = QUICK.replace("500", "8000")
 
 
 def weights() -> dict[str, torch.Tensor]:
@@ -131,13 +131,13 @@ def test_auto_is_the_default_and_prints_both_estimates_in_one_table(bowl: Path, 
     assert kept.summary()["results"] == found["volumes"]["annealed"]["results"]
     # the same budget again measures nothing, and so does a smaller one
     before = Path("run.h5").read_bytes()
-    for budget in (9000, 6000):
-        again = run(f"{NET} {BUDGET.replace('9000', str(budget))} --out run.h5 --resume")
+    for budget in (7000, 5000):
+        again = run(f"{NET} {BUDGET.replace('7000', str(budget))} --out run.h5 --resume")
         assert again.stdout == done.stdout
         assert Path("run.h5").read_bytes() == before
     # a larger one goes on
     first = ls.Store("run.h5")["islands"]
-    run(f"{NET} {BUDGET.replace('9000', '18000')} --out run.h5 --resume -q")
+    run(f"{NET} {BUDGET.replace('7000', '14000')} --out run.h5 --resume -q")
     more = ls.Store("run.h5")["islands"]
     assert isinstance(first, Islands)
     assert isinstance(more, Islands)
@@ -156,7 +156,7 @@ def test_auto_anneals_nothing_where_uniform_rays_are_reliable(bowl: Path) -> Non
 
 def test_auto_from_python(bowl: Path, whole_auto: Whole) -> None:
     auto = partial(ls.log_volume, objective(), [0.3], metric="identity", estimator="auto")
-    found = auto(budget=9000, directions=20, rtol=0.05)
+    found = auto(budget=7000, directions=20, rtol=0.05)
     line = strict(run(f"{NET} {BUDGET} --json --resume --out {whole_auto.path}").stdout)
     assert found.estimator == line["estimator"]
     assert found.results[0].log_volume == pytest.approx(line["results"][0]["log_volume"], abs=0.2)
@@ -220,7 +220,7 @@ def test_ctrl_c_before_a_round_is_whole_prints_what_there_is(bowl: Path, monkeyp
     assert "passes over the data, kept in run.h5" in flat(done.stderr)
     assert "uniform: 20 rays" in done.stdout
     assert ls.Store("run.h5").names() == ["radii", "volume"]
-    alone = run(f"{NET} --estimator annealed --budget 9000 --out new.h5", code=130)
+    alone = run(f"{NET} --estimator annealed --budget 8000 --out new.h5", code=130)
     assert alone.stdout == ""
     assert "nothing was kept" in alone.stderr
 

@@ -48,11 +48,11 @@ def stored() -> tuple[Radii, Islands]:
 
 
 def test_auto_gives_its_rays_to_the_islands_and_a_longer_budget_goes_on() -> None:
-    run(f"{CUT} --budget 6000")
+    run(f"{CUT} --budget 3000")
     radii, islands = stored()
     assert 16 <= radii.directions < 100
     assert islands.reference_radii.tobytes() == radii.radii.tobytes()
-    run(f"{CUT} --budget 15000 --resume")
+    run(f"{CUT} --budget 9000 --resume")
     assert len(stored()[1].groups) > len(islands.groups)
 
 
@@ -70,24 +70,24 @@ def test_auto_that_is_stopped_in_its_islands_goes_on_to_the_same_bytes(monkeypat
 
 def test_islands_alone_take_the_rays_of_their_file_and_go_on_with_them() -> None:
     run(f"radius {NET} --cutoff 0.1 --cutoff 0.3 --directions 20")
-    run(f"{ALONE} --budget 4000")
+    run(f"{ALONE} --budget 3000")
     radii, islands = stored()
     assert islands.reference_radii.tobytes() == radii.radii[:, 1:].tobytes()
-    run(f"{ALONE} --budget 15000 --resume")
+    run(f"{ALONE} --budget 9000 --resume")
     assert len(stored()[1].groups) > len(islands.groups)
-    run(f"{ALONE} --budget 4000 --overwrite")
+    run(f"{ALONE} --budget 3000 --overwrite")
     found = ls.Store("run.h5")["islands"]
     assert isinstance(found, Islands)
     assert len(found.reference_radii) > 20
 
 
 def test_islands_keep_their_own_rays_if_others_come_into_the_file() -> None:
-    run(f"{ALONE} --budget 4000")
+    run(f"{ALONE} --budget 3000")
     file = ls.Store("run.h5")
     before = file["islands"]
     run(f"radius {NET} --cutoff 0.1 --cutoff 0.3 --directions 600")
     assert file["radii"].config["first_step_taken"] != before.config["first_step_taken"]
-    run(f"{ALONE} --budget 15000 --resume")
+    run(f"{ALONE} --budget 9000 --resume")
     after = file["islands"]
     assert after.reference_radii.tobytes() == before.reference_radii.tobytes()
     assert len(after.groups) > len(before.groups)

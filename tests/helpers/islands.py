@@ -14,7 +14,7 @@ from landscape.results import Islands
 from landscape.volume import run_islands
 from landscape.volume.annealing import party, tables
 
-BUDGET = 12_000  #: passes over the data, for a round of few particles in three dimensions
+BUDGET = 8_000  #: passes over the data, for a round of few particles in three dimensions
 
 
 def few_particles(patch: pytest.MonkeyPatch) -> None:

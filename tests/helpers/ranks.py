@@ -105,7 +105,7 @@ def walked() -> dict[str, Any]:
     """Islands whose budget ends in the second group of the third round; and rays that a budget cuts."""
     party.PARTIES.update(dict.fromkeys(party.PARTIES, Party(2, 2, 2)))
     islands._SAFE = 1.6  # the last round is larger than the budget
-    found = islands.run_islands(bent(25, n=3), [0.5], metric="identity", rtol=0.05, budget=10_000)
+    found = islands.run_islands(bent(25, n=3), [0.5], metric="identity", rtol=0.05, budget=6_000)
     assert (len(found.groups), len(found.rounds)) == (5, 3)
     few = islands.run_islands(bent(5, n=3), [0.5], metric="identity", rtol=0.05, budget=1_000)
     assert len(few.reference_radii) < REFERENCE_RAYS
