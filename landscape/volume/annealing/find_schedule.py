@@ -142,7 +142,8 @@ class _Search:
         """
         checks = (self.check_shell, self.check_shell) if doubtful else (self.check_last, self.check)
         try:
-            found = self._by_two(Pilot.shrink, self._shell, checks, _LATE_IF_DOUBTFUL if doubtful else _LATE)
+            late = _LATE_IF_DOUBTFUL if doubtful else _LATE
+            found = self._by_two(Pilot.shrink, self._shell, checks, late, doubtful=doubtful)
         except TooFewLevels:
             return None
         except OutOfBudget:
@@ -157,6 +158,8 @@ class _Search:
         path: Path,
         checks: tuple[Callable[[], None], Callable[[], None]],
         late: float,
+        *,
+        doubtful: bool | None = None,
     ) -> Piloted:
         """Return the schedule of the most careful pilot that the budget pays for, or that of a hasty one.
 
@@ -165,6 +168,12 @@ class _Search:
             path: where it goes.
             checks: of the hasty pilot and of the careful one.
             late: share of its budget after which the careful one hurries.
+            doubtful: whether it was likely that a hasty one would be lost; None if no other path can be taken. Where it
+                was lost against all likelihood, a careful one goes only if the budget pays for it, and leaves
+                something for another path.
+
+        Raises:
+            TooFewLevels: if both are lost, or there is another path and the budget ended the careful one.
         """
         (check_hasty, check), hasty, begun = checks, None, self.body.spent.evaluations
         with suppress(TooFewLevels):
@@ -178,13 +187,20 @@ class _Search:
             care = wanted
         if care is None and hasty is not None:
             return hasty
+        in_vain = hasty is None and doubtful is not None
+        if in_vain:
+            check, late = self.check_shell, _LATE_IF_DOUBTFUL
+            if care is None and known is None and not doubtful:
+                raise TooFewLevels
 
         def is_late(levels: int) -> bool:
             return self.share() >= late if known is None else levels >= known.careful
 
         try:
             return go(Pilot(path, self.body, self.key, check, care or CAREFUL, is_late=is_late))
-        except OutOfBudget:
+        except OutOfBudget as error:
+            if in_vain:
+                raise TooFewLevels from error
             if hasty is None:
                 raise
             return hasty

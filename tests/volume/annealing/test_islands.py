@@ -16,7 +16,7 @@ from landscape.volume.annealing import find_schedule as schedule_finder
 from landscape.volume.annealing import pilot
 from landscape.volume.annealing.find_schedule import find_schedule
 from landscape.volume.annealing.islands import Key, backwards, forwards, second_start
-from landscape.volume.annealing.pilot import Piloted
+from landscape.volume.annealing.pilot import Pilot, Piloted, TooFewLevels
 from landscape.volume.body.star_body import StarBody
 from landscape.volume.ray_weights.measure import make_measure
 
@@ -142,6 +142,23 @@ def test_a_careful_pilot_that_the_budget_ends_leaves_the_hasty_schedule() -> Non
                 raise OutOfBudget
 
         assert steps_of(find_schedule(body, 0, 1, check)) == steps_of(hasty)
+
+
+@pytest.mark.parametrize("affords", [True, False])
+def test_particles_grow_if_the_path_by_the_cap_is_too_long(affords: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small MLP had no estimate but that of uniform rays, 1,900 nats too low: one pilot had spent everything."""
+    sent: list[int] = []
+
+    def shrink(self: Pilot) -> Piloted:
+        sent.append(self._care.particles)
+        raise TooFewLevels if len(sent) == 1 else OutOfBudget
+
+    body = body_of(steep, 1.0)
+    monkeypatch.setattr(Pilot, "shrink", shrink)
+    with body.objective.running():
+        found = find_schedule(body, 0, 1, nothing, affords=lambda _: affords or not sent)
+    assert found.schedule.path.name == "growth"
+    assert sent == ([6, 32] if affords else [6])
 
 
 def test_a_careful_pilot_that_is_late_hurries() -> None:
