@@ -12,6 +12,7 @@ _ROUNDS = 5.0  # efforts 1 and 4: two rounds fill a small budget
 _FEW = 2.0  # times the least effort: if the only round of all groups has less, an island alone tells more
 _SAFE_IF_HASTY = 0.9  # share of a budget that a first round is planned for, if few particles have told what moves cost
 _MOST_OUT, _LEVELS_OUT = 16.0, 500  # largest effort of a round that only goes out; levels that it may have in any case
+_FAR_BEYOND = 4.0  # effort on the schedule of a hasty pilot at which what moves cost is no longer known
 _MOST_FIRST = 1.0  # effort of a first round, so that an answer is there early
 _LEAST_GROWTH, _GROWTH, _MOST_LAST = 1.3, 4.0, 6.5  # of the effort, from round to round; of the last one
 _MOST, _NEARLY = 1024.0, 1e-3  # largest effort, and how nearly one is found
@@ -82,7 +83,8 @@ def next_round(
     if past is not None:
         return None
     most = most_effort(lambda effort: schedule.passes(party.alone, effort), left)
-    effort = effort_out(most, levels, effort_before, timed=timed)
+    unsure = length is not None and (effort_before is not None or most > _FAR_BEYOND)
+    effort = effort_out(most, levels, effort_before, cut=timed or unsure)
     return None if effort is None else (float(f"{effort:.3g}"), 1)
 
 
@@ -105,27 +107,27 @@ def most_effort(passes: Callable[[float], float], budget: float) -> float:
     return low
 
 
-def effort_out(most: float, levels: float, before: float | None, *, timed: bool) -> float | None:
+def effort_out(most: float, levels: float, before: float | None, *, cut: bool) -> float | None:
     """Return the effort of an island that only goes out; None if the budget has no room for it.
 
     Args:
         most: that the budget pays for.
         levels: of the schedule. A hasty pilot has made fewer than serve best.
         before: effort of the round before, which only went out too; None for the first one.
-        timed: whether the budget is a time. A machine that gets busy may cut the last round then, so a short one
-            goes first.
+        cut: whether the budget may cut the last round, so that a short one goes first: a machine may get busy, or few
+            particles have told on few levels what many will cost.
 
-    >>> effort_out(1.0, 500, None, timed=False), effort_out(1.0, 500, None, timed=True)
+    >>> effort_out(1.0, 500, None, cut=False), effort_out(1.0, 500, None, cut=True)
     (1.0, 0.2)
-    >>> effort_out(0.8, 500, 0.2, timed=True), effort_out(0.2, 500, 0.2, timed=True)
+    >>> effort_out(0.8, 500, 0.2, cut=True), effort_out(0.2, 500, 0.2, cut=True)
     (0.8, None)
     """
     effort = min(most, max(_MOST_OUT, _LEVELS_OUT / levels))
     if before is None:
         least = min(FEWEST_LEVELS / levels, 1.0)
-        effort = max(effort / _ROUNDS, min(least, effort)) if timed else effort
+        effort = max(effort / _ROUNDS, min(least, effort)) if cut else effort
     else:
-        least = (_LEAST_GROWTH if timed else _GROWTH) * before
+        least = (_LEAST_GROWTH if cut else _GROWTH) * before
     return effort if effort >= least else None
 
 
