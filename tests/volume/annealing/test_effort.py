@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,19 @@ def test_the_next_round_costs_what_is_left_though_the_last_one_was_short_and_che
     following = next_round(schedule, party, 4.5 * past.passes, past, first[0], length=None, timed=False, speed_up=never)
     assert following is not None
     assert 0.95 < schedule.passes(party, following[0]) / (4.5 * past.passes) < 1.005
+
+
+def test_a_short_round_goes_first_far_beyond_what_a_hasty_pilot_has_told() -> None:
+    """The only round of a small MLP cost a third more than was reckoned, and the whole budget was lost."""
+    schedule, party = schedule_of(6, 100.0), PARTIES["radius"]
+    following = partial(next_round, schedule, party, past=None, length=30.0, timed=False, speed_up=never)
+    near = following(left=20_000, effort_before=None)
+    far = following(left=60_000, effort_before=None)
+    assert near is not None
+    assert far is not None
+    assert near[1] == far[1] == 1
+    assert far[0] == pytest.approx(3 * near[0] / 5, rel=0.2)
+    assert following(left=48_000, effort_before=far[0]) is not None
 
 
 def test_a_time_pays_for_more_where_larger_islands_are_faster() -> None:
