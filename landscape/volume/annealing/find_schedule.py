@@ -168,9 +168,9 @@ class _Search:
             path: where it goes.
             checks: of the hasty pilot and of the careful one.
             late: share of its budget after which the careful one hurries.
-            doubtful: whether it was likely that a hasty one would be lost; None if no other path can be taken. Where it
-                was lost against all likelihood, a careful one goes only if the budget pays for it, and leaves
-                something for another path.
+            doubtful: whether the hasty one was likely to be lost; None if there is no other path. After one that was
+                lost, the careful one leaves something for the other path. If the loss was unlikely, it goes only if
+                the budget pays for it.
 
         Raises:
             TooFewLevels: if both are lost, or there is another path and the budget ended the careful one.
@@ -187,10 +187,10 @@ class _Search:
             care = wanted
         if care is None and hasty is not None:
             return hasty
-        in_vain = hasty is None and doubtful is not None
+        in_vain = hasty is None and known is None and doubtful is not None
         if in_vain:
             check, late = self.check_shell, _LATE_IF_DOUBTFUL
-            if care is None and known is None and not doubtful:
+            if care is None and not doubtful:
                 raise TooFewLevels
 
         def is_late(levels: int) -> bool:
