@@ -146,7 +146,7 @@ def test_a_careful_pilot_that_the_budget_ends_leaves_the_hasty_schedule() -> Non
 
 @pytest.mark.parametrize("affords", [True, False])
 def test_particles_grow_if_the_path_by_the_cap_is_too_long(affords: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small MLP had no estimate but that of uniform rays, 1,900 nats too low: one pilot had spent everything."""
+    """A small MLP had no estimate but that of uniform rays, 1,300 nats too low: one pilot had spent everything."""
     sent: list[int] = []
 
     def shrink(self: Pilot) -> Piloted:
