@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -49,6 +50,8 @@ def _by_rows(
         return None
     if target.shape != logits.shape[:1] or target.dtype != torch.int64:
         return None
+    if torch.is_autocast_enabled(logits.device.type) or any(map(is_functorch_wrapped_tensor, (logits, target))):
+        return None  # autocast computes the loss as a whole in float32, and a batch has no numbers to look at
     left_out = target == ignore_index
     wanted = target.where(~left_out, 0)
     if not bool(((wanted >= 0) & (wanted < logits.shape[1])).all()):  # torch says what is wrong
@@ -56,5 +59,5 @@ def _by_rows(
     rows = max(1, _AT_ONCE // logits.shape[1])
     pairs = zip(logits.split(rows), wanted[:, None].split(rows), strict=True)
     taken = torch.cat([torch.log_softmax(piece, 1).gather(1, classes) for piece, classes in pairs])
-    # of the one class that is left: torch's own sum in its own order
+    # as if each row had one class alone: so torch adds them up in its own order
     return functional.nll_loss(taken, torch.zeros_like(target).where(~left_out, _NEVER), reduction=reduction)

@@ -55,7 +55,7 @@ class Rooms(list[Tensor]):
         size = math.prod(shape) * like.element_size()
         if size < _LARGE_RESULT or not like.is_cpu or torch.is_grad_enabled() or type(like) is not Tensor:
             return like.new_empty(shape)
-        room, last = self._result or (torch.empty(size, dtype=torch.uint8), lambda: None)
+        room, last = self._result or (torch.empty(size, dtype=torch.uint8, device="cpu"), lambda: None)
         if last() is not None or room.numel() < size:
             return like.new_empty(shape)
         lent = room.numpy()[:size]  # which lives as long as any tensor that shares this memory

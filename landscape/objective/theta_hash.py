@@ -28,7 +28,8 @@ def _values(program: Program, origin: AnyPoint) -> Iterator[Tensor]:
         yield from layout.wholes(origin) if layout is not None else (origin,)
         return
     assert isinstance(program, ModelProgram)
-    room = torch.empty(_HASHED, dtype=program.layout.dtype)  # always the same: fresh memory costs more than to convert
+    # always the same: fresh memory costs more than to convert
+    room = torch.empty(_HASHED, dtype=program.layout.dtype, device="cpu")
     for own, _ in program.pairs:
         for piece in own.detach().reshape(-1).split(_HASHED):
             yield _converted(piece, room[: len(piece)])

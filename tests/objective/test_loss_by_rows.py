@@ -85,6 +85,23 @@ def test_all_else_is_left_to_torch() -> None:
     assert logits.grad is not None
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_computes_the_whole_loss_in_float32(dtype: torch.dtype) -> None:
+    logits, target = (3 * torch.randn(100, CLASSES)).to(dtype), torch.randint(0, CLASSES, (100,))
+    with torch.no_grad(), torch.autocast("cpu", dtype=dtype):
+        whole = functional.cross_entropy(logits, target, reduction="none")
+        with LossByRows():
+            assert torch.equal(functional.cross_entropy(logits, target, reduction="none"), whole)
+
+
+def test_a_batch_of_losses_is_left_to_torch() -> None:
+    logits, target = torch.randn(2, 20, CLASSES), torch.randint(0, CLASSES, (2, 20))
+    with torch.no_grad():
+        values = torch.vmap(functional.cross_entropy)(logits, target)
+        with LossByRows():
+            assert torch.equal(torch.vmap(functional.cross_entropy)(logits, target), values)
+
+
 class Words(nn.Module):
     """A language model with its own loss."""
 

@@ -343,6 +343,17 @@ def test_a_large_result_takes_the_memory_of_the_last_one_once_nobody_has_it(monk
         assert rooms.for_result(like, (5, 5)).data_ptr() != place
 
 
+def test_memory_is_where_the_tensors_are_whatever_torch_takes_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_LARGE_RESULT", 40)
+    model, like = nn.Linear(3, 2).to(torch.bfloat16), torch.zeros(1)
+    data = (torch.zeros(4, 3, dtype=torch.bfloat16), torch.zeros(4, dtype=torch.long))
+    first, second = (Objective(model, data, "cross_entropy", flat=False) for _ in range(2))
+    with torch.no_grad(), torch.device("meta"):
+        assert reading.Rooms().for_result(like, (4, 5)).device == like.device
+        assert first.theta_hash
+    assert first.theta_hash == second.theta_hash
+
+
 def test_outputs_at_points_stay_as_they_are_at_later_points(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "LARGE_LINEAR", 50)
     monkeypatch.setattr(reading, "_LARGE_RESULT", 0)

@@ -169,8 +169,8 @@ class _Search:
             checks: of the hasty pilot and of the careful one.
             late: share of its budget after which the careful one hurries.
             doubtful: whether the hasty one was likely to be lost; None if there is no other path. After one that was
-                lost, the careful one leaves something for the other path. If the loss was unlikely, it goes only if
-                the budget pays for it.
+                lost, the careful one leaves something for the other path. If that was unlikely, it goes only if the
+                budget pays for it.
 
         Raises:
             TooFewLevels: if both are lost, or there is another path and the budget ended the careful one.
