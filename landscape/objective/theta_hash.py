@@ -44,7 +44,7 @@ def _converted(piece: Tensor, room: Tensor) -> Tensor:
         return piece.to(room.dtype)
     if piece.dtype == torch.float16:
         np.copyto(room.numpy(), piece.numpy())
-    else:  # the bits are the upper half of those of the same number in float32
+    else:  # bfloat16 is the upper half of float32
         bits = piece.view(torch.int16).numpy().view(np.uint16)
         np.left_shift(bits, 16, out=room.view(torch.int32).numpy().view(np.uint32), dtype=np.uint32)
     return room

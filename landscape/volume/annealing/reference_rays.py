@@ -33,7 +33,7 @@ def reference_rays(
     """Return the rays and what they have cost here: nothing, if they were given.
 
     Given rays are taken if they are uniform ones of the same basin and seed. The islands then use their grid, even if
-    it was settled at a smaller cutoff. The tolerance of the rays may differ from that of the islands.
+    it was settled at a smaller cutoff. Given rays keep their own tolerance.
 
     Args:
         objective, cutoffs: of the islands.
